@@ -1,0 +1,166 @@
+"""The one configuration: typed, frozen, unknown keys refused; a TOML file overrides it.
+
+A function gets its own section, never the whole. `siamese-med config` prints the effective values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from siamese_med.errors import ConfigError, MissingFileError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Size3 = tuple[Count, Count, Count]
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change whenever a value of this section does."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class IngestConfig(Section):
+    """How files become scans."""
+
+    secret_file: Path | None = Field(None, description="file of the pseudonym secret; default: the user's config folder")
+    database: str | None = Field(None, description="SQLAlchemy URL of the catalogue; default: catalogue.sqlite under --data")
+    workers: int = Field(0, ge=0, description="processes; 0 means one a core")
+    min_slices: Count = Field(3, description="fewer slices than this is no volume")
+    max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
+    timeout_s: Positive = Field(120.0, description="a series whose decoding takes longer is given up")
+    volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
+
+
+class PrepareConfig(Section):
+    """How scans become aligned volumes on one grid."""
+
+    shape: Size3 = Field((64, 64, 64), description="voxels of the study grid, axes right-left, back-front, bottom-top")
+    spacing_mm: Positive = Field(3.0, description="edge of a voxel of the study grid")
+    template: Path | None = Field(None, description="NIfTI to align to; default: built from the study, or the model's")
+    min_quality: Fraction = Field(0.30, description="alignment quality below which a scan is not comparable")
+    batch: Count = Field(8, description="scans aligned together")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class PairConfig(Section):
+    """How scans become pairs; patients are split first."""
+
+    seed: int = 0
+    validation: Fraction = Field(0.25, description="share of the patients for early stopping, calibration and threshold")
+    test: Fraction = Field(0.25, description="share of the patients that are looked at once")
+    negatives: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
+    hard: Fraction = Field(0.5, description="share of the different-patient pairs with the same scanner and protocol")
+    rescan_days: int = Field(1, ge=0, description="visits at most this far apart count as rescans without change")
+
+    @model_validator(mode="after")
+    def leaves_patients_to_train_on(self) -> PairConfig:
+        """Validation and test together must leave someone to learn from."""
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1")
+        return self
+
+
+class TrainConfig(Section):
+    """How pairs become a model."""
+
+    recipe: Literal["supcon", "bce", "contrastive", "triplet"] = Field(
+        "supcon", description="supervised-contrastive; cross-entropy on |a-b|; contrastive with margin; triplet with miner"
+    )
+    sampling: Literal["batch", "pairs"] = Field("batch", description="all pairs of a batch, or the explicit pairs alone")
+    encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
+    width: Count = Field(24, description="channels of the compact encoder's first stage")
+    embedding: Count = 128
+    margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
+    temperature: Positive = Field(0.1, description="of the supervised-contrastive loss")
+    miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
+    patients_per_batch: Count = 12
+    scans_per_patient: Count = 2
+    epochs: Count = 14
+    steps_per_epoch: Count = 12
+    patience: Count = Field(8, description="epochs without a better validation loss before training stops")
+    learning_rate: Positive = 2e-3
+    weight_decay: float = Field(0.01, ge=0)
+    augmentation: float = Field(1.0, ge=0, description="strength of the random acquisition effects; 0 is none")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    seed: int = 0
+
+
+class ScoreConfig(Section):
+    """How pairs become scores."""
+
+    false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
+    spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
+    smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
+    significance: Fraction = Field(0.05, description="p below which a change is called one")
+    min_overlap: Fraction = Field(0.6, description="shared share of the head below which a pair is not comparable")
+    min_pair_quality: Fraction = Field(0.5, description="correlation after pair alignment below which a pair is not comparable")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class ReportConfig(Section):
+    """What the pages show."""
+
+    title: str = Field("Change report", max_length=80)
+    pictures_per_pair: int = Field(5, ge=1, le=12)
+
+
+class Config(Section):
+    """All sections, in the order of the stages."""
+
+    ingest: IngestConfig = IngestConfig()
+    prepare: PrepareConfig = PrepareConfig()
+    pair: PairConfig = PairConfig()
+    train: TrainConfig = TrainConfig()
+    score: ScoreConfig = ScoreConfig()
+    report: ReportConfig = ReportConfig()
+
+
+def load(path: Path | None) -> Config:
+    """Read a TOML file over the defaults; raises ConfigError or MissingFileError in one line."""
+    if path is None:
+        return Config()
+    if not path.is_file():
+        raise MissingFileError(f"no config file at {path}: check --config")
+    try:
+        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML ({error}): see `siamese-med config` for a valid one") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}: see `siamese-med config` for what may be set") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "file"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}'"
+    return f"'{where}' {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def as_toml(config: Config) -> str:
+    """The config as TOML that `load` reads back; unset values are left out, descriptions become comments."""
+    lines: list[str] = []
+    for section, values in config.model_dump(mode="json").items():
+        lines.append(f"[{section}]")
+        fields = type(getattr(config, section)).model_fields
+        for key, value in values.items():
+            note = fields[key].description
+            text = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
+            lines.append(f"{text}  # {note}" if note else text)
+        lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,68 @@
+"""Every error that siamese-med raises on purpose.
+
+    SiameseMedError               exit 1   our fault
+    ├── UsageError                exit 2   the call has to change
+    │   ├── ConfigError                    unknown key, value out of range, unreadable file
+    │   ├── MissingFileError               a path that is not there
+    │   ├── ModelError                     not a model folder, or one of another format version
+    │   └── SecretError                    the pseudonym secret is missing or unsafe
+    ├── InputError                exit 3   nothing in the input can be used
+    │   ├── EmptyInputError                a folder without a file, a manifest without a row
+    │   ├── ManifestError                  a CSV manifest that lacks a column or names no scan
+    │   └── NotEnoughDataError             too few patients or pairs for what was asked
+    └── LeakageError              exit 1   a patient in two splits
+
+A message is one line: what was found, what was expected, what to do. It never names a patient, a date or a tag value.
+"""
+
+from __future__ import annotations
+
+
+class SiameseMedError(Exception):
+    """Base of all errors of this package; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UsageError(SiameseMedError):
+    """The command, the config or a named file has to change."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config file with an unknown key, a bad value or bad syntax."""
+
+
+class MissingFileError(UsageError):
+    """A path that was named does not exist."""
+
+
+class ModelError(UsageError):
+    """A folder that is not a model, or a model of another format version."""
+
+
+class SecretError(UsageError):
+    """The secret behind the pseudonyms cannot be read, or others can read it."""
+
+
+class InputError(SiameseMedError):
+    """The input exists, and nothing in it can be used."""
+
+    exit_code = 3
+
+
+class EmptyInputError(InputError):
+    """A folder without a file, a manifest without a row, a catalogue without a scan."""
+
+
+class ManifestError(InputError):
+    """A CSV manifest that lacks a column or whose paths lead nowhere."""
+
+
+class NotEnoughDataError(InputError):
+    """Too few patients, visits or pairs for the stage that was asked for."""
+
+
+class LeakageError(SiameseMedError):
+    """One patient in two splits: every figure would be wrong, so nothing goes on."""

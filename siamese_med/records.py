@@ -1,0 +1,151 @@
+"""What the stages hand to one another: tables with fixed columns, and where everything lies on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamese_med.config import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCAN_COLUMNS = (
+    "id",  # sub-*_ses-*_*: unique, a file name, no part of it from the input but closed vocabularies
+    "subject",  # sub-<pseudonym>
+    "session",  # ses-<n>, numbered by date within the subject, stable once given
+    "date",  # ISO date shifted by the patient's own offset, or None
+    "modality",  # DICOM modality: MR, CT, PT, ...
+    "contrast",  # T1w, T2w, FLAIR, PDw, ... or unknown
+    "scanner",  # scanner-<pseudonym of maker, model and serial>, or unknown
+    "protocol",  # protocol-<pseudonym of sequence timing and matrix>, or unknown
+    "shape",  # three voxel counts
+    "spacing_mm",  # three edges
+    "affine",  # 4x4, voxel to RAS+ millimetres
+    "path",  # of the NIfTI, relative to the data folder
+    "sha256",  # of the NIfTI's voxels and affine: the scan's content
+    "flags",  # words such as date_unknown, inverted, burned_in
+    "source",  # dicom or nifti
+)
+"""Columns of the scan table, one row a scan."""
+
+ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "ok", "volume")
+"""`matrix`: 4x4, template mm to scan mm (RAS+); `volume`: path of the aligned voxels, relative to the data folder."""
+
+PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
+"""`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""
+
+PAIR_KINDS = ("rescan", "follow_up", "changed", "different", "different_hard")
+"""Same patient: rescan (no change expected), follow_up (not known), changed (known); and two kinds of other patient."""
+
+SAME_PATIENT = ("rescan", "follow_up", "changed")
+
+SPLITS = ("train", "validation", "test")
+
+SCORE_COLUMNS = (
+    "scan_a",
+    "scan_b",
+    "subject_a",
+    "subject_b",
+    "interval_days",
+    "kind",
+    "split",
+    "comparable",  # bool: may a verdict be given on change (same patient) or identity (different)?
+    "reasons",  # list of words from NOT_COMPARABLE
+    "similarity",  # calibrated probability that it is one person, 0 to 1
+    "distance",  # of the two embeddings
+    "change_z",  # standard deviations above the no-change pairs; missing for different patients
+    "change_p",  # one-sided, from the no-change pairs
+    "change_sign",  # +1 brighter, -1 darker in the later scan
+    "volume_ml",  # of the change map over its threshold
+    "smallest_detectable_ml",  # change that would have been seen with 80 % power
+    "verdict",  # changed, no_change, not_comparable; missing for different patients
+    "ncc",
+    "ncc_highpass",
+    "mutual_information",
+    "pair_quality",  # correlation after pair alignment
+    "map",  # NIfTI of the change map in the earlier scan's space, relative to the data folder, or None
+    "pictures",  # npz of the slices for the report, relative to the data folder, or None
+)
+"""Columns of the score table, one row a pair."""
+
+NOT_COMPARABLE = {
+    "other_modality": "the two scans are of different modality",
+    "other_contrast": "the two scans are of different contrast",
+    "alignment_failed": "a scan could not be aligned to the study's template",
+    "pair_alignment_failed": "the two scans could not be aligned to each other",
+    "little_overlap": "the two scans share too little of the body",
+    "outside_reference": "the pair is noisier than every no-change pair the model was calibrated on",
+}
+"""Reasons why a pair gets no verdict, and what each means."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where one study keeps its files, and how it is configured."""
+
+    data: Path = Path("data")
+    reports: Path = Path("reports")
+    config: Config = field(default_factory=Config)
+
+    @property
+    def catalogue_url(self) -> str:
+        """SQLAlchemy URL of the catalogue."""
+        return self.config.ingest.database or f"sqlite:///{self.data / 'catalogue.sqlite'}"
+
+    @property
+    def scans(self) -> Path:
+        """Folder of the ingested NIfTI files."""
+        return self.data / "scans"
+
+    @property
+    def prepared(self) -> Path:
+        """Folder that holds one folder per prepare fingerprint."""
+        return self.data / "prepared"
+
+    @property
+    def pairs(self) -> Path:
+        """The pair table."""
+        return self.data / "pairs.parquet"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models."""
+        return self.data / "models"
+
+    def scores(self, model_id: str) -> Path:
+        """The score table of one model."""
+        return self.data / "scores" / f"{model_id}.parquet"
+
+
+@dataclass(frozen=True)
+class Account:
+    """What became of every file of one ingest run: `files_seen` is the sum of the four outcomes."""
+
+    files_seen: int
+    ingested: int
+    skipped: int
+    duplicate: int
+    quarantined: int
+    reasons: dict[str, int]
+
+    def balanced(self) -> bool:
+        """Whether every file is accounted for exactly once."""
+        return self.files_seen == self.ingested + self.skipped + self.duplicate + self.quarantined
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """The result of the ingest stage: the account, and the scans that this input's files make up."""
+
+    account: Account
+    scans: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
+
+    alignments: pd.DataFrame
+    template: Path
