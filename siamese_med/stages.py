@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def simulate(folder: Path, patients: int = 24, visits: int = 3, seed: int = 0) -> Path:
+    """Write a simulated cohort and its truth under `folder`; returns the folder that a hospital would have exported."""
+    from siamese_med.phantom import cohort
+
+    cohort.write_cohort(folder, patients, visits, seed)
+    return folder / "input"
+
+
 def ingest(source: Path, study: Study) -> Ingested:
     """Files (folder, BIDS tree or CSV manifest) to scans: catalogue, NIfTI, and an account of every file."""
     from siamese_med.ingestion import batch

@@ -1,0 +1,1 @@
+"""Simulated patients, scanners and visits, with known change. Everything made here is labelled simulated."""

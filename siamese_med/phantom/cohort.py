@@ -1,0 +1,224 @@
+"""A simulated longitudinal study on disk: input as a hospital would export it, and the truth beside it.
+
+    <folder>/input/dicom/...   half of the patients, as DICOM series (with localizers and a doubled file)
+    <folder>/input/bids/...    the other half, as a BIDS tree of NIfTI
+    <folder>/truth/...         masks of what changed, in the later scan's space
+    <folder>/truth.csv         one row a visit; written last, so it marks a complete cohort
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med import volume
+from siamese_med.files import replacing, write_text
+from siamese_med.phantom import anatomy, dicom, scanner
+from siamese_med.phantom.anatomy import Anatomy
+from siamese_med.phantom.scanner import Acquisition, Scanner
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DIFFERENCE = 0.25
+"""How far simulated people differ by default: a quarter of real people, so that plain correlation does not solve identity."""
+SCANNERS = 6
+FIRST_VISIT = date(2021, 3, 1)
+
+
+@dataclass(frozen=True)
+class VisitTruth:
+    """What is known of one simulated visit; `change_mm3` is against the visit before."""
+
+    patient: int
+    person: str
+    visit: int
+    date: str
+    format: str
+    scanner: str
+    change: str
+    change_mm3: float
+    lesion_mm3: float
+    ventricle_mm3: float
+    scan: str
+
+
+def write_cohort(
+    folder: Path, patients: int = 24, visits: int = 3, seed: int = 0, difference: float = DIFFERENCE
+) -> pd.DataFrame:
+    """Simulate and write a cohort; returns its truth, one row a visit. A complete cohort is left as it is."""
+    import pandas as pd
+
+    table = folder / "truth.csv"
+    recipe = {"patients": patients, "visits": visits, "seed": seed, "difference": difference}
+    marker = folder / "simulation.json"
+    if table.is_file() and marker.is_file() and json.loads(marker.read_text()) == recipe:
+        return pd.read_csv(table)
+    for part in ("input", "truth"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    rows = _simulate_in_parallel(folder, patients, visits, seed, difference)
+    truth = pd.DataFrame([asdict(row) for row in rows])
+    _write_bids_tables(folder / "input" / "bids", truth)
+    write_text(marker, json.dumps(recipe))
+    with replacing(table) as temporary:
+        truth.to_csv(temporary, index=False)
+    return truth
+
+
+def _simulate_in_parallel(folder: Path, patients: int, visits: int, seed: int, difference: float) -> list[VisitTruth]:
+    import multiprocessing
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
+    from rich.console import Console
+    from rich.progress import track
+
+    workers = min(os.cpu_count() or 1, patients)
+    jobs = [(folder, number, visits, seed, difference) for number in range(patients)]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        console = Console(stderr=True)
+        done = track(
+            pool.map(_simulate_patient, jobs), "simulating patients", patients, console=console, disable=not console.is_terminal
+        )
+        return [row for rows in done for row in rows]
+
+
+def _simulate_patient(job: tuple[Path, int, int, int, float]) -> list[VisitTruth]:
+    import torch
+
+    torch.set_num_threads(1)  # one process a core already
+    folder, number, visits, seed, difference = job
+    machines = scanner.fleet(np.random.default_rng([seed, 1]), SCANNERS)
+    rng = np.random.default_rng([seed, 2, number])
+    current = anatomy.patient(rng, difference)
+    day, rows = FIRST_VISIT + timedelta(days=int(rng.integers(0, 300))), []
+    for visit in range(visits):
+        earlier = current
+        change, volume_mm3 = ("first", 0.0)
+        if visit:
+            change, volume_mm3, gap = _draw_change(rng, visit)
+            current = _changed(current, rng, change, volume_mm3)
+            day += timedelta(days=gap)
+        machine = machines[rng.integers(len(machines))]
+        scan = scanner.acquire(current, machine, rng)
+        rows.append(_write_visit(folder, number, visit, day, machine, scan, (earlier, current), change))
+    return rows
+
+
+def _draw_change(rng: np.random.Generator, visit: int) -> tuple[str, float, int]:
+    """Kind and mm3 of the change since the last visit, and the days between; the second visit is often a rescan."""
+    if visit == 1 and rng.random() < 0.6:
+        return "rescan", 0.0, 1
+    gap = int(rng.integers(90, 400))
+    kind = str(rng.choice(["none", "new_lesion", "growing_lesion", "ventricles"], p=[0.3, 0.3, 0.2, 0.2]))
+    size = math.exp(rng.uniform(math.log(300), math.log(6000)))
+    return kind, {"none": 0.0, "ventricles": 2 * size}.get(kind, size), gap
+
+
+def _changed(current: Anatomy, rng: np.random.Generator, change: str, volume_mm3: float) -> Anatomy:
+    if change == "new_lesion":
+        return anatomy.with_new_lesion(current, rng, volume_mm3)
+    if change == "growing_lesion":
+        return anatomy.with_growing_lesion(current, rng, volume_mm3)
+    if change == "ventricles":
+        return anatomy.with_larger_ventricles(current, volume_mm3)
+    return current
+
+
+def _write_visit(
+    folder: Path,
+    number: int,
+    visit: int,
+    day: date,
+    machine: Scanner,
+    scan: Acquisition,
+    states: tuple[Anatomy, Anatomy],
+    change: str,
+) -> VisitTruth:
+    earlier, current = states
+    as_dicom = number % 2 == 0
+    person = _person(number)
+    if as_dicom:
+        series = folder / "input" / "dicom" / f"export{number:03d}" / f"study{visit + 1}"
+        seed = f"{number} {visit} {day}"
+        when = dicom.Visit(day.strftime("%Y%m%d"), seed)
+        written = dicom.write_series(series / "series2", scan.volume, machine, person, when)
+        dicom.write_localizer(series / "series1", scan.volume, machine, person, when)
+        if visit == 0:
+            shutil.copyfile(written[0], series / "series2" / "copy of IM0001")
+        where = series / "series2"
+    else:
+        where = _write_bids_scan(folder / "input" / "bids", number, visit, machine, scan)
+    if change not in ("first", "rescan", "none"):
+        _write_mask(folder / "truth" / f"patient{number:03d}_visit{visit + 1}_change.nii.gz", scan, states)
+    lesions = current.lesion_mm3 - earlier.lesion_mm3
+    ventricles = current.ventricle_mm3 - earlier.ventricle_mm3
+    return VisitTruth(
+        patient=number,
+        person=person.identifier if as_dicom else f"{number:03d}",
+        visit=visit + 1,
+        date=day.isoformat(),
+        format="dicom" if as_dicom else "nifti",
+        scanner=machine.name,
+        change=change,
+        change_mm3=round(ventricles if change == "ventricles" else lesions, 1),
+        lesion_mm3=round(current.lesion_mm3, 1),
+        ventricle_mm3=round(current.ventricle_mm3, 1),
+        scan=str(where.relative_to(folder)),
+    )
+
+
+def _person(number: int) -> dicom.Person:
+    """An invented person; syllables, so that no real name is hit and a byte search finds no chance match."""
+    syllables = ("qua", "zor", "vel", "mip", "xan", "tuk", "rho", "bex")
+    family = "".join(syllables[(number * factor + 3) % 8] for factor in (1, 3, 5)).capitalize()
+    given = "".join(syllables[(number * factor + 1) % 8] for factor in (5, 7)).capitalize()
+    return dicom.Person(f"{family}{number}^{given}", f"HOSP-{7310000 + 37 * number}", f"19{40 + number % 50}0517", "FM"[number % 2])
+
+
+def _write_bids_scan(folder: Path, number: int, visit: int, machine: Scanner, scan: Acquisition) -> Path:
+    name = f"sub-{number:03d}_ses-{visit + 1:02d}_{machine.contrast}"
+    path = folder / f"sub-{number:03d}" / f"ses-{visit + 1:02d}" / "anat" / f"{name}.nii.gz"
+    voxels = np.round(scan.volume.voxels).astype(np.int16)
+    volume.write(path, volume.Volume(voxels, scan.volume.affine))
+    side_car = {
+        "Modality": "MR",
+        "Manufacturer": machine.maker,
+        "ManufacturersModelName": machine.name,
+        "DeviceSerialNumber": machine.name[-1] * 5,
+        "MagneticFieldStrength": 3,
+        "RepetitionTime": 9.0,
+        "EchoTime": 0.11,
+        "InversionTime": 2.5,
+    }
+    write_text(path.with_name(f"{name}.json"), json.dumps(side_car, indent=2))
+    return path
+
+
+def _write_bids_tables(folder: Path, truth: pd.DataFrame) -> None:
+    nifti = truth[truth.format == "nifti"]
+    if nifti.empty:
+        return
+    description = {"Name": "siamese-med simulated cohort", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    write_text(folder / "dataset_description.json", json.dumps(description, indent=2))
+    for person, visits in nifti.groupby("person"):
+        lines = ["session_id\tacq_time"]
+        lines += [f"ses-{visit:02d}\t{day}T10:15:00" for visit, day in zip(visits.visit, visits.date, strict=True)]
+        write_text(folder / f"sub-{person}" / f"sub-{person}_sessions.tsv", "\n".join(lines) + "\n")
+
+
+def _write_mask(path: Path, scan: Acquisition, states: tuple[Anatomy, Anatomy]) -> None:
+    """Where more than half of a voxel became lesion or ventricle, uint8, in the later scan's space."""
+    earlier, current = states
+    changed = (current.lesion - earlier.lesion).abs()
+    changed = changed.maximum((current.tissue[anatomy.VENTRICLE] - earlier.tissue[anatomy.VENTRICLE]).abs())
+    points = scanner.grid_points(scan.to_anatomy @ scan.volume.affine, scan.volume.voxels.shape)
+    mask = (anatomy.sample(changed[None], points)[0] > 0.5).numpy().astype(np.uint8)
+    volume.write(path, volume.Volume(mask, scan.volume.affine))
