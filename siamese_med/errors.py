@@ -9,6 +9,7 @@
     ├── InputError                exit 3   nothing in the input can be used
     │   ├── EmptyInputError                a folder without a file, a manifest without a row
     │   ├── ManifestError                  a CSV manifest that lacks a column or names no scan
+    │   ├── NothingUsableError             files, but not one scan among them
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
     └── LeakageError              exit 1   a patient in two splits
 
@@ -16,6 +17,8 @@ A message is one line: what was found, what was expected, what to do. It never n
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class SiameseMedError(Exception):
@@ -58,6 +61,14 @@ class EmptyInputError(InputError):
 
 class ManifestError(InputError):
     """A CSV manifest that lacks a column or whose paths lead nowhere."""
+
+
+class NothingUsableError(InputError):
+    """Every file of the input was looked at, and no scan came of it; `facts` say what became of them."""
+
+    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
 
 
 class NotEnoughDataError(InputError):

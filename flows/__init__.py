@@ -1,0 +1,14 @@
+"""The recorded runs, one thin file a flow. Importing this package settles how Prefect starts; Prefect comes later."""
+
+from __future__ import annotations
+
+import os
+
+SETTINGS = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # the default 20 s is too short for the first migration
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)

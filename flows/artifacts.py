@@ -1,0 +1,57 @@
+"""What a run leaves in Prefect's artifacts: the account, the model's figures, the summary and the link to the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from siamese_med import outcomes
+from siamese_med.outcomes import Outcome, Outcomes
+
+
+def publish(done: Outcomes) -> None:
+    """Make the artifacts of the stages that ran."""
+    by_verb = {outcome.verb: outcome for outcome in done}
+    if ingested := by_verb.get("ingest"):
+        _table("ingest-account", "What became of every file", _account(ingested.facts))
+    if (trained := by_verb.get("train")) and trained.model:
+        _table("model-metrics", f"Model {trained.model.name}", _figures(outcomes.metrics_of(trained.model)))
+    if (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
+        _summary(scored, reported, ingested)
+    if reported := by_verb.get("report"):
+        create_link_artifact(_shown(reported.result), "index of the reports", key="reports")
+
+
+def _summary(scored: Outcome, reported: Outcome, ingested: Outcome | None) -> None:
+    from siamese_med.reporting import summary
+
+    account = ingested.result.account if ingested else None
+    text = summary.markdown(scored.result, account, Path(_shown(reported.result)))
+    create_markdown_artifact(text, key="summary", description="Verdicts of this run")
+
+
+def _account(facts: dict[str, Any]) -> dict[str, int]:
+    counts = {name: value for name, value in facts.items() if isinstance(value, int)}
+    return counts | {f"reason: {word}": count for word, count in facts["reasons"].items()}
+
+
+def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures as one level, `outer.inner`; lists are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _figures(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float | str):
+            flat[prefix + name] = value
+    return flat
+
+
+def _table(key: str, description: str, values: dict[str, Any]) -> None:
+    create_table_artifact([{"what": name, "value": value} for name, value in values.items()], key, description)
+
+
+def _shown(index: Path) -> str:
+    """A path below the working folder, else the file's own name: a full path may name what must not be named."""
+    return str(index.relative_to(Path.cwd())) if index.is_relative_to(Path.cwd()) else index.name

@@ -1,0 +1,20 @@
+"""What is new since yesterday, judged by the newest model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from prefect import flow
+
+from flows.failures import guarded
+from flows.recording import order_of, record, run_name
+from siamese_med import stages
+from siamese_med.outcomes import Outcomes, verbs_of
+
+
+@flow(name="nightly", flow_run_name=run_name)
+def nightly(study: str) -> Outcomes:
+    """Ingest, prepare, pair, score and report with the newest model; only what is new costs time."""
+    order = order_of(study)
+    order = replace(order, model=guarded(stages.newest_model, order.study))
+    return record(verbs_of(order.model), order)

@@ -1,0 +1,56 @@
+"""Which study a run is about, without telling Prefect's database: a run's only parameter is the study's name.
+
+An export folder may be named after a patient, so paths stay in a file that only the user can read. A name without
+`.toml` stands for such a file in the user's state folder, where the command line writes one for each different call;
+a deployment names its own file, `study.toml` say. Keys: input, data, reports, model, config; relative paths start at
+the file's own folder.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tomllib
+from pathlib import Path
+
+from platformdirs import user_state_path
+
+from siamese_med import config
+from siamese_med.errors import ConfigError, MissingFileError
+from siamese_med.files import write_text
+from siamese_med.outcomes import Order
+from siamese_med.records import Study
+
+KEYS = ("input", "data", "reports", "model", "config")
+
+
+def register(order: Order, config_file: Path | None) -> str:
+    """Keep an order for its flow run and give its name, which tells nothing; the same order keeps its name."""
+    paths = (order.source, order.study.data, order.study.reports, order.model, config_file)
+    named = [(key, str(path.absolute())) for key, path in zip(KEYS, paths, strict=True) if path]
+    text = "".join(f"{key} = {json.dumps(path)}\n" for key, path in named)
+    folder = _folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for known in folder.glob("*.toml"):
+        if known.read_text(encoding="utf-8") == text:
+            return known.stem
+    name = secrets.token_hex(6)
+    write_text(folder / f"{name}.toml", text)
+    return name
+
+
+def load(name: str) -> Order:
+    """Read a study by name or by path of its file; raises MissingFileError or ConfigError without naming a path."""
+    file = Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml"
+    if not file.is_file():
+        raise MissingFileError("there is no such study file: write one with input, data and reports (see the README)")
+    values = tomllib.loads(file.read_text(encoding="utf-8"))
+    if unknown := sorted(set(values) - set(KEYS)):
+        raise ConfigError(f"unknown key '{unknown[0]}' in the study file: known are {', '.join(KEYS)}")
+    path = {key: file.parent / value for key, value in values.items()}
+    study = Study(path["data"], path["reports"], config.load(path.get("config")))
+    return Order(study, path.get("input"), path.get("model"))
+
+
+def _folder() -> Path:
+    return user_state_path("siamese-med") / "studies"

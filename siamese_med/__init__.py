@@ -1,0 +1,55 @@
+"""siamese-med tracks change in a patient's medical images; the same six verbs as on the command line, without Prefect.
+
+Nothing heavy is imported until a name is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from siamese_med.config import Config as Config
+    from siamese_med.config import load as load_config  # noqa: F401
+    from siamese_med.records import Study as Study
+    from siamese_med.stages import build_pairs as build_pairs
+    from siamese_med.stages import compare as compare
+    from siamese_med.stages import identify as identify
+    from siamese_med.stages import ingest as ingest
+    from siamese_med.stages import newest_model as newest_model
+    from siamese_med.stages import prepare as prepare
+    from siamese_med.stages import report as report
+    from siamese_med.stages import scans as scans
+    from siamese_med.stages import score as score
+    from siamese_med.stages import simulate as simulate
+    from siamese_med.stages import train as train
+
+_HOMES = {
+    "Config": ("siamese_med.config", "Config"),
+    "Study": ("siamese_med.records", "Study"),
+    "load_config": ("siamese_med.config", "load"),
+    "simulate": ("siamese_med.stages", "simulate"),
+    "ingest": ("siamese_med.stages", "ingest"),
+    "scans": ("siamese_med.stages", "scans"),
+    "prepare": ("siamese_med.stages", "prepare"),
+    "build_pairs": ("siamese_med.stages", "build_pairs"),
+    "train": ("siamese_med.stages", "train"),
+    "newest_model": ("siamese_med.stages", "newest_model"),
+    "score": ("siamese_med.stages", "score"),
+    "report": ("siamese_med.stages", "report"),
+    "compare": ("siamese_med.stages", "compare"),
+    "identify": ("siamese_med.stages", "identify"),
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'siamese_med' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

@@ -1,0 +1,291 @@
+"""The command line: six verbs, the whole line, a few questions. Exit codes: 1 to 3 of errors.py, 4 and 5 of Answer."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from siamese_med import console
+from siamese_med.console import Answer
+
+if TYPE_CHECKING:
+    from siamese_med.outcomes import Order, Outcomes
+    from siamese_med.records import Study
+
+app = typer.Typer(
+    name="siamese-med",
+    help="Track change in a patient's medical images. Research use only.",
+    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A folder (DICOM, NIfTI, BIDS, mixed) or a CSV manifest.")]
+Scan = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
+Data = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
+Reports = Annotated[Path, typer.Option(help="Where the pages go.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
+Model = Annotated[Path | None, typer.Option(help="A model's folder.")]
+GivenModel = Annotated[Path, typer.Option("--model", help="A model's folder.")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
+
+DATA, REPORTS = Path("data"), Path("reports")
+
+MANNER = {
+    "as_json": Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")],
+    "strict": Annotated[bool, typer.Option("--strict", help="Exit with 5 when a check failed.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", help="No progress and no logs.")],
+    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
+}
+"""Options that every command has."""
+
+FLOWS = {
+    "ingest": "ingest",
+    "prepare": "prepare",
+    "pair": "pair",
+    "train": "train",
+    "score": "score",
+    "report": "report",
+    "run": "track_changes",
+}
+"""Which flow records which command: a module of flows, and the function of the same name in it."""
+
+
+def answering(command: Callable[..., Answer]) -> Callable[..., NoReturn]:
+    """Give a command the options of MANNER; what it returns or raises becomes output and exit code."""
+
+    def run(as_json: bool, strict: bool, quiet: bool, debug: bool, **arguments: Any) -> NoReturn:
+        console.settle(quiet, debug)
+        with console.reserved_streams(as_json, quiet) as (answers, errors):
+            try:
+                answer = command(**arguments)
+            except (Exception, KeyboardInterrupt) as error:
+                if debug:
+                    raise
+                message, code, facts = console.explain(error)
+                if as_json:
+                    console.write_json(answers, {**facts, "error": message, "exit_code": code})
+                errors.write(f"siamese-med: {message}\n")
+            else:
+                code = answer.exit_code(strict)
+                write = console.write_answer if not as_json else lambda stream, it: console.write_json(stream, it.facts)
+                write(answers, answer)
+        sys.exit(code)
+
+    own = inspect.signature(command, eval_str=True)
+    manner = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in MANNER.items()
+    ]
+    signature = own.replace(parameters=[*own.parameters.values(), *manner])
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def _order(source: Path | None, data: Path, reports: Path, config: Path | None, model: Path | None = None) -> Order:
+    """Check what can be checked at once: the config, that the input is there, that the model is."""
+    from siamese_med.errors import MissingFileError
+    from siamese_med.outcomes import Order
+
+    if source is not None and not source.exists():
+        raise MissingFileError("INPUT is not there: give a folder or a CSV manifest that exists")
+    if model is not None and not model.is_dir():
+        raise MissingFileError("--model is not there: give the folder of a trained model, data/models/... say")
+    return Order(_study(data, reports, config), source, model)
+
+
+def _study(data: Path, reports: Path, config: Path | None) -> Study:
+    from siamese_med.config import load
+    from siamese_med.records import Study
+
+    return Study(data, reports, load(config))
+
+
+def _perform(command: str, order: Order, config: Path | None, no_prefect: bool) -> Outcomes:
+    """Run a command's stages, recorded by Prefect or not."""
+    from siamese_med import outcomes
+
+    if no_prefect:
+        verbs = outcomes.verbs_of(order.model) if command == "run" else (command,)
+        return outcomes.follow(verbs, order)
+    return _record(command, order, config)
+
+
+def _record(command: str, order: Order, config: Path | None) -> Outcomes:
+    import os
+    from importlib import import_module
+
+    import flows  # noqa: F401 - settles how Prefect starts, before it is imported
+    from flows import studies
+
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the answer is on the console
+    name = FLOWS[command]
+    done: Outcomes = getattr(import_module(f"flows.{name}"), name)(studies.register(order, config))
+    return done
+
+
+def _answer_of_stage(command: str, order: Order, config: Path | None, no_prefect: bool) -> Answer:
+    (outcome,) = _perform(command, order, config, no_prefect)
+    return Answer(outcome.facts, outcome.unfinished, outcome.failed_checks)
+
+
+@app.command()
+@answering
+def run(
+    source: Input,
+    data: Data = DATA,
+    reports: Reports = REPORTS,
+    model: Model = None,
+    config: ConfigFile = None,
+    no_prefect: NoPrefect = False,
+) -> Answer:
+    """All six stages, from INPUT to reports; with --model, train is left out."""
+    return _answer_of_run(_perform("run", _order(source, data, reports, config, model), config, no_prefect))
+
+
+def _answer_of_run(done: Outcomes) -> Answer:
+    from siamese_med import outcomes
+
+    return Answer(
+        outcomes.summary(done),
+        tuple(problem for outcome in done for problem in outcome.unfinished),
+        tuple(dict.fromkeys(problem for outcome in done for problem in outcome.failed_checks)),
+        closing=f"reports: {console.relative(Path(done[-1].facts['index']))}",
+    )
+
+
+@app.command()
+@answering
+def ingest(
+    source: Input,
+    data: Data = DATA,
+    reports: Reports = REPORTS,
+    config: ConfigFile = None,
+    no_prefect: NoPrefect = False,
+) -> Answer:
+    """Files to scans; every file is accounted for."""
+    return _answer_of_stage("ingest", _order(source, data, reports, config), config, no_prefect)
+
+
+def _add_stage(verb: str, purpose: str) -> None:
+    @app.command(verb, help=purpose)
+    @answering
+    def stage(
+        data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None, no_prefect: NoPrefect = False
+    ) -> Answer:
+        return _answer_of_stage(verb, _order(None, data, reports, config), config, no_prefect)
+
+
+def _add_stage_with_model(verb: str, purpose: str) -> None:
+    @app.command(verb, help=purpose)
+    @answering
+    def stage(
+        data: Data = DATA,
+        reports: Reports = REPORTS,
+        model: Model = None,
+        config: ConfigFile = None,
+        no_prefect: NoPrefect = False,
+    ) -> Answer:
+        return _answer_of_stage(verb, _order(None, data, reports, config, model), config, no_prefect)
+
+
+_add_stage_with_model("prepare", "Scans to aligned volumes, on the template of --model where one is given.")
+_add_stage("pair", "Scans to pairs; patients are split first.")
+_add_stage("train", "Pairs to a model, calibrated and measured.")
+_add_stage_with_model("score", "Pairs to scores, with --model or the newest one.")
+_add_stage_with_model("report", "Scores to pages, for --model or the newest one.")
+
+
+@app.command()
+@answering
+def compare(
+    a: Scan, b: Scan, model: GivenModel, data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None
+) -> Answer:
+    """Compare scan A with scan B, without a catalogue: same person? changed?"""
+    from siamese_med import stages
+
+    return Answer(stages.compare(a, b, model, _study_with([a, b], model, data, reports, config)))
+
+
+@app.command()
+@answering
+def identify(
+    scan: Scan, model: GivenModel, data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None
+) -> Answer:
+    """Rank the enrolled patients for one scan; nothing is retrained."""
+    from siamese_med import stages
+
+    return Answer(stages.identify(scan, model, _study_with([scan], model, data, reports, config)))
+
+
+def _study_with(scans: list[Path], model: Path, data: Path, reports: Path, config: Path | None) -> Study:
+    from siamese_med.errors import MissingFileError
+
+    if not all(scan.exists() for scan in scans):
+        raise MissingFileError("a scan is not there: give NIfTI files or folders of a DICOM series that exist")
+    return _order(None, data, reports, config, model).study
+
+
+@app.command()
+@answering
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("demo"),
+    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 24,
+    visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
+    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+    config: ConfigFile = None,
+    no_prefect: NoPrefect = False,
+) -> Answer:
+    """Simulate a cohort, run the whole line on it, and say where the reports are."""
+    from siamese_med import stages
+
+    order = _order(None, folder / "data", folder / "reports", config)
+    stages.simulate(folder, patients, visits, seed)
+    return _answer_of_run(_perform("run", replace(order, source=folder / "input"), config, no_prefect))
+
+
+@app.command()
+@answering
+def config(config: ConfigFile = None) -> Answer:
+    """Print the effective configuration as TOML."""
+    from siamese_med.config import as_toml, load
+
+    effective = load(config)
+    return Answer(effective.model_dump(mode="json"), text=as_toml(effective))
+
+
+@app.command()
+@answering
+def status(data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None) -> Answer:
+    """What the study holds, and which step comes next."""
+    from siamese_med import standing
+
+    return Answer(standing.status(_study(data, reports, config)))
+
+
+def main() -> NoReturn:
+    """Run the command line; a wrong call is one line and exit code 2."""
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        if "--json" in sys.argv:
+            console.write_json(sys.stdout, {"error": message, "exit_code": 2})
+        if message:  # none where the help was all there is to say
+            sys.stderr.write(f"siamese-med: {message}; see `siamese-med --help`\n")
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""What a stage's result means to whoever asked for it: facts for people and programs, what is missing, what failed.
+
+The command line turns an outcome into an exit code and the flows turn it into a Prefect state, so the two agree.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med import stages
+from siamese_med.errors import NothingUsableError
+from siamese_med.records import SAME_PATIENT, Study
+from siamese_med.reporting.verdicts import IDENTITY_NOT_JUDGED, of_pair
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERBS = ("ingest", "prepare", "pair", "train", "score", "report")
+"""The stages, in the order of the line."""
+
+TECHNICAL = ("alignment_failed", "pair_alignment_failed")
+"""Reasons that keep a pair from being judged although the two scans could be compared."""
+
+SCAN_FACTS = ("id", "subject", "session", "modality", "shape", "spacing_mm", "affine", "path", "flags")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was asked for: the study, the input of ingest, and the model (None: train one, or take the newest)."""
+
+    study: Study
+    source: Path | None = None
+    model: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One stage's result. `unfinished` makes it done in part; `failed_checks` count under --strict."""
+
+    verb: str
+    facts: dict[str, Any]
+    unfinished: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
+    model: Path | None = None
+    result: Any = field(default=None, repr=False)
+    seconds: float = 0.0
+
+
+Outcomes = tuple[Outcome, ...]
+Perform = Callable[[str, Order], Outcome]
+
+
+def verbs_of(model: Path | None) -> tuple[str, ...]:
+    """All six verbs, or five where a model is given and nothing has to be trained."""
+    return VERBS if model is None else tuple(verb for verb in VERBS if verb != "train")
+
+
+def perform(verb: str, order: Order) -> Outcome:
+    """Run one stage and say what its result means; raises what the stage raises."""
+    started = time.perf_counter()
+    outcome = _STAGES[verb](order)
+    return replace(outcome, seconds=round(time.perf_counter() - started, 3))
+
+
+def follow(verbs: Sequence[str], order: Order, perform_one: Perform = perform) -> Outcomes:
+    """Run stages one after the other; a model that one of them trains is what the later ones use."""
+    done: list[Outcome] = []
+    for verb in verbs:
+        done.append(perform_one(verb, order))
+        order = replace(order, model=done[-1].model or order.model)
+    return tuple(done)
+
+
+def summary(done: Outcomes) -> dict[str, Any]:
+    """A whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages."""
+    facts = {outcome.verb: outcome.facts for outcome in done}
+    account = {name: value for name, value in facts.get("ingest", {}).items() if name != "scans"}
+    return {
+        "seconds": {outcome.verb: outcome.seconds for outcome in done},
+        "account": account,
+        "aligned": facts["prepare"]["aligned"],
+        "pairs": facts["score"]["pairs"],
+        "comparable": facts["score"]["comparable"],
+        "verdicts": facts["score"]["verdicts"],
+        "alarms": facts["score"]["alarms"],
+        "model": facts["score"]["model"],
+        "reports": facts["report"]["index"],
+    }
+
+
+def _ingest(order: Order) -> Outcome:
+    if order.source is None:
+        raise NothingUsableError("no input was named: give a folder or a CSV manifest")
+    result = stages.ingest(order.source, order.study)
+    account = result.account
+    facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
+    facts["reasons"] = dict(account.reasons)
+    facts["scans"] = _rows(result.scans, SCAN_FACTS)
+    if not facts["scans"]:
+        words = ", ".join(sorted(account.reasons)) or "no file"
+        raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
+    problems = (f"{account.quarantined} files were quarantined",) if account.quarantined else ()
+    return Outcome("ingest", facts, problems, problems, result=result)
+
+
+def _prepare(order: Order) -> Outcome:
+    result = stages.prepare(order.study, order.model)
+    failed = _rows(result.alignments.loc[~result.alignments["ok"].astype(bool)], ("scan", "quality"))
+    facts = {"scans": len(result.alignments), "aligned": len(result.alignments) - len(failed), "failed": failed}
+    facts["template"] = str(result.template)
+    problems = (f"{len(failed)} scans could not be aligned",) if failed else ()
+    return Outcome("prepare", facts, problems, problems, result=result)
+
+
+def _pair(order: Order) -> Outcome:
+    pairs = stages.build_pairs(order.study)
+    facts = {"pairs": len(pairs), "kinds": _counts(pairs["kind"]), "splits": _counts(pairs["split"])}
+    return Outcome("pair", facts, result=pairs)
+
+
+def _train(order: Order) -> Outcome:
+    model = stages.train(order.study)
+    return Outcome("train", {"model": str(model)}, (), _failed_audit(model), model)
+
+
+def _score(order: Order) -> Outcome:
+    model = order.model or stages.newest_model(order.study)
+    scores = stages.score(order.study, model)
+    reasons = _counts(scores["reasons"].explode())
+    facts = {
+        "pairs": len(scores),
+        "comparable": int(scores["comparable"].sum()),
+        "reasons": reasons,
+        "verdicts": _counts(scores["verdict"]),
+        "alarms": _alarms(scores, model),
+        "model": str(model),
+        "scores": str(order.study.scores(model.name)),
+    }
+    technical = sum(reasons.get(word, 0) for word in TECHNICAL)
+    problems = (f"{technical} pairs could not be judged because an alignment failed",) if technical else ()
+    return Outcome("score", facts, problems, _failed_audit(model), model, scores)
+
+
+def _report(order: Order) -> Outcome:
+    model = order.model or stages.newest_model(order.study)
+    index = stages.report(order.study, model)
+    patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
+    return Outcome("report", {"index": str(index), "patients": patients}, model=model, result=index)
+
+
+_STAGES: dict[str, Callable[[Order], Outcome]] = {
+    "ingest": _ingest,
+    "prepare": _prepare,
+    "pair": _pair,
+    "train": _train,
+    "score": _score,
+    "report": _report,
+}
+
+
+def _alarms(scores: pd.DataFrame, model: Path) -> int:
+    """Same-patient pairs that look like two persons."""
+    threshold = json.loads((model / "model.json").read_text(encoding="utf-8")).get("threshold")
+    pairs = scores[scores["kind"].isin(SAME_PATIENT)]
+    judged = [IDENTITY_NOT_JUDGED.isdisjoint(reasons) for reasons in pairs["reasons"]]
+    rows = zip(pairs["verdict"], pairs["similarity"], judged, strict=True)
+    return sum(of_pair(str(verdict), value, threshold, judged) == "wrong_patient" for verdict, value, judged in rows)
+
+
+def _failed_audit(model: Path) -> tuple[str, ...]:
+    """The shortcuts (header, background, outline, histogram, thumbnail) from which the model's task can be solved."""
+    metrics = metrics_of(model)
+    failed = metrics.get("audit", {}).get("failed", [])
+    return tuple(f"identity can be told from the {shortcut} alone" for shortcut in failed)
+
+
+def metrics_of(model: Path) -> dict[str, Any]:
+    """The figures in a model's folder; empty where there are none."""
+    path = model / "metrics.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _counts(column: pd.Series[Any]) -> dict[str, int]:
+    return {str(word): int(count) for word, count in column.dropna().value_counts().items()}
+
+
+def _rows(frame: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in frame[list(columns)].itertuples(index=False, name=None)]

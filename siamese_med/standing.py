@@ -1,0 +1,48 @@
+"""What a study holds so far, and which step comes next; looks only, writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from siamese_med import stages
+from siamese_med.records import Study
+
+NEXT = {
+    "scans": "siamese-med ingest INPUT",
+    "aligned": "siamese-med prepare",
+    "pairs": "siamese-med pair",
+    "models": "siamese-med train",
+    "scored_models": "siamese-med score",
+    "reports": "siamese-med report",
+}
+"""What to do where a count is still zero, in the order of the line."""
+
+
+def status(study: Study) -> dict[str, Any]:
+    """Counts of what each stage has left, the account of the files seen so far, and the next step."""
+    scans = stages.scans(study) if _has_catalogue(study) else None
+    counts = {
+        "patients": 0 if scans is None else int(scans["subject"].nunique()),
+        "scans": 0 if scans is None else len(scans),
+        "aligned": sum(1 for _ in study.prepared.glob("*/*.npy")),
+        "pairs": _rows(study.pairs),
+        "models": sum(1 for _ in study.models.glob("*/model.json")),
+        "scored_models": sum(1 for _ in study.scores("any").parent.glob("*.parquet")),
+        "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
+    }
+    step = next((command for name, command in NEXT.items() if not counts[name]), "open the reports")
+    return {**counts, "next_step": step}
+
+
+def _has_catalogue(study: Study) -> bool:
+    return study.config.ingest.database is not None or (study.data / "catalogue.sqlite").is_file()
+
+
+def _rows(table: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    if not table.is_file():
+        return 0
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(table).num_rows)
