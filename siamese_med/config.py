@@ -48,7 +48,7 @@ class PrepareConfig(Section):
     """How scans become aligned volumes on one grid."""
 
     shape: Size3 = Field((64, 64, 64), description="voxels of the study grid, axes right-left, back-front, bottom-top")
-    spacing_mm: Positive = Field(3.0, description="edge of a voxel of the study grid")
+    spacing_mm: Positive | None = Field(None, description="edge of a voxel; default: the scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: built from the study, or the model's")
     min_quality: Fraction = Field(0.30, description="alignment quality below which a scan is not comparable")
     batch: Count = Field(8, description="scans aligned together")

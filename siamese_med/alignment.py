@@ -1,0 +1,313 @@
+"""Rigid alignment, batched in torch: the same code on CPU and GPU.
+
+The cost is the correlation ratio (Roche et al., MICCAI 1998): how much of the moving scan's variance is explained by
+the fixed scan's intensity. It needs no common contrast, and with the fixed bins known beforehand it is two matrix products.
+A transform is a 4x4 matrix from fixed mm to moving mm (RAS+), as resampling needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from siamese_med.volume import Volume, centred_grid
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+BINS = 32
+WORK_MARGIN = 1.25
+"""The moving scan is brought to the spacing of the fixed grid on a grid this much larger, so that batches are of one shape."""
+LEVER = 0.4
+"""A rotation of one radian moves the edge of the head by this share of the grid; it puts angles and shifts on one scale."""
+
+
+EDGE_VOXELS = 3
+"""How far around the bright body points are drawn."""
+
+
+class Level(NamedTuple):
+    """One step from coarse to fine; smoothing, step and final step in voxels of the fixed grid."""
+
+    smoothing: float
+    points: int
+    iterations: int
+    step: float
+
+
+TEMPLATE_LEVELS = (Level(2.0, 4_000, 40, 1.2), Level(0.7, 12_000, 30, 0.3))
+PAIR_LEVELS = (Level(1.0, 12_000, 20, 0.3), Level(0.4, 24_000, 30, 0.08))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Where a scan lies: fixed mm to moving mm, and the correlation ratio reached (0 to 1)."""
+
+    matrix: NDArray[np.float64]
+    correlation_ratio: float
+
+
+def align(
+    moving: Sequence[Volume],
+    fixed: Volume,
+    levels: Sequence[Level] = TEMPLATE_LEVELS,
+    initial: Sequence[NDArray[np.float64]] | None = None,
+    device: str = "cpu",
+    inside: NDArray[np.bool_] | None = None,
+) -> list[Alignment]:
+    """Align every moving scan to the fixed volume; without `initial` the centres of mass are laid on each other.
+
+    `inside` (i, j, k) tells where the fixed volume holds data; the rest of its grid is not looked at.
+    """
+    import torch
+
+    starts = initial or [_by_centre_of_mass(scan, fixed) for scan in moving]
+    shape = tuple(int(WORK_MARGIN * n) for n in fixed.voxels.shape)
+    spacing = float(fixed.spacing_mm[0])
+    grid = centred_grid((shape[0], shape[1], shape[2]), spacing)
+    work = torch.cat([resample(scan, grid_on(start, grid), shape, device) for scan, start in zip(moving, starts, strict=True)])
+    reference = torch.as_tensor(np.ascontiguousarray(fixed.voxels), dtype=torch.float32, device=device)
+    known = torch.ones_like(reference, dtype=torch.bool) if inside is None else torch.as_tensor(inside, device=device)
+    offsets, reached = _search(work, grid, (reference, known), fixed.affine, levels, initial is None)
+    return [
+        Alignment(start @ offset, ratio) for start, offset, ratio in zip(starts, offsets, reached, strict=True)
+    ]
+
+
+def grid_on(matrix: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Voxel of `grid` to mm of the scan that `matrix` leads to."""
+    return np.asarray(matrix @ grid)
+
+
+def resample(
+    scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu"
+) -> torch.Tensor:
+    """The scan on another grid, linearly, averaged first where it is finer: (1, 2, i, j, k), voxels and validity (0 or 1)."""
+    import torch
+    import torch.nn.functional as functional
+
+    voxels = torch.as_tensor(np.ascontiguousarray(scan.voxels), dtype=torch.float32, device=device)[None, None]
+    target = np.linalg.norm(voxel_to_scan[:3, :3], axis=0).min()
+    pool = [max(1, int(target / edge + 1e-3)) for edge in scan.spacing_mm]
+    pool = [min(p, n) for p, n in zip(pool, scan.voxels.shape, strict=True)]
+    coarse = functional.avg_pool3d(voxels, pool) if max(pool) > 1 else voxels
+    to_coarse = np.diag([*(1 / np.asarray(pool, dtype=float)), 1.0])
+    to_coarse[:3, 3] = (1 / np.asarray(pool) - 1) / 2
+    matrix = to_coarse @ np.linalg.inv(scan.affine) @ voxel_to_scan
+    points = _normalised(matrix, shape, coarse.shape[2:], device)
+    values = functional.grid_sample(coarse, points.flip(-1)[None], align_corners=False, padding_mode="border")
+    valid = (points.abs() <= 1).all(-1).to(values.dtype)
+    return torch.cat([values * valid, valid[None, None]], 1)
+
+
+def _normalised(
+    matrix: NDArray[np.float64], shape: Sequence[int], source_shape: Sequence[int], device: str
+) -> torch.Tensor:
+    """Where every voxel of a grid falls in the source, -1 to 1 edge to edge: (i, j, k, 3)."""
+    import torch
+
+    size = np.asarray(source_shape, dtype=float)
+    linear = 2 * matrix[:3, :3] / size[:, None]
+    offset = (2 * matrix[:3, 3] + 1) / size - 1
+    steps = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
+    columns = torch.as_tensor(linear.T, dtype=torch.float32, device=device)
+    start = torch.as_tensor(offset, dtype=torch.float32, device=device)
+    i, j, k = (step[:, None] * column for step, column in zip(steps, columns, strict=True))
+    return i[:, None, None] + j[None, :, None] + k[None, None, :] + start
+
+
+def _by_centre_of_mass(scan: Volume, fixed: Volume) -> NDArray[np.float64]:
+    matrix = np.eye(4)
+    matrix[:3, 3] = centre_of_mass(scan) - centre_of_mass(fixed)
+    return matrix
+
+
+def centre_of_mass(scan: Volume) -> NDArray[np.float64]:
+    """Centre in mm of what is brighter than the scan's mean; the geometric centre of an empty scan."""
+    step = tuple(slice(None, None, max(1, n // 64)) for n in scan.voxels.shape)
+    voxels = np.asarray(scan.voxels[step], dtype=np.float32)
+    bright = np.argwhere(voxels > voxels.mean())
+    strides = np.array([s.step for s in step])
+    centre = bright.mean(0) * strides if len(bright) else (np.asarray(scan.voxels.shape) - 1) / 2
+    return np.asarray(scan.affine[:3, :3] @ centre + scan.affine[:3, 3])
+
+
+def _search(
+    work: torch.Tensor,
+    grid: NDArray[np.float64],
+    fixed: tuple[torch.Tensor, torch.Tensor],
+    fixed_affine: NDArray[np.float64],
+    levels: Sequence[Level],
+    several_starts: bool,
+) -> tuple[list[NDArray[np.float64]], list[float]]:
+    """Offsets (4x4, mm) that bring each work image (b, 2, i, j, k) onto the fixed one, and the ratio reached."""
+    import torch
+
+    reference, known = fixed
+    extent = grid[0, 0] * max(reference.shape)
+    poses = torch.zeros(1, len(work), 6, device=work.device)  # three rotations, three shifts, all in mm
+    if several_starts:
+        poses = torch.stack([poses[0], _top_on_top(work, grid, reference, fixed_affine)])
+    for number, level in enumerate(levels):
+        images = smooth(work, level.smoothing)
+        smoothed = smooth(reference[None, None], level.smoothing)[0, 0]
+        points, weights = _fixed_points(smoothed, known, fixed_affine, level, number)
+        tried = [_descend(images, grid, points, weights, start, extent, level) for start in poses]
+        ratio, winner = torch.stack([reached for _, reached in tried]).max(0)
+        pose = torch.stack([found for found, _ in tried])[winner, torch.arange(len(work))]
+        poses = pose[None]
+    matrices = _matrices(pose, extent).cpu().numpy().astype(np.float64)
+    return list(matrices), [float(value) for value in ratio]
+
+
+def _top_on_top(
+    work: torch.Tensor, grid: NDArray[np.float64], fixed: torch.Tensor, fixed_affine: NDArray[np.float64]
+) -> torch.Tensor:
+    """A second start: upper ends laid on each other, for scans whose long neck pulls the centre of mass down."""
+    import torch
+
+    pose = torch.zeros(len(work), 6, device=work.device)
+    goal = _top(fixed, fixed_affine)
+    for number, image in enumerate(work[:, 0]):
+        pose[number, 5] = _top(image, grid) - goal
+    return pose
+
+
+def _top(image: torch.Tensor, affine: NDArray[np.float64]) -> float:
+    """Height in mm of the uppermost slice with more than a tenth as much bright matter as the fullest one."""
+    bright = (image > image.mean()).sum((0, 1))
+    highest = int((bright > 0.1 * bright.max()).nonzero().max()) if bright.max() > 0 else len(bright) // 2
+    return float(affine[2, 3] + affine[2, 2] * highest)
+
+
+def _fixed_points(
+    fixed: torch.Tensor, known: torch.Tensor, affine: NDArray[np.float64], level: Level, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (n, 3) in mm, drawn off the grid around the brighter part of what is known, and their bin weights (n, BINS)."""
+    import torch
+
+    generator = np.random.default_rng(seed)
+    near = _near_the_body(fixed, known)
+    found = np.argwhere(near)
+    low, high = (found.min(0), found.max(0)) if len(found) else (np.zeros(3), np.array(fixed.shape) - 1.0)
+    voxels = generator.uniform(low, high, (3 * level.points, 3))
+    inside = near[tuple(np.round(voxels).astype(int).T)]
+    voxels = voxels[inside][: level.points] if inside.any() else voxels[: level.points]
+    points = torch.as_tensor(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=torch.float32, device=fixed.device)
+    size = torch.tensor(fixed.shape, dtype=torch.float32, device=fixed.device)
+    unit = (2 * torch.as_tensor(voxels, dtype=torch.float32, device=fixed.device) + 1) / size - 1
+    values = _sample(fixed[None, None], unit[None])[0, 0]
+    return points, _bin_weights(values)
+
+
+def _near_the_body(fixed: torch.Tensor, known: torch.Tensor) -> NDArray[np.bool_]:
+    """What is bright, filled and widened by a few voxels: edges count, and a face that the template lacks does not."""
+    from scipy.ndimage import binary_dilation, binary_fill_holes
+
+    bright = ((fixed > fixed.mean()) & known).cpu().numpy()
+    return binary_dilation(binary_fill_holes(bright), iterations=EDGE_VOXELS) & known.cpu().numpy()
+
+
+def _bin_weights(values: torch.Tensor) -> torch.Tensor:
+    """Linear weights (n, BINS) of each value in its two nearest bins, between the 0.5th and the 99.5th percentile."""
+    import torch
+
+    low, high = torch.quantile(values, torch.tensor([0.005, 0.995], device=values.device))
+    place = ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * (BINS - 1)
+    centres = torch.arange(BINS, device=values.device)
+    return (1 - (place[:, None] - centres).abs()).clamp(min=0)
+
+
+def _descend(
+    images: torch.Tensor,
+    grid: NDArray[np.float64],
+    points: torch.Tensor,
+    weights: torch.Tensor,
+    start: torch.Tensor,
+    extent: float,
+    level: Level,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Adam on the pose; the best pose met is kept, the start included, so that a perfect start stays untouched."""
+    import torch
+
+    spacing = float(grid[0, 0])
+    pose = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([pose], lr=level.step * spacing, betas=(0.8, 0.95))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, level.iterations)
+    best, best_ratio = start.clone(), torch.full((len(images),), -1.0, device=images.device)
+    for _ in range(level.iterations + 1):
+        ratio = _correlation_ratio(images, grid, _transformed(points, pose, extent), weights)
+        better = ratio.detach() > best_ratio + 1e-6
+        best[better], best_ratio[better] = pose.detach()[better], ratio.detach()[better]
+        optimizer.zero_grad()
+        (-ratio.sum()).backward()
+        optimizer.step()
+        schedule.step()
+    return best, best_ratio
+
+
+def _transformed(points: torch.Tensor, pose: torch.Tensor, extent: float) -> torch.Tensor:
+    matrices = _matrices(pose, extent)
+    return points @ matrices[:, :3, :3].transpose(1, 2) + matrices[:, None, :3, 3]
+
+
+def _matrices(pose: torch.Tensor, extent: float) -> torch.Tensor:
+    """Poses (b, 6) to rigid matrices (b, 4, 4) by the exponential map of the rotation."""
+    import torch
+
+    x, y, z = (pose[:, :3] / (LEVER * extent)).unbind(1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
+    top = torch.cat([torch.linalg.matrix_exp(skew), pose[:, 3:, None]], 2)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=pose.device).expand(len(pose), 1, 4)
+    return torch.cat([top, bottom], 1)
+
+
+def _correlation_ratio(
+    images: torch.Tensor, grid: NDArray[np.float64], points: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Share of the moving intensity's variance that the fixed bins explain, per image: (b,), 0 to 1."""
+    import torch
+
+    inverse = torch.as_tensor(np.linalg.inv(grid), dtype=torch.float32, device=images.device)
+    voxels = points @ inverse[:3, :3].T + inverse[:3, 3]
+    size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
+    values, valid = _sample(images, (2 * voxels + 1) / size - 1).unbind(1)
+    valid = (valid > 0.9).to(values.dtype)
+    count = valid @ weights + 1e-3
+    total = valid.sum(1) + 1e-3
+    mean = (valid * values).sum(1) / total
+    centred = (values - mean[:, None]) * valid
+    explained = ((centred @ weights) ** 2 / count).sum(1)
+    return explained / ((centred**2).sum(1) + 1e-6)
+
+
+def _sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """Images (b, c, i, j, k) at points (b, n, 3) from -1 to 1: (b, c, n)."""
+    import torch.nn.functional as functional
+
+    points = unit.flip(-1)[:, :, None, None]
+    return functional.grid_sample(images, points, align_corners=False, padding_mode="zeros")[..., 0, 0]
+
+
+def smooth(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian smoothing (b, c, i, j, k) with sigma in voxels, edges repeated."""
+    import torch
+    import torch.nn.functional as functional
+
+    if sigma <= 0:
+        return images
+    radius = max(1, int(3 * sigma + 0.5))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=images.device) / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).to(images.dtype)
+    flat = images.reshape(-1, 1, *images.shape[2:])
+    for axis in range(3):
+        shape, padding = [1, 1, 1, 1, 1], [0] * 6
+        shape[2 + axis] = -1
+        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
+        flat = functional.conv3d(functional.pad(flat, padding, mode="replicate"), kernel.view(shape))
+    return flat.reshape(images.shape)

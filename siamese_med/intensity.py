@@ -1,0 +1,30 @@
+"""Scanner units to comparable numbers: air at 0, the middle of the bright tissue at 1."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+CEILING = 3.0
+SAMPLE = 200_000
+
+
+def normalise(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    """Shift and scale by robust figures of the valid voxels (any shape), clip to 0..CEILING; invalid voxels become 0.
+
+    Zero is the 1st percentile, one the median of what lies above a fifth of the range: medians, because lesions and
+    vessels are few, and a shift, because CT is negative in air.
+    """
+    import torch
+
+    inside = voxels[valid > 0.5]
+    if inside.numel() == 0:
+        return torch.zeros_like(voxels)
+    inside = inside[:: max(1, inside.numel() // SAMPLE)]
+    low, high = torch.quantile(inside, torch.tensor([0.01, 0.99], device=inside.device))
+    bright = inside[inside > low + 0.2 * (high - low)]
+    one = bright.median() if bright.numel() else high
+    scaled = (voxels - low) / (one - low).clamp(min=1e-6)
+    return scaled.clamp(0, CEILING) * (valid > 0.5)

@@ -1,0 +1,1 @@
+"""Scans to aligned volumes on one grid, computed once."""

@@ -1,0 +1,68 @@
+"""The study's own template: the mean of a few scans, aligned to one another until none is preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med import alignment
+from siamese_med.alignment import Alignment
+from siamese_med.intensity import normalise
+from siamese_med.volume import Volume, centred_grid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ROUNDS = 2
+COARSEST_MM = 3.0
+
+
+def build(scans: Sequence[Volume], shape: tuple[int, int, int], spacing_mm: float | None, device: str) -> Volume:
+    """Mean of the scans on a grid centred on the body; the pose is the scans' mean pose, so left stays left.
+
+    `spacing_mm` None takes the spacing at which the median field of view fills the grid, 3 mm at most.
+    """
+    grid = centred_grid(shape, spacing_mm or _fitting_spacing(scans, shape))
+    start = np.eye(4)
+    start[:3, 3] = alignment.centre_of_mass(scans[0])
+    template = _mean(scans[:1], [start], grid, shape, device)
+    for _ in range(ROUNDS):
+        found = alignment.align(scans, template, device=device)
+        template = _mean(scans, _around_their_mean(found), grid, shape, device)
+    return template
+
+
+def _fitting_spacing(scans: Sequence[Volume], shape: tuple[int, int, int]) -> float:
+    extents = np.median([np.asarray(scan.voxels.shape) * scan.spacing_mm for scan in scans], axis=0)
+    return min(COARSEST_MM, round(float((extents / np.asarray(shape)).max()), 1))
+
+
+def _around_their_mean(found: Sequence[Alignment]) -> list[NDArray[np.float64]]:
+    """The same transforms, with the template turned so that their mean rotation is none."""
+    mean = np.mean([alignment.matrix[:3, :3] for alignment in found], axis=0)
+    left, _, right = np.linalg.svd(mean)
+    turn = np.eye(4)
+    turn[:3, :3] = (left @ right).T
+    return [alignment.matrix @ turn for alignment in found]
+
+
+def _mean(
+    scans: Sequence[Volume],
+    matrices: Sequence[NDArray[np.float64]],
+    grid: NDArray[np.float64],
+    shape: tuple[int, int, int],
+    device: str,
+) -> Volume:
+    """Mean of the normalised scans over those whose field of view reaches a voxel."""
+    import torch
+
+    total = torch.zeros(shape, device=device)
+    seen = torch.zeros(shape, device=device)
+    for scan, matrix in zip(scans, matrices, strict=True):
+        voxels, valid = alignment.resample(scan, matrix @ grid, shape, device)[0]
+        total += normalise(voxels, valid)
+        seen += valid
+    mean = total / seen.clamp(min=1)
+    return Volume(mean.cpu().numpy(), grid)

@@ -1,0 +1,146 @@
+"""Align every scan once and keep what comes out: float16 volumes to be memory-mapped, and one alignment table.
+
+    <data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
+                                 /alignments.parquet  records.ALIGNMENT_COLUMNS
+                                 /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
+                                 /volumes/<scan>.json matrix and quality; written after the voxels, so it marks them done
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med import alignment, files, volume
+from siamese_med.config import PrepareConfig
+from siamese_med.errors import EmptyInputError
+from siamese_med.intensity import normalise
+from siamese_med.preparation import template as templates
+from siamese_med.records import Prepared
+from siamese_med.volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+TEMPLATE_SCANS = 12
+MIN_COVERAGE = 0.5
+"""Share of the template's body that a scan has to show."""
+
+
+def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> Prepared:
+    """Align all scans of the table to the template (the study's own where none is given) and cache the volumes."""
+    if scans.empty:
+        raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
+    device = device_of(config.accelerator)
+    folder = data / "prepared" / _fingerprint(template, config)
+    files.remove_leftovers(folder)
+    grid = _template(folder / "template.nii.gz", template, scans, data, config, device)
+    waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
+    for start in _progress(range(0, len(waiting), config.batch), "aligning scans"):
+        _align_batch(waiting.iloc[start : start + config.batch], data, folder, grid, device)
+    table = _table(scans, data, folder, config.min_quality)
+    files.write_parquet(folder / "alignments.parquet", table)
+    return Prepared(table, folder / "template.nii.gz")
+
+
+def align_one(scan: Volume, template: Volume, device: str = "cpu") -> tuple[NDArray[np.float16], dict[str, Any]]:
+    """One scan to the template's grid: voxels (i, j, k) and the record that `prepare` keeps beside them."""
+    found = alignment.align([scan], template, device=device)[0]
+    return _on_template(scan, found, template, device)
+
+
+def device_of(accelerator: str) -> str:
+    """`cuda` where it is asked for or there is one, else `cpu`."""
+    import torch
+
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    return "cuda"
+
+
+def _fingerprint(template: Path | None, config: PrepareConfig) -> str:
+    """Whatever changes the voxels or the matrices is in it; the threshold of quality and the batch are not."""
+    shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
+    return f"{shaping.fingerprint()}-{files.digest(template)[:8] if template else 'study'}"
+
+
+def _template(
+    path: Path, given: Path | None, scans: pd.DataFrame, data: Path, config: PrepareConfig, device: str
+) -> Volume:
+    """Kept once made: scans that come later are aligned to the template that is there."""
+    if not path.is_file():
+        if given:
+            made = volume.canonical(volume.read(given))
+        else:
+            chosen = _representatives(scans)
+            loaded = [volume.read(data / relative) for relative in chosen.path]
+            made = templates.build(loaded, config.shape, config.spacing_mm, device)
+        volume.write(path, Volume(made.voxels.astype(np.float32), made.affine))
+    return volume.read(path)
+
+
+def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
+    """One scan a subject of the commonest modality and contrast; pseudonyms are random, so their order is a draw."""
+    kind = scans.groupby(["modality", "contrast"]).size().idxmax()
+    alike = scans[(scans.modality == kind[0]) & (scans.contrast == kind[1])]
+    return alike.sort_values("id").groupby("subject").head(1).head(TEMPLATE_SCANS)
+
+
+def _align_batch(batch: pd.DataFrame, data: Path, folder: Path, template: Volume, device: str) -> None:
+    loaded = [volume.read(data / relative) for relative in batch.path]
+    found = alignment.align(loaded, template, device=device)
+    for scan, image, result in zip(batch.itertuples(), loaded, found, strict=True):
+        voxels, record = _on_template(image, result, template, device)
+        with files.replacing(folder / "volumes" / f"{scan.id}.npy") as temporary:
+            np.save(temporary, voxels)
+        files.write_json(folder / "volumes" / f"{scan.id}.json", {"sha256": scan.sha256, **record})
+
+
+def _on_template(
+    scan: Volume, found: alignment.Alignment, template: Volume, device: str
+) -> tuple[NDArray[np.float16], dict[str, Any]]:
+    voxels, valid = alignment.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
+    body = template.voxels > template.voxels.mean()
+    coverage = float(valid.cpu().numpy()[body].mean())
+    record = {"matrix": found.matrix.tolist(), "quality": round(found.correlation_ratio, 4), "coverage": round(coverage, 4)}
+    return normalise(voxels, valid).cpu().numpy().astype(np.float16), record
+
+
+def _cached(folder: Path, scan: Any) -> dict[str, Any] | None:
+    path = folder / "volumes" / f"{scan.id}.json"
+    if not path.is_file():
+        return None
+    record: dict[str, Any] = json.loads(path.read_text())
+    return record if record["sha256"] == scan.sha256 else None
+
+
+def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for scan in scans.itertuples():
+        record = json.loads((folder / "volumes" / f"{scan.id}.json").read_text())
+        rows.append(
+            {
+                "scan": scan.id,
+                "matrix": record["matrix"],
+                "quality": record["quality"],
+                "coverage": record["coverage"],
+                "ok": record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE,
+                "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _progress(steps: range, label: str) -> Sequence[int] | Any:
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(steps, label, console=console, disable=not console.is_terminal, transient=True)
