@@ -1,0 +1,85 @@
+"""Which slices of which pairs go on a page that has to stay small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.reporting import pictures
+from siamese_med.reporting.content import Pair, Slice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+PAGE_BUDGET = 400_000
+"""Bytes of pictures on one patient's page; with its text the page stays under 500 KB."""
+
+STRONGEST = "strongest change"
+
+ARRAYS = ("earlier", "later", "difference", "change")
+
+
+class Stack:
+    """The slices that scoring left for one pair, in the order in which they are worth showing."""
+
+    def __init__(self, path: Path) -> None:
+        with np.load(path, allow_pickle=False) as file:
+            self._pixels: dict[str, NDArray[np.uint8]] = {name: file[name] for name in ARRAYS}
+            self._planes = [str(plane) for plane in file["plane"]]
+            self._positions = [float(position) for position in file["position_mm"]]
+            self._chosen = [str(word) for word in file["chosen"]]
+            self._spacing_mm = float(file["spacing_mm"])
+
+    def __len__(self) -> int:
+        return len(self._planes)
+
+    def order(self) -> list[int]:
+        """Indices, slices of strongest change and fixed ones in turn."""
+        strongest = [index for index, word in enumerate(self._chosen) if word == STRONGEST]
+        fixed = [index for index, word in enumerate(self._chosen) if word != STRONGEST]
+        return [index for index in chain.from_iterable(zip_longest(strongest, fixed)) if index is not None]
+
+    def slice(self, index: int) -> Slice:
+        """One slice with its pictures."""
+        plane = self._planes[index]
+        layers = (self._pixels[name][index] for name in ARRAYS)
+        panels = pictures.panels(*layers, plane=plane, spacing_mm=self._spacing_mm)
+        return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels)
+
+
+def illustrated(pairs: Sequence[Pair], data: Path, per_pair: int, budget: int = PAGE_BUDGET) -> tuple[Pair, ...]:
+    """The pairs with their slices: all of the newest visit, then of the others in turn until `budget` bytes are used."""
+    stacks = {pair.number: Stack(path) for pair in pairs if (path := _pictures(pair, data))}
+    slices: dict[int, list[Slice]] = {number: [] for number in stacks}
+    for number, index in _turns(pairs, stacks, per_pair):
+        made = stacks[number].slice(index)
+        if made.panels.size > budget:
+            break
+        budget -= made.panels.size
+        slices[number].append(made)
+    return tuple(
+        replace(pair, slices=tuple(slices[pair.number]), slices_available=len(stacks[pair.number]))
+        if pair.number in stacks
+        else pair
+        for pair in pairs
+    )
+
+
+def _pictures(pair: Pair, data: Path) -> Path | None:
+    path = data / pair.pictures if pair.pictures and pair.role != "other" else None
+    return path if path and path.is_file() else None
+
+
+def _turns(pairs: Sequence[Pair], stacks: dict[int, Stack], per_pair: int) -> Iterator[tuple[int, int]]:
+    newest = [pair.number for pair in pairs if pair.number in stacks and pair.role == "newest"]
+    rest = [pair.number for pair in pairs if pair.number in stacks and pair.role != "newest"]
+    for group in (newest, rest):
+        orders = [stacks[number].order()[:per_pair] for number in group]
+        for turn in zip_longest(*orders):
+            yield from ((number, index) for number, index in zip(group, turn, strict=True) if index is not None)

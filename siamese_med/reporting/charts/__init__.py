@@ -1,0 +1,1 @@
+"""Charts as SVG without scripts, styled by the page they are in."""

@@ -1,0 +1,51 @@
+"""Histograms of two groups on one axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+SIZE = (430, 300)
+MARGINS = (34, 16, 48, 40)
+
+
+def histogram(
+    title: str,
+    x_label: str,
+    groups: Sequence[tuple[str, str, Sequence[float]]],
+    band: tuple[float, float] | None = None,
+    y_label: str = "share of the pairs",
+    bins: int = 30,
+) -> Markup:
+    """(style, name, values) a group, each scaled to its own size so that small groups can be seen; `band` is shaded."""
+    shown = [(style, name, np.asarray([value for value in values if np.isfinite(value)])) for style, name, values in groups]
+    x = _range([*(value for _, _, values in shown for value in values), *(band or ())])
+    shares = [np.histogram(values, bins, (x.low, x.high))[0] / max(len(values), 1) for _, _, values in shown]
+    top = max([0.05, *(float(share.max()) for share in shares)]) * 1.1
+    plot = Plot(f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}", SIZE, x, Range(0, top), MARGINS)
+    if band:
+        plot.box(Range(*band), plot.y, "band")
+    plot.axes(x_label, y_label, nice_ticks(x.low, x.high), nice_ticks(0, top, 4))
+    edges = np.linspace(x.low, x.high, bins + 1)
+    for (style, _, _), share in zip(shown, shares, strict=True):
+        for height, left, right in zip(share, edges, edges[1:], strict=False):
+            if height > 0:
+                plot.box(Range(float(left), float(right)), Range(0, float(height)), f"group {style}")
+    plot.legend([(f"swatch {style}", name) for style, name, _ in shown], plot.right - 150, plot.top + 14)
+    return plot.svg()
+
+
+def _range(values: Sequence[float]) -> Range:
+    if not values:
+        return Range(0.0, 1.0)
+    low, high = float(min(values)), float(max(values))
+    slack = (high - low) * 0.02 or 0.5
+    return Range(low - slack, high + slack)

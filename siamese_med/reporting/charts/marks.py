@@ -1,0 +1,22 @@
+"""The shape of each status, the same in charts and in the page's icons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siamese_med.reporting.charts.plot import Plot
+
+SHAPES = {
+    "triangle": "M0,-9 L9,7 L-9,7 Z",
+    "circle": "M-7,0 a7,7 0 1,0 14,0 a7,7 0 1,0 -14,0 Z",
+    "ring": "M-6,0 a6,6 0 1,0 12,0 a6,6 0 1,0 -12,0 Z",
+    "slash": "M-6,-6 L6,6 M6,-6 L-6,6",
+    "hexagon": "M0,-9 L8,-4.5 L8,4.5 L0,9 L-8,4.5 L-8,-4.5 Z",
+}
+"""SVG paths around the origin, about 18 pixels wide."""
+
+
+def mark(plot: Plot, shape: str, x: float, y: float, style: str, hint: str) -> None:
+    """One shape at a pixel position."""
+    plot.add("path", f"mark {shape} {style}", hint, d=SHAPES[shape], transform=f"translate({x},{y})")

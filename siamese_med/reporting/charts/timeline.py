@@ -1,0 +1,99 @@
+"""Change over all visits of one patient, against the band in which rescans fall."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting.charts.marks import mark
+from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
+from siamese_med.reporting.verdicts import STATUSES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from markupsafe import Markup
+
+    from siamese_med.reporting.content import Pair, Reference, Visit
+
+SIZE = (880, 330)
+MARGINS = (34, 24, 92, 46)
+LABEL_ROOM = 46
+
+
+def timeline(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> Markup:
+    """Visits along the days (or in their order where a date is missing), change in z upwards."""
+    places = _places(visits)
+    shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != "other"]
+    plot = Plot(_title(visits, shown), SIZE, _days(list(places.values())), _height(shown, reference), MARGINS)
+    low, high = reference.band_z
+    plot.box(plot.x, Range(max(low, plot.y.low), high), "band")
+    plot.axes("", "Change (z), later visit against the one before", [], nice_ticks(plot.y.low, plot.y.high))
+    plot.text("a rescan falls here", plot.right - 6, plot.down(high) + 15, "band-label", anchor="end")
+    _visits(plot, visits, places)
+    for pair in shown:
+        if pair.role in ("newest", "step"):
+            _pair(plot, pair, places)
+    return plot.svg()
+
+
+def _places(visits: Sequence[Visit]) -> dict[str, float]:
+    days = [visit.day for visit in visits]
+    if all(day is not None for day in days):
+        return {visit.session: float(visit.day or 0) for visit in visits}
+    return {visit.session: float(place) for place, visit in enumerate(visits)}
+
+
+def _days(places: list[float]) -> Range:
+    length = max(places) - min(places) or 1.0
+    return Range(min(places) - 0.06 * length, max(places) + 0.08 * length)
+
+
+def _height(pairs: Sequence[Pair], reference: Reference) -> Range:
+    values = [pair.change_z for pair in pairs if pair.change_z is not None]
+    low, high = reference.band_z
+    top = max([high * 2, *(value * 1.18 for value in values)])
+    return Range(min([low, *values]) - 0.6, max(top, 4.0))
+
+
+def _title(visits: Sequence[Visit], pairs: Sequence[Pair]) -> str:
+    changed = sum(pair.verdict == "changed" for pair in pairs)
+    return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed. The table of pairs has the figures."
+
+
+def _visits(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
+    row = -LABEL_ROOM
+    for visit in visits:
+        column = plot.across(places[visit.session])
+        style = "visit scanner" if visit.scanner_changed else "visit"
+        plot.line((column, plot.top), (column, plot.bottom + 6), style)
+        crowded = column - row < LABEL_ROOM
+        plot.text(visit.session, column, plot.bottom + (34 if crowded else 20), "visit-label")
+        if visit.scanner_changed:
+            plot.text("other scanner", column, plot.top - 6, "tick")
+        row = row if crowded else column
+    _intervals(plot, visits, places)
+
+
+def _intervals(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
+    row = plot.bottom + 50
+    for first, second in pairwise(visits):
+        left, right = plot.across(places[first.session]), plot.across(places[second.session])
+        plot.line((left + 3, row), (right - 3, row), "interval")
+        for end in (left + 3, right - 3):
+            plot.line((end, row - 4), (end, row + 4), "interval")
+        if first.day is not None and second.day is not None:
+            days = second.day - first.day
+            plot.text(f"{days} d" if right - left < 80 else f"{days} days", (left + right) / 2, row + 17, "tick")
+
+
+def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
+    status = STATUSES[pair.status]
+    column = plot.across(places[pair.later_session])
+    row = plot.bottom - 12 if pair.change_z is None else plot.down(pair.change_z)
+    value = "" if pair.change_z is None else f", z {pair.change_z:.1f}"
+    mark(plot, status.shape, column, row, status.key, f"{pair.earlier_session} to {pair.later_session}: {status.label}{value}")
+    if pair.change_z is not None:
+        near_end = column > plot.right - 60
+        word = f"z {pair.change_z:.1f}".replace("-", "−")
+        plot.text(word, column + (-14 if near_end else 14), row + 4, "value", anchor="end" if near_end else "start")

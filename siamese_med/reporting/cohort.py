@@ -1,0 +1,101 @@
+"""All pages of a study: one folder a patient, the index, the model page and the tables."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from siamese_med import files
+from siamese_med.errors import InputError
+from siamese_med.reporting import album, outputs, overview, pages, performance, references
+from siamese_med.reporting.patient import patient
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from siamese_med.config import ReportConfig
+    from siamese_med.records import Account
+    from siamese_med.reporting.content import Patient
+
+PATIENT_FILES = ("report.html", "report.json", "pairs.tsv")
+
+
+def write_reports(
+    reports: Path,
+    data: Path,
+    model: Path,
+    scans: pd.DataFrame,
+    scores: pd.DataFrame,
+    alignments: pd.DataFrame,
+    account: Account,
+    config: ReportConfig,
+) -> Path:
+    """Write every page and table; pages of patients that left the catalogue go. Returns the path of the index.
+
+    Equal input gives equal bytes. Paths in the tables are relative to `data`. Raises ModelError and InputError.
+    """
+    folder = references.read(model)
+    reference = references.reference(folder.model)
+    methods, provenance = references.methods(folder.metrics), references.provenance(folder, config)
+    scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
+    aligned = {str(row["scan"]): row for row in _rows(alignments)}
+    written = []
+    for subject in sorted(scans_of):
+        report = patient(
+            _safe(subject),
+            scans_of[subject],
+            scores_of.get(subject, []),
+            aligned,
+            config.title,
+            reference,
+            methods,
+            provenance,
+        )
+        written.append(_write_patient(reports / subject, report, data, config))
+    _remove_departed(reports, set(scans_of))
+    cohort = overview.cohort(config.title, written, account, reference, methods, provenance)
+    files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
+    shown = performance.performance(config.title, folder, methods, reference, provenance)
+    files.write_text(reports / "model.html", pages.model_page(shown))
+    files.write_text(reports / "index.html", pages.index_page(cohort))
+    return reports / "index.html"
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
+
+
+def _by(frame: pd.DataFrame, column: str) -> dict[str, list[dict[str, Any]]]:
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(frame):
+        grouped.setdefault(str(row[column]), []).append(row)
+    return grouped
+
+
+def _safe(subject: str) -> str:
+    """A subject that may become a folder's name."""
+    if not re.fullmatch(r"sub-[A-Za-z0-9]+", subject):
+        raise InputError("the catalogue holds a subject that is no pseudonym (sub- and letters or digits): ingest again")
+    return subject
+
+
+def _write_patient(folder: Path, report: Patient, data: Path, config: ReportConfig) -> Patient:
+    """Write one patient's files; returns the report without its pictures, which would fill the memory over a cohort."""
+    shown = replace(report, pairs=album.illustrated(report.pairs, data, config.pictures_per_pair))
+    files.write_json(folder / "report.json", outputs.report(shown))
+    files.write_text(folder / "pairs.tsv", outputs.pairs_tsv(shown.pairs))
+    files.write_text(folder / "report.html", pages.patient_page(shown))
+    return report
+
+
+def _remove_departed(reports: Path, subjects: set[str]) -> None:
+    for folder in reports.glob("sub-*"):
+        if folder.name in subjects or not (folder / "report.html").is_file():
+            continue
+        for name in PATIENT_FILES:
+            (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()

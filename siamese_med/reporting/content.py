@@ -1,0 +1,173 @@
+"""What a patient's report says, as data: first this, then the page, the JSON and the TSV.
+
+Units stand in the names. Slices are in display orientation: see `pictures`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from siamese_med.reporting.pictures import Panels
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan of a visit with what is known of its acquisition and alignment."""
+
+    id: str
+    session: str
+    modality: str | None
+    contrast: str | None
+    scanner: str | None
+    protocol: str | None
+    shape: tuple[float | None, ...]
+    spacing_mm: tuple[float | None, ...]
+    flags: tuple[str, ...]
+    aligned: bool
+    alignment_quality: float | None
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One session; `day` counts from the first dated visit, and `date` is shifted by an unknown offset."""
+
+    session: str
+    date: str | None
+    day: int | None
+    scanner_changed: bool
+    scans: tuple[Scan, ...]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a pair got no verdict: the word, and what it means."""
+
+    word: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice of a pair, why it was chosen, and its pictures (which stay out of the JSON)."""
+
+    plane: str
+    position_mm: float | None
+    chosen: str
+    panels: Panels
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two scans of one patient, the earlier one first.
+
+    `role`: newest (the newest visit against the one before), since_first (against the first), step, or other.
+    `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where the similarity is below its threshold.
+    """
+
+    number: int
+    role: str
+    earlier: str
+    later: str
+    earlier_session: str
+    later_session: str
+    interval_days: int | None
+    kind: str | None
+    split: str | None
+    verdict: str
+    status: str
+    reasons: tuple[Reason, ...]
+    identity_judged: bool
+    similarity: float | None
+    distance: float | None
+    change_z: float | None
+    change_p: float | None
+    change_sign: float | None
+    volume_ml: float | None
+    smallest_detectable_ml: float | None
+    ncc: float | None
+    ncc_highpass: float | None
+    mutual_information: float | None
+    pair_quality: float | None
+    map: str | None
+    pictures: str | None
+    slices: tuple[Slice, ...] = ()
+    slices_available: int = 0
+
+    @property
+    def direction(self) -> str:
+        """Which way the later scan differs, in words."""
+        if self.change_sign is None or self.change_sign == 0:
+            return ""
+        return "brighter" if self.change_sign > 0 else "darker"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a pair is held against: the similarity threshold, and the change of pairs without change.
+
+    z is in standard deviations of those pairs; `band_z` is their 5th to 95th percentile (for significance .05).
+    """
+
+    threshold: float | None
+    false_match_rate: float | None
+    significance: float
+    power: float
+    n: int
+    source: str
+    mean: float | None
+    sd: float | None
+    band_z: tuple[float, float]
+    values_z: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the numbers; the inputs' digests stand with the scans."""
+
+    model: str
+    model_format: int | None
+    recipe: str | None
+    parameters: int | None
+    weights_sha256: str | None
+    template_sha256: str | None
+    model_config_sha256: str
+    report_config: str
+    seeds: dict[str, int]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How well one method told the test patients apart: value, low and high end of each figure's interval."""
+
+    key: str
+    name: str
+    auc: tuple[float | None, float | None, float | None]
+    eer: tuple[float | None, float | None, float | None]
+    tar_at_far_1pct: tuple[float | None, float | None, float | None]
+    rank1: tuple[float | None, float | None, float | None]
+    best: bool
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first thing a reader sees: a key of verdicts.STATUSES, and one or two sentences."""
+
+    status: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Patient:
+    """Everything that is on a patient's page."""
+
+    subject: str
+    title: str
+    headline: Headline
+    warnings: tuple[str, ...]
+    visits: tuple[Visit, ...]
+    pairs: tuple[Pair, ...]
+    reference: Reference
+    methods: tuple[Method, ...]
+    provenance: Provenance

@@ -1,0 +1,148 @@
+"""From the tables to one patient's visits and pairs, in the order of time."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.records import NOT_COMPARABLE, SAME_PATIENT
+from siamese_med.reporting import cells, verdicts
+from siamese_med.reporting.content import Pair, Reason, Scan, Visit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Row = Mapping[str, Any]
+
+ROLES = ("newest", "since_first", "step", "other")
+"""Order of the pairs on a page."""
+
+
+def visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[Visit, ...]:
+    """The visits of one patient: by date where all are dated, else by session number."""
+    sessions: dict[str, list[Row]] = {}
+    for row in scans:
+        sessions.setdefault(str(row["session"]), []).append(row)
+    dates = {session: next((day for row in rows if (day := cells.day(row["date"]))), None) for session, rows in sessions.items()}
+    known = sorted(day for day in dates.values() if day)
+    order = sorted(sessions, key=_session_number)
+    if len(known) == len(sessions):
+        order.sort(key=dates.__getitem__)
+    listed = []
+    scanners: set[str | None] = set()
+    for session in order:
+        here = tuple(_scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order))
+        now = {scan.scanner for scan in here if scan.scanner not in (None, "unknown")}
+        date = dates[session]
+        listed.append(
+            Visit(
+                session=session,
+                date=date.isoformat() if date else None,
+                day=(date - known[0]).days if date else None,
+                scanner_changed=bool(scanners and now and not now & scanners),
+                scans=here,
+            )
+        )
+        scanners = now or scanners
+    return tuple(listed)
+
+
+def _session_number(session: str) -> tuple[int, str]:
+    digits = re.search(r"\d+", session)
+    return (int(digits.group()) if digits else 0, session)
+
+
+def _scan_order(row: Row) -> str:
+    return str(row["id"])
+
+
+def _scan(row: Row, alignment: Row) -> Scan:
+    return Scan(
+        id=str(row["id"]),
+        session=str(row["session"]),
+        modality=cells.text(row["modality"]),
+        contrast=cells.text(row["contrast"]),
+        scanner=cells.text(row["scanner"]),
+        protocol=cells.text(row["protocol"]),
+        shape=cells.numbers(row["shape"]),
+        spacing_mm=cells.numbers(row["spacing_mm"]),
+        flags=cells.words(row["flags"]),
+        aligned=cells.truth(alignment.get("ok")),
+        alignment_quality=cells.number(alignment.get("quality")),
+        sha256=cells.text(row["sha256"]),
+    )
+
+
+def pairs(scores: Iterable[Row], timeline: Sequence[Visit], threshold: float | None) -> tuple[Pair, ...]:
+    """The same-patient pairs of one patient, numbered in the order in which the page shows them."""
+    sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
+    known = [row for row in scores if {str(row["scan_a"]), str(row["scan_b"])} <= sessions.keys()]
+    placed = [(sessions[str(row["scan_a"])], sessions[str(row["scan_b"])], row) for row in known if row["kind"] in SAME_PATIENT]
+    ends = {(first, last) for first, last, _ in placed if first != last}
+    roles = _roles(ends)
+    placed.sort(key=lambda item: _page_order(roles, *item))
+    return tuple(
+        _pair(row, number, roles.get((first, last), "other"), timeline[first].session, timeline[last].session, threshold)
+        for number, (first, last, row) in enumerate(placed, start=1)
+    )
+
+
+def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
+    """The role of each (earlier, later) pair of visit places."""
+    if not ends:
+        return {}
+    visited = sorted({place for pair in ends for place in pair})
+    roles = {step: "step" for step in pairwise(visited) if step in ends}
+    newest = max(last for _, last in ends)
+    firsts = sorted(first for first, last in ends if last == newest)
+    if firsts:
+        roles[firsts[0], newest] = "since_first"
+        roles[firsts[-1], newest] = "newest"
+    return roles
+
+
+def _page_order(roles: dict[tuple[int, int], str], first: int, last: int, row: Row) -> tuple[int, int, int, int, str, str]:
+    comparable = 0 if cells.truth(row["comparable"]) else 1
+    role = ROLES.index(roles.get((first, last), "other"))
+    return role, -last, -first, comparable, str(row["scan_a"]), str(row["scan_b"])
+
+
+def _pair(row: Row, number: int, role: str, earlier_session: str, later_session: str, threshold: float | None) -> Pair:
+    reasons = tuple(Reason(word, NOT_COMPARABLE.get(word, word.replace("_", " "))) for word in cells.words(row["reasons"]))
+    verdict = cells.text(row["verdict"]) or "not_comparable"
+    identity_judged = not verdicts.IDENTITY_NOT_JUDGED & {reason.word for reason in reasons}
+    similarity = cells.number(row["similarity"])
+    return Pair(
+        number=number,
+        role=role,
+        earlier=str(row["scan_a"]),
+        later=str(row["scan_b"]),
+        earlier_session=earlier_session,
+        later_session=later_session,
+        interval_days=cells.whole(row["interval_days"]),
+        kind=cells.text(row["kind"]),
+        split=cells.text(row["split"]),
+        verdict=verdict,
+        status=verdicts.of_pair(verdict, similarity, threshold, identity_judged),
+        reasons=reasons,
+        identity_judged=identity_judged,
+        similarity=similarity,
+        map=cells.text(row["map"]),
+        pictures=cells.text(row["pictures"]),
+        **{name: cells.number(row[name]) for name in _MEASURES},
+    )
+
+
+_MEASURES = (
+    "distance",
+    "change_z",
+    "change_p",
+    "change_sign",
+    "volume_ml",
+    "smallest_detectable_ml",
+    "ncc",
+    "ncc_highpass",
+    "mutual_information",
+    "pair_quality",
+)

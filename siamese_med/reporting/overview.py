@@ -1,0 +1,134 @@
+"""The cohort as data: one row a patient, what asks for a look first, and the account of the input's files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting import patient, verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siamese_med.records import Account
+    from siamese_med.reporting.content import Method, Patient, Provenance, Reference
+
+
+@dataclass(frozen=True)
+class Row:
+    """One patient: the figures are those of the newest visit's pair, `lowest_similarity` is over all pairs."""
+
+    subject: str
+    status: str
+    visits: int
+    pairs: int
+    newest_visit: str | None
+    interval_days: int | None
+    change_z: float | None
+    change_p: float | None
+    volume_ml: float | None
+    smallest_detectable_ml: float | None
+    similarity: float | None
+    lowest_similarity: float | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of some of the input's files."""
+
+    name: str
+    files: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The account of the last ingest; `reasons` are (word, files), the most frequent first."""
+
+    files_seen: int
+    balanced: bool
+    outcomes: tuple[Outcome, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Everything that is on the index."""
+
+    title: str
+    rows: tuple[Row, ...]
+    counts: dict[str, int]
+    pair_verdicts: dict[str, int]
+    changes_z: tuple[float, ...]
+    similarities: tuple[float, ...]
+    intake: Intake
+    reference: Reference
+    methods: tuple[Method, ...]
+    provenance: Provenance
+
+
+def row(report: Patient) -> Row:
+    """A patient's line in the table."""
+    newest = patient.lead(report.pairs) if report.pairs else None
+    judged = [pair.similarity for pair in report.pairs if pair.identity_judged and pair.similarity is not None]
+    return Row(
+        subject=report.subject,
+        status=report.headline.status,
+        visits=len(report.visits),
+        pairs=len(report.pairs),
+        newest_visit=report.visits[-1].session if report.visits else None,
+        interval_days=newest.interval_days if newest else None,
+        change_z=newest.change_z if newest else None,
+        change_p=newest.change_p if newest else None,
+        volume_ml=newest.volume_ml if newest else None,
+        smallest_detectable_ml=newest.smallest_detectable_ml if newest else None,
+        similarity=newest.similarity if newest else None,
+        lowest_similarity=min(judged, default=None),
+        reasons=tuple(reason.word for reason in newest.reasons) if newest else (),
+    )
+
+
+def cohort(
+    title: str,
+    reports: Sequence[Patient],
+    account: Account,
+    reference: Reference,
+    methods: tuple[Method, ...],
+    provenance: Provenance,
+) -> Cohort:
+    """The index as data, alarms first, the largest change first among equals."""
+    pairs = [pair for report in reports for pair in report.pairs]
+    rows = sorted((row(report) for report in reports), key=_urgency)
+    found = Counter(line.status for line in rows)
+    return Cohort(
+        title=title,
+        rows=tuple(rows),
+        counts={key: found[key] for key in verdicts.STATUSES},
+        pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
+        changes_z=tuple(pair.change_z for pair in pairs if pair.change_z is not None),
+        similarities=tuple(pair.similarity for pair in pairs if pair.similarity is not None),
+        intake=intake(account),
+        reference=reference,
+        methods=methods,
+        provenance=provenance,
+    )
+
+
+def _urgency(line: Row) -> tuple[int, float, str]:
+    return verdicts.STATUSES[line.status].rank, -(line.change_z or 0.0), line.subject
+
+
+def intake(account: Account) -> Intake:
+    """The account with shares of all files, for a bar."""
+    files = asdict(account)
+    return Intake(
+        files_seen=account.files_seen,
+        balanced=account.balanced(),
+        outcomes=tuple(
+            Outcome(name, files[name], files[name] / account.files_seen if account.files_seen else 0.0)
+            for name in ("ingested", "skipped", "duplicate", "quarantined")
+        ),
+        reasons=tuple(sorted(account.reasons.items(), key=lambda item: (-item[1], item[0]))),
+    )

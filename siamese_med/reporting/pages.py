@@ -1,0 +1,103 @@
+"""Data to HTML: templates that escape everything, one style and one script inlined and named by digest in the policy."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from siamese_med.reporting import performance as model_data
+from siamese_med.reporting import verdicts, wording
+from siamese_med.reporting.charts import curves, histogram, marks, strip, timeline
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from siamese_med.reporting.content import Patient
+    from siamese_med.reporting.overview import Cohort
+    from siamese_med.reporting.performance import Performance
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def patient_page(report: Patient) -> str:
+    """The page of one patient."""
+    return _environment().get_template("patient.html.j2").render(
+        report=report,
+        timeline=timeline.timeline(report.visits, report.pairs, report.reference) if report.visits else "",
+        strips={pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None},
+        network=model_data.verdict(report.methods)[0],
+        best=model_data.verdict(report.methods)[1],
+    )
+
+
+def index_page(cohort: Cohort) -> str:
+    """The index over all patients."""
+    pairs = [("s0", "follow-up pairs", cohort.changes_z)]
+    similarities = [("s0", "follow-up pairs", cohort.similarities)]
+    return _environment().get_template("index.html.j2").render(
+        cohort=cohort,
+        change=histogram.histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
+        similarity=histogram.histogram("Similarity", "similarity", similarities),
+        network=model_data.verdict(cohort.methods)[0],
+        best=model_data.verdict(cohort.methods)[1],
+    )
+
+
+def model_page(model: Performance) -> str:
+    """The page on the model."""
+    distances = [("s0", "same person", model.test.same_distances), ("s1", "different persons", model.test.different_distances)]
+    network, best = model_data.verdict(model.methods)
+    return _environment().get_template("model.html.j2").render(
+        model=model,
+        roc=curves.roc(model.test.curves) if model.test.curves else "",
+        distances=histogram.histogram("Distances", "distance of the embeddings", distances),
+        calibration=curves.calibration(model.calibration) if model.calibration else "",
+        training=_training(model),
+        network=network,
+        best=best,
+    )
+
+
+def _training(model: Performance) -> Markup | str:
+    log = dict(model.log)
+    names = {"train_loss": "training", "validation_loss": "validation"}
+    losses = [(name, log[column]) for column, name in names.items() if column in log]
+    return curves.training(log["epoch"], losses) if "epoch" in log and losses else ""
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # autoescape=True and not select_autoescape: that one leaves .html.j2 unescaped
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment.globals.update(
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script=Markup(script),  # noqa: S704 - a file of this package
+        policy=policy(style, script),
+        statuses=verdicts.STATUSES,
+        shapes=marks.SHAPES,
+    )
+    for name in ("fixed", "probability", "percent", "count", "interval", "known", "short", "sizes", "spaced"):
+        environment.filters[name] = getattr(wording, name)
+    return environment
+
+
+def policy(style: str, script: str) -> str:
+    """A content-security policy under which this style and this script run, and nothing else, from nowhere else."""
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_source(style)}'; script-src '{_source(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

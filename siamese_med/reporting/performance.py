@@ -1,0 +1,141 @@
+"""The model page as data: how well the network and the baselines tell patients apart, with examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.reporting import cells, pictures
+from siamese_med.reporting.charts import curves
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from siamese_med.reporting.charts.curves import Curve
+    from siamese_med.reporting.content import Method, Provenance, Reference
+    from siamese_med.reporting.references import ModelFolder
+
+GALLERY_LIMIT = 12
+
+SCORES = {
+    "network": "similarity",
+    "ncc": "ncc",
+    "ncc_highpass": "ncc_highpass",
+    "mutual_information": "mutual_information",
+}
+"""Column of reference.parquet that holds each method's score."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """Two middle slices, shown as pictures, and what the network said of them."""
+
+    first: str
+    second: str
+    same: bool
+    distance: float | None
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class TestPairs:
+    """The model's test pairs: ROC corners a method, distances of both kinds."""
+
+    curves: tuple[tuple[str, Curve], ...]
+    same_distances: tuple[float, ...]
+    different_distances: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Everything that is on the model page; pictures and curves stay out of the JSON."""
+
+    title: str
+    counts: dict[str, dict[str, int]]
+    methods: tuple[Method, ...]
+    test: TestPairs
+    expected_calibration_error: float | None
+    calibration: tuple[tuple[float, float, int], ...]
+    training: dict[str, float | bool]
+    log: tuple[tuple[str, tuple[float, ...]], ...]
+    gallery: tuple[Example, ...]
+    reference: Reference
+    provenance: Provenance
+    settings: dict[str, dict[str, Any]]
+
+
+def performance(
+    title: str, folder: ModelFolder, methods: tuple[Method, ...], reference: Reference, provenance: Provenance
+) -> Performance:
+    """Read what a model page shows from the model folder; parts that training did not leave are empty."""
+    calibration = folder.metrics.get("calibration") or {}
+    return Performance(
+        title=title,
+        counts={group: folder.metrics[group] for group in ("patients", "scans", "pairs_test") if folder.metrics.get(group)},
+        methods=methods,
+        test=_test_pairs(folder, methods),
+        expected_calibration_error=cells.number(calibration.get("ece")),
+        calibration=tuple(_bins(calibration.get("bins") or ())),
+        training=dict(folder.metrics.get("training") or {}),
+        log=_log(folder),
+        gallery=tuple(_gallery(folder)),
+        reference=reference,
+        provenance=provenance,
+        settings=folder.model.get("config") or {},
+    )
+
+
+def verdict(methods: tuple[Method, ...]) -> tuple[Method | None, Method | None]:
+    """The network and the best method on the test patients, which may be the network itself."""
+    network = next((method for method in methods if method.key == "network"), None)
+    return network, next((method for method in methods if method.best), None)
+
+
+def _test_pairs(folder: ModelFolder, methods: tuple[Method, ...]) -> TestPairs:
+    table = folder.table("reference.parquet")
+    if table is None or not len(table):
+        return TestPairs((), (), ())
+    test = table[table["split"] == "test"]
+    same = test["same"].to_numpy(bool)
+    distance = test["distance"].to_numpy(float)
+    drawn = [(method.name, test[SCORES[method.key]].to_numpy(float)) for method in methods if SCORES[method.key] in test]
+    return TestPairs(
+        curves=tuple((name, curves.roc_points(same, score)) for name, score in drawn),
+        same_distances=tuple(distance[same].tolist()),
+        different_distances=tuple(distance[~same].tolist()),
+    )
+
+
+def _bins(bins: Any) -> Iterator[tuple[float, float, int]]:
+    for entry in bins:
+        predicted, observed = cells.number(entry.get("predicted")), cells.number(entry.get("observed"))
+        if predicted is not None and observed is not None:
+            yield predicted, observed, cells.whole(entry.get("n")) or 0
+
+
+def _log(folder: ModelFolder) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    table = folder.table("training_log.csv")
+    if table is None or not len(table):
+        return ()
+    names = [name for name in ("epoch", "train_loss", "validation_loss", "validation_auc") if name in table]
+    return tuple((name, tuple(table[name].astype(float).tolist())) for name in names)
+
+
+def _gallery(folder: ModelFolder) -> Iterator[Example]:
+    path = folder.path / "gallery.npz"
+    if not path.is_file():
+        return
+    with np.load(path, allow_pickle=False) as file:
+        first, second, same = file["a"], file["b"], file["same"]
+        distance, similarity = file["distance"], file["similarity"]
+    for index in range(min(len(same), GALLERY_LIMIT)):
+        yield Example(
+            first=pictures.scan(first[index], "axial"),
+            second=pictures.scan(second[index], "axial"),
+            same=bool(same[index]),
+            distance=cells.number(distance[index]),
+            similarity=cells.number(similarity[index]),
+        )
+

@@ -1,0 +1,152 @@
+"""What the model folder says about its own figures: threshold, no-change pairs, methods, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import ModelError
+from siamese_med.reporting import cells
+from siamese_med.reporting.content import Method, Provenance, Reference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from siamese_med.config import ReportConfig
+
+METHOD_NAMES = {
+    "network": "Siamese network",
+    "ncc": "Correlation (NCC)",
+    "ncc_highpass": "High-pass correlation",
+    "mutual_information": "Mutual information",
+}
+
+POWER = 0.8
+"""Chance of being seen that `smallest_detectable_ml` is computed for, see records.SCORE_COLUMNS."""
+
+NORMAL_BAND = (-1.645, 1.645)
+"""Reference band where the model holds no values of its no-change pairs."""
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The JSON files of a model, its pairs, its log and its gallery, read once for all pages."""
+
+    path: Path
+    model: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """A Parquet or CSV file of the folder, or None where it is absent."""
+        import pandas as pd
+
+        path = self.path / name
+        if not path.is_file():
+            return None
+        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+
+
+def read(folder: Path) -> ModelFolder:
+    """Read a model folder; raises ModelError where it has no readable model.json."""
+    try:
+        model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        metrics_path = folder / "metrics.json"
+        metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if metrics_path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise ModelError("a model folder needs a readable model.json: train one, or check --model") from error
+    return ModelFolder(folder, model, metrics)
+
+
+def reference(model: dict[str, Any]) -> Reference:
+    """The threshold and the no-change pairs of a model."""
+    change = _section(model, "change_reference")
+    significance = cells.number(_section(_section(model, "config"), "score").get("significance")) or 0.05
+    mean, sd = cells.number(change.get("mean")), cells.number(change.get("sd"))
+    values = _standardised(cells.numbers(change.get("values")), mean, sd)
+    return Reference(
+        threshold=cells.number(model.get("threshold")),
+        false_match_rate=cells.number(model.get("false_match_rate")),
+        significance=significance,
+        power=POWER,
+        n=cells.whole(change.get("n")) or len(values),
+        source=cells.text(change.get("source")) or "unknown",
+        mean=mean,
+        sd=sd,
+        band_z=_band(values, significance),
+        values_z=values,
+    )
+
+
+def _standardised(values: tuple[float | None, ...], mean: float | None, sd: float | None) -> tuple[float, ...]:
+    if mean is None or not sd:
+        return ()
+    return tuple(sorted(round((value - mean) / sd, 4) for value in values if value is not None))
+
+
+def _band(values: tuple[float, ...], significance: float) -> tuple[float, float]:
+    if len(values) < 2:
+        return NORMAL_BAND
+    import numpy as np
+
+    low, high = np.quantile(values, [significance, 1 - significance])
+    return float(low), float(high)
+
+
+def provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
+    """Versions, digests and seeds behind every figure of this model."""
+    model = folder.model
+    return Provenance(
+        model=str(model.get("id", "unknown")),
+        model_format=cells.whole(model.get("format")),
+        recipe=cells.text(model.get("recipe")),
+        parameters=cells.whole(model.get("parameters")),
+        weights_sha256=cells.text(model.get("weights_sha256")),
+        template_sha256=cells.text(model.get("template_sha256")),
+        model_config_sha256=_canonical_digest(_section(model, "config")),
+        report_config=config.fingerprint(),
+        seeds=_seeds(folder),
+        versions={str(name): str(version) for name, version in sorted(_section(model, "created_by").items())},
+    )
+
+
+def _canonical_digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _seeds(folder: ModelFolder) -> dict[str, int]:
+    config = _section(folder.model, "config")
+    named = {stage: cells.whole(_section(config, stage).get("seed")) for stage in ("pair", "train")}
+    named["measured"] = cells.whole(folder.metrics.get("seed"))
+    return {stage: seed for stage, seed in named.items() if seed is not None}
+
+
+def methods(metrics: dict[str, Any]) -> tuple[Method, ...]:
+    """The network first, then the baselines, as they did on the test patients; methods that were not measured are left out."""
+    test = _section(metrics, "test")
+    return tuple(
+        Method(
+            key=key,
+            name=name,
+            auc=_interval(test[key].get("auc")),
+            eer=_interval(test[key].get("eer")),
+            tar_at_far_1pct=_interval(test[key].get("tar_at_far_1pct")),
+            rank1=_interval(test[key].get("rank1")),
+            best=test.get("best") == key or metrics.get("best") == key,
+        )
+        for key, name in METHOD_NAMES.items()
+        if isinstance(test.get(key), dict)
+    )
+
+
+def _interval(figure: Any) -> tuple[float | None, float | None, float | None]:
+    if not isinstance(figure, dict):
+        return cells.number(figure), None, None
+    return cells.number(figure.get("value")), cells.number(figure.get("low")), cells.number(figure.get("high"))
+
+
+def _section(holder: dict[str, Any], key: str) -> dict[str, Any]:
+    section = holder.get(key)
+    return section if isinstance(section, dict) else {}

@@ -1,0 +1,75 @@
+"""A short Markdown summary of a run, for a place that shows Markdown."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from siamese_med.records import SAME_PATIENT
+from siamese_med.reporting import cells, verdicts, wording
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from siamese_med.records import Account
+
+MOST_ALARMS = 20
+
+
+def markdown(scores: pd.DataFrame, account: Account, index: Path) -> str:
+    """What came in, what the pairs say, and the patients that ask for a look; `index` is what write_reports returned."""
+    return "\n\n".join((_heading(index), _intake(account), _pairs(scores), _alarms(_patients(index)))) + "\n"
+
+
+def _heading(index: Path) -> str:
+    return f"# Change report\n\nResearch use only. The pages: `{index.parent.name}/{index.name}`"
+
+
+def _intake(account: Account) -> str:
+    return (
+        f"{account.files_seen} files seen = {account.ingested} ingested + {account.skipped} skipped "
+        f"+ {account.duplicate} duplicate + {account.quarantined} quarantined."
+    )
+
+
+def _pairs(scores: pd.DataFrame) -> str:
+    verdict_of = scores[scores["kind"].isin(SAME_PATIENT)]["verdict"]
+    found = Counter(cells.text(verdict) or "not_comparable" for verdict in verdict_of)
+    named = (f"{found[key]} {status.label.lower()}" for key, status in verdicts.STATUSES.items() if found[key])
+    return f"{sum(found.values())} pairs of one patient: {', '.join(named) or 'none'}."
+
+
+def _patients(index: Path) -> list[dict[str, str]]:
+    """The cohort table beside the index, so that the summary and the page cannot disagree."""
+    with (index.parent / "cohort.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, dialect="excel-tab"))
+
+
+def _alarms(patients: list[dict[str, str]]) -> str:
+    alarms = [patient for patient in patients if verdicts.STATUSES[patient["status"]].alarm]
+    if not alarms:
+        return f"None of {len(patients)} patients asks for a look."
+    lines = [
+        f"{len(alarms)} of {len(patients)} patients ask for a look:",
+        "",
+        "| Patient | Verdict | z | Volume (ml) | Lowest similarity |",
+        "|---|---|---:|---:|---:|",
+        *(_line(patient) for patient in alarms[:MOST_ALARMS]),
+    ]
+    if len(alarms) > MOST_ALARMS:
+        lines.append(f"\nand {len(alarms) - MOST_ALARMS} more on the index page.")
+    return "\n".join(lines)
+
+
+def _line(patient: dict[str, str]) -> str:
+    fields = (
+        wording.short(patient["subject"]),
+        verdicts.STATUSES[patient["status"]].label,
+        wording.fixed(patient["change_z"], 1),
+        wording.fixed(patient["volume_ml"], 2),
+        wording.probability(patient["lowest_similarity"]),
+    )
+    return f"| {' | '.join(fields)} |"

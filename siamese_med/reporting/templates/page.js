@@ -1,0 +1,85 @@
+"use strict";
+(function () {
+  const all = (selector, root) => Array.from((root || document).querySelectorAll(selector));
+
+  function valueOf(cell) {
+    const raw = cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim();
+    const number = Number(raw.replace("\u2212", "-").replace(/\u202f/g, ""));
+    return raw === "" || raw === "\u2013" ? null : Number.isNaN(number) ? raw : number;
+  }
+
+  function compare(a, b) {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    return String(a).localeCompare(String(b), "en", { numeric: true });
+  }
+
+  function sort(table, column, header) {
+    const down = header.getAttribute("aria-sort") === "ascending";
+    const rows = all("tbody tr", table).map((row, place) => ({ row, place, value: valueOf(row.cells[column]) }));
+    rows.sort((a, b) => {
+      if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
+      return (down ? -1 : 1) * compare(a.value, b.value) || a.place - b.place;
+    });
+    all("th[aria-sort]", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
+    header.setAttribute("aria-sort", down ? "descending" : "ascending");
+    table.tBodies[0].append(...rows.map((entry) => entry.row));
+  }
+
+  all("table.sortable").forEach((table) => {
+    all("th", table.tHead).forEach((header, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...header.childNodes);
+      button.addEventListener("click", () => sort(table, column, header));
+      header.append(button);
+    });
+  });
+
+  const search = document.getElementById("search");
+  if (search) {
+    const rows = all("#patients tbody tr").map((row) => {
+      const name = row.querySelector("a").title;
+      return { row, text: (name + " " + row.textContent).toLowerCase() };
+    });
+    const chips = all("button.chip");
+    const filter = () => {
+      const wanted = new Set(chips.filter((chip) => chip.ariaPressed === "true").map((chip) => chip.dataset.status));
+      const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      rows.forEach(({ row, text }) => {
+        const fits = (!wanted.size || wanted.has(row.dataset.status)) && words.every((word) => text.includes(word));
+        row.hidden = !fits;
+        shown += fits;
+      });
+      document.getElementById("found").textContent = shown === rows.length ? "" : shown + " of " + rows.length;
+    };
+    chips.forEach((chip) =>
+      chip.addEventListener("click", () => {
+        chip.setAttribute("aria-pressed", chip.getAttribute("aria-pressed") === "true" ? "false" : "true");
+        filter();
+      })
+    );
+    search.addEventListener("input", filter);
+  }
+
+  function blink(pair) {
+    const button = pair && pair.querySelector("button.blink");
+    if (button) button.setAttribute("aria-pressed", String(pair.classList.toggle("blinking")));
+  }
+
+  function nearest() {
+    const middle = window.innerHeight / 2;
+    const away = (pair) => {
+      const box = pair.getBoundingClientRect();
+      return box.top > middle ? box.top - middle : Math.max(0, middle - box.bottom);
+    };
+    return all("section.pair").filter((pair) => pair.querySelector(".blink")).sort((a, b) => away(a) - away(b))[0];
+  }
+
+  all("button.blink").forEach((button) => button.addEventListener("click", () => blink(button.closest(".pair"))));
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() !== "b" || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.matches("input")) return;
+    blink(event.target.closest("section.pair") || nearest());
+  });
+})();

@@ -1,0 +1,70 @@
+"""How numbers and names are written on a page; what is missing becomes a dash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from siamese_med.reporting import cells
+
+DASH = "–"
+SHOWN_OF_NAME = 12
+
+
+def fixed(value: Any, digits: int = 2) -> str:
+    """A number with a fixed count of decimals and a true minus sign."""
+    number = cells.number(value)
+    if number is None:
+        return DASH
+    written = f"{number:.{digits}f}"
+    return ("0" + written[2:] if float(written) == 0 and written[0] == "-" else written).replace("-", "−")
+
+
+def probability(value: Any) -> str:
+    """Three decimals, and an inequality where these would claim certainty."""
+    number = cells.number(value)
+    if number is None:
+        return DASH
+    if number < 0.0005:
+        return "< 0.001"
+    return "> 0.999" if number > 0.9995 else f"{number:.3f}"
+
+
+def percent(value: Any) -> str:
+    """A share of one as per cent, without needless decimals."""
+    number = cells.number(value)
+    return DASH if number is None else f"{100 * number:.3g} %"
+
+
+def count(value: Any) -> str:
+    """A whole number, thousands set apart."""
+    number = cells.whole(value)
+    return DASH if number is None else f"{number:,}".replace(",", "\u202f")
+
+
+def interval(days: Any) -> str:
+    """Days in words."""
+    number = cells.whole(days)
+    if number is None:
+        return "interval unknown"
+    return "1 day" if number == 1 else f"{number} days"
+
+
+def known(value: Any) -> str:
+    """Text, or a dash for what is missing."""
+    return DASH if value in (None, "", ()) else str(value)
+
+
+def short(name: str) -> str:
+    """The beginning of a long pseudonym or digest."""
+    return name if len(name) <= SHOWN_OF_NAME + 1 else name[:SHOWN_OF_NAME] + "…"
+
+
+def sizes(values: Any, digits: int = 1) -> str:
+    """Several numbers as a product: 1.0 × 1.0 × 3.0."""
+    numbers = cells.numbers(values)
+    return " × ".join(fixed(number, digits) for number in numbers) if numbers else DASH
+
+
+def spaced(word: str) -> str:
+    """A reason or flag word as plain words."""
+    return word.replace("_", " ")

@@ -1,0 +1,334 @@
+"""A simulated study as the score and train stages leave it: no scan and no network, every number drawn with a seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from siamese_med.config import ReportConfig
+from siamese_med.records import ALIGNMENT_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS, Account
+from siamese_med.reporting import cohort
+
+HOSTILE = "</script><script>document.title='owned'</script>"
+SPACING_MM = 1.5
+
+
+def pseudonym(name: str) -> str:
+    """As long as a real one: 26 letters and digits."""
+    return "sub-" + (name.upper() + "Q7XK2M9RT4VW8BZ3HJ6NPD5CYF")[:26]
+
+
+@cache
+def head() -> NDArray[np.float32]:
+    """A real template's head at 1.5 mm, axes to the right, front and top, 0 to 1."""
+    from nilearn.datasets import load_mni152_template
+    from scipy.ndimage import zoom
+
+    template = load_mni152_template(resolution=2)
+    voxels = zoom(np.asarray(template.dataobj, dtype=np.float32), 2 / SPACING_MM, order=1)
+    return np.asarray(voxels / voxels.max(), dtype=np.float32)
+
+
+def displayed(voxels: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
+    """A slice in display orientation: patient's right or front at the left edge, front or top at the top."""
+    if plane == "axial":
+        return voxels[::-1, ::-1, index].T
+    if plane == "coronal":
+        return voxels[::-1, index, ::-1].T
+    return voxels[index, ::-1, ::-1].T
+
+
+def write_pictures(path: Path, lesion: float, seed: int) -> None:
+    """The npz of one pair: a bright spot of strength `lesion` in the left hemisphere of the later scan."""
+    random = np.random.default_rng(seed)
+    anatomy = head()
+    right, front, top = np.meshgrid(*(np.arange(n) for n in anatomy.shape), indexing="ij", sparse=True)
+    centre = np.array(anatomy.shape) * (0.35, 0.6, 0.6)
+    spot = np.exp(-((right - centre[0]) ** 2 + (front - centre[1]) ** 2 + (top - centre[2]) ** 2) / 18.0)
+    first, second = (anatomy * 0.8 + random.normal(0, 0.02, anatomy.shape) for _ in range(2))
+    second = second + lesion * spot
+    difference = second - first
+    change = 1 / (1 + np.exp(-(30 * lesion * spot - 6)))
+    choice = [("axial", 0.6, "strongest change"), ("coronal", 0.6, "strongest change"), ("sagittal", 0.35, "strongest change")]
+    choice += [("axial", 0.45, "fixed"), ("axial", 0.7, "fixed"), ("coronal", 0.5, "fixed")]
+    side = max(anatomy.shape)
+    layers: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("earlier", "later", "difference", "change")}
+    for plane, share, _ in choice:
+        index = int(share * anatomy.shape[{"sagittal": 0, "coronal": 1, "axial": 2}[plane]])
+        for name, voxels in (("earlier", first * 255), ("later", second * 255), ("difference", 128 + difference * 255)):
+            layers[name].append(squared(displayed(voxels, plane, index), side, 128 if name == "difference" else 0))
+        layers["change"].append(squared(displayed(change * 255, plane, index), side, 0))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        path,
+        plane=np.array([plane for plane, _, _ in choice]),
+        position_mm=np.array([100 * (share - 0.4) for _, share, _ in choice]),
+        chosen=np.array([word for _, _, word in choice]),
+        spacing_mm=np.float64(SPACING_MM),
+        **{name: np.stack(slices) for name, slices in layers.items()},
+    )
+
+
+def squared(pixels: NDArray[Any], side: int, fill: int) -> NDArray[np.uint8]:
+    """Centred in a square of `side` pixels."""
+    canvas = np.full((side, side), fill, np.uint8)
+    top, left = ((side - edge) // 2 for edge in pixels.shape)
+    canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels.clip(0, 255)
+    return canvas
+
+
+@dataclass
+class Inputs:
+    """Everything that write_reports takes."""
+
+    reports: Path
+    data: Path
+    model: Path
+    scans: pd.DataFrame
+    scores: pd.DataFrame
+    alignments: pd.DataFrame
+    account: Account
+    config: ReportConfig
+
+    def write(self) -> Path:
+        """Write the pages; returns the index."""
+        return cohort.write_reports(
+            self.reports, self.data, self.model, self.scans, self.scores, self.alignments, self.account, self.config
+        )
+
+
+class Builder:
+    """Collects rows of the three tables, and writes the pictures that they name."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.scans: list[dict[str, Any]] = []
+        self.scores: list[dict[str, Any]] = []
+        self.alignments: list[dict[str, Any]] = []
+
+    def visits(self, subject: str, count: int, **fields: Any) -> None:
+        """Scans half a year apart, two scanners; `fields` replace what every scan says."""
+        for number in range(1, count + 1):
+            day = date(2031, 3, 4) + timedelta(days=183 * (number - 1) + 7 * (number % 3))
+            name = f"{subject}_ses-{number}_FLAIR"
+            scan = {
+                "id": name,
+                "subject": subject,
+                "session": f"ses-{number}",
+                "date": day.isoformat(),
+                "modality": "MR",
+                "contrast": "FLAIR",
+                "scanner": "scanner-3f9a1c" if number < 4 else "scanner-b2207d",
+                "protocol": "protocol-77aa01",
+                "shape": [256, 256, 48],
+                "spacing_mm": [0.9375, 0.9375, 3.0],
+                "affine": np.eye(4).tolist(),
+                "path": f"scans/{name}.nii.gz",
+                "sha256": f"{abs(hash_of(name)):064x}",
+                "flags": ["inverted"] if number == 2 else [],
+                "source": "dicom",
+            }
+            self.scans.append({**scan, **fields})
+            quality = 0.93 - 0.01 * number
+            row = {"scan": name, "matrix": np.eye(4).tolist(), "quality": quality, "ok": True, "volume": f"prepared/{name}.npy"}
+            self.alignments.append(row)
+
+    def pair(self, subject: str, first: int, second: int, z: float, pictures: bool = True, **fields: Any) -> None:
+        """A same-patient pair whose verdict follows from z; `fields` replace what it says."""
+        changed = z > 1.9
+        path = f"scores/pictures/{subject}_{first}_{second}.npz"
+        seed = hash_of(path) % 2**32
+        random = np.random.default_rng(seed)
+        row = dict.fromkeys(SCORE_COLUMNS)
+        row |= {
+            "scan_a": f"{subject}_ses-{first}_FLAIR",
+            "scan_b": f"{subject}_ses-{second}_FLAIR",
+            "subject_a": subject,
+            "subject_b": subject,
+            "interval_days": 183.0 * (second - first),
+            "kind": "follow_up",
+            "split": "test",
+            "comparable": True,
+            "reasons": [],
+            "similarity": 0.9 + 0.09 * random.random(),
+            "distance": 0.2 + 0.1 * random.random(),
+            "change_z": z,
+            "change_p": 0.0004 if z > 4 else 0.011 if changed else 0.41,
+            "change_sign": 1.0,
+            "volume_ml": max(0.02, 0.31 * z),
+            "smallest_detectable_ml": 0.62 + 0.1 * random.random(),
+            "verdict": "changed" if changed else "no_change",
+            "ncc": 0.97,
+            "ncc_highpass": 0.81 + 0.05 * random.random(),
+            "mutual_information": 1.12 + 0.05 * random.random(),
+            "pair_quality": 0.96,
+            "pictures": path if pictures else None,
+        }
+        if pictures:
+            write_pictures(self.data / path, 0.35 if changed else 0.0, seed)
+        self.scores.append({**row, **fields})
+
+
+def hash_of(text: str) -> int:
+    """A number from text that is the same in every run."""
+    return int.from_bytes(text.encode()[-12:], "big")
+
+
+def write_model(folder: Path, best: str = "ncc_highpass") -> None:
+    """A model folder with every file that the pages read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(4)
+    same = np.repeat([True, False], [70, 140])
+    distance = np.where(same, random.normal(0.35, 0.12, 210), random.normal(0.95, 0.22, 210)).clip(0)
+    table = pd.DataFrame({"split": np.where(np.arange(210) % 3 == 0, "validation", "test"), "same": same, "distance": distance})
+    table["similarity"] = 1 / (1 + np.exp(12 * (distance - 0.62)))
+    for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4)):
+        table[name] = same + random.normal(0, noise, 210)
+    table.to_parquet(folder / "reference.parquet", index=False)
+    _write_json(folder / "model.json", _model(random))
+    _write_json(folder / "metrics.json", _metrics(best))
+    epochs = np.arange(1, 13)
+    log = {"epoch": epochs, "train_loss": 2.4 * 0.8**epochs, "validation_loss": 2.5 * 0.83**epochs + 0.2}
+    pd.DataFrame({**log, "validation_auc": 1 - 0.3 * 0.7**epochs, "seconds": 4.0 * epochs}).to_csv(
+        folder / "training_log.csv", index=False
+    )
+    _write_gallery(folder / "gallery.npz")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def _model(random: np.random.Generator) -> dict[str, Any]:
+    values = random.normal(0.021, 0.004, 64)
+    return {
+        "id": "supcon-4c1e9a7f20b3",
+        "format": 1,
+        "recipe": "supcon",
+        "created_by": {"python": "3.11.9", "torch": "2.13.0", "monai": "1.6.1", "siamese_med": "0.1.0"},
+        "config": {"train": {"seed": 3, "recipe": "supcon", "epochs": 14}, "pair": {"seed": 5}, "score": {"significance": 0.05}},
+        "template_sha256": "5e" * 32,
+        "weights_sha256": "a7" * 32,
+        "threshold": 0.412,
+        "false_match_rate": 0.01,
+        "change_reference": {
+            "n": 64,
+            "source": "rescans",
+            "mean": float(values.mean()),
+            "sd": float(values.std()),
+            "values": values.tolist(),
+        },
+        "parameters": 311204,
+    }
+
+
+def _metrics(best: str) -> dict[str, Any]:
+    def figure(value: float) -> dict[str, float]:
+        return {"value": value, "low": value - 0.021, "high": min(1.0, value + 0.017)}
+
+    def method(auc: float) -> dict[str, Any]:
+        return {"auc": figure(auc), "eer": figure(1 - auc), "tar_at_far_1pct": figure(auc - 0.15), "rank1": figure(auc - 0.05)}
+
+    groups = {"patients": {"train": 24, "validation": 12, "test": 12}, "scans": {"train": 72, "validation": 36, "test": 36}}
+    test = {"network": method(0.957), "ncc": method(0.861), "ncc_highpass": method(0.982), "mutual_information": method(0.943)}
+    bins = [{"predicted": 0.1 * step + 0.05, "observed": (0.1 * step + 0.05) ** 1.2, "n": 40 - 3 * step} for step in range(10)]
+    return {
+        **groups,
+        "pairs_test": {"same": 36, "different": 72},
+        "seed": 11,
+        "test": test,
+        "best": best,
+        "calibration": {"ece": 0.031, "bins": bins},
+        "training": {"epochs": 12, "seconds": 48.2, "pairs_per_second": 262.4, "stopped_early": True},
+    }
+
+
+def _write_gallery(path: Path) -> None:
+    anatomy = head()
+    slices = [squared(displayed(anatomy * 220, "axial", 50 + step), 158, 0)[16:142, 16:142] for step in range(9)]
+    same = np.arange(8) % 2 == 0
+    later = np.stack([slices[step if same[step] else step + 1] for step in range(8)])
+    distance = np.where(same, 0.31, 0.94) + np.arange(8) * 0.02
+    similarity = np.where(same, 0.97, 0.03)
+    np.savez_compressed(path, a=np.stack(slices[:8]), b=later, same=same, distance=distance, similarity=similarity)
+
+
+def _cohort(builder: Builder) -> None:
+    changed, stable, mixed, unlike, single, bare = map(pseudonym, ("changed", "stable", "mixed", "unlike", "single", "bare"))
+    builder.visits(changed, 6)
+    for step, z in enumerate((0.3, -0.4, 2.6, 0.9, 5.7), start=1):
+        builder.pair(changed, step, step + 1, z)
+    builder.pair(changed, 1, 6, 8.4)
+    builder.pair(changed, 2, 6, 7.9, pictures=False)
+    builder.visits(stable, 3)
+    for first, second, z in ((1, 2, 0.2), (2, 3, -0.7), (1, 3, 0.1)):
+        builder.pair(stable, first, second, z, split="train")
+    builder.visits(mixed, 2)
+    builder.pair(mixed, 1, 2, 6.2, similarity=0.021, distance=1.31)
+    builder.visits(unlike, 3)
+    builder.pair(unlike, 1, 2, 0.4)
+    unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
+    missing = dict.fromkeys(("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml"), float("nan"))
+    builder.pair(unlike, 2, 3, 0.0, pictures=False, similarity=0.1, **unjudged, **missing)
+    builder.visits(single, 1)
+    builder.visits(bare, 2, date=None, scanner="unknown", protocol=HOSTILE, contrast=HOSTILE, flags=[HOSTILE], sha256=None)
+    nothing = dict.fromkeys(("similarity", "distance", "ncc", "ncc_highpass", "pair_quality", "interval_days"), float("nan"))
+    builder.pair(
+        bare, 1, 2, 0.0, pictures=False, verdict="not_comparable", comparable=False, reasons=[HOSTILE], **missing, **nothing
+    )
+
+
+def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
+    """The simulated study: six patients, one for each thing that a page can say."""
+    builder = Builder(folder / "data")
+    _cohort(builder)
+    write_model(folder / "data" / "models" / "m")
+    reasons = {"non_image": 9, "too_few_slices": 4, "duplicate_position": 2, "truncated_pixels": 1}
+    return Inputs(
+        reports=folder / "reports",
+        data=folder / "data",
+        model=folder / "data" / "models" / "m",
+        scans=pd.DataFrame(builder.scans, columns=list(SCAN_COLUMNS)),
+        scores=pd.DataFrame(builder.scores, columns=list(SCORE_COLUMNS)),
+        alignments=pd.DataFrame(builder.alignments, columns=list(ALIGNMENT_COLUMNS)),
+        account=Account(files_seen=1834, ingested=1801, skipped=9, duplicate=17, quarantined=7, reasons=reasons),
+        config=config or ReportConfig(title=f"Simulated study {HOSTILE}"[:80]),
+    )
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """The simulated study with its pages; tests must not write into it."""
+    inputs = build(tmp_path_factory.mktemp("study"))
+    inputs.write()
+    return inputs
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[Inputs]:
+    """A simulated study of one's own, without pages yet."""
+    yield build(tmp_path)
+
+
+PageReader = Callable[[str], str]
+
+
+@pytest.fixture(scope="session")
+def page(written: Inputs) -> PageReader:
+    """A page's text by the name its patient was made with, or 'index' or 'model'."""
+
+    def read(name: str) -> str:
+        pages = {"index": "index.html", "model": "model.html"}
+        return (written.reports / pages.get(name, f"{pseudonym(name)}/report.html")).read_text(encoding="utf-8")
+
+    return read
