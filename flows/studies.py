@@ -43,10 +43,14 @@ def load(name: str) -> Order:
     """Read a study by name or by path of its file; raises MissingFileError or ConfigError without naming a path."""
     file = Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml"
     if not file.is_file():
-        raise MissingFileError("there is no such study file: write one with input, data and reports (see the README)")
-    values = tomllib.loads(file.read_text(encoding="utf-8"))
-    if unknown := sorted(set(values) - set(KEYS)):
-        raise ConfigError(f"unknown key '{unknown[0]}' in the study file: known are {', '.join(KEYS)}")
+        raise MissingFileError("no such study file: write one with input, data and reports, see the README")
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the study file is not TOML ({error})") from error
+    wrong = [f"unknown key '{key}'" for key in values if key not in KEYS]
+    if wrong := wrong + [f"no key '{key}'" for key in ("data", "reports") if key not in values]:
+        raise ConfigError(f"the study file has {wrong[0]}: known are {', '.join(KEYS)}")
     path = {key: file.parent / value for key, value in values.items()}
     study = Study(path["data"], path["reports"], config.load(path.get("config")))
     return Order(study, path.get("input"), path.get("model"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +70,7 @@ def answering(command: Callable[..., Answer]) -> Callable[..., NoReturn]:
                 answer = command(**arguments)
             except (Exception, KeyboardInterrupt) as error:
                 if debug:
-                    raise
+                    errors.write(traceback.format_exc())
                 message, code, facts = console.explain(error)
                 if as_json:
                     console.write_json(answers, {**facts, "error": message, "exit_code": code})
@@ -250,8 +251,8 @@ def demo(
     from siamese_med import stages
 
     order = _order(None, folder / "data", folder / "reports", config)
-    stages.simulate(folder, patients, visits, seed)
-    return _answer_of_run(_perform("run", replace(order, source=folder / "input"), config, no_prefect))
+    order = replace(order, source=stages.simulate(folder, patients, visits, seed))
+    return _answer_of_run(_perform("run", order, config, no_prefect))
 
 
 @app.command()

@@ -1,0 +1,58 @@
+"""What the project stands on: pinned by name and version alone, and free of licences that bind those who use it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import metadata
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.commands import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+CHOICE_OF_LICENCE = {"text-unidecode"}
+"""May be used under the Artistic License instead of the GPL."""
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def needed() -> set[str]:
+    """Every distribution that the project and its tests pull in, by canonical name."""
+    waiting = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
+    found: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        key = (canonical(requirement.name), frozenset(requirement.extras))
+        if key in found:
+            continue
+        found.add(key)
+        extras = requirement.extras or {""}
+        for child in map(Requirement, metadata.distribution(requirement.name).requires or []):
+            if child.marker is None or any(child.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(child)
+    return {name for name, _ in found}
+
+
+def test_pins_are_names_and_versions() -> None:
+    assert [pin for pin in PINS if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", pin)] == []
+
+
+def test_everything_that_is_pulled_in_is_pinned() -> None:
+    assert needed() - {pin.split("==")[0] for pin in PINS} == set()
+
+
+def test_nothing_is_pinned_that_is_not_pulled_in() -> None:
+    assert {pin.split("==")[0] for pin in PINS} - needed() == set()
+
+
+@pytest.mark.parametrize("name", sorted(needed() - CHOICE_OF_LICENCE))
+def test_no_dependency_is_under_the_gpl(name: str) -> None:
+    about = metadata.metadata(name)
+    words = [about.get("License-Expression") or "", (about.get("License") or "")[:200]]
+    words += [line for line in about.get_all("Classifier") or [] if line.startswith("License")]
+    assert not re.search(r"\bA?GPL|GNU (Affero )?General Public", " ".join(words))

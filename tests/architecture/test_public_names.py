@@ -1,0 +1,42 @@
+"""What others may rely on: the names of the package, and how little importing it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import siamese_med
+from siamese_med import stages
+from tests.commands import ROOT
+
+HEAVY = ("torch", "monai", "numpy", "pandas", "prefect", "pydicom", "nibabel", "sqlalchemy", "pydantic", "matplotlib")
+
+
+def loaded_by(code: str) -> set[str]:
+    """Which heavy packages a fresh interpreter holds after running `code`."""
+    ask = f"{code}\nimport sys; print(*[name for name in {HEAVY!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_the_verbs_are_functions_of_the_package() -> None:
+    for verb in ("ingest", "prepare", "build_pairs", "train", "score", "compare", "report", "identify"):
+        assert getattr(siamese_med, verb) is getattr(stages, verb)
+
+
+def test_the_public_names_are_these() -> None:
+    assert set(siamese_med.__all__) == {
+        "Config", "Study", "build_pairs", "compare", "identify", "ingest", "load_config", "newest_model",
+        "prepare", "report", "scans", "score", "simulate", "train",
+    }  # fmt: skip
+    assert all(hasattr(siamese_med, name) for name in siamese_med.__all__)
+    assert not hasattr(siamese_med, "no_such_name")
+
+
+def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None:
+    assert loaded_by("import siamese_med") == set()
+    assert loaded_by("import siamese_med.cli") == set()
+
+
+def test_importing_stages_or_outcomes_loads_no_network() -> None:
+    assert loaded_by("import siamese_med.outcomes") <= {"pydantic"}

@@ -1,0 +1,88 @@
+"""Every command of the README is run, in order, in one study; so the README cannot lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
+
+README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
+BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+OURS = ("siamese-med", "make", "python")
+ALREADY_RUN = {"make demo": "takes four minutes", "make test": "would run this test", "make install": "was run for it"}
+"""Commands that are only checked to be targets of the Makefile, and why."""
+
+SMALLER = {
+    "siamese-med demo": "--patients 8 --visits 3 --config quick.toml",
+    "siamese-med train": "--config quick.toml",
+}
+"""What is added to a command so that it takes seconds; it is the same command on less data or with fewer steps."""
+
+QUICK = "[train]\nepochs = 2\nsteps_per_epoch = 2\npatients_per_batch = 3\n"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One line of a console block: what is typed, and the exit code that the README promises (0 unless told)."""
+
+    text: str
+    code: int
+
+    @property
+    def words(self) -> list[str]:
+        extra = next((more for start, more in SMALLER.items() if f"{self.text} ".startswith(f"{start} ")), "")
+        return shlex.split(f"{self.text} {extra}", comments=True)
+
+
+def commands() -> list[Command]:
+    """Every `siamese-med`, `make` or `python` line of a console or bash block; `# exit code 4` at its end is a promise."""
+    found: list[Command] = []
+    for block in BLOCK.findall(README):
+        lines = block.replace("\\\n", " ").splitlines()
+        typed = [line.removeprefix("$ ").strip() for line in lines if line.startswith("$ ") or "$ " not in block]
+        for line in typed:
+            code = re.search(r"# exit code (\d)", line)
+            if line.split(" ")[0] in OURS:
+                found.append(Command(line.split("  #")[0].strip(), int(code[1]) if code else 0))
+    return found
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all commands, with a `siamese-med` on the path even where the package is not installed."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "quick.toml").write_text(QUICK)
+    shim = folder / "bin" / "siamese-med"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m siamese_med.cli "$@"\n')
+    shim.chmod(0o755)
+    return folder
+
+
+def test_the_readme_shows_commands() -> None:
+    shown = " ".join(command.text for command in commands())
+    for verb in ("run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify", "demo"):
+        assert f"siamese-med {verb}" in shown, f"the README shows no `siamese-med {verb}`"
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.text)
+def test_a_command_of_the_readme_does_what_it_says(command: Command, study: Path) -> None:
+    if command.text in ALREADY_RUN:
+        target = command.words[1]
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    path = f"{study / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    folder = ROOT if command.words[0] == "make" or "tests." in command.text else study
+    result = subprocess.run(command.words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == command.code, result.stdout[-2000:] + result.stderr[-2000:]
