@@ -10,6 +10,7 @@ import numpy as np
 
 from siamese_med.reporting import pictures
 from siamese_med.reporting.content import Pair, Slice
+from siamese_med.reporting.windows import windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +36,7 @@ class Stack:
             self._positions = [float(position) for position in file["position_mm"]]
             self._chosen = [str(word) for word in file["chosen"]]
             self._spacing_mm = float(file["spacing_mm"])
+        self._windows = windows(np.maximum(self._pixels["earlier"], self._pixels["later"]))
 
     def __len__(self) -> int:
         return len(self._planes)
@@ -48,13 +50,13 @@ class Stack:
     def slice(self, index: int) -> Slice:
         """One slice with its pictures."""
         plane = self._planes[index]
-        layers = (self._pixels[name][index] for name in ARRAYS)
-        panels = pictures.panels(*layers, plane=plane, spacing_mm=self._spacing_mm)
+        earlier, later, difference, change = (self._pixels[name][index][self._windows[index]] for name in ARRAYS)
+        panels = pictures.panels(earlier, later, difference, change, plane, self._spacing_mm)
         return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels)
 
 
 def illustrated(pairs: Sequence[Pair], data: Path, per_pair: int, budget: int = PAGE_BUDGET) -> tuple[Pair, ...]:
-    """The pairs with their slices: all of the newest visit, then of the others in turn until `budget` bytes are used."""
+    """The pairs with their slices: first of the newest visit, then of the others in turn, up to `budget` bytes."""
     stacks = {pair.number: Stack(path) for pair in pairs if (path := _pictures(pair, data))}
     slices: dict[int, list[Slice]] = {number: [] for number in stacks}
     for number, index in _turns(pairs, stacks, per_pair):

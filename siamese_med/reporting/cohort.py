@@ -78,7 +78,9 @@ def _by(frame: pd.DataFrame, column: str) -> dict[str, list[dict[str, Any]]]:
 def _safe(subject: str) -> str:
     """A subject that may become a folder's name."""
     if not re.fullmatch(r"sub-[A-Za-z0-9]+", subject):
-        raise InputError("the catalogue holds a subject that is no pseudonym (sub- and letters or digits): ingest again")
+        raise InputError(
+            "the catalogue holds a subject that is no pseudonym (sub- and letters or digits): ingest again"
+        )
     return subject
 
 

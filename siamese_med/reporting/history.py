@@ -24,16 +24,21 @@ def visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[Visit, 
     sessions: dict[str, list[Row]] = {}
     for row in scans:
         sessions.setdefault(str(row["session"]), []).append(row)
-    dates = {session: next((day for row in rows if (day := cells.day(row["date"]))), None) for session, rows in sessions.items()}
+    dates = {
+        session: next((day for row in rows if (day := cells.day(row["date"]))), None)
+        for session, rows in sessions.items()
+    }
     known = sorted(day for day in dates.values() if day)
     order = sorted(sessions, key=_session_number)
     if len(known) == len(sessions):
-        order.sort(key=dates.__getitem__)
+        order.sort(key=lambda session: str(dates[session]))
     listed = []
-    scanners: set[str | None] = set()
+    scanners: set[str] = set()
     for session in order:
-        here = tuple(_scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order))
-        now = {scan.scanner for scan in here if scan.scanner not in (None, "unknown")}
+        here = tuple(
+            _scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order)
+        )
+        now = {scan.scanner for scan in here if scan.scanner and scan.scanner != "unknown"}
         date = dates[session]
         listed.append(
             Visit(
@@ -78,12 +83,18 @@ def pairs(scores: Iterable[Row], timeline: Sequence[Visit], threshold: float | N
     """The same-patient pairs of one patient, numbered in the order in which the page shows them."""
     sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
     known = [row for row in scores if {str(row["scan_a"]), str(row["scan_b"])} <= sessions.keys()]
-    placed = [(sessions[str(row["scan_a"])], sessions[str(row["scan_b"])], row) for row in known if row["kind"] in SAME_PATIENT]
+    placed = [
+        (sessions[str(row["scan_a"])], sessions[str(row["scan_b"])], row)
+        for row in known
+        if row["kind"] in SAME_PATIENT
+    ]
     ends = {(first, last) for first, last, _ in placed if first != last}
     roles = _roles(ends)
     placed.sort(key=lambda item: _page_order(roles, *item))
     return tuple(
-        _pair(row, number, roles.get((first, last), "other"), timeline[first].session, timeline[last].session, threshold)
+        _pair(
+            row, number, roles.get((first, last), "other"), timeline[first].session, timeline[last].session, threshold
+        )
         for number, (first, last, row) in enumerate(placed, start=1)
     )
 
@@ -102,14 +113,18 @@ def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     return roles
 
 
-def _page_order(roles: dict[tuple[int, int], str], first: int, last: int, row: Row) -> tuple[int, int, int, int, str, str]:
+def _page_order(
+    roles: dict[tuple[int, int], str], first: int, last: int, row: Row
+) -> tuple[int, int, int, int, str, str]:
     comparable = 0 if cells.truth(row["comparable"]) else 1
     role = ROLES.index(roles.get((first, last), "other"))
     return role, -last, -first, comparable, str(row["scan_a"]), str(row["scan_b"])
 
 
 def _pair(row: Row, number: int, role: str, earlier_session: str, later_session: str, threshold: float | None) -> Pair:
-    reasons = tuple(Reason(word, NOT_COMPARABLE.get(word, word.replace("_", " "))) for word in cells.words(row["reasons"]))
+    reasons = tuple(
+        Reason(word, NOT_COMPARABLE.get(word, word.replace("_", " "))) for word in cells.words(row["reasons"])
+    )
     verdict = cells.text(row["verdict"]) or "not_comparable"
     identity_judged = not verdicts.IDENTITY_NOT_JUDGED & {reason.word for reason in reasons}
     similarity = cells.number(row["similarity"])
@@ -130,19 +145,14 @@ def _pair(row: Row, number: int, role: str, earlier_session: str, later_session:
         similarity=similarity,
         map=cells.text(row["map"]),
         pictures=cells.text(row["pictures"]),
-        **{name: cells.number(row[name]) for name in _MEASURES},
+        distance=cells.number(row["distance"]),
+        change_z=cells.number(row["change_z"]),
+        change_p=cells.number(row["change_p"]),
+        change_sign=cells.number(row["change_sign"]),
+        volume_ml=cells.number(row["volume_ml"]),
+        smallest_detectable_ml=cells.number(row["smallest_detectable_ml"]),
+        ncc=cells.number(row["ncc"]),
+        ncc_highpass=cells.number(row["ncc_highpass"]),
+        mutual_information=cells.number(row["mutual_information"]),
+        pair_quality=cells.number(row["pair_quality"]),
     )
-
-
-_MEASURES = (
-    "distance",
-    "change_z",
-    "change_p",
-    "change_sign",
-    "volume_ml",
-    "smallest_detectable_ml",
-    "ncc",
-    "ncc_highpass",
-    "mutual_information",
-    "pair_quality",
-)

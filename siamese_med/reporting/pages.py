@@ -1,4 +1,4 @@
-"""Data to HTML: templates that escape everything, one style and one script inlined and named by digest in the policy."""
+"""Data to HTML: templates that escape everything, one style and one script inlined, named in the policy by digest."""
 
 from __future__ import annotations
 
@@ -26,12 +26,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def patient_page(report: Patient) -> str:
     """The page of one patient."""
-    return _environment().get_template("patient.html.j2").render(
-        report=report,
-        timeline=timeline.timeline(report.visits, report.pairs, report.reference) if report.visits else "",
-        strips={pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None},
-        network=model_data.verdict(report.methods)[0],
-        best=model_data.verdict(report.methods)[1],
+    return (
+        _environment()
+        .get_template("patient.html.j2")
+        .render(
+            report=report,
+            timeline=timeline.timeline(report.visits, report.pairs, report.reference) if report.visits else "",
+            strips={
+                pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None
+            },
+            network=model_data.verdict(report.methods)[0],
+            best=model_data.verdict(report.methods)[1],
+        )
     )
 
 
@@ -39,27 +45,38 @@ def index_page(cohort: Cohort) -> str:
     """The index over all patients."""
     pairs = [("s0", "follow-up pairs", cohort.changes_z)]
     similarities = [("s0", "follow-up pairs", cohort.similarities)]
-    return _environment().get_template("index.html.j2").render(
-        cohort=cohort,
-        change=histogram.histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
-        similarity=histogram.histogram("Similarity", "similarity", similarities),
-        network=model_data.verdict(cohort.methods)[0],
-        best=model_data.verdict(cohort.methods)[1],
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            cohort=cohort,
+            change=histogram.histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
+            similarity=histogram.histogram("Similarity", "similarity", similarities),
+            network=model_data.verdict(cohort.methods)[0],
+            best=model_data.verdict(cohort.methods)[1],
+        )
     )
 
 
 def model_page(model: Performance) -> str:
     """The page on the model."""
-    distances = [("s0", "same person", model.test.same_distances), ("s1", "different persons", model.test.different_distances)]
+    distances = [
+        ("s0", "same person", model.test.same_distances),
+        ("s1", "different persons", model.test.different_distances),
+    ]
     network, best = model_data.verdict(model.methods)
-    return _environment().get_template("model.html.j2").render(
-        model=model,
-        roc=curves.roc(model.test.curves) if model.test.curves else "",
-        distances=histogram.histogram("Distances", "distance of the embeddings", distances),
-        calibration=curves.calibration(model.calibration) if model.calibration else "",
-        training=_training(model),
-        network=network,
-        best=best,
+    return (
+        _environment()
+        .get_template("model.html.j2")
+        .render(
+            model=model,
+            roc=curves.roc(model.test.curves) if model.test.curves else "",
+            distances=histogram.histogram("Distances", "distance of the embeddings", distances),
+            calibration=curves.calibration(model.calibration) if model.calibration else "",
+            training=_training(model),
+            network=network,
+            best=best,
+        )
     )
 
 
@@ -76,12 +93,16 @@ def _environment() -> Environment:
 
     # autoescape=True and not select_autoescape: that one leaves .html.j2 unescaped
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     environment.globals.update(
-        style=Markup(style),  # noqa: S704 - a file of this package
-        script=Markup(script),  # noqa: S704 - a file of this package
+        style=Markup(style),
+        script=Markup(script),
         policy=policy(style, script),
         statuses=verdicts.STATUSES,
         shapes=marks.SHAPES,

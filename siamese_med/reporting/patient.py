@@ -73,17 +73,22 @@ def _sentence(pair: Pair) -> str:
         return f"{between} the anatomy changed more than a rescan would."
     if pair.verdict == "no_change":
         return f"{between} nothing changed beyond what a rescan would."
-    return f"{between} no verdict is possible: {'; '.join(reason.meaning for reason in pair.reasons) or 'reason not stated'}."
+    why = "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
+    return f"{between} no verdict is possible: {why}."
 
 
 def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> tuple[str, ...]:
     warnings = [_doubt(pair) for pair in pairs if pair.status == "wrong_patient"][1:]
     if any(pair.split in SEEN_IN_TRAINING for pair in pairs):
-        warnings.append("The model saw this patient while it was trained or calibrated: its similarity here is flattering.")
+        warnings.append(
+            "The model saw this patient while it was trained or calibrated: its similarity here is flattering."
+        )
     if any(visit.scanner_changed for visit in visits):
         warnings.append("The scanner changed between visits: part of a measured change may come from it.")
     if any(visit.day is None for visit in visits):
-        warnings.append("A visit has no usable date: intervals with it are unknown, and the order follows the session number.")
+        warnings.append(
+            "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
+        )
     if reference.n == 0:
         warnings.append("The model holds no pairs without change: the reference band is that of a normal distribution.")
     return tuple(warnings)

@@ -9,6 +9,7 @@ import numpy as np
 
 from siamese_med.reporting import cells, pictures
 from siamese_med.reporting.charts import curves
+from siamese_med.reporting.windows import windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,9 @@ def performance(
     calibration = folder.metrics.get("calibration") or {}
     return Performance(
         title=title,
-        counts={group: folder.metrics[group] for group in ("patients", "scans", "pairs_test") if folder.metrics.get(group)},
+        counts={
+            group: folder.metrics[group] for group in ("patients", "scans", "pairs_test") if folder.metrics.get(group)
+        },
         methods=methods,
         test=_test_pairs(folder, methods),
         expected_calibration_error=cells.number(calibration.get("ece")),
@@ -100,7 +103,9 @@ def _test_pairs(folder: ModelFolder, methods: tuple[Method, ...]) -> TestPairs:
     test = table[table["split"] == "test"]
     same = test["same"].to_numpy(bool)
     distance = test["distance"].to_numpy(float)
-    drawn = [(method.name, test[SCORES[method.key]].to_numpy(float)) for method in methods if SCORES[method.key] in test]
+    drawn = [
+        (method.name, test[SCORES[method.key]].to_numpy(float)) for method in methods if SCORES[method.key] in test
+    ]
     return TestPairs(
         curves=tuple((name, curves.roc_points(same, score)) for name, score in drawn),
         same_distances=tuple(distance[same].tolist()),
@@ -130,12 +135,12 @@ def _gallery(folder: ModelFolder) -> Iterator[Example]:
     with np.load(path, allow_pickle=False) as file:
         first, second, same = file["a"], file["b"], file["same"]
         distance, similarity = file["distance"], file["similarity"]
+    shown = windows(np.maximum(first, second))
     for index in range(min(len(same), GALLERY_LIMIT)):
         yield Example(
-            first=pictures.scan(first[index], "axial"),
-            second=pictures.scan(second[index], "axial"),
+            first=pictures.scan(first[index][shown[index]], "axial"),
+            second=pictures.scan(second[index][shown[index]], "axial"),
             same=bool(same[index]),
             distance=cells.number(distance[index]),
             similarity=cells.number(similarity[index]),
         )
-

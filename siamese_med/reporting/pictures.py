@@ -36,7 +36,7 @@ _LETTERS = (220, 224, 230)
 
 @dataclass(frozen=True)
 class Panels:
-    """The four pictures of one slice as data URLs of equal size in pixels; `change` is transparent, to lie on `earlier`."""
+    """The four pictures of one slice as data URLs of one size; `change` is transparent, to lie on `earlier`."""
 
     width: int
     height: int
@@ -60,9 +60,15 @@ def panels(
     spacing_mm: float,
 ) -> Panels:
     """The pictures of one slice; all inputs (rows, columns) uint8, difference 128 = none, change 255 = certain."""
-    grey = [scan(pixels, plane, spacing_mm) for pixels in (earlier, later)]
     height, width = (edge + 2 * lettering.MARGIN for edge in earlier.shape)
-    return Panels(width, height, *grey, _difference(difference, plane, spacing_mm), _change(change))
+    return Panels(
+        width=width,
+        height=height,
+        earlier=scan(earlier, plane, spacing_mm),
+        later=scan(later, plane, spacing_mm),
+        difference=_difference(difference, plane, spacing_mm),
+        change=_change(change),
+    )
 
 
 def scan(pixels: NDArray[np.uint8], plane: str, spacing_mm: float | None = None) -> str:
@@ -77,7 +83,7 @@ def scan(pixels: NDArray[np.uint8], plane: str, spacing_mm: float | None = None)
 def _difference(pixels: NDArray[np.uint8], plane: str, spacing_mm: float) -> str:
     """Palette PNG: 0 black, 1..SHADES brighter, then as many darker, last the letters."""
     shift = (pixels.astype(np.float32) - 128) / 127
-    shade = np.round(np.abs(shift).clip(0, 1) ** 0.75 * SHADES).astype(np.uint8)
+    shade = np.round(np.abs(shift).clip(0, 1) * SHADES).astype(np.uint8)
     letters = 2 * SHADES + 1
     picture = lettering.framed(np.where((shift < 0) & (shade > 0), shade + SHADES, shade).astype(np.uint8), 0)
     lettering.letter(picture, plane, letters)
@@ -95,7 +101,7 @@ def _change(pixels: NDArray[np.uint8]) -> str:
 
 
 def _ramp(start: tuple[int, int, int], end: tuple[int, int, int]) -> list[tuple[int, int, int]]:
-    weights = np.arange(1, SHADES + 1)[:, None] / SHADES
+    weights = (np.arange(1, SHADES + 1)[:, None] / SHADES) ** 0.7
     shades = np.round((1 - weights) * np.array(start) + weights * np.array(end)).astype(int)
     return [(int(red), int(green), int(blue)) for red, green, blue in shades]
 

@@ -124,7 +124,7 @@ def _seeds(folder: ModelFolder) -> dict[str, int]:
 
 
 def methods(metrics: dict[str, Any]) -> tuple[Method, ...]:
-    """The network first, then the baselines, as they did on the test patients; methods that were not measured are left out."""
+    """The network, then the baselines, as they did on the test patients; what was not measured is left out."""
     test = _section(metrics, "test")
     return tuple(
         Method(

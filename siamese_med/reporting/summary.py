@@ -20,7 +20,7 @@ MOST_ALARMS = 20
 
 
 def markdown(scores: pd.DataFrame, account: Account, index: Path) -> str:
-    """What came in, what the pairs say, and the patients that ask for a look; `index` is what write_reports returned."""
+    """What came in, what the pairs say, who asks for a look; `index` is what write_reports returned."""
     return "\n\n".join((_heading(index), _intake(account), _pairs(scores), _alarms(_patients(index)))) + "\n"
 
 

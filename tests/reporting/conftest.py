@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -59,7 +61,11 @@ def write_pictures(path: Path, lesion: float, seed: int) -> None:
     second = second + lesion * spot
     difference = second - first
     change = 1 / (1 + np.exp(-(30 * lesion * spot - 6)))
-    choice = [("axial", 0.6, "strongest change"), ("coronal", 0.6, "strongest change"), ("sagittal", 0.35, "strongest change")]
+    choice = [
+        ("axial", 0.6, "strongest change"),
+        ("coronal", 0.6, "strongest change"),
+        ("sagittal", 0.35, "strongest change"),
+    ]
     choice += [("axial", 0.45, "fixed"), ("axial", 0.7, "fixed"), ("coronal", 0.5, "fixed")]
     side = max(anatomy.shape)
     layers: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("earlier", "later", "difference", "change")}
@@ -119,13 +125,12 @@ class Builder:
     def visits(self, subject: str, count: int, **fields: Any) -> None:
         """Scans half a year apart, two scanners; `fields` replace what every scan says."""
         for number in range(1, count + 1):
-            day = date(2031, 3, 4) + timedelta(days=183 * (number - 1) + 7 * (number % 3))
             name = f"{subject}_ses-{number}_FLAIR"
             scan = {
                 "id": name,
                 "subject": subject,
                 "session": f"ses-{number}",
-                "date": day.isoformat(),
+                "date": visit_day(number).isoformat(),
                 "modality": "MR",
                 "contrast": "FLAIR",
                 "scanner": "scanner-3f9a1c" if number < 4 else "scanner-b2207d",
@@ -134,20 +139,26 @@ class Builder:
                 "spacing_mm": [0.9375, 0.9375, 3.0],
                 "affine": np.eye(4).tolist(),
                 "path": f"scans/{name}.nii.gz",
-                "sha256": f"{abs(hash_of(name)):064x}",
+                "sha256": hashlib.sha256(name.encode()).hexdigest(),
                 "flags": ["inverted"] if number == 2 else [],
                 "source": "dicom",
             }
             self.scans.append({**scan, **fields})
             quality = 0.93 - 0.01 * number
-            row = {"scan": name, "matrix": np.eye(4).tolist(), "quality": quality, "ok": True, "volume": f"prepared/{name}.npy"}
+            row = {
+                "scan": name,
+                "matrix": np.eye(4).tolist(),
+                "quality": quality,
+                "ok": True,
+                "volume": f"prepared/{name}.npy",
+            }
             self.alignments.append(row)
 
     def pair(self, subject: str, first: int, second: int, z: float, pictures: bool = True, **fields: Any) -> None:
         """A same-patient pair whose verdict follows from z; `fields` replace what it says."""
         changed = z > 1.9
         path = f"scores/pictures/{subject}_{first}_{second}.npz"
-        seed = hash_of(path) % 2**32
+        seed = crc32(path.encode())
         random = np.random.default_rng(seed)
         row = dict.fromkeys(SCORE_COLUMNS)
         row |= {
@@ -155,7 +166,7 @@ class Builder:
             "scan_b": f"{subject}_ses-{second}_FLAIR",
             "subject_a": subject,
             "subject_b": subject,
-            "interval_days": 183.0 * (second - first),
+            "interval_days": float((visit_day(second) - visit_day(first)).days),
             "kind": "follow_up",
             "split": "test",
             "comparable": True,
@@ -179,9 +190,9 @@ class Builder:
         self.scores.append({**row, **fields})
 
 
-def hash_of(text: str) -> int:
-    """A number from text that is the same in every run."""
-    return int.from_bytes(text.encode()[-12:], "big")
+def visit_day(number: int) -> date:
+    """About half a year between visits."""
+    return date(2031, 3, 4) + timedelta(days=183 * (number - 1) + 7 * (number % 3))
 
 
 def write_model(folder: Path, best: str = "ncc_highpass") -> None:
@@ -190,7 +201,9 @@ def write_model(folder: Path, best: str = "ncc_highpass") -> None:
     random = np.random.default_rng(4)
     same = np.repeat([True, False], [70, 140])
     distance = np.where(same, random.normal(0.35, 0.12, 210), random.normal(0.95, 0.22, 210)).clip(0)
-    table = pd.DataFrame({"split": np.where(np.arange(210) % 3 == 0, "validation", "test"), "same": same, "distance": distance})
+    table = pd.DataFrame(
+        {"split": np.where(np.arange(210) % 3 == 0, "validation", "test"), "same": same, "distance": distance}
+    )
     table["similarity"] = 1 / (1 + np.exp(12 * (distance - 0.62)))
     for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4)):
         table[name] = same + random.normal(0, noise, 210)
@@ -216,7 +229,11 @@ def _model(random: np.random.Generator) -> dict[str, Any]:
         "format": 1,
         "recipe": "supcon",
         "created_by": {"python": "3.11.9", "torch": "2.13.0", "monai": "1.6.1", "siamese_med": "0.1.0"},
-        "config": {"train": {"seed": 3, "recipe": "supcon", "epochs": 14}, "pair": {"seed": 5}, "score": {"significance": 0.05}},
+        "config": {
+            "train": {"seed": 3, "recipe": "supcon", "epochs": 14},
+            "pair": {"seed": 5},
+            "score": {"significance": 0.05},
+        },
         "template_sha256": "5e" * 32,
         "weights_sha256": "a7" * 32,
         "threshold": 0.412,
@@ -234,14 +251,30 @@ def _model(random: np.random.Generator) -> dict[str, Any]:
 
 def _metrics(best: str) -> dict[str, Any]:
     def figure(value: float) -> dict[str, float]:
-        return {"value": value, "low": value - 0.021, "high": min(1.0, value + 0.017)}
+        return {"value": value, "low": max(0.0, value - 0.021), "high": min(1.0, value + 0.017)}
 
     def method(auc: float) -> dict[str, Any]:
-        return {"auc": figure(auc), "eer": figure(1 - auc), "tar_at_far_1pct": figure(auc - 0.15), "rank1": figure(auc - 0.05)}
+        return {
+            "auc": figure(auc),
+            "eer": figure(1 - auc),
+            "tar_at_far_1pct": figure(auc - 0.15),
+            "rank1": figure(auc - 0.05),
+        }
 
-    groups = {"patients": {"train": 24, "validation": 12, "test": 12}, "scans": {"train": 72, "validation": 36, "test": 36}}
-    test = {"network": method(0.957), "ncc": method(0.861), "ncc_highpass": method(0.982), "mutual_information": method(0.943)}
-    bins = [{"predicted": 0.1 * step + 0.05, "observed": (0.1 * step + 0.05) ** 1.2, "n": 40 - 3 * step} for step in range(10)]
+    groups = {
+        "patients": {"train": 24, "validation": 12, "test": 12},
+        "scans": {"train": 72, "validation": 36, "test": 36},
+    }
+    test = {
+        "network": method(0.957),
+        "ncc": method(0.861),
+        "ncc_highpass": method(0.982),
+        "mutual_information": method(0.943),
+    }
+    bins = [
+        {"predicted": 0.1 * step + 0.05, "observed": (0.1 * step + 0.05) ** 1.2, "n": 40 - 3 * step}
+        for step in range(10)
+    ]
     return {
         **groups,
         "pairs_test": {"same": 36, "different": 72},
@@ -264,7 +297,9 @@ def _write_gallery(path: Path) -> None:
 
 
 def _cohort(builder: Builder) -> None:
-    changed, stable, mixed, unlike, single, bare = map(pseudonym, ("changed", "stable", "mixed", "unlike", "single", "bare"))
+    changed, stable, mixed, unlike, single, bare = map(
+        pseudonym, ("changed", "stable", "mixed", "unlike", "single", "bare")
+    )
     builder.visits(changed, 6)
     for step, z in enumerate((0.3, -0.4, 2.6, 0.9, 5.7), start=1):
         builder.pair(changed, step, step + 1, z)
@@ -278,13 +313,28 @@ def _cohort(builder: Builder) -> None:
     builder.visits(unlike, 3)
     builder.pair(unlike, 1, 2, 0.4)
     unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
-    missing = dict.fromkeys(("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml"), float("nan"))
+    missing = dict.fromkeys(
+        ("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml"), float("nan")
+    )
     builder.pair(unlike, 2, 3, 0.0, pictures=False, similarity=0.1, **unjudged, **missing)
     builder.visits(single, 1)
-    builder.visits(bare, 2, date=None, scanner="unknown", protocol=HOSTILE, contrast=HOSTILE, flags=[HOSTILE], sha256=None)
-    nothing = dict.fromkeys(("similarity", "distance", "ncc", "ncc_highpass", "pair_quality", "interval_days"), float("nan"))
+    builder.visits(
+        bare, 2, date=None, scanner="unknown", protocol=HOSTILE, contrast=HOSTILE, flags=[HOSTILE], sha256=None
+    )
+    nothing = dict.fromkeys(
+        ("similarity", "distance", "ncc", "ncc_highpass", "pair_quality", "interval_days"), float("nan")
+    )
     builder.pair(
-        bare, 1, 2, 0.0, pictures=False, verdict="not_comparable", comparable=False, reasons=[HOSTILE], **missing, **nothing
+        bare,
+        1,
+        2,
+        0.0,
+        pictures=False,
+        verdict="not_comparable",
+        comparable=False,
+        reasons=[HOSTILE],
+        **missing,
+        **nothing,
     )
 
 
@@ -315,9 +365,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Iterator[Inputs]:
+def study(tmp_path: Path) -> Inputs:
     """A simulated study of one's own, without pages yet."""
-    yield build(tmp_path)
+    return build(tmp_path)
 
 
 PageReader = Callable[[str], str]

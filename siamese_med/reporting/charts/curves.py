@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SQUARE = (430, 400)
+WIDE = (430, 300)
 MARGINS = (34, 16, 48, 48)
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNIT = Range(0.0, 1.0)
@@ -71,7 +72,7 @@ def training(epochs: Sequence[float], losses: Sequence[tuple[str, Sequence[float
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     y = Range(min(0.0, low), high * 1.05 if high > 0 else 1.0)
     x = Range(min(epochs), max(max(epochs), min(epochs) + 1))
-    plot = Plot(f"Loss over {len(epochs)} epochs", SQUARE, x, y, MARGINS)
+    plot = Plot(f"Loss over {len(epochs)} epochs", WIDE, x, y, MARGINS)
     ticks = [tick for tick in nice_ticks(x.low, x.high) if tick == round(tick)]
     plot.axes("epoch", "loss", ticks, nice_ticks(y.low, y.high))
     for place, (_, values) in enumerate(losses):

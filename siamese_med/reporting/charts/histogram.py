@@ -26,11 +26,15 @@ def histogram(
     bins: int = 30,
 ) -> Markup:
     """(style, name, values) a group, each scaled to its own size so that small groups can be seen; `band` is shaded."""
-    shown = [(style, name, np.asarray([value for value in values if np.isfinite(value)])) for style, name, values in groups]
+    shown = [
+        (style, name, np.asarray([value for value in values if np.isfinite(value)])) for style, name, values in groups
+    ]
     x = _range([*(value for _, _, values in shown for value in values), *(band or ())])
     shares = [np.histogram(values, bins, (x.low, x.high))[0] / max(len(values), 1) for _, _, values in shown]
     top = max([0.05, *(float(share.max()) for share in shares)]) * 1.1
-    plot = Plot(f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}", SIZE, x, Range(0, top), MARGINS)
+    plot = Plot(
+        f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}", SIZE, x, Range(0, top), MARGINS
+    )
     if band:
         plot.box(Range(*band), plot.y, "band")
     plot.axes(x_label, y_label, nice_ticks(x.low, x.high), nice_ticks(0, top, 4))

@@ -1,4 +1,4 @@
-"""A frame with two axes to draw into; pixels of the view box, y downwards; colours come from the page's style by class."""
+"""A frame with two axes to draw into; pixels of the view box, y downwards; the page's style colours by class."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Range:
 class Plot:
     """An SVG picture with a drawing area; `title` is what a screen reader says."""
 
-    def __init__(self, title: str, size: tuple[int, int], x: Range, y: Range, margins: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, title: str, size: tuple[int, int], x: Range, y: Range, margins: tuple[int, int, int, int]
+    ) -> None:
         """`margins` in pixels: top, right, bottom, left."""
         self.x, self.y = x, y
         self.width, self.height = size
@@ -106,4 +108,4 @@ class Plot:
 
     def svg(self) -> Markup:
         """The picture as markup; every text in it is escaped."""
-        return Markup(ElementTree.tostring(self.root, encoding="unicode"))  # noqa: S704 - ElementTree escapes
+        return Markup(ElementTree.tostring(self.root, encoding="unicode"))

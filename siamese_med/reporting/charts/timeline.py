@@ -29,8 +29,9 @@ def timeline(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Referenc
     low, high = reference.band_z
     plot.box(plot.x, Range(max(low, plot.y.low), high), "band")
     plot.axes("", "Change (z), later visit against the one before", [], nice_ticks(plot.y.low, plot.y.high))
-    plot.text("a rescan falls here", plot.right - 6, plot.down(high) + 15, "band-label", anchor="end")
+    plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
     _visits(plot, visits, places)
+    _since_first(plot, pairs, visits, places)
     for pair in shown:
         if pair.role in ("newest", "step"):
             _pair(plot, pair, places)
@@ -58,11 +59,11 @@ def _height(pairs: Sequence[Pair], reference: Reference) -> Range:
 
 def _title(visits: Sequence[Visit], pairs: Sequence[Pair]) -> str:
     changed = sum(pair.verdict == "changed" for pair in pairs)
-    return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed. The table of pairs has the figures."
+    return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed; figures in the table below"
 
 
 def _visits(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
-    row = -LABEL_ROOM
+    row = -float(LABEL_ROOM)
     for visit in visits:
         column = plot.across(places[visit.session])
         style = "visit scanner" if visit.scanner_changed else "visit"
@@ -87,12 +88,27 @@ def _intervals(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) ->
             plot.text(f"{days} d" if right - left < 80 else f"{days} days", (left + right) / 2, row + 17, "tick")
 
 
+def _since_first(plot: Plot, pairs: Sequence[Pair], visits: Sequence[Visit], places: dict[str, float]) -> None:
+    first = visits[0].session
+    measured = [(places[pair.later_session], pair.change_z) for pair in pairs if pair.earlier_session == first]
+    points = sorted((place, z) for place, z in measured if z is not None and place != places[first])
+    if len(points) > 1:
+        plot.curve([(places[first], 0.0), *points], "since-first")
+
+
 def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
     status = STATUSES[pair.status]
     column = plot.across(places[pair.later_session])
     row = plot.bottom - 12 if pair.change_z is None else plot.down(pair.change_z)
     value = "" if pair.change_z is None else f", z {pair.change_z:.1f}"
-    mark(plot, status.shape, column, row, status.key, f"{pair.earlier_session} to {pair.later_session}: {status.label}{value}")
+    mark(
+        plot,
+        status.shape,
+        column,
+        row,
+        status.key,
+        f"{pair.earlier_session} to {pair.later_session}: {status.label}{value}",
+    )
     if pair.change_z is not None:
         near_end = column > plot.right - 60
         word = f"z {pair.change_z:.1f}".replace("-", "−")
