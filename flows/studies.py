@@ -1,9 +1,8 @@
 """Which study a run is about, without telling Prefect's database: a run's only parameter is the study's name.
 
 An export folder may be named after a patient, so paths stay in a file that only the user can read. A name without
-`.toml` stands for such a file in the user's state folder, where the command line writes one for each different call;
-a deployment names its own file, `study.toml` say. Keys: input, data, reports, model, config; relative paths start at
-the file's own folder.
+`.toml` stands for a file in the user's state folder, where the command line writes one for each different call; a
+deployment names its own, `study.toml` say. Relative paths start at the file's folder.
 """
 
 from __future__ import annotations

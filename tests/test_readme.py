@@ -19,11 +19,12 @@ pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
 README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
 BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OURS = ("siamese-med", "make", "python")
-ALREADY_RUN = {"make demo": "takes four minutes", "make test": "would run this test", "make install": "was run for it"}
+ONLY_CHECKED = {"make demo": "takes four minutes", "make test": "would run this test", "make install": "ran before it"}
 """Commands that are only checked to be targets of the Makefile, and why."""
 
 SMALLER = {
     "siamese-med demo": "--patients 8 --visits 3 --config quick.toml",
+    "siamese-med run": "--config quick.toml",
     "siamese-med train": "--config quick.toml",
 }
 """What is added to a command so that it takes seconds; it is the same command on less data or with fewer steps."""
@@ -33,27 +34,35 @@ QUICK = "[train]\nepochs = 2\nsteps_per_epoch = 2\npatients_per_batch = 3\n"
 
 @dataclass(frozen=True)
 class Command:
-    """One line of a console block: what is typed, and the exit code that the README promises (0 unless told)."""
+    """One line of a console block: what is typed, the variables set before it, and the promised exit code."""
 
     text: str
+    variables: tuple[str, ...]
     code: int
 
     @property
-    def words(self) -> list[str]:
+    def script(self) -> str:
+        """What bash is given: variables first, and the smaller size where there is one."""
         extra = next((more for start, more in SMALLER.items() if f"{self.text} ".startswith(f"{start} ")), "")
-        return shlex.split(f"{self.text} {extra}", comments=True)
+        return "\n".join((*self.variables, f"{self.text} {extra}"))
 
 
 def commands() -> list[Command]:
-    """Every `siamese-med`, `make` or `python` line of a console or bash block; `# exit code 4` at its end is a promise."""
+    """Every `siamese-med`, `make` or `python` line of the console and bash blocks, in order.
+
+    `NAME=value` lines count for the commands after them; `# exit code 4` at a line's end promises that code.
+    """
     found: list[Command] = []
+    variables: tuple[str, ...] = ()
     for block in BLOCK.findall(README):
         lines = block.replace("\\\n", " ").splitlines()
-        typed = [line.removeprefix("$ ").strip() for line in lines if line.startswith("$ ") or "$ " not in block]
-        for line in typed:
+        for line in [line.removeprefix("$ ").strip() for line in lines if line.startswith("$ ") or "$ " not in block]:
             code = re.search(r"# exit code (\d)", line)
-            if line.split(" ")[0] in OURS:
-                found.append(Command(line.split("  #")[0].strip(), int(code[1]) if code else 0))
+            typed = line.split("  #")[0].strip()
+            if re.match(r"[A-Z_]+=", typed):
+                variables += (typed,)
+            elif typed.split(" ")[0] in OURS:
+                found.append(Command(typed, variables, int(code[1]) if code else 0))
     return found
 
 
@@ -77,12 +86,14 @@ def test_the_readme_shows_commands() -> None:
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.text)
 def test_a_command_of_the_readme_does_what_it_says(command: Command, study: Path) -> None:
-    if command.text in ALREADY_RUN:
-        target = command.words[1]
+    if command.text in ONLY_CHECKED:
+        target = command.text.split()[1]
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     path = f"{study / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
-    folder = ROOT if command.words[0] == "make" or "tests." in command.text else study
-    result = subprocess.run(command.words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    folder = ROOT if command.text.startswith("make") or "-m tests." in command.text else study
+    result = subprocess.run(
+        ["bash", "-c", command.script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+    )
     assert result.returncode == command.code, result.stdout[-2000:] + result.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""Real runs against Prefect's own temporary server: what they record, what they leave behind, and what they must not."""
+"""Real runs on Prefect's own temporary server: what they record, what they leave behind, and what they must not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRIVATE = (b"MUELLER", b"19500101")
 
 
 class Runs:
-    """Two recorded ingest runs of one home: one done in part, one with nothing usable; and what Prefect kept of them."""
+    """Two recorded ingest runs, one done in part and one with nothing usable; and what Prefect kept of them."""
 
     def __init__(self, folder: Path, home: Path) -> None:
         export = folder / "MUELLER_HANS_19500101"
