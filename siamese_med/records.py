@@ -27,6 +27,7 @@ SCAN_COLUMNS = (
     "sha256",  # of the NIfTI's voxels and affine: the scan's content
     "flags",  # words such as date_unknown, inverted, burned_in
     "source",  # dicom or nifti
+    "changed",  # 1 or 0 where the manifest says whether this visit changed against the one before, else missing
 )
 """Columns of the scan table, one row a scan."""
 
