@@ -1,0 +1,89 @@
+"""What a BIDS tree says beside its images: subject and session in names, dates in tables, scanners in JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from siamese_med.ingestion import tags
+
+SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
+ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
+LARGEST_TEXT = 16 * 2**20
+ENTITY = {"sub": re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)"), "ses": re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")}
+
+
+@dataclass(frozen=True)
+class SideCar:
+    """What a JSON beside an image says, as far as it is used."""
+
+    modality: str = ""
+    scanner: tuple[str, ...] = ()
+    date: date | None = None
+
+
+def subject_and_session(path: Path) -> tuple[str, str]:
+    """Labels after `sub-` and `ses-`, from the file's name, else from the folders above it; empty where there are none."""
+    places = [path.name, *(folder.name for folder in path.parents)][:4]
+    labels = []
+    for entity in ("sub", "ses"):
+        matches = (ENTITY[entity].search(place) for place in places)
+        labels.append(next((match.group(1) for match in matches if match), ""))
+    return labels[0], labels[1] if labels[0] else ""
+
+
+def side_car(path: Path, stem: str) -> SideCar:
+    """The JSON of the same name; empty where there is none or it is no JSON object."""
+    content = _json(path.with_name(f"{stem}.json"))
+    scanner = tuple(str(content.get(key, "")) for key in ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber"))
+    acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
+    modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
+    return SideCar(modality, scanner if any(scanner) else (), tags.day(acquired))
+
+
+class Tree:
+    """A folder with a dataset_description.json; its tables are read once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._rows = cache(_rows)
+
+    def date(self, path: Path, subject: str, session: str) -> date | None:
+        """The `acq_time` of a scan in scans.tsv, else of its session in sessions.tsv."""
+        for folder in (path.parent, *path.parents):
+            for table in (f"sub-{subject}_ses-{session}_scans.tsv", f"sub-{subject}_scans.tsv"):
+                for row in self._rows(folder / table):
+                    if row.get("filename", "").endswith(path.name) and (day := tags.day(row.get("acq_time", ""))):
+                        return day
+            for row in self._rows(folder / f"sub-{subject}_sessions.tsv"):
+                if row.get("session_id") == f"ses-{session}" and (day := tags.day(row.get("acq_time", ""))):
+                    return day
+            if folder == self.root:
+                break
+        return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            return {}
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            return []
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in csv.DictReader(file, delimiter="\t")]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []

@@ -1,0 +1,178 @@
+"""The catalogue: every file ever seen by the hash of its content, what became of it, and the scans.
+
+SQLAlchemy Core, so that the URL may name SQLite or a server. No path, name, identifier or date of the input is in it:
+paths and series appear as HMACs, dates shifted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import EmptyInputError, InputError, SecretError
+from siamese_med.ingestion.reasons import OUTCOMES
+from siamese_med.records import SCAN_COLUMNS, Account
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sqlalchemy import Connection, Engine, Table
+
+FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
+SOME = 500
+"""Values in one IN list; databases limit it."""
+
+
+def tables() -> dict[str, Table]:
+    """The layout: key, file, path, session and scan."""
+    from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, String, Table
+
+    meta = MetaData()
+
+    def words(*names: str, primary: int = 1) -> list[Column[Any]]:
+        return [Column(name, String, primary_key=place < primary) for place, name in enumerate(names)]
+
+    many = ("shape", "spacing_mm", "affine", "flags")
+    scan = [Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]]
+    return {
+        "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
+                      *words("outcome", "reason", "scan", "series", primary=0)),
+        "path": Table("path", meta, *words("key", "sha256", "claim"), Column("size", BigInteger),
+                      Column("changed_ns", BigInteger), Column("inode", BigInteger)),
+        "session": Table("session", meta, *words("subject", "key", primary=2), Column("number", Integer),
+                         *words("date", primary=0)),
+        "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
+        "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer)),
+        "meta": Table("meta", meta, *words("key", "value")),
+    }  # fmt: skip
+
+
+class Catalogue:
+    """An open catalogue, for the one ingest run that holds the lock."""
+
+    def __init__(self, url: str, secret_mark: str) -> None:
+        self.tables = tables()
+        self.engine = _engine(url)
+        self.tables["file"].metadata.create_all(self.engine)
+        self._same_secret(secret_mark)
+
+    def _same_secret(self, mark: str) -> None:
+        """Two secrets in one catalogue would give a patient two pseudonyms without anyone noticing."""
+        known = {row["key"]: row["value"] for row in self.rows("meta")}
+        if "secret" not in known:
+            self.write({"meta": [{"key": "secret", "value": mark}]})
+        elif known["secret"] != mark:
+            raise SecretError("this catalogue was made under another pseudonym secret: name that one, or another --data")
+
+    def rows(self, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Rows of a table as dictionaries, all or those whose column is among the values."""
+        with self.engine.connect() as connection:
+            return _rows(connection, self.tables[table], column, values)
+
+    def write(self, rows: Mapping[str, list[dict[str, Any]]], gone: Iterable[str] = ()) -> None:
+        """Replace rows by their primary keys, and delete the scans named in `gone`, in one transaction."""
+        with self.engine.begin() as connection:
+            for name, many in rows.items():
+                _replace(connection, self.tables[name], many)
+            scan = self.tables["scan"]
+            for one in gone:
+                connection.execute(scan.delete().where(scan.c.id == one))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def _engine(url: str) -> Engine:
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    return create_engine(parsed)
+
+
+def _rows(connection: Connection, table: Table, column: str, values: Iterable[str] | None) -> list[dict[str, Any]]:
+    if values is None:
+        return [dict(row) for row in connection.execute(table.select()).mappings()]
+    wanted, found = list(values), []
+    for start in range(0, len(wanted), SOME):
+        query = table.select().where(table.c[column].in_(wanted[start : start + SOME]))
+        found += [dict(row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Delete and insert, which every database understands."""
+    from sqlalchemy import and_, bindparam
+
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    match = and_(*(table.c[key] == bindparam(f"key_{key}") for key in keys))
+    connection.execute(table.delete().where(match), [{f"key_{key}": row[key] for key in keys} for row in rows])
+    connection.execute(table.insert(), rows)
+
+
+def scans(url: str) -> pd.DataFrame:
+    """Every scan, sorted by id, with records.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
+    return frame(_read(url, "scan"))
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Scan rows as a frame with records.SCAN_COLUMNS."""
+    import pandas as pd
+
+    ordered = sorted(rows, key=lambda row: row["id"])
+    table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
+    return table.astype({"changed": "Int64"})
+
+
+def files(url: str) -> pd.DataFrame:
+    """Every distinct content ever seen: hash, size, outcome, reason and scan; no path and no name."""
+    import pandas as pd
+
+    rows = sorted(_read(url, "file"), key=lambda row: (row["sha256"], row["claim"]))
+    return pd.DataFrame([{name: row[name] for name in FILE_COLUMNS} for row in rows], columns=list(FILE_COLUMNS))
+
+
+def account(url: str) -> Account:
+    """What became of every file ever seen; a second path to a known content is a duplicate."""
+    copies = Counter((row["sha256"], row["claim"]) for row in _read(url, "path"))
+    outcomes: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for row in _read(url, "file"):
+        further = max(copies[row["sha256"], row["claim"]] - 1, 0)
+        outcomes.update({row["outcome"]: 1, "duplicate": further} if row["outcome"] != "duplicate" else {"duplicate": 1 + further})
+        words.update({row["reason"]: 1} if row["reason"] else {})
+        words.update({"duplicate": further} if further else {})
+    return account_of(outcomes, words)
+
+
+def account_of(outcomes: Mapping[str, int], words: Mapping[str, int]) -> Account:
+    """An account from counts of outcomes and of reason words."""
+    counts = {name: outcomes.get(name, 0) for name in OUTCOMES}
+    return Account(files_seen=sum(outcomes.values()), **counts, reasons=dict(sorted(words.items())))
+
+
+def _read(url: str, table: str) -> list[dict[str, Any]]:
+    """Rows of one table of an existing catalogue; looking at a catalogue never makes one."""
+    from sqlalchemy import inspect
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import DatabaseError
+
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise EmptyInputError("there is no catalogue yet: run `siamese-med ingest INPUT` first")
+    engine = _engine(url)
+    try:
+        if not inspect(engine).has_table("file"):
+            raise EmptyInputError("the catalogue is empty: run `siamese-med ingest INPUT` first")
+        with engine.connect() as connection:
+            return _rows(connection, tables()[table], "", None)
+    except DatabaseError as error:
+        raise InputError("the catalogue cannot be read: restore it, or remove it and ingest again") from error
+    finally:
+        engine.dispose()

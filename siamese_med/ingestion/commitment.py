@@ -1,0 +1,123 @@
+"""Writing down what became of files and volumes: a series at a time, and nothing that a killed run would leave half."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from siamese_med.ingestion.candidates import Planned, Work
+from siamese_med.ingestion.catalogue import Catalogue
+from siamese_med.ingestion.conversion import Converted, Job
+from siamese_med.ingestion.entries import Unit
+from siamese_med.ingestion.reasons import outcome
+from siamese_med.ingestion.register import Name
+from siamese_med.ingestion.secret import Pseudonyms
+from siamese_med.ingestion.workers import WorkerLost
+
+SERIES_AT_ONCE = 64
+
+
+class Commitment:
+    """Takes results as they come; `rows` are the file rows of the catalogue as the run knows them."""
+
+    def __init__(
+        self, data: Path, catalogue: Catalogue, secret: Pseudonyms, names: dict[str, Name], rows: dict[Unit, dict[str, Any]]
+    ) -> None:
+        self._data, self._catalogue, self._secret, self._names, self._rows = data, catalogue, secret, names, rows
+        self._results: dict[str, list[tuple[Planned, Converted]]] = defaultdict(list)
+        self._waiting: dict[str, list[dict[str, Any]]] = {"file": [], "scan": []}
+        self._gone: dict[str, str] = {}
+        self._settled = 0
+        self._before: dict[str, dict[str, str]] = defaultdict(dict)
+        for row in catalogue.rows("scan"):
+            self._before[row["series"]][row["id"]] = row["path"]
+
+    def job(self, planned: Planned) -> Job:
+        """The job with the place its NIfTI goes to."""
+        return replace(planned.job, target=str(self._data / self._path(planned)))
+
+    def _path(self, planned: Planned) -> str:
+        name = self._names[planned.candidate.key]
+        return f"scans/{name.subject}/{name.session}/{name.id}.nii.gz"
+
+    def take(self, work: Work, planned: Planned, result: Converted | WorkerLost) -> None:
+        """Note one volume's result; when it was the last of its group, settle the group."""
+        converted = Converted(reason="undecodable") if isinstance(result, WorkerLost) else result
+        results = self._results[work.group.key]
+        results.append((planned, converted))
+        if len(results) == len(work.volumes):
+            self.settle(work)
+
+    def settle(self, work: Work) -> None:
+        """Decide on every file of a group, and on scans of an earlier run that its series no longer makes up."""
+        reasons, scans = dict(work.reasons), {}
+        for planned, converted in self._results.pop(work.group.key, []):
+            if converted.reason:
+                rest = "missing_slice" if converted.culprit else converted.reason
+                reasons.update({file: rest for file in planned.files})
+                reasons.update({converted.culprit: converted.reason} if converted.culprit else {})
+                continue
+            name = self._names[planned.candidate.key]
+            self._waiting["scan"].append(self._scan(name, planned, converted))
+            for file in planned.files:
+                scans.setdefault(file, name.id)
+        made = {row["id"] for row in self._waiting["scan"]}
+        if not work.group.absent:
+            self._gone.update({one: path for one, path in self._before[work.group.key].items() if one not in made})
+        self._note_files(work, reasons, scans)
+        self._settled += 1
+        if self._settled % SERIES_AT_ONCE == 0:
+            self.flush()
+
+    def _note_files(self, work: Work, reasons: dict[str, str], scans: dict[str, str]) -> None:
+        for entry in work.group.entries:
+            digest, claim = entry.known
+            scan = scans.get(digest, "")
+            reason = "" if scan else reasons.get(digest) or "unreadable_header"
+            row = {
+                "sha256": digest,
+                "claim": claim,
+                "size": entry.look.size if entry.look else 0,
+                "outcome": outcome(reason),
+                "reason": reason,
+                "scan": scan,
+                "series": work.group.key,
+            }
+            self._rows[entry.known] = row
+            self._waiting["file"].append(row)
+
+    def _scan(self, name: Name, planned: Planned, converted: Converted) -> dict[str, Any]:
+        facts = planned.facts
+        undated = () if facts.date else ("date_unknown",)
+        return {
+            "id": name.id,
+            "subject": name.subject,
+            "session": name.session,
+            "date": self._secret.shifted(facts.date, name.subject),
+            "modality": facts.modality,
+            "contrast": facts.contrast,
+            "scanner": self._label("scanner", facts.scanner),
+            "protocol": self._label("protocol", facts.protocol),
+            "shape": list(converted.shape),
+            "spacing_mm": list(converted.spacing_mm),
+            "affine": [list(row) for row in converted.affine],
+            "path": self._path(planned),
+            "sha256": converted.sha256,
+            "flags": sorted({*facts.flags, *converted.flags, *undated}),
+            "source": planned.source,
+            "changed": planned.changed,
+            "series": planned.candidate.series,
+            "nan_voxels": converted.nan_voxels,
+        }
+
+    def _label(self, purpose: str, parts: tuple[str, ...]) -> str:
+        return f"{purpose}-{self._secret.label(purpose, *parts, length=10)}" if any(parts) else "unknown"
+
+    def flush(self) -> None:
+        """Write what waits in one transaction; only then remove files of scans that are no more."""
+        self._catalogue.write(self._waiting, self._gone)
+        for path in self._gone.values():
+            (self._data / path).unlink(missing_ok=True)
+        self._waiting, self._gone = {"file": [], "scan": []}, {}

@@ -1,0 +1,70 @@
+"""What kind of picture it is, as a word of a closed vocabulary; free text is searched, never kept."""
+
+from __future__ import annotations
+
+import re
+
+CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "SWI", "MRA", "dwi", "bold", "epi", "CT", "PET", "phase", "unknown")
+
+SUFFIXES = {
+    "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
+    "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
+}  # fmt: skip
+"""Last part of a BIDS file name, lower case."""
+
+NOT_A_SCAN = ("mask", "dseg", "probseg", "seg", "gt")
+
+KEYWORDS = (
+    ("FLAIR", r"flair|dark[ _-]?fluid|tirm"),
+    ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
+    ("bold", r"bold|fmri|resting|rest[ _-]state"),
+    ("SWI", r"swi|swan|susceptibility"),
+    ("MRA", r"tof|mra|angio"),
+    ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|hemo"),
+    ("T1w", r"t1w?|mp[ _-]?rage|spgr|bravo|mp2rage|vibe|tfl"),
+    ("T2w", r"t2w?"),
+    ("PDw", r"pdw?|proton[ _-]?density"),
+)
+FIELD_MAP = re.compile(r"(?<![a-z])(pe[ =_-]?(ap|pa|rl|lr)|spin[ _-]?echo[ _-]?field[ _-]?map|field[ _-]?map|topup|blip)", re.I)
+LOCALIZER = re.compile(r"(?<![a-z])(locali[sz]er|scout|survey|surview|topogram|scanogram|3[ -]?plane[ _-]?loc|aahead)", re.I)
+
+
+def from_text(description: str) -> str:
+    """The contrast that a series description or file name speaks of, or unknown."""
+    for contrast, pattern in KEYWORDS:
+        if re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", description, re.I):
+            return contrast
+    return "unknown"
+
+
+def from_suffix(stem: str) -> str:
+    """The contrast that the last part of a BIDS name says, else what the whole name speaks of."""
+    return SUFFIXES.get(stem.rsplit("_", 1)[-1].lower()) or from_text(stem)
+
+
+def is_mask(stem: str) -> bool:
+    """Whether a file name is that of a mask or segmentation."""
+    return stem.rsplit("_", 1)[-1].lower() in NOT_A_SCAN
+
+
+def from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None) -> str:
+    """The weighting of a spin or gradient echo by its times; unknown where they do not say."""
+    if repetition_ms is None or echo_ms is None:
+        return "unknown"
+    if inversion_ms is not None and inversion_ms > 1500 and echo_ms > 60:
+        return "FLAIR"
+    if echo_ms < 30 and (repetition_ms < 1000 or (inversion_ms or 0) > 0):
+        return "T1w"
+    if repetition_ms >= 2000 and echo_ms >= 70:
+        return "T2w"
+    if repetition_ms >= 2000 and echo_ms < 30:
+        return "PDw"
+    return "unknown"
+
+
+def of_series(modality: str, description: str, times_ms: tuple[float | None, float | None, float | None]) -> str:
+    """Contrast of a DICOM series: its modality, else its description, else repetition, echo and inversion time."""
+    if modality in ("CT", "PT"):
+        return {"CT": "CT", "PT": "PET"}[modality]
+    spoken = from_text(description)
+    return spoken if spoken != "unknown" else from_timing(*times_ms)

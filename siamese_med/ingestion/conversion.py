@@ -1,0 +1,75 @@
+"""One volume from its files to a NIfTI under the data folder; runs in a worker process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from siamese_med import volume
+from siamese_med.ingestion import nifti, pixels
+from siamese_med.ingestion.instances import Storage
+from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.stacks import Stack
+from siamese_med.volume import Volume
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to decode, either stacks of DICOM slices or a NIfTI (header path, voxel path), and where to write it."""
+
+    repeats: tuple[Stack, ...] = ()
+    storages: tuple[tuple[str, Storage], ...] = ()
+    nifti: tuple[str, str] | None = None
+    target: str = ""
+    volume_of_4d: str = "refuse"
+    max_gigabytes: float = 4.0
+    min_slices: int = 3
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What is known of a volume once it is written; or the reason why it is not, with the file to blame."""
+
+    shape: tuple[int, ...] = ()
+    spacing_mm: tuple[float, ...] = ()
+    affine: tuple[tuple[float, ...], ...] = ()
+    sha256: str = ""
+    flags: tuple[str, ...] = ()
+    nan_voxels: int = 0
+    reason: str = ""
+    culprit: str | None = None
+
+
+def convert(job: Job) -> Converted:
+    """Decode, check, write."""
+    try:
+        decoded, flags, nan_voxels = load(job)
+    except Rejected as rejected:
+        return Converted(reason=rejected.reason, culprit=rejected.file)
+    except (OSError, MemoryError):
+        return Converted(reason="undecodable")
+    volume.write(Path(job.target), decoded)
+    return Converted(
+        shape=tuple(decoded.voxels.shape),
+        spacing_mm=tuple(round(float(edge), 6) for edge in decoded.spacing_mm),
+        affine=tuple(tuple(round(float(one), 6) + 0.0 for one in row) for row in decoded.affine),
+        sha256=decoded.content_digest(),
+        flags=tuple(flags),
+        nan_voxels=nan_voxels,
+    )
+
+
+def load(job: Job) -> tuple[Volume, list[str], int]:
+    """The canonical volume, flags that its voxels earn, and how many of them were no number; raises Rejected."""
+    if job.nifti is None:
+        return pixels.decode(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
+    header, voxels = map(Path, job.nifti)
+    return nifti.decode(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
+
+
+def attempt(job: Job) -> tuple[Volume, list[str], int] | Rejected:
+    """Load in a worker and hand the voxels back; a refusal is returned, since only values cross the pipe."""
+    try:
+        return load(job)
+    except Rejected as rejected:
+        return rejected

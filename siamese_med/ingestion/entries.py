@@ -1,0 +1,63 @@
+"""One file of the input on its way through a run, and the group of files that are judged together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from siamese_med.ingestion.content import Look
+from siamese_med.ingestion.secret import Pseudonyms
+from siamese_med.ingestion.sources import Found
+
+Unit = tuple[str, str]
+"""A content and the claim on it: SHA-256, and an HMAC or nothing."""
+
+
+@dataclass
+class Entry:
+    """One file of the input; `unit` is known once its content is. `follows`: the header that this voxel file belongs to."""
+
+    found: Found
+    key: str  # HMAC of its path
+    claim: str  # HMAC of what the input claims of it
+    stat: tuple[int, int, int]  # size, nanosecond of the last change, inode
+    unit: Unit | None = None
+    look: Look | None = None
+    follows: Entry | None = None
+
+    @property
+    def known(self) -> Unit:
+        """The unit of an entry that was identified."""
+        if self.unit is None:
+            raise LookupError("an entry was used before it was identified")
+        return self.unit
+
+
+@dataclass
+class Group:
+    """Files that are judged together: a DICOM series, a NIfTI with its voxel file, or one file alone."""
+
+    key: str
+    entries: list[Entry] = field(default_factory=list)
+    absent: bool = False  # were slices of this series ingested before that are not in this input?
+
+
+def entry_of(found: Found, secret: Pseudonyms) -> Entry:
+    """A new entry, with what the system says of the file without opening it."""
+    claim = found.claim
+    said = (claim.kind, claim.subject, claim.session, claim.date, claim.changed, claim.contrast, claim.modality, claim.scanner)
+    try:
+        status = found.path.stat()
+        stat = (status.st_size, status.st_mtime_ns, status.st_ino)
+    except OSError:
+        stat = (0, 0, 0)
+    return Entry(found, secret.label("path", found.path.absolute()), secret.label("claim", *said), stat)
+
+
+def group_key(entry: Entry, secret: Pseudonyms) -> str:
+    """HMAC of the series UID (with the study's, and with the claim where a manifest makes one), else of the file alone."""
+    look = (entry.follows or entry).look
+    one = look.instance if look else None
+    if one is None or not (one.series or one.study):
+        return secret.label("single", *(entry.follows or entry).known)
+    claim = entry.claim if entry.found.claim.kind == "manifest" else ""
+    return secret.label("series", one.study, one.series or one.facts.number, claim)

@@ -1,0 +1,227 @@
+"""One DICOM file to one Instance: the header parsed once, the pixels found and measured but not decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import warnings
+import zlib
+from typing import TYPE_CHECKING
+
+from siamese_med.ingestion import contrast, kinds, planes, tags
+from siamese_med.ingestion.instances import Facts, Instance, Plane, Storage
+from siamese_med.ingestion.reasons import Rejected
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+PREAMBLE = 128
+META_LENGTH = 140
+"""Where the length of the meta group stands, which is always the first element after the preamble."""
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+PIXEL_DATA = (0x7FE0, 0x0010)
+UNDEFINED = 0xFFFFFFFF
+LONG_FORM = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN", b"SQ", b"UT", b"UC", b"UR", b"SV", b"UV")
+OVERLAY_BITS = (0x6000, 0x0102)
+OVERLAY_DATA = (0x6000, 0x3000)
+DATES = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
+CLOCKS = ("SeriesTime", "AcquisitionTime", "ContentTime")
+
+
+def looks_like_dicom(head: bytes) -> bool:
+    """Whether the first bytes are those of DICOM, with preamble or without."""
+    if head[PREAMBLE : PREAMBLE + 4] == b"DICM":
+        return True
+    if len(head) < 8:
+        return False
+    group, element = struct.unpack_from("<HH", head)
+    if head[4:6].isalpha() and head[4:6].isupper() and group in (0x0002, 0x0008):
+        return element <= 0x1200
+    if head[:2] == b"\x00\x08" and head[4:6].isalpha() and head[4:6].isupper():
+        return True
+    return group in (0x0002, 0x0008) and element <= 0x1200 and struct.unpack_from("<I", head, 4)[0] <= 0x10000
+
+
+def read(path: str, data: bytes, content: str, most_bytes: float) -> Instance:
+    """Parse a DICOM file's bytes; raises Rejected where it is no volume, or its header does not hold together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset, body, position = _parse(data, most_bytes)
+        modality = kinds.modality(dataset)
+        storage = _storage(dataset, path, len(data), position, body)
+        slices = planes.of(dataset, content)
+        flaw, pixels = _pixels(dataset, storage, body, position, most_bytes)
+        return _instance(dataset, content, pixels, modality, _tiled(storage, slices), slices, flaw)
+
+
+def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
+    """The dataset without its pixels, the bytes it was read from (inflated where deflated), and where it stopped."""
+    import pydicom
+
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    try:
+        if data[PREAMBLE : PREAMBLE + 4] == b"DICM" and DEFLATED.encode() in data[:1024]:
+            return _parse_deflated(data, most_bytes)
+        file = io.BytesIO(data)
+        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True)
+        return dataset, data, file.tell()
+    except Rejected:
+        raise
+    except Exception as error:  # noqa: BLE001 - a broken header makes pydicom raise anything
+        raise Rejected("unreadable_header") from error
+
+
+def _parse_deflated(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
+    """pydicom would inflate without a limit, so the part after the file's meta group is inflated here."""
+    import pydicom
+    from pydicom.dataset import FileMetaDataset
+
+    meta_length = struct.unpack_from("<I", data, META_LENGTH)[0]
+    body = _inflated(data[META_LENGTH + 4 + meta_length :], most_bytes)
+    file = io.BytesIO(body)
+    dataset = pydicom.filereader.read_dataset(file, False, True, stop_when=_at_pixels)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED)
+    dataset.set_original_encoding(False, True)
+    return dataset, body, file.tell()
+
+
+def _at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
+    return tag in (0x7FE00008, 0x7FE00009, 0x7FE00010)
+
+
+def _inflated(deflated: bytes, most_bytes: float) -> bytes:
+    engine = zlib.decompressobj(-zlib.MAX_WBITS)
+    body = engine.decompress(deflated, int(most_bytes))
+    if engine.unconsumed_tail:
+        raise Rejected("too_large")
+    if not engine.eof:
+        raise Rejected("truncated_pixels")
+    return body
+
+
+def _storage(dataset: Dataset, path: str, size: int, position: int, body: bytes) -> Storage:
+    syntax = tags.text(getattr(dataset, "file_meta", None), "TransferSyntaxUID")
+    frames, allocated = tags.integer(dataset, "NumberOfFrames"), tags.integer(dataset, "BitsAllocated")
+    storage = Storage(
+        path=path,
+        size=size,
+        offset=None,
+        rows=tags.integer(dataset, "Rows") or 0,
+        columns=tags.integer(dataset, "Columns") or 0,
+        frames=max(frames or 1, 1),
+        bits_allocated=allocated or 0,
+        bits_stored=tags.integer(dataset, "BitsStored") or allocated or 0,
+        signed=tags.integer(dataset, "PixelRepresentation") == 1,
+        big_endian=syntax == BIG_ENDIAN,
+        masked=tags.integer(dataset, OVERLAY_BITS) is not None and tags.value(dataset, OVERLAY_DATA) is None,
+    )
+    if storage.rows <= 0 or storage.columns <= 0 or storage.bits_allocated not in (8, 16, 32):
+        raise Rejected("unreadable_header")
+    return storage
+
+
+def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int, most_bytes: float) -> tuple[str, str]:
+    """Flaw word and digest of the pixels; fills in where native ones lie."""
+    if storage.native_bytes > most_bytes:
+        raise Rejected("too_large")
+    found = _pixel_element(dataset, body, position)
+    if found is None:
+        return "unreadable_header", ""
+    start, length = found
+    digest = hashlib.sha256(memoryview(body)[start : start + min(length, len(body))]).hexdigest()
+    if length == UNDEFINED:
+        return ("" if _whole_fragments(body, start) else "truncated_pixels"), digest
+    if min(length, len(body) - start) < storage.native_bytes:
+        return "truncated_pixels", digest
+    if len(body) == storage.size and tags.text(getattr(dataset, "file_meta", None), "TransferSyntaxUID") != DEFLATED:
+        object.__setattr__(storage, "offset", start)
+    return "", digest
+
+
+def _pixel_element(dataset: Dataset, body: bytes, position: int) -> tuple[int, int] | None:
+    """Start and length of the pixel data's value, or None where the file ends before it."""
+    if position < 0 or position + 12 > len(body):
+        return None
+    implicit, little = dataset.original_encoding
+    order = "<" if little else ">"
+    if struct.unpack_from(f"{order}HH", body, position) != PIXEL_DATA:
+        return None
+    if implicit:
+        return position + 8, struct.unpack_from(f"{order}I", body, position + 4)[0]
+    if body[position + 4 : position + 6] in LONG_FORM:
+        return position + 12, struct.unpack_from(f"{order}I", body, position + 8)[0]
+    return None
+
+
+def _whole_fragments(body: bytes, position: int) -> bool:
+    """Whether every fragment of encapsulated pixels ends inside the file."""
+    fragments = 0
+    while position + 8 <= len(body):
+        group, element, length = struct.unpack_from("<HHI", body, position)
+        if (group, element) == (0xFFFE, 0xE0DD):
+            return fragments > 1
+        if (group, element) != (0xFFFE, 0xE000) or length == UNDEFINED:
+            return False
+        position, fragments = position + 8 + length, fragments + 1
+    return position == len(body) and fragments > 1
+
+
+def _tiled(storage: Storage, slices: tuple[Plane, ...]) -> Storage:
+    if slices[0].rows != storage.rows or slices[0].columns != storage.columns:
+        object.__setattr__(storage, "tiles", (slices[0].rows, slices[0].columns))
+    return storage
+
+
+def _instance(
+    dataset: Dataset, content: str, pixels: str, modality: str, storage: Storage, slices: tuple[Plane, ...], flaw: str
+) -> Instance:
+    return Instance(
+        content=content,
+        pixels=pixels,
+        issuer=tags.text(dataset, "IssuerOfPatientID"),
+        patient=tags.text(dataset, "PatientID"),
+        study=tags.text(dataset, "StudyInstanceUID"),
+        series=tags.text(dataset, "SeriesInstanceUID"),
+        sop=tags.text(dataset, "SOPInstanceUID"),
+        facts=_facts(dataset, modality, slices[0]),
+        storage=storage,
+        planes=slices,
+        flaw=flaw,
+    )
+
+
+def _facts(dataset: Dataset, modality: str, first: Plane) -> Facts:
+    description = " ".join(tags.text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
+    times = tuple(tags.number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
+    return Facts(
+        modality=modality,
+        contrast=contrast.of_series(modality, description, (times[0], times[1], times[2])),
+        date=next((day for key in DATES if (day := tags.day(tags.text(dataset, key)))), None),
+        clock=next((clock for key in CLOCKS if (clock := tags.text(dataset, key))), ""),
+        number=tags.integer(dataset, "SeriesNumber") or 0,
+        scanner=tuple(tags.text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")),
+        protocol=_protocol(dataset, times, first),
+        flags=_flags(dataset),
+        field_map=bool(contrast.FIELD_MAP.search(description)),
+    )
+
+
+def _protocol(dataset: Dataset, times: tuple[float | None, ...], first: Plane) -> tuple[str, ...]:
+    """What two scans of one protocol share: sequence, timing to 1 ms, matrix and spacing to 0.01 mm."""
+    words = tags.words(dataset, "ScanningSequence") + tags.words(dataset, "SequenceVariant")
+    timing = tuple("" if one is None else str(round(one)) for one in (*times, tags.number(dataset, "FlipAngle")))
+    spacing = tuple(f"{one:.2f}" for one in first.spacing or ())
+    return (*words, *timing, str(first.rows), str(first.columns), *spacing)
+
+
+def _flags(dataset: Dataset) -> tuple[str, ...]:
+    said = {
+        "inverted": tags.text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
+        "burned_in": tags.text(dataset, "BurnedInAnnotation").upper() == "YES",
+        "lossy": tags.text(dataset, "LossyImageCompression") == "01",
+    }
+    return tuple(flag for flag, holds in said.items() if holds)

@@ -1,0 +1,90 @@
+"""What is kept of one DICOM file: who, which series, where its planes lie, and where its pixels are on disk.
+
+Positions and directions are DICOM's own: LPS millimetres (x to the patient's left, y to the back, z to the head).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+Numbers = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the pixels lie in the file; `offset` is None where they have to be decoded by pydicom."""
+
+    path: str
+    size: int
+    offset: int | None
+    rows: int
+    columns: int
+    frames: int
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    big_endian: bool
+    masked: bool  # do bits above bits_stored carry something else?
+    tiles: tuple[int, int] | None = None  # rows and columns of one tile of a mosaic
+
+    @property
+    def native_bytes(self) -> int:
+        """Bytes that uncompressed pixels take."""
+        return self.rows * self.columns * self.frames * ((self.bits_allocated + 7) // 8)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One slice: `index` is the frame of its file, or the tile of a mosaic."""
+
+    file: str
+    index: int
+    rows: int
+    columns: int
+    position: Numbers | None  # centre of the first voxel, LPS mm
+    orientation: Numbers | None  # unit vectors along a row and down a column
+    spacing: Numbers | None  # between rows, between columns, mm
+    slope: float
+    intercept: float
+    content: tuple[tuple[str, object], ...]  # what tells volumes of one place apart: image type, echo, inversion, flip
+    time: Numbers  # what orders repeats: temporal position, acquisition, trigger, clock, instance
+    frame: tuple[str, str]  # frame of reference, stack
+    instance: int | None
+
+    @property
+    def component(self) -> str:
+        """magnitude, phase, real or imaginary."""
+        return str(dict(self.content)["component"])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What may be known of a scan beside its voxels; goes out only as closed words or under a pseudonym."""
+
+    modality: str = "unknown"
+    contrast: str = "unknown"
+    date: date | None = None
+    clock: str = ""
+    number: int = 0
+    scanner: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    field_map: bool = False
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One DICOM file whose header could be read; `flaw` names what is wrong with its pixels, if anything."""
+
+    content: str  # SHA-256 of the file
+    pixels: str  # SHA-256 of the encoded pixels
+    issuer: str
+    patient: str
+    study: str
+    series: str
+    sop: str
+    facts: Facts
+    storage: Storage
+    planes: tuple[Plane, ...]
+    flaw: str = ""

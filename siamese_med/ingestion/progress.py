@@ -1,0 +1,23 @@
+"""A progress bar on standard error, only where somebody looks at it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def shown(verb: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give a function that advances the bar by so many; it does nothing where standard error is no terminal."""
+    if not sys.stderr.isatty() or not total:
+        yield lambda _count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import SpinnerColumn as Spinner
+
+    columns = (Spinner(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(verb, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,0 +1,102 @@
+"""Every word that says what became of a file, with a hint what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
+"""What can become of a file; each file has exactly one of them."""
+
+SKIPPED: Mapping[str, str] = MappingProxyType(
+    {
+        "non_image": "a report, plan, segmentation, directory or waveform; nothing to do",
+        "secondary_capture": "a screen picture, not a measured volume; export the original series",
+        "rgb": "a colour picture; export the original grey-scale series",
+        "localizer": "a planning view; nothing to do",
+        "projection": "a projection, not a volume; nothing to do",
+        "unsupported_modality": "not MR, CT or PET; such volumes are not compared",
+        "side_car": "a text beside the images, used where it helps; nothing to do",
+        "derivative": "made by other software from the scans; ingest the scans themselves",
+        "repeat": "a further repeat of a static field map; the first one was taken",
+    }
+)
+"""Expected in a hospital export, and no volume."""
+
+QUARANTINED: Mapping[str, str] = MappingProxyType(
+    {
+        "empty_file": "the file has no byte; copy it again",
+        "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
+        "unreadable_file": "the operating system refused to read it; check its permissions",
+        "unreadable_header": "the header is cut or broken; export the file again",
+        "truncated_pixels": "the pixels are cut; copy or export the file again",
+        "undecodable": "the pixels cannot be decoded; export the series uncompressed",
+        "missing_slice": "the series lacks at least one slice; export the whole series again",
+        "sop_uid_conflict": "two files bear one SOP instance UID and differ; find out which is right and remove the other",
+        "duplicate_position": "two slices lie at one place and differ; remove the wrong one",
+        "irregular_spacing": "the gaps between slices differ; use a reconstruction with even spacing",
+        "gantry_tilt": "the slices are sheared by a tilted gantry; correct the tilt at the workstation first",
+        "mixed_geometry": "one series mixes orientations or matrices that are not whole by themselves; split it",
+        "too_few_slices": "fewer slices than a volume needs; were they exported with a series UID for each slice?",
+        "bad_spacing": "the voxel size is missing, zero or not a number; repair the header",
+        "missing_geometry": "position or orientation is missing; export with the full header",
+        "missing_patient_id": "no PatientID, so the patient is unknown; export with the ID, or name the subject in a manifest",
+        "patient_conflict": "one scan bears two patients; sort it out at the source, nothing of it was taken",
+        "ndim_4": "several volumes in one series; set ingest.volume_of_4d to take one of them",
+        "ndim_2": "a single picture; a volume is needed",
+        "corrupt_gzip": "the compressed file is damaged; copy it again",
+        "truncated": "the file ends before its voxels do; copy it again",
+        "too_large": "the declared volume is over ingest.max_gigabytes; raise it if the file is right",
+        "bad_affine": "the affine is singular or not a number; repair the header",
+        "affine_conflict": "sform and qform disagree by more than 0.1 mm; repair the header",
+        "no_orientation": "neither sform nor qform is set, so left and right are unknown; convert from DICOM again",
+        "no_finite_voxel": "no voxel is a number; make the file again",
+        "constant_image": "all voxels are equal; make the file again",
+        "complex": "complex numbers; save magnitude and phase apart",
+    }
+)
+"""Should have been a scan, and cannot be used as it is."""
+
+DUPLICATE: Mapping[str, str] = MappingProxyType(
+    {"duplicate": "the same content was seen under another name; nothing to do"}
+)
+
+HINTS: Mapping[str, str] = MappingProxyType({**SKIPPED, **DUPLICATE, **QUARANTINED})
+"""Every reason word, and what to do."""
+
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        "date_unknown": "no valid date; the scan is left out of intervals",
+        "inverted": "MONOCHROME1: low values mean bright; voxels are kept as measured",
+        "rescale_varies": "slope and intercept differ between slices; they were applied slice by slice",
+        "burned_in": "the source says that text may be burned into the pixels; look before you share",
+        "lossy": "the pixels went through lossy compression",
+        "phase": "a phase image, not a magnitude",
+        "nan_count": "some voxels were no number; they were counted and set to zero",
+        "units_converted": "the header was in metres or micrometres; it was converted to millimetres",
+        "first_of_repeats": "one volume taken from several",
+        "mean_of_repeats": "the mean of several volumes",
+    }
+)
+"""Words on a scan that was ingested and deserves a look."""
+
+
+class Rejected(Exception):
+    """A file, series or volume that cannot be used, for one of the reasons above; `file` is the culprit's content hash."""
+
+    def __init__(self, reason: str, file: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.file = file
+
+    def __reduce__(self) -> tuple[type[Rejected], tuple[str, str | None]]:
+        return Rejected, (self.reason, self.file)
+
+
+def outcome(reason: str) -> str:
+    """Which of OUTCOMES a reason word belongs to; the empty word means ingested."""
+    if not reason:
+        return "ingested"
+    if reason in SKIPPED:
+        return "skipped"
+    return "duplicate" if reason in DUPLICATE else "quarantined"

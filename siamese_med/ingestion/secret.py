@@ -1,0 +1,112 @@
+"""The secret behind all pseudonyms, and the pseudonyms made from it.
+
+A pseudonym is an HMAC-SHA256 under a secret that lies outside the repository: who has the secret can recompute it, nobody
+else can, and it is the same in every run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import sys
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from siamese_med.errors import SecretError
+
+ENVIRONMENT = "SIAMESE_MED_SECRET_FILE"
+SHORTEST = 16
+LONGEST_SHIFT_DAYS = 3650
+
+
+@dataclass(frozen=True)
+class Pseudonyms:
+    """Labels and day shifts under one secret; the same input gives the same label for ever."""
+
+    secret: bytes
+
+    def subject(self, issuer: str, patient: str) -> str:
+        """`sub-` and 26 base32 characters, 130 bits."""
+        return f"sub-{self.label('subject', issuer, patient)}"
+
+    def label(self, purpose: str, *parts: object, length: int = 26) -> str:
+        """Lower-case base32 characters of the HMAC of the parts, apart for each purpose."""
+        return base64.b32encode(self._digest(purpose, *parts)).decode().lower()[:length]
+
+    def shifted(self, day: date | None, subject: str) -> str | None:
+        """The ISO date moved by the subject's own number of whole days, at most ten years either way."""
+        if day is None:
+            return None
+        number = int.from_bytes(self._digest("date shift", subject)[:8], "big")
+        shift = number % (2 * LONGEST_SHIFT_DAYS + 1) - LONGEST_SHIFT_DAYS
+        return (day + timedelta(days=shift)).isoformat()
+
+    def _digest(self, purpose: str, *parts: object) -> bytes:
+        message = "".join(f"{len(text)}:{text}" for text in map(str, (purpose, *parts)))
+        return hmac.new(self.secret, message.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+
+
+def pseudonyms(secret_file: Path | None) -> Pseudonyms:
+    """Load the secret: the file that config or environment names, else the user's own, made on first use.
+
+    Raises SecretError where a named file is missing, too short, or readable by others.
+    """
+    named = secret_file or _from_environment()
+    if named is not None:
+        return Pseudonyms(_read(named))
+    default = default_file()
+    if not default.exists():
+        _make(default)
+    return Pseudonyms(_read(default))
+
+
+def default_file() -> Path:
+    """Where the secret lies when nothing names another place."""
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("siamese-med", appauthor=False)) / "secret"
+
+
+def _from_environment() -> Path | None:
+    value = os.environ.get(ENVIRONMENT)
+    return Path(value) if value else None
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise SecretError(f"no secret file at {path}: name an existing one, or none to have one made")
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SecretError(f"others can read the secret at {path}: run `chmod 600` on it")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SecretError(f"the secret at {path} cannot be read: check its owner") from error
+    if len(content) < SHORTEST:
+        raise SecretError(f"the secret at {path} is shorter than {SHORTEST} bytes: name another file")
+    return content
+
+
+def _make(path: Path) -> None:
+    """Create the secret whole or not at all, so that two first runs at once agree on one."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise SecretError(f"no secret can be made at {path}: name a file with {ENVIRONMENT} or in the config") from error
+    print(f"made the pseudonym secret at {path}: keep a copy, without it all pseudonyms change", file=sys.stderr)

@@ -1,0 +1,225 @@
+"""From the files of one series to its volumes: same patient, one geometry each, no place twice; or the reason why not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from siamese_med.config import IngestConfig
+from siamese_med.ingestion import stacks
+from siamese_med.ingestion.instances import Facts, Instance, Plane
+from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.stacks import Stack
+
+VOLUME_LIKE = ("component", "image type", "echo", "echo time", "inversion", "flip")
+"""What tells volumes of one place apart; whatever else repeats is time."""
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SAME_DIRECTION = 1e-3
+SAME_SPACING = 1e-3
+MOST_FIELD_MAP_REPEATS = 4
+MOST_PARTS = 64
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One volume that a series holds: repeats of one stack (one, unless the config takes something of a 4D series)."""
+
+    part: str  # which volume of the series, stable over runs
+    repeats: tuple[Stack, ...]
+    facts: Facts
+    storages: dict[str, Instance]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass
+class Verdict:
+    """What became of a series: its volumes, and a reason for each file that is in none of them."""
+
+    drafts: list[Draft] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def judge(instances: Sequence[Instance], config: IngestConfig, subject_given: bool = False) -> Verdict:
+    """All files of one series UID; `subject_given` where a manifest names the subject and no PatientID is needed."""
+    verdict = Verdict()
+    try:
+        _one_patient(instances, subject_given)
+        _distinct(instances)
+        broken = {one.content: one.flaw for one in instances if one.flaw}
+        verdict.reasons.update(broken)
+        sound = _without_copies([one for one in instances if not one.flaw], verdict)
+        if broken and sound:
+            raise Rejected("missing_slice")
+        _draft(sound, config, verdict)
+    except Rejected as rejected:
+        for one in instances:
+            verdict.reasons.setdefault(one.content, rejected.reason)
+        verdict.drafts.clear()
+    return verdict
+
+
+def _one_patient(instances: Sequence[Instance], subject_given: bool) -> None:
+    patients = {(one.issuer, one.patient) for one in instances}
+    if len(patients) > 1 and len({patient for _, patient in patients} - {""}) == 0:
+        raise Rejected("missing_patient_id")
+    if len(patients) > 1:
+        raise Rejected("patient_conflict")
+    if not subject_given and not next(iter(patients))[1]:
+        raise Rejected("missing_patient_id")
+
+
+def _distinct(instances: Sequence[Instance]) -> None:
+    """Files are distinct by content already, so a SOP instance UID that comes twice stands for two different things."""
+    if any(uid and count > 1 for uid, count in Counter(one.sop for one in instances).items()):
+        raise Rejected("sop_uid_conflict")
+
+
+def _without_copies(instances: Sequence[Instance], verdict: Verdict) -> list[Instance]:
+    """Leave out single slices with the place and the pixels of another one."""
+    kept: dict[Hashable, Instance] = {}
+    for one in sorted(instances, key=lambda one: one.content):
+        plane = one.planes[0]
+        key: Hashable = (one.pixels, plane.position, plane.content, plane.time[:-1], len(one.planes))
+        if plane.position is not None and key in kept:
+            verdict.reasons[one.content] = "duplicate"
+        else:
+            kept[key if plane.position is not None else one.content] = one
+    return list(kept.values())
+
+
+def _draft(instances: Sequence[Instance], config: IngestConfig, verdict: Verdict) -> None:
+    by_content = {one.content: one for one in instances}
+    planes = [plane for one in instances for plane in one.planes]
+    for plane in planes:
+        stacks.has_geometry(plane)
+    parts = _by_geometry(planes)
+    for number, part in enumerate(parts):
+        try:
+            _draft_part(f"geometry {number}", part, by_content, config, verdict)
+        except Rejected as rejected:
+            raise Rejected("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
+
+
+def _by_geometry(planes: Iterable[Plane]) -> list[list[Plane]]:
+    """Planes of one matrix, spacing, direction, frame of reference and stack, in an order that does not depend on files."""
+    parts: dict[tuple[Hashable, ...], list[Plane]] = {}
+    for plane in planes:
+        exact = (plane.rows, plane.columns, plane.frame)
+        shape = np.asarray([*(plane.orientation or ()), *(plane.spacing or ())])
+        for key, part in parts.items():
+            if key[0] == exact and _alike(shape, np.asarray([*(part[0].orientation or ()), *(part[0].spacing or ())])):
+                part.append(plane)
+                break
+        else:
+            parts[(exact, len(parts))] = [plane]
+            if len(parts) > MOST_PARTS:
+                raise Rejected("mixed_geometry")
+    return sorted(parts.values(), key=lambda part: (part[0].rows, part[0].columns, part[0].orientation, part[0].frame))
+
+
+def _alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    off = np.abs(one - other)
+    return bool(off[:6].max() <= SAME_DIRECTION and (off[6:] <= SAME_SPACING * np.abs(one[6:])).all())
+
+
+def _draft_part(
+    name: str, planes: list[Plane], instances: dict[str, Instance], config: IngestConfig, verdict: Verdict
+) -> None:
+    contents = _by_content(name, planes)
+    failures: dict[str, Rejected] = {}
+    for part, group in contents.items():
+        try:
+            verdict.drafts.append(_volume(part, group, instances, config, verdict))
+        except Rejected as rejected:
+            failures[part] = rejected
+    if len(failures) == len(contents):
+        raise next(iter(failures.values()))
+    for part, rejected in failures.items():
+        for plane in contents[part]:
+            verdict.reasons.setdefault(plane.file, rejected.reason)
+
+
+def _by_content(name: str, planes: list[Plane]) -> dict[str, list[Plane]]:
+    """Split by echo, component and the like, but only where one place is taken more than once."""
+    groups = {name: planes}
+    for attribute in VOLUME_LIKE:
+        groups = {part: one for label, group in groups.items() for part, one in _split(label, group, attribute).items()}
+    return groups
+
+
+def _split(label: str, planes: list[Plane], attribute: str) -> dict[str, list[Plane]]:
+    if len(_places(planes)) == len(planes):
+        return {label: planes}
+    parts = _grouped(planes, lambda plane: str(dict(plane.content).get(attribute)))
+    if len(parts) == 1 or min(map(len, parts.values())) == 1:
+        return {label: planes}
+    return {f"{label}, {attribute} {key}": parts[key] for key in sorted(parts)}
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
+
+
+def _places(planes: list[Plane]) -> list[list[Plane]]:
+    """Planes gathered by where they lie, within a micrometre or so."""
+    along = stacks.depths(planes)
+    order = np.argsort(along, kind="stable")
+    places: list[list[Plane]] = []
+    for before, index in zip([-1, *order[:-1]], order, strict=True):
+        if before < 0 or along[index] - along[before] > stacks.SAME_PLACE_MM:
+            places.append([])
+        places[-1].append(planes[index])
+    return places
+
+
+def _volume(
+    part: str, planes: list[Plane], instances: dict[str, Instance], config: IngestConfig, verdict: Verdict
+) -> Draft:
+    places = _places(planes)
+    storages = {plane.file: instances[plane.file] for plane in planes}
+    facts = instances[min(planes, key=lambda plane: (plane.time, plane.file)).file].facts
+    flags = _flags(planes, storages.values())
+    if max(map(len, places)) == 1:
+        return Draft(part, (stacks.build(planes, config.min_slices),), facts, storages, flags)
+    repeats = _repeats(places, facts, config)
+    built = tuple(stacks.build(repeat, config.min_slices) for repeat in repeats)
+    used = {plane.file for stack in built for plane in stack.planes}
+    for left_out in storages.keys() - used:
+        verdict.reasons[left_out] = "repeat"
+    word = "mean_of_repeats" if len(built) > 1 else "first_of_repeats"
+    return Draft(part, built, facts, {file: storages[file] for file in sorted(used)}, (*flags, word))
+
+
+def _repeats(places: list[list[Plane]], facts: Facts, config: IngestConfig) -> list[list[Plane]]:
+    """The volumes to take of a 4D series, in time order; raises Rejected where that is not wanted or not whole."""
+    counts = [len(place) for place in places]
+    if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
+        raise Rejected("duplicate_position")
+    static = facts.field_map and max(counts) <= MOST_FIELD_MAP_REPEATS
+    if config.volume_of_4d == "refuse" and not static:
+        raise Rejected("ndim_4")
+    ordered = [sorted(place, key=lambda plane: (plane.time, plane.file)) for place in places]
+    wanted = min(counts) if config.volume_of_4d == "mean" and not static else 1
+    return [[place[number] for place in ordered] for number in range(wanted)]
+
+
+def _flags(planes: list[Plane], instances: Iterable[Instance]) -> tuple[str, ...]:
+    flags = {flag for one in instances for flag in one.facts.flags}
+    if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
+        flags.add("rescale_varies")
+    if planes[0].component == "phase":
+        flags.add("phase")
+    return tuple(sorted(flags))

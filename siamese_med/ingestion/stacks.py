@@ -1,0 +1,120 @@
+"""Geometry of one stack of slices: is it whole and even, and where does it lie?
+
+Input is LPS mm as in DICOM; the affine that comes out is voxel (column, row, slice) to RAS+ mm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.ingestion.instances import Plane
+from siamese_med.ingestion.reasons import Rejected
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_TILT_DEGREES = 0.1
+EVEN_MM = 0.01
+EVEN_SHARE = 0.01
+UNIT_TOLERANCE = 1e-2
+SAME_PLACE_MM = 1e-3
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in order along their normal, and the affine of the volume they make up."""
+
+    planes: tuple[Plane, ...]
+    affine: NDArray[np.float64]
+
+
+def has_geometry(plane: Plane) -> None:
+    """Raise Rejected where position, direction or spacing of a slice is missing or impossible."""
+    if plane.position is None or plane.orientation is None:
+        raise Rejected("missing_geometry")
+    if plane.spacing is None or not all(math.isfinite(one) and one > 0 for one in plane.spacing):
+        raise Rejected("bad_spacing")
+    row, column = np.split(np.asarray(plane.orientation), 2)
+    numbers = np.concatenate([row, column, plane.position])
+    if not np.isfinite(numbers).all():
+        raise Rejected("bad_affine")
+    off = (abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
+    if max(off) > UNIT_TOLERANCE:
+        raise Rejected("missing_geometry" if not numbers[:6].any() else "bad_affine")
+
+
+def depths(planes: Sequence[Plane]) -> NDArray[np.float64]:
+    """Millimetres of each slice along the common normal."""
+    return np.asarray([plane.position for plane in planes], dtype=np.float64) @ _normal(planes[0])
+
+
+def _normal(plane: Plane) -> NDArray[np.float64]:
+    row, column = np.split(np.asarray(plane.orientation, dtype=np.float64), 2)
+    normal = np.cross(row, column)
+    return normal / np.linalg.norm(normal)
+
+
+def build(planes: Sequence[Plane], min_slices: int) -> Stack:
+    """Order slices of distinct places and check them; raises Rejected with what is wrong."""
+    if len(planes) < min_slices:
+        raise Rejected("too_few_slices")
+    along = depths(planes)
+    ordered = tuple(planes[index] for index in np.argsort(along, kind="stable"))
+    positions = np.asarray([plane.position for plane in ordered], dtype=np.float64)
+    _even(ordered, np.sort(along))
+    step = (positions[-1] - positions[0]) / (len(ordered) - 1)
+    _straight(positions, step, _normal(ordered[0]))
+    return Stack(ordered, _affine(ordered[0], step))
+
+
+def _even(planes: tuple[Plane, ...], along: NDArray[np.float64]) -> None:
+    gaps = np.diff(along)
+    usual = float(np.median(gaps))
+    allowed = max(EVEN_MM, EVEN_SHARE * usual)
+    odd = np.flatnonzero(np.abs(gaps - usual) > allowed)
+    if not odd.size:
+        return
+    times = gaps / usual
+    whole = np.round(times)
+    multiples = (whole[odd] >= 2) & (np.abs(times - whole)[odd] * usual <= allowed * whole[odd])
+    if multiples.all() and not _numbered_through(planes, odd):
+        raise Rejected("missing_slice")
+    raise Rejected("irregular_spacing")
+
+
+def _numbered_through(planes: tuple[Plane, ...], odd: NDArray[np.intp]) -> bool:
+    """Whether instance numbers step over the wide gaps as over all others: then no slice ever lay there."""
+    numbers = [plane.instance for plane in planes]
+    if any(number is None for number in numbers):
+        return False
+    steps = np.abs(np.diff(np.asarray(numbers, dtype=np.float64)))
+    others = np.delete(steps, odd)
+    return bool(others.size and others.min() == others.max() > 0 and (steps[odd] == others[0]).all())
+
+
+def _straight(positions: NDArray[np.float64], step: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
+    cosine = abs(step @ normal) / np.linalg.norm(step)
+    if math.degrees(math.acos(min(1.0, cosine))) > MOST_TILT_DEGREES:
+        raise Rejected("gantry_tilt")
+    line = positions[0] + np.arange(len(positions))[:, None] * step
+    allowed = max(EVEN_MM, EVEN_SHARE * float(np.linalg.norm(step))) * max(1, math.log2(len(positions)))
+    if np.linalg.norm(positions - line, axis=1).max() > allowed:
+        raise Rejected("irregular_spacing")
+
+
+def _affine(first: Plane, step: NDArray[np.float64]) -> NDArray[np.float64]:
+    row, column = np.split(np.asarray(first.orientation, dtype=np.float64), 2)
+    between_rows, between_columns = first.spacing or (0.0, 0.0)
+    affine = np.eye(4)
+    affine[:3, 0] = row * between_columns
+    affine[:3, 1] = column * between_rows
+    affine[:3, 2] = step
+    affine[:3, 3] = np.asarray(first.position)
+    result: NDArray[np.float64] = LPS_TO_RAS @ affine
+    return result

@@ -1,0 +1,97 @@
+"""Reading values of hostile DICOM headers: whatever is missing, malformed or endless becomes None or an empty word."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+LONGEST = 256
+EARLIEST_YEAR = 1895
+DICOM_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
+
+
+def value(dataset: Dataset | None, key: Any) -> Any:
+    """The value of a keyword or (group, element), or None."""
+    if dataset is None:
+        return None
+    try:
+        found = dataset.get(key)
+        return getattr(found, "value", found) if isinstance(key, tuple) else found
+    except Exception:  # noqa: BLE001 - pydicom raises whatever its converters raise
+        return None
+
+
+def text(dataset: Dataset | None, key: Any) -> str:
+    """A short stripped text; of several values the first is not chosen, they are joined."""
+    found = value(dataset, key)
+    if found is None:
+        return ""
+    try:
+        return str(found).strip(" \0\t\r\n")[:LONGEST]
+    except Exception:  # noqa: BLE001
+        return ""
+
+
+def words(dataset: Dataset | None, key: Any) -> tuple[str, ...]:
+    """All values in upper case."""
+    found = value(dataset, key)
+    if found is None or found == "":
+        return ()
+    many = [found] if isinstance(found, str) or not hasattr(found, "__iter__") else list(found)[:16]
+    return tuple(str(word).strip().upper()[:LONGEST] for word in many)
+
+
+def numbers(dataset: Dataset | None, key: Any, count: int) -> tuple[float, ...] | None:
+    """Exactly `count` numbers (they may be NaN), or None."""
+    found = value(dataset, key)
+    if found is None or found == "":
+        return None
+    try:
+        many = tuple(float(one) for one in (found if hasattr(found, "__iter__") else [found]))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return many if len(many) == count else None
+
+
+def number(dataset: Dataset | None, key: Any) -> float | None:
+    """One finite number, or None."""
+    found = value(dataset, key)
+    if found is None or isinstance(found, (bytes, str)) or hasattr(found, "__iter__"):
+        found = text(dataset, key)
+    try:
+        one = float(found)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return one if math.isfinite(one) else None
+
+
+def integer(dataset: Dataset | None, key: Any) -> int | None:
+    """One whole number, or None."""
+    one = number(dataset, key)
+    return int(one) if one is not None and abs(one) < 2**53 else None
+
+
+def first_item(dataset: Dataset | None, key: str) -> Dataset | None:
+    """First item of a sequence, or None."""
+    found = value(dataset, key)
+    try:
+        return found[0] if found else None
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def day(written: str) -> date | None:
+    """A date as DICOM or ISO writes it, time of day ignored; None where there is no such day or it cannot be one of a scan."""
+    match = DICOM_DATE.match(written.strip())
+    if match is None:
+        return None
+    try:
+        found = date(*map(int, match.groups()))
+    except ValueError:
+        return None
+    return found if EARLIEST_YEAR <= found.year <= date.today().year + 1 else None

@@ -1,0 +1,159 @@
+"""Child processes for hostile work: one that dies or hangs costs its own task and nothing else.
+
+They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. Whatever a
+decoder prints goes nowhere, since it may quote tag values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import IO, Any
+
+LENGTH = struct.Struct("!Q")
+START = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
+
+
+class WorkerLost(Exception):
+    """The child died, hung beyond its limit, or failed in a way of its own."""
+
+
+class Workers:
+    """A handful of child processes; `each` spreads tasks over them."""
+
+    def __init__(self, count: int, timeout_s: float) -> None:
+        self._count = count or os.cpu_count() or 1
+        self._timeout_s = timeout_s
+        self._local = threading.local()
+        self._children: list[_Child] = []
+        self._threads = ThreadPoolExecutor(self._count)
+
+    def each(
+        self, function: Callable[[Any], Any], tasks: Sequence[Any], timeout_s: float | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield (index, result) as they come; a lost task's result is a WorkerLost. Few tasks are in flight at once."""
+        upcoming = iter(enumerate(tasks))
+        pending: dict[Future[Any], int] = {}
+        while True:
+            for index, task in upcoming:
+                pending[self._threads.submit(self._call, function, task, timeout_s or self._timeout_s)] = index
+                if len(pending) >= 2 * self._count:
+                    break
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+
+    def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
+        child: _Child | None = getattr(self._local, "child", None)
+        if child is None or not child.alive():
+            child = self._local.child = _Child()
+            self._children.append(child)
+        try:
+            return child.call(function, task, timeout_s)
+        except WorkerLost as lost:
+            return lost
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            for child in self._children:
+                child.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for child in self._children:
+            child.close()
+
+
+class _Child:
+    """One process and its two pipes."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        watchdog = threading.Timer(timeout_s, self.kill)
+        watchdog.start()
+        try:
+            _send(stdin, (function.__module__, function.__qualname__, task))
+            good, value = _receive(stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            self.kill()
+            raise WorkerLost("the process ended or hung") from error
+        finally:
+            watchdog.cancel()
+        if not good:
+            raise WorkerLost(value)
+        return value
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._process.wait()
+
+
+def serve() -> None:
+    """The child's loop: tasks from standard input, results to standard output, until the parent closes or dies."""
+    tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    while True:
+        try:
+            module, name, task = _receive(tasks)
+        except EOFError:
+            return
+        _send(results, _attempt(getattr(importlib.import_module(module), name), task))
+
+
+def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
+    try:
+        return True, function(task)
+    except Exception as error:  # noqa: BLE001 - the parent decides; only the kind may leave, the text may quote tag values
+        return False, type(error).__name__
+
+
+def _send(pipe: IO[bytes], value: Any) -> None:
+    content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    pipe.write(LENGTH.pack(len(content)))
+    pipe.write(content)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    header = _exactly(pipe, LENGTH.size)
+    return pickle.loads(_exactly(pipe, LENGTH.unpack(header)[0]))  # noqa: S301 - from our own child
+
+
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
+    content = pipe.read(count)
+    if len(content) < count:
+        raise EOFError
+    return content
