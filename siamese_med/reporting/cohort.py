@@ -56,12 +56,9 @@ def write_reports(
         )
         written.append(_write_patient(reports / subject, report, data, config))
     _remove_departed(reports, set(scans_of))
-    cohort = overview.cohort(config.title, written, account, reference, methods, provenance)
-    files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
     shown = performance.performance(config.title, folder, methods, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
-    files.write_text(reports / "index.html", pages.index_page(cohort))
-    return reports / "index.html"
+    return _write_index(reports, overview.cohort(config.title, written, account, reference, methods, provenance))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -91,6 +88,13 @@ def _write_patient(folder: Path, report: Patient, data: Path, config: ReportConf
     files.write_text(folder / "pairs.tsv", outputs.pairs_tsv(shown.pairs))
     files.write_text(folder / "report.html", pages.patient_page(shown))
     return report
+
+
+def _write_index(reports: Path, cohort: overview.Cohort) -> Path:
+    files.write_json(reports / "cohort.json", outputs.cohort(cohort))
+    files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
+    files.write_text(reports / "index.html", pages.index_page(cohort))
+    return reports / "index.html"
 
 
 def _remove_departed(reports: Path, subjects: set[str]) -> None:

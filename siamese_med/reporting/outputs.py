@@ -1,4 +1,4 @@
-"""What a machine reads: one JSON and one TSV a patient, one TSV over the cohort; the same values as the pages."""
+"""What a machine reads: JSON and TSV for each patient and over the cohort; the same values as on the pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from siamese_med.reporting.content import Pair, Patient
-    from siamese_med.reporting.overview import Row
+    from siamese_med.reporting.overview import Cohort, Row
 
 FORMAT = 1
 """Version of report.json; it grows by one when a key changes its meaning or goes."""
@@ -51,6 +51,11 @@ def report(patient: Patient) -> dict[str, Any]:
         for picture in pair["slices"]:
             del picture["panels"]
     return value
+
+
+def cohort(overview: Cohort) -> dict[str, Any]:
+    """The index as plain JSON values."""
+    return {"format": FORMAT, "research_use_only": True, **asdict(overview)}
 
 
 def pairs_tsv(pairs: Iterable[Pair]) -> str:

@@ -58,6 +58,7 @@ class Cohort:
     """Everything that is on the index."""
 
     title: str
+    patients: int
     rows: tuple[Row, ...]
     counts: dict[str, int]
     pair_verdicts: dict[str, int]
@@ -104,6 +105,7 @@ def cohort(
     found = Counter(line.status for line in rows)
     return Cohort(
         title=title,
+        patients=len(rows),
         rows=tuple(rows),
         counts={key: found[key] for key in verdicts.STATUSES},
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),

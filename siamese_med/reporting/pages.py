@@ -107,7 +107,18 @@ def _environment() -> Environment:
         statuses=verdicts.STATUSES,
         shapes=marks.SHAPES,
     )
-    for name in ("fixed", "probability", "percent", "count", "interval", "known", "short", "sizes", "spaced"):
+    for name in (
+        "fixed",
+        "measure",
+        "probability",
+        "percent",
+        "count",
+        "interval",
+        "known",
+        "short",
+        "sizes",
+        "spaced",
+    ):
         environment.filters[name] = getattr(wording, name)
     return environment
 

@@ -19,6 +19,11 @@ def fixed(value: Any, digits: int = 2) -> str:
     return ("0" + written[2:] if float(written) == 0 and written[0] == "-" else written).replace("-", "−")
 
 
+def measure(value: Any, digits: int = 2, before: str = "", after: str = "") -> str:
+    """A number with its symbol or unit, which goes where the number is missing."""
+    return DASH if cells.number(value) is None else f"{before}{fixed(value, digits)}{after}"
+
+
 def probability(value: Any) -> str:
     """Three decimals, and an inequality where these would claim certainty."""
     number = cells.number(value)
@@ -45,7 +50,7 @@ def interval(days: Any) -> str:
     """Days in words."""
     number = cells.whole(days)
     if number is None:
-        return "interval unknown"
+        return "unknown"
     return "1 day" if number == 1 else f"{number} days"
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -365,9 +366,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Inputs:
-    """A simulated study of one's own, without pages yet."""
-    return build(tmp_path)
+def study(written: Inputs, tmp_path: Path) -> Inputs:
+    """A copy of the simulated study of one's own, without pages yet."""
+    data = shutil.copytree(written.data, tmp_path / "data")
+    frames = {name: getattr(written, name).copy() for name in ("scans", "scores", "alignments")}
+    return replace(written, reports=tmp_path / "reports", data=data, model=data / "models" / "m", **frames)
 
 
 PageReader = Callable[[str], str]
