@@ -37,7 +37,7 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     device = device_of(config.accelerator)
-    folder = data / "prepared" / _fingerprint(template, config)
+    folder = _folder(data / "prepared", template, config)
     files.remove_leftovers(folder)
     grid = _template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
@@ -63,10 +63,16 @@ def device_of(accelerator: str) -> str:
     return "cuda"
 
 
-def _fingerprint(template: Path | None, config: PrepareConfig) -> str:
-    """Whatever changes the voxels or the matrices is in it; the threshold of quality and the batch are not."""
+def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Path:
+    """Named after what changes voxels or matrices; a template that the study made itself leads to the study's folder."""
     shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
-    return f"{shaping.fingerprint()}-{files.digest(template)[:8] if template else 'study'}"
+    own = prepared / f"{shaping.fingerprint()}-study"
+    if template is None:
+        return own
+    given = files.digest(template)
+    if (own / "template.nii.gz").is_file() and files.digest(own / "template.nii.gz") == given:
+        return own
+    return prepared / f"{shaping.fingerprint()}-{given[:8]}"
 
 
 def _template(

@@ -1,0 +1,74 @@
+"""A model is a folder; it loads without pickle and refuses what it does not know.
+
+    model.safetensors   weights                    model.json       what it is, how it was calibrated
+    template.nii.gz     the grid scans must lie on  metrics.json     how well it does, baselines beside it
+    reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (the card)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from siamese_med import files
+from siamese_med.config import TrainConfig
+from siamese_med.errors import MissingFileError, ModelError
+from siamese_med.network.siamese import Siamese
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with everything needed to score new scans."""
+
+    folder: Path
+    network: Siamese
+    about: dict[str, Any]
+
+    @property
+    def template(self) -> Path:
+        """The template that scans must be aligned to."""
+        return self.folder / "template.nii.gz"
+
+
+def write_weights(folder: Path, network: Siamese) -> str:
+    """Write the weights as safetensors; returns their SHA-256, the model's digest."""
+    from safetensors.torch import save_file
+
+    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+    with files.replacing(folder / "model.safetensors") as temporary:
+        save_file(weights, temporary)
+    return files.digest(folder / "model.safetensors")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The description of a model folder; raises MissingFileError or ModelError in one line."""
+    if not folder.is_dir():
+        raise MissingFileError(f"no model folder at {folder}: check --model, or train one with `siamese-med train`")
+    try:
+        about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} is not a model folder (no readable model.json): name one under data/models") from error
+    found = about.get("format") if isinstance(about, dict) else None
+    if found != FORMAT:
+        raise ModelError(f"{folder} has model format {found}, this version reads {FORMAT}: train it again")
+    return about
+
+
+def load(folder: Path) -> Model:
+    """Read a model folder, check its weights against their digest, and rebuild the network on the CPU."""
+    from safetensors.torch import load_file
+
+    about = read_about(folder)
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or files.digest(weights) != about["weights_sha256"]:
+        raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
+    network = Siamese(TrainConfig.model_validate(about["config"]["train"]), about["shape"])
+    try:
+        network.load_state_dict(load_file(weights))
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"the weights in {folder} do not fit its description: train it again") from error
+    return Model(folder, network.eval(), about)

@@ -1,0 +1,226 @@
+"""The training loop: early stopping on validation patients, a checkpoint an epoch, and the same end after a kill.
+
+Every epoch draws from a generator seeded by (seed, epoch), so a resumed run repeats exactly what an unbroken one does.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from siamese_med import files
+from siamese_med.config import TrainConfig
+from siamese_med.errors import NotEnoughDataError
+from siamese_med.network import augmentation, sampling
+from siamese_med.network.cohort import Cohort
+from siamese_med.network.siamese import Siamese, embed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    Pairs = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of the training log."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_auc: float
+    seconds: float
+    pairs: int
+
+
+@dataclass
+class Progress:
+    """How far training is; what a checkpoint holds beside the tensors."""
+
+    log: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the lowest validation loss, the first of equals."""
+        return min(self.log, key=lambda epoch: epoch.validation_loss)
+
+    def finished(self, config: TrainConfig) -> bool:
+        """All epochs done, or none better for `patience` of them."""
+        done = len(self.log)
+        return done >= config.epochs or (done > 0 and done - 1 - self.best.epoch >= config.patience)
+
+
+def fit(
+    train: Cohort, validation: Cohort, pairs: tuple[Pairs, Pairs] | None, config: TrainConfig, folder: Path
+) -> tuple[Siamese, Progress]:
+    """Train, or go on training from the checkpoint in `folder`; returns the network of the best epoch, on the CPU.
+
+    `pairs` are positions in `train`, same-patient and different-patient, for `sampling = "pairs"`.
+    """
+    _require_pairs(train, validation)
+    fabric = _fabric(config)
+    torch.manual_seed(config.seed)
+    network = Siamese(config, train.shape).to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    model, wrapped = fabric.setup(network, optimizer)
+    progress = _restore(folder, network, optimizer)
+    best = _best_weights(folder)
+    with _bar(config.epochs * config.steps_per_epoch, len(progress.log) * config.steps_per_epoch) as advance:
+        while not progress.finished(config):
+            epoch = _run_epoch(len(progress.log), fabric, model, wrapped, train, validation, pairs, config, advance)
+            progress.log.append(epoch)
+            if progress.best is epoch:
+                best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            _save(folder, network, optimizer, best, progress)
+    network.load_state_dict(best)
+    _write_log(folder, progress.log)
+    return network.cpu().eval(), progress
+
+
+def _require_pairs(train: Cohort, validation: Cohort) -> None:
+    for name, cohort in (("training", train), ("validation", validation)):
+        counts = np.bincount(cohort.labels) if len(cohort.volumes) else np.zeros(1)
+        if len(counts) < 2 or counts.max() < 2:
+            raise NotEnoughDataError(
+                f"{name} has {len(cohort.volumes)} scans of {len(counts)} patients: at least two patients are needed, "
+                "one of them with two scans; ingest more, or score with an existing model (--model)"
+            )
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
+    fabric.launch()
+    return fabric
+
+
+def _run_epoch(
+    number: int,
+    fabric: Fabric,
+    model: Any,
+    optimizer: Any,
+    train: Cohort,
+    validation: Cohort,
+    pairs: tuple[Pairs, Pairs] | None,
+    config: TrainConfig,
+    advance: Any,
+) -> Epoch:
+    started = time.perf_counter()
+    torch.manual_seed(config.seed * 100_003 + number)
+    transform = augmentation.build(config.augmentation, train.shape)
+    transform.set_random_state(seed=config.seed * 100_003 + number)
+    losses, seen = [], 0
+    model.train()
+    for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
+        _set_rate(optimizer, config, number * config.steps_per_epoch + step)
+        volumes = torch.stack([torch.as_tensor(transform(train.load(int(scan)))) for scan in batch.scans])
+        labels = torch.from_numpy(train.labels[batch.scans])
+        explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
+        embeddings = model(fabric.to_device(volumes))
+        loss = model.recipe(embeddings, fabric.to_device(labels), explicit)
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        fabric.clip_gradients(model, optimizer, max_norm=1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+        seen += len(batch.scans) * (len(batch.scans) - 1) // 2 if batch.pairs is None else 2 * len(batch.pairs[0])
+        advance()
+    loss, auc = _validate(model, validation)
+    return Epoch(number, float(np.mean(losses)), loss, auc, time.perf_counter() - started, seen)
+
+
+def _batches(
+    train: Cohort, pairs: tuple[Pairs, Pairs] | None, config: TrainConfig, rng: np.random.Generator
+) -> Iterator[sampling.Batch]:
+    if config.sampling == "pairs" and pairs is not None:
+        size = config.patients_per_batch * config.scans_per_patient
+        return sampling.by_pairs(*pairs, size, config.steps_per_epoch, rng)
+    return sampling.by_patient(
+        list(train.labels), config.patients_per_batch, config.scans_per_patient, config.steps_per_epoch, rng
+    )
+
+
+def _set_rate(optimizer: Any, config: TrainConfig, step: int) -> None:
+    """Linear warm-up over twenty steps, then a cosine down to nothing at the last step."""
+    total = config.epochs * config.steps_per_epoch
+    rate = config.learning_rate * min(1.0, (step + 1) / 20) * 0.5 * (1 + float(np.cos(np.pi * step / total)))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def _validate(model: Any, validation: Cohort) -> tuple[float, float]:
+    """Loss and AUC over all pairs of the validation scans, without augmentation."""
+    from sklearn.metrics import roc_auc_score
+
+    embeddings = embed(model, validation)
+    labels = torch.from_numpy(validation.labels)
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        loss = float(model.recipe(embeddings.to(device), labels.to(device), None))
+        first, second = torch.triu_indices(len(labels), len(labels), 1)
+        distance = model.recipe.distance(embeddings[first].to(device), embeddings[second].to(device)).cpu()
+    return loss, float(roc_auc_score(labels[first] == labels[second], -distance))
+
+
+def _save(
+    folder: Path, network: Siamese, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor], progress: Progress
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "best": best,
+        "log": [asdict(epoch) for epoch in progress.log],
+    }
+    with files.replacing(folder / "checkpoint.pt") as temporary:
+        torch.save(state, temporary)
+
+
+def _restore(folder: Path, network: Siamese, optimizer: torch.optim.Optimizer) -> Progress:
+    path = folder / "checkpoint.pt"
+    if not path.is_file():
+        return Progress()
+    state = torch.load(path, weights_only=True)  # tensors and plain values alone, no code
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress([Epoch(**epoch) for epoch in state["log"]])
+
+
+def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
+    path = folder / "checkpoint.pt"
+    best: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["best"] if path.is_file() else {}
+    return best
+
+
+def _write_log(folder: Path, log: Sequence[Epoch]) -> None:
+    with files.replacing(folder / "training_log.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(Epoch.__dataclass_fields__))
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in log)
+
+
+class _bar:
+    """A progress bar of training steps on stderr, only where someone looks."""
+
+    def __init__(self, total: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._task = self._progress.add_task("training", total=total, completed=done)
+
+    def __enter__(self) -> Any:
+        self._progress.start()
+        return lambda: self._progress.advance(self._task)
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()

@@ -1,0 +1,1 @@
+"""Scans to pairs; patients are split before a single pair is built."""

@@ -1,0 +1,1 @@
+"""Pairs to scores: similarity, change and its map, and the baselines beside them."""

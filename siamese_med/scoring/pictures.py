@@ -1,0 +1,105 @@
+"""The slices a report shows of a pair, chosen and windowed here, so that reporting needs no scan.
+
+Display orientation: axial row 0 anterior, column 0 patient right; coronal row 0 superior, column 0 patient right;
+sagittal row 0 superior, column 0 anterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siamese_med import files
+from siamese_med.scoring.residual import PairSpace, Residual
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+APART_MM = 9.0
+"""Two slices of strongest change lie at least this far apart."""
+DIFFERENCE_RANGE = 0.5
+"""Difference, in units of bright tissue, that is drawn fully white or black."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One slice: its plane, its index in the pair's grid, and why it is shown."""
+
+    plane: str
+    index: int
+    chosen: str
+
+
+def write(path: Path, residual: Residual, probability: Tensor, space: PairSpace) -> None:
+    """Write the chosen slices of one pair as npz; see records and the report for the names in it."""
+    choices = choose(residual, space)
+    window = _window(residual)
+    volumes = {
+        "earlier": (residual.earlier.numpy() * window).clip(0, 255),
+        "later": (residual.later.numpy() * window).clip(0, 255),
+        "difference": (128 + residual.difference.numpy() * 127 / DIFFERENCE_RANGE).clip(0, 255),
+        "change": probability.numpy() * 255,
+    }
+    side = max(space.inside.shape)
+    slices = {
+        name: np.stack([_square(displayed(volume, choice), side, 128 if name == "difference" else 0) for choice in choices])
+        for name, volume in volumes.items()
+    }
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            **slices,
+            plane=np.array([choice.plane for choice in choices]),
+            position_mm=np.array([_position(choice, space) for choice in choices]),
+            chosen=np.array([choice.chosen for choice in choices]),
+            spacing_mm=np.array(space.spacing_mm),
+        )
+
+
+def choose(residual: Residual, space: PairSpace) -> list[Choice]:
+    """Two axial slices and one coronal through the strongest change, then the middle of the body in three planes."""
+    strength = residual.deviation.abs() * residual.inside
+    peak = np.unravel_index(int(strength.argmax()), strength.shape)
+    choices = [Choice("axial", int(peak[2]), "strongest change")]
+    away = (torch.arange(strength.shape[2]) - int(peak[2])).abs() * space.spacing_mm >= APART_MM
+    if bool(away.any()):
+        second = np.unravel_index(int((strength * away).argmax()), strength.shape)
+        choices.append(Choice("axial", int(second[2]), "strongest change"))
+    choices.append(Choice("coronal", int(peak[1]), "strongest change"))
+    middle = np.round(np.argwhere(space.inside).mean(0)).astype(int)
+    choices += [Choice(plane, int(middle[axis]), "fixed") for plane, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0))]
+    return list(dict.fromkeys(choices))
+
+
+def displayed(volume: NDArray[np.generic], choice: Choice) -> NDArray[np.generic]:
+    """One slice (rows, columns) of an RAS+ volume (i, j, k), turned as a radiologist expects it."""
+    if choice.plane == "axial":
+        return volume[::-1, ::-1, choice.index].T
+    if choice.plane == "coronal":
+        return volume[::-1, choice.index, ::-1].T
+    return volume[choice.index, ::-1, ::-1].T
+
+
+def _window(residual: Residual) -> float:
+    """Grey levels per unit, one for both dates."""
+    shown = torch.cat([residual.earlier[residual.inside], residual.later[residual.inside]])
+    shown = shown[:: max(1, shown.numel() // 100_000)]
+    top = float(torch.quantile(shown, 0.998)) if shown.numel() else 1.0
+    return 255 / max(top * 1.05, 1e-3)
+
+
+def _square(image: NDArray[np.generic], side: int, fill: int) -> NDArray[np.uint8]:
+    rows, columns = image.shape
+    top, left = (side - rows) // 2, (side - columns) // 2
+    padding = ((top, side - rows - top), (left, side - columns - left))
+    return np.pad(np.round(image).astype(np.uint8), padding, constant_values=fill)
+
+
+def _position(choice: Choice, space: PairSpace) -> float:
+    axis = {"sagittal": 0, "coronal": 1, "axial": 2}[choice.plane]
+    return float(space.affine[axis, 3] + space.affine[axis, axis] * choice.index)
