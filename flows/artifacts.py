@@ -18,17 +18,16 @@ def publish(done: Outcomes) -> None:
         _table("ingest-account", "What became of every file", _account(ingested.facts))
     if (trained := by_verb.get("train")) and trained.model:
         _table("model-metrics", f"Model {trained.model.name}", _figures(outcomes.metrics_of(trained.model)))
-    if (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
+    if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
         _summary(scored, reported, ingested)
     if reported := by_verb.get("report"):
         create_link_artifact(_shown(reported.result), "index of the reports", key="reports")
 
 
-def _summary(scored: Outcome, reported: Outcome, ingested: Outcome | None) -> None:
+def _summary(scored: Outcome, reported: Outcome, ingested: Outcome) -> None:
     from siamese_med.reporting import summary
 
-    account = ingested.result.account if ingested else None
-    text = summary.markdown(scored.result, account, Path(_shown(reported.result)))
+    text = summary.markdown(scored.result, ingested.result.account, reported.result)
     create_markdown_artifact(text, key="summary", description="Verdicts of this run")
 
 

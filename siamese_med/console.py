@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROWS_SHOWN = 12
-COLUMNS_LEFT_TO_JSON = ("affine",)
+LEFT_TO_JSON = ("affine", "path", "subject", "session")
+"""Columns of a scan that people do not read in a terminal; its id holds subject and session."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +138,15 @@ def _tables(facts: dict[str, Any]) -> Iterator[Table]:
 
 
 def _records(name: str, rows: list[dict[str, Any]]) -> Table:
+    from rich import box
     from rich.table import Table
 
-    columns = [column for column in rows[0] if column not in COLUMNS_LEFT_TO_JSON]
+    columns = [column for column in rows[0] if "id" not in rows[0] or column not in LEFT_TO_JSON]
     left = len(rows) - ROWS_SHOWN
-    table = Table(*columns, title=name, title_justify="left", caption=f"and {left} more" if left > 0 else None)
+    caption = f"and {left} more, see --json" if left > 0 else None
+    table = Table(title=name, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold" if column == columns[0] else "ellipsis")
     for row in rows[:ROWS_SHOWN]:
         table.add_row(*(_short(row[column]) for column in columns))
     return table
@@ -157,9 +162,9 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.3g}"
     if isinstance(value, list):
-        return ", ".join(_short(item) for item in value) or "none"
+        return " ".join(_short(item) for item in value) or "none"
     return "none" if value is None else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ NEXT = {
 
 def status(study: Study) -> dict[str, Any]:
     """Counts of what each stage has left, the account of the files seen so far, and the next step."""
-    scans = stages.scans(study) if _has_catalogue(study) else None
+    known = _has_catalogue(study)
+    scans = stages.scans(study) if known else None
     counts = {
         "patients": 0 if scans is None else int(scans["subject"].nunique()),
         "scans": 0 if scans is None else len(scans),
@@ -32,7 +34,13 @@ def status(study: Study) -> dict[str, Any]:
         "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
     }
     step = next((command for name, command in NEXT.items() if not counts[name]), "open the reports")
-    return {**counts, "next_step": step}
+    return {"files": _account(study) if known else {}, **counts, "next_step": step}
+
+
+def _account(study: Study) -> dict[str, Any]:
+    from siamese_med.ingestion import catalogue
+
+    return asdict(catalogue.account(study.catalogue_url))
 
 
 def _has_catalogue(study: Study) -> bool:

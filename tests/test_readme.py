@@ -44,7 +44,7 @@ class Command:
     def script(self) -> str:
         """What bash is given: variables first, and the smaller size where there is one."""
         extra = next((more for start, more in SMALLER.items() if f"{self.text} ".startswith(f"{start} ")), "")
-        return "\n".join((*self.variables, f"{self.text} {extra}"))
+        return "\n".join((*self.variables, f"{self.text} {extra}".rstrip()))
 
 
 def commands() -> list[Command]:
