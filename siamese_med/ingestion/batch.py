@@ -24,7 +24,7 @@ from siamese_med.ingestion.entries import Entry, Group, Unit, entry_of, group_ke
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import names
 from siamese_med.ingestion.secret import Pseudonyms, pseudonyms
-from siamese_med.ingestion.workers import WorkerLost, Workers
+from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.records import Ingested
 
 FILES_AT_ONCE = 32
@@ -74,7 +74,7 @@ def _alone(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another ingest is at work on this data folder: waiting for it to end", file=sys.stderr)
+            sys.stderr.write("another ingest is at work on this data folder: waiting for it to end\n")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -102,7 +102,9 @@ def _usable(run: Run) -> set[Unit]:
     return {
         unit
         for unit, row in run.rows.items()
-        if (row["scan"] in there if row["outcome"] == "ingested" else row["outcome"] != "quarantined" or rules == before)
+        if (
+            row["scan"] in there if row["outcome"] == "ingested" else row["outcome"] != "quarantined" or rules == before
+        )
     }
 
 
@@ -112,7 +114,7 @@ def _look(run: Run, entries: Sequence[Entry]) -> None:
     lost: list[Entry] = []
     with progress.shown("looking", len(entries)) as advance:
         for index, looks in run.workers.each(content.look_at, [_glance(run, chunk) for chunk in chunks]):
-            if isinstance(looks, WorkerLost):
+            if isinstance(looks, WorkerLostError):
                 lost += chunks[index]
                 continue
             advance(len(looks))
@@ -120,7 +122,9 @@ def _look(run: Run, entries: Sequence[Entry]) -> None:
                 entry.look = _as_named(entry, look)
         for index, looks in run.workers.each(content.look_at, [_glance(run, [entry]) for entry in lost]):
             entry = lost[index]
-            entry.look = content.hopeless(entry.found.path) if isinstance(looks, WorkerLost) else _as_named(entry, looks[0])
+            entry.look = (
+                content.hopeless(entry.found.path) if isinstance(looks, WorkerLostError) else _as_named(entry, looks[0])
+            )
             advance(1)
 
 
@@ -131,7 +135,9 @@ def _glance(run: Run, entries: Sequence[Entry]) -> Glance:
 def _as_named(entry: Entry, look: Look) -> Look:
     """A side-car is no broken image, and a mask or derivative no scan, although its content might do."""
     word = entry.found.reason
-    applies = look.voxels if word != "side_car" else not (look.voxels or look.instance or look.reason == "unreadable_file")
+    applies = (
+        look.voxels if word != "side_car" else not (look.voxels or look.instance or look.reason == "unreadable_file")
+    )
     return replace(look, voxels="", reason=word) if word and applies else look
 
 
@@ -192,7 +198,7 @@ def _groups(run: Run) -> list[Group]:
 
 
 def _mark_absent(run: Run, gathered: dict[str, Group], present: set[Unit]) -> None:
-    """A series of which slices were ingested before that are not in this input cannot be judged by the new ones alone."""
+    """A series cannot be judged by its new slices alone if older ones, ingested before, are not in this input."""
     for unit in run.usable - present:
         row = run.rows[unit]
         group = gathered.get(row["series"])
@@ -221,7 +227,12 @@ def _convert(run: Run, groups: Sequence[Group]) -> None:
 def _remember_paths(run: Run) -> None:
     names_of_stat = ("size", "changed_ns", "inode")
     rows = [
-        {"key": entry.key, "sha256": entry.known[0], "claim": entry.known[1], **dict(zip(names_of_stat, entry.stat, strict=True))}
+        {
+            "key": entry.key,
+            "sha256": entry.known[0],
+            "claim": entry.known[1],
+            **dict(zip(names_of_stat, entry.stat, strict=True)),
+        }
         for entry in run.entries
         if entry.look is not None
     ]

@@ -28,9 +28,9 @@ class SideCar:
     date: date | None = None
 
 
-def subject_and_session(path: Path) -> tuple[str, str]:
-    """Labels after `sub-` and `ses-`, from the file's name, else from the folders above it; empty where there are none."""
-    places = [path.name, *(folder.name for folder in path.parents)][:4]
+def subject_and_session(path: Path, root: Path) -> tuple[str, str]:
+    """Labels after `sub-` and `ses-`, from the file's name, else its folders below the root; else empty."""
+    places = list(reversed(path.relative_to(root).parts))
     labels = []
     for entity in ("sub", "ses"):
         matches = (ENTITY[entity].search(place) for place in places)
@@ -41,7 +41,9 @@ def subject_and_session(path: Path) -> tuple[str, str]:
 def side_car(path: Path, stem: str) -> SideCar:
     """The JSON of the same name; empty where there is none or it is no JSON object."""
     content = _json(path.with_name(f"{stem}.json"))
-    scanner = tuple(str(content.get(key, "")) for key in ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber"))
+    scanner = tuple(
+        str(content.get(key, "")) for key in ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
+    )
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
     return SideCar(modality, scanner if any(scanner) else (), tags.day(acquired))
@@ -84,6 +86,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         if path.stat().st_size > LARGEST_TEXT:
             return []
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in csv.DictReader(file, delimiter="\t")]
+            return [
+                {k: v for k, v in row.items() if k and isinstance(v, str)}
+                for row in csv.DictReader(file, delimiter="\t")
+            ]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []

@@ -68,9 +68,13 @@ def _from_dicom(key: str, draft: Draft, claim: Claim | None, config: IngestConfi
     else:
         subject, label = secret.subject(f"dicom {one.issuer}", one.patient), ""
         session = secret.label("session", subject, one.study or str(day))
-    facts = replace(draft.facts, date=day, flags=draft.flags, contrast="phase" if "phase" in draft.flags else draft.facts.contrast)
+    facts = replace(
+        draft.facts, date=day, flags=draft.flags, contrast="phase" if "phase" in draft.flags else draft.facts.contrast
+    )
     order = (facts.number, facts.clock, draft.part)
-    candidate = Candidate(secret.label("scan", key, draft.part), subject, session, label, day, _suffix(facts), order, key)
+    candidate = Candidate(
+        secret.label("scan", key, draft.part), subject, session, label, day, _suffix(facts), order, key
+    )
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
     job = limits(Job(repeats=draft.repeats, storages=storages), config)
     return Planned(candidate, job, facts, claim.changed if claim else None, "dicom", tuple(draft.storages))

@@ -34,7 +34,9 @@ def tables() -> dict[str, Table]:
         return [Column(name, String, primary_key=place < primary) for place, name in enumerate(names)]
 
     many = ("shape", "spacing_mm", "affine", "flags")
-    scan = [Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]]
+    scan = [
+        Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]
+    ]
     return {
         "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
                       *words("outcome", "reason", "scan", "series", primary=0)),
@@ -63,7 +65,9 @@ class Catalogue:
         if "secret" not in known:
             self.write({"meta": [{"key": "secret", "value": mark}]})
         elif known["secret"] != mark:
-            raise SecretError("this catalogue was made under another pseudonym secret: name that one, or another --data")
+            raise SecretError(
+                "this catalogue was made under another pseudonym secret: name that one, or another --data"
+            )
 
     def rows(self, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of a table as dictionaries, all or those whose column is among the values."""
@@ -127,7 +131,7 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
-    return table.astype({"changed": "Int64"})
+    return table.astype({"changed": "Int64", "date": object}).assign(date=[row["date"] for row in ordered])
 
 
 def files(url: str) -> pd.DataFrame:
@@ -145,7 +149,9 @@ def account(url: str) -> Account:
     words: Counter[str] = Counter()
     for row in _read(url, "file"):
         further = max(copies[row["sha256"], row["claim"]] - 1, 0)
-        outcomes.update({row["outcome"]: 1, "duplicate": further} if row["outcome"] != "duplicate" else {"duplicate": 1 + further})
+        outcomes.update(
+            {row["outcome"]: 1, "duplicate": further} if row["outcome"] != "duplicate" else {"duplicate": 1 + further}
+        )
         words.update({row["reason"]: 1} if row["reason"] else {})
         words.update({"duplicate": further} if further else {})
     return account_of(outcomes, words)

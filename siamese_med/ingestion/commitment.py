@@ -14,7 +14,7 @@ from siamese_med.ingestion.entries import Unit
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import Name
 from siamese_med.ingestion.secret import Pseudonyms
-from siamese_med.ingestion.workers import WorkerLost
+from siamese_med.ingestion.workers import WorkerLostError
 
 SERIES_AT_ONCE = 64
 
@@ -23,7 +23,12 @@ class Commitment:
     """Takes results as they come; `rows` are the file rows of the catalogue as the run knows them."""
 
     def __init__(
-        self, data: Path, catalogue: Catalogue, secret: Pseudonyms, names: dict[str, Name], rows: dict[Unit, dict[str, Any]]
+        self,
+        data: Path,
+        catalogue: Catalogue,
+        secret: Pseudonyms,
+        names: dict[str, Name],
+        rows: dict[Unit, dict[str, Any]],
     ) -> None:
         self._data, self._catalogue, self._secret, self._names, self._rows = data, catalogue, secret, names, rows
         self._results: dict[str, list[tuple[Planned, Converted]]] = defaultdict(list)
@@ -42,9 +47,9 @@ class Commitment:
         name = self._names[planned.candidate.key]
         return f"scans/{name.subject}/{name.session}/{name.id}.nii.gz"
 
-    def take(self, work: Work, planned: Planned, result: Converted | WorkerLost) -> None:
+    def take(self, work: Work, planned: Planned, result: Converted | WorkerLostError) -> None:
         """Note one volume's result; when it was the last of its group, settle the group."""
-        converted = Converted(reason="undecodable") if isinstance(result, WorkerLost) else result
+        converted = Converted(reason="undecodable") if isinstance(result, WorkerLostError) else result
         results = self._results[work.group.key]
         results.append((planned, converted))
         if len(results) == len(work.volumes):
@@ -52,11 +57,12 @@ class Commitment:
 
     def settle(self, work: Work) -> None:
         """Decide on every file of a group, and on scans of an earlier run that its series no longer makes up."""
-        reasons, scans = dict(work.reasons), {}
+        reasons = dict(work.reasons)
+        scans: dict[str, str] = {}
         for planned, converted in self._results.pop(work.group.key, []):
             if converted.reason:
                 rest = "missing_slice" if converted.culprit else converted.reason
-                reasons.update({file: rest for file in planned.files})
+                reasons.update(dict.fromkeys(planned.files, rest))
                 reasons.update({converted.culprit: converted.reason} if converted.culprit else {})
                 continue
             name = self._names[planned.candidate.key]

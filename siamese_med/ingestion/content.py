@@ -8,7 +8,7 @@ from pathlib import Path
 
 from siamese_med.ingestion import headers, nifti
 from siamese_med.ingestion.instances import Instance
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 
 CHUNK = 2**22
 
@@ -49,25 +49,25 @@ def _look(path: Path, most_bytes: float) -> Look:
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _held(path, data, digest, most_bytes)
-    except Rejected as rejected:
+    except RejectedError as rejected:
         return Look(str(path), len(data), digest, reason=rejected.reason)
-    except Exception:  # noqa: BLE001 - one file never ends a batch
+    except Exception:  # one file never ends a batch
         return Look(str(path), len(data), digest, reason="unreadable_header")
 
 
 def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> Look:
     if not data:
-        raise Rejected("empty_file")
+        raise RejectedError("empty_file")
     if headers.looks_like_dicom(data[: headers.PREAMBLE + 8]):
         instance = headers.read(str(path), data, digest, most_bytes)
         return Look(str(path), len(data), digest, instance=instance)
     head = nifti.head_of(data)
     found = nifti.header(head)
     if found is None:
-        raise Rejected(_other(path, head))
+        raise RejectedError(_other(path, head))
     voxels = path if found.kind == "single" else nifti.partner(path)
     if voxels is None:
-        raise Rejected("no_orientation" if found.kind == "analyze" else "truncated")
+        raise RejectedError("no_orientation" if found.kind == "analyze" else "truncated")
     return Look(str(path), len(data), digest, voxels=str(voxels))
 
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import re
 
-CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "T2starw", "SWI", "MRA", "dwi", "bold", "epi", "CT", "PET", "phase", "unknown")
+CONTRASTS = (
+    "T1w",
+    "T2w",
+    "FLAIR",
+    "PDw",
+    "T2starw",
+    "SWI",
+    "MRA",
+    "dwi",
+    "bold",
+    "epi",
+    "CT",
+    "PET",
+    "phase",
+    "unknown",
+)
 
 SUFFIXES = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
@@ -25,8 +40,12 @@ KEYWORDS = (
     ("T2w", r"t2w?"),
     ("PDw", r"pdw?|proton[ _-]?density"),
 )
-FIELD_MAP = re.compile(r"(?<![a-z])(pe[ =_-]?(ap|pa|rl|lr)|spin[ _-]?echo[ _-]?field[ _-]?map|field[ _-]?map|topup|blip)", re.I)
-LOCALIZER = re.compile(r"(?<![a-z])(locali[sz]er|scout|survey|surview|topogram|scanogram|3[ -]?plane[ _-]?loc|aahead)", re.I)
+FIELD_MAP = re.compile(
+    r"(?<![a-z])(pe[ =_-]?(ap|pa|rl|lr)|spin[ _-]?echo[ _-]?field[ _-]?map|field[ _-]?map|topup|blip)", re.I
+)
+LOCALIZER = re.compile(
+    r"(?<![a-z])(locali[sz]er|scout|survey|surview|topogram|scanogram|3[ -]?plane[ _-]?loc|aahead)", re.I
+)
 
 
 def from_text(description: str) -> str:

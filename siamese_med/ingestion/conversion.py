@@ -8,7 +8,7 @@ from pathlib import Path
 from siamese_med import volume
 from siamese_med.ingestion import nifti, pixels
 from siamese_med.ingestion.instances import Storage
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
 from siamese_med.volume import Volume
 
@@ -44,7 +44,7 @@ def convert(job: Job) -> Converted:
     """Decode, check, write."""
     try:
         decoded, flags, nan_voxels = load(job)
-    except Rejected as rejected:
+    except RejectedError as rejected:
         return Converted(reason=rejected.reason, culprit=rejected.file)
     except (OSError, MemoryError):
         return Converted(reason="undecodable")
@@ -60,16 +60,16 @@ def convert(job: Job) -> Converted:
 
 
 def load(job: Job) -> tuple[Volume, list[str], int]:
-    """The canonical volume, flags that its voxels earn, and how many of them were no number; raises Rejected."""
+    """The canonical volume, flags that its voxels earn, and how many of them were no number; raises RejectedError."""
     if job.nifti is None:
         return pixels.decode(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
     header, voxels = map(Path, job.nifti)
     return nifti.decode(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
 
 
-def attempt(job: Job) -> tuple[Volume, list[str], int] | Rejected:
+def attempt(job: Job) -> tuple[Volume, list[str], int] | RejectedError:
     """Load in a worker and hand the voxels back; a refusal is returned, since only values cross the pipe."""
     try:
         return load(job)
-    except Rejected as rejected:
+    except RejectedError as rejected:
         return rejected

@@ -14,7 +14,7 @@ Unit = tuple[str, str]
 
 @dataclass
 class Entry:
-    """One file of the input; `unit` is known once its content is. `follows`: the header that this voxel file belongs to."""
+    """One file of the input; `unit` is known once its content is; `follows` is the header of a voxel file."""
 
     found: Found
     key: str  # HMAC of its path
@@ -44,7 +44,16 @@ class Group:
 def entry_of(found: Found, secret: Pseudonyms) -> Entry:
     """A new entry, with what the system says of the file without opening it."""
     claim = found.claim
-    said = (claim.kind, claim.subject, claim.session, claim.date, claim.changed, claim.contrast, claim.modality, claim.scanner)
+    said = (
+        claim.kind,
+        claim.subject,
+        claim.session,
+        claim.date,
+        claim.changed,
+        claim.contrast,
+        claim.modality,
+        claim.scanner,
+    )
     try:
         status = found.path.stat()
         stat = (status.st_size, status.st_mtime_ns, status.st_ino)
@@ -54,7 +63,7 @@ def entry_of(found: Found, secret: Pseudonyms) -> Entry:
 
 
 def group_key(entry: Entry, secret: Pseudonyms) -> str:
-    """HMAC of the series UID (with the study's, and with the claim where a manifest makes one), else of the file alone."""
+    """HMAC of the series UID with the study's and a manifest's claim, else of the file alone."""
     look = (entry.follows or entry).look
     one = look.instance if look else None
     if one is None or not (one.series or one.study):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast, kinds, planes, tags
 from siamese_med.ingestion.instances import Facts, Instance, Plane, Storage
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,21 +37,21 @@ def looks_like_dicom(head: bytes) -> bool:
         return True
     if len(head) < 8:
         return False
-    group, element = struct.unpack_from("<HH", head)
-    if head[4:6].isalpha() and head[4:6].isupper() and group in (0x0002, 0x0008):
-        return element <= 0x1200
-    if head[:2] == b"\x00\x08" and head[4:6].isalpha() and head[4:6].isupper():
-        return True
-    return group in (0x0002, 0x0008) and element <= 0x1200 and struct.unpack_from("<I", head, 4)[0] <= 0x10000
+    explicit = head[4:6].isalpha() and head[4:6].isupper()
+    for order in "<>":
+        group, element, length = struct.unpack_from(f"{order}HHI", head)
+        if group in (0x0002, 0x0008) and element <= 0x1200 and (explicit or length <= 0x10000):
+            return True
+    return False
 
 
 def read(path: str, data: bytes, content: str, most_bytes: float) -> Instance:
-    """Parse a DICOM file's bytes; raises Rejected where it is no volume, or its header does not hold together."""
+    """Parse a DICOM file's bytes; raises RejectedError where it is no volume, or its header does not hold together."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset, body, position = _parse(data, most_bytes)
         modality = kinds.modality(dataset)
-        storage = _storage(dataset, path, len(data), position, body)
+        storage = _storage(dataset, path, len(data))
         slices = planes.of(dataset, content)
         flaw, pixels = _pixels(dataset, storage, body, position, most_bytes)
         return _instance(dataset, content, pixels, modality, _tiled(storage, slices), slices, flaw)
@@ -68,10 +68,10 @@ def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
         file = io.BytesIO(data)
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True)
         return dataset, data, file.tell()
-    except Rejected:
+    except RejectedError:
         raise
-    except Exception as error:  # noqa: BLE001 - a broken header makes pydicom raise anything
-        raise Rejected("unreadable_header") from error
+    except Exception as error:  # a broken header makes pydicom raise anything
+        raise RejectedError("unreadable_header") from error
 
 
 def _parse_deflated(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
@@ -97,13 +97,13 @@ def _inflated(deflated: bytes, most_bytes: float) -> bytes:
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
     body = engine.decompress(deflated, int(most_bytes))
     if engine.unconsumed_tail:
-        raise Rejected("too_large")
+        raise RejectedError("too_large")
     if not engine.eof:
-        raise Rejected("truncated_pixels")
+        raise RejectedError("truncated_pixels")
     return body
 
 
-def _storage(dataset: Dataset, path: str, size: int, position: int, body: bytes) -> Storage:
+def _storage(dataset: Dataset, path: str, size: int) -> Storage:
     syntax = tags.text(getattr(dataset, "file_meta", None), "TransferSyntaxUID")
     frames, allocated = tags.integer(dataset, "NumberOfFrames"), tags.integer(dataset, "BitsAllocated")
     storage = Storage(
@@ -120,14 +120,14 @@ def _storage(dataset: Dataset, path: str, size: int, position: int, body: bytes)
         masked=tags.integer(dataset, OVERLAY_BITS) is not None and tags.value(dataset, OVERLAY_DATA) is None,
     )
     if storage.rows <= 0 or storage.columns <= 0 or storage.bits_allocated not in (8, 16, 32):
-        raise Rejected("unreadable_header")
+        raise RejectedError("unreadable_header")
     return storage
 
 
 def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int, most_bytes: float) -> tuple[str, str]:
     """Flaw word and digest of the pixels; fills in where native ones lie."""
     if storage.native_bytes > most_bytes:
-        raise Rejected("too_large")
+        raise RejectedError("too_large")
     found = _pixel_element(dataset, body, position)
     if found is None:
         return "unreadable_header", ""
@@ -203,7 +203,9 @@ def _facts(dataset: Dataset, modality: str, first: Plane) -> Facts:
         date=next((day for key in DATES if (day := tags.day(tags.text(dataset, key)))), None),
         clock=next((clock for key in CLOCKS if (clock := tags.text(dataset, key))), ""),
         number=tags.integer(dataset, "SeriesNumber") or 0,
-        scanner=tuple(tags.text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")),
+        scanner=tuple(
+            tags.text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
+        ),
         protocol=_protocol(dataset, times, first),
         flags=_flags(dataset),
         field_map=bool(contrast.FIELD_MAP.search(description)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast, tags
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -23,8 +23,8 @@ VOLUMES = {
 COLOUR = (f"{STORAGE}4.3",)
 PROJECTIONS = tuple(
     f"{STORAGE}{tail}"
-    for tail in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.1.1", "12.2", "12.2.1", "12.3", "13.1.1",
-                 "13.1.2", "13.1.3", "13.1.4", "13.1.5")
+    for tail in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.1.1", "12.2", "12.2.1", "12.3",
+                 "13.1.1", "13.1.2", "13.1.3", "13.1.4", "13.1.5")
 )  # fmt: skip
 OTHER_IMAGES = tuple(f"{STORAGE}{tail}" for tail in ("3", "3.1", "5", "6", "6.1", "6.2", "20"))
 SECONDARY = f"{STORAGE}7"
@@ -34,19 +34,19 @@ GREY = {"MONOCHROME1", "MONOCHROME2"}
 
 
 def modality(dataset: Dataset) -> str:
-    """MR, CT or PT; raises Rejected with the reason for which the file is skipped."""
+    """MR, CT or PT; raises RejectedError with the reason for which the file is skipped."""
     kind = _sop_class(dataset)
     if kind == SECONDARY or kind.startswith(f"{SECONDARY}."):
-        raise Rejected("secondary_capture")
+        raise RejectedError("secondary_capture")
     if kind in PROJECTIONS:
-        raise Rejected("projection")
+        raise RejectedError("projection")
     if kind in COLOUR:
-        raise Rejected("rgb")
+        raise RejectedError("rgb")
     if kind in OTHER_IMAGES:
-        raise Rejected("unsupported_modality")
+        raise RejectedError("unsupported_modality")
     found = VOLUMES.get(kind) or (_by_modality(dataset) if not kind else None)
     if found is None:
-        raise Rejected("non_image")
+        raise RejectedError("non_image")
     _refuse_views(dataset)
     return found
 
@@ -59,7 +59,7 @@ def _sop_class(dataset: Dataset) -> str:
 def _by_modality(dataset: Dataset) -> str | None:
     """A file without a SOP class is an image if it says what it shows and how large that is."""
     if not tags.integer(dataset, "Rows"):
-        raise Rejected("unreadable_header" if tags.text(dataset, "StudyInstanceUID") else "not_an_image")
+        raise RejectedError("unreadable_header" if tags.text(dataset, "StudyInstanceUID") else "not_an_image")
     named = tags.text(dataset, "Modality").upper()
     return named if named in ("MR", "CT", "PT") else None
 
@@ -68,9 +68,9 @@ def _refuse_views(dataset: Dataset) -> None:
     """Localizers, projections and colour pictures are kept as MR or CT images too."""
     image_type = set(tags.words(dataset, "ImageType"))
     if image_type & LOCALIZER_TYPES or contrast.LOCALIZER.search(tags.text(dataset, "SeriesDescription")):
-        raise Rejected("localizer")
+        raise RejectedError("localizer")
     if image_type & PROJECTION_TYPES:
-        raise Rejected("projection")
+        raise RejectedError("projection")
     photometric = tags.text(dataset, "PhotometricInterpretation").upper()
     if (tags.integer(dataset, "SamplesPerPixel") or 1) > 1 or (photometric and photometric not in GREY):
-        raise Rejected("rgb")
+        raise RejectedError("rgb")

@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from siamese_med import volume
 from siamese_med.ingestion import pixels
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 GZIP = b"\x1f\x8b"
 HEADER_BYTES = 540
-MAGIC = {b"n+1\0": "single", b"ni1\0": "pair", b"n+2\0": "single", b"ni2\0": "pair"}
+ORDERS: tuple[tuple[Literal["<", ">"], Literal["little", "big"]], ...] = (("<", "little"), (">", "big"))
+MAGIC: dict[bytes, Literal["single", "pair"]] = {
+    b"n+1\0": "single",
+    b"ni1\0": "pair",
+    b"n+2\0": "single",
+    b"ni2\0": "pair",
+}
 MOST_TRAILING_BYTES = 64 * 2**20
 CHUNK = 2**20
 MOST_CONFLICT_MM = 0.1
@@ -63,88 +69,90 @@ def header(head: bytes) -> Header | None:
     from nibabel import nifti1, nifti2
 
     for size, layout, version in ((348, nifti1.header_dtype, 1), (540, nifti2.header_dtype, 2)):
-        for order in "<>":
-            if int.from_bytes(head[:4], "little" if order == "<" else "big") != size or len(head) < size:
+        for order, name in ORDERS:
+            if int.from_bytes(head[:4], name) != size or len(head) < size:
                 continue
             raw = np.frombuffer(head, dtype=layout.newbyteorder(order), count=1)[0]
-            magic = MAGIC.get(bytes(raw["magic"]).ljust(4, b"\0")[:4])
-            if magic is None and (version == 2 or not 1 <= int(raw["dim"][0]) <= 7):
+            kind = MAGIC.get(bytes(raw["magic"]).ljust(4, b"\0")[:4])
+            if kind is None and (version == 2 or not 1 <= int(raw["dim"][0]) <= 7):
                 return None
-            return Header(raw, magic or "analyze", order, version)  # type: ignore[arg-type]
+            return Header(raw, kind or "analyze", order, version)
     return None
 
 
 def head_of(start: bytes) -> bytes:
-    """The first bytes of a file after taking off gzip; `start` are the ones on disk. Raises Rejected: corrupt_gzip."""
+    """The first bytes without gzip, `start` being those on disk; raises RejectedError: corrupt_gzip."""
     if not start.startswith(GZIP):
         return start
     try:
         return zlib.decompressobj(31).decompress(start, HEADER_BYTES)
     except zlib.error as error:
-        raise Rejected("corrupt_gzip") from error
+        raise RejectedError("corrupt_gzip") from error
 
 
 def partner(path: Path) -> Path | None:
     """The voxel file beside a `.hdr`, whatever the case of its suffix, compressed or not."""
-    stem = path.name[: -len("".join(path.suffixes[-2:] if path.suffix.lower() == ".gz" else path.suffixes[-1:])) or None]
+    stem = path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem
     wanted = {f"{stem}.img".lower(), f"{stem}.img.gz".lower()}
     return next((other for other in sorted(path.parent.iterdir()) if other.name.lower() in wanted), None)
 
 
-def decode(path: Path, voxel_path: Path, volume_of_4d: str, max_gigabytes: float, min_slices: int) -> tuple[Volume, list[str], int]:
-    """Canonical volume, flags, and how many voxels were no number; raises Rejected with what is wrong."""
-    with _opened(path) as file:
+def decode(
+    path: Path, voxel_path: Path, volume_of_4d: str, max_gigabytes: float, min_slices: int
+) -> tuple[Volume, list[str], int]:
+    """Canonical volume, flags, and how many voxels were no number; raises RejectedError with what is wrong."""
+    with _opened(path) as (file, _):
         found = header(_read(file, HEADER_BYTES))
     if found is None:
-        raise Rejected("unreadable_header")
+        raise RejectedError("unreadable_header")
     _check_shape(found, volume_of_4d, min_slices)
     affine, flags = affine_of(found)
     voxels = _voxels(found, voxel_path, max_gigabytes)
     voxels, more = _three_axes(voxels, volume_of_4d)
     finite = np.isfinite(voxels)
     if not finite.any():
-        raise Rejected("no_finite_voxel")
+        raise RejectedError("no_finite_voxel")
     missing = int(voxels.size - np.count_nonzero(finite))
     if missing:
         voxels, flags = np.where(finite, voxels, 0), [*flags, "nan_count"]
     if voxels[finite].min() == voxels[finite].max():
-        raise Rejected("constant_image")
+        raise RejectedError("constant_image")
     return volume.canonical(Volume(pixels.compact(voxels), affine)), [*flags, *more], missing
 
 
 def _check_shape(found: Header, volume_of_4d: str, min_slices: int) -> None:
     code = int(found.raw["datatype"])
     if code in COMPLEX:
-        raise Rejected("complex")
+        raise RejectedError("complex")
     if code in RGB:
-        raise Rejected("rgb")
+        raise RejectedError("rgb")
     count, dims = int(found.raw["dim"][0]), found.dims
     if not 1 <= count <= 7 or any(one <= 0 for one in dims) or code not in VOXEL_KINDS:
-        raise Rejected("unreadable_header")
+        raise RejectedError("unreadable_header")
     if len(dims) < 3 or sum(one > 1 for one in dims[:3]) < 3:
-        raise Rejected("ndim_2")
+        raise RejectedError("ndim_2")
     if len(dims) > 3 and volume_of_4d == "refuse":
-        raise Rejected("ndim_4")
+        raise RejectedError("ndim_4")
     if min(dims[:3]) < min_slices:
-        raise Rejected("too_few_slices")
+        raise RejectedError("too_few_slices")
 
 
 def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
-    """Affine to RAS+ mm and flags; raises Rejected: bad_spacing, no_orientation, bad_affine, affine_conflict."""
+    """Affine to RAS+ mm and flags; raises RejectedError: bad_spacing, no_orientation, bad_affine, affine_conflict."""
     spacing = np.asarray(found.raw["pixdim"][1:4], dtype=np.float64)
     if not np.isfinite(spacing).all() or (spacing == 0).any():
-        raise Rejected("bad_spacing")
+        raise RejectedError("bad_spacing")
     if found.kind == "analyze":
-        raise Rejected("no_orientation")
+        raise RejectedError("no_orientation")
     forms = [form for form in (_sform(found), _qform(found, spacing)) if form is not None]
     if not forms:
-        raise Rejected("no_orientation")
+        raise RejectedError("no_orientation")
     for form in forms:
         _invertible(form)
     factor = MILLIMETRES.get(int(found.raw["xyzt_units"]) & 7, 1.0)
     forms = [np.diag([factor, factor, factor, 1.0]) @ form for form in forms]
     if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > MOST_CONFLICT_MM:
-        raise Rejected("affine_conflict")
+        raise RejectedError("affine_conflict")
     return forms[0], ["units_converted"] if factor != 1.0 else []
 
 
@@ -162,24 +170,26 @@ def _qform(found: Header, spacing: NDArray[np.float64]) -> NDArray[np.float64] |
     b, c, d = (float(found.raw[name]) for name in ("quatern_b", "quatern_c", "quatern_d"))
     squared = 1.0 - (b * b + c * c + d * d)
     if not np.isfinite(squared) or squared < -1e-5:
-        raise Rejected("bad_affine")
+        raise RejectedError("bad_affine")
     if (spacing < 0).any():
-        raise Rejected("bad_spacing")
+        raise RejectedError("bad_spacing")
     from nibabel.quaternions import quat2mat
 
     handed = -1.0 if float(found.raw["pixdim"][0]) < 0 else 1.0
     form = np.eye(4)
-    form[:3, :3] = quat2mat([np.sqrt(max(squared, 0.0)), b, c, d]) * (spacing * [1.0, 1.0, handed])
+    form[:3, :3] = quat2mat(  # type: ignore[no-untyped-call]
+        [np.sqrt(max(squared, 0.0)), b, c, d]
+    ) * (spacing * [1.0, 1.0, handed])
     form[:3, 3] = [float(found.raw[name]) for name in ("qoffset_x", "qoffset_y", "qoffset_z")]
     return form
 
 
 def _invertible(form: NDArray[np.float64]) -> None:
     if not np.isfinite(form).all():
-        raise Rejected("bad_affine")
+        raise RejectedError("bad_affine")
     edges = np.linalg.norm(form[:3, :3], axis=0)
     if (edges == 0).any() or abs(np.linalg.det(form[:3, :3] / edges)) < 1e-3:
-        raise Rejected("bad_affine")
+        raise RejectedError("bad_affine")
 
 
 def _apart_mm(one: NDArray[np.float64], other: NDArray[np.float64], dims: tuple[int, ...]) -> float:
@@ -194,10 +204,10 @@ def _voxels(found: Header, path: Path, max_gigabytes: float) -> NDArray[Any]:
     kind = np.dtype(f"{found.order}{VOXEL_KINDS[int(found.raw['datatype'])]}")
     count = int(np.prod([float(one) for one in found.dims]))
     if count * max(kind.itemsize, 4) > max_gigabytes * 1e9:
-        raise Rejected("too_large")
+        raise RejectedError("too_large")
     start = float(found.raw["vox_offset"])
     if not np.isfinite(start) or not 0 <= start < 2**40:
-        raise Rejected("unreadable_header")
+        raise RejectedError("unreadable_header")
     least = 0 if found.kind != "single" else (352 if found.version == 1 else 544)
     content = _content(path, max(int(start), least), count * kind.itemsize)
     stored = np.frombuffer(content, dtype=kind).reshape(found.dims, order="F")
@@ -210,31 +220,32 @@ def _voxels(found: Header, path: Path, max_gigabytes: float) -> NDArray[Any]:
 
 def _content(path: Path, start: int, length: int) -> bytes:
     """Exactly `length` bytes from `start`; the rest of a compressed file is read too, so that its checksum counts."""
-    with _opened(path) as file:
+    with _opened(path) as (file, squeezed):
         _skip(file, start)
         content = _read(file, length)
         if len(content) < length:
-            raise Rejected("truncated")
-        if isinstance(file, gzip.GzipFile):
+            raise RejectedError("truncated")
+        if squeezed:
             _skip_to_end(file)
     return content
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
+    """The file's own content, and whether it is compressed."""
     with path.open("rb") as plain:
         squeezed = plain.read(2) == GZIP
         plain.seek(0)
         try:
             if squeezed:
-                with gzip.GzipFile(fileobj=plain) as file:
-                    yield file  # type: ignore[misc]
+                with gzip.open(plain, "rb") as file:
+                    yield cast("IO[bytes]", file), True
             else:
-                yield plain
+                yield plain, False
         except EOFError as error:
-            raise Rejected("truncated") from error
+            raise RejectedError("truncated") from error
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise Rejected("corrupt_gzip") from error
+            raise RejectedError("corrupt_gzip") from error
 
 
 def _read(file: IO[bytes], length: int) -> bytes:
@@ -250,7 +261,7 @@ def _skip(file: IO[bytes], length: int) -> None:
     while length > 0:
         piece = file.read(min(length, CHUNK))
         if not piece:
-            raise Rejected("truncated")
+            raise RejectedError("truncated")
         length -= len(piece)
 
 
@@ -259,7 +270,7 @@ def _skip_to_end(file: IO[bytes]) -> None:
     while piece := file.read(CHUNK):
         trailing += len(piece)
         if trailing > MOST_TRAILING_BYTES:
-            raise Rejected("too_large")
+            raise RejectedError("too_large")
 
 
 def _three_axes(voxels: NDArray[Any], volume_of_4d: str) -> tuple[NDArray[Any], list[str]]:

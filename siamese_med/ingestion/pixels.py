@@ -9,7 +9,7 @@ import numpy as np
 
 from siamese_med import volume
 from siamese_med.ingestion.instances import Storage
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
 from siamese_med.volume import Volume
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 def decode(repeats: tuple[Stack, ...], storages: dict[str, Storage], max_gigabytes: float) -> Volume:
     """The canonical RAS+ volume (the mean where there are several repeats), rescaled slice by slice.
 
-    Raises Rejected: too_large, or undecodable and truncated_pixels with the file to blame.
+    Raises RejectedError: too_large, or undecodable and truncated_pixels with the file to blame.
     """
     first = repeats[0]
     voxel_count = first.planes[0].rows * first.planes[0].columns * len(first.planes)
     if voxel_count * 4 > max_gigabytes * 1e9:
-        raise Rejected("too_large")
+        raise RejectedError("too_large")
     voxels = _stacked(first, storages)
     if len(repeats) > 1:
         voxels = np.mean([voxels, *(_stacked(stack, storages) for stack in repeats[1:])], axis=0)
     if voxels.min() == voxels.max():
-        raise Rejected("constant_image")
+        raise RejectedError("constant_image")
     return volume.canonical(Volume(compact(voxels), first.affine))
 
 
@@ -70,10 +70,10 @@ def _decoded(file: str, storage: Storage) -> NDArray[Any]:
     """Stored values (frame or tile, row, column)."""
     try:
         pixels = _native(storage) if storage.offset is not None else _by_pydicom(storage)
-    except Rejected as rejected:
-        raise Rejected(rejected.reason, file) from rejected
-    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like
-        raise Rejected("undecodable", file) from error
+    except RejectedError as rejected:
+        raise RejectedError(rejected.reason, file) from rejected
+    except Exception as error:  # decoders raise whatever they like
+        raise RejectedError("undecodable", file) from error
     pixels = pixels.reshape(storage.frames, storage.rows, storage.columns)
     return pixels if storage.tiles is None else _tiles(pixels[0], storage.tiles)
 
@@ -84,7 +84,7 @@ def _native(storage: Storage) -> NDArray[Any]:
     count = storage.frames * storage.rows * storage.columns
     pixels = np.fromfile(storage.path, dtype=kind, count=count, offset=storage.offset or 0)
     if pixels.size < count:
-        raise Rejected("truncated_pixels")
+        raise RejectedError("truncated_pixels")
     pixels = pixels.astype(kind.newbyteorder("="), copy=False)
     spare = storage.bits_allocated - storage.bits_stored
     if 0 < spare < storage.bits_allocated and (storage.signed or storage.masked):
@@ -101,7 +101,7 @@ def _by_pydicom(storage: Storage) -> NDArray[Any]:
         warnings.simplefilter("ignore")
         pixels: NDArray[Any] = pydicom.dcmread(storage.path, force=True).pixel_array
     if pixels.size != storage.frames * storage.rows * storage.columns:
-        raise Rejected("undecodable")
+        raise RejectedError("undecodable")
     return pixels
 
 

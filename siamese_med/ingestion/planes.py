@@ -1,4 +1,4 @@
-"""From a DICOM header to its planes: one of a classic file, a frame each of an enhanced one, a tile each of a mosaic."""
+"""From a DICOM header to its planes: one a classic file, one a frame of enhanced ones, one a tile of a mosaic."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion import tags
 from siamese_med.ingestion.instances import Plane
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -25,14 +25,14 @@ MOST_FRAMES = 100_000
 
 
 def of(dataset: Dataset, file: str) -> tuple[Plane, ...]:
-    """All planes of one file, `file` being its content hash; raises Rejected for a broken mosaic or frame list."""
+    """All planes of one file, `file` being its content hash; raises RejectedError for a broken mosaic or frame list."""
     if tags.value(dataset, "PerFrameFunctionalGroupsSequence"):
         return _enhanced(dataset, file)
     single = _classic(dataset, file)
     if "MOSAIC" in tags.words(dataset, "ImageType"):
         return _mosaic(dataset, single)
     if (tags.integer(dataset, "NumberOfFrames") or 1) > 1:
-        raise Rejected("missing_geometry")
+        raise RejectedError("missing_geometry")
     return (single,)
 
 
@@ -110,9 +110,9 @@ def _enhanced(dataset: Dataset, file: str) -> tuple[Plane, ...]:
     frames = tags.value(dataset, "PerFrameFunctionalGroupsSequence")
     declared = tags.integer(dataset, "NumberOfFrames") or 0
     if declared > MOST_FRAMES:
-        raise Rejected("too_large")
+        raise RejectedError("too_large")
     if len(frames) != declared:
-        raise Rejected("unreadable_header")
+        raise RejectedError("unreadable_header")
     shared = tags.first_item(dataset, "SharedFunctionalGroupsSequence")
     base = _classic(dataset, file)
     return tuple(_frame(base, index, frame, shared, dataset) for index, frame in enumerate(frames))
@@ -171,7 +171,7 @@ def _mosaic(dataset: Dataset, whole: Plane) -> tuple[Plane, ...]:
     csa = _csa(tags.value(dataset, CSA_IMAGE))
     count = tags.integer(dataset, MOSAIC_COUNT) or int(next(iter(csa.get("NumberOfImagesInMosaic", ())), 0))
     if not 0 < count <= 4096:
-        raise Rejected("missing_geometry")
+        raise RejectedError("missing_geometry")
     side = math.ceil(math.sqrt(count))
     rows, columns = whole.rows // side, whole.columns // side
     tile = replace(whole, rows=rows, columns=columns)
@@ -185,7 +185,9 @@ def _mosaic(dataset: Dataset, whole: Plane) -> tuple[Plane, ...]:
     ]
     first = [whole.position[axis] + shift[axis] for axis in range(3)]
     return tuple(
-        replace(tile, index=index, position=tuple(first[axis] + index * step[axis] for axis in range(3)), instance=index)
+        replace(
+            tile, index=index, position=tuple(first[axis] + index * step[axis] for axis in range(3)), instance=index
+        )
         for index in range(count)
     )
 
@@ -193,7 +195,7 @@ def _mosaic(dataset: Dataset, whole: Plane) -> tuple[Plane, ...]:
 def _mosaic_step(dataset: Dataset, whole: Plane, csa: dict[str, tuple[float, ...]]) -> list[float]:
     gap = tags.number(dataset, "SpacingBetweenSlices") or tags.number(dataset, "SliceThickness")
     if not gap or gap <= 0:
-        raise Rejected("bad_spacing")
+        raise RejectedError("bad_spacing")
     row, column = (whole.orientation or ())[:3], (whole.orientation or ())[3:]
     normal = [row[i - 2] * column[i - 1] - row[i - 1] * column[i - 2] for i in range(3)]
     named = csa.get("SliceNormalVector", ())

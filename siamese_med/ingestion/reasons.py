@@ -32,7 +32,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "truncated_pixels": "the pixels are cut; copy or export the file again",
         "undecodable": "the pixels cannot be decoded; export the series uncompressed",
         "missing_slice": "the series lacks at least one slice; export the whole series again",
-        "sop_uid_conflict": "two files bear one SOP instance UID and differ; find out which is right and remove the other",
+        "sop_uid_conflict": "two files bear one SOP instance UID and differ; remove the wrong one",
         "duplicate_position": "two slices lie at one place and differ; remove the wrong one",
         "irregular_spacing": "the gaps between slices differ; use a reconstruction with even spacing",
         "gantry_tilt": "the slices are sheared by a tilted gantry; correct the tilt at the workstation first",
@@ -40,7 +40,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "too_few_slices": "fewer slices than a volume needs; were they exported with a series UID for each slice?",
         "bad_spacing": "the voxel size is missing, zero or not a number; repair the header",
         "missing_geometry": "position or orientation is missing; export with the full header",
-        "missing_patient_id": "no PatientID, so the patient is unknown; export with the ID, or name the subject in a manifest",
+        "missing_patient_id": "no PatientID; export with it, or name the subject in a manifest",
         "patient_conflict": "one scan bears two patients; sort it out at the source, nothing of it was taken",
         "ndim_4": "several volumes in one series; set ingest.volume_of_4d to take one of them",
         "ndim_2": "a single picture; a volume is needed",
@@ -81,16 +81,16 @@ FLAGS: Mapping[str, str] = MappingProxyType(
 """Words on a scan that was ingested and deserves a look."""
 
 
-class Rejected(Exception):
-    """A file, series or volume that cannot be used, for one of the reasons above; `file` is the culprit's content hash."""
+class RejectedError(Exception):
+    """A file, series or volume that cannot be used, for a reason above; `file` is the culprit's content hash."""
 
     def __init__(self, reason: str, file: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.file = file
 
-    def __reduce__(self) -> tuple[type[Rejected], tuple[str, str | None]]:
-        return Rejected, (self.reason, self.file)
+    def __reduce__(self) -> tuple[type[RejectedError], tuple[str, str | None]]:
+        return RejectedError, (self.reason, self.file)
 
 
 def outcome(reason: str) -> str:

@@ -1,7 +1,7 @@
-"""Names of scans: a session number once given stays, and so does a scan's id; both are given before anything is decoded.
+"""Names of scans: a session number once given stays, and so does a scan's id; both come before anything is decoded.
 
-Giving all names of a run in one transaction, in an order that depends on the input alone, makes an interrupted run end in
-the same names as an undisturbed one.
+Giving all names of a run in one transaction, in an order that depends on the input alone, makes an interrupted run end
+in the same names as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _without_run(scan: str) -> str:
 def _sessions(
     candidates: Sequence[Candidate], known: list[dict[str, Any]], secret: Pseudonyms
 ) -> tuple[dict[tuple[str, str], int], list[dict[str, Any]]]:
-    """Numbers of all sessions, and rows of the new ones: by date within the subject, the undated last by their label."""
+    """Numbers of all sessions, and rows of new ones: by date within the subject, undated ones last by label."""
     numbers = {(row["subject"], row["key"]): int(row["number"]) for row in known}
     last: defaultdict[str, int] = defaultdict(int)
     for (subject, _), number in numbers.items():

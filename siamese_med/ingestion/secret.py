@@ -1,7 +1,7 @@
 """The secret behind all pseudonyms, and the pseudonyms made from it.
 
-A pseudonym is an HMAC-SHA256 under a secret that lies outside the repository: who has the secret can recompute it, nobody
-else can, and it is the same in every run.
+A pseudonym is an HMAC-SHA256 under a secret that lies outside the repository: who has the secret can recompute it,
+nobody else can, and it is the same in every run.
 """
 
 from __future__ import annotations
@@ -108,5 +108,7 @@ def _make(path: Path) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise SecretError(f"no secret can be made at {path}: name a file with {ENVIRONMENT} or in the config") from error
-    print(f"made the pseudonym secret at {path}: keep a copy, without it all pseudonyms change", file=sys.stderr)
+        raise SecretError(
+            f"no secret can be made at {path}: name a file with {ENVIRONMENT} or in the config"
+        ) from error
+    sys.stderr.write(f"made the pseudonym secret at {path}: keep a copy, without it all pseudonyms change\n")

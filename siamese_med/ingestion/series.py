@@ -1,4 +1,4 @@
-"""From the files of one series to its volumes: same patient, one geometry each, no place twice; or the reason why not."""
+"""From the files of a series to its volumes: one patient, one geometry, no place twice; or the reason why not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import stacks
 from siamese_med.ingestion.instances import Facts, Instance, Plane
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
 
 VOLUME_LIKE = ("component", "image type", "echo", "echo time", "inversion", "flip")
@@ -59,9 +59,9 @@ def judge(instances: Sequence[Instance], config: IngestConfig, subject_given: bo
         verdict.reasons.update(broken)
         sound = _without_copies([one for one in instances if not one.flaw], verdict)
         if broken and sound:
-            raise Rejected("missing_slice")
+            raise RejectedError("missing_slice")
         _draft(sound, config, verdict)
-    except Rejected as rejected:
+    except RejectedError as rejected:
         for one in instances:
             verdict.reasons.setdefault(one.content, rejected.reason)
         verdict.drafts.clear()
@@ -71,17 +71,17 @@ def judge(instances: Sequence[Instance], config: IngestConfig, subject_given: bo
 def _one_patient(instances: Sequence[Instance], subject_given: bool) -> None:
     patients = {(one.issuer, one.patient) for one in instances}
     if len(patients) > 1 and len({patient for _, patient in patients} - {""}) == 0:
-        raise Rejected("missing_patient_id")
+        raise RejectedError("missing_patient_id")
     if len(patients) > 1:
-        raise Rejected("patient_conflict")
+        raise RejectedError("patient_conflict")
     if not subject_given and not next(iter(patients))[1]:
-        raise Rejected("missing_patient_id")
+        raise RejectedError("missing_patient_id")
 
 
 def _distinct(instances: Sequence[Instance]) -> None:
     """Files are distinct by content already, so a SOP instance UID that comes twice stands for two different things."""
     if any(uid and count > 1 for uid, count in Counter(one.sop for one in instances).items()):
-        raise Rejected("sop_uid_conflict")
+        raise RejectedError("sop_uid_conflict")
 
 
 def _without_copies(instances: Sequence[Instance], verdict: Verdict) -> list[Instance]:
@@ -106,12 +106,12 @@ def _draft(instances: Sequence[Instance], config: IngestConfig, verdict: Verdict
     for number, part in enumerate(parts):
         try:
             _draft_part(f"geometry {number}", part, by_content, config, verdict)
-        except Rejected as rejected:
-            raise Rejected("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
+        except RejectedError as rejected:
+            raise RejectedError("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
 
 
 def _by_geometry(planes: Iterable[Plane]) -> list[list[Plane]]:
-    """Planes of one matrix, spacing, direction, frame of reference and stack, in an order that does not depend on files."""
+    """Planes of one matrix, spacing, direction, frame of reference and stack, in an order of their own."""
     parts: dict[tuple[Hashable, ...], list[Plane]] = {}
     for plane in planes:
         exact = (plane.rows, plane.columns, plane.frame)
@@ -123,7 +123,7 @@ def _by_geometry(planes: Iterable[Plane]) -> list[list[Plane]]:
         else:
             parts[(exact, len(parts))] = [plane]
             if len(parts) > MOST_PARTS:
-                raise Rejected("mixed_geometry")
+                raise RejectedError("mixed_geometry")
     return sorted(parts.values(), key=lambda part: (part[0].rows, part[0].columns, part[0].orientation, part[0].frame))
 
 
@@ -136,17 +136,17 @@ def _draft_part(
     name: str, planes: list[Plane], instances: dict[str, Instance], config: IngestConfig, verdict: Verdict
 ) -> None:
     contents = _by_content(name, planes)
-    failures: dict[str, Rejected] = {}
+    failures: dict[str, str] = {}
     for part, group in contents.items():
         try:
             verdict.drafts.append(_volume(part, group, instances, config, verdict))
-        except Rejected as rejected:
-            failures[part] = rejected
+        except RejectedError as rejected:
+            failures[part] = rejected.reason
     if len(failures) == len(contents):
-        raise next(iter(failures.values()))
-    for part, rejected in failures.items():
+        raise RejectedError(next(iter(failures.values())))
+    for part, reason in failures.items():
         for plane in contents[part]:
-            verdict.reasons.setdefault(plane.file, rejected.reason)
+            verdict.reasons.setdefault(plane.file, reason)
 
 
 def _by_content(name: str, planes: list[Plane]) -> dict[str, list[Plane]]:
@@ -204,13 +204,13 @@ def _volume(
 
 
 def _repeats(places: list[list[Plane]], facts: Facts, config: IngestConfig) -> list[list[Plane]]:
-    """The volumes to take of a 4D series, in time order; raises Rejected where that is not wanted or not whole."""
+    """The volumes to take of a 4D series, in time order; raises RejectedError where that is not wanted or not whole."""
     counts = [len(place) for place in places]
     if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
-        raise Rejected("duplicate_position")
+        raise RejectedError("duplicate_position")
     static = facts.field_map and max(counts) <= MOST_FIELD_MAP_REPEATS
     if config.volume_of_4d == "refuse" and not static:
-        raise Rejected("ndim_4")
+        raise RejectedError("ndim_4")
     ordered = [sorted(place, key=lambda plane: (plane.time, plane.file)) for place in places]
     wanted = min(counts) if config.volume_of_4d == "mean" and not static else 1
     return [[place[number] for place in ordered] for number in range(wanted)]

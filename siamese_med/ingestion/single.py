@@ -14,8 +14,8 @@ from siamese_med.ingestion import candidates, content, conversion, series, sourc
 from siamese_med.ingestion.content import Glance, Look
 from siamese_med.ingestion.conversion import Job
 from siamese_med.ingestion.instances import Instance
-from siamese_med.ingestion.reasons import HINTS, Rejected
-from siamese_med.ingestion.workers import WorkerLost, Workers
+from siamese_med.ingestion.reasons import HINTS, RejectedError
+from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.volume import Volume
 
 
@@ -43,20 +43,20 @@ def read_one(path: Path, config: IngestConfig) -> SingleScan:
             if len(scans) > 1:
                 raise InputError(f"{path} holds {len(scans)} scans: name a folder or file with one of them")
             if not scans:
-                raise Rejected(next((look.reason for look in looks if look.reason), "not_an_image"))
+                raise RejectedError(next((look.reason for look in looks if look.reason), "not_an_image"))
             job, modality, kind = scans[0]
             decoded, _, _ = _one(workers, conversion.attempt, candidates.limits(job, config))
             return SingleScan(decoded, modality, kind)
-    except Rejected as rejected:
+    except RejectedError as rejected:
         raise InputError(f"{path} cannot be used ({rejected.reason}): {HINTS[rejected.reason]}") from rejected
 
 
 def _one(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:
-    """The result of one task; raises Rejected, also where the process was lost."""
+    """The result of one task; raises RejectedError, also where the process was lost."""
     _, result = next(workers.each(function, [task]))
-    if isinstance(result, WorkerLost):
-        raise Rejected("undecodable")
-    if isinstance(result, Rejected):
+    if isinstance(result, WorkerLostError):
+        raise RejectedError("undecodable")
+    if isinstance(result, RejectedError):
         raise result
     return result
 
@@ -75,7 +75,7 @@ def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str,
             kind = "phase" if "phase" in draft.flags else draft.facts.contrast
             scans.append((Job(repeats=draft.repeats, storages=storages), draft.facts.modality, kind))
     if reasons and not scans:
-        raise Rejected(reasons[0])
+        raise RejectedError(reasons[0])
     return scans
 
 
@@ -83,6 +83,6 @@ def _from_nifti(looks: list[Look]) -> list[tuple[Job, str, str]]:
     scans = []
     for look in looks:
         if look.voxels:
-            claim = sources.plain(Path(look.path)).claim
+            claim = sources.plain(Path(look.path), Path(look.path).parent).claim
             scans.append((Job(nifti=(look.path, look.voxels)), claim.modality, claim.contrast))
     return scans

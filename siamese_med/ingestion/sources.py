@@ -53,7 +53,7 @@ def collect(source: Path) -> list[Found]:
     elif source.suffix.lower() in (".csv", ".tsv"):
         found = _manifest(source)
     else:
-        found = [plain(source)]
+        found = [plain(source, source.parent)]
     if not found:
         raise EmptyInputError(f"{source} holds no file: name a folder with DICOM or NIfTI files, or a CSV manifest")
     return found
@@ -73,40 +73,45 @@ def natural(label: str) -> tuple[tuple[int, int, str], ...]:
 def _folder(source: Path) -> list[Found]:
     paths = files_below(source)
     tree = bids.Tree(source) if (source / "dataset_description.json").is_file() else None
-    return [_in_tree(path, tree) if tree else plain(path) for path in paths]
+    return [_in_tree(path, tree) if tree else plain(path, source) for path in paths]
 
 
 def _in_tree(path: Path, tree: bids.Tree) -> Found:
     relative = path.relative_to(tree.root)
     if path.name.lower().endswith(bids.SIDE_CARS) or (len(relative.parts) == 1 and path.name in bids.ROOT_TEXTS):
-        return Found(path, Claim("name", _stem(path)), "side_car")
-    claim = _named(path, tree)
+        return Found(path, _nobody(path, tree.root), "side_car")
+    claim = _named(path, tree.root, tree)
     if relative.parts[0] == "derivatives":
         return Found(path, claim, "derivative")
     return Found(path, claim, "non_image" if contrast.is_mask(_stem(path)) else "")
 
 
-def plain(path: Path) -> Found:
+def plain(path: Path, root: Path) -> Found:
     """A file that no BIDS tree and no manifest speaks of."""
     if path.name.lower().endswith(bids.SIDE_CARS) and _beside_an_image(path):
-        return Found(path, Claim("name", _stem(path)), "side_car")
-    named = path.name.lower().removesuffix(".gz").endswith(".nii") and contrast.is_mask(_stem(path))
-    return Found(path, _named(path, None), "non_image" if named else "")
+        return Found(path, _nobody(path, root), "side_car")
+    return Found(path, _named(path, root), "non_image" if contrast.is_mask(_stem(path)) else "")
+
+
+def _nobody(path: Path, root: Path) -> Claim:
+    """Where nobody says whose a file is, its place stands for a patient: equal names never merge two of them."""
+    return Claim("name", str(path.relative_to(root).with_name(_stem(path))))
 
 
 def _beside_an_image(path: Path) -> bool:
     return any(path.with_name(_stem(path) + ending).is_file() for ending in (".nii", ".nii.gz"))
 
 
-def _named(path: Path, tree: bids.Tree | None) -> Claim:
+def _named(path: Path, root: Path, tree: bids.Tree | None = None) -> Claim:
     stem = _stem(path)
-    subject, session = bids.subject_and_session(path)
+    subject, session = bids.subject_and_session(path, root)
     kind = "bids" if subject else "name"
     car = bids.side_car(path, stem)
     acquired = (tree.date(path, subject, session) if tree else None) or car.date
     word = contrast.from_suffix(stem)
     modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
-    return Claim(kind, subject or stem, session, acquired, None, word, modality, car.scanner)
+    who = subject or _nobody(path, root).subject
+    return Claim(kind, who, session, acquired, None, word, modality, car.scanner)
 
 
 def _stem(path: Path) -> str:
@@ -125,17 +130,23 @@ def _manifest(source: Path) -> list[Found]:
             columns = tuple(rows.fieldnames or ())
             lacking = [name for name in REQUIRED if name not in columns]
             if lacking:
-                raise ManifestError(f"{source} lacks the column {lacking[0]}: it needs {','.join(REQUIRED)}[,date][,changed]")
+                raise ManifestError(
+                    f"{source} lacks the column {lacking[0]}: it needs {','.join(REQUIRED)}[,date][,changed]"
+                )
             found = [one for number, row in enumerate(rows, 2) for one in _row(source, number, row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{source} is not a CSV file in UTF-8: it needs {','.join(REQUIRED)}[,date][,changed]") from error
+        raise ManifestError(
+            f"{source} is not a CSV file in UTF-8: it needs {','.join(REQUIRED)}[,date][,changed]"
+        ) from error
     if not found:
         raise EmptyInputError(f"{source} names no file: give it one row for each scan")
     return found
 
 
 def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
-    cells = {name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str) and not isinstance(cell, list)}
+    cells = {
+        name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str) and not isinstance(cell, list)
+    }
     if not cells["subject"] or not cells["path"]:
         raise ManifestError(f"{source} row {number} has no subject or no path: fill both in")
     path = source.parent / cells["path"]
@@ -149,7 +160,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
 
 
 def _claimed(path: Path, given: Claim) -> Found:
-    named = _named(path, None)
+    named = _named(path, path.parent)
     return Found(
         path,
         Claim(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.ingestion.instances import Plane
-from siamese_med.ingestion.reasons import Rejected
+from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,18 +35,18 @@ class Stack:
 
 
 def has_geometry(plane: Plane) -> None:
-    """Raise Rejected where position, direction or spacing of a slice is missing or impossible."""
+    """Raise RejectedError where position, direction or spacing of a slice is missing or impossible."""
     if plane.position is None or plane.orientation is None:
-        raise Rejected("missing_geometry")
+        raise RejectedError("missing_geometry")
     if plane.spacing is None or not all(math.isfinite(one) and one > 0 for one in plane.spacing):
-        raise Rejected("bad_spacing")
+        raise RejectedError("bad_spacing")
     row, column = np.split(np.asarray(plane.orientation), 2)
     numbers = np.concatenate([row, column, plane.position])
     if not np.isfinite(numbers).all():
-        raise Rejected("bad_affine")
+        raise RejectedError("bad_affine")
     off = (abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
     if max(off) > UNIT_TOLERANCE:
-        raise Rejected("missing_geometry" if not numbers[:6].any() else "bad_affine")
+        raise RejectedError("missing_geometry" if not numbers[:6].any() else "bad_affine")
 
 
 def depths(planes: Sequence[Plane]) -> NDArray[np.float64]:
@@ -61,9 +61,9 @@ def _normal(plane: Plane) -> NDArray[np.float64]:
 
 
 def build(planes: Sequence[Plane], min_slices: int) -> Stack:
-    """Order slices of distinct places and check them; raises Rejected with what is wrong."""
+    """Order slices of distinct places and check them; raises RejectedError with what is wrong."""
     if len(planes) < min_slices:
-        raise Rejected("too_few_slices")
+        raise RejectedError("too_few_slices")
     along = depths(planes)
     ordered = tuple(planes[index] for index in np.argsort(along, kind="stable"))
     positions = np.asarray([plane.position for plane in ordered], dtype=np.float64)
@@ -84,8 +84,8 @@ def _even(planes: tuple[Plane, ...], along: NDArray[np.float64]) -> None:
     whole = np.round(times)
     multiples = (whole[odd] >= 2) & (np.abs(times - whole)[odd] * usual <= allowed * whole[odd])
     if multiples.all() and not _numbered_through(planes, odd):
-        raise Rejected("missing_slice")
-    raise Rejected("irregular_spacing")
+        raise RejectedError("missing_slice")
+    raise RejectedError("irregular_spacing")
 
 
 def _numbered_through(planes: tuple[Plane, ...], odd: NDArray[np.intp]) -> bool:
@@ -99,13 +99,13 @@ def _numbered_through(planes: tuple[Plane, ...], odd: NDArray[np.intp]) -> bool:
 
 
 def _straight(positions: NDArray[np.float64], step: NDArray[np.float64], normal: NDArray[np.float64]) -> None:
-    cosine = abs(step @ normal) / np.linalg.norm(step)
+    cosine = abs(float(step @ normal)) / float(np.linalg.norm(step))
     if math.degrees(math.acos(min(1.0, cosine))) > MOST_TILT_DEGREES:
-        raise Rejected("gantry_tilt")
+        raise RejectedError("gantry_tilt")
     line = positions[0] + np.arange(len(positions))[:, None] * step
     allowed = max(EVEN_MM, EVEN_SHARE * float(np.linalg.norm(step))) * max(1, math.log2(len(positions)))
     if np.linalg.norm(positions - line, axis=1).max() > allowed:
-        raise Rejected("irregular_spacing")
+        raise RejectedError("irregular_spacing")
 
 
 def _affine(first: Plane, step: NDArray[np.float64]) -> NDArray[np.float64]:

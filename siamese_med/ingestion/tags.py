@@ -22,7 +22,7 @@ def value(dataset: Dataset | None, key: Any) -> Any:
     try:
         found = dataset.get(key)
         return getattr(found, "value", found) if isinstance(key, tuple) else found
-    except Exception:  # noqa: BLE001 - pydicom raises whatever its converters raise
+    except Exception:  # pydicom raises whatever its converters raise
         return None
 
 
@@ -33,7 +33,7 @@ def text(dataset: Dataset | None, key: Any) -> str:
         return ""
     try:
         return str(found).strip(" \0\t\r\n")[:LONGEST]
-    except Exception:  # noqa: BLE001
+    except Exception:
         return ""
 
 
@@ -81,12 +81,12 @@ def first_item(dataset: Dataset | None, key: str) -> Dataset | None:
     found = value(dataset, key)
     try:
         return found[0] if found else None
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None
 
 
 def day(written: str) -> date | None:
-    """A date as DICOM or ISO writes it, time of day ignored; None where there is no such day or it cannot be one of a scan."""
+    """A date as DICOM or ISO writes it, time of day ignored; None where no scan can be of that day."""
     match = DICOM_DATE.match(written.strip())
     if match is None:
         return None

@@ -1,6 +1,6 @@
 """Child processes for hostile work: one that dies or hangs costs its own task and nothing else.
 
-They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. Whatever a
+They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. What a
 decoder prints goes nowhere, since it may quote tag values.
 """
 
@@ -22,7 +22,7 @@ LENGTH = struct.Struct("!Q")
 START = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
 
 
-class WorkerLost(Exception):
+class WorkerLostError(Exception):
     """The child died, hung beyond its limit, or failed in a way of its own."""
 
 
@@ -39,7 +39,7 @@ class Workers:
     def each(
         self, function: Callable[[Any], Any], tasks: Sequence[Any], timeout_s: float | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) as they come; a lost task's result is a WorkerLost. Few tasks are in flight at once."""
+        """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once."""
         upcoming = iter(enumerate(tasks))
         pending: dict[Future[Any], int] = {}
         while True:
@@ -60,7 +60,7 @@ class Workers:
             self._children.append(child)
         try:
             return child.call(function, task, timeout_s)
-        except WorkerLost as lost:
+        except WorkerLostError as lost:
             return lost
 
     def __enter__(self) -> Workers:
@@ -94,7 +94,8 @@ class _Child:
 
     def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
+        if stdin is None or stdout is None:
+            raise WorkerLostError("no pipe to the process")
         watchdog = threading.Timer(timeout_s, self.kill)
         watchdog.start()
         try:
@@ -102,11 +103,11 @@ class _Child:
             good, value = _receive(stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             self.kill()
-            raise WorkerLost("the process ended or hung") from error
+            raise WorkerLostError("the process ended or hung") from error
         finally:
             watchdog.cancel()
         if not good:
-            raise WorkerLost(value)
+            raise WorkerLostError(value)
         return value
 
     def kill(self) -> None:
@@ -136,7 +137,7 @@ def serve() -> None:
 def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     try:
         return True, function(task)
-    except Exception as error:  # noqa: BLE001 - the parent decides; only the kind may leave, the text may quote tag values
+    except Exception as error:  # the parent decides; the text may quote tag values
         return False, type(error).__name__
 
 
@@ -149,7 +150,7 @@ def _send(pipe: IO[bytes], value: Any) -> None:
 
 def _receive(pipe: IO[bytes]) -> Any:
     header = _exactly(pipe, LENGTH.size)
-    return pickle.loads(_exactly(pipe, LENGTH.unpack(header)[0]))  # noqa: S301 - from our own child
+    return pickle.loads(_exactly(pipe, LENGTH.unpack(header)[0]))  # from our own child
 
 
 def _exactly(pipe: IO[bytes], count: int) -> bytes:
