@@ -13,6 +13,7 @@ from typing import Any
 
 from siamese_med.ingestion import tags
 
+DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
 ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
 LARGEST_TEXT = 16 * 2**20
@@ -25,6 +26,7 @@ class SideCar:
 
     modality: str = ""
     scanner: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
     date: date | None = None
 
 
@@ -46,7 +48,14 @@ def side_car(path: Path, stem: str) -> SideCar:
     )
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
-    return SideCar(modality, scanner if any(scanner) else (), tags.day(acquired))
+    return SideCar(modality, scanner if any(scanner) else (), _protocol(content), tags.day(acquired))
+
+
+def _protocol(content: dict[str, Any]) -> tuple[str, ...]:
+    """Timing (BIDS writes seconds) to the millisecond, as for DICOM."""
+    times = [content.get(key) for key in ("RepetitionTime", "EchoTime", "InversionTime")]
+    known = tuple(str(round(1000 * time)) if isinstance(time, (int, float)) and time < 1e6 else "" for time in times)
+    return known if any(known) else ()
 
 
 class Tree:

@@ -96,7 +96,7 @@ def _from_nifti(
     claim = entry.found.claim
     subject = secret.subject(claim.kind, claim.subject)
     label = claim.session or str(claim.date or "")
-    facts = Facts(claim.modality, claim.contrast, claim.date, scanner=claim.scanner)
+    facts = Facts(claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol)
     candidate = Candidate(
         key=secret.label("scan", key, entry.known[0]),
         subject=subject,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from siamese_med.ingestion.content import Look
 from siamese_med.ingestion.secret import Pseudonyms
@@ -43,17 +43,7 @@ class Group:
 
 def entry_of(found: Found, secret: Pseudonyms) -> Entry:
     """A new entry, with what the system says of the file without opening it."""
-    claim = found.claim
-    said = (
-        claim.kind,
-        claim.subject,
-        claim.session,
-        claim.date,
-        claim.changed,
-        claim.contrast,
-        claim.modality,
-        claim.scanner,
-    )
+    said = astuple(found.claim)
     try:
         status = found.path.stat()
         stat = (status.st_size, status.st_mtime_ns, status.st_ino)

@@ -177,9 +177,7 @@ def _qform(found: Header, spacing: NDArray[np.float64]) -> NDArray[np.float64] |
 
     handed = -1.0 if float(found.raw["pixdim"][0]) < 0 else 1.0
     form = np.eye(4)
-    form[:3, :3] = quat2mat(  # type: ignore[no-untyped-call]
-        [np.sqrt(max(squared, 0.0)), b, c, d]
-    ) * (spacing * [1.0, 1.0, handed])
+    form[:3, :3] = quat2mat([np.sqrt(max(squared, 0.0)), b, c, d]) * (spacing * [1.0, 1.0, handed])
     form[:3, 3] = [float(found.raw[name]) for name in ("qoffset_x", "qoffset_y", "qoffset_z")]
     return form
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Claim:
     contrast: str = "unknown"
     modality: str = "unknown"
     scanner: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = ()
 
     @property
     def given(self) -> bool:
@@ -72,8 +73,14 @@ def natural(label: str) -> tuple[tuple[int, int, str], ...]:
 
 def _folder(source: Path) -> list[Found]:
     paths = files_below(source)
-    tree = bids.Tree(source) if (source / "dataset_description.json").is_file() else None
-    return [_in_tree(path, tree) if tree else plain(path, source) for path in paths]
+    trees = [bids.Tree(path.parent) for path in paths if path.name == bids.DESCRIPTION]
+    return [_in_folder(path, source, trees) for path in paths]
+
+
+def _in_folder(path: Path, source: Path, trees: list[bids.Tree]) -> Found:
+    """A file in the outermost BIDS tree around it, since derivatives describe themselves too."""
+    around = [tree for tree in trees if path.is_relative_to(tree.root)]
+    return _in_tree(path, min(around, key=lambda tree: len(tree.root.parts))) if around else plain(path, source)
 
 
 def _in_tree(path: Path, tree: bids.Tree) -> Found:
@@ -111,7 +118,7 @@ def _named(path: Path, root: Path, tree: bids.Tree | None = None) -> Claim:
     word = contrast.from_suffix(stem)
     modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
     who = subject or _nobody(path, root).subject
-    return Claim(kind, who, session, acquired, None, word, modality, car.scanner)
+    return Claim(kind, who, session, acquired, None, word, modality, car.scanner, car.protocol)
 
 
 def _stem(path: Path) -> str:
@@ -161,10 +168,8 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
 
 def _claimed(path: Path, given: Claim) -> Found:
     named = _named(path, path.parent)
-    return Found(
-        path,
-        Claim(
-            given.kind, given.subject, given.session, given.date or named.date, given.changed,
-            named.contrast, named.modality, named.scanner,
-        ),
+    claim = replace(
+        named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
+        date=given.date or named.date,
     )  # fmt: skip
+    return Found(path, claim)
