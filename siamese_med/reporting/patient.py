@@ -80,9 +80,7 @@ def _sentence(pair: Pair) -> str:
 def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> tuple[str, ...]:
     warnings = [_doubt(pair) for pair in pairs if pair.status == "wrong_patient"][1:]
     if any(pair.split in SEEN_IN_TRAINING for pair in pairs):
-        warnings.append(
-            "The model saw this patient while it was trained or calibrated: its similarity here is flattering."
-        )
+        warnings.append("The model saw this patient while it was trained or calibrated: its similarity is optimistic.")
     if any(visit.scanner_changed for visit in visits):
         warnings.append("The scanner changed between visits: part of a measured change may come from it.")
     if any(visit.day is None for visit in visits):

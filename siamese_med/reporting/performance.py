@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siamese_med.records import SPLITS
 from siamese_med.reporting import cells, pictures
 from siamese_med.reporting.charts import curves
 from siamese_med.reporting.windows import windows
@@ -27,6 +28,20 @@ SCORES = {
     "mutual_information": "mutual_information",
 }
 """Column of reference.parquet that holds each method's score."""
+
+
+COUNTED = {"patients": SPLITS, "scans": SPLITS, "pairs_test": ("same", "different")}
+"""Groups of metrics.json, and the parts that each is counted in."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How training went; None for what was not recorded."""
+
+    epochs: int | None
+    seconds: float | None
+    pairs_per_second: float | None
+    stopped_early: bool
 
 
 @dataclass(frozen=True)
@@ -54,12 +69,12 @@ class Performance:
     """Everything that is on the model page; pictures and curves stay out of the JSON."""
 
     title: str
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int | None]]
     methods: tuple[Method, ...]
     test: TestPairs
     expected_calibration_error: float | None
     calibration: tuple[tuple[float, float, int], ...]
-    training: dict[str, float | bool]
+    training: Training
     log: tuple[tuple[str, tuple[float, ...]], ...]
     gallery: tuple[Example, ...]
     reference: Reference
@@ -74,14 +89,12 @@ def performance(
     calibration = folder.metrics.get("calibration") or {}
     return Performance(
         title=title,
-        counts={
-            group: folder.metrics[group] for group in ("patients", "scans", "pairs_test") if folder.metrics.get(group)
-        },
+        counts=_counts(folder.metrics),
         methods=methods,
         test=_test_pairs(folder, methods),
         expected_calibration_error=cells.number(calibration.get("ece")),
         calibration=tuple(_bins(calibration.get("bins") or ())),
-        training=dict(folder.metrics.get("training") or {}),
+        training=_training(folder.metrics.get("training") or {}),
         log=_log(folder),
         gallery=tuple(_gallery(folder)),
         reference=reference,
@@ -94,6 +107,22 @@ def verdict(methods: tuple[Method, ...]) -> tuple[Method | None, Method | None]:
     """The network and the best method on the test patients, which may be the network itself."""
     network = next((method for method in methods if method.key == "network"), None)
     return network, next((method for method in methods if method.best), None)
+
+
+def _counts(metrics: dict[str, Any]) -> dict[str, dict[str, int | None]]:
+    """Every group that COUNTED names, parts that were not counted as None."""
+    return {
+        name: {part: cells.whole((metrics.get(name) or {}).get(part)) for part in COUNTED[name]} for name in COUNTED
+    }
+
+
+def _training(figures: dict[str, Any]) -> Training:
+    return Training(
+        epochs=cells.whole(figures.get("epochs")),
+        seconds=cells.number(figures.get("seconds")),
+        pairs_per_second=cells.number(figures.get("pairs_per_second")),
+        stopped_early=bool(figures.get("stopped_early")),
+    )
 
 
 def _test_pairs(folder: ModelFolder, methods: tuple[Method, ...]) -> TestPairs:

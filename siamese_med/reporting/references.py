@@ -56,7 +56,9 @@ def read(folder: Path) -> ModelFolder:
         metrics_path = folder / "metrics.json"
         metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if metrics_path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise ModelError("a model folder needs a readable model.json and metrics.json: train a model, or check --model") from error
+        raise ModelError(
+            "a model folder needs a readable model.json and metrics.json: train a model, or check --model"
+        ) from error
     return ModelFolder(folder, model, metrics)
 
 

@@ -20,6 +20,8 @@ Window = tuple[slice, slice]
 
 def windows(slices: NDArray[np.uint8]) -> list[Window]:
     """Rows and columns to show of each slice (n, rows, columns): equal in size, each centred on what is in it."""
+    if not len(slices):
+        return []
     boxes = np.array([_box(pixels) for pixels in slices])
     shape = np.array(slices.shape[1:])
     size = np.minimum((boxes[:, 1] - boxes[:, 0]).max(axis=0) + 2 * AIR, shape)

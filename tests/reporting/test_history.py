@@ -1,0 +1,113 @@
+"""Order of visits, roles of pairs and the headline, on rows made by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from siamese_med.records import SCAN_COLUMNS, SCORE_COLUMNS
+from siamese_med.reporting import history, patient
+from siamese_med.reporting.content import Pair, Visit
+
+
+def scan(number: int, date: str | None = None, **fields: Any) -> dict[str, Any]:
+    row = dict.fromkeys(SCAN_COLUMNS)
+    return {**row, "id": f"s{number}", "session": f"ses-{number}", "date": date, "scanner": "scanner-a", **fields}
+
+
+def score(first: int, second: int, **fields: Any) -> dict[str, Any]:
+    row = dict.fromkeys(SCORE_COLUMNS)
+    return {
+        **row,
+        "scan_a": f"s{first}",
+        "scan_b": f"s{second}",
+        "kind": "follow_up",
+        "comparable": True,
+        "verdict": "no_change",
+        "similarity": 0.9,
+        **fields,
+    }
+
+
+def timeline(count: int, *rows: dict[str, Any], threshold: float = 0.5) -> tuple[tuple[Visit, ...], tuple[Pair, ...]]:
+    visits = history.visits([scan(number) for number in range(1, count + 1)], {})
+    return visits, history.pairs(rows, visits, threshold)
+
+
+def test_visits_follow_the_dates_where_all_are_known() -> None:
+    visits = history.visits([scan(1, "2031-05-01"), scan(2, "2030-05-01"), scan(3, "2031-05-31")], {})
+    assert [(visit.session, visit.day) for visit in visits] == [("ses-2", 0), ("ses-1", 365), ("ses-3", 395)]
+
+
+def test_visits_follow_the_session_numbers_where_a_date_is_missing() -> None:
+    visits = history.visits([scan(10, "2031-05-01"), scan(9), scan(2, "2031-06-01")], {})
+    assert [visit.session for visit in visits] == ["ses-2", "ses-9", "ses-10"]
+    assert [visit.day for visit in visits] == [31, None, 0]
+
+
+def test_a_scanner_change_is_marked_once_and_unknown_scanners_are_none() -> None:
+    names = ("scanner-a", "unknown", "scanner-b", "scanner-b", "scanner-a")
+    visits = history.visits([scan(number, scanner=name) for number, name in enumerate(names)], {})
+    assert [visit.scanner_changed for visit in visits] == [False, False, True, False, True]
+
+
+def test_roles_and_order_of_the_pairs() -> None:
+    _, pairs = timeline(4, score(1, 2), score(2, 3), score(3, 4), score(1, 4), score(2, 4))
+    assert [(pair.role, pair.earlier, pair.later) for pair in pairs] == [
+        ("newest", "s3", "s4"),
+        ("since_first", "s1", "s4"),
+        ("step", "s2", "s3"),
+        ("step", "s1", "s2"),
+        ("other", "s2", "s4"),
+    ]
+
+
+def test_pairs_of_two_patients_are_no_part_of_a_history() -> None:
+    _, pairs = timeline(2, score(1, 2, kind="different"), score(1, 9))
+    assert pairs == ()
+
+
+@pytest.mark.parametrize(
+    ("similarity", "reasons", "status"),
+    [
+        (0.49, [], "wrong_patient"),
+        (0.5, [], "no_change"),
+        (float("nan"), [], "no_change"),
+        (0.1, ["pair_alignment_failed"], "wrong_patient"),
+        (0.1, ["other_contrast"], "no_change"),
+    ],
+)
+def test_the_alarm_for_a_wrong_patient(similarity: float, reasons: list[str], status: str) -> None:
+    _, (pair,) = timeline(2, score(1, 2, similarity=similarity, reasons=reasons))
+    assert pair.status == status
+
+
+def test_a_doubtful_person_anywhere_comes_before_every_verdict() -> None:
+    visits, pairs = timeline(3, score(1, 2, similarity=0.1), score(2, 3, verdict="changed"))
+    assert patient.headline(visits, pairs).status == "wrong_patient"
+
+
+def test_slow_change_since_the_first_visit_is_not_lost() -> None:
+    visits, pairs = timeline(3, score(1, 2), score(2, 3), score(1, 3, verdict="changed"))
+    headline = patient.headline(visits, pairs)
+    assert headline.status == "changed"
+    assert headline.text.startswith("From ses-1 to ses-3 the anatomy changed")
+    assert "From ses-2 to ses-3 nothing changed" in headline.text
+
+
+def test_an_old_change_is_not_the_newest_verdict() -> None:
+    visits, pairs = timeline(3, score(1, 2, verdict="changed"), score(2, 3), score(1, 3))
+    assert patient.headline(visits, pairs).status == "no_change"
+
+
+def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
+    visits = history.visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
+    unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
+    pairs = history.pairs([{**unjudged, "scan_b": "other"}, score(1, 2)], visits, 0.5)
+    assert patient.headline(visits, pairs).status == "no_change"
+
+
+def test_reasons_are_told_in_words() -> None:
+    visits, pairs = timeline(2, score(1, 2, verdict="not_comparable", reasons=["little_overlap"]))
+    assert "share too little of the body" in patient.headline(visits, pairs).text
