@@ -27,14 +27,14 @@ def status(study: Study) -> dict[str, Any]:
     counts = {
         "patients": 0 if scans is None else int(scans["subject"].nunique()),
         "scans": 0 if scans is None else len(scans),
-        "aligned": sum(1 for _ in study.prepared.glob("*/*.npy")),
+        "aligned": max((_rows(table) for table in study.prepared.glob("*/alignments.parquet")), default=0),
         "pairs": _rows(study.pairs),
         "models": sum(1 for _ in study.models.glob("*/model.json")),
         "scored_models": sum(1 for _ in study.scores("any").parent.glob("*.parquet")),
         "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
     }
     step = next((command for name, command in NEXT.items() if not counts[name]), "open the reports")
-    return {"files": _account(study) if known else {}, **counts, "next_step": step}
+    return {"account": _account(study) if known else {}, **counts, "next_step": step}
 
 
 def _account(study: Study) -> dict[str, Any]:
