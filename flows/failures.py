@@ -23,6 +23,10 @@ class StageFailed(Exception):  # noqa: N818 - it reads as the run's state
         super().__init__(f"{type(original).__name__} (exit code {code})")
         self.original = original
 
+    def __reduce__(self) -> tuple[type[Exception], tuple[Any, ...]]:
+        """Pickled, as a worker's records may be, only the kind is left."""
+        return RuntimeError, self.args
+
 
 def guarded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function; whatever it raises comes out as StageFailed."""

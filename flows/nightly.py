@@ -12,7 +12,7 @@ from siamese_med import stages
 from siamese_med.outcomes import Outcomes, verbs_of
 
 
-@flow(name="nightly", flow_run_name=run_name)
+@flow(name="nightly", flow_run_name=run_name, persist_result=False)
 def nightly(study: str) -> Outcomes:
     """Ingest, prepare, pair, score and report with the newest model; only what is new costs time."""
     order = order_of(study)

@@ -8,7 +8,7 @@ from flows.recording import order_of, record, run_name
 from siamese_med.outcomes import Outcomes
 
 
-@flow(name="pair", flow_run_name=run_name)
+@flow(name="pair", flow_run_name=run_name, persist_result=False)
 def pair(study: str) -> Outcomes:
     """Split the patients and pair their scans; see flows.studies for the parameter."""
     return record(("pair",), order_of(study))

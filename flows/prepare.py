@@ -8,7 +8,7 @@ from flows.recording import order_of, record, run_name
 from siamese_med.outcomes import Outcomes
 
 
-@flow(name="prepare", flow_run_name=run_name)
+@flow(name="prepare", flow_run_name=run_name, persist_result=False)
 def prepare(study: str) -> Outcomes:
     """Align what is new; see flows.studies for the parameter."""
     return record(("prepare",), order_of(study))

@@ -8,7 +8,7 @@ from flows.recording import order_of, record, run_name
 from siamese_med.outcomes import Outcomes
 
 
-@flow(name="report", flow_run_name=run_name)
+@flow(name="report", flow_run_name=run_name, persist_result=False)
 def report(study: str) -> Outcomes:
     """Write the pages for the study's model, else the newest; see flows.studies for the parameter."""
     return record(("report",), order_of(study))

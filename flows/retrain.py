@@ -10,7 +10,7 @@ from flows.recording import order_of, record, run_name
 from siamese_med.outcomes import Outcomes
 
 
-@flow(name="retrain", flow_run_name=run_name)
+@flow(name="retrain", flow_run_name=run_name, persist_result=False)
 def retrain(study: str) -> Outcomes:
     """Prepare, pair, train, score and report; nothing is ingested, and the study's own model is not used."""
     order = replace(order_of(study), model=None)

@@ -8,7 +8,7 @@ from flows.recording import order_of, record, run_name
 from siamese_med.outcomes import Outcomes, verbs_of
 
 
-@flow(name="track-changes", flow_run_name=run_name)
+@flow(name="track-changes", flow_run_name=run_name, persist_result=False)
 def track_changes(study: str) -> Outcomes:
     """Run all six stages, or five where the study names a model: training is left out then."""
     order = order_of(study)

@@ -109,7 +109,7 @@ def _study(data: Path, reports: Path, config: Path | None) -> Study:
     from siamese_med.config import load
     from siamese_med.records import Study
 
-    return Study(data, reports, load(config))
+    return Study(data.absolute(), reports.absolute(), load(config))
 
 
 def _perform(command: str, order: Order, config: Path | None, no_prefect: bool) -> Outcomes:

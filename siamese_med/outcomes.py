@@ -104,7 +104,7 @@ def _ingest(order: Order) -> Outcome:
     if not facts["scans"]:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
-    problems = (f"{account.quarantined} files were quarantined",) if account.quarantined else ()
+    problems = _problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
     return Outcome("ingest", facts, problems, problems, result=result)
 
 
@@ -113,7 +113,7 @@ def _prepare(order: Order) -> Outcome:
     failed = _rows(result.alignments.loc[~result.alignments["ok"].astype(bool)], ("scan", "quality"))
     facts = {"scans": len(result.alignments), "aligned": len(result.alignments) - len(failed), "failed": failed}
     facts["template"] = str(result.template)
-    problems = (f"{len(failed)} scans could not be aligned",) if failed else ()
+    problems = _problem(len(failed), "scan", "not aligned")
     return Outcome("prepare", facts, problems, problems, result=result)
 
 
@@ -142,7 +142,7 @@ def _score(order: Order) -> Outcome:
         "scores": str(order.study.scores(model.name)),
     }
     technical = sum(reasons.get(word, 0) for word in TECHNICAL)
-    problems = (f"{technical} pairs could not be judged because an alignment failed",) if technical else ()
+    problems = _problem(technical, "pair", "not judged because an alignment failed")
     return Outcome("score", facts, problems, _failed_audit(model), model, scores)
 
 
@@ -177,6 +177,11 @@ def _failed_audit(model: Path) -> tuple[str, ...]:
     metrics = metrics_of(model)
     failed = metrics.get("audit", {}).get("failed", [])
     return tuple(f"identity can be told from the {shortcut} alone" for shortcut in failed)
+
+
+def _problem(count: int, thing: str, what: str) -> tuple[str, ...]:
+    """`3 files quarantined ...` as the only problem; none where the count is zero."""
+    return (f"{count} {thing}{'s' * (count != 1)} {what}",) if count else ()
 
 
 def metrics_of(model: Path) -> dict[str, Any]:

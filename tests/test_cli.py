@@ -119,7 +119,7 @@ def test_ingest_in_part_exits_with_4_and_prints_one_object(export: Path, tmp_pat
 def test_strict_turns_quarantined_files_into_5(export: Path, tmp_path: Path) -> None:
     result = siamese_med("ingest", export, "--no-prefect", "--strict", cwd=tmp_path)
     assert result.returncode == 5, result.stderr
-    assert "1 files were quarantined" in result.stdout
+    assert "1 file quarantined" in result.stdout
 
 
 def test_the_source_folder_is_named_nowhere(export: Path, tmp_path: Path) -> None:

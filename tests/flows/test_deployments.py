@@ -24,6 +24,7 @@ def test_a_flow_takes_the_name_of_a_study_and_nothing_else(name: str) -> None:
     assert list(flow.parameters.properties) == ["study"]
     assert flow.name == name.replace("_", "-")
     assert flow.description
+    assert flow.persist_result is False
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 
 import pytest
 from prefect.states import Failed
@@ -27,6 +28,8 @@ def test_the_record_names_the_kind_of_error_and_never_its_message() -> None:
     assert isinstance(failure.original, EmptyInputError)
     assert failure.__context__ is None
     assert failure.__cause__ is None
+    assert b"MUELLER" not in pickle.dumps(failure)
+    assert str(pickle.loads(pickle.dumps(failure))) == "EmptyInputError (exit code 3)"
 
 
 @pytest.mark.parametrize(
