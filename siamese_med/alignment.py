@@ -31,7 +31,7 @@ EDGE_VOXELS = 3
 
 
 class Level(NamedTuple):
-    """One step from coarse to fine; smoothing, step and final step in voxels of the fixed grid."""
+    """One step from coarse to fine; smoothing and the first step of the search in voxels of the fixed grid."""
 
     smoothing: float
     points: int
@@ -153,15 +153,30 @@ def _search(
     if several_starts:
         poses = torch.stack([poses[0], _top_on_top(work, grid, reference, fixed_affine)])
     for number, level in enumerate(levels):
-        images = smooth(work, level.smoothing)
+        images, lattice = _smoothed(work, grid, level.smoothing)
         smoothed = smooth(reference[None, None], level.smoothing)[0, 0]
         points, weights = _fixed_points(smoothed, known, fixed_affine, level, number)
-        tried = [_descend(images, grid, points, weights, start, extent, level) for start in poses]
+        tried = [_descend(images, lattice, points, weights, start, extent, level.step * grid[0, 0], level.iterations) for start in poses]
         ratio, winner = torch.stack([reached for _, reached in tried]).max(0)
         pose = torch.stack([found for found, _ in tried])[winner, torch.arange(len(work))]
         poses = pose[None]
     matrices = _matrices(pose, extent).cpu().numpy().astype(np.float64)
     return list(matrices), [float(value) for value in ratio]
+
+
+def _smoothed(
+    work: torch.Tensor, grid: NDArray[np.float64], sigma: float
+) -> tuple[torch.Tensor, NDArray[np.float64]]:
+    """The work images (b, 2, i, j, k) for one level and their affine: halved first where the smoothing allows it."""
+    import torch
+    import torch.nn.functional as functional
+
+    if sigma >= 1.5:
+        work, sigma = functional.avg_pool3d(work, 2), sigma / 2
+        half = np.diag([2.0, 2.0, 2.0, 1.0])
+        half[:3, 3] = 0.5
+        grid = grid @ half
+    return torch.cat([smooth(work[:, :1], sigma), work[:, 1:]], 1), grid
 
 
 def _top_on_top(
@@ -229,17 +244,17 @@ def _descend(
     weights: torch.Tensor,
     start: torch.Tensor,
     extent: float,
-    level: Level,
+    step: float,
+    iterations: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Adam on the pose; the best pose met is kept, the start included, so that a perfect start stays untouched."""
     import torch
 
-    spacing = float(grid[0, 0])
     pose = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([pose], lr=level.step * spacing, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, level.iterations)
+    optimizer = torch.optim.Adam([pose], lr=step, betas=(0.8, 0.95))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     best, best_ratio = start.clone(), torch.full((len(images),), -1.0, device=images.device)
-    for _ in range(level.iterations + 1):
+    for _ in range(iterations + 1):
         ratio = _correlation_ratio(images, grid, _transformed(points, pose, extent), weights)
         better = ratio.detach() > best_ratio + 1e-6
         best[better], best_ratio[better] = pose.detach()[better], ratio.detach()[better]

@@ -51,7 +51,7 @@ class PrepareConfig(Section):
     spacing_mm: Positive | None = Field(None, description="edge of a voxel; default: the scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: built from the study, or the model's")
     min_quality: Fraction = Field(0.30, description="alignment quality below which a scan is not comparable")
-    batch: Count = Field(8, description="scans aligned together")
+    batch: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -15,6 +15,9 @@ from siamese_med.records import Ingested, Prepared, Study
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
+
+    from siamese_med.network.model import Model
 
 
 def simulate(folder: Path, patients: int = 24, visits: int = 3, seed: int = 0) -> Path:
@@ -41,42 +44,119 @@ def scans(study: Study) -> pd.DataFrame:
 
 def prepare(study: Study, model: Path | None = None) -> Prepared:
     """Scans to aligned volumes on one grid; on the template of `model` where one is given."""
-    raise NotImplementedError
+    from siamese_med.network.model import read_about
+    from siamese_med.preparation import volumes
+
+    template = study.config.prepare.template
+    if model is not None:
+        read_about(model)
+        template = model / "template.nii.gz"
+    return volumes.prepare(scans(study), study.data, template, study.config.prepare)
 
 
 def build_pairs(study: Study) -> pd.DataFrame:
     """Scans to pairs, patients split first; columns of records.PAIR_COLUMNS."""
-    raise NotImplementedError
+    from siamese_med.pairing import pairs
+
+    return pairs.build(scans(study), study.pairs, study.config.pair)
 
 
 def train(study: Study) -> Path:
     """Pairs to a model folder, calibrated on validation patients and measured once on test patients."""
-    raise NotImplementedError
+    from siamese_med import models
 
-
-def score(study: Study, model: Path) -> pd.DataFrame:
-    """Pairs to scores; columns of records.SCORE_COLUMNS."""
-    raise NotImplementedError
-
-
-def report(study: Study, model: Path) -> Path:
-    """Scores to pages; returns the path of the index."""
-    from siamese_med.ingestion import catalogue
-    from siamese_med.reporting import cohort
-
-    raise NotImplementedError
-
-
-def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:
-    """Two scans (NIfTI files or DICOM folders) to one comparison, without a catalogue."""
-    raise NotImplementedError
-
-
-def identify(scan: Path, model: Path, study: Study) -> dict[str, Any]:
-    """Rank the enrolled patients (those of the catalogue) for one scan; nothing is retrained."""
-    raise NotImplementedError
+    return models.make(study, scans(study), prepare(study), read_pairs(study))
 
 
 def newest_model(study: Study) -> Path:
     """The model that was trained last under this study's data folder; raises ModelError where there is none."""
-    raise NotImplementedError
+    from siamese_med import models
+
+    return models.newest(study)
+
+
+def score(study: Study, model: Path) -> pd.DataFrame:
+    """Pairs to scores; columns of records.SCORE_COLUMNS. Scans that are not prepared for this model yet are."""
+    from siamese_med.files import write_parquet
+    from siamese_med.network import siamese
+    from siamese_med.network.model import load
+    from siamese_med.scoring import table
+
+    chosen = load(model)
+    prepared = prepare(study, model)
+    everything, pairs = scans(study), read_pairs(study)
+    vectors = dict(zip(everything.id, _embedded(study, chosen, everything, prepared), strict=True))
+    sides = [siamese.stacked(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
+    measured = table.score(
+        pairs.assign(distance=siamese.distances(chosen.network, *sides)),
+        table.scan_rows(everything, prepared.alignments),
+        (chosen.about, chosen.template),
+        study.scores(chosen.about["id"]).with_suffix(""),
+        study.data,
+        study.config.score,
+    )
+    write_parquet(study.scores(chosen.about["id"]), measured)
+    return measured
+
+
+def report(study: Study, model: Path) -> Path:
+    """Scores to pages; returns the path of the index."""
+    import pandas as pd
+
+    from siamese_med.errors import EmptyInputError
+    from siamese_med.ingestion import catalogue
+    from siamese_med.network.model import read_about
+    from siamese_med.reporting import cohort
+
+    scores = study.scores(read_about(model)["id"])
+    if not scores.is_file():
+        raise EmptyInputError(f"no scores of the model {model.name}: run `siamese-med score` first")
+    return cohort.write_reports(
+        study.reports,
+        study.data,
+        model,
+        scans(study),
+        pd.read_parquet(scores),
+        prepare(study, model).alignments,
+        catalogue.account(study.catalogue_url),
+        study.config.report,
+    )
+
+
+def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:
+    """Two scans (NIfTI files or DICOM folders) to one comparison, without a catalogue."""
+    from siamese_med import queries
+
+    return queries.compare(a, b, queries.load(model), study.config)
+
+
+def identify(scan: Path, model: Path, study: Study) -> dict[str, Any]:
+    """Rank the enrolled patients (those of the catalogue) for one scan; nothing is retrained."""
+    from siamese_med import queries
+
+    chosen = queries.load(model)
+    prepared = prepare(study, model)
+    enrolled = scans(study).merge(prepared.alignments[prepared.alignments.ok][["scan"]], left_on="id", right_on="scan")
+    return queries.identify(scan, chosen, enrolled, _embedded(study, chosen, enrolled, prepared), study.config)
+
+
+def read_pairs(study: Study) -> pd.DataFrame:
+    """The pair table; raises EmptyInputError where there is none or nothing in it."""
+    import pandas as pd
+
+    from siamese_med.errors import EmptyInputError
+
+    if not study.pairs.is_file():
+        raise EmptyInputError("there is no pair table yet: run `siamese-med pair` first")
+    pairs = pd.read_parquet(study.pairs)
+    if pairs.empty:
+        raise EmptyInputError("the pair table is empty: a study needs two scans of a patient, or two patients")
+    return pairs
+
+
+def _embedded(study: Study, chosen: Model, table: pd.DataFrame, prepared: Prepared) -> Tensor:
+    from siamese_med.network.embedding import embeddings
+
+    volumes = prepared.alignments.set_index("scan").volume
+    cache = study.scores(chosen.about["id"]).with_suffix("") / "embeddings.parquet"
+    return embeddings(chosen.network, table, [study.data / volumes[scan] for scan in table.id], cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,3 +56,8 @@ def distance_matrix(network: Siamese, embeddings: torch.Tensor) -> NDArray[np.fl
     """Distances of all pairs of embeddings (n, e): symmetric (n, n), zero on the diagonal."""
     rows = [distances(network, row.expand_as(embeddings), embeddings) for row in embeddings]
     return np.stack(rows)
+
+
+def stacked(vectors: Mapping[str, torch.Tensor], scans: Iterable[str]) -> torch.Tensor:
+    """The embeddings (n, e) of scans given by id."""
+    return torch.stack([vectors[scan] for scan in scans])

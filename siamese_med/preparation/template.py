@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med import alignment
-from siamese_med.alignment import Alignment
+from siamese_med.alignment import TEMPLATE_LEVELS, Alignment
 from siamese_med.intensity import normalise
 from siamese_med.volume import Volume, centred_grid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ROUNDS = 2
+ROUNDS = (TEMPLATE_LEVELS[:1], TEMPLATE_LEVELS)
+"""Coarsely to the first scan, then finely to the mean of all."""
 COARSEST_MM = 3.0
 
 
@@ -28,8 +29,8 @@ def build(scans: Sequence[Volume], shape: tuple[int, int, int], spacing_mm: floa
     start = np.eye(4)
     start[:3, 3] = alignment.centre_of_mass(scans[0])
     template = _mean(scans[:1], [start], grid, shape, device)
-    for _ in range(ROUNDS):
-        found = alignment.align(scans, template, device=device)
+    for levels in ROUNDS:
+        found = alignment.align(scans, template, levels, device=device)
         template = _mean(scans, _around_their_mean(found), grid, shape, device)
     return template
 

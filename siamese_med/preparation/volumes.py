@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from siamese_med import alignment, files, volume
 from siamese_med.config import PrepareConfig
 from siamese_med.errors import EmptyInputError
 from siamese_med.intensity import normalise
+from siamese_med.parallel import in_parallel
 from siamese_med.preparation import template as templates
 from siamese_med.records import Prepared
 from siamese_med.volume import Volume
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-TEMPLATE_SCANS = 12
+TEMPLATE_SCANS = 8
 MIN_COVERAGE = 0.5
 """Share of the template's body that a scan has to show."""
 
@@ -39,10 +40,14 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     device = device_of(config.accelerator)
     folder = _folder(data / "prepared", template, config)
     files.remove_leftovers(folder)
-    grid = _template(folder / "template.nii.gz", template, scans, data, config, device)
+    _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
-    for start in _progress(range(0, len(waiting), config.batch), "aligning scans"):
-        _align_batch(waiting.iloc[start : start + config.batch], data, folder, grid, device)
+    jobs = [
+        Batch(tuple(zip(part.id, part.path, part.sha256, strict=True)), data, folder, device)
+        for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
+    ]
+    for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
+        pass
     table = _table(scans, data, folder, config.min_quality)
     files.write_parquet(folder / "alignments.parquet", table)
     return Prepared(table, folder / "template.nii.gz")
@@ -52,6 +57,11 @@ def align_one(scan: Volume, template: Volume, device: str = "cpu") -> tuple[NDAr
     """One scan to the template's grid: voxels (i, j, k) and the record that `prepare` keeps beside them."""
     found = alignment.align([scan], template, device=device)[0]
     return _on_template(scan, found, template, device)
+
+
+def good_enough(record: dict[str, Any], min_quality: float) -> bool:
+    """Whether an alignment record is one to build on."""
+    return bool(record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE)
 
 
 def device_of(accelerator: str) -> str:
@@ -75,19 +85,18 @@ def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Pat
     return prepared / f"{shaping.fingerprint()}-{given[:8]}"
 
 
-def _template(
+def _keep_template(
     path: Path, given: Path | None, scans: pd.DataFrame, data: Path, config: PrepareConfig, device: str
-) -> Volume:
+) -> None:
     """Kept once made: scans that come later are aligned to the template that is there."""
-    if not path.is_file():
-        if given:
-            made = volume.canonical(volume.read(given))
-        else:
-            chosen = _representatives(scans)
-            loaded = [volume.read(data / relative) for relative in chosen.path]
-            made = templates.build(loaded, config.shape, config.spacing_mm, device)
-        volume.write(path, Volume(made.voxels.astype(np.float32), made.affine))
-    return volume.read(path)
+    if path.is_file():
+        return
+    if given:
+        made = volume.canonical(volume.read(given))
+    else:
+        loaded = [volume.read(data / relative) for relative in _representatives(scans).path]
+        made = templates.build(loaded, config.shape, config.spacing_mm, device)
+    volume.write(path, Volume(made.voxels.astype(np.float32), made.affine))
 
 
 def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
@@ -97,14 +106,25 @@ def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
     return alike.sort_values("id").groupby("subject").head(1).head(TEMPLATE_SCANS)
 
 
-def _align_batch(batch: pd.DataFrame, data: Path, folder: Path, template: Volume, device: str) -> None:
-    loaded = [volume.read(data / relative) for relative in batch.path]
-    found = alignment.align(loaded, template, device=device)
-    for scan, image, result in zip(batch.itertuples(), loaded, found, strict=True):
-        voxels, record = _on_template(image, result, template, device)
-        with files.replacing(folder / "volumes" / f"{scan.id}.npy") as temporary:
+@dataclass(frozen=True)
+class Batch:
+    """Scans aligned together: (id, path relative to `data`, content digest) each."""
+
+    scans: tuple[tuple[str, str, str], ...]
+    data: Path
+    folder: Path
+    device: str
+
+
+def _align_batch(batch: Batch) -> None:
+    template = volume.read(batch.folder / "template.nii.gz")
+    loaded = [volume.read(batch.data / path) for _, path, _ in batch.scans]
+    found = alignment.align(loaded, template, device=batch.device)
+    for (scan, _, sha256), image, result in zip(batch.scans, loaded, found, strict=True):
+        voxels, record = _on_template(image, result, template, batch.device)
+        with files.replacing(batch.folder / "volumes" / f"{scan}.npy") as temporary:
             np.save(temporary, voxels)
-        files.write_json(folder / "volumes" / f"{scan.id}.json", {"sha256": scan.sha256, **record})
+        files.write_json(batch.folder / "volumes" / f"{scan}.json", {"sha256": sha256, **record})
 
 
 def _on_template(
@@ -137,16 +157,8 @@ def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) ->
                 "matrix": record["matrix"],
                 "quality": record["quality"],
                 "coverage": record["coverage"],
-                "ok": record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE,
+                "ok": good_enough(record, min_quality),
                 "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
             }
         )
     return pd.DataFrame(rows)
-
-
-def _progress(steps: range, label: str) -> Sequence[int] | Any:
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(steps, label, console=console, disable=not console.is_terminal, transient=True)

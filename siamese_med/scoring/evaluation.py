@@ -13,7 +13,7 @@ from siamese_med.scoring import metrics
 from siamese_med.scoring.baselines import BASELINES
 from siamese_med.scoring.baselines import scores as baseline_scores
 from siamese_med.scoring.similarity import Calibration
-from siamese_med.scoring.parallel import in_parallel
+from siamese_med.parallel import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd

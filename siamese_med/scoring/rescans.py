@@ -16,7 +16,7 @@ from siamese_med.config import ScoreConfig
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.scoring import change, comparison, residual
 from siamese_med.scoring.change import Finding, Reference
-from siamese_med.scoring.parallel import in_parallel
+from siamese_med.parallel import in_parallel
 from siamese_med.scoring.table import ScanRow, side
 from siamese_med.volume import Volume
 

@@ -21,7 +21,7 @@ from siamese_med.config import ScoreConfig
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
 from siamese_med.scoring import baselines, change, comparison, residual
 from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.parallel import in_parallel
+from siamese_med.parallel import in_parallel
 from siamese_med.scoring.similarity import Calibration
 
 if TYPE_CHECKING:

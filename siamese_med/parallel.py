@@ -8,12 +8,17 @@ from typing import TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-FEW = 8
-"""So few jobs are done before another process has imported torch."""
+FEW = 4
+"""Fewer jobs than this are done before another process has imported torch."""
 
 
-def in_parallel(work: Callable[[Job], Result], jobs: Sequence[Job], label: str) -> Iterator[Result]:
-    """Apply `work` to every job, in one process a core, and yield the results in the order of the jobs."""
+def in_parallel(
+    work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None = None
+) -> Iterator[Result]:
+    """Apply `work` to every job, in one process a core, and yield the results in the order of the jobs.
+
+    Processes of one thread each, because torch's threads on volumes this small wait for one another more than they work.
+    """
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +28,7 @@ def in_parallel(work: Callable[[Job], Result], jobs: Sequence[Job], label: str) 
 
     console = Console(stderr=True)
     quiet = not console.is_terminal
-    workers = min(os.cpu_count() or 1, len(jobs))
+    workers = min(processes or os.cpu_count() or 1, len(jobs))
     if workers < 2 or len(jobs) < FEW:
         yield from track(map(work, jobs), label, len(jobs), console=console, disable=quiet, transient=True)
         return

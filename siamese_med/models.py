@@ -1,0 +1,204 @@
+"""The train stage put together: network and scoring meet here, in a model folder that appears all at once.
+
+A model's id is a digest of all it is made from, so training the same thing twice finds the first one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med import files
+from siamese_med.errors import EmptyInputError, ModelError
+from siamese_med.network import card, model, training
+from siamese_med.network.cohort import Cohort
+from siamese_med.network.siamese import Siamese, distance_matrix, embed
+from siamese_med.network.training import Progress
+from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
+from siamese_med.scoring import evaluation, rescans, similarity
+from siamese_med.scoring.table import ScanRow, scan_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
+CHANGE_EVIDENCE = ("train", "validation")
+"""Splits whose rescans may serve as the no-change reference; test patients stay unseen."""
+
+
+def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> Path:
+    """Train, calibrate, measure and write one model; returns its folder, at once where it exists already."""
+    usable = _usable(scans, prepared, pairs)
+    identity = _identity(study, usable, prepared, pairs)
+    finished, building = study.models / identity, study.models / f".building-{identity}"
+    if (finished / "model.json").is_file():
+        return finished
+    building.mkdir(parents=True, exist_ok=True)
+    files.remove_leftovers(building)
+    cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
+    network, progress = training.fit(
+        cohorts["train"], cohorts["validation"], _positions(usable, pairs), study.config.train, building
+    )
+    _describe(building, identity, study, usable, prepared, pairs, network, progress)
+    (building / "checkpoint.pt").unlink(missing_ok=True)
+    shutil.rmtree(finished, ignore_errors=True)
+    building.rename(finished)
+    return finished
+
+
+def newest(study: Study) -> Path:
+    """The model that was finished last; raises ModelError where there is none."""
+    found = [path.parent for path in study.models.glob("*/model.json") if not path.parent.name.startswith(".")]
+    if not found:
+        raise ModelError(f"no model under {study.models}: run `siamese-med train`, or name one with --model")
+    return max(found, key=lambda folder: (folder / "model.json").stat().st_mtime)
+
+
+def _usable(scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Aligned scans of patients that have a split, with their split and their volume."""
+    sides = {**dict(zip(pairs.subject_a, pairs.split, strict=True)), **dict(zip(pairs.subject_b, pairs.split, strict=True))}
+    aligned = prepared.alignments[prepared.alignments.ok]
+    usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
+    usable = usable.assign(split=usable.subject.map(sides)).dropna(subset=["split"]).sort_values("id")
+    if usable.empty:
+        raise EmptyInputError("no scan could be aligned, so there is nothing to train on: see `siamese-med status`")
+    return usable.reset_index(drop=True)
+
+
+def _identity(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> str:
+    parts = [
+        study.config.train.fingerprint(),
+        study.config.score.fingerprint(),
+        files.digest(prepared.template),
+        *usable.sha256,
+        *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
+        str(model.FORMAT),
+    ]
+    return f"{study.config.train.recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+
+
+def _cohort(usable: pd.DataFrame, data: Path) -> Cohort:
+    return Cohort([data / path for path in usable.volume], list(usable.subject))
+
+
+def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Explicit training pairs, same and different, as positions in the training cohort."""
+    place = {scan: position for position, scan in enumerate(usable[usable.split == "train"].id)}
+    mine = pairs[(pairs.split == "train") & pairs.scan_a.isin(place) & pairs.scan_b.isin(place)]
+    kinds: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    for pair in mine.itertuples():
+        kinds[0 if pair.kind in SAME_PATIENT else 1].append((place[pair.scan_a], place[pair.scan_b]))
+    return kinds
+
+
+def _describe(
+    folder: Path,
+    identity: str,
+    study: Study,
+    usable: pd.DataFrame,
+    prepared: Prepared,
+    pairs: pd.DataFrame,
+    network: Siamese,
+    progress: Progress,
+) -> None:
+    """Everything in the folder but the weights' training; model.json comes last."""
+    curve, reference, figures = _measure(study, usable, network)
+    files.write_parquet(folder / "reference.parquet", reference)
+    paths = {row.id: study.data / row.volume for row in usable.itertuples()}
+    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
+    with files.replacing(folder / "template.nii.gz") as temporary:
+        shutil.copyfile(prepared.template, temporary)
+    card.write_curve(folder / "training.png", progress.log)
+    metrics = {**figures, **_counts(usable), "seed": study.config.train.seed, "training": _training(progress, study)}
+    about = {
+        "id": identity,
+        "format": model.FORMAT,
+        "recipe": study.config.train.recipe,
+        "created_by": _versions(),
+        "config": study.config.model_dump(mode="json", exclude={"ingest", "report"}),
+        "shape": list(_cohort(usable, study.data).shape),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "template_sha256": files.digest(prepared.template),
+        "weights_sha256": model.write_weights(folder, network),
+        "calibration": vars(curve),
+        "threshold": curve.threshold,
+        "false_match_rate": curve.false_match_rate,
+        "change_reference": _no_change(study, usable, prepared, pairs),
+    }
+    files.write_json(folder / "metrics.json", metrics)
+    card.write(folder, about, metrics)
+    files.write_json(folder / "model.json", about)
+
+
+def _measure(
+    study: Study, usable: pd.DataFrame, network: Siamese
+) -> tuple[similarity.Calibration, pd.DataFrame, dict[str, Any]]:
+    """Calibrate on validation patients, then look at test patients once."""
+    import pandas as pd
+
+    split = {name: usable[usable.split == name] for name in ("validation", "test")}
+    distance = {name: distance_matrix(network, embed(network, _cohort(part, study.data))) for name, part in split.items()}
+    known = split["validation"].subject.to_numpy()
+    upper = np.triu_indices(len(known), 1)
+    curve = similarity.calibrate(
+        distance["validation"][upper], known[upper[0]] == known[upper[1]], study.config.score.false_match_rate
+    )
+    baselines = evaluation.baseline_matrices(list(_cohort(split["test"], study.data).volumes))
+    subjects = list(split["test"].subject)
+    figures = evaluation.of_test_patients(distance["test"], baselines, subjects, curve, study.config.train.seed)
+    tables = [
+        evaluation.reference_table(name, list(part.id), list(part.subject), distance[name], curve, found)
+        for name, part, found in (("validation", split["validation"], {}), ("test", split["test"], baselines))
+    ]
+    return curve, pd.concat(tables, ignore_index=True), figures
+
+
+def _no_change(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> dict[str, Any]:
+    evidence = usable[usable.split.isin(CHANGE_EVIDENCE)]
+    rows = scan_rows(evidence.drop(columns=["scan", "volume"]), prepared.alignments)
+    quiet = pairs[(pairs.kind == "rescan") & pairs.split.isin(CHANGE_EVIDENCE)]
+    known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _both(pair, rows)]
+    one_each = [rows[scan] for scan in evidence.groupby("subject").id.first()]
+    reference = rescans.reference(
+        known, one_each, study.data, prepared.template, study.config.score, study.config.train.seed
+    )
+    return reference.as_json()
+
+
+def _both(pair: Any, rows: Mapping[str, ScanRow]) -> bool:
+    return pair.scan_a in rows and pair.scan_b in rows
+
+
+def _counts(usable: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "patients": {split: int(usable[usable.split == split].subject.nunique()) for split in SPLITS},
+        "scans": {split: int((usable.split == split).sum()) for split in SPLITS},
+    }
+
+
+def _training(progress: Progress, study: Study) -> dict[str, Any]:
+    seconds = sum(epoch.seconds for epoch in progress.log)
+    return {
+        "epochs": len(progress.log),
+        "best_epoch": progress.best.epoch + 1,
+        "seconds": round(seconds, 1),
+        "pairs_per_second": round(sum(epoch.pairs for epoch in progress.log) / max(seconds, 1e-9), 1),
+        "stopped_early": len(progress.log) < study.config.train.epochs,
+    }
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in MAKERS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

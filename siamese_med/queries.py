@@ -1,0 +1,106 @@
+"""Questions about single scans: how alike are these two, and whose scan is this?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from siamese_med import volume
+from siamese_med.config import Config
+from siamese_med.errors import EmptyInputError
+from siamese_med.ingestion import single
+from siamese_med.network import model
+from siamese_med.network.model import Model
+from siamese_med.network.siamese import distances
+from siamese_med.preparation import volumes
+from siamese_med.scoring import baselines, change, comparison, residual
+from siamese_med.scoring.comparison import Side
+from siamese_med.scoring.similarity import Calibration
+from siamese_med.volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+NOT_MEASURED: dict[str, Any] = dict.fromkeys(("z", "p", "volume_ml", "smallest_detectable_ml"))
+
+
+def compare(a: Path, b: Path, chosen: Model, config: Config) -> dict[str, Any]:
+    """Similarity, change and baselines of two scans; a is taken for the earlier one, and the order changes signs alone."""
+    template = volume.read(chosen.template)
+    scans = [_aligned(path, template, config) for path in (a, b)]
+    embeddings = _embeddings(chosen, [voxels for _, voxels in scans])
+    distance = float(distances(chosen.network, embeddings[:1], embeddings[1:])[0])
+    columns, sign = _change(*(side for side, _ in scans), template, chosen, config)
+    return {
+        "comparable": columns["comparable"],
+        "reasons": columns["reasons"],
+        "similarity": Calibration(**chosen.about["calibration"]).similarity(distance),
+        "distance": distance,
+        "change": {name.removeprefix("change_"): columns[name] for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")},
+        "change_sign": None if columns["change_sign"] is None else sign * columns["change_sign"],
+        "verdict": columns["verdict"],
+        "baselines": baselines.scores(*_in_fixed_order([voxels for _, voxels in scans])),
+        "model": chosen.about["id"],
+    }
+
+
+def identify(
+    scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
+) -> dict[str, Any]:
+    """Rank the enrolled patients by their most similar scan; `match` is the first, if it passes the threshold."""
+    if scans.empty:
+        raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
+    side, voxels = _aligned(scan, volume.read(chosen.template), config)
+    asked = _embeddings(chosen, [voxels]).expand_as(enrolled)
+    curve = Calibration(**chosen.about["calibration"])
+    best: dict[str, float] = {}
+    for subject, distance in zip(scans.subject, distances(chosen.network, asked, enrolled), strict=True):
+        best[subject] = max(best.get(subject, 0.0), curve.similarity(float(distance)))
+    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
+    matched = side.aligned and ranked[0][1] >= curve.threshold
+    return {
+        "candidates": [{"subject": subject, "similarity": value} for subject, value in ranked],
+        "match": ranked[0][0] if matched else None,
+        "comparable": side.aligned,
+        "reasons": [] if side.aligned else ["alignment_failed"],
+        "threshold": curve.threshold,
+        "model": chosen.about["id"],
+    }
+
+
+def _aligned(path: Path, template: Volume, config: Config) -> tuple[Side, NDArray[np.float16]]:
+    read = single.read_one(path, config.ingest)
+    voxels, record = volumes.align_one(read.volume, template)
+    aligned = volumes.good_enough(record, config.prepare.min_quality)
+    return Side(read.volume, np.asarray(record["matrix"]), read.modality, read.contrast, aligned), voxels
+
+
+def _embeddings(chosen: Model, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:
+    batch = torch.from_numpy(np.stack(aligned).astype(np.float32))[:, None]
+    with torch.inference_mode():
+        # one by one: the sum over a batch may round differently with its size, and the order must not matter
+        return torch.cat([chosen.network(scan[None]) for scan in batch])
+
+
+def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -> tuple[dict[str, Any], int]:
+    """The change columns in an order fixed by content, and the sign that turns them back."""
+    digests = [side.scan.content_digest() for side in (a, b)]
+    first, second, sign = (a, b, 1) if digests[0] <= digests[1] else (b, a, -1)
+    space = residual.pair_space(template, config.score.spacing_mm)
+    known = change.from_json(chosen.about["change_reference"])
+    columns, _ = comparison.judge(first, second, space, known, config.score)
+    return columns, sign
+
+
+def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:
+    return sorted(aligned, key=lambda voxels: voxels.tobytes())
+
+
+def load(folder: Path) -> Model:
+    """Read a model folder; raises ModelError or MissingFileError."""
+    return model.load(folder)
