@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def reference(model: dict[str, Any]) -> Reference:
         source=cells.text(change.get("source")) or "unknown",
         mean=mean,
         sd=sd,
-        band_z=_band(values, significance),
+        band_z=_band(len(values), significance),
         values_z=values,
     )
 
@@ -88,13 +89,14 @@ def _standardised(values: tuple[float | None, ...], mean: float | None, sd: floa
     return tuple(sorted(round((value - mean) / sd, 4) for value in values if value is not None))
 
 
-def _band(values: tuple[float, ...], significance: float) -> tuple[float, float]:
-    if len(values) < 2:
+def _band(n: int, significance: float) -> tuple[float, float]:
+    """Where one more pair without change falls, so that the band ends where the verdict `changed` begins."""
+    if n < 2:
         return NORMAL_BAND
-    import numpy as np
+    from scipy.stats import t
 
-    low, high = np.quantile(values, [significance, 1 - significance])
-    return float(low), float(high)
+    reach = round(float(t.isf(significance, n - 1)) * math.sqrt(1 + 1 / n), 4)
+    return -reach, reach
 
 
 def provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:

@@ -73,10 +73,12 @@ def test_numbers_are_written_for_people(written: str, expected: str) -> None:
     assert written == expected
 
 
-def test_the_reference_band_is_where_nine_of_ten_pairs_without_change_lie() -> None:
-    change = {"n": 101, "source": "rescans", "mean": 50.0, "sd": 10.0, "values": list(range(101))}
+def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unlikely() -> None:
+    change = {"n": 3, "source": "rescans", "mean": 5.0, "sd": 2.0, "values": [3, 5, 7]}
     reference = references.reference({"change_reference": change})
-    assert reference.band_z == pytest.approx((-4.5, 4.5))
+    assert reference.values_z == (-1, 0, 1)
+    # Student's t with two degrees of freedom leaves 5 % above 2.920; one more pair adds its own spread
+    assert reference.band_z == pytest.approx((-2.920 * (4 / 3) ** 0.5, 2.920 * (4 / 3) ** 0.5), abs=1e-3)
     assert references.reference({}).band_z == references.NORMAL_BAND
 
 
