@@ -106,7 +106,7 @@ class Pair:
 class Reference:
     """What a pair is held against: the similarity threshold, and the change of pairs without change.
 
-    z is in standard deviations of those pairs, of which there are `n`; above `band_z` a further pair has p < significance.
+    z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
     """
 
     threshold: float | None
