@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,7 +27,7 @@ ONLY_CHECKED = {"make demo": "takes four minutes", "make test": "would run this 
 """Commands that are only checked to be targets of the Makefile, and why."""
 
 SMALLER = {
-    "siamese-med demo": "--patients 6 --visits 2 --config quick.toml",
+    "siamese-med demo": "--patients 8 --visits 3 --config quick.toml",
     "siamese-med run": "--config quick.toml",
     "siamese-med train": "--config quick.toml",
 }
@@ -78,6 +82,38 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def server(study: Path) -> Iterator[str]:
+    """A Prefect server that stays up, as a department has one: no command has to wait for its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    import flows  # its settings, which keep the server from calling home
+
+    options = ["--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    command = [sys.executable, "-m", "prefect", "server", "start", *options]
+    with (study / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=os.environ | flows.SETTINGS, stdout=log, stderr=log)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api/health", process)
+            yield f"http://127.0.0.1:{port}/api"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers; fail when it has ended or two minutes have passed."""
+    for _ in range(240):
+        assert process.poll() is None, "the server ended before it answered"
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError("the server did not answer within two minutes")
+
+
 def test_the_readme_shows_commands() -> None:
     shown = " ".join(command.text for command in commands())
     for verb in ("run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify", "demo"):
@@ -85,15 +121,17 @@ def test_the_readme_shows_commands() -> None:
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.text)
-def test_a_command_of_the_readme_does_what_it_says(command: Command, study: Path) -> None:
+def test_a_command_of_the_readme_does_what_it_says(
+    command: Command, study: Path, request: pytest.FixtureRequest
+) -> None:
     if command.text in ONLY_CHECKED:
         target = command.text.split()[1]
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     path = f"{study / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+    own = {"PATH": path, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": request.getfixturevalue("server")}
     folder = ROOT if command.text.startswith("make") or "-m tests." in command.text else study
     result = subprocess.run(
-        ["bash", "-c", command.script], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        ["bash", "-c", command.script], cwd=folder, env=os.environ | own, capture_output=True, text=True, timeout=600
     )
     assert result.returncode == command.code, result.stdout[-2000:] + result.stderr[-2000:]
