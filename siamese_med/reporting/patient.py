@@ -78,7 +78,8 @@ def _sentence(pair: Pair) -> str:
 
 
 def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> tuple[str, ...]:
-    warnings = [_doubt(pair) for pair in pairs if pair.status == "wrong_patient"][1:]
+    doubtful = [pair for pair in pairs if pair.status == "wrong_patient"]
+    warnings = [f"{pair.earlier_session} and {pair.later_session} look like two persons, too." for pair in doubtful[1:]]
     if any(pair.split in SEEN_IN_TRAINING for pair in pairs):
         warnings.append("The model saw this patient while it was trained or calibrated: its similarity is optimistic.")
     if any(visit.scanner_changed for visit in visits):

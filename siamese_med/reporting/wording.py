@@ -37,7 +37,7 @@ def probability(value: Any) -> str:
 def percent(value: Any) -> str:
     """A share of one as per cent, without needless decimals."""
     number = cells.number(value)
-    return DASH if number is None else f"{100 * number:.3g} %"
+    return DASH if number is None else f"{100 * number:.3g}\u00a0%"
 
 
 def count(value: Any) -> str:

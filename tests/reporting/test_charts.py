@@ -63,7 +63,7 @@ def test_words_in_charts_are_escaped() -> None:
         (wording.probability(0.99999), "> 0.999"),
         (wording.probability(0.0001), "< 0.001"),
         (wording.probability(0.0512), "0.051"),
-        (wording.percent(0.01), "1 %"),
+        (wording.percent(0.01), "1\u00a0%"),
         (wording.interval(1), "1 day"),
         (wording.interval(float("nan")), "unknown"),
         (wording.sizes([1, None]), "1.0 × –"),

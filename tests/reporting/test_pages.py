@@ -45,7 +45,7 @@ class Reader(HTMLParser):
 
     @property
     def text(self) -> str:
-        return re.sub(r"[ \n]+", " ", " ".join(self.words)).replace("−", "-")
+        return re.sub(r"[ \n]+", " ", " ".join(self.words)).replace("−", "-").replace("\u00a0", " ")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -191,6 +191,14 @@ def test_the_pages_say_which_method_is_best(study: Inputs, best: str, words: str
     index = study.write()
     for path in (index, index.parent / "model.html", index.parent / pseudonym("changed") / "report.html"):
         assert words in Reader(path.read_text(encoding="utf-8")).text
+
+
+def test_a_pair_too_noisy_to_name_a_detectable_volume_claims_none(study: Inputs) -> None:
+    study.scores["smallest_detectable_ml"] = float("nan")
+    study.write()
+    text = Reader((study.reports / pseudonym("stable") / "report.html").read_text(encoding="utf-8")).text
+    assert "too noisy to say how large a change would have been seen" in text
+    assert "or more would have been seen with" not in text
 
 
 def test_six_visits_stay_under_500_kilobytes(written: Inputs, page: PageReader) -> None:

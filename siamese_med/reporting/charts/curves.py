@@ -70,7 +70,7 @@ def training(epochs: Sequence[float], losses: Sequence[tuple[str, Sequence[float
     """Losses over the epochs; (name, values) each as long as `epochs`, missing values leave gaps."""
     finite = [value for _, values in losses for value in values if np.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    y = Range(min(0.0, low), high * 1.05 if high > 0 else 1.0)
+    y = Range(min(0.0, low), high * 1.3 if high > 0 else 1.0)
     x = Range(min(epochs), max(max(epochs), min(epochs) + 1))
     plot = Plot(f"Loss over {len(epochs)} epochs", WIDE, x, y, MARGINS)
     ticks = [tick for tick in nice_ticks(x.low, x.high) if tick == round(tick)]

@@ -31,7 +31,7 @@ def histogram(
     ]
     x = _range([*(value for _, _, values in shown for value in values), *(band or ())])
     shares = [np.histogram(values, bins, (x.low, x.high))[0] / max(len(values), 1) for _, _, values in shown]
-    top = max([0.05, *(float(share.max()) for share in shares)]) * 1.1
+    top = max([0.05, *(float(share.max()) for share in shares)]) * 1.25
     plot = Plot(
         f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}", SIZE, x, Range(0, top), MARGINS
     )

@@ -96,8 +96,10 @@ class Plot:
             self.line((column, self.bottom), (column, self.bottom + 4), "axis")
             self.text(f"{tick:g}".replace("-", "−"), column, self.bottom + 18)
         self.line((self.left, self.bottom), (self.right, self.bottom), "axis")
-        self.text(x_label, (self.left + self.right) / 2, self.height - 6, "label")
-        self.text(y_label, self.left - 8, self.top - 10, "label", anchor="start")
+        if x_label:
+            self.text(x_label, (self.left + self.right) / 2, self.height - 6, "label")
+        if y_label:
+            self.text(y_label, self.left - 8, self.top - 10, "label", anchor="start")
 
     def legend(self, entries: Sequence[tuple[str, str]], x: float, y: float) -> None:
         """(style, word) lines below one another, from a pixel position on."""

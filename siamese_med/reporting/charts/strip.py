@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.reporting import wording
 from siamese_med.reporting.charts.marks import mark
 from siamese_med.reporting.charts.plot import Plot, Range
 from siamese_med.reporting.verdicts import STATUSES
@@ -36,8 +37,7 @@ def strip(pair: Pair, reference: Reference) -> Markup:
 
 
 def _title(pair: Pair) -> str:
-    value = "unknown" if pair.change_z is None else f"{pair.change_z:.1f}"
-    return f"Change z {value} among the pairs without change"
+    return f"Change z {wording.fixed(pair.change_z, 1)} among the pairs without change"
 
 
 def _bars(plot: Plot, reference: Reference) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from siamese_med.reporting import wording
 from siamese_med.reporting.charts.marks import mark
 from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
 from siamese_med.reporting.verdicts import STATUSES
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from siamese_med.reporting.content import Pair, Reference, Visit
 
-SIZE = (880, 330)
-MARGINS = (34, 24, 92, 46)
+SIZE = (880, 350)
+MARGINS = (56, 24, 92, 46)
 LABEL_ROOM = 46
 
 
@@ -28,8 +29,9 @@ def timeline(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Referenc
     plot = Plot(_title(visits, shown), SIZE, _days(list(places.values())), _height(shown, reference), MARGINS)
     low, high = reference.band_z
     plot.box(plot.x, Range(max(low, plot.y.low), high), "band")
-    plot.axes("", "Change (z), later visit against the one before", [], nice_ticks(plot.y.low, plot.y.high))
+    plot.axes("", "", [], nice_ticks(plot.y.low, plot.y.high))
     plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
+    plot.text("Change (z), each visit against the one before", plot.left - 8, 22, "label", anchor="start")
     _visits(plot, visits, places)
     _since_first(plot, pairs, visits, places)
     for pair in shown:
@@ -63,16 +65,16 @@ def _title(visits: Sequence[Visit], pairs: Sequence[Pair]) -> str:
 
 
 def _visits(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
-    row = -float(LABEL_ROOM)
+    free = -float(LABEL_ROOM)
     for visit in visits:
         column = plot.across(places[visit.session])
         style = "visit scanner" if visit.scanner_changed else "visit"
         plot.line((column, plot.top), (column, plot.bottom + 6), style)
-        crowded = column - row < LABEL_ROOM
+        crowded = column - free < LABEL_ROOM
         plot.text(visit.session, column, plot.bottom + (34 if crowded else 20), "visit-label")
         if visit.scanner_changed:
             plot.text("other scanner", column, plot.top - 6, "tick")
-        row = row if crowded else column
+        free = free if crowded else column
     _intervals(plot, visits, places)
 
 
@@ -100,7 +102,7 @@ def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
     status = STATUSES[pair.status]
     column = plot.across(places[pair.later_session])
     row = plot.bottom - 12 if pair.change_z is None else plot.down(pair.change_z)
-    value = "" if pair.change_z is None else f", z {pair.change_z:.1f}"
+    value = "" if pair.change_z is None else wording.measure(pair.change_z, 1, ", z ")
     mark(
         plot,
         status.shape,
@@ -111,5 +113,10 @@ def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
     )
     if pair.change_z is not None:
         near_end = column > plot.right - 60
-        word = f"z {pair.change_z:.1f}".replace("-", "−")
-        plot.text(word, column + (-14 if near_end else 14), row + 4, "value", anchor="end" if near_end else "start")
+        plot.text(
+            wording.measure(pair.change_z, 1, "z "),
+            column + (-14 if near_end else 14),
+            row + 4,
+            "value",
+            anchor="end" if near_end else "start",
+        )
