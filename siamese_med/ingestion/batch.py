@@ -148,19 +148,23 @@ def _identify(run: Run) -> None:
         claims[digest].append(claim)
     voxels = {entry.look.voxels: entry for entry in run.entries if entry.look}
     by_content: dict[str, list[Entry]] = defaultdict(list)
+    given: dict[str, set[str]] = defaultdict(set)
     for entry in run.entries:
+        if entry.unit is not None and entry.unit[1]:
+            given[entry.unit[0]].add(entry.found.claim.subject)
         if entry.look is not None and entry.unit is None:
             header = voxels.get(str(entry.found.path), entry)
             entry.follows = header if header is not entry else None
             by_content[entry.look.sha256 or run.secret.label("unreadable", entry.key)].append(entry)
     for digest, entries in by_content.items():
-        _identify_copies(digest, entries, claims[digest])
+        _identify_copies(digest, entries, claims[digest], given[digest])
 
 
-def _identify_copies(digest: str, entries: list[Entry], known: list[str]) -> None:
+def _identify_copies(digest: str, entries: list[Entry], known: list[str], given: set[str]) -> None:
+    """`known`: claims on it in the catalogue; `given`: subjects that unchanged files of this input give it."""
     usable = [entry for entry in entries if entry.look and (entry.look.instance or entry.look.voxels)]
     claimed = [entry for entry in usable if _claimed(entry)]
-    if len({entry.found.claim.subject for entry in claimed}) > 1:
+    if len({entry.found.claim.subject for entry in claimed} | given) > 1:
         for entry in claimed:
             if entry.look:
                 entry.look = replace(entry.look, instance=None, voxels="", reason="patient_conflict")
@@ -185,16 +189,22 @@ def _groups(run: Run) -> list[Group]:
     firsts: dict[Unit, Entry] = {}
     for entry in run.entries:
         firsts.setdefault(entry.known, entry)
-    fresh = [entry for entry in firsts.values() if entry.look is not None and entry.unit not in run.usable]
+    fresh = [entry for entry in firsts.values() if entry.look is not None and not _settled(run, entry)]
     touched = {group_key(entry, run.secret) for entry in fresh}
-    again = [entry for entry in firsts.values() if entry.look is None and run.rows[entry.known]["series"] in touched]
-    _look(run, again)
+    old = firsts.keys() & run.usable - {entry.known for entry in fresh}
+    again = [entry for unit, entry in firsts.items() if unit in old and run.rows[unit]["series"] in touched]
+    _look(run, [entry for entry in again if entry.look is None])
     gathered: dict[str, Group] = {}
     for entry in [*fresh, *again]:
         key = group_key(entry, run.secret)
         gathered.setdefault(key, Group(key)).entries.append(entry)
     _mark_absent(run, gathered, set(firsts))
     return [gathered[key] for key in sorted(gathered)]
+
+
+def _settled(run: Run, entry: Entry) -> bool:
+    """Whether an earlier outcome stands; what failed gets another chance in new company, that is at a new path."""
+    return entry.known in run.usable and run.rows[entry.known]["outcome"] != "quarantined"
 
 
 def _mark_absent(run: Run, gathered: dict[str, Group], present: set[Unit]) -> None:
@@ -225,18 +235,13 @@ def _convert(run: Run, groups: Sequence[Group]) -> None:
 
 
 def _remember_paths(run: Run) -> None:
-    names_of_stat = ("size", "changed_ns", "inode")
-    rows = [
-        {
-            "key": entry.key,
-            "sha256": entry.known[0],
-            "claim": entry.known[1],
-            **dict(zip(names_of_stat, entry.stat, strict=True)),
-        }
-        for entry in run.entries
-        if entry.look is not None
-    ]
-    run.catalogue.write({"path": rows})
+    rows = {entry.key: _path_row(entry) for entry in run.entries if entry.look is not None}
+    run.catalogue.write({"path": list(rows.values())})
+
+
+def _path_row(entry: Entry) -> dict[str, Any]:
+    (digest, claim), (size, changed_ns, inode) = entry.known, entry.stat
+    return {"key": entry.key, "sha256": digest, "claim": claim, "size": size, "changed_ns": changed_ns, "inode": inode}
 
 
 def _result(run: Run) -> Ingested:

@@ -64,16 +64,18 @@ def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> Look:
     head = nifti.head_of(data)
     found = nifti.header(head)
     if found is None:
-        raise RejectedError(_other(path, head))
+        raise RejectedError(_other(path, data, head))
     voxels = path if found.kind == "single" else nifti.partner(path)
     if voxels is None:
         raise RejectedError("no_orientation" if found.kind == "analyze" else "truncated")
     return Look(str(path), len(data), digest, voxels=str(voxels))
 
 
-def _other(path: Path, head: bytes) -> str:
+def _other(path: Path, data: bytes, head: bytes) -> str:
     """A cut NIfTI header still shows its first bytes; anything else is no image."""
     named = path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr"))
+    if named and len(head) < nifti.SHORTEST_HEADER and data.startswith(nifti.GZIP):
+        return "truncated"
     return "unreadable_header" if named and head[:4] in (b"\\\x01\0\0", b"\0\0\x01\\") else "not_an_image"
 
 

@@ -52,8 +52,10 @@ def read(path: str, data: bytes, content: str, most_bytes: float) -> Instance:
         dataset, body, position = _parse(data, most_bytes)
         modality = kinds.modality(dataset)
         storage = _storage(dataset, path, len(data))
+        if storage.native_bytes > most_bytes:
+            raise RejectedError("too_large")
         slices = planes.of(dataset, content)
-        flaw, pixels = _pixels(dataset, storage, body, position, most_bytes)
+        flaw, pixels = _pixels(dataset, storage, body, position)
         return _instance(dataset, content, pixels, modality, _tiled(storage, slices), slices, flaw)
 
 
@@ -124,10 +126,8 @@ def _storage(dataset: Dataset, path: str, size: int) -> Storage:
     return storage
 
 
-def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int, most_bytes: float) -> tuple[str, str]:
+def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int) -> tuple[str, str]:
     """Flaw word and digest of the pixels; fills in where native ones lie."""
-    if storage.native_bytes > most_bytes:
-        raise RejectedError("too_large")
     found = _pixel_element(dataset, body, position)
     if found is None:
         return "unreadable_header", ""

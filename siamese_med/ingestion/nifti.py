@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 GZIP = b"\x1f\x8b"
 HEADER_BYTES = 540
+SHORTEST_HEADER = 348
 ORDERS: tuple[tuple[Literal["<", ">"], Literal["little", "big"]], ...] = (("<", "little"), (">", "big"))
 MAGIC: dict[bytes, Literal["single", "pair"]] = {
     b"n+1\0": "single",
@@ -68,7 +69,7 @@ def header(head: bytes) -> Header | None:
     """The header that the first (uncompressed) bytes hold, or None where they are no NIfTI."""
     from nibabel import nifti1, nifti2
 
-    for size, layout, version in ((348, nifti1.header_dtype, 1), (540, nifti2.header_dtype, 2)):
+    for size, layout, version in ((SHORTEST_HEADER, nifti1.header_dtype, 1), (HEADER_BYTES, nifti2.header_dtype, 2)):
         for order, name in ORDERS:
             if int.from_bytes(head[:4], name) != size or len(head) < size:
                 continue
@@ -151,7 +152,7 @@ def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
         _invertible(form)
     factor = MILLIMETRES.get(int(found.raw["xyzt_units"]) & 7, 1.0)
     forms = [np.diag([factor, factor, factor, 1.0]) @ form for form in forms]
-    if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > MOST_CONFLICT_MM:
+    if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > MOST_CONFLICT_MM + _rounding_mm(found, spacing):
         raise RejectedError("affine_conflict")
     return forms[0], ["units_converted"] if factor != 1.0 else []
 
@@ -161,6 +162,14 @@ def _sform(found: Header) -> NDArray[np.float64] | None:
         return None
     rows = [found.raw[name] for name in ("srow_x", "srow_y", "srow_z")]
     return np.asarray([*rows, [0, 0, 0, 1]], dtype=np.float64)
+
+
+def _rounding_mm(found: Header, spacing: NDArray[np.float64]) -> float:
+    """How far float32 may turn the far corner: the quaternion's first part is a root of what rounding leaves near a half turn."""
+    stored = [float(found.raw[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
+    squared = max(0.0, 1.0 - sum(part * part for part in stored))
+    turn = 2 * (np.sqrt(squared + 2.0**-22) - np.sqrt(squared))
+    return float(turn * np.linalg.norm(np.asarray(found.dims[:3]) * np.abs(spacing)))
 
 
 def _qform(found: Header, spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -55,12 +55,13 @@ class Workers:
 
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         child: _Child | None = getattr(self._local, "child", None)
-        if child is None or not child.alive():
+        if child is None:
             child = self._local.child = _Child()
             self._children.append(child)
         try:
             return child.call(function, task, timeout_s)
         except WorkerLostError as lost:
+            self._local.child = None
             return lost
 
     def __enter__(self) -> Workers:
@@ -88,9 +89,6 @@ class _Child:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
 
     def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         stdin, stdout = self._process.stdin, self._process.stdout
@@ -126,6 +124,7 @@ def serve() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
+    sys.modules["requests"] = None  # type: ignore[assignment] # pydicom would load it, slowly, to download examples
     while True:
         try:
             module, name, task = _receive(tasks)

@@ -6,10 +6,12 @@ python -m tests.benchmarks.corpus ../shared/corpus
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def _config(folder: Path) -> IngestConfig:
     secret = folder / "secret"
     secret.write_bytes(secrets.token_bytes(32))
     secret.chmod(0o600)
-    return IngestConfig(secret_file=secret)
+    return IngestConfig(secret_file=secret, workers=1)
 
 
 def _wrong_outcome(ingested: Ingested, expect: str) -> list[str]:
@@ -126,7 +128,12 @@ def run(corpus: Path) -> list[Result]:
     """All cases of a corpus folder with its manifest.json and reference.json."""
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
     reference = json.loads((corpus / "reference.json").read_text(encoding="utf-8"))
-    return [check(corpus / case, about["expect"], reference.get(case, {})) for case, about in manifest.items()]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        checks = [
+            threads.submit(check, corpus / case, about["expect"], reference.get(case, {}))
+            for case, about in manifest.items()
+        ]
+        return [one.result() for one in checks]
 
 
 def main() -> int:

@@ -1,0 +1,50 @@
+"""Processes that die, hang or fail cost their own task only."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pytest
+
+from siamese_med.ingestion.workers import WorkerLostError, Workers
+
+
+def act(task: tuple[str, Any]) -> Any:
+    """What a decoder might do with hostile bytes."""
+    verb, value = task
+    if verb == "die":
+        os._exit(11)
+    if verb == "hang":
+        time.sleep(60)
+    if verb == "fail":
+        raise ValueError(value)
+    if verb == "print":
+        os.write(1, str(value).encode())
+        os.write(2, str(value).encode())
+    return value
+
+
+def test_results_come_with_the_index_of_their_task() -> None:
+    with Workers(2, 60) as workers:
+        results = dict(workers.each(act, [("echo", number) for number in range(20)]))
+    assert results == {number: number for number in range(20)}
+
+
+@pytest.mark.parametrize("verb", ["die", "hang", "fail"])
+def test_a_lost_task_leaves_the_others_alone(verb: str) -> None:
+    tasks = [("echo", 0), (verb, "Doe^Jane"), ("echo", 2), ("echo", 3)]
+    started = time.monotonic()
+    with Workers(2, 3) as workers:
+        results = dict(workers.each(act, tasks))
+    assert isinstance(results[1], WorkerLostError)
+    assert "Doe" not in str(results[1])
+    assert [results[index] for index in (0, 2, 3)] == [0, 2, 3]
+    assert time.monotonic() - started < 30
+
+
+def test_what_a_decoder_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
+    with Workers(1, 60) as workers:
+        assert dict(workers.each(act, [("print", "Doe^Jane")])) == {0: "Doe^Jane"}
+    assert capfd.readouterr() == ("", "")
