@@ -41,6 +41,7 @@ class Run:
     workers: Workers
     entries: list[Entry] = field(default_factory=list)
     rows: dict[Unit, dict[str, Any]] = field(default_factory=dict)
+    paths: dict[str, dict[str, Any]] = field(default_factory=dict)  # of its path table, for this input
     usable: set[Unit] = field(default_factory=set)  # units whose earlier outcome still stands
 
 
@@ -81,11 +82,11 @@ def _alone(data: Path) -> Iterator[None]:
 
 def _recognise(run: Run) -> None:
     """Give entries that did not change since an earlier run their unit, by path, size, time and inode alone."""
-    paths = {row["key"]: row for row in run.catalogue.rows("path", "key", (entry.key for entry in run.entries))}
+    run.paths = {row["key"]: row for row in run.catalogue.rows("path", "key", (entry.key for entry in run.entries))}
     run.rows = {(row["sha256"], row["claim"]): row for row in run.catalogue.rows("file")}
     run.usable = _usable(run)
     for entry in run.entries:
-        row = paths.get(entry.key)
+        row = run.paths.get(entry.key)
         if row is None or (row["size"], row["changed_ns"], row["inode"]) != entry.stat:
             continue
         same_claim = row["claim"] == entry.claim or (not row["claim"] and entry.found.claim.kind != "manifest")
@@ -226,12 +227,23 @@ def _convert(run: Run, groups: Sequence[Group]) -> None:
     for work in works:
         if not work.volumes:
             commitment.settle(work)
+    commitment.forget(_superseded(run))
     jobs = [commitment.job(volume) for _, volume in planned]
     with progress.shown("converting", len(jobs)) as advance:
         for index, converted in run.workers.each(convert, jobs):
             commitment.take(*planned[index], converted)
             advance(1)
     commitment.flush()
+
+
+def _superseded(run: Run) -> set[str]:
+    """Groups of NIfTI contents that gave way to another content at their path and lie nowhere else."""
+    looked = {entry.key: entry for entry in run.entries if entry.look is not None and entry.key in run.paths}
+    before = {(run.paths[key]["sha256"], run.paths[key]["claim"]) for key in looked}
+    gone = {unit for unit in before - {entry.known for entry in run.entries} if unit[1] and unit in run.rows}
+    elsewhere = run.catalogue.rows("path", "sha256", {digest for digest, _ in gone})
+    kept = {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
+    return {run.rows[unit]["series"] for unit in gone - kept}
 
 
 def _remember_paths(run: Run) -> None:

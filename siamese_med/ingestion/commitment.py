@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class Commitment:
         self._settled += 1
         if self._settled % SERIES_AT_ONCE == 0:
             self.flush()
+
+    def forget(self, groups: Iterable[str]) -> None:
+        """Remove the scans of groups whose files gave way to others."""
+        for group in groups:
+            self._gone.update(self._before[group])
 
     def _note_files(self, work: Work, reasons: dict[str, str], scans: dict[str, str]) -> None:
         for entry in work.group.entries:

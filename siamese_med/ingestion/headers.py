@@ -7,6 +7,7 @@ import io
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast, kinds, planes, tags
@@ -55,8 +56,11 @@ def read(path: str, data: bytes, content: str, most_bytes: float) -> Instance:
         if storage.native_bytes > most_bytes:
             raise RejectedError("too_large")
         slices = planes.of(dataset, content)
-        flaw, pixels = _pixels(dataset, storage, body, position)
-        return _instance(dataset, content, pixels, modality, _tiled(storage, slices), slices, flaw)
+        flaw, pixels, offset = _pixels(dataset, storage, body, position)
+        first = slices[0]
+        tiles = (first.rows, first.columns) if (first.rows, first.columns) != (storage.rows, storage.columns) else None
+        storage = replace(storage, offset=offset if body is data else None, tiles=tiles)
+        return _instance(dataset, content, pixels, modality, storage, slices, flaw)
 
 
 def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
@@ -126,20 +130,18 @@ def _storage(dataset: Dataset, path: str, size: int) -> Storage:
     return storage
 
 
-def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int) -> tuple[str, str]:
-    """Flaw word and digest of the pixels; fills in where native ones lie."""
+def _pixels(dataset: Dataset, storage: Storage, body: bytes, position: int) -> tuple[str, str, int | None]:
+    """Flaw word and digest of the pixels, and where they lie if they are not compressed."""
     found = _pixel_element(dataset, body, position)
     if found is None:
-        return "unreadable_header", ""
+        return "unreadable_header", "", None
     start, length = found
     digest = hashlib.sha256(memoryview(body)[start : start + min(length, len(body))]).hexdigest()
     if length == UNDEFINED:
-        return ("" if _whole_fragments(body, start) else "truncated_pixels"), digest
+        return ("" if _whole_fragments(body, start) else "truncated_pixels"), digest, None
     if min(length, len(body) - start) < storage.native_bytes:
-        return "truncated_pixels", digest
-    if len(body) == storage.size and tags.text(getattr(dataset, "file_meta", None), "TransferSyntaxUID") != DEFLATED:
-        object.__setattr__(storage, "offset", start)
-    return "", digest
+        return "truncated_pixels", digest, None
+    return "", digest, start
 
 
 def _pixel_element(dataset: Dataset, body: bytes, position: int) -> tuple[int, int] | None:
@@ -168,12 +170,6 @@ def _whole_fragments(body: bytes, position: int) -> bool:
             return False
         position, fragments = position + 8 + length, fragments + 1
     return position == len(body) and fragments > 1
-
-
-def _tiled(storage: Storage, slices: tuple[Plane, ...]) -> Storage:
-    if slices[0].rows != storage.rows or slices[0].columns != storage.columns:
-        object.__setattr__(storage, "tiles", (slices[0].rows, slices[0].columns))
-    return storage
 
 
 def _instance(

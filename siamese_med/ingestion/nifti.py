@@ -152,7 +152,8 @@ def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
         _invertible(form)
     factor = MILLIMETRES.get(int(found.raw["xyzt_units"]) & 7, 1.0)
     forms = [np.diag([factor, factor, factor, 1.0]) @ form for form in forms]
-    if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > MOST_CONFLICT_MM + _rounding_mm(found, spacing):
+    allowed = MOST_CONFLICT_MM + _rounding_mm(found, spacing)
+    if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > allowed:
         raise RejectedError("affine_conflict")
     return forms[0], ["units_converted"] if factor != 1.0 else []
 
@@ -165,7 +166,7 @@ def _sform(found: Header) -> NDArray[np.float64] | None:
 
 
 def _rounding_mm(found: Header, spacing: NDArray[np.float64]) -> float:
-    """How far float32 may turn the far corner: the quaternion's first part is a root of what rounding leaves near a half turn."""
+    """How far float32 may turn the far corner: near a half turn the quaternion's first part is a root of rounding."""
     stored = [float(found.raw[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
     squared = max(0.0, 1.0 - sum(part * part for part in stored))
     turn = 2 * (np.sqrt(squared + 2.0**-22) - np.sqrt(squared))

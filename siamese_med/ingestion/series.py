@@ -212,7 +212,7 @@ def _repeats(places: list[list[Plane]], facts: Facts, config: IngestConfig) -> l
     if config.volume_of_4d == "refuse" and not static:
         raise RejectedError("ndim_4")
     ordered = [sorted(place, key=lambda plane: (plane.time, plane.file)) for place in places]
-    wanted = min(counts) if config.volume_of_4d == "mean" and not static else 1
+    wanted = min(counts) if config.volume_of_4d == "mean" else 1
     return [[place[number] for place in ordered] for number in range(wanted)]
 
 

@@ -75,7 +75,9 @@ def build(planes: Sequence[Plane], min_slices: int) -> Stack:
 
 def _even(planes: tuple[Plane, ...], along: NDArray[np.float64]) -> None:
     gaps = np.diff(along)
-    usual = float(np.median(gaps))
+    usual = float(np.median(gaps[gaps < 1.5 * gaps.min()]))  # of three slices left, half of the gaps may be wide
+    if usual < 0.1 * np.median(gaps):
+        raise RejectedError("irregular_spacing")
     allowed = max(EVEN_MM, EVEN_SHARE * usual)
     odd = np.flatnonzero(np.abs(gaps - usual) > allowed)
     if not odd.size:

@@ -414,6 +414,20 @@ def two_acquisitions(folder: Path) -> object:
     return write(folder, _interleaved("AcquisitionNumber", 1, 2))
 
 
+@case({"": 6, "repeat": 6}, 1, ("first_of_repeats",))
+def field_map_taken_twice(folder: Path) -> object:
+    slices = _interleaved("AcquisitionNumber", 1, 2)
+    for dataset in slices:
+        dataset.SeriesDescription = "EPI PE=AP"
+    return write(folder, slices)
+
+
+@case({"missing_slice": 3})
+def one_missing_of_four(folder: Path) -> object:
+    slices = series(seed=50, slices=4)
+    return write(folder, [slices[0], *slices[2:]])
+
+
 @case({"": 6, "missing_slice": 5}, 1)
 def an_echo_that_lacks_a_slice(folder: Path) -> object:
     slices = _interleaved("EchoTime", 4.9, 7.4)

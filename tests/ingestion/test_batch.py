@@ -101,6 +101,19 @@ def test_a_scan_that_was_deleted_is_made_again(place: Place, tmp_path: Path) -> 
     assert path.read_bytes() == content
 
 
+def test_a_file_with_new_content_takes_the_place_of_the_old(place: Place, tmp_path: Path) -> None:
+    export = tmp_path / "export"
+    export.mkdir()
+    exports.nifti(1).to_filename(export / "a.nii")
+    exports.nifti(2).to_filename(export / "b.nii")
+    before = place.ingest(export).scans
+    exports.nifti(3).to_filename(export / "a.nii")
+    after = place.ingest(export).scans
+    assert len(set(before["sha256"]) & set(after["sha256"])) == 1
+    assert place.scans().equals(after)
+    assert len(list(place.data.rglob("*.nii.gz"))) == 2
+
+
 def test_other_rules_give_a_quarantined_file_another_chance(place: Place, tmp_path: Path) -> None:
     exports.write(tmp_path / "a", exports.series(slices=2))
     assert place.ingest(tmp_path).account.reasons == {"too_few_slices": 2}
