@@ -1,7 +1,6 @@
 """Rigid alignment, batched in torch: the same code on CPU and GPU.
 
-The cost is the correlation ratio (Roche et al., MICCAI 1998): how much of the moving scan's variance is explained by
-the fixed scan's intensity. It needs no common contrast, and with the fixed bins known beforehand it is two matrix products.
+The cost is the correlation ratio, see correlation; the search is Adam on six numbers a scan, from coarse to fine.
 A transform is a 4x4 matrix from fixed mm to moving mm (RAS+), as resampling needs it.
 """
 
@@ -13,21 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from siamese_med import correlation
 from siamese_med.volume import Volume, centred_grid
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-BINS = 32
 WORK_MARGIN = 1.25
-"""The moving scan is brought to the spacing of the fixed grid on a grid this much larger, so that batches are of one shape."""
+"""The moving scan is brought to the fixed spacing on a grid this much larger: batches are of one shape."""
 LEVER = 0.4
-"""A rotation of one radian moves the edge of the head by this share of the grid; it puts angles and shifts on one scale."""
-
-
-EDGE_VOXELS = 3
-"""How far around the bright body points are drawn."""
+"""A rotation of one radian moves the edge of the head by this share of the grid; so angles and shifts are alike."""
 
 
 class Level(NamedTuple):
@@ -69,13 +64,13 @@ def align(
     shape = tuple(int(WORK_MARGIN * n) for n in fixed.voxels.shape)
     spacing = float(fixed.spacing_mm[0])
     grid = centred_grid((shape[0], shape[1], shape[2]), spacing)
-    work = torch.cat([resample(scan, grid_on(start, grid), shape, device) for scan, start in zip(moving, starts, strict=True)])
+    work = torch.cat(
+        [resample(scan, grid_on(start, grid), shape, device) for scan, start in zip(moving, starts, strict=True)]
+    )
     reference = torch.as_tensor(np.ascontiguousarray(fixed.voxels), dtype=torch.float32, device=device)
     known = torch.ones_like(reference, dtype=torch.bool) if inside is None else torch.as_tensor(inside, device=device)
     offsets, reached = _search(work, grid, (reference, known), fixed.affine, levels, initial is None)
-    return [
-        Alignment(start @ offset, ratio) for start, offset, ratio in zip(starts, offsets, reached, strict=True)
-    ]
+    return [Alignment(start @ offset, ratio) for start, offset, ratio in zip(starts, offsets, reached, strict=True)]
 
 
 def grid_on(matrix: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,7 +81,7 @@ def grid_on(matrix: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[n
 def resample(
     scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu"
 ) -> torch.Tensor:
-    """The scan on another grid, linearly, averaged first where it is finer: (1, 2, i, j, k), voxels and validity (0 or 1)."""
+    """The scan on another grid, linearly, averaged first where finer: (1, 2, i, j, k), voxels and validity 0 or 1."""
     import torch
     import torch.nn.functional as functional
 
@@ -117,7 +112,8 @@ def _normalised(
     columns = torch.as_tensor(linear.T, dtype=torch.float32, device=device)
     start = torch.as_tensor(offset, dtype=torch.float32, device=device)
     i, j, k = (step[:, None] * column for step, column in zip(steps, columns, strict=True))
-    return i[:, None, None] + j[None, :, None] + k[None, None, :] + start
+    points: torch.Tensor = i[:, None, None] + j[None, :, None] + k[None, None, :] + start
+    return points
 
 
 def _by_centre_of_mass(scan: Volume, fixed: Volume) -> NDArray[np.float64]:
@@ -155,8 +151,11 @@ def _search(
     for number, level in enumerate(levels):
         images, lattice = _smoothed(work, grid, level.smoothing)
         smoothed = smooth(reference[None, None], level.smoothing)[0, 0]
-        points, weights = _fixed_points(smoothed, known, fixed_affine, level, number)
-        tried = [_descend(images, lattice, points, weights, start, extent, level.step * grid[0, 0], level.iterations) for start in poses]
+        points, weights = correlation.fixed_points(smoothed, known, fixed_affine, level.points, number)
+        tried = [
+            _descend(images, lattice, points, weights, start, extent, level.step * grid[0, 0], level.iterations)
+            for start in poses
+        ]
         ratio, winner = torch.stack([reached for _, reached in tried]).max(0)
         pose = torch.stack([found for found, _ in tried])[winner, torch.arange(len(work))]
         poses = pose[None]
@@ -164,9 +163,7 @@ def _search(
     return list(matrices), [float(value) for value in ratio]
 
 
-def _smoothed(
-    work: torch.Tensor, grid: NDArray[np.float64], sigma: float
-) -> tuple[torch.Tensor, NDArray[np.float64]]:
+def _smoothed(work: torch.Tensor, grid: NDArray[np.float64], sigma: float) -> tuple[torch.Tensor, NDArray[np.float64]]:
     """The work images (b, 2, i, j, k) for one level and their affine: halved first where the smoothing allows it."""
     import torch
     import torch.nn.functional as functional
@@ -199,44 +196,6 @@ def _top(image: torch.Tensor, affine: NDArray[np.float64]) -> float:
     return float(affine[2, 3] + affine[2, 2] * highest)
 
 
-def _fixed_points(
-    fixed: torch.Tensor, known: torch.Tensor, affine: NDArray[np.float64], level: Level, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (n, 3) in mm, drawn off the grid around the brighter part of what is known, and their bin weights (n, BINS)."""
-    import torch
-
-    generator = np.random.default_rng(seed)
-    near = _near_the_body(fixed, known)
-    found = np.argwhere(near)
-    low, high = (found.min(0), found.max(0)) if len(found) else (np.zeros(3), np.array(fixed.shape) - 1.0)
-    voxels = generator.uniform(low, high, (3 * level.points, 3))
-    inside = near[tuple(np.round(voxels).astype(int).T)]
-    voxels = voxels[inside][: level.points] if inside.any() else voxels[: level.points]
-    points = torch.as_tensor(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=torch.float32, device=fixed.device)
-    size = torch.tensor(fixed.shape, dtype=torch.float32, device=fixed.device)
-    unit = (2 * torch.as_tensor(voxels, dtype=torch.float32, device=fixed.device) + 1) / size - 1
-    values = _sample(fixed[None, None], unit[None])[0, 0]
-    return points, _bin_weights(values)
-
-
-def _near_the_body(fixed: torch.Tensor, known: torch.Tensor) -> NDArray[np.bool_]:
-    """What is bright, filled and widened by a few voxels: edges count, and a face that the template lacks does not."""
-    from scipy.ndimage import binary_dilation, binary_fill_holes
-
-    bright = ((fixed > fixed.mean()) & known).cpu().numpy()
-    return binary_dilation(binary_fill_holes(bright), iterations=EDGE_VOXELS) & known.cpu().numpy()
-
-
-def _bin_weights(values: torch.Tensor) -> torch.Tensor:
-    """Linear weights (n, BINS) of each value in its two nearest bins, between the 0.5th and the 99.5th percentile."""
-    import torch
-
-    low, high = torch.quantile(values, torch.tensor([0.005, 0.995], device=values.device))
-    place = ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * (BINS - 1)
-    centres = torch.arange(BINS, device=values.device)
-    return (1 - (place[:, None] - centres).abs()).clamp(min=0)
-
-
 def _descend(
     images: torch.Tensor,
     grid: NDArray[np.float64],
@@ -255,7 +214,7 @@ def _descend(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     best, best_ratio = start.clone(), torch.full((len(images),), -1.0, device=images.device)
     for _ in range(iterations + 1):
-        ratio = _correlation_ratio(images, grid, _transformed(points, pose, extent), weights)
+        ratio = correlation.ratio(images, grid, _transformed(points, pose, extent), weights)
         better = ratio.detach() > best_ratio + 1e-6
         best[better], best_ratio[better] = pose.detach()[better], ratio.detach()[better]
         optimizer.zero_grad()
@@ -280,33 +239,6 @@ def _matrices(pose: torch.Tensor, extent: float) -> torch.Tensor:
     top = torch.cat([torch.linalg.matrix_exp(skew), pose[:, 3:, None]], 2)
     bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=pose.device).expand(len(pose), 1, 4)
     return torch.cat([top, bottom], 1)
-
-
-def _correlation_ratio(
-    images: torch.Tensor, grid: NDArray[np.float64], points: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
-    """Share of the moving intensity's variance that the fixed bins explain, per image: (b,), 0 to 1."""
-    import torch
-
-    inverse = torch.as_tensor(np.linalg.inv(grid), dtype=torch.float32, device=images.device)
-    voxels = points @ inverse[:3, :3].T + inverse[:3, 3]
-    size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
-    values, valid = _sample(images, (2 * voxels + 1) / size - 1).unbind(1)
-    valid = (valid > 0.9).to(values.dtype)
-    count = valid @ weights + 1e-3
-    total = valid.sum(1) + 1e-3
-    mean = (valid * values).sum(1) / total
-    centred = (values - mean[:, None]) * valid
-    explained = ((centred @ weights) ** 2 / count).sum(1)
-    return explained / ((centred**2).sum(1) + 1e-6)
-
-
-def _sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    """Images (b, c, i, j, k) at points (b, n, 3) from -1 to 1: (b, c, n)."""
-    import torch.nn.functional as functional
-
-    points = unit.flip(-1)[:, :, None, None]
-    return functional.grid_sample(images, points, align_corners=False, padding_mode="zeros")[..., 0, 0]
 
 
 def smooth(images: torch.Tensor, sigma: float) -> torch.Tensor:

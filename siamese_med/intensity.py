@@ -27,4 +27,5 @@ def normalise(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     bright = inside[inside > low + 0.2 * (high - low)]
     one = bright.median() if bright.numel() else high
     scaled = (voxels - low) / (one - low).clamp(min=1e-6)
-    return scaled.clamp(0, CEILING) * (valid > 0.5)
+    normalised: torch.Tensor = scaled.clamp(0, CEILING) * (valid > 0.5)
+    return normalised

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese_med import files
-from siamese_med.errors import EmptyInputError, ModelError
+from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed
@@ -34,6 +34,7 @@ CHANGE_EVIDENCE = ("train", "validation")
 def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> Path:
     """Train, calibrate, measure and write one model; returns its folder, at once where it exists already."""
     usable = _usable(scans, prepared, pairs)
+    _require_patients(usable)
     identity = _identity(study, usable, prepared, pairs)
     finished, building = study.models / identity, study.models / f".building-{identity}"
     if (finished / "model.json").is_file():
@@ -61,13 +62,28 @@ def newest(study: Study) -> Path:
 
 def _usable(scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
     """Aligned scans of patients that have a split, with their split and their volume."""
-    sides = {**dict(zip(pairs.subject_a, pairs.split, strict=True)), **dict(zip(pairs.subject_b, pairs.split, strict=True))}
+    sides = {
+        **dict(zip(pairs.subject_a, pairs.split, strict=True)),
+        **dict(zip(pairs.subject_b, pairs.split, strict=True)),
+    }
     aligned = prepared.alignments[prepared.alignments.ok]
     usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
     usable = usable.assign(split=usable.subject.map(sides)).dropna(subset=["split"]).sort_values("id")
     if usable.empty:
         raise EmptyInputError("no scan could be aligned, so there is nothing to train on: see `siamese-med status`")
     return usable.reset_index(drop=True)
+
+
+def _require_patients(usable: pd.DataFrame) -> None:
+    """Every split needs pairs of both kinds: to learn from, to calibrate on, and to measure with."""
+    for split in SPLITS:
+        scans = usable[usable.split == split].subject.value_counts()
+        if len(scans) < 2 or scans.max() < 2:
+            raise NotEnoughDataError(
+                f"the {split} split has {len(scans)} patients, {int((scans > 1).sum())} with two aligned scans: "
+                "each split needs two patients, one of them with two scans; ingest more patients, "
+                "or score with an existing model (--model)"
+            )
 
 
 def _identity(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> str:
@@ -142,7 +158,9 @@ def _measure(
     import pandas as pd
 
     split = {name: usable[usable.split == name] for name in ("validation", "test")}
-    distance = {name: distance_matrix(network, embed(network, _cohort(part, study.data))) for name, part in split.items()}
+    distance = {
+        name: distance_matrix(network, embed(network, _cohort(part, study.data))) for name, part in split.items()
+    }
     known = split["validation"].subject.to_numpy()
     upper = np.triu_indices(len(known), 1)
     curve = similarity.calibrate(

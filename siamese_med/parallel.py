@@ -15,9 +15,9 @@ FEW = 4
 def in_parallel(
     work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None = None
 ) -> Iterator[Result]:
-    """Apply `work` to every job, in one process a core, and yield the results in the order of the jobs.
+    """Apply `work` to every job, in one process a core, and yield the results in the jobs' order.
 
-    Processes of one thread each, because torch's threads on volumes this small wait for one another more than they work.
+    Each has one thread, because torch's threads on volumes this small wait for one another more than they work.
     """
     import multiprocessing
     import os

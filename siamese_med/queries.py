@@ -26,32 +26,31 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-NOT_MEASURED: dict[str, Any] = dict.fromkeys(("z", "p", "volume_ml", "smallest_detectable_ml"))
-
 
 def compare(a: Path, b: Path, chosen: Model, config: Config) -> dict[str, Any]:
-    """Similarity, change and baselines of two scans; a is taken for the earlier one, and the order changes signs alone."""
+    """Similarity, change and baselines of two scans, a taken for the earlier; the order changes signs alone."""
     template = volume.read(chosen.template)
-    scans = [_aligned(path, template, config) for path in (a, b)]
-    embeddings = _embeddings(chosen, [voxels for _, voxels in scans])
+    (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
+    embeddings = _embeddings(chosen, [first, second])
     distance = float(distances(chosen.network, embeddings[:1], embeddings[1:])[0])
-    columns, sign = _change(*(side for side, _ in scans), template, chosen, config)
+    columns, sign = _change(earlier, later, template, chosen, config)
     return {
         "comparable": columns["comparable"],
         "reasons": columns["reasons"],
         "similarity": Calibration(**chosen.about["calibration"]).similarity(distance),
         "distance": distance,
-        "change": {name.removeprefix("change_"): columns[name] for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")},
+        "change": {
+            name.removeprefix("change_"): columns[name]
+            for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")
+        },
         "change_sign": None if columns["change_sign"] is None else sign * columns["change_sign"],
         "verdict": columns["verdict"],
-        "baselines": baselines.scores(*_in_fixed_order([voxels for _, voxels in scans])),
+        "baselines": baselines.scores(*_in_fixed_order([first, second])),
         "model": chosen.about["id"],
     }
 
 
-def identify(
-    scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
-) -> dict[str, Any]:
+def identify(scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config) -> dict[str, Any]:
     """Rank the enrolled patients by their most similar scan; `match` is the first, if it passes the threshold."""
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")

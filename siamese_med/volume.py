@@ -29,7 +29,7 @@ class Volume:
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
         """Edge of a voxel along i, j and k."""
-        return np.linalg.norm(self.affine[:3, :3], axis=0)
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def content_digest(self) -> str:
         """SHA-256 over shape, voxels and affine (affine to 1e-5 mm, so that formats do not matter)."""
@@ -40,7 +40,7 @@ class Volume:
 
 
 def read(path: Path) -> Volume:
-    """Read a NIfTI that siamese-med wrote or that the user vouches for, as float32; input from outside goes through ingest."""
+    """Read a NIfTI that siamese-med wrote or the user vouches for, as float32; what comes from outside is ingested."""
     import nibabel as nib
 
     image = nib.load(path)

@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Augmenter:
+    """Augments the scans of a batch side by side, each from its own seed, so that threads do not change the result."""
+
+    def __init__(self, strength: float, shape: Sequence[int]) -> None:
+        self._strength, self._shape = strength, shape
+        self._own = threading.local()
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+
+    def __call__(self, volumes: Sequence[torch.Tensor], seeds: Sequence[int]) -> list[torch.Tensor]:
+        """Volumes (1, i, j, k), each changed as its seed says."""
+        return list(self._pool.map(self._one, volumes, seeds))
+
+    def _one(self, volume: torch.Tensor, seed: int) -> torch.Tensor:
+        import torch
+
+        if not hasattr(self._own, "transform"):
+            self._own.transform = build(self._strength, self._shape)
+        self._own.transform.set_random_state(seed=seed % 2**32)
+        return torch.as_tensor(self._own.transform(volume))
 
 
 def build(strength: float, shape: Sequence[int]) -> Any:

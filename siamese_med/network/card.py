@@ -41,7 +41,9 @@ outside what is known. Where a baseline is as good as the network, the network's
 def write(folder: Path, about: dict[str, Any], metrics: dict[str, Any]) -> None:
     """Write the model card, README.md."""
     rows = [
-        f"| {method} | " + " | ".join(_figure(figures[name]) for name in ("auc", "eer", "tar_at_far_1pct", "rank1")) + " |"
+        f"| {method} | "
+        + " | ".join(_figure(figures[name]) for name in ("auc", "eer", "tar_at_far_1pct", "rank1"))
+        + " |"
         for method, figures in metrics["test"].items()
     ]
     text = CARD.format(
@@ -81,6 +83,8 @@ def write_curve(path: Path, log: Sequence[Epoch]) -> None:
     loss.set(xlabel="epoch", ylabel="loss")
     loss.legend(frameon=False)
     auc.plot(epochs, [epoch.validation_auc for epoch in log], color="tab:green")
-    auc.set(xlabel="epoch", ylabel="AUC on validation patients", ylim=(min(0.5, *[e.validation_auc for e in log]), 1.01))
+    auc.set(
+        xlabel="epoch", ylabel="AUC on validation patients", ylim=(min(0.5, *[e.validation_auc for e in log]), 1.01)
+    )
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": None})

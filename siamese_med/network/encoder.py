@@ -21,9 +21,11 @@ def build(config: TrainConfig, shape: Sequence[int]) -> nn.Module:
     from monai.networks import nets
 
     if config.encoder == "densenet121":
-        return nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=config.embedding)
+        densenet: nn.Module = nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=config.embedding)
+        return densenet
     resnet = {"resnet10": nets.resnet10, "resnet18": nets.resnet18}[config.encoder]
-    return resnet(spatial_dims=3, n_input_channels=1, num_classes=config.embedding, conv1_t_stride=2)
+    network: nn.Module = resnet(spatial_dims=3, n_input_channels=1, num_classes=config.embedding, conv1_t_stride=2)
+    return network
 
 
 def _compact(width: int, embedding: int, shape: Sequence[int]) -> nn.Module:
@@ -48,7 +50,11 @@ def _compact(width: int, embedding: int, shape: Sequence[int]) -> nn.Module:
         layers.append(ResidualUnit(3, channels // 2, channels, strides=strides, act="RELU", norm=_groups(channels)))
         sizes.append([-(-n // s) for n, s in zip(sizes[-1], strides, strict=True)])
     cells = sizes[-1][0] * sizes[-1][1] * sizes[-1][2]
-    head = [Convolution(3, 4 * width, width, kernel_size=1, conv_only=True), nn.Flatten(), nn.Linear(cells * width, embedding)]
+    head = [
+        Convolution(3, 4 * width, width, kernel_size=1, conv_only=True),
+        nn.Flatten(),
+        nn.Linear(cells * width, embedding),
+    ]
     return nn.Sequential(*layers, *head)
 
 

@@ -1,8 +1,8 @@
 """A model is a folder; it loads without pickle and refuses what it does not know.
 
-    model.safetensors   weights                    model.json       what it is, how it was calibrated
-    template.nii.gz     the grid scans must lie on  metrics.json     how well it does, baselines beside it
-    reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (the card)
+model.safetensors   weights                    model.json       what it is, how it was calibrated
+template.nii.gz     the grid scans must lie on  metrics.json     how well it does, baselines beside it
+reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (the card)
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder} is not a model folder (no readable model.json): name one under data/models") from error
+        raise ModelError(
+            f"{folder} is not a model folder (no readable model.json): name one under data/models"
+        ) from error
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise ModelError(f"{folder} has model format {found}, this version reads {FORMAT}: train it again")

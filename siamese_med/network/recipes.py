@@ -68,7 +68,7 @@ class Contrastive(Recipe):
 
 
 class Triplet(Recipe):
-    """Schroff et al., CVPR 2015, with the triplets that a miner picks: batch-hard (Hermans et al., 2017) or semi-hard."""
+    """Schroff et al., CVPR 2015, on the triplets that a miner picks: batch-hard (Hermans et al., 2017) or semi-hard."""
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()

@@ -36,7 +36,11 @@ def by_patient(
 
 
 def by_pairs(
-    same: Sequence[tuple[int, int]], different: Sequence[tuple[int, int]], size: int, steps: int, rng: np.random.Generator
+    same: Sequence[tuple[int, int]],
+    different: Sequence[tuple[int, int]],
+    size: int,
+    steps: int,
+    rng: np.random.Generator,
 ) -> Iterator[Batch]:
     """Batches of explicit pairs, half of them of one patient, `size` scans at most; each scan is embedded once."""
     half = max(1, size // 4)

@@ -67,12 +67,12 @@ def fit(
     _require_pairs(train, validation)
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
-    network = Siamese(config, train.shape).to(memory_format=torch.channels_last_3d)
+    network = Siamese(config, train.shape).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     model, wrapped = fabric.setup(network, optimizer)
     progress = _restore(folder, network, optimizer)
     best = _best_weights(folder)
-    with _bar(config.epochs * config.steps_per_epoch, len(progress.log) * config.steps_per_epoch) as advance:
+    with _Bar(config.epochs * config.steps_per_epoch, len(progress.log) * config.steps_per_epoch) as advance:
         while not progress.finished(config):
             epoch = _run_epoch(len(progress.log), fabric, model, wrapped, train, validation, pairs, config, advance)
             progress.log.append(epoch)
@@ -115,13 +115,13 @@ def _run_epoch(
 ) -> Epoch:
     started = time.perf_counter()
     torch.manual_seed(config.seed * 100_003 + number)
-    transform = augmentation.build(config.augmentation, train.shape)
-    transform.set_random_state(seed=config.seed * 100_003 + number)
+    augmented = augmentation.Augmenter(config.augmentation, train.shape)
     losses, seen = [], 0
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
         _set_rate(optimizer, config, number * config.steps_per_epoch + step)
-        volumes = torch.stack([torch.as_tensor(transform(train.load(int(scan)))) for scan in batch.scans])
+        seeds = [(config.seed * 1_000_003 + number * 10_007 + step) * 1_009 + place for place in range(len(batch.scans))]
+        volumes = torch.stack(augmented([train.load(int(scan)) for scan in batch.scans], seeds))
         labels = torch.from_numpy(train.labels[batch.scans])
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
         embeddings = model(fabric.to_device(volumes))
@@ -206,7 +206,7 @@ def _write_log(folder: Path, log: Sequence[Epoch]) -> None:
         writer.writerows(asdict(epoch) for epoch in log)
 
 
-class _bar:
+class _Bar:
     """A progress bar of training steps on stderr, only where someone looks."""
 
     def __init__(self, total: int, done: int) -> None:
@@ -214,7 +214,12 @@ class _bar:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        columns = (TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total} steps"), TimeRemainingColumn())
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._task = self._progress.add_task("training", total=total, completed=done)
 

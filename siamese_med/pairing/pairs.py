@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL_PAIRS_UP_TO = 6
-"""A time line of at most this many scans gives all its pairs; a longer one the neighbours and the pairs with the first."""
+"""A time line of at most this many scans gives all its pairs; a longer one its neighbours and those with the first."""
 
 
 def build(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
-    """Split the patients (those of an earlier table keep their side), build all pairs, check them and write the table."""
+    """Split the patients (those of an earlier table keep their side), then build, check and write the pair table."""
     import pandas as pd
 
     if scans.empty:
@@ -55,14 +55,17 @@ def same_patient(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, An
 
 def in_order(scans: pd.DataFrame) -> pd.DataFrame:
     """Scans by date; those without one by session, after the dated."""
-    return scans.assign(_undated=scans.date.isna()).sort_values(["_undated", "date", "session", "id"]).drop(columns="_undated")
+    return (
+        scans.assign(_undated=scans.date.isna())
+        .sort_values(["_undated", "date", "session", "id"])
+        .drop(columns="_undated")
+    )
 
 
 def _along(line: list[Any]) -> list[tuple[Any, Any]]:
     if len(line) <= ALL_PAIRS_UP_TO:
         return list(combinations(line, 2))
-    neighbours = list(zip(line, line[1:], strict=False))
-    return neighbours + [(line[0], later) for later in line[2:]]
+    return [*pairwise(line), *((line[0], later) for later in line[2:])]
 
 
 def _interval_and_kind(earlier: Any, later: Any, rescan_days: int) -> tuple[int | None, str]:
@@ -79,8 +82,8 @@ def _interval_and_kind(earlier: Any, later: Any, rescan_days: int) -> tuple[int 
 
 def different_patients(scans: pd.DataFrame, positives: int, config: PairConfig) -> list[dict[str, Any]]:
     """About `negatives` times as many pairs as there are positives; hard ones share scanner, protocol and contrast."""
-    by_machine = {key: group for key, group in scans.groupby(["modality", "contrast", "scanner", "protocol"])}
-    by_contrast = {key: group for key, group in scans.groupby(["modality", "contrast"])}
+    by_machine = dict(list(scans.groupby(["modality", "contrast", "scanner", "protocol"])))
+    by_contrast = dict(list(scans.groupby(["modality", "contrast"])))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     each = round(config.negatives * positives / max(len(scans), 1) + 0.499)
     for scan in scans.itertuples():
@@ -122,4 +125,7 @@ def _known(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     earlier = pd.read_parquet(path, columns=["subject_a", "subject_b", "split"])
-    return {**dict(zip(earlier.subject_b, earlier.split, strict=True)), **dict(zip(earlier.subject_a, earlier.split, strict=True))}
+    return {
+        **dict(zip(earlier.subject_b, earlier.split, strict=True)),
+        **dict(zip(earlier.subject_a, earlier.split, strict=True)),
+    }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def assign(subjects: Iterable[str], known: Mapping[str, str], config: PairConfig) -> dict[str, str]:
-    """Subject to split: the known stay where they are, new ones go where most are missing, in an order drawn by the seed."""
+    """Subject to split: the known stay, new ones go where most are missing, in an order drawn by the seed."""
     target = {
         "train": 1 - config.validation - config.test,
         "validation": config.validation,
@@ -41,7 +41,9 @@ def check(pairs: pd.DataFrame) -> None:
             seen.setdefault(subject, set()).add(split)
     shared = sum(len(splits) > 1 for splits in seen.values())
     if shared:
-        raise LeakageError(f"{shared} patients are in more than one split: delete the pair table and run `siamese-med pair`")
+        raise LeakageError(
+            f"{shared} patients are in more than one split: delete the pair table and run `siamese-med pair`"
+        )
 
 
 def _draw(subject: str, seed: int) -> str:

@@ -58,8 +58,8 @@ def with_new_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: floa
     """The same patient with one more lesion in white matter."""
     white = (anatomy.tissue[WHITE] * (anatomy.tissue[WHITE] > 0.7)).numpy().ravel()
     chosen = rng.choice(white.size, p=white / white.sum())
-    centre = tuple(int(c) for c in np.unravel_index(chosen, GRID_SHAPE))
-    return _with_blob(anatomy, rng, centre, volume_mm3)
+    i, j, k = (int(c) for c in np.unravel_index(chosen, GRID_SHAPE))
+    return _with_blob(anatomy, rng, (i, j, k), volume_mm3)
 
 
 def with_growing_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: float) -> Anatomy:
@@ -105,9 +105,7 @@ def sample(channels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     return values.reshape(len(channels), *points.shape[:-1])
 
 
-def _with_blob(
-    anatomy: Anatomy, rng: np.random.Generator, centre: tuple[int, int, int], volume_mm3: float
-) -> Anatomy:
+def _with_blob(anatomy: Anatomy, rng: np.random.Generator, centre: tuple[int, int, int], volume_mm3: float) -> Anatomy:
     import torch
 
     radius = (3 * volume_mm3 / (4 * math.pi)) ** (1 / 3) / GRID_MM
@@ -148,6 +146,9 @@ def _warp(rng: np.random.Generator, difference: float) -> torch.Tensor:
     moved = velocity / extent.view(3, 1, 1, 1) / 32
     for _ in range(5):  # scaling and squaring
         points = _identity((side, side, side)) + moved.permute(1, 2, 3, 0)
-        moved = moved + functional.grid_sample(moved[None], points.flip(-1)[None], align_corners=False, padding_mode="border")[0]
+        moved = (
+            moved
+            + functional.grid_sample(moved[None], points.flip(-1)[None], align_corners=False, padding_mode="border")[0]
+        )
     full = functional.interpolate(moved[None], size=GRID_SHAPE, mode="trilinear", align_corners=False)[0]
     return full.permute(1, 2, 3, 0)

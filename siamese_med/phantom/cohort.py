@@ -1,9 +1,9 @@
 """A simulated longitudinal study on disk: input as a hospital would export it, and the truth beside it.
 
-    <folder>/input/dicom/...   half of the patients, as DICOM series (with localizers and a doubled file)
-    <folder>/input/bids/...    the other half, as a BIDS tree of NIfTI
-    <folder>/truth/...         masks of what changed, in the later scan's space
-    <folder>/truth.csv         one row a visit; written last, so it marks a complete cohort
+<folder>/input/dicom/...   half of the patients, as DICOM series (with localizers and a doubled file)
+<folder>/input/bids/...    the other half, as a BIDS tree of NIfTI
+<folder>/truth/...         masks of what changed, in the later scan's space
+<folder>/truth.csv         one row a visit; written last, so it marks a complete cohort
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DIFFERENCE = 0.25
-"""How far simulated people differ by default: a quarter of real people, so that plain correlation does not solve identity."""
+"""How far simulated people differ: a quarter of real people, so that plain correlation does not solve identity."""
 SCANNERS = 6
 FIRST_VISIT = date(2021, 3, 1)
 
@@ -85,7 +85,11 @@ def _simulate_in_parallel(folder: Path, patients: int, visits: int, seed: int, d
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         console = Console(stderr=True)
         done = track(
-            pool.map(_simulate_patient, jobs), "simulating patients", patients, console=console, disable=not console.is_terminal
+            pool.map(_simulate_patient, jobs),
+            "simulating patients",
+            patients,
+            console=console,
+            disable=not console.is_terminal,
         )
         return [row for rows in done for row in rows]
 
@@ -180,13 +184,15 @@ def _person(number: int) -> dicom.Person:
     syllables = ("qua", "zor", "vel", "mip", "xan", "tuk", "rho", "bex")
     family = "".join(syllables[(number * factor + 3) % 8] for factor in (1, 3, 5)).capitalize()
     given = "".join(syllables[(number * factor + 1) % 8] for factor in (5, 7)).capitalize()
-    return dicom.Person(f"{family}{number}^{given}", f"HOSP-{7310000 + 37 * number}", f"19{40 + number % 50}0517", "FM"[number % 2])
+    return dicom.Person(
+        f"{family}{number}^{given}", f"HOSP-{7310000 + 37 * number}", f"19{40 + number % 50}0517", "FM"[number % 2]
+    )
 
 
 def _write_bids_scan(folder: Path, number: int, visit: int, machine: Scanner, scan: Acquisition) -> Path:
     name = f"sub-{number:03d}_ses-{visit + 1:02d}_{machine.contrast}"
     path = folder / f"sub-{number:03d}" / f"ses-{visit + 1:02d}" / "anat" / f"{name}.nii.gz"
-    voxels = np.round(scan.volume.voxels).astype(np.int16)
+    voxels = np.round(np.asarray(scan.volume.voxels, dtype=np.float32)).astype(np.int16)
     volume.write(path, volume.Volume(voxels, scan.volume.affine))
     side_car = {
         "Modality": "MR",

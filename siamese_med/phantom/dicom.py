@@ -65,7 +65,7 @@ def write_localizer(folder: Path, volume: Volume, scanner: Scanner, person: Pers
 
 def _stored_values(voxels: NDArray[np.generic], rescale: tuple[float, float]) -> tuple[NDArray[np.uint16], int]:
     slope, intercept = rescale
-    return np.clip(np.round((voxels - intercept) / slope), 0, 65535).astype(np.uint16), 16
+    return np.clip(np.round((np.asarray(voxels, dtype=np.float32) - intercept) / slope), 0, 65535).astype(np.uint16), 16
 
 
 def _uid(seed: str, *parts: object) -> str:

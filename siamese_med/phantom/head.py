@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 GRID_SHAPE = (120, 144, 120)
 GRID_MM = 1.5
 TISSUES = ("grey", "white", "csf", "ventricle", "bone", "skin", "texture")
-"""Channels of `tissues()`: fractions 0 to 1, but for texture (signed). `ventricle` is the part of csf inside the ventricles."""
+"""Channels of `tissues()`: fractions 0 to 1, but for texture (signed). `ventricle` is the csf inside the ventricles."""
 
 
 @lru_cache(maxsize=1)
@@ -74,7 +74,7 @@ def _shells(brain: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
     below = np.maximum.accumulate(brain[:, :, ::-1], axis=2)[:, :, ::-1]
-    depth = np.argmax(brain.any((0, 1)))
+    depth = int(np.argmax(brain.any((0, 1))))
     column = brain.copy()
     for k in range(depth + 30, -1, -1):
         taper = max(0, depth + 30 - k) * 0.35
@@ -94,7 +94,7 @@ def _ventricles(csf: NDArray[np.float32], brain: NDArray[np.float32]) -> NDArray
     parts, _ = label((csf > 0.4) & deep)
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    return gaussian_filter((parts == sizes.argmax()).astype(np.float32), 0.8)
+    return np.asarray(gaussian_filter((parts == sizes.argmax()).astype(np.float32), 0.8))
 
 
 def _texture(

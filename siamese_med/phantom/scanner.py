@@ -139,7 +139,7 @@ def _pose(rng: np.random.Generator) -> NDArray[np.float64]:
 def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.spatial.transform import Rotation
 
-    return Rotation.from_rotvec(angles).as_matrix()
+    return np.asarray(Rotation.from_rotvec(angles).as_matrix())
 
 
 def _signal(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> torch.Tensor:
@@ -148,7 +148,8 @@ def _signal(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> tor
     grey, white, csf, _, bone, skin, texture = anatomy.tissue
     image = levels[0] * grey + levels[1] * white + levels[2] * csf + levels[3] * bone + levels[4] * skin
     image = image + 0.15 * texture
-    return image * (1 - anatomy.lesion) + levels[5] * anatomy.lesion
+    mixed: torch.Tensor = image * (1 - anatomy.lesion) + levels[5] * anatomy.lesion
+    return mixed
 
 
 def _degrade(clean: torch.Tensor, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -164,4 +165,4 @@ def _degrade(clean: torch.Tensor, scanner: Scanner, rng: np.random.Generator) ->
     image = (clean * torch.exp(field)).clamp(min=0).numpy() ** curve
     real = image + scanner.noise * rng.standard_normal(image.shape, dtype=np.float32)
     imaginary = scanner.noise * rng.standard_normal(image.shape, dtype=np.float32)
-    return (np.hypot(real, imaginary) * rng.uniform(600, 1500)).astype(np.float32)
+    return np.asarray(np.hypot(real, imaginary) * rng.uniform(600, 1500), dtype=np.float32)

@@ -1,9 +1,9 @@
 """Align every scan once and keep what comes out: float16 volumes to be memory-mapped, and one alignment table.
 
-    <data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
-                                 /alignments.parquet  records.ALIGNMENT_COLUMNS
-                                 /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
-                                 /volumes/<scan>.json matrix and quality; written after the voxels, so it marks them done
+<data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
+                             /alignments.parquet  records.ALIGNMENT_COLUMNS
+                             /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
+                             /volumes/<scan>.json matrix and quality; written after the voxels, so it marks them done
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def device_of(accelerator: str) -> str:
 
 
 def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Path:
-    """Named after what changes voxels or matrices; a template that the study made itself leads to the study's folder."""
+    """Named after what changes voxels or matrices; a template that the study made leads to the study's folder."""
     shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
     own = prepared / f"{shaping.fingerprint()}-study"
     if template is None:
@@ -133,7 +133,11 @@ def _on_template(
     voxels, valid = alignment.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()
     coverage = float(valid.cpu().numpy()[body].mean())
-    record = {"matrix": found.matrix.tolist(), "quality": round(found.correlation_ratio, 4), "coverage": round(coverage, 4)}
+    record = {
+        "matrix": found.matrix.tolist(),
+        "quality": round(found.correlation_ratio, 4),
+        "coverage": round(coverage, 4),
+    }
     return normalise(voxels, valid).cpu().numpy().astype(np.float16), record
 
 
