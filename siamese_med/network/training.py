@@ -120,7 +120,8 @@ def _run_epoch(
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
         _set_rate(optimizer, config, number * config.steps_per_epoch + step)
-        seeds = [(config.seed * 1_000_003 + number * 10_007 + step) * 1_009 + place for place in range(len(batch.scans))]
+        first = (config.seed * 1_000_003 + number * 10_007 + step) * 1_009
+        seeds = range(first, first + len(batch.scans))
         volumes = torch.stack(augmented([train.load(int(scan)) for scan in batch.scans], seeds))
         labels = torch.from_numpy(train.labels[batch.scans])
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)

@@ -41,7 +41,7 @@ def _highpass(volume: Tensor) -> Tensor:
 
 
 def _mutual_information(a: Tensor, b: Tensor) -> float:
-    """In nats, from a joint histogram of ranks, so that contrast curves do not matter (Studholme et al., 1999, unnormalised)."""
+    """In nats, from a joint histogram of ranks, so that contrast curves do not matter (Viola and Wells, 1997)."""
     joint = torch.bincount(_ranks(a) * BINS + _ranks(b), minlength=BINS * BINS).double().view(BINS, BINS)
     joint = joint / joint.sum()
     independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from siamese_med.alignment import smooth
-from siamese_med.scoring.residual import PairSpace, Residual
+from siamese_med.scoring.residual import BIAS_MM, PairSpace, Residual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +28,8 @@ TYPICAL_CONTRAST = 0.3
 """The smallest detectable change is stated for tissue that turns 30 % brighter or darker."""
 TAIL = np.arange(0.0, 30.5, 0.5)
 """Deviations at which the share of more deviant voxels in no-change pairs is kept."""
+LARGEST_ML = 20.0
+"""A ball larger than this is not asked for."""
 MAP_THRESHOLD = 0.95
 """Probability from which a voxel of the map counts as changed tissue."""
 NOISIER = 2.0
@@ -124,7 +127,10 @@ def find(residual: Residual, space: PairSpace) -> Finding:
 
 
 def probability_map(residual: Residual, finding: Finding, known: Reference) -> Tensor:
-    """Per voxel, the share of so deviant voxels that a rescan would not have given: one minus the tail's false-discovery rate."""
+    """Per voxel, the share of so deviant voxels that a rescan would not have given.
+
+    One minus the tail's false-discovery rate, the reference being the null.
+    """
     expected = np.asarray(known.tail) + 1e-7
     found = finding.tail + 1e-7
     rate = np.minimum.accumulate(np.minimum(1.0, expected / found))
@@ -139,30 +145,36 @@ def changed_ml(probability: Tensor, space: PairSpace) -> float:
 
 def smallest_detectable_ml(
     finding: Finding, known: Reference, space: PairSpace, smoothing_mm: float, significance: float
-) -> float:
-    """Volume of the smallest ball of TYPICAL_CONTRAST that this pair's noise would have shown with 80 % power.
+) -> float | None:
+    """Volume of the smallest ball of TYPICAL_CONTRAST that this pair's noise would have shown with 80 % power, or None.
 
-    The ball is blurred as the residual is, divided by the pair's own scale, and its figure has to exceed the critical
-    one by 0.84 standard deviations of the reference.
+    The ball is blurred as the residual is, loses what bias correction takes, and is divided by the pair's own scale;
+    its figure has to exceed the critical one by 0.84 standard deviations of the reference. None: the pair is too noisy
+    for any ball up to LARGEST_ML.
     """
     from scipy.stats import norm
 
     goal = math.log(known.critical_figure(significance)) + float(norm.ppf(POWER)) * known.sd
-    volumes = np.geomspace(0.02, 50, 25)
-    for volume_ml in volumes:
-        figure = _ball_figure(float(volume_ml), finding.scale, space, smoothing_mm)
-        if math.log(max(figure, 1e-6)) >= goal:
-            return float(volume_ml)
-    return float(volumes[-1])
+    for volume_ml, figure in _ball_figures(space.spacing_mm, smoothing_mm):
+        if math.log(max(figure / finding.scale, 1e-6)) >= goal:
+            return volume_ml
+    return None
 
 
-def _ball_figure(volume_ml: float, scale: float, space: PairSpace, smoothing_mm: float) -> float:
-    radius = (3 * volume_ml / (4 * math.pi)) ** (1 / 3) * 10 / space.spacing_mm
-    sigma = smoothing_mm / space.spacing_mm
-    reach = int(radius + 3 * sigma) + 2
+@lru_cache(maxsize=4)
+def _ball_figures(spacing_mm: float, smoothing_mm: float) -> tuple[tuple[float, float], ...]:
+    """Volume (ml) of a ball of TYPICAL_CONTRAST and its figure before the division by noise, for growing balls."""
+    volumes = np.geomspace(0.02, LARGEST_ML, 25)
+    return tuple((float(volume), _ball_figure(float(volume), spacing_mm, smoothing_mm)) for volume in volumes)
+
+
+def _ball_figure(volume_ml: float, spacing_mm: float, smoothing_mm: float) -> float:
+    radius = (3 * volume_ml / (4 * math.pi)) ** (1 / 3) * 10 / spacing_mm
+    sigma, bias = smoothing_mm / spacing_mm, BIAS_MM / spacing_mm
+    reach = int(radius + 2 * bias) + 1
     axis = torch.arange(-reach, reach + 1, dtype=torch.float32)
     distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()
-    ball = (radius + 0.5 - distance).clamp(0, 1)
-    blurred = smooth(ball[None, None], sigma).flatten() * TYPICAL_CONTRAST / scale
-    count = min(blurred.numel(), max(1, round(EXTENT_ML / space.voxel_ml)))
-    return float(blurred.topk(count).values.mean())
+    ball = (radius + 0.5 - distance).clamp(0, 1)[None, None]
+    left = (smooth(ball, sigma) - smooth(ball, bias)).flatten() * TYPICAL_CONTRAST
+    count = min(left.numel(), max(1, round(EXTENT_ML * 1000 / spacing_mm**3)))
+    return float(left.topk(count).values.mean())

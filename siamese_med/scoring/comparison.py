@@ -52,7 +52,7 @@ def measured(earlier: Side, later: Side, space: PairSpace, config: ScoreConfig) 
 def judge(
     earlier: Side, later: Side, space: PairSpace, known: Reference, config: ScoreConfig
 ) -> tuple[dict[str, Any], tuple[Residual, Tensor] | None]:
-    """Score columns of one pair (change part), and the residual with its probability map unless nothing was measured."""
+    """The change columns of one pair, and the residual with its probability map unless nothing was measured."""
     reasons = obstacles(earlier, later)
     if "other_modality" in reasons or "alignment_failed" in reasons:
         return _verdict({}, reasons, config), None

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese_med import files
+from siamese_med.parallel import in_parallel
 from siamese_med.scoring import metrics
 from siamese_med.scoring.baselines import BASELINES
 from siamese_med.scoring.baselines import scores as baseline_scores
 from siamese_med.scoring.similarity import Calibration
-from siamese_med.parallel import in_parallel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,11 @@ def of_test_patients(
     distance: Matrix, matrices: dict[str, Matrix], subjects: Sequence[str], curve: Calibration, seed: int
 ) -> dict[str, Any]:
     """Network and baselines on the test scans, with intervals, which is best, and whether the similarity is calibrated."""
-    table = {name: metrics.with_intervals(matrix, subjects, seed) for name, matrix in {"network": -distance, **matrices}.items()}
+    methods = {
+        **matrices,
+        "network": -distance,
+    }  # of equals the first is called best, so a tie goes to the simpler method
+    table = {name: metrics.with_intervals(matrix, subjects, seed) for name, matrix in methods.items()}
     upper = np.triu_indices(len(subjects), 1)
     names = np.asarray(subjects)
     same = names[upper[0]] == names[upper[1]]
@@ -60,7 +64,12 @@ def of_test_patients(
 
 
 def reference_table(
-    split: str, scans: Sequence[str], subjects: Sequence[str], distance: Matrix, curve: Calibration, matrices: dict[str, Matrix]
+    split: str,
+    scans: Sequence[str],
+    subjects: Sequence[str],
+    distance: Matrix,
+    curve: Calibration,
+    matrices: dict[str, Matrix],
 ) -> pd.DataFrame:
     """One row a pair of a split: the scores of pairs of which it is known whether they are of one patient."""
     import pandas as pd

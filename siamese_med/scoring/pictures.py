@@ -47,7 +47,9 @@ def write(path: Path, residual: Residual, probability: Tensor, space: PairSpace)
     }
     side = max(space.inside.shape)
     slices = {
-        name: np.stack([_square(displayed(volume, choice), side, 128 if name == "difference" else 0) for choice in choices])
+        name: np.stack(
+            [_square(displayed(volume, choice), side, 128 if name == "difference" else 0) for choice in choices]
+        )
         for name, volume in volumes.items()
     }
     with files.replacing(path) as temporary, temporary.open("wb") as file:
@@ -72,7 +74,9 @@ def choose(residual: Residual, space: PairSpace) -> list[Choice]:
         choices.append(Choice("axial", int(second[2]), "strongest change"))
     choices.append(Choice("coronal", int(peak[1]), "strongest change"))
     middle = np.round(np.argwhere(space.inside).mean(0)).astype(int)
-    choices += [Choice(plane, int(middle[axis]), "fixed") for plane, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0))]
+    choices += [
+        Choice(plane, int(middle[axis]), "fixed") for plane, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0))
+    ]
     return list(dict.fromkeys(choices))
 
 

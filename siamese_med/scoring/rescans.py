@@ -14,9 +14,9 @@ from siamese_med import alignment, volume
 from siamese_med.alignment import smooth
 from siamese_med.config import ScoreConfig
 from siamese_med.errors import NotEnoughDataError
+from siamese_med.parallel import in_parallel
 from siamese_med.scoring import change, comparison, residual
 from siamese_med.scoring.change import Finding, Reference
-from siamese_med.parallel import in_parallel
 from siamese_med.scoring.table import ScanRow, side
 from siamese_med.volume import Volume
 

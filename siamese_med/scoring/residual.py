@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-MISALIGNMENT_MM = 0.3
-"""Expected error of the pair alignment: a residual that so small a shift explains is no change."""
-BIAS_MM = 18.0
-"""Coarser differences in brightness are taken for the bias field."""
+MISALIGNMENT_MM = 1.0
+"""A residual that so small a shift explains is no change; it covers alignment and what slice thickness does to edges."""
+BIAS_MM = 10.0
+"""Coarser differences in brightness are taken for the bias field (standard deviation of the smoothing)."""
 RIM_MM = 6.0
 """The body's outermost part is left out: skin moves, and the edge of the field of view lies there."""
 QUANTILES = 256
+MATCHING_ROUNDS = 2
+"""Contrast and bias field hide each other, so they are removed in turn."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def pair_space(template: Volume, spacing_mm: float) -> PairSpace:
     return PairSpace(affine, inside)
 
 
-def measure(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace, smoothing_mm: float) -> Residual:
+def measure(
+    earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace, smoothing_mm: float
+) -> Residual:
     """Align the pair, resample each scan once, match intensities, and divide by what noise and misalignment explain."""
     matrices, quality = _halfway(earlier, later, starts, space)
     shape = space.inside.shape
@@ -111,8 +115,9 @@ def _residual(
     smoothing_mm: float,
 ) -> Residual:
     shown = a, b
-    a, b = _without_bias_between(a, b, inside, space.spacing_mm)
-    a = _matched(a, b, inside)
+    for _ in range(MATCHING_ROUNDS):
+        a = _matched(a, b, inside)
+        a, b = _without_bias_between(a, b, inside, space.spacing_mm)
     sigma = smoothing_mm / space.spacing_mm
     difference = smooth((b - a)[None, None] * inside, sigma)[0, 0] * inside
     slope = _gradient(smooth(((a + b) / 2)[None, None], sigma)[0, 0]) / space.spacing_mm

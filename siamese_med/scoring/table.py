@@ -1,9 +1,9 @@
 """The score table: every pair measured once, in parallel, each result kept in a file of its own until both scans change.
 
-    <data>/scores/<model id>.parquet          records.SCORE_COLUMNS
-    <data>/scores/<model id>/<pair>.json      the measured columns; written last, so it marks the pair done
-                            /<pair>.npz       slices for the report
-                            /<pair>_change.nii.gz   the change map in the earlier scan's space
+<data>/scores/<model id>.parquet          records.SCORE_COLUMNS
+<data>/scores/<model id>/<pair>.json      the measured columns; written last, so it marks the pair done
+                        /<pair>.npz       slices for the report
+                        /<pair>_change.nii.gz   the change map in the earlier scan's space
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 
 from siamese_med import files, volume
 from siamese_med.config import ScoreConfig
+from siamese_med.parallel import in_parallel
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
 from siamese_med.scoring import baselines, change, comparison, residual
 from siamese_med.scoring.comparison import Side
-from siamese_med.parallel import in_parallel
 from siamese_med.scoring.similarity import Calibration
 
 if TYPE_CHECKING:
