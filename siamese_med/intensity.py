@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
+INVERTED = "inverted"
+"""The flag of a scan whose stored values run from white to black (MONOCHROME1)."""
 CEILING = 3.0
 SAMPLE = 200_000
+
+
+def upright(voxels: NDArray[np.float32], flags: Iterable[str]) -> NDArray[np.float32]:
+    """The voxels with bright tissue bright: those of an inverted scan are turned over, others returned as they are."""
+    return voxels.max() + voxels.min() - voxels if INVERTED in flags else voxels
 
 
 def normalise(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:

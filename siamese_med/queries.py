@@ -13,6 +13,7 @@ from siamese_med import volume
 from siamese_med.config import Config
 from siamese_med.errors import EmptyInputError
 from siamese_med.ingestion import single
+from siamese_med.intensity import upright
 from siamese_med.network import model
 from siamese_med.network.model import Model
 from siamese_med.network.siamese import distances
@@ -74,9 +75,10 @@ def identify(scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Ten
 
 def _aligned(path: Path, template: Volume, config: Config) -> tuple[Side, NDArray[np.float16]]:
     read = single.read_one(path, config.ingest)
-    voxels, record = volumes.align_one(read.volume, template)
+    scan = Volume(upright(read.volume.voxels, read.flags), read.volume.affine)
+    voxels, record = volumes.align_one(scan, template)
     aligned = volumes.good_enough(record, config.prepare.min_quality)
-    return Side(read.volume, np.asarray(record["matrix"]), read.modality, read.contrast, aligned), voxels
+    return Side(scan, np.asarray(record["matrix"]), read.modality, read.contrast, aligned), voxels
 
 
 def _embeddings(chosen: Model, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:

@@ -9,7 +9,7 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Volume:
     """Voxels (i, j, k), float32 or integer, and the 4x4 affine from voxel to RAS+ mm."""
 
-    voxels: NDArray[np.generic]
+    voxels: NDArray[Any]
     affine: NDArray[np.float64]
 
     @property

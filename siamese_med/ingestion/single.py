@@ -21,11 +21,12 @@ from siamese_med.volume import Volume
 
 @dataclass(frozen=True)
 class SingleScan:
-    """A canonical RAS+ volume and what kind of picture it is."""
+    """A canonical RAS+ volume, what kind of picture it is, and what its headers warn of."""
 
     volume: Volume
     modality: str
     contrast: str
+    flags: tuple[str, ...] = ()
 
 
 def read_one(path: Path, config: IngestConfig) -> SingleScan:
@@ -44,9 +45,9 @@ def read_one(path: Path, config: IngestConfig) -> SingleScan:
                 raise InputError(f"{path} holds {len(scans)} scans: name a folder or file with one of them")
             if not scans:
                 raise RejectedError(next((look.reason for look in looks if look.reason), "not_an_image"))
-            job, modality, kind = scans[0]
+            job, modality, kind, flags = scans[0]
             decoded, _, _ = _one(workers, conversion.attempt, candidates.limits(job, config))
-            return SingleScan(decoded, modality, kind)
+            return SingleScan(decoded, modality, kind, flags)
     except RejectedError as rejected:
         raise InputError(f"{path} cannot be used ({rejected.reason}): {HINTS[rejected.reason]}") from rejected
 
@@ -61,7 +62,7 @@ def _one(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:
     return result
 
 
-def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str, str]]:
+def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str, str, tuple[str, ...]]]:
     by_series: dict[tuple[str, str], dict[str, Instance]] = defaultdict(dict)
     for look in looks:
         if look.instance:
@@ -73,16 +74,16 @@ def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str,
         for draft in verdict.drafts:
             storages = tuple((file, one.storage) for file, one in draft.storages.items())
             kind = "phase" if "phase" in draft.flags else draft.facts.contrast
-            scans.append((Job(repeats=draft.repeats, storages=storages), draft.facts.modality, kind))
+            scans.append((Job(repeats=draft.repeats, storages=storages), draft.facts.modality, kind, draft.flags))
     if reasons and not scans:
         raise RejectedError(reasons[0])
     return scans
 
 
-def _from_nifti(looks: list[Look]) -> list[tuple[Job, str, str]]:
+def _from_nifti(looks: list[Look]) -> list[tuple[Job, str, str, tuple[str, ...]]]:
     scans = []
     for look in looks:
         if look.voxels:
             claim = sources.plain(Path(look.path), Path(look.path).parent).claim
-            scans.append((Job(nifti=(look.path, look.voxels)), claim.modality, claim.contrast))
+            scans.append((Job(nifti=(look.path, look.voxels)), claim.modality, claim.contrast, ()))
     return scans

@@ -29,6 +29,7 @@ def build(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
 
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
+    scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     sides = splits.assign(scans.subject.unique(), _known(path), config)
     rows = list(same_patient(scans, config.rescan_days))
     for split in dict.fromkeys(sides.values()):
@@ -49,16 +50,19 @@ def same_patient(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, An
         pairs = [pair for stream in streams for pair in _along(stream)]
         if not pairs and len(mine) > 1:  # nothing alike: pair what there is, so that the report can say why not
             pairs = _along(list(in_order(mine).itertuples()))
+        labels = _labels(mine)
         for earlier, later in pairs:
-            yield _row(earlier, later, subject, subject, *_interval_and_kind(earlier, later, rescan_days))
+            days = _days_between(earlier, later)
+            kind = _kind(days, _labels_between(labels, earlier, later), rescan_days)
+            yield _row(earlier, later, subject, subject, days, kind)
 
 
 def in_order(scans: pd.DataFrame) -> pd.DataFrame:
     """Scans by date; those without one by session, after the dated."""
     return (
-        scans.assign(_undated=scans.date.isna())
-        .sort_values(["_undated", "date", "session", "id"])
-        .drop(columns="_undated")
+        scans.assign(_undated=scans.date.isna(), _visit=scans.session.str.extract(r"(\d+)$", expand=False).astype(int))
+        .sort_values(["_undated", "date", "_visit", "id"])
+        .drop(columns=["_undated", "_visit"])
     )
 
 
@@ -68,16 +72,41 @@ def _along(line: list[Any]) -> list[tuple[Any, Any]]:
     return [*pairwise(line), *((line[0], later) for later in line[2:])]
 
 
-def _interval_and_kind(earlier: Any, later: Any, rescan_days: int) -> tuple[int | None, str]:
+def _days_between(earlier: Any, later: Any) -> int | None:
+    from datetime import date
+
+    if not (isinstance(earlier.date, str) and isinstance(later.date, str)):
+        return None
+    return (date.fromisoformat(later.date) - date.fromisoformat(earlier.date)).days
+
+
+def _labels(mine: pd.DataFrame) -> dict[str, bool | None]:
+    """Visits of one patient in order, and whether each changed against the one before, where that is known."""
+    labels: dict[str, bool | None] = {}
+    for scan in in_order(mine).itertuples():
+        known = _label(getattr(scan, "changed", None))
+        labels[scan.session] = labels.get(scan.session) if known is None else known
+    return labels
+
+
+def _label(value: Any) -> bool | None:
     import pandas as pd
 
-    days = None
-    if isinstance(earlier.date, str) and isinstance(later.date, str):
-        days = (pd.Timestamp(later.date) - pd.Timestamp(earlier.date)).days
-    label = getattr(later, "changed", None)
-    if label is not None and not pd.isna(label):
-        return days, "changed" if label else "rescan"
-    return days, "rescan" if days is not None and days <= rescan_days else "follow_up"
+    return None if value is None or pd.isna(value) else bool(value)
+
+
+def _labels_between(labels: dict[str, bool | None], earlier: Any, later: Any) -> list[bool | None]:
+    visits = list(labels)
+    return [labels[visit] for visit in visits[visits.index(earlier.session) + 1 : visits.index(later.session) + 1]]
+
+
+def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> str:
+    """What the labels of all visits on the way say; where they leave it open, the interval."""
+    if any(labels):
+        return "changed"
+    if labels and all(label is False for label in labels):
+        return "rescan"
+    return "rescan" if days is not None and days <= rescan_days else "follow_up"
 
 
 def different_patients(scans: pd.DataFrame, positives: int, config: PairConfig) -> list[dict[str, Any]]:

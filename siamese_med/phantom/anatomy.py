@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 WHITE, CSF, VENTRICLE = TISSUES.index("white"), TISSUES.index("csf"), TISSUES.index("ventricle")
 COARSE_WARP_MM = 4.5
 FINE_WARP_MM = 2.2
+LESIONS = 7
+"""Mean number of old lesions at full difference; they tell people apart too, so they fade with it."""
 VOXEL_MM3 = GRID_MM**3
 
 
@@ -49,7 +51,7 @@ def patient(rng: np.random.Generator, difference: float) -> Anatomy:
     points = _identity(GRID_SHAPE) @ torch.from_numpy(linear.T.astype(np.float32))
     points = points + _warp(rng, difference)
     anatomy = Anatomy(sample(tissues(), points), torch.zeros(GRID_SHAPE))
-    for _ in range(rng.poisson(7)):
+    for _ in range(rng.poisson(LESIONS * difference)):
         anatomy = with_new_lesion(anatomy, rng, math.exp(rng.uniform(math.log(50), math.log(1500))))
     return anatomy
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ import numpy as np
 from siamese_med import alignment, files, volume
 from siamese_med.config import PrepareConfig
 from siamese_med.errors import EmptyInputError
-from siamese_med.intensity import normalise
+from siamese_med.intensity import normalise, upright
 from siamese_med.parallel import in_parallel
 from siamese_med.preparation import template as templates
 from siamese_med.records import Prepared
@@ -43,7 +44,7 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
     jobs = [
-        Batch(tuple(zip(part.id, part.path, part.sha256, strict=True)), data, folder, device)
+        Batch(tuple(zip(part.id, part.path, part.sha256, part.flags, strict=True)), data, folder, device)
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
@@ -94,7 +95,7 @@ def _keep_template(
     if given:
         made = volume.canonical(volume.read(given))
     else:
-        loaded = [volume.read(data / relative) for relative in _representatives(scans).path]
+        loaded = [_read(data / scan.path, scan.flags) for scan in _representatives(scans).itertuples()]
         made = templates.build(loaded, config.shape, config.spacing_mm, device)
     volume.write(path, Volume(made.voxels.astype(np.float32), made.affine))
 
@@ -108,9 +109,9 @@ def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Batch:
-    """Scans aligned together: (id, path relative to `data`, content digest) each."""
+    """Scans aligned together: (id, path relative to `data`, content digest, flags) each."""
 
-    scans: tuple[tuple[str, str, str], ...]
+    scans: tuple[tuple[str, str, str, Sequence[str]], ...]
     data: Path
     folder: Path
     device: str
@@ -118,13 +119,18 @@ class Batch:
 
 def _align_batch(batch: Batch) -> None:
     template = volume.read(batch.folder / "template.nii.gz")
-    loaded = [volume.read(batch.data / path) for _, path, _ in batch.scans]
+    loaded = [_read(batch.data / path, flags) for _, path, _, flags in batch.scans]
     found = alignment.align(loaded, template, device=batch.device)
-    for (scan, _, sha256), image, result in zip(batch.scans, loaded, found, strict=True):
+    for (scan, _, sha256, _), image, result in zip(batch.scans, loaded, found, strict=True):
         voxels, record = _on_template(image, result, template, batch.device)
         with files.replacing(batch.folder / "volumes" / f"{scan}.npy") as temporary:
             np.save(temporary, voxels)
         files.write_json(batch.folder / "volumes" / f"{scan}.json", {"sha256": sha256, **record})
+
+
+def _read(path: Path, flags: Sequence[str]) -> Volume:
+    scan = volume.read(path)
+    return Volume(upright(scan.voxels, flags), scan.affine)
 
 
 def _on_template(

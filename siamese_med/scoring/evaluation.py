@@ -28,7 +28,7 @@ def baseline_matrices(volumes: Sequence[Path]) -> dict[str, Matrix]:
     """Each baseline over all pairs of n volumes: symmetric (n, n), higher is more alike."""
     n = len(volumes)
     first, second = np.triu_indices(n, 1)
-    jobs = [(volumes[a], volumes[b]) for a, b in zip(first, second, strict=True)]
+    jobs = [(volumes[int(a)], volumes[int(b)]) for a, b in zip(first, second, strict=True)]
     found = list(in_parallel(_baselines_of, jobs, "measuring baselines"))
     matrices = {name: np.zeros((n, n)) for name in BASELINES}
     for name, matrix in matrices.items():
@@ -43,11 +43,8 @@ def _baselines_of(pair: tuple[Path, Path]) -> dict[str, float]:
 def of_test_patients(
     distance: Matrix, matrices: dict[str, Matrix], subjects: Sequence[str], curve: Calibration, seed: int
 ) -> dict[str, Any]:
-    """Network and baselines on the test scans, with intervals, which is best, and whether the similarity is calibrated."""
-    methods = {
-        **matrices,
-        "network": -distance,
-    }  # of equals the first is called best, so a tie goes to the simpler method
+    """Network and baselines on the test scans, with intervals; which is best; and how well similarity is calibrated."""
+    methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
     table = {name: metrics.with_intervals(matrix, subjects, seed) for name, matrix in methods.items()}
     upper = np.triu_indices(len(subjects), 1)
     names = np.asarray(subjects)

@@ -38,7 +38,7 @@ def tar_at_far(false_accepts: Values, true_accepts: Values, rate: float) -> floa
 
 
 def rank_one(scores: Values, subjects: Sequence[str], weight: Values) -> float:
-    """Share of scans (n, n score matrix) whose best other scan is of the same patient; only patients with two scans ask."""
+    """Share of scans whose best other scan is of the same patient; only patients with two scans ask; scores (n, n)."""
     names = np.asarray(subjects)
     matrix = np.array(scores, dtype=float)
     np.fill_diagonal(matrix, -np.inf)
@@ -94,7 +94,7 @@ def with_intervals(matrix: Values, subjects: Sequence[str], seed: int = 0) -> di
 
 
 def patient_draws(subjects: Sequence[str], seed: int, resamples: int = RESAMPLES) -> list[Values]:
-    """How often each scan's patient is drawn, per resample; draws without a repeated or without a second patient are redrawn."""
+    """How often each scan's patient is drawn, per resample; draws without both kinds of pair are drawn again."""
     names = np.asarray(subjects)
     everyone, place, counts = np.unique(names, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)

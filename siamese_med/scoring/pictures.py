@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 APART_MM = 9.0
 """Two slices of strongest change lie at least this far apart."""
+AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""Which grid axis a plane's slices are numbered along."""
+NEUTRAL = {"difference": 128}
+"""The grey of nothing, where it is not black."""
 DIFFERENCE_RANGE = 0.5
 """Difference, in units of bright tissue, that is drawn fully white or black."""
 
@@ -47,15 +51,14 @@ def write(path: Path, residual: Residual, probability: Tensor, space: PairSpace)
     }
     side = max(space.inside.shape)
     slices = {
-        name: np.stack(
-            [_square(displayed(volume, choice), side, 128 if name == "difference" else 0) for choice in choices]
-        )
+        name: np.stack([_square(displayed(volume, choice), side, NEUTRAL.get(name, 0)) for choice in choices])
         for name, volume in volumes.items()
     }
+    arrays: dict[str, Any] = {**slices}
     with files.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
-            **slices,
+            **arrays,
             plane=np.array([choice.plane for choice in choices]),
             position_mm=np.array([_position(choice, space) for choice in choices]),
             chosen=np.array([choice.chosen for choice in choices]),
@@ -74,13 +77,11 @@ def choose(residual: Residual, space: PairSpace) -> list[Choice]:
         choices.append(Choice("axial", int(second[2]), "strongest change"))
     choices.append(Choice("coronal", int(peak[1]), "strongest change"))
     middle = np.round(np.argwhere(space.inside).mean(0)).astype(int)
-    choices += [
-        Choice(plane, int(middle[axis]), "fixed") for plane, axis in (("axial", 2), ("coronal", 1), ("sagittal", 0))
-    ]
+    choices += [Choice(plane, int(middle[axis]), "fixed") for plane, axis in AXES.items()]
     return list(dict.fromkeys(choices))
 
 
-def displayed(volume: NDArray[np.generic], choice: Choice) -> NDArray[np.generic]:
+def displayed(volume: NDArray[Any], choice: Choice) -> NDArray[Any]:
     """One slice (rows, columns) of an RAS+ volume (i, j, k), turned as a radiologist expects it."""
     if choice.plane == "axial":
         return volume[::-1, ::-1, choice.index].T
@@ -97,7 +98,7 @@ def _window(residual: Residual) -> float:
     return 255 / max(top * 1.05, 1e-3)
 
 
-def _square(image: NDArray[np.generic], side: int, fill: int) -> NDArray[np.uint8]:
+def _square(image: NDArray[Any], side: int, fill: int) -> NDArray[np.uint8]:
     rows, columns = image.shape
     top, left = (side - rows) // 2, (side - columns) // 2
     padding = ((top, side - rows - top), (left, side - columns - left))
@@ -105,5 +106,5 @@ def _square(image: NDArray[np.generic], side: int, fill: int) -> NDArray[np.uint
 
 
 def _position(choice: Choice, space: PairSpace) -> float:
-    axis = {"sagittal": 0, "coronal": 1, "axial": 2}[choice.plane]
+    axis = AXES[choice.plane]
     return float(space.affine[axis, 3] + space.affine[axis, axis] * choice.index)

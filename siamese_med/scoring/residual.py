@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 MISALIGNMENT_MM = 1.0
-"""A residual that so small a shift explains is no change; it covers alignment and what slice thickness does to edges."""
+"""A residual that so small a shift explains is no change; it covers alignment and what thick slices do to edges."""
 BIAS_MM = 10.0
 """Coarser differences in brightness are taken for the bias field (standard deviation of the smoothing)."""
 RIM_MM = 6.0
@@ -53,7 +53,7 @@ class PairSpace:
 
 @dataclass(frozen=True)
 class Residual:
-    """What one pair gives: both scans on the pair's grid, and the residual in units of its own noise (later - earlier)."""
+    """What one pair gives: both scans on the pair's grid, and later - earlier in units of its own noise."""
 
     earlier: Tensor
     later: Tensor

@@ -1,4 +1,4 @@
-"""The score table: every pair measured once, in parallel, each result kept in a file of its own until both scans change.
+"""The score table: every pair measured once, in parallel, each result kept in a file of its own until a scan changes.
 
 <data>/scores/<model id>.parquet          records.SCORE_COLUMNS
 <data>/scores/<model id>/<pair>.json      the measured columns; written last, so it marks the pair done
@@ -18,11 +18,13 @@ import numpy as np
 
 from siamese_med import files, volume
 from siamese_med.config import ScoreConfig
+from siamese_med.intensity import upright
 from siamese_med.parallel import in_parallel
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
 from siamese_med.scoring import baselines, change, comparison, residual
 from siamese_med.scoring.comparison import Side
 from siamese_med.scoring.similarity import Calibration
+from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +45,7 @@ class ScanRow:
     volume: str
     matrix: list[list[float]]
     ok: bool
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def scan_rows(scans: pd.DataFrame, alignments: pd.DataFrame) -> dict[str, ScanRo
             row.volume,
             [[float(v) for v in line] for line in row.matrix],
             bool(row.ok),
+            tuple(row.flags),
         )
         for row in merged.itertuples()
     }
@@ -167,7 +171,9 @@ def _measure_change(job: Job) -> dict[str, Any]:
 
 def side(data: Path, row: ScanRow) -> Side:
     """Read one scan of a pair."""
-    return Side(volume.read(data / row.path), np.asarray(row.matrix), row.modality, row.contrast, row.ok)
+    scan = volume.read(data / row.path)
+    bright = Volume(upright(scan.voxels, row.flags), scan.affine)
+    return Side(bright, np.asarray(row.matrix), row.modality, row.contrast, row.ok)
 
 
 def _prepared(job: Job, row: ScanRow) -> Any:
