@@ -35,8 +35,8 @@ class Section(BaseModel):
 class IngestConfig(Section):
     """How files become scans."""
 
-    secret_file: Path | None = Field(None, description="file of the pseudonym secret; default: the user's config folder")
-    database: str | None = Field(None, description="SQLAlchemy URL of the catalogue; default: catalogue.sqlite under --data")
+    secret_file: Path | None = Field(None, description="pseudonym secret; default: in the user's config folder")
+    database: str | None = Field(None, description="SQLAlchemy URL; default: catalogue.sqlite under --data")
     workers: int = Field(0, ge=0, description="processes; 0 means one a core")
     min_slices: Count = Field(3, description="fewer slices than this is no volume")
     max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
@@ -47,10 +47,10 @@ class IngestConfig(Section):
 class PrepareConfig(Section):
     """How scans become aligned volumes on one grid."""
 
-    shape: Size3 = Field((64, 64, 64), description="voxels of the study grid, axes right-left, back-front, bottom-top")
-    spacing_mm: Positive | None = Field(None, description="edge of a voxel; default: the scans fill the grid, 3 mm at most")
-    template: Path | None = Field(None, description="NIfTI to align to; default: built from the study, or the model's")
-    min_quality: Fraction = Field(0.30, description="alignment quality below which a scan is not comparable")
+    shape: Size3 = Field((64, 64, 64), description="voxels of the grid: left-right, back-front, foot-head")
+    spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
+    template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
+    min_quality: Fraction = Field(0.30, description="correlation ratio that alignment must reach")
     batch: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -59,11 +59,11 @@ class PairConfig(Section):
     """How scans become pairs; patients are split first."""
 
     seed: int = 0
-    validation: Fraction = Field(0.25, description="share of the patients for early stopping, calibration and threshold")
+    validation: Fraction = Field(0.25, description="share of patients for stopping and calibration")
     test: Fraction = Field(0.25, description="share of the patients that are looked at once")
     negatives: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
-    hard: Fraction = Field(0.5, description="share of the different-patient pairs with the same scanner and protocol")
-    rescan_days: int = Field(1, ge=0, description="visits at most this far apart count as rescans without change")
+    hard: Fraction = Field(0.5, description="share of those with the same scanner and protocol")
+    rescan_days: int = Field(1, ge=0, description="visits this close count as rescans without change")
 
     @model_validator(mode="after")
     def leaves_patients_to_train_on(self) -> PairConfig:
@@ -77,9 +77,11 @@ class TrainConfig(Section):
     """How pairs become a model."""
 
     recipe: Literal["supcon", "bce", "contrastive", "triplet"] = Field(
-        "supcon", description="supervised-contrastive; cross-entropy on |a-b|; contrastive with margin; triplet with miner"
+        "supcon", description="supervised-contrastive; cross-entropy on |a-b|; contrastive; triplet with miner"
     )
-    sampling: Literal["batch", "pairs"] = Field("batch", description="all pairs of a batch, or the explicit pairs alone")
+    sampling: Literal["batch", "pairs"] = Field(
+        "batch", description="all pairs of a batch, or the explicit pairs alone"
+    )
     encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
     width: Count = Field(24, description="channels of the compact encoder's first stage")
     embedding: Count = 128
@@ -90,10 +92,10 @@ class TrainConfig(Section):
     scans_per_patient: Count = 2
     epochs: Count = 14
     steps_per_epoch: Count = 12
-    patience: Count = Field(8, description="epochs without a better validation loss before training stops")
+    patience: Count = Field(8, description="epochs without a better validation loss")
     learning_rate: Positive = 2e-3
     weight_decay: float = Field(0.01, ge=0)
-    augmentation: float = Field(1.0, ge=0, description="strength of the random acquisition effects; 0 is none")
+    augmentation: float = Field(1.0, ge=0, description="strength of random acquisition effects; 0 is none")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
@@ -107,8 +109,8 @@ class ScoreConfig(Section):
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: Fraction = Field(0.05, description="p below which a change is called one")
-    min_overlap: Fraction = Field(0.6, description="shared share of the head below which a pair is not comparable")
-    min_pair_quality: Fraction = Field(0.5, description="correlation after pair alignment below which a pair is not comparable")
+    min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")
+    min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -32,7 +32,8 @@ SCAN_COLUMNS = (
 """Columns of the scan table, one row a scan."""
 
 ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume")
-"""`matrix`: 4x4, template mm to scan mm (RAS+); `coverage`: share of the template's body inside the scan; `volume`: path of the aligned voxels, relative to the data folder."""
+"""`matrix`: 4x4, template mm to scan mm (RAS+); `coverage`: share of the template's body inside the scan;
+`volume`: path of the aligned voxels, relative to the data folder."""
 
 PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
 """`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""

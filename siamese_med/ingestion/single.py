@@ -81,7 +81,7 @@ def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str,
 
 
 def _from_nifti(looks: list[Look]) -> list[tuple[Job, str, str, tuple[str, ...]]]:
-    scans = []
+    scans: list[tuple[Job, str, str, tuple[str, ...]]] = []
     for look in looks:
         if look.voxels:
             claim = sources.plain(Path(look.path), Path(look.path).parent).claim
