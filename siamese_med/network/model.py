@@ -18,6 +18,8 @@ from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network.siamese import Siamese
 
 FORMAT = 1
+NEEDED = ("id", "config", "shape", "weights_sha256", "calibration", "threshold", "change_reference")
+"""What a description must hold for scans to be scored by it."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,25 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def load(folder: Path) -> Model:
     """Read a model folder, check its weights against their digest, and rebuild the network on the CPU."""
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError
 
     about = read_about(folder)
+    missing = [key for key in NEEDED if key not in about]
+    if missing:
+        raise ModelError(f"the model.json in {folder} lacks {', '.join(missing)}: copy the folder again")
     weights = folder / "model.safetensors"
     if not weights.is_file() or files.digest(weights) != about["weights_sha256"]:
         raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
-    network = Siamese(TrainConfig.model_validate(about["config"]["train"]), about["shape"])
     try:
-        network.load_state_dict(load_file(weights))
-    except (RuntimeError, ValueError) as error:
+        network = _rebuilt(about, weights)
+    except (KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its description: train it again") from error
     return Model(folder, network.eval(), about)
+
+
+def _rebuilt(about: dict[str, Any], weights: Path) -> Siamese:
+    from safetensors.torch import load_file
+
+    network = Siamese(TrainConfig.model_validate(about["config"]["train"]), about["shape"])
+    network.load_state_dict(load_file(weights))
+    return network
