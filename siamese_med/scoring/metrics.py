@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.errors import NotEnoughDataError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -84,6 +86,7 @@ def verification(matrix: Values, subjects: Sequence[str], weight: Values | None 
 
 def with_intervals(matrix: Values, subjects: Sequence[str], seed: int = 0) -> dict[str, dict[str, float]]:
     """The figures of `verification` with 95 % intervals from a bootstrap over patients (percentiles)."""
+    _require_both_kinds(subjects)
     point = verification(matrix, subjects)
     draws = [verification(matrix, subjects, weight) for weight in patient_draws(subjects, seed)]
     summary = {}
@@ -91,6 +94,16 @@ def with_intervals(matrix: Values, subjects: Sequence[str], seed: int = 0) -> di
         low, high = np.percentile([figures[name] for figures in draws], [2.5, 97.5])
         summary[name] = {"value": value, "low": float(low), "high": float(high)}
     return summary
+
+
+def _require_both_kinds(subjects: Sequence[str]) -> None:
+    """Figures need pairs of one patient and of two; without them no draw of patients would ever do."""
+    counts = np.unique(np.asarray(subjects), return_counts=True)[1]
+    if len(counts) < 2 or counts.max() < 2:
+        raise NotEnoughDataError(
+            f"{len(subjects)} scans of {len(counts)} patients cannot be evaluated: two patients are needed, "
+            "one of them with two scans; ingest more patients"
+        )
 
 
 def patient_draws(subjects: Sequence[str], seed: int, resamples: int = RESAMPLES) -> list[Values]:
