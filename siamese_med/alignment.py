@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from siamese_med import correlation
-from siamese_med.volume import Volume, centred_grid
+from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +61,7 @@ def align(
     import torch
 
     starts = initial or [_by_centre_of_mass(scan, fixed) for scan in moving]
-    shape = tuple(int(WORK_MARGIN * n) for n in fixed.voxels.shape)
-    spacing = float(fixed.spacing_mm[0])
-    grid = centred_grid((shape[0], shape[1], shape[2]), spacing)
+    grid, shape = _work_grid(fixed)
     work = torch.cat(
         [resample(scan, grid_on(start, grid), shape, device) for scan, start in zip(moving, starts, strict=True)]
     )
@@ -71,6 +69,14 @@ def align(
     known = torch.ones_like(reference, dtype=torch.bool) if inside is None else torch.as_tensor(inside, device=device)
     offsets, reached = _search(work, grid, (reference, known), fixed.affine, levels, initial is None)
     return [Alignment(start @ offset, ratio) for start, offset, ratio in zip(starts, offsets, reached, strict=True)]
+
+
+def _work_grid(fixed: Volume) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    """The fixed grid, larger by the margin: on its lattice, so that equal scans are interpolated alike."""
+    pad = [round((WORK_MARGIN - 1) / 2 * n) for n in fixed.voxels.shape]
+    shift = np.eye(4)
+    shift[:3, 3] = -np.asarray(pad)
+    return fixed.affine @ shift, tuple(n + 2 * p for n, p in zip(fixed.voxels.shape, pad, strict=True))
 
 
 def grid_on(matrix: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
