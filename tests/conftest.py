@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from siamese_med.phantom.anatomy import Anatomy
+    from siamese_med.phantom.scanner import Acquisition
 
 OURS = ("PREFECT_", "SIAMESE_MED_", "XDG_")
 
@@ -21,3 +27,29 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("HOME", str(folder))
         patch.setenv("PREFECT_HOME", str(folder / "prefect"))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def person() -> Anatomy:
+    """One simulated patient, made once."""
+    import numpy as np
+
+    from siamese_med.phantom import anatomy
+
+    return anatomy.patient(np.random.default_rng(0), difference=0.5)
+
+
+@pytest.fixture(scope="session")
+def acquired() -> Callable[..., Acquisition]:
+    """Scans a patient coarsely (3 mm): the same seed gives the same pose, field of view and noise."""
+    import numpy as np
+
+    from siamese_med.phantom import scanner
+
+    machine = scanner.fleet(np.random.default_rng(1), 1)[0]
+
+    def scan(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: float) -> Acquisition:
+        chosen = replace(machine, **{"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings})
+        return scanner.acquire(patient, chosen, np.random.default_rng(seed))
+
+    return scan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,11 @@ def obstacles(earlier: Side, later: Side) -> list[str]:
 def measured(earlier: Side, later: Side, space: PairSpace, config: ScoreConfig) -> tuple[Residual, Finding]:
     """The residual of a pair and its figure."""
     found = residual.measure(earlier.scan, later.scan, (earlier.matrix, later.matrix), space, config.smoothing_mm)
+    if (
+        earlier.scan.content_digest() == later.scan.content_digest()
+    ):  # matching rounds, and a scan is no change to itself
+        nothing = found.deviation.new_zeros(found.deviation.shape)
+        found = replace(found, difference=nothing, deviation=nothing)
     return found, change.find(found, space)
 
 

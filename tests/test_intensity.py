@@ -1,0 +1,50 @@
+"""Scanner units to comparable numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from siamese_med.intensity import CEILING, normalise
+
+
+@pytest.fixture(scope="module")
+def scan() -> torch.Tensor:
+    """Air around 20, tissue around 500, a bright vessel."""
+    drawn = torch.Generator().manual_seed(0)
+    voxels = 20 + 2 * torch.randn(20, 20, 20, generator=drawn)
+    voxels[5:15, 5:15] = 500 + 30 * torch.randn(10, 10, 20, generator=drawn)
+    voxels[9, 9, :4] = 5000
+    return voxels
+
+
+def test_air_is_zero_and_the_middle_of_the_tissue_one(scan: torch.Tensor) -> None:
+    scaled = normalise(scan, torch.ones_like(scan))
+    assert float(scaled[:4].median()) == pytest.approx(0, abs=0.02)
+    assert float(scaled[5:15, 5:15].median()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(3.0, 0.0), (0.01, 0.0), (1.0, -1024.0), (2.5, 700.0)])
+def test_the_scanners_gain_and_offset_do_not_matter(scan: torch.Tensor, gain: float, offset: float) -> None:
+    valid = torch.ones_like(scan)
+    torch.testing.assert_close(normalise(gain * scan + offset, valid), normalise(scan, valid), atol=1e-3, rtol=1e-3)
+
+
+def test_the_brightest_is_cut_at_the_ceiling(scan: torch.Tensor) -> None:
+    assert float(normalise(scan, torch.ones_like(scan)).max()) == CEILING
+
+
+def test_what_is_not_valid_is_zero_and_does_not_count(scan: torch.Tensor) -> None:
+    valid = torch.ones_like(scan)
+    valid[:, :, 10:] = 0
+    spoiled = scan.clone()
+    spoiled[:, :, 10:] = 1e6
+    scaled = normalise(spoiled, valid)
+    assert scaled[:, :, 10:].abs().max() == 0
+    torch.testing.assert_close(scaled[:, :, :10], normalise(scan[:, :, :10], valid[:, :, :10]))
+
+
+def test_a_flat_or_empty_scan_gives_finite_numbers() -> None:
+    flat = torch.full((5, 5, 5), 7.0)
+    assert torch.isfinite(normalise(flat, torch.ones_like(flat))).all()
+    assert normalise(flat, torch.zeros_like(flat)).abs().max() == 0
