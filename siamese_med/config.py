@@ -90,12 +90,12 @@ class TrainConfig(Section):
     miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
     patients_per_batch: Count = 12
     scans_per_patient: Count = 2
-    epochs: Count = 14
-    steps_per_epoch: Count = 12
-    patience: Count = Field(8, description="epochs without a better validation loss")
+    epochs: Count = 8
+    steps_per_epoch: Count = 8
+    patience: Count = Field(4, description="epochs without a better validation loss")
     learning_rate: Positive = 2e-3
     weight_decay: float = Field(0.01, ge=0)
-    augmentation: float = Field(1.0, ge=0, description="strength of random acquisition effects; 0 is none")
+    augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

@@ -165,7 +165,7 @@ _STAGES: dict[str, Callable[[Order], Outcome]] = {
 
 def _alarms(scores: pd.DataFrame, model: Path) -> int:
     """Same-patient pairs that look like two persons."""
-    threshold = json.loads((model / "model.json").read_text(encoding="utf-8")).get("threshold")
+    threshold = json.loads((model / "model.json").read_text(encoding="utf-8")).get("alarm")
     pairs = scores[scores["kind"].isin(SAME_PATIENT)]
     judged = [IDENTITY_NOT_JUDGED.isdisjoint(reasons) for reasons in pairs["reasons"]]
     rows = zip(pairs["verdict"], pairs["similarity"], judged, strict=True)

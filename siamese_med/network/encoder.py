@@ -10,9 +10,6 @@ if TYPE_CHECKING:
 
     from siamese_med.config import TrainConfig
 
-CENTRE = 0.5
-"""Volumes come with air at 0 and tissue at 1; the encoder sees them around zero."""
-
 
 def build(config: TrainConfig, shape: Sequence[int]) -> nn.Module:
     """The configured encoder for volumes of `shape`; fresh weights from torch's global seed."""

@@ -12,12 +12,13 @@ from torch import nn
 from siamese_med.config import TrainConfig
 from siamese_med.network import encoder, recipes
 from siamese_med.network.cohort import Cohort
-from siamese_med.network.encoder import CENTRE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EMBEDDING_BATCH = 16
+FINE_VOXELS = 4
+"""Blocks of this edge are what the encoder does not look at."""
 
 
 class Siamese(nn.Module):
@@ -30,8 +31,18 @@ class Siamese(nn.Module):
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
         """Embeddings (b, e) of volumes (b, 1, i, j, k)."""
-        embeddings: torch.Tensor = self.encoder((volumes - CENTRE).contiguous(memory_format=torch.channels_last_3d))
+        embeddings: torch.Tensor = self.encoder(_detail(volumes).contiguous(memory_format=torch.channels_last_3d))
         return embeddings
+
+
+def _detail(volumes: torch.Tensor) -> torch.Tensor:
+    """What is finer than a few voxels, in units of its own spread: bias and contrast, which a scanner changes, are gone."""
+    if min(volumes.shape[2:]) <= FINE_VOXELS:
+        return volumes - volumes.mean((2, 3, 4), keepdim=True)
+    blocks = nn.functional.avg_pool3d(volumes, FINE_VOXELS, ceil_mode=True)
+    coarse = nn.functional.interpolate(blocks, size=volumes.shape[2:], mode="trilinear", align_corners=False)
+    detail = (volumes - coarse) * (volumes > 0)
+    return detail / (detail.square().mean((2, 3, 4), keepdim=True).sqrt() + 1e-3)
 
 
 def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:

@@ -44,7 +44,7 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
     jobs = [
-        Batch(tuple(zip(part.id, part.path, part.sha256, part.flags, strict=True)), data, folder, device)
+        Batch(tuple(zip(part.id, part.path, part.sha256, part["flags"], strict=True)), data, folder, device)
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):

@@ -109,6 +109,7 @@ class Reference:
     z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
     """
 
+    alarm: float | None
     threshold: float | None
     false_match_rate: float | None
     significance: float

@@ -25,7 +25,7 @@ def patient(
 ) -> Patient:
     """All that a page says about one patient, without pictures: those follow from album.illustrated."""
     visits = history.visits(scans, alignments)
-    pairs = history.pairs(scores, visits, reference.threshold)
+    pairs = history.pairs(scores, visits, reference.alarm)
     return Patient(
         subject=subject,
         title=title,

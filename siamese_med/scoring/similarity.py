@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt's logistic curve (1999) on the distance, and the threshold that validation pairs gave."""
+    """Platt's logistic curve (1999) on the distance, and the two limits that validation pairs gave.
+
+    A similarity over `threshold` is a match; one of a patient's own pairs below `alarm` asks whether it is he.
+    """
 
     slope: float
     intercept: float
     threshold: float
     false_match_rate: float
+    alarm: float
 
     def similarity(self, distance: float) -> float:
         """Probability of one person, where same and different are equally likely beforehand."""
@@ -27,8 +31,9 @@ class Calibration:
 
 
 def calibrate(distance: NDArray[np.float64], same: NDArray[np.bool_], false_match_rate: float) -> Calibration:
-    """Fit the curve on validation pairs and choose the similarity that `false_match_rate` of different pairs exceed.
+    """Fit the curve on validation pairs and choose the limits.
 
+    `false_match_rate` is the share of different pairs over the threshold, and of same-patient pairs below the alarm.
     Platt's soft targets keep the curve finite when the pairs are separable, as few validation pairs often are.
     """
     from scipy.optimize import minimize
@@ -45,7 +50,8 @@ def calibrate(distance: NDArray[np.float64], same: NDArray[np.bool_], false_matc
 
     slope, intercept = minimize(loss, np.array([-1.0, 0.0]), method="BFGS").x
     slope = min(float(slope), -1e-3)  # a larger distance never makes one person likelier
-    curve = Calibration(slope / scale, float(intercept) - slope * centre / scale, 0.5, false_match_rate)
-    different = np.array([curve.similarity(value) for value in distance[~same]])
-    threshold = float(np.quantile(different, 1 - false_match_rate, method="higher"))
-    return Calibration(curve.slope, curve.intercept, threshold, false_match_rate)
+    curve = Calibration(slope / scale, float(intercept) - slope * centre / scale, 0.5, false_match_rate, 0.5)
+    similarity = np.array([curve.similarity(value) for value in distance])
+    threshold = float(np.quantile(similarity[~same], 1 - false_match_rate, method="higher"))
+    alarm = float(np.quantile(similarity[same], false_match_rate, method="lower"))
+    return replace(curve, threshold=threshold, alarm=min(alarm, threshold))

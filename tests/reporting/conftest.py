@@ -237,7 +237,8 @@ def _model(random: np.random.Generator) -> dict[str, Any]:
         },
         "template_sha256": "5e" * 32,
         "weights_sha256": "a7" * 32,
-        "threshold": 0.412,
+        "alarm": 0.412,
+        "threshold": 0.583,
         "false_match_rate": 0.01,
         "change_reference": {
             "n": 64,
