@@ -1,0 +1,83 @@
+"""Pairs of scans of the simulated head, with and without a planted change, and a reference to read them against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from siamese_med import alignment
+from siamese_med.config import ScoreConfig
+from siamese_med.intensity import normalise
+from siamese_med.phantom.anatomy import Anatomy
+from siamese_med.phantom.head import GRID_MM, GRID_SHAPE
+from siamese_med.phantom.scanner import Acquisition
+from siamese_med.scoring import change, comparison, residual
+from siamese_med.scoring.change import Reference
+from siamese_med.scoring.comparison import Side
+from siamese_med.scoring.rescans import simulated
+from siamese_med.scoring.residual import PairSpace
+from siamese_med.volume import Volume, centred_grid
+
+BALL_ML = 5.0
+BALL_VOXEL = np.array([78, 80, 68])
+"""Centre of the planted ball on the anatomy's grid: to the patient's right, in front, above the middle."""
+QUIET = 5
+
+
+@pytest.fixture(scope="session")
+def score_config() -> ScoreConfig:
+    return ScoreConfig(spacing_mm=3.0)
+
+
+@pytest.fixture(scope="session")
+def with_ball(person: Anatomy) -> Anatomy:
+    """The patient with a new ball-shaped lesion of 5 ml."""
+    grid = np.stack(np.meshgrid(*map(np.arange, GRID_SHAPE), indexing="ij"), -1)
+    radius = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3) / GRID_MM
+    lesion = person.lesion.clone()
+    lesion[np.linalg.norm(grid - BALL_VOXEL, axis=-1) <= radius] = 1
+    return replace(person, lesion=lesion)
+
+
+@pytest.fixture(scope="session")
+def acquisitions(person: Anatomy, with_ball: Anatomy, acquired: Callable[..., Acquisition]) -> dict[str, Acquisition]:
+    """A first visit, a rescan, and a visit with the ball."""
+    return {"first": acquired(person, 0), "rescan": acquired(person, 1), "ball": acquired(with_ball, 2)}
+
+
+@pytest.fixture(scope="session")
+def template(acquisitions: dict[str, Acquisition]) -> Volume:
+    """The first visit on a centred grid of 4 mm."""
+    shape, scan = (44, 52, 44), acquisitions["first"].volume
+    start = np.eye(4)
+    start[:3, 3] = alignment.centre_of_mass(scan)
+    grid = centred_grid(shape, 4.0)
+    return Volume(normalise(*alignment.resample(scan, start @ grid, shape)[0]).numpy(), grid)
+
+
+@pytest.fixture(scope="session")
+def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, Side]:
+    scans = [acquisition.volume for acquisition in acquisitions.values()]
+    found = alignment.align(scans, template)
+    return {
+        name: Side(scan, one.matrix, "MR", "FLAIR", True)
+        for name, scan, one in zip(acquisitions, scans, found, strict=True)
+    }
+
+
+@pytest.fixture(scope="session")
+def space(template: Volume, score_config: ScoreConfig) -> PairSpace:
+    return residual.pair_space(template, score_config.spacing_mm)
+
+
+@pytest.fixture(scope="session")
+def known(sides: dict[str, Side], space: PairSpace, score_config: ScoreConfig) -> Reference:
+    """The real rescan, and simulated rescans of the first visit."""
+    findings = [comparison.measured(sides["first"], sides["rescan"], space, score_config)[1]]
+    for seed in range(QUIET - 1):
+        again = replace(sides["first"], scan=simulated(sides["first"].scan, np.random.default_rng(seed)))
+        findings.append(comparison.measured(sides["first"], again, space, score_config)[1])
+    return change.reference(findings, "synthesised")

@@ -1,0 +1,84 @@
+"""Slices turned as a radiologist expects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siamese_med.scoring import pictures
+from siamese_med.scoring.pictures import Choice
+from siamese_med.scoring.residual import PairSpace, Residual
+from siamese_med.volume import centred_grid
+
+SHAPE = (20, 24, 16)
+PLACES = {"right": (17, 12, 8), "left": (2, 12, 8), "front": (10, 21, 8), "back": (10, 2, 8), "head": (10, 12, 13)}
+
+
+def shown(marker: str, choice: Choice) -> tuple[int, int, tuple[int, ...]]:
+    """Row and column of a marked voxel in a displayed slice, and the slice's shape; RAS+ voxels."""
+    scan = np.zeros(SHAPE)
+    scan[PLACES[marker]] = 1
+    image = pictures.displayed(scan, choice)
+    (row,), (column,) = np.nonzero(image)
+    return int(row), int(column), image.shape
+
+
+@pytest.mark.parametrize("choice", [Choice("axial", 8, "fixed"), Choice("coronal", 12, "fixed")])
+def test_the_patients_right_is_on_the_left_of_the_picture(choice: Choice) -> None:
+    _, column, (_, columns) = shown("right", choice)
+    assert column < columns / 2
+    _, column, (_, columns) = shown("left", choice)
+    assert column > columns / 2
+
+
+def test_the_front_is_at_the_top_of_an_axial_and_on_the_left_of_a_sagittal_slice() -> None:
+    row, _, (rows, _) = shown("front", Choice("axial", 8, "fixed"))
+    assert row < rows / 2
+    _, column, (_, columns) = shown("front", Choice("sagittal", 10, "fixed"))
+    assert column < columns / 2
+
+
+@pytest.mark.parametrize("choice", [Choice("coronal", 12, "fixed"), Choice("sagittal", 10, "fixed")])
+def test_the_head_is_up(choice: Choice) -> None:
+    row, _, (rows, _) = shown("head", choice)
+    assert row < rows / 2
+
+
+@pytest.fixture
+def pair() -> tuple[Residual, PairSpace]:
+    """A body with one strong and one weaker change, in different slices."""
+    inside = np.zeros(SHAPE, dtype=bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    tissue = torch.from_numpy(inside.astype(np.float32))
+    deviation = torch.zeros(SHAPE)
+    deviation[15, 18, 11], deviation[5, 6, 4] = 9, -6
+    found = Residual(tissue, tissue, deviation / 20, deviation, torch.from_numpy(inside), 0.02, 0.02, 1, 1, np.eye(4))
+    return found, PairSpace(centred_grid(SHAPE, 3.0), inside)
+
+
+def test_the_slices_run_through_the_strongest_changes_and_the_middle(pair: tuple[Residual, PairSpace]) -> None:
+    chosen = {(one.plane, one.index, one.chosen) for one in pictures.choose(*pair)}
+    assert ("axial", 11, "strongest change") in chosen
+    assert ("axial", 4, "strongest change") in chosen
+    assert ("coronal", 18, "strongest change") in chosen
+    assert {plane for plane, _, why in chosen if why == "fixed"} == {"axial", "coronal", "sagittal"}
+
+
+def test_the_file_holds_every_panel_of_every_slice_with_its_place(
+    pair: tuple[Residual, PairSpace], tmp_path: Path
+) -> None:
+    pictures.write(tmp_path / "pair.npz", pair[0], pair[0].deviation.abs() / 9, pair[1])
+    stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
+    count = len(pictures.choose(*pair))
+    for name in ("earlier", "later", "difference", "change"):
+        assert stored[name].dtype == np.uint8
+        assert stored[name].shape == (count, 24, 24)
+    first = list(stored["plane"]).index("axial")
+    assert stored["position_mm"][first] == pytest.approx((11 - 7.5) * 3)
+    assert stored["change"][first].max() == 255
+    row, column = np.unravel_index(stored["change"][first].argmax(), (24, 24))
+    assert (row, column) == (24 - 1 - 18, 2 + 20 - 1 - 15)
+    assert stored["difference"][first][row, column] > 128
