@@ -87,7 +87,7 @@ def with_larger_ventricles(anatomy: Anatomy, volume_mm3: float) -> Anatomy:
     everything = torch.cat([anatomy.tissue, anatomy.lesion[None]])
     direction = torch.from_numpy(slope) * (2 / torch.tensor(GRID_SHAPE))
     low, high = 0.0, 12.0
-    for _ in range(7):  # bisection on the length of the push, in voxels
+    for _ in range(11):  # bisection on the length of the push, in voxels
         push = (low + high) / 2
         ventricle = sample(everything[VENTRICLE : VENTRICLE + 1], _identity(GRID_SHAPE) + push * direction)
         if float(ventricle.sum()) * VOXEL_MM3 - anatomy.ventricle_mm3 < volume_mm3:

@@ -1,0 +1,56 @@
+"""A simulated patient changes by what was asked for, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from siamese_med.phantom import anatomy
+from siamese_med.phantom.anatomy import Anatomy
+from siamese_med.phantom.head import GRID_SHAPE, TISSUES, tissues
+
+
+def test_the_head_has_tissue_fractions_between_nothing_and_all() -> None:
+    fractions = tissues()[:-1]
+    assert tissues().shape == (len(TISSUES), *GRID_SHAPE)
+    assert float(fractions.min()) >= 0
+    assert float(fractions.max()) <= 1 + 1e-6
+
+
+def test_the_same_seed_gives_the_same_patient_and_another_one_does_not(person: Anatomy) -> None:
+    again, other = (anatomy.patient(np.random.default_rng(seed), 0.5) for seed in (0, 1))
+    assert torch.equal(again.tissue, person.tissue)
+    assert torch.equal(again.lesion, person.lesion)
+    assert not torch.equal(other.tissue, person.tissue)
+
+
+def test_without_difference_everybody_is_the_template() -> None:
+    nobody = anatomy.patient(np.random.default_rng(3), 0.0)
+    torch.testing.assert_close(nobody.tissue, tissues(), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("volume_mm3", [300.0, 1500.0, 6000.0])
+def test_a_new_lesion_has_the_volume_that_was_asked_for(person: Anatomy, volume_mm3: float) -> None:
+    later = anatomy.with_new_lesion(person, np.random.default_rng(5), volume_mm3)
+    assert later.lesion_mm3 - person.lesion_mm3 == pytest.approx(volume_mm3, rel=0.1)
+    assert torch.equal(later.tissue, person.tissue)
+
+
+def test_a_lesion_grows_by_at_least_what_was_asked_for(person: Anatomy) -> None:
+    first = anatomy.with_new_lesion(person, np.random.default_rng(5), 500)
+    later = anatomy.with_growing_lesion(first, np.random.default_rng(6), 1000)
+    assert 1000 <= later.lesion_mm3 - first.lesion_mm3 < 1800
+    assert bool((later.lesion >= first.lesion - 1e-6).all())
+
+
+@pytest.mark.parametrize("volume_mm3", [1000.0, 4000.0])
+def test_ventricles_grow_by_the_volume_that_was_asked_for(person: Anatomy, volume_mm3: float) -> None:
+    later = anatomy.with_larger_ventricles(person, volume_mm3)
+    assert later.ventricle_mm3 - person.ventricle_mm3 == pytest.approx(volume_mm3, rel=0.1)
+
+
+def test_a_lesion_lies_in_white_matter(person: Anatomy) -> None:
+    for seed in range(3):
+        later = anatomy.with_new_lesion(person, np.random.default_rng(seed), 400)
+        assert float(person.tissue[anatomy.WHITE][later.centres[-1]]) > 0.7
