@@ -35,7 +35,7 @@ class Level(NamedTuple):
 
 
 TEMPLATE_LEVELS = (Level(2.0, 4_000, 40, 1.2), Level(0.7, 12_000, 30, 0.3))
-PAIR_LEVELS = (Level(1.0, 12_000, 20, 0.3), Level(0.4, 24_000, 30, 0.08))
+PAIR_LEVELS = (Level(1.0, 8_000, 16, 0.3), Level(0.4, 16_000, 20, 0.08))
 
 
 @dataclass(frozen=True)

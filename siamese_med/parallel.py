@@ -8,6 +8,8 @@ from typing import TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+HEAVY = ["torch", "scipy.ndimage"]
+"""Imported once, by the server that the processes are forked from; nothing has run in it yet, so forking is safe."""
 FEW = 4
 """Fewer jobs than this are done before another process has imported torch."""
 
@@ -32,7 +34,8 @@ def in_parallel(
     if workers < 2 or len(jobs) < FEW:
         yield from track(map(work, jobs), label, len(jobs), console=console, disable=quiet, transient=True)
         return
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(HEAVY)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         done = pool.map(work, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
         yield from track(done, label, len(jobs), console=console, disable=quiet, transient=True)

@@ -171,7 +171,9 @@ def _matched(a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
         return a
     source, goal = (torch.quantile(values, levels).numpy() for values in known)
     source = source + np.arange(QUANTILES) * 1e-7  # strictly rising, or the map is not unique
-    return torch.from_numpy(np.interp(a.numpy(), source, goal).astype(np.float32))
+    matched = a.clone()
+    matched[inside] = torch.from_numpy(np.interp(a[inside].numpy(), source, goal).astype(np.float32))
+    return matched
 
 
 def _gradient(volume: Tensor) -> Tensor:
