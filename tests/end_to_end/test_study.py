@@ -1,0 +1,148 @@
+"""The straight line: what the stages leave behind, and that calling them again changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from siamese_med import files, models, stages, volume
+from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
+from siamese_med.network import model
+from siamese_med.records import SCORE_COLUMNS, SPLITS, Study
+from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
+
+MODEL_FILES = {
+    "model.safetensors",
+    "model.json",
+    "metrics.json",
+    "template.nii.gz",
+    "reference.parquet",
+    "gallery.npz",
+    "training_log.csv",
+    "training.png",
+    "README.md",
+}
+
+
+@pytest.fixture(scope="session")
+def scores(tracked: Tracked) -> pd.DataFrame:
+    return stages.score(tracked.study, tracked.model)
+
+
+def test_a_finished_model_folder_is_complete_and_leaves_no_building_site(tracked: Tracked) -> None:
+    assert {path.name for path in tracked.model.iterdir()} == MODEL_FILES
+    assert [path.name for path in tracked.study.models.iterdir()] == [tracked.model.name]
+
+
+def test_the_figures_count_every_patient_once(tracked: Tracked) -> None:
+    metrics = json.loads((tracked.model / "metrics.json").read_text())
+    assert sum(metrics["patients"].values()) == PATIENTS
+    assert sum(metrics["scans"].values()) == PATIENTS * VISITS
+    assert set(metrics["test"]) == {"network", "ncc", "ncc_highpass", "mutual_information"}
+    auc = {name: figures["auc"]["value"] for name, figures in metrics["test"].items()}
+    assert auc[metrics["best"]] == max(auc.values())
+
+
+def test_training_the_same_twice_finds_the_first_model(tracked: Tracked) -> None:
+    stamp = (tracked.model / "model.json").stat().st_mtime_ns
+    assert stages.train(tracked.study) == tracked.model
+    assert (tracked.model / "model.json").stat().st_mtime_ns == stamp
+
+
+def test_the_same_seed_gives_the_same_weights_and_figures_from_nothing(tracked: Tracked, tmp_path: Path) -> None:
+    first = model.read_about(tracked.model)
+    tracked.model.rename(tmp_path / "first")
+    again = model.read_about(stages.train(tracked.study))
+    for key in ("id", "weights_sha256", "threshold", "calibration", "change_reference"):
+        assert again[key] == first[key], key
+
+
+def test_scores_have_a_row_a_pair_with_all_columns(tracked: Tracked, scores: pd.DataFrame) -> None:
+    assert tuple(scores.columns) == SCORE_COLUMNS
+    assert len(scores) == len(stages.read_pairs(tracked.study))
+    assert scores.similarity.between(0, 1).all()
+    same = scores[scores.subject_a == scores.subject_b]
+    assert len(same) == PATIENTS
+    assert all((tracked.study.data / path).is_file() for path in [*same["map"].dropna(), *same.pictures.dropna()])
+    assert scores[scores.subject_a != scores.subject_b].verdict.isna().all()
+
+
+def test_scoring_again_measures_nothing_and_says_the_same(tracked: Tracked, scores: pd.DataFrame) -> None:
+    folder = tracked.study.scores(tracked.model.name).with_suffix("")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("pair-*")}
+    again = stages.score(tracked.study, tracked.model)
+    pd.testing.assert_frame_equal(again, scores)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("pair-*")} == before
+
+
+def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
+    a, b = tracked.export / "p0_v0.nii.gz", tracked.export / "p0_v1.nii.gz"
+    forth, back = (stages.compare(*order, tracked.model, tracked.study) for order in ((a, b), (b, a)))
+    assert forth["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
+    assert abs(forth["change"]["z"]) == pytest.approx(abs(back["change"]["z"]), abs=1e-6)
+    assert forth["change_sign"] == -back["change_sign"]
+    assert forth["baselines"] == pytest.approx(back["baselines"], abs=1e-6)
+    assert forth["verdict"] == back["verdict"]
+
+
+def test_a_scan_compared_with_itself_is_the_same_person_without_change(tracked: Tracked) -> None:
+    scan = tracked.export / "p1_v0.nii.gz"
+    found = stages.compare(scan, scan, tracked.model, tracked.study)
+    assert found["distance"] == 0
+    assert (found["change"]["z"], found["change"]["p"], found["change"]["volume_ml"]) == (0, 1, 0)
+    assert found["baselines"]["ncc_highpass"] == pytest.approx(1, abs=1e-6)
+    assert found["similarity"] > 0.5
+
+
+def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
+    """The scan itself is enrolled, so nobody can be nearer."""
+    found = stages.identify(tracked.export / "p2_v0.nii.gz", tracked.model, tracked.study)
+    assert len(found["candidates"]) == PATIENTS
+    similarity = [candidate["similarity"] for candidate in found["candidates"]]
+    assert similarity == sorted(similarity, reverse=True)
+    scans = stages.scans(tracked.study)
+    own = volume.read(tracked.export / "p2_v0.nii.gz").voxels.sum()
+    nearest = scans[scans.subject == found["candidates"][0]["subject"]]
+    sums = [volume.read(tracked.study.data / path).voxels.sum() for path in nearest.path]
+    assert min(abs(found - own) for found in sums) < 1e-4 * own
+
+
+def test_the_newest_model_is_the_last_finished_one(tracked: Tracked, tmp_path: Path) -> None:
+    assert stages.newest_model(tracked.study) == tracked.study.models / tracked.model.name
+    with pytest.raises(ModelError, match="siamese-med train"):
+        stages.newest_model(Study(tmp_path))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("left", ["nobody", "one patient", "single scans"])
+def test_too_few_patients_in_a_split_are_named_before_training(tracked: Tracked, split: str, left: str) -> None:
+    study = tracked.study
+    prepared, scans, pairs = stages.prepare(study), stages.scans(study), stages.read_pairs(study)
+    side = {**dict(zip(pairs.subject_a, pairs.split, strict=True))}
+    members = scans[scans.subject.map(side) == split]
+    dropped = {
+        "nobody": members,
+        "one patient": members[members.subject != members.subject.iloc[0]],
+        "single scans": members[members.duplicated("subject")],
+    }[left]
+    with pytest.raises(NotEnoughDataError, match=f"the {split} split") as caught:
+        models.make(study, scans.drop(dropped.index), prepared, pairs)
+    assert "\n" not in str(caught.value)
+    assert "sub-" not in str(caught.value)
+
+
+def test_a_study_without_pairs_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(EmptyInputError, match="siamese-med pair"):
+        stages.read_pairs(Study(tmp_path))
+
+
+def test_a_report_before_the_scores_says_what_to_do(tracked: Tracked, tmp_path: Path) -> None:
+    copied = tmp_path / "model"
+    copied.mkdir()
+    about = model.read_about(tracked.model)
+    files.write_json(copied / "model.json", {**about, "id": "other"})
+    with pytest.raises(EmptyInputError, match="siamese-med score"):
+        stages.report(tracked.study, copied)
