@@ -15,9 +15,9 @@ from siamese_med.alignment import smooth
 from siamese_med.config import ScoreConfig
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.parallel import in_parallel
-from siamese_med.scoring import change, comparison, residual
+from siamese_med.scoring import change, comparison
 from siamese_med.scoring.change import Finding, Reference
-from siamese_med.scoring.table import ScanRow, side
+from siamese_med.scoring.table import ScanRow, side, space_on
 from siamese_med.volume import Volume
 
 ENOUGH_RESCANS = 8
@@ -60,14 +60,14 @@ def reference(
 
 
 def _find(rescan: Rescan) -> Finding:
-    template = volume.read(rescan.template)
-    space = residual.pair_space(template, rescan.config.spacing_mm)
+    space = space_on(rescan.template, rescan.config.spacing_mm)
     earlier = side(rescan.data, rescan.earlier)
     if rescan.later:
         later = side(rescan.data, rescan.later)
     else:
         again = simulated(earlier.scan, np.random.default_rng(rescan.seed))
-        later = replace(earlier, scan=again, matrix=alignment.align([again], template)[0].matrix)
+        found = alignment.align([again], volume.read(rescan.template))[0]
+        later = replace(earlier, scan=again, matrix=found.matrix)
     return comparison.measured(earlier, later, space, rescan.config)[1]
 
 

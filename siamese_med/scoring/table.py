@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from siamese_med.parallel import in_parallel
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
 from siamese_med.scoring import baselines, change, comparison, residual
 from siamese_med.scoring.comparison import Side
+from siamese_med.scoring.residual import PairSpace
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
 
@@ -154,7 +156,7 @@ def measure(job: Job) -> None:
 
 
 def _measure_change(job: Job) -> dict[str, Any]:
-    space = residual.pair_space(volume.read(job.template), job.config.spacing_mm)
+    space = space_on(job.template, job.config.spacing_mm)
     earlier, later = side(job.data, job.earlier), side(job.data, job.later)
     columns, measured = comparison.judge(earlier, later, space, change.from_json(job.reference), job.config)
     if measured is None:
@@ -167,6 +169,12 @@ def _measure_change(job: Job) -> dict[str, Any]:
         "map": str(map_file.relative_to(job.data)),
         "pictures": str(picture.relative_to(job.data)),
     }
+
+
+@lru_cache(maxsize=2)
+def space_on(template: Path, spacing_mm: float) -> PairSpace:
+    """The grid on which the pairs of one template are compared, made once a process."""
+    return residual.pair_space(volume.read(template), spacing_mm)
 
 
 def side(data: Path, row: ScanRow) -> Side:
