@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,8 +48,9 @@ def acquired() -> Callable[..., Acquisition]:
 
     machine = scanner.fleet(np.random.default_rng(1), 1)[0]
 
-    def scan(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: float) -> Acquisition:
-        chosen = replace(machine, **{"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings})
+    def scan(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: Any) -> Acquisition:
+        coarse: dict[str, Any] = {"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings}
+        chosen = replace(machine, **coarse)
         return scanner.acquire(patient, chosen, np.random.default_rng(seed))
 
     return scan

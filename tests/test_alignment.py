@@ -122,7 +122,7 @@ def test_resampling_reads_a_linear_ramp_exactly_in_millimetres() -> None:
     ramp = Volume((2 * i + 10 * 3 * j + 100 * 4 * k).astype(np.float32), affine)  # x + 10 y + 100 z
     target = np.array([[1.1, 0, 0, 4], [0, 1.7, 0, 6], [0, 0, 1.3, 8], [0, 0, 0, 1]])
     values = alignment.resample(ramp, target, (5, 5, 5))[0, 0].numpy()
-    world = np.stack(np.indices((5, 5, 5)), -1) @ target[:3, :3].T + target[:3, 3]
+    world = np.moveaxis(np.indices((5, 5, 5)), 0, -1) @ target[:3, :3].T + target[:3, 3]
     np.testing.assert_allclose(values, world @ [1, 10, 100], rtol=1e-4)
 
 

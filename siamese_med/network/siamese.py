@@ -36,7 +36,7 @@ class Siamese(nn.Module):
 
 
 def _detail(volumes: torch.Tensor) -> torch.Tensor:
-    """What is finer than a few voxels, in units of its own spread: bias and contrast, which a scanner changes, are gone."""
+    """What is finer than a few voxels, in units of its own spread: bias and contrast, the scanner's, are gone."""
     if min(volumes.shape[2:]) <= FINE_VOXELS:
         return volumes - volumes.mean((2, 3, 4), keepdim=True)
     blocks = nn.functional.avg_pool3d(volumes, FINE_VOXELS, ceil_mode=True)

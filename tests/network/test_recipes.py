@@ -33,10 +33,12 @@ def test_contrastive_leaves_different_patients_beyond_the_margin_alone() -> None
 
 
 def test_cross_entropy_is_that_of_a_sigmoid_on_the_weighted_difference() -> None:
-    recipe = built("bce")
+    recipe = recipes.PairCrossEntropy(TrainConfig(recipe="bce", embedding=2))
+    head = recipe.head
+    assert isinstance(head, torch.nn.Linear)
     with torch.no_grad():
-        recipe.head.weight.copy_(torch.tensor([[-0.5, -0.25]]))
-        recipe.head.bias.fill_(1.0)
+        head.weight.copy_(torch.tensor([[-0.5, -0.25]]))
+        head.bias.fill_(1.0)
     same, different = 1.0 - 0.5 * 3 - 0.25 * 4, 1.0 - 0.5 * 0.6
     expected = (-math.log(1 / (1 + math.exp(-same))) - math.log(1 - 1 / (1 + math.exp(-different)))) / 2
     assert float(recipe(EMBEDDINGS, LABELS, PAIR).detach()) == pytest.approx(expected, abs=1e-5)

@@ -69,7 +69,8 @@ def test_a_rescan_is_called_no_change(
 def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
     ball: Judged, sides: dict[str, Side], acquisitions: dict[str, Acquisition], space: PairSpace, tmp_path: Path
 ) -> None:
-    comparison.write_map(tmp_path / "map.nii.gz", sides["first"], *ball[1], space)
+    found, probability = ball[1]
+    comparison.write_map(tmp_path / "map.nii.gz", sides["first"], found, probability, space)
     written = volume.read(tmp_path / "map.nii.gz")
     scan = acquisitions["first"]
     assert written.voxels.shape == scan.volume.voxels.shape
