@@ -95,7 +95,9 @@ class PairCrossEntropy(Recipe):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
         self.head = nn.Linear(config.embedding, 1)
-        nn.init.constant_(self.head.weight, -1 / config.embedding)
+        # near is the same and far is different from the first step on, or the head learns for as long as the encoder
+        nn.init.constant_(self.head.weight, -2 / config.embedding**0.5)
+        nn.init.constant_(self.head.bias, 1.0)
 
     def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
         anchors, positives, others, negatives = pairs if pairs is not None else _all_pairs(labels)

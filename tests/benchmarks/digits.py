@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Split = Callable[[NDArray[np.int64], int], "Parts"]
 
 BRIGHTEST = 16.0
-PAIRS_EACH = 2000
+PAIRS_EACH = 20_000
 SHARED: dict[str, object] = {
     "width": 16,
     "embedding": 32,
@@ -40,7 +40,7 @@ SHARED: dict[str, object] = {
     "accelerator": "cpu",
 }
 TUTORIALS: dict[str, dict[str, object]] = {
-    "bce": {"recipe": "bce", "sampling": "pairs", "scans_per_patient": 8, "learning_rate": 5e-3},
+    "bce": {"recipe": "bce", "sampling": "pairs", "scans_per_patient": 8, "learning_rate": 8e-3},
     "contrastive": {
         "recipe": "contrastive",
         "sampling": "pairs",
