@@ -27,7 +27,7 @@ from siamese_med.phantom.scanner import Acquisition, Scanner
 if TYPE_CHECKING:
     import pandas as pd
 
-DIFFERENCE = 0.08
+DIFFERENCE = 0.1
 """How far simulated people differ: a quarter of real people, so that plain correlation does not solve identity."""
 SCANNERS = 6
 FIRST_VISIT = date(2021, 3, 1)

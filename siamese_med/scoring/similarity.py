@@ -53,5 +53,17 @@ def calibrate(distance: NDArray[np.float64], same: NDArray[np.bool_], false_matc
     curve = Calibration(slope / scale, float(intercept) - slope * centre / scale, 0.5, false_match_rate, 0.5)
     similarity = np.array([curve.similarity(value) for value in distance])
     threshold = float(np.quantile(similarity[~same], 1 - false_match_rate, method="higher"))
-    alarm = float(np.quantile(similarity[same], false_match_rate, method="lower"))
+    alarm = curve.similarity(_farthest_expected(distance[same], false_match_rate))
     return replace(curve, threshold=threshold, alarm=min(alarm, threshold))
+
+
+def _farthest_expected(distance: NDArray[np.float64], rate: float) -> float:
+    """The distance that a further pair of one patient exceeds at `rate`: Student's t for a new observation.
+
+    A quantile of the few validation pairs would be their largest, which a further patient soon exceeds.
+    """
+    from scipy.stats import t
+
+    n = len(distance)
+    spread = float(distance.std(ddof=1)) if n > 1 else float(distance[0])
+    return float(distance.mean() + t.isf(rate, max(n - 1, 1)) * spread * math.sqrt(1 + 1 / n))
