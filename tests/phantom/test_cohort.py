@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ VISITS = 3
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two patients with three visits each, one of each format, where both have changed somewhere."""
     path = tmp_path_factory.mktemp("cohort")
-    cohort.write_cohort(path, patients=2, visits=VISITS, seed=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)  # one process: each of them would make the head anew
+        cohort.write_cohort(path, patients=2, visits=VISITS, seed=1)
     return path
 
 
