@@ -137,6 +137,7 @@ def _describe(
         "recipe": study.config.train.recipe,
         "created_by": _versions(),
         "config": study.config.model_dump(mode="json", exclude={"ingest", "report"}),
+        "learned_from": sorted(usable[usable.split != "test"].sha256),
         "shape": list(_cohort(usable, study.data).shape),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "template_sha256": files.digest(prepared.template),

@@ -52,7 +52,7 @@ SCORE_COLUMNS = (
     "subject_b",
     "interval_days",
     "kind",
-    "split",
+    "split",  # of the study; new where the model has learned from neither scan
     "comparable",  # bool: may a verdict be given on change (same patient) or identity (different)?
     "reasons",  # list of words from NOT_COMPARABLE
     "similarity",  # calibrated probability that it is one person, 0 to 1

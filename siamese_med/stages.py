@@ -88,7 +88,7 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     vectors = dict(zip(everything.id, _embedded(study, chosen, everything, prepared), strict=True))
     sides = [siamese.stacked(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
     measured = table.score(
-        pairs.assign(distance=siamese.distances(chosen.network, *sides)),
+        _marked_new(pairs, everything, chosen.about).assign(distance=siamese.distances(chosen.network, *sides)),
         table.scan_rows(everything, prepared.alignments),
         (chosen.about, chosen.template),
         study.scores(chosen.about["id"]).with_suffix(""),
@@ -97,6 +97,13 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     )
     write_parquet(study.scores(chosen.about["id"]), measured)
     return measured
+
+
+def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
+    """A study's own splits say nothing of a model that was made elsewhere: pairs it has not learned from are new."""
+    learned = set(scans[scans.sha256.isin(about["learned_from"])].id)
+    new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != "test")
+    return pairs.assign(split=pairs.split.mask(new, "new"))
 
 
 def report(study: Study, model: Path) -> Path:
