@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from siamese_med.phantom.scanner import Acquisition
 
 OURS = ("PREFECT_", "SIAMESE_MED_", "XDG_")
+TOGETHER = ("end_to_end", "phantom", "preparation")
+"""Folders whose tests share something that takes long to make, so they run in one process."""
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; torch's threads would wait for one another
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test starts first; what shares a costly fixture stays in one process."""
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+    for item in items:
+        if item.path.parent.name in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
 
 
 @pytest.fixture(autouse=True, scope="session")
