@@ -28,7 +28,7 @@ def main() -> None:
     for name in FILES:
         shutil.copyfile(page / name, example / name)
     picture = ROOT / "docs" / "report.png"
-    shot = [f"--screenshot={picture}", "--window-size=1100,1650", (example / "report.html").as_uri()]
+    shot = [f"--screenshot={picture}", "--window-size=1100,2150", (example / "report.html").as_uri()]
     subprocess.run(["chromium", *QUIET, *shot], check=True, capture_output=True)
     print(f"{example}\n{picture}")
 
