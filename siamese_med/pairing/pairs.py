@@ -14,7 +14,7 @@ from siamese_med import files
 from siamese_med.config import PairConfig
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import splits
-from siamese_med.records import PAIR_COLUMNS, SAME_PATIENT
+from siamese_med.records import PAIR_COLUMNS, SAME_PATIENT, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def build(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     sides = splits.assign(scans.subject.unique(), _known(path), config)
     rows = list(same_patient(scans, config.rescan_days))
-    for split in dict.fromkeys(sides.values()):
+    for split in SPLITS:
         members = scans[scans.subject.map(sides) == split]
         positives = sum(sides[row["subject_a"]] == split for row in rows)
         rows += different_patients(members, max(positives, len(members)), config)

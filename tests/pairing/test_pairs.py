@@ -35,6 +35,13 @@ def test_pairs_stay_within_one_split(cohort: Cohort, place: Path) -> None:
     assert set(table.split) == {"train", "validation", "test"}
 
 
+def test_building_again_over_the_table_leaves_the_same_bytes(cohort: Cohort, place: Path) -> None:
+    pairs.build(cohort(9), place, PairConfig())
+    once = place.read_bytes()
+    pairs.build(cohort(9), place, PairConfig())
+    assert place.read_bytes() == once
+
+
 def test_the_table_on_disk_is_the_one_returned(cohort: Cohort, place: Path) -> None:
     table = pairs.build(cohort(8), place, PairConfig())
     assert tuple(table.columns) == PAIR_COLUMNS
