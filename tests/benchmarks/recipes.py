@@ -18,7 +18,7 @@ from siamese_med.records import Study
 
 RECIPES: dict[str, dict[str, str]] = {
     "supcon, all in-batch pairs": {"recipe": "supcon"},
-    "bce on |a-b|, explicit pairs": {"recipe": "bce", "sampling": "pairs"},
+    "bce on abs(a - b), explicit pairs": {"recipe": "bce", "sampling": "pairs"},
     "contrastive, explicit pairs": {"recipe": "contrastive", "sampling": "pairs"},
     "triplet, batch-hard miner": {"recipe": "triplet"},
 }
