@@ -5,11 +5,12 @@ Coordinates are RAS+ millimetres (x to the patient's right, y to the front, z to
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from siamese_med.files import replacing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+VOXELS_START = 352
+"""Where the voxels of a NIfTI-1 file begin."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,23 @@ class Volume:
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def content_digest(self) -> str:
-        """SHA-256 over shape, voxels and affine (affine to 1e-5 mm, so that formats do not matter)."""
+        """SHA-256 over shape, voxels and affine (affine to 1e-5 mm); what type holds the numbers does not matter."""
         digest = hashlib.sha256(repr(self.voxels.shape).encode())
-        digest.update(np.ascontiguousarray(self.voxels, dtype=np.float32).tobytes())
+        digest.update(memoryview(np.asfortranarray(compact(self.voxels)).T))
         digest.update(np.round(self.affine, 5).astype(np.float64).tobytes())
         return digest.hexdigest()
+
+
+def compact(voxels: NDArray[Any]) -> NDArray[Any]:
+    """int16 where that keeps every value exactly, else float32."""
+    if voxels.dtype == np.int16:
+        return voxels
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (low >= -32768 and high <= 32767):  # NaN is in no range
+        return voxels.astype(np.float32, copy=False)
+    whole = voxels.astype(np.int16)
+    exact = np.issubdtype(voxels.dtype, np.integer) or bool((whole == voxels).all())
+    return whole if exact else voxels.astype(np.float32, copy=False)
 
 
 def read(path: Path) -> Volume:
@@ -50,29 +66,54 @@ def read(path: Path) -> Volume:
 def write(path: Path, volume: Volume) -> None:
     """Write a NIfTI-1 atomically, with a header made afresh: sform and qform, millimetres, nothing from the source.
 
-    `.nii.gz` is compressed at the fastest level without a time stamp, so equal volumes give equal bytes.
+    `.nii.gz` is compressed fast and without a time stamp, so equal volumes give equal bytes.
     """
+    with replacing(path) as temporary, _opened(path, temporary) as file:
+        file.write(_header(volume))
+        for k in range(volume.voxels.shape[2]):
+            file.write(volume.voxels[:, :, k].tobytes(order="F"))
+
+
+def _header(volume: Volume) -> bytes:
+    """348 bytes of header and 4 that say that no extension follows."""
     import nibabel as nib
 
-    image = nib.Nifti1Image(volume.voxels, volume.affine)
-    image.header.set_xyzt_units("mm", "sec")
-    image.set_sform(volume.affine, code=1)
-    image.set_qform(volume.affine, code=1)
-    content = image.to_bytes()
-    with replacing(path) as temporary:
-        if path.name.endswith(".gz"):
-            content = gzip.compress(content, compresslevel=1, mtime=0)
-        temporary.write_bytes(content)
+    header = nib.Nifti1Header()
+    header.set_data_shape(volume.voxels.shape)
+    header.set_data_dtype(volume.voxels.dtype)
+    header.set_xyzt_units("mm", "sec")
+    header.set_sform(volume.affine, code=1)
+    header.set_qform(volume.affine, code=1)
+    header.set_slope_inter(1, 0)
+    header["magic"], header["vox_offset"] = b"n+1", VOXELS_START
+    return bytes(header.binaryblock).ljust(VOXELS_START, b"\0")
+
+
+@contextmanager
+def _opened(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
+    """The file to write, compressing where the final path says so; the gzip header holds no name and no time."""
+    with temporary.open("wb") as plain:
+        if not path.name.endswith(".gz"):
+            yield plain
+            return
+        from isal import igzip
+
+        opened = igzip.IGzipFile("", "wb", 1, plain, mtime=0)  # type: ignore[no-untyped-call]
+        with opened as file:
+            yield cast("IO[bytes]", file)
 
 
 def canonical(volume: Volume) -> Volume:
-    """The same volume with voxel axes closest to right, front, head (RAS+); a permutation and flips, no resampling."""
+    """The same volume with voxel axes closest to right, front, head (RAS+); a permutation and flips, no resampling.
+
+    The voxels come in the order in which a NIfTI file holds them (i fastest).
+    """
     from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
     orientation = io_orientation(volume.affine)
     voxels = apply_orientation(volume.voxels, orientation)
     affine = volume.affine @ inv_ornt_aff(orientation, volume.voxels.shape)
-    return Volume(np.ascontiguousarray(voxels), affine)
+    return Volume(np.asfortranarray(voxels), affine)
 
 
 def centred_grid(shape: tuple[int, int, int], spacing_mm: float) -> NDArray[np.float64]:

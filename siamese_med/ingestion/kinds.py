@@ -8,7 +8,7 @@ from siamese_med.ingestion import contrast, tags
 from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
-    from pydicom import Dataset
+    from siamese_med.ingestion.tags import Header
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."
 VOLUMES = {
@@ -33,7 +33,7 @@ PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "
 GREY = {"MONOCHROME1", "MONOCHROME2"}
 
 
-def modality(dataset: Dataset) -> str:
+def modality(dataset: Header) -> str:
     """MR, CT or PT; raises RejectedError with the reason for which the file is skipped."""
     kind = _sop_class(dataset)
     if kind == SECONDARY or kind.startswith(f"{SECONDARY}."):
@@ -51,12 +51,12 @@ def modality(dataset: Dataset) -> str:
     return found
 
 
-def _sop_class(dataset: Dataset) -> str:
+def _sop_class(dataset: Header) -> str:
     meta = getattr(dataset, "file_meta", None)
     return tags.text(dataset, "SOPClassUID") or tags.text(meta, "MediaStorageSOPClassUID")
 
 
-def _by_modality(dataset: Dataset) -> str | None:
+def _by_modality(dataset: Header) -> str | None:
     """A file without a SOP class is an image if it says what it shows and how large that is."""
     if not tags.integer(dataset, "Rows"):
         raise RejectedError("unreadable_header" if tags.text(dataset, "StudyInstanceUID") else "not_an_image")
@@ -64,7 +64,7 @@ def _by_modality(dataset: Dataset) -> str | None:
     return named if named in ("MR", "CT", "PT") else None
 
 
-def _refuse_views(dataset: Dataset) -> None:
+def _refuse_views(dataset: Header) -> None:
     """Localizers, projections and colour pictures are kept as MR or CT images too."""
     image_type = set(tags.words(dataset, "ImageType"))
     if image_type & LOCALIZER_TYPES or contrast.LOCALIZER.search(tags.text(dataset, "SeriesDescription")):

@@ -17,7 +17,6 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from siamese_med import volume
-from siamese_med.ingestion import pixels
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.volume import Volume
 
@@ -118,7 +117,7 @@ def decode(
         voxels, flags = np.where(finite, voxels, 0), [*flags, "nan_count"]
     if voxels[finite].min() == voxels[finite].max():
         raise RejectedError("constant_image")
-    return volume.canonical(Volume(pixels.compact(voxels), affine)), [*flags, *more], missing
+    return volume.canonical(Volume(volume.compact(voxels), affine)), [*flags, *more], missing
 
 
 def _check_shape(found: Header, volume_of_4d: str, min_slices: int) -> None:

@@ -28,20 +28,10 @@ def decode(repeats: tuple[Stack, ...], storages: dict[str, Storage], max_gigabyt
         raise RejectedError("too_large")
     voxels = _stacked(first, storages)
     if len(repeats) > 1:
-        voxels = np.mean([voxels, *(_stacked(stack, storages) for stack in repeats[1:])], axis=0)
+        voxels = sum((_stacked(stack, storages) for stack in repeats[1:]), voxels.astype(np.float64)) / len(repeats)
     if voxels.min() == voxels.max():
         raise RejectedError("constant_image")
-    return volume.canonical(Volume(compact(voxels), first.affine))
-
-
-def compact(voxels: NDArray[Any]) -> NDArray[Any]:
-    """int16 where that keeps every value exactly, else float32."""
-    low, high = float(voxels.min()), float(voxels.max())
-    if low < -32768 or high > 32767:
-        return voxels.astype(np.float32)
-    whole = voxels.astype(np.int16)
-    exact = np.issubdtype(voxels.dtype, np.integer) or bool((whole == voxels).all())
-    return whole if exact else voxels.astype(np.float32)
+    return volume.canonical(Volume(volume.compact(voxels), first.affine))
 
 
 def _stacked(stack: Stack, storages: dict[str, Storage]) -> NDArray[Any]:
@@ -53,16 +43,16 @@ def _stacked(stack: Stack, storages: dict[str, Storage]) -> NDArray[Any]:
             if len(storages) > 1 and storages[plane.file].frames == 1 and storages[plane.file].tiles is None:
                 frames.clear()
             frames[plane.file] = _decoded(plane.file, storages[plane.file])
-        slices.append(_rescaled(frames[plane.file][plane.index].T, plane.slope, plane.intercept))
-    return np.stack(slices, axis=2)
+        slices.append(volume.compact(_rescaled(frames[plane.file][plane.index], plane.slope, plane.intercept)))
+    return np.stack(slices).T
 
 
 def _rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
     """Whole numbers stay whole, so that what is exact stays exact."""
     if slope == 1 and intercept == 0:
         return pixels
-    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 2**20:
-        return pixels.astype(np.int64) * int(slope) + int(intercept)
+    if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 2**14:
+        return pixels.astype(np.int32 if pixels.itemsize < 4 else np.int64) * int(slope) + int(intercept)
     return pixels.astype(np.float64) * slope + intercept
 
 

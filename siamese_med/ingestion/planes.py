@@ -14,6 +14,8 @@ from siamese_med.ingestion.reasons import RejectedError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from siamese_med.ingestion.tags import Header
+
 COMPONENTS = {
     "M": "magnitude", "P": "phase", "R": "real", "I": "imaginary", "MAGNITUDE": "magnitude", "PHASE": "phase",
     "REAL": "real", "IMAGINARY": "imaginary", "PHASE MAP": "phase",
@@ -24,7 +26,7 @@ CSA_IMAGE = (0x0029, 0x1010)
 MOST_FRAMES = 100_000
 
 
-def of(dataset: Dataset, file: str) -> tuple[Plane, ...]:
+def of(dataset: Header, file: str) -> tuple[Plane, ...]:
     """All planes of one file, `file` being its content hash; raises RejectedError for a broken mosaic or frame list."""
     if tags.value(dataset, "PerFrameFunctionalGroupsSequence"):
         return _enhanced(dataset, file)
@@ -36,7 +38,7 @@ def of(dataset: Dataset, file: str) -> tuple[Plane, ...]:
     return (single,)
 
 
-def _classic(dataset: Dataset, file: str) -> Plane:
+def _classic(dataset: Header, file: str) -> Plane:
     return Plane(
         file=file,
         index=0,
@@ -54,11 +56,11 @@ def _classic(dataset: Dataset, file: str) -> Plane:
     )
 
 
-def _slope(dataset: Dataset | None) -> float:
+def _slope(dataset: Header | None) -> float:
     return tags.number(dataset, "RescaleSlope") or 1.0
 
 
-def _content(dataset: Dataset) -> tuple[tuple[str, object], ...]:
+def _content(dataset: Header) -> tuple[tuple[str, object], ...]:
     image_type = tags.words(dataset, "ImageType")
     return (
         ("component", _component(dataset, image_type)),
@@ -70,7 +72,7 @@ def _content(dataset: Dataset) -> tuple[tuple[str, object], ...]:
     )
 
 
-def _component(dataset: Dataset, image_type: tuple[str, ...]) -> str:
+def _component(dataset: Header, image_type: tuple[str, ...]) -> str:
     named = tags.text(dataset, "ComplexImageComponent").upper()
     if named in COMPONENTS:
         return COMPONENTS[named]
@@ -85,7 +87,7 @@ def _rounded(one: float | None) -> float | None:
     return None if one is None else round(one, 3)
 
 
-def _time(dataset: Dataset, temporal: str) -> tuple[float, ...]:
+def _time(dataset: Header, temporal: str) -> tuple[float, ...]:
     clock = tags.text(dataset, "AcquisitionTime") or tags.text(dataset, "ContentTime")
     ordered = (
         tags.number(dataset, temporal),
@@ -106,7 +108,7 @@ def _as_number(clock: str) -> float | None:
     return one if math.isfinite(one) else None
 
 
-def _enhanced(dataset: Dataset, file: str) -> tuple[Plane, ...]:
+def _enhanced(dataset: Header, file: str) -> tuple[Plane, ...]:
     frames = tags.value(dataset, "PerFrameFunctionalGroupsSequence")
     declared = tags.integer(dataset, "NumberOfFrames") or 0
     if declared > MOST_FRAMES:
@@ -118,7 +120,7 @@ def _enhanced(dataset: Dataset, file: str) -> tuple[Plane, ...]:
     return tuple(_frame(base, index, frame, shared, dataset) for index, frame in enumerate(frames))
 
 
-def _frame(base: Plane, index: int, frame: Dataset, shared: Dataset | None, dataset: Dataset) -> Plane:
+def _frame(base: Plane, index: int, frame: Dataset, shared: Dataset | None, dataset: Header) -> Plane:
     def group(name: str) -> Dataset | None:
         return tags.first_item(frame, name) or tags.first_item(shared, name)
 
@@ -139,7 +141,7 @@ def _frame(base: Plane, index: int, frame: Dataset, shared: Dataset | None, data
     )
 
 
-def _frame_content(dataset: Dataset, group: Any) -> tuple[tuple[str, object], ...]:
+def _frame_content(dataset: Header, group: Any) -> tuple[tuple[str, object], ...]:
     kind = group("MRImageFrameTypeSequence") or group("CTImageFrameTypeSequence") or group("PETFrameTypeSequence")
     frame_type = tags.words(kind, "FrameType") or tags.words(dataset, "ImageType")
     named = tags.text(kind, "ComplexImageComponent").upper()
@@ -166,7 +168,7 @@ def _frame_time(group: Any, content: Dataset | None, index: int) -> tuple[float,
     return tuple(0.0 if one is None else one for one in ordered)
 
 
-def _mosaic(dataset: Dataset, whole: Plane) -> tuple[Plane, ...]:
+def _mosaic(dataset: Header, whole: Plane) -> tuple[Plane, ...]:
     """Tiles of a Siemens mosaic; its position is that of a picture as large as all tiles around the same centre."""
     csa = _csa(tags.value(dataset, CSA_IMAGE))
     count = tags.integer(dataset, MOSAIC_COUNT) or int(next(iter(csa.get("NumberOfImagesInMosaic", ())), 0))
@@ -192,7 +194,7 @@ def _mosaic(dataset: Dataset, whole: Plane) -> tuple[Plane, ...]:
     )
 
 
-def _mosaic_step(dataset: Dataset, whole: Plane, csa: dict[str, tuple[float, ...]]) -> list[float]:
+def _mosaic_step(dataset: Header, whole: Plane, csa: dict[str, tuple[float, ...]]) -> list[float]:
     gap = tags.number(dataset, "SpacingBetweenSlices") or tags.number(dataset, "SliceThickness")
     if not gap or gap <= 0:
         raise RejectedError("bad_spacing")

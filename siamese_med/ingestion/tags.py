@@ -7,26 +7,32 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.ingestion.plain import NotPlainError, PlainHeader
+
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+    Header = Dataset | PlainHeader
 
 LONGEST = 256
 EARLIEST_YEAR = 1895
 DICOM_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 
 
-def value(dataset: Dataset | None, key: Any) -> Any:
+def value(dataset: Header | None, key: Any) -> Any:
     """The value of a keyword or (group, element), or None."""
     if dataset is None:
         return None
     try:
         found = dataset.get(key)
         return getattr(found, "value", found) if isinstance(key, tuple) else found
+    except NotPlainError:
+        raise
     except Exception:  # pydicom raises whatever its converters raise
         return None
 
 
-def text(dataset: Dataset | None, key: Any) -> str:
+def text(dataset: Header | None, key: Any) -> str:
     """A short stripped text; of several values the first is not chosen, they are joined."""
     found = value(dataset, key)
     if found is None:
@@ -37,7 +43,7 @@ def text(dataset: Dataset | None, key: Any) -> str:
         return ""
 
 
-def words(dataset: Dataset | None, key: Any) -> tuple[str, ...]:
+def words(dataset: Header | None, key: Any) -> tuple[str, ...]:
     """All values in upper case."""
     found = value(dataset, key)
     if found is None or found == "":
@@ -46,7 +52,7 @@ def words(dataset: Dataset | None, key: Any) -> tuple[str, ...]:
     return tuple(str(word).strip().upper()[:LONGEST] for word in many)
 
 
-def numbers(dataset: Dataset | None, key: Any, count: int) -> tuple[float, ...] | None:
+def numbers(dataset: Header | None, key: Any, count: int) -> tuple[float, ...] | None:
     """Exactly `count` numbers (they may be NaN), or None."""
     found = value(dataset, key)
     if found is None or found == "":
@@ -58,7 +64,7 @@ def numbers(dataset: Dataset | None, key: Any, count: int) -> tuple[float, ...] 
     return many if len(many) == count else None
 
 
-def number(dataset: Dataset | None, key: Any) -> float | None:
+def number(dataset: Header | None, key: Any) -> float | None:
     """One finite number, or None."""
     found = value(dataset, key)
     if found is None or isinstance(found, (bytes, str)) or hasattr(found, "__iter__"):
@@ -70,13 +76,13 @@ def number(dataset: Dataset | None, key: Any) -> float | None:
     return one if math.isfinite(one) else None
 
 
-def integer(dataset: Dataset | None, key: Any) -> int | None:
+def integer(dataset: Header | None, key: Any) -> int | None:
     """One whole number, or None."""
     one = number(dataset, key)
     return int(one) if one is not None and abs(one) < 2**53 else None
 
 
-def first_item(dataset: Dataset | None, key: str) -> Dataset | None:
+def first_item(dataset: Header | None, key: str) -> Dataset | None:
     """First item of a sequence, or None."""
     found = value(dataset, key)
     try:

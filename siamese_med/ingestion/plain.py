@@ -1,0 +1,195 @@
+"""Headers of plain DICOM files, indexed without being parsed: values are decoded one by one when they are asked for.
+
+Parsing the whole header is the largest cost of ingest, and of its 150 elements some forty are needed. Whatever is out
+of the ordinary (another byte order, an odd length, tags out of order, a letter beyond ASCII, a number that is none)
+raises NotPlainError, and pydicom decides; tests hold the two against each other on every file and thousands of mutants.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from functools import cache
+from typing import Any
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = re.compile(r"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)")
+"""Uncompressed, JPEG and its relatives, RLE."""
+
+BODY_OF_META = 132
+UNDEFINED = 0xFFFFFFFF
+PIXELS = 0x7FE00008
+"""Float, double and integer pixel data begin here."""
+
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+DEEPEST = 8
+CHARSET = 0x00080005
+FRAMES = 0x52009230
+"""The frames of an enhanced file are nested sequences: not plain."""
+
+SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
+TEXT = frozenset(b"CS DA DT LO SH TM UI".split())
+BINARY = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
+NUMBER = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
+WHOLE = re.compile(rb" *[+-]?\d+ *")
+
+HEAD = struct.Struct("<HH2sH")
+LENGTH = struct.Struct("<I")
+IMPLICIT_HEAD = struct.Struct("<HHI")
+
+
+class NotPlainError(Exception):
+    """Something that only a full parser should judge."""
+
+
+class PlainHeader:
+    """Elements of the top level as (VR, start, length); `get` decodes one, as pydicom's Dataset would.
+
+    `end` is where the pixel data's element starts. `original_encoding` is (implicit VR?, little endian?).
+    """
+
+    def __init__(self, data: bytes, start: int, implicit: bool, meta: PlainHeader | None) -> None:
+        self.file_meta = meta
+        self.original_encoding = (implicit, True)
+        self._data, self._implicit = data, implicit
+        self._elements: dict[int, tuple[bytes, int, int]] = {}
+        self.end = self._index(start, meta is None)
+        self._check_charset()
+
+    def _index(self, position: int, is_meta: bool) -> int:
+        last, size, data = -1, len(self._data), self._data
+        while position + 8 <= size:
+            tag, vr, start, length = _head(data, position, self._implicit and not is_meta)
+            if tag >= PIXELS or (is_meta and tag >= 0x00030000):
+                return position
+            if tag <= last or (length & 1 and length != UNDEFINED):
+                raise NotPlainError
+            last = tag
+            if length == UNDEFINED:
+                if vr not in (b"SQ", b""):
+                    raise NotPlainError
+                position = _after_sequence(data, start, self._implicit, 1)
+            else:
+                position = start + length
+            self._elements[tag] = (vr, start, position - start)
+        raise NotPlainError
+
+    def _check_charset(self) -> None:
+        """Only the Japanese Latin set gives other letters to ASCII's codes."""
+        _, start, length = self._elements.get(CHARSET, (b"", 0, 0))
+        if b"13" in self._data[start : start + length] or FRAMES in self._elements:
+            raise NotPlainError
+
+    def get(self, key: str | tuple[int, int]) -> Any:
+        """The value of a keyword or (group, element): text, number, list of them, bytes, or None where it is empty."""
+        tag, usual = _known(key) if isinstance(key, str) else (key[0] << 16 | key[1], b"")
+        found = self._elements.get(tag)
+        if found is None:
+            return None
+        vr, start, length = found
+        if self._implicit and self.file_meta is not None:
+            vr = usual
+        elif usual not in (b"", vr):
+            raise NotPlainError
+        return _decoded(self._data[start : start + length], vr) if length else None
+
+
+def header_of(data: bytes) -> PlainHeader:
+    """The header of a file with preamble and meta group; raises NotPlainError."""
+    if data[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+        raise NotPlainError
+    meta = PlainHeader(data, BODY_OF_META, False, None)
+    if meta.end != BODY_OF_META + 12 + LENGTH.unpack_from(data, BODY_OF_META + 8)[0]:
+        raise NotPlainError
+    syntax = str(meta.get("TransferSyntaxUID"))
+    implicit = syntax == IMPLICIT
+    looks_explicit = data[meta.end + 4 : meta.end + 6] in SHORT
+    if implicit == looks_explicit or not (implicit or EXPLICIT.fullmatch(syntax)):
+        raise NotPlainError
+    return PlainHeader(data, meta.end, implicit, meta)
+
+
+@cache
+def _known(keyword: str) -> tuple[int, bytes]:
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise LookupError(f"no DICOM element is called {keyword}")
+    return int(tag), dictionary_VR(tag).encode()
+
+
+def _head(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR (empty where implicit), where the value starts, and its length; the value lies inside the data."""
+    if implicit:
+        group, element, length = IMPLICIT_HEAD.unpack_from(data, position)
+        vr, start = b"", position + 8
+    else:
+        group, element, vr, length = HEAD.unpack_from(data, position)
+        start = position + 8
+        if vr in LONG and position + 12 <= len(data):
+            length = LENGTH.unpack_from(data, start)[0]
+            start += 4
+        elif vr not in SHORT and group != 0xFFFE:
+            raise NotPlainError
+    if length != UNDEFINED and start + length > len(data) and (group << 16 | element) < PIXELS:
+        raise NotPlainError
+    return group << 16 | element, vr, start, length
+
+
+def _after_sequence(data: bytes, position: int, implicit: bool, depth: int) -> int:
+    """Where a sequence of undefined length ends."""
+    while depth <= DEEPEST and position + 8 <= len(data):
+        group, element, length = IMPLICIT_HEAD.unpack_from(data, position)
+        tag, position = group << 16 | element, position + 8
+        if tag == SEQUENCE_END and length == 0:
+            return position
+        if tag != ITEM:
+            break
+        position = _after_item(data, position, implicit, depth) if length == UNDEFINED else position + length
+    raise NotPlainError
+
+
+def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
+    """Where an item of undefined length ends."""
+    while position + 8 <= len(data):
+        group, element, length = IMPLICIT_HEAD.unpack_from(data, position)
+        if group << 16 | element == ITEM_END and length == 0:
+            return position + 8
+        tag, vr, start, length = _head(data, position, implicit)
+        if tag >= PIXELS or (length == UNDEFINED and vr not in (b"SQ", b"")):
+            break
+        position = _after_sequence(data, start, implicit, depth + 1) if length == UNDEFINED else start + length
+    raise NotPlainError
+
+
+def _decoded(content: bytes, vr: bytes) -> Any:
+    if vr in TEXT:
+        if not content.isascii() or b"\x1b" in content:
+            raise NotPlainError
+        return _one_or_many(content.decode("ascii").rstrip(" \0").split("\\"))
+    if vr in (b"DS", b"IS"):
+        return _numbers(content.rstrip(b" \0"), WHOLE if vr == b"IS" else NUMBER)
+    if vr in BINARY:
+        letter = BINARY[vr]
+        count, rest = divmod(len(content), struct.calcsize(letter))
+        if rest:
+            raise NotPlainError
+        return _one_or_many(list(struct.unpack(f"<{count}{letter}", content)))
+    if vr in (b"OB", b"OW"):
+        return content
+    raise NotPlainError
+
+
+def _numbers(content: bytes, pattern: re.Pattern[bytes]) -> Any:
+    if not content:
+        return None
+    parts = content.split(b"\\")
+    if not all(pattern.fullmatch(part) for part in parts):
+        raise NotPlainError
+    return _one_or_many([float(part) for part in parts])
+
+
+def _one_or_many(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
