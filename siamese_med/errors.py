@@ -4,12 +4,15 @@
     ├── UsageError                exit 2   the call has to change
     │   ├── ConfigError                    unknown key, value out of range, unreadable file
     │   ├── MissingFileError               a path that is not there
+    │   ├── AddressError                   a PACS address that is malformed, refused or leads nowhere
+    │   ├── CatalogueError                 a catalogue of another layout, or one that was tampered with
     │   ├── ModelError                     not a model folder, or one of another format version
     │   └── SecretError                    the pseudonym secret is missing or unsafe
     ├── InputError                exit 3   nothing in the input can be used
     │   ├── EmptyInputError                a folder without a file, a manifest without a row
     │   ├── ManifestError                  a CSV manifest that lacks a column or names no scan
     │   ├── NothingUsableError             files, but not one scan among them
+    │   ├── TransferError                  a PACS that does not answer, or not to the end
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
     └── LeakageError              exit 1   a patient in two splits
 
@@ -41,6 +44,14 @@ class MissingFileError(UsageError):
     """A path that was named does not exist."""
 
 
+class AddressError(UsageError):
+    """The address of a PACS is malformed, refuses us, or leads to something else."""
+
+
+class CatalogueError(UsageError):
+    """A catalogue that this version cannot use, or whose content was changed by someone else."""
+
+
 class ModelError(UsageError):
     """A folder that is not a model, or a model of another format version."""
 
@@ -65,6 +76,14 @@ class ManifestError(InputError):
 
 class NothingUsableError(InputError):
     """Every file of the input was looked at, and no scan came of it; `facts` say what became of them."""
+
+    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
+
+
+class TransferError(InputError):
+    """A PACS does not answer, or stops in the middle; `facts` say what had been transferred."""
 
     def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
         super().__init__(message)

@@ -137,12 +137,77 @@ class Account:
         return self.files_seen == self.ingested + self.skipped + self.duplicate + self.quarantined
 
 
+@dataclass
+class Transfer:
+    """What came of a pull from a PACS, in counts alone."""
+
+    studies: int = 0  # that matched
+    unchanged: int = 0  # of them: nothing new, so nothing was pulled
+    failed: int = 0  # of them: could not be pulled to the end
+    series: int = 0  # that were pulled
+    listed: int = 0  # instances of these series, by the server's own word
+    received: int = 0  # of them
+    missing: int = 0  # of them
+    twice: int = 0  # came more than once
+    unexpected: int = 0  # came although they were not listed
+    sent: int = 0  # distinct instances that had been sent to the server, where that is known
+    not_returned: int = 0  # of them: the server has not, or has something else in their place
+
+
 @dataclass(frozen=True)
 class Ingested:
     """The result of the ingest stage: the account, and the scans that this input's files make up."""
 
     account: Account
     scans: pd.DataFrame
+    transfer: Transfer | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A scan as the ingest page shows it; `thumbnail` is a WebP of three slices."""
+
+    id: str
+    contrast: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    flags: tuple[str, ...]
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class Series:
+    """What became of the files of one series; it may bear several `subjects`, or none that anybody names.
+
+    `files`: counts by reason word, the empty word for those that were ingested.
+    """
+
+    label: str
+    subjects: tuple[str, ...]
+    session: str | None
+    date: str | None
+    modality: str
+    contrast: str
+    slices: int
+    files: dict[str, int]
+    scans: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Every file ever seen: the account, the series by patient, and what belongs to no patient and no series.
+
+    `departed` files were not accepted and have been replaced or removed since, so they are in the account alone.
+    `outcomes`, `hints` and `flags` explain the words.
+    """
+
+    account: Account
+    series: tuple[Series, ...]
+    loose: dict[str, int]
+    departed: int
+    outcomes: dict[str, str]
+    hints: dict[str, str]
+    flags: dict[str, str]
 
 
 @dataclass(frozen=True)

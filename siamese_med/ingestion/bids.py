@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from siamese_med.ingestion import tags
+from siamese_med.ingestion.reasons import FLAGS
 
 DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
 ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
+MACHINE = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
 LARGEST_TEXT = 16 * 2**20
 ENTITY = {"sub": re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)"), "ses": re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")}
 
@@ -28,6 +30,7 @@ class SideCar:
     scanner: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
     date: date | None = None
+    flags: tuple[str, ...] = ()
 
 
 def subject_and_session(path: Path, root: Path) -> tuple[str, str]:
@@ -43,12 +46,28 @@ def subject_and_session(path: Path, root: Path) -> tuple[str, str]:
 def side_car(path: Path, stem: str) -> SideCar:
     """The JSON of the same name; empty where there is none or it is no JSON object."""
     content = _json(path.with_name(f"{stem}.json"))
-    scanner = tuple(
-        str(content.get(key, "")) for key in ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
-    )
+    scanner = tuple(str(content.get(key, "")) for key in MACHINE)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
-    return SideCar(modality, scanner if any(scanner) else (), _protocol(content), tags.day(acquired))
+    return SideCar(
+        modality,
+        scanner if any(scanner) else _label(content, "Scanner"),
+        _protocol(content) or _label(content, "Protocol"),
+        tags.day(acquired),
+        _flags(content),
+    )
+
+
+def _label(content: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A pseudonym that ingest wrote beside a scan of its own, which is read in again."""
+    label = content.get(key)
+    return (label,) if isinstance(label, str) and label.startswith(f"{key.lower()}-") else ()
+
+
+def _flags(content: dict[str, Any]) -> tuple[str, ...]:
+    """What ingest warned of when it wrote the scan; whether the date is known shows anew."""
+    said = content.get("Flags")
+    return tuple(word for word in FLAGS if word != "date_unknown" and isinstance(said, list) and word in said)
 
 
 def _protocol(content: dict[str, Any]) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from siamese_med.config import IngestConfig
-from siamese_med.ingestion import series
+from siamese_med.ingestion import ownership, series
 from siamese_med.ingestion.conversion import Job
 from siamese_med.ingestion.entries import Entry, Group
 from siamese_med.ingestion.instances import Facts, Instance
+from siamese_med.ingestion.ownership import Belongings
 from siamese_med.ingestion.register import Candidate
 from siamese_med.ingestion.secret import Pseudonyms
 from siamese_med.ingestion.series import Draft
@@ -35,11 +36,12 @@ class Work:
     group: Group
     volumes: list[Planned] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
+    belongings: Belongings | None = None  # not known where slices of an earlier run are missing
 
 
 def work_of(group: Group, config: IngestConfig, secret: Pseudonyms) -> Work:
     """Judge a group."""
-    work = Work(group)
+    work = Work(group, belongings=None if group.absent else ownership.belongings(group, secret))
     instances = [entry.look.instance for entry in group.entries if entry.look and entry.look.instance]
     if instances and group.absent:
         work.reasons.update({one.content: "missing_slice" for one in instances})
@@ -51,8 +53,8 @@ def work_of(group: Group, config: IngestConfig, secret: Pseudonyms) -> Work:
 
 
 def _judge(work: Work, instances: list[Instance], config: IngestConfig, secret: Pseudonyms) -> None:
-    claim = work.group.entries[0].found.claim
-    given = claim if claim.kind == "manifest" else None
+    found = work.group.entries[0].found
+    given = found.claim if found.listed else None
     verdict = series.judge(instances, config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
@@ -62,19 +64,16 @@ def _judge(work: Work, instances: list[Instance], config: IngestConfig, secret: 
 def _from_dicom(key: str, draft: Draft, claim: Claim | None, config: IngestConfig, secret: Pseudonyms) -> Planned:
     one = next(iter(draft.storages.values()))
     day = (claim.date if claim else None) or draft.facts.date
-    if claim:
-        subject, label = secret.subject("manifest", claim.subject), claim.session or str(day)
-        session = secret.label("session", subject, label)
-    else:
-        subject, label = secret.subject(f"dicom {one.issuer}", one.patient), ""
-        session = secret.label("session", subject, one.study or str(day))
+    owner = ownership.of_dicom(claim, one, day)
+    label = owner.visit if claim else ""
     facts = replace(
         draft.facts, date=day, flags=draft.flags, contrast="phase" if "phase" in draft.flags else draft.facts.contrast
     )
     order = (facts.number, facts.clock, draft.part)
     candidate = Candidate(
-        secret.label("scan", key, draft.part), subject, session, label, day, _suffix(facts), order, key
-    )
+        secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
+        _suffix(facts), order, key,
+    )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
     job = limits(Job(repeats=draft.repeats, storages=storages), config)
     return Planned(candidate, job, facts, claim.changed if claim else None, "dicom", tuple(draft.storages))
@@ -94,14 +93,15 @@ def _from_nifti(
     key: str, entry: Entry, voxels: str, contents: Iterable[str], config: IngestConfig, secret: Pseudonyms
 ) -> Planned:
     claim = entry.found.claim
-    subject = secret.subject(claim.kind, claim.subject)
-    label = claim.session or str(claim.date or "")
-    facts = Facts(claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol)
+    owner = ownership.of_nifti(claim)
+    facts = Facts(
+        claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags
+    )
     candidate = Candidate(
         key=secret.label("scan", key, entry.known[0]),
-        subject=subject,
-        session_key=secret.label("session", subject, label),
-        session_label=label,
+        subject=owner.subject(secret),
+        session_key=owner.session_key(secret),
+        session_label=owner.visit,
         date=claim.date,
         suffix=_suffix(facts),
         order=(0, "", entry.found.path.name),

@@ -7,11 +7,12 @@ paths and series appear as HMACs, dates shifted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.errors import EmptyInputError, InputError, SecretError
+from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.reasons import OUTCOMES
 from siamese_med.records import SCAN_COLUMNS, Account
 
@@ -20,13 +21,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
+LAYOUT = "2"
+"""Grows when a table changes; a catalogue of another layout is refused, not converted."""
+
 SOME = 500
 """Values in one IN list; databases limit it."""
 
 
 def tables() -> dict[str, Table]:
-    """The layout: key, file, path, session and scan."""
-    from sqlalchemy import JSON, BigInteger, Column, Integer, MetaData, String, Table
+    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers."""
+    from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
 
     meta = MetaData()
 
@@ -40,12 +44,18 @@ def tables() -> dict[str, Table]:
     return {
         "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
                       *words("outcome", "reason", "scan", "series", primary=0)),
-        "path": Table("path", meta, *words("key", "sha256", "claim"), Column("size", BigInteger),
+        "path": Table("path", meta, *words("key", "sha256", "claim", "input"), Column("size", BigInteger),
                       Column("changed_ns", BigInteger), Column("inode", BigInteger)),
+        "series": Table("series", meta, *words("key", "label"), Column("subjects", JSON),
+                        *words("visit", "date", "modality", "contrast", "source", primary=0),
+                        Column("slices", Integer)),
+        "subject": Table("subject", meta, *words("subject", "sealed")),
+        "thumbnail": Table("thumbnail", meta, *words("id"), Column("picture", LargeBinary)),
         "session": Table("session", meta, *words("subject", "key", primary=2), Column("number", Integer),
                          *words("date", primary=0)),
         "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
         "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer)),
+        "transfer": Table("transfer", meta, *words("key", "signature", "rules"), Column("outcomes", JSON)),
         "meta": Table("meta", meta, *words("key", "value")),
     }  # fmt: skip
 
@@ -56,18 +66,22 @@ class Catalogue:
     def __init__(self, url: str, secret_mark: str) -> None:
         self.tables = tables()
         self.engine = _engine(url)
+        known = self._known()
+        check_layout(known)
+        if known:
+            check_secret(known, secret_mark)
         self.tables["file"].metadata.create_all(self.engine)
-        self._same_secret(secret_mark)
+        if not known:
+            marks = {"secret": secret_mark, "layout": LAYOUT}
+            self.write({"meta": [{"key": key, "value": value} for key, value in marks.items()]})
 
-    def _same_secret(self, mark: str) -> None:
-        """Two secrets in one catalogue would give a patient two pseudonyms without anyone noticing."""
-        known = {row["key"]: row["value"] for row in self.rows("meta")}
-        if "secret" not in known:
-            self.write({"meta": [{"key": "secret", "value": mark}]})
-        elif known["secret"] != mark:
-            raise SecretError(
-                "this catalogue was made under another pseudonym secret: name that one, or another --data"
-            )
+    def _known(self) -> dict[str, str]:
+        """What the catalogue says of itself; nothing where it is new, also where its making was interrupted."""
+        from sqlalchemy import inspect
+
+        if not inspect(self.engine).has_table("meta"):
+            return {}
+        return {row["key"]: row["value"] for row in self.rows("meta")}
 
     def rows(self, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of a table as dictionaries, all or those whose column is among the values."""
@@ -79,13 +93,37 @@ class Catalogue:
         with self.engine.begin() as connection:
             for name, many in rows.items():
                 _replace(connection, self.tables[name], many)
-            scan = self.tables["scan"]
             for one in gone:
-                connection.execute(scan.delete().where(scan.c.id == one))
+                for table in (self.tables["scan"], self.tables["thumbnail"]):
+                    connection.execute(table.delete().where(table.c.id == one))
+
+    def forget_paths(self, source: str, present: set[str]) -> None:
+        """Drop paths of one input that are no longer there; their contents stay, as does what became of them."""
+        path = self.tables["path"]
+        with self.engine.begin() as connection:
+            known = connection.execute(path.select().with_only_columns(path.c.key).where(path.c.input == source))
+            for (key,) in known.all():
+                if key not in present:
+                    connection.execute(path.delete().where(path.c.key == key))
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+
+def check_layout(known: Mapping[str, str]) -> None:
+    """Raise CatalogueError where the meta rows are those of another version's catalogue."""
+    if known and known.get("layout") != LAYOUT:
+        found = known.get("layout", "1")
+        raise CatalogueError(
+            f"the catalogue has layout {found} and this version needs {LAYOUT}: ingest again into another --data"
+        )
+
+
+def check_secret(known: Mapping[str, str], mark: str) -> None:
+    """Raise SecretError for another secret: two in one catalogue would give a patient two pseudonyms unnoticed."""
+    if known.get("secret") != mark:
+        raise SecretError("this catalogue was made under another pseudonym secret: name that one, or another --data")
 
 
 def _engine(url: str) -> Engine:
@@ -122,7 +160,7 @@ def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -
 
 def scans(url: str) -> pd.DataFrame:
     """Every scan, sorted by id, with records.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
-    return frame(_read(url, "scan"))
+    return frame(read(url, "scan"))
 
 
 def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -138,16 +176,16 @@ def files(url: str) -> pd.DataFrame:
     """Every distinct content ever seen: hash, size, outcome, reason and scan; no path and no name."""
     import pandas as pd
 
-    rows = sorted(_read(url, "file"), key=lambda row: (row["sha256"], row["claim"]))
+    rows = sorted(read(url, "file"), key=lambda row: (row["sha256"], row["claim"]))
     return pd.DataFrame([{name: row[name] for name in FILE_COLUMNS} for row in rows], columns=list(FILE_COLUMNS))
 
 
 def account(url: str) -> Account:
     """What became of every file ever seen; a second path to a known content is a duplicate."""
-    copies = Counter((row["sha256"], row["claim"]) for row in _read(url, "path"))
+    copies = Counter((row["sha256"], row["claim"]) for row in read(url, "path"))
     outcomes: Counter[str] = Counter()
     words: Counter[str] = Counter()
-    for row in _read(url, "file"):
+    for row in read(url, "file"):
         further = max(copies[row["sha256"], row["claim"]] - 1, 0)
         outcomes.update(
             {row["outcome"]: 1, "duplicate": further} if row["outcome"] != "duplicate" else {"duplicate": 1 + further}
@@ -163,8 +201,20 @@ def account_of(outcomes: Mapping[str, int], words: Mapping[str, int]) -> Account
     return Account(files_seen=sum(outcomes.values()), **counts, reasons=dict(sorted(words.items())))
 
 
-def _read(url: str, table: str) -> list[dict[str, Any]]:
-    """Rows of one table of an existing catalogue; looking at a catalogue never makes one."""
+def read(url: str, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of one table of an existing catalogue, all or those whose column is among the values."""
+    with reading(url) as connection:
+        return _rows(connection, tables()[table], column, values)
+
+
+def all_rows(connection: Connection, table: str) -> list[dict[str, Any]]:
+    """Every row of a table."""
+    return _rows(connection, tables()[table], "", None)
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """A connection to an existing catalogue of this layout; looking at a catalogue never makes one."""
     from sqlalchemy import inspect
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError
@@ -177,7 +227,9 @@ def _read(url: str, table: str) -> list[dict[str, Any]]:
         if not inspect(engine).has_table("file"):
             raise EmptyInputError("the catalogue is empty: run `siamese-med ingest INPUT` first")
         with engine.connect() as connection:
-            return _rows(connection, tables()[table], "", None)
+            known = {row["key"]: row["value"] for row in _rows(connection, tables()["meta"], "", None)}
+            check_layout(known)
+            yield connection
     except DatabaseError as error:
         raise InputError("the catalogue cannot be read: restore it, or remove it and ingest again") from error
     finally:

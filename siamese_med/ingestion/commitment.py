@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
+from siamese_med.ingestion import ownership
 from siamese_med.ingestion.candidates import Planned, Work
 from siamese_med.ingestion.catalogue import Catalogue
 from siamese_med.ingestion.conversion import Converted, Job
 from siamese_med.ingestion.entries import Unit
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import Name
+from siamese_med.ingestion.run import Fate
 from siamese_med.ingestion.secret import Pseudonyms
 from siamese_med.ingestion.workers import WorkerLostError
 
@@ -21,7 +23,7 @@ SERIES_AT_ONCE = 64
 
 
 class Commitment:
-    """Takes results as they come; `rows` are the file rows of the catalogue as the run knows them."""
+    """Takes results as they come; `fates`: what the run knows of every unit."""
 
     def __init__(
         self,
@@ -29,16 +31,17 @@ class Commitment:
         catalogue: Catalogue,
         secret: Pseudonyms,
         names: dict[str, Name],
-        rows: dict[Unit, dict[str, Any]],
+        fates: dict[Unit, Fate],
     ) -> None:
-        self._data, self._catalogue, self._secret, self._names, self._rows = data, catalogue, secret, names, rows
+        self._data, self._catalogue, self._secret, self._names, self._fates = data, catalogue, secret, names, fates
         self._results: dict[str, list[tuple[Planned, Converted]]] = defaultdict(list)
-        self._waiting: dict[str, list[dict[str, Any]]] = {"file": [], "scan": []}
+        self._waiting: dict[str, list[dict[str, Any]]] = _nothing()
         self._gone: dict[str, str] = {}
         self._settled = 0
         self._before: dict[str, dict[str, str]] = defaultdict(dict)
         for row in catalogue.rows("scan"):
             self._before[row["series"]][row["id"]] = row["path"]
+        self._sealed = {row["subject"] for row in catalogue.rows("subject")}
 
     def job(self, planned: Planned) -> Job:
         """The job with the place its NIfTI goes to."""
@@ -68,12 +71,14 @@ class Commitment:
                 continue
             name = self._names[planned.candidate.key]
             self._waiting["scan"].append(self._scan(name, planned, converted))
+            self._waiting["thumbnail"].append({"id": name.id, "picture": converted.thumbnail})
             for file in planned.files:
                 scans.setdefault(file, name.id)
         made = {row["id"] for row in self._waiting["scan"]}
         if not work.group.absent:
             self._gone.update({one: path for one, path in self._before[work.group.key].items() if one not in made})
         self._note_files(work, reasons, scans)
+        self._note_owners(work)
         self._settled += 1
         if self._settled % SERIES_AT_ONCE == 0:
             self.flush()
@@ -88,17 +93,20 @@ class Commitment:
             digest, claim = entry.known
             scan = scans.get(digest, "")
             reason = "" if scan else reasons.get(digest) or "unreadable_header"
-            row = {
-                "sha256": digest,
-                "claim": claim,
-                "size": entry.look.size if entry.look else 0,
-                "outcome": outcome(reason),
-                "reason": reason,
-                "scan": scan,
-                "series": work.group.key,
-            }
-            self._rows[entry.known] = row
-            self._waiting["file"].append(row)
+            fate = Fate(outcome(reason), reason, scan, work.group.key)
+            self._fates[entry.known] = fate
+            size = entry.look.size if entry.look else 0
+            self._waiting["file"].append({"sha256": digest, "claim": claim, "size": size, **fate._asdict()})
+
+    def _note_owners(self, work: Work) -> None:
+        if work.belongings is None:
+            return
+        self._waiting["series"].append(ownership.series_row(work.group.key, work.belongings, self._secret))
+        for owner in sorted(work.belongings.owners, key=astuple):
+            subject = owner.subject(self._secret)
+            if subject not in self._sealed:
+                self._sealed.add(subject)
+                self._waiting["subject"].append({"subject": subject, "sealed": ownership.sealed(owner, self._secret)})
 
     def _scan(self, name: Name, planned: Planned, converted: Converted) -> dict[str, Any]:
         facts = planned.facts
@@ -132,4 +140,8 @@ class Commitment:
         self._catalogue.write(self._waiting, self._gone)
         for path in self._gone.values():
             (self._data / path).unlink(missing_ok=True)
-        self._waiting, self._gone = {"file": [], "scan": []}, {}
+        self._waiting, self._gone = _nothing(), {}
+
+
+def _nothing() -> dict[str, list[dict[str, Any]]]:
+    return {"file": [], "scan": [], "series": [], "subject": [], "thumbnail": []}

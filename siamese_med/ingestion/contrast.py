@@ -24,6 +24,7 @@ CONTRASTS = (
 SUFFIXES = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
+    "phase": "phase",
 }  # fmt: skip
 """Last part of a BIDS file name, lower case."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamese_med import volume
+from siamese_med import thumbnails, volume
 from siamese_med.ingestion import nifti, pixels
 from siamese_med.ingestion.instances import Storage
 from siamese_med.ingestion.reasons import RejectedError
@@ -36,6 +36,7 @@ class Converted:
     sha256: str = ""
     flags: tuple[str, ...] = ()
     nan_voxels: int = 0
+    thumbnail: bytes = b""
     reason: str = ""
     culprit: str | None = None
 
@@ -56,6 +57,7 @@ def convert(job: Job) -> Converted:
         sha256=decoded.content_digest(),
         flags=tuple(flags),
         nan_voxels=nan_voxels,
+        thumbnail=thumbnails.strip(decoded),
     )
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siamese_med.ingestion.origins import Origin
 
 OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
 """What can become of a file; each file has exactly one of them."""
@@ -88,6 +92,7 @@ class RejectedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.file = file
+        self.origin: Origin | None = None  # of a DICOM file whose header could be read
 
     def __reduce__(self) -> tuple[type[RejectedError], tuple[str, str | None]]:
         return RejectedError, (self.reason, self.file)

@@ -6,6 +6,7 @@ in the same names as an undisturbed one.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,15 +55,21 @@ def names(candidates: Sequence[Candidate], catalogue: Catalogue, secret: Pseudon
         session = f"ses-{sessions[one.subject, one.session_key]:02d}"
         stem = f"{one.subject}_{session}_{one.suffix}"
         runs[stem] += 1
-        given[one.key] = Name(stem if runs[stem] == 1 else f"{stem}_run-{runs[stem]}", one.subject, session)
+        given[one.key] = Name(_with_run(stem, runs[stem]), one.subject, session)
         name = given[one.key]
         rows.append({"key": one.key, "id": name.id, "subject": name.subject, "session": session, "series": one.series})
     catalogue.write({"session": new_sessions, "name": rows})
     return {one.key: given[one.key] for one in candidates}
 
 
+def _with_run(stem: str, run: int) -> str:
+    """BIDS puts entities before the suffix; the first of its kind needs none."""
+    entities, _, suffix = stem.rpartition("_")
+    return stem if run == 1 else f"{entities}_run-{run}_{suffix}"
+
+
 def _without_run(scan: str) -> str:
-    return scan.split("_run-")[0]
+    return re.sub(r"_run-\d+", "", scan)
 
 
 def _sessions(

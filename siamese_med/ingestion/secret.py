@@ -16,8 +16,12 @@ import sys
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from siamese_med.errors import SecretError
+from siamese_med.errors import CatalogueError, SecretError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 ENVIRONMENT = "SIAMESE_MED_SECRET_FILE"
 SHORTEST = 16
@@ -46,21 +50,40 @@ class Pseudonyms:
         shift = number % (2 * LONGEST_SHIFT_DAYS + 1) - LONGEST_SHIFT_DAYS
         return (day + timedelta(days=shift)).isoformat()
 
+    def seal(self, content: bytes, *context: str) -> str:
+        """Base64 of the content under AES-SIV, bound to its context: the same content gives the same text for ever."""
+        return base64.b64encode(self._cipher().encrypt(content, [part.encode() for part in context])).decode()
+
+    def unseal(self, sealed: str, *context: str) -> bytes:
+        """What was sealed under this context; raises CatalogueError where a bit of either is not as it was."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher().decrypt(base64.b64decode(sealed), [part.encode() for part in context])
+        except (InvalidTag, ValueError) as error:
+            raise CatalogueError("a sealed identifier was changed or damaged: restore the catalogue") from error
+
+    def _cipher(self) -> AESSIV:
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+        return AESSIV(self._digest("seal", 1) + self._digest("seal", 2))
+
     def _digest(self, purpose: str, *parts: object) -> bytes:
         message = "".join(f"{len(text)}:{text}" for text in map(str, (purpose, *parts)))
         return hmac.new(self.secret, message.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
 
 
-def pseudonyms(secret_file: Path | None) -> Pseudonyms:
+def pseudonyms(secret_file: Path | None, make: bool = True) -> Pseudonyms:
     """Load the secret: the file that config or environment names, else the user's own, made on first use.
 
-    Raises SecretError where a named file is missing, too short, or readable by others.
+    Raises SecretError where a named file (or, without `make`, the user's own) is missing, too short, or readable by
+    others.
     """
     named = secret_file or _from_environment()
     if named is not None:
         return Pseudonyms(_read(named))
     default = default_file()
-    if not default.exists():
+    if make and not default.exists():
         _make(default)
     return Pseudonyms(_read(default))
 

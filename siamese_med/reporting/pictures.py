@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.reporting import lettering
+from siamese_med import lettering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

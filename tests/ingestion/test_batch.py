@@ -139,7 +139,7 @@ def test_ids_and_columns_are_as_promised(place: Place, tmp_path: Path) -> None:
     exports.write(tmp_path / "b", second)
     scans = place.ingest(tmp_path).scans
     assert tuple(scans.columns) == SCAN_COLUMNS
-    pattern = r"sub-[a-z2-7]{26}_ses-01_T1w(_run-2)?"
+    pattern = r"sub-[a-z2-7]{26}_ses-01(_run-2)?_T1w"
     assert all(re.fullmatch(pattern, one) for one in scans["id"])
     assert scans["id"].is_unique
     for scan in scans.itertuples():

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from siamese_med.reporting import lettering, pictures
+from siamese_med import lettering
+from siamese_med.reporting import pictures
 from siamese_med.reporting.windows import windows
 
 MARGIN = lettering.MARGIN
