@@ -38,7 +38,7 @@ class Volume:
     def content_digest(self) -> str:
         """SHA-256 over shape, voxels and affine (affine to 1e-5 mm); what type holds the numbers does not matter."""
         digest = hashlib.sha256(repr(self.voxels.shape).encode())
-        digest.update(memoryview(np.asfortranarray(compact(self.voxels)).T))
+        digest.update(np.asfortranarray(compact(self.voxels)).T.data)
         digest.update(np.round(self.affine, 5).astype(np.float64).tobytes())
         return digest.hexdigest()
 

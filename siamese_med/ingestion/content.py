@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import pickle
+import zlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from siamese_med.ingestion import headers, nifti
 from siamese_med.ingestion.instances import Instance
+from siamese_med.ingestion.origins import Origin
 from siamese_med.ingestion.reasons import RejectedError
 
 CHUNK = 2**22
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
-    """What one file holds: a DICOM instance, a NIfTI (`voxels`: the path of its voxels), or a reason word."""
+    """What one file holds: a DICOM instance, a NIfTI (`voxels`: the path of its voxels), or a reason word.
 
-    path: str
+    Instances of files that were looked at together are `packed` together, since a run holds those of all new files.
+    """
+
     size: int
     sha256: str
-    instance: Instance | None = None
     voxels: str = ""
     reason: str = ""
+    origin: Origin | None = None  # of a DICOM file that is no instance
+    packed: bytes = b""
+    place: int = 0
+
+    @property
+    def instance(self) -> Instance | None:
+        """The DICOM instance, if it is one."""
+        return _unpacked(self.packed)[self.place] if self.packed else None
+
+    def refused(self, reason: str) -> Look:
+        """The same file, taken for nothing."""
+        return replace(self, packed=b"", voxels="", reason=reason)
 
 
 @dataclass(frozen=True)
@@ -33,34 +50,49 @@ class Glance:
     max_gigabytes: float
 
 
+UNREADABLE = Look(0, "", reason="unreadable_file")
+"""A file that the system refuses to read, known by a hash of nothing."""
+
+
 def look_at(request: Glance) -> list[Look]:
     """Look at each file of a request, in its order."""
-    return [_look(Path(path), request.max_gigabytes * 1e9) for path in request.paths]
+    seen = [_look(Path(path), request.max_gigabytes * 1e9) for path in request.paths]
+    packed = zlib.compress(pickle.dumps([instance for _, instance in seen]), 1)
+    return [
+        look if instance is None else replace(look, packed=packed, place=place)
+        for place, (look, instance) in enumerate(seen)
+    ]
 
 
-def _look(path: Path, most_bytes: float) -> Look:
+@lru_cache(maxsize=128)
+def _unpacked(packed: bytes) -> list[Instance]:
+    """What `look_at` packed; the bytes come from our own process, never from a file."""
+    instances: list[Instance] = pickle.loads(zlib.decompress(packed))
+    return instances
+
+
+def _look(path: Path, most_bytes: float) -> tuple[Look, Instance | None]:
     try:
         size = path.stat().st_size
         if size > most_bytes:
-            return Look(str(path), size, _hashed(path), reason="too_large")
+            return Look(size, _hashed(path), reason="too_large"), None
         data = path.read_bytes()
     except OSError:
-        return unreadable(path)
+        return UNREADABLE, None
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _held(path, data, digest, most_bytes)
     except RejectedError as rejected:
-        return Look(str(path), len(data), digest, reason=rejected.reason)
+        return Look(len(data), digest, reason=rejected.reason, origin=rejected.origin), None
     except Exception:  # one file never ends a batch
-        return Look(str(path), len(data), digest, reason="unreadable_header")
+        return Look(len(data), digest, reason="unreadable_header"), None
 
 
-def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> Look:
+def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> tuple[Look, Instance | None]:
     if not data:
         raise RejectedError("empty_file")
     if headers.looks_like_dicom(data[: headers.PREAMBLE + 8]):
-        instance = headers.read(str(path), data, digest, most_bytes)
-        return Look(str(path), len(data), digest, instance=instance)
+        return Look(len(data), digest), headers.read(str(path), data, digest, most_bytes)
     head = nifti.head_of(data)
     found = nifti.header(head)
     if found is None:
@@ -68,7 +100,7 @@ def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> Look:
     voxels = path if found.kind == "single" else nifti.partner(path)
     if voxels is None:
         raise RejectedError("no_orientation" if found.kind == "analyze" else "truncated")
-    return Look(str(path), len(data), digest, voxels=str(voxels))
+    return Look(len(data), digest, voxels=str(voxels)), None
 
 
 def _other(path: Path, data: bytes, head: bytes) -> str:
@@ -79,11 +111,6 @@ def _other(path: Path, data: bytes, head: bytes) -> str:
     return "unreadable_header" if named and head[:4] in (b"\\\x01\0\0", b"\0\0\x01\\") else "not_an_image"
 
 
-def unreadable(path: Path) -> Look:
-    """A file that the system refuses to read, or that ended the process that read it, known by a hash of nothing."""
-    return Look(str(path), 0, "", reason="unreadable_file")
-
-
 def _hashed(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -92,6 +119,6 @@ def _hashed(path: Path) -> str:
 def hopeless(path: Path) -> Look:
     """A file that ended or stalled the process that looked at it: only its hash is taken."""
     try:
-        return Look(str(path), path.stat().st_size, _hashed(path), reason="unreadable_header")
+        return Look(path.stat().st_size, _hashed(path), reason="unreadable_header")
     except OSError:
-        return unreadable(path)
+        return UNREADABLE

@@ -12,13 +12,12 @@ Unit = tuple[str, str]
 """A content and the claim on it: SHA-256, and an HMAC or nothing."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One file of the input; `unit` is known once its content is; `follows` is the header of a voxel file."""
 
     found: Found
     key: str  # HMAC of its path
-    claim: str  # HMAC of what the input claims of it
     stat: tuple[int, int, int]  # size, nanosecond of the last change, inode
     unit: Unit | None = None
     look: Look | None = None
@@ -43,13 +42,17 @@ class Group:
 
 def entry_of(found: Found, secret: Pseudonyms) -> Entry:
     """A new entry, with what the system says of the file without opening it."""
-    said = astuple(found.claim)
     try:
         status = found.path.stat()
         stat = (status.st_size, status.st_mtime_ns, status.st_ino)
     except OSError:
         stat = (0, 0, 0)
-    return Entry(found, secret.label("path", found.path.absolute()), secret.label("claim", *said), stat)
+    return Entry(found, secret.label("path", found.path.absolute()), stat)
+
+
+def claim_on(entry: Entry, secret: Pseudonyms) -> str:
+    """HMAC of what the input claims of an entry."""
+    return secret.label("claim", *astuple(entry.found.claim))
 
 
 def group_key(entry: Entry, secret: Pseudonyms) -> str:
@@ -58,5 +61,10 @@ def group_key(entry: Entry, secret: Pseudonyms) -> str:
     one = look.instance if look else None
     if one is None or not (one.series or one.study):
         return secret.label("single", *(entry.follows or entry).known)
-    claim = entry.claim if entry.found.claim.kind == "manifest" else ""
-    return secret.label("series", one.study, one.series or one.facts.number, claim)
+    claim = claim_on(entry, secret) if entry.found.listed else ""
+    return series_key(one.study, one.series or one.facts.number, secret, claim)
+
+
+def series_key(study: str, series: str | int, secret: Pseudonyms, claim: str = "") -> str:
+    """HMAC of a DICOM series; `claim`: of what a manifest says of it."""
+    return secret.label("series", study, series, claim)

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast, kinds, ownership, plain, planes, tags
+from siamese_med.ingestion import contrast, kinds, origins, plain, planes, tags
 from siamese_med.ingestion.instances import Facts, Instance, Plane, Storage
 from siamese_med.ingestion.plain import NotPlainError
 from siamese_med.ingestion.reasons import RejectedError
@@ -80,7 +80,7 @@ def _held(header: Header, body: bytes, position: int, source: Source) -> Instanc
     try:
         return _judged(header, body, position, source)
     except RejectedError as rejected:
-        rejected.origin = ownership.origin_of(header)
+        rejected.origin = origins.origin_of(header)
         raise
 
 

@@ -88,3 +88,8 @@ class Instance:
     storage: Storage
     planes: tuple[Plane, ...]
     flaw: str = ""
+
+    @property
+    def day(self) -> date | None:
+        """Day of the scan."""
+        return self.facts.date

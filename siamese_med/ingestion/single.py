@@ -40,7 +40,7 @@ def read_one(path: Path, config: IngestConfig) -> SingleScan:
     try:
         with Workers(1, config.timeout_s) as workers:
             looks = _one(workers, content.look_at, Glance(tuple(map(str, paths)), config.max_gigabytes))
-            scans = [*_from_dicom(looks, config), *_from_nifti(looks)]
+            scans = [*_from_dicom(looks, config), *_from_nifti(paths, looks)]
             if len(scans) > 1:
                 raise InputError(f"{path} holds {len(scans)} scans: name a folder or file with one of them")
             if not scans:
@@ -80,10 +80,10 @@ def _from_dicom(looks: list[Look], config: IngestConfig) -> list[tuple[Job, str,
     return scans
 
 
-def _from_nifti(looks: list[Look]) -> list[tuple[Job, str, str, tuple[str, ...]]]:
+def _from_nifti(paths: list[Path], looks: list[Look]) -> list[tuple[Job, str, str, tuple[str, ...]]]:
     scans: list[tuple[Job, str, str, tuple[str, ...]]] = []
-    for look in looks:
+    for path, look in zip(paths, looks, strict=True):
         if look.voxels:
-            claim = sources.plain(Path(look.path), Path(look.path).parent).claim
-            scans.append((Job(nifti=(look.path, look.voxels)), claim.modality, claim.contrast, ()))
+            claim = sources.plain(path, path.parent).claim
+            scans.append((Job(nifti=(str(path), look.voxels)), claim.modality, claim.contrast, ()))
     return scans

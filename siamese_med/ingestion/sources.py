@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import os
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
@@ -29,6 +31,7 @@ class Claim:
     modality: str = "unknown"
     scanner: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def given(self) -> bool:
@@ -36,13 +39,25 @@ class Claim:
         return self.kind != "name"
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Found:
-    """One file of the input; `text` where it is only a text beside the images, `reason` where its name says enough."""
+    """One file of the input; `reason` where its name says enough, `listed` where a manifest's row names it.
+
+    What name and side-cars claim is worked out when it is asked for, since DICOM files speak for themselves.
+    """
 
     path: Path
-    claim: Claim
+    claimed: Callable[[Path], Claim]
     reason: str = ""
+    listed: bool = False
+    _claim: Claim | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the input says of the file."""
+        if self._claim is None:
+            self._claim = self.claimed(self.path)
+        return self._claim
 
 
 def collect(source: Path) -> list[Found]:
@@ -50,7 +65,7 @@ def collect(source: Path) -> list[Found]:
     if not source.exists():
         raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
     if source.is_dir():
-        found = _folder(source)
+        found = _folder(source.absolute())
     elif source.suffix.lower() in (".csv", ".tsv"):
         found = _manifest(source)
     else:
@@ -61,9 +76,23 @@ def collect(source: Path) -> list[Found]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every regular file below a folder, sorted; links to folders are not followed."""
-    paths = [Path(top) / name for top, _, names in os.walk(folder) for name in names]
-    return sorted(path for path in paths if path.is_file())
+    """Every regular file below a folder, in the order of its path's parts; links to folders are not followed."""
+    return [Path(path) for path in _walked(str(folder))]
+
+
+def _walked(folder: str) -> Iterator[str]:
+    """A folder that may not be read is named itself, so that it is not lost; links to folders and devices are."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walked(entry.path)
+        elif entry.is_file():
+            yield entry.path
 
 
 def natural(label: str) -> tuple[tuple[int, int, str], ...]:
@@ -73,31 +102,37 @@ def natural(label: str) -> tuple[tuple[int, int, str], ...]:
 
 def _folder(source: Path) -> list[Found]:
     paths = files_below(source)
-    trees = [bids.Tree(path.parent) for path in paths if path.name == bids.DESCRIPTION]
-    return [_in_folder(path, source, trees) for path in paths]
+    roots = {path.parent for path in paths if path.name == bids.DESCRIPTION}
+    outermost = {root for root in roots if roots.isdisjoint(root.parents)}  # derivatives describe themselves too
+    speakers = {root: partial(_named, root=root, tree=bids.Tree(root)) for root in outermost}
+    whole = partial(_named, root=source)
+    if not speakers:
+        return [_plain(path, source, whole) for path in paths]
+    found = []
+    for path in paths:
+        root = next((folder for folder in path.parents if folder in speakers), None)
+        found.append(_plain(path, source, whole) if root is None else _in_tree(path, root, speakers[root]))
+    return found
 
 
-def _in_folder(path: Path, source: Path, trees: list[bids.Tree]) -> Found:
-    """A file in the outermost BIDS tree around it, since derivatives describe themselves too."""
-    around = [tree for tree in trees if path.is_relative_to(tree.root)]
-    return _in_tree(path, min(around, key=lambda tree: len(tree.root.parts))) if around else plain(path, source)
-
-
-def _in_tree(path: Path, tree: bids.Tree) -> Found:
-    relative = path.relative_to(tree.root)
+def _in_tree(path: Path, root: Path, speaker: Callable[[Path], Claim]) -> Found:
+    relative = path.relative_to(root)
     if path.name.lower().endswith(bids.SIDE_CARS) or (len(relative.parts) == 1 and path.name in bids.ROOT_TEXTS):
-        return Found(path, _nobody(path, tree.root), "side_car")
-    claim = _named(path, tree.root, tree)
+        return Found(path, partial(_nobody, root=root), "side_car")
     if relative.parts[0] == "derivatives":
-        return Found(path, claim, "derivative")
-    return Found(path, claim, "non_image" if contrast.is_mask(_stem(path)) else "")
+        return Found(path, speaker, "derivative")
+    return Found(path, speaker, "non_image" if contrast.is_mask(_stem(path)) else "")
 
 
 def plain(path: Path, root: Path) -> Found:
     """A file that no BIDS tree and no manifest speaks of."""
+    return _plain(path, root, partial(_named, root=root))
+
+
+def _plain(path: Path, root: Path, speaker: Callable[[Path], Claim]) -> Found:
     if path.name.lower().endswith(bids.SIDE_CARS) and _beside_an_image(path):
-        return Found(path, _nobody(path, root), "side_car")
-    return Found(path, _named(path, root), "non_image" if contrast.is_mask(_stem(path)) else "")
+        return Found(path, partial(_nobody, root=root), "side_car")
+    return Found(path, speaker, "non_image" if contrast.is_mask(_stem(path)) else "")
 
 
 def _nobody(path: Path, root: Path) -> Claim:
@@ -118,7 +153,7 @@ def _named(path: Path, root: Path, tree: bids.Tree | None = None) -> Claim:
     word = contrast.from_suffix(stem)
     modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
     who = subject or _nobody(path, root).subject
-    return Claim(kind, who, session, acquired, None, word, modality, car.scanner, car.protocol)
+    return Claim(kind, who, session, acquired, None, word, modality, car.scanner, car.protocol, car.flags)
 
 
 def _stem(path: Path) -> str:
@@ -163,13 +198,13 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
     if label not in CHANGED:
         raise ManifestError(f"{source} row {number}: 'changed' must be 0, 1 or empty")
     given = Claim("manifest", cells["subject"], cells["session"], tags.day(cells.get("date", "")), CHANGED[label])
-    return [_claimed(one, given) for one in (files_below(path) if path.is_dir() else [path])]
+    speaker = partial(_by_manifest, given=given)
+    return [Found(one, speaker, listed=True) for one in (files_below(path) if path.is_dir() else [path])]
 
 
-def _claimed(path: Path, given: Claim) -> Found:
+def _by_manifest(path: Path, given: Claim) -> Claim:
     named = _named(path, path.parent)
-    claim = replace(
+    return replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
         date=given.date or named.date,
     )  # fmt: skip
-    return Found(path, claim)

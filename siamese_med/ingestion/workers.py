@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import IO, Any
@@ -37,7 +37,7 @@ class Workers:
         self._threads = ThreadPoolExecutor(self._count)
 
     def each(
-        self, function: Callable[[Any], Any], tasks: Sequence[Any], timeout_s: float | None = None
+        self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None
     ) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once."""
         upcoming = iter(enumerate(tasks))

@@ -1,0 +1,47 @@
+"""Which files are judged together: the new ones by series, with what is known of a series that grew."""
+
+from __future__ import annotations
+
+from siamese_med.ingestion.entries import Entry, Group, Unit, group_key
+from siamese_med.ingestion.looking import look
+from siamese_med.ingestion.run import Run
+
+
+def groups(run: Run) -> list[Group]:
+    """Units that need a decision, gathered by series; known slices of a series that grew are looked at again."""
+    firsts: dict[Unit, Entry] = {}
+    for entry in run.entries:
+        firsts.setdefault(entry.known, entry)
+    gathered: dict[str, Group] = {}
+    fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, unit)}
+    for unit, entry in firsts.items():
+        if unit in fresh:
+            _gather(run, gathered, entry)
+    run.load_fates("series", gathered)
+    old = (firsts.keys() & run.usable) - fresh
+    again = [entry for unit, entry in firsts.items() if unit in old and run.fates[unit].series in gathered]
+    look(run, [entry for entry in again if entry.look is None])
+    for entry in again:
+        _gather(run, gathered, entry)
+    _mark_absent(run, gathered, firsts)
+    return [gathered[key] for key in sorted(gathered)]
+
+
+def _gather(run: Run, gathered: dict[str, Group], entry: Entry) -> None:
+    key = group_key(entry, run.secret)
+    gathered.setdefault(key, Group(key)).entries.append(entry)
+
+
+def _settled(run: Run, unit: Unit) -> bool:
+    """Whether an earlier outcome stands; what failed gets another chance in new company, that is at a new path."""
+    return unit in run.usable and run.fates[unit].outcome != "quarantined"
+
+
+def _mark_absent(run: Run, gathered: dict[str, Group], present: dict[Unit, Entry]) -> None:
+    """A series cannot be judged by its new slices alone if older ones, ingested before, are not in this input."""
+    for unit in run.usable - present.keys():
+        fate = run.fates[unit]
+        group = gathered.get(fate.series)
+        if group is not None and fate.outcome == "ingested":
+            group.absent = True
+            group.entries = [entry for entry in group.entries if entry.known not in run.usable]

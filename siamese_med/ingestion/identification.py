@@ -1,0 +1,69 @@
+"""Which content a file is: known from an earlier run, a copy of another one, or new; and whose, where two say so."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from siamese_med.ingestion.entries import Entry, claim_on
+from siamese_med.ingestion.run import Run
+
+
+def recognise(run: Run) -> None:
+    """Give entries that did not change since an earlier run their unit, by path, size, time and inode alone."""
+    run.load_paths()
+    run.load_fates("sha256", {place.unit[0] for place in run.paths.values()})
+    for entry in run.entries:
+        place = run.paths.get(entry.key)
+        if place is not None and place.stat == entry.stat and place.unit in run.usable and _same_claim(run, entry):
+            entry.unit = place.unit
+
+
+def _same_claim(run: Run, entry: Entry) -> bool:
+    known = run.paths[entry.key].unit[1]
+    return not entry.found.listed if not known else known == claim_on(entry, run.secret)
+
+
+def identify(run: Run) -> None:
+    """Give every entry that was looked at its unit; one content under two subjects is taken for neither."""
+    run.load_fates("sha256", {entry.look.sha256 for entry in run.entries if entry.look})
+    claims: dict[str, list[str]] = defaultdict(list)
+    for digest, claim in run.fates:
+        claims[digest].append(claim)
+    headers = {entry.look.voxels: entry for entry in run.entries if entry.look and entry.look.voxels}
+    by_content: dict[str, list[Entry]] = defaultdict(list)
+    given: dict[str, set[str]] = defaultdict(set)
+    for entry in run.entries:
+        if entry.unit is not None and entry.unit[1]:
+            given[entry.unit[0]].add(entry.found.claim.subject)
+        if entry.look is not None and entry.unit is None:
+            header = headers.get(str(entry.found.path), entry) if headers else entry
+            entry.follows = header if header is not entry else None
+            by_content[entry.look.sha256 or run.secret.label("unreadable", entry.key)].append(entry)
+    for digest, entries in by_content.items():
+        _identify_copies(run, digest, entries, claims.get(digest, []), given.get(digest, set()))
+
+
+def _identify_copies(run: Run, digest: str, entries: list[Entry], known: list[str], given: set[str]) -> None:
+    """`known`: claims on it in the catalogue; `given`: subjects that unchanged files of this input give it."""
+    usable = [entry for entry in entries if entry.look and (entry.look.packed or entry.look.voxels)]
+    claimed = [entry for entry in usable if _claimed(entry)]
+    if len({entry.found.claim.subject for entry in claimed} | given) > 1:
+        for entry in claimed:
+            if entry.look:
+                entry.look = entry.look.refused("patient_conflict")
+    if claimed:
+        claim = claim_on(claimed[0], run.secret)
+    elif known or not usable or (usable[0].look and usable[0].look.packed):
+        claim = known[0] if known else ""
+    else:
+        claim = claim_on(usable[0], run.secret)
+    unit = (digest, claim)
+    for entry in entries:
+        entry.unit = unit
+
+
+def _claimed(entry: Entry) -> bool:
+    """Whether the input itself says who it is: a DICOM file's own word counts more than its name."""
+    if entry.found.listed:
+        return True
+    return bool(entry.look and entry.look.voxels) and entry.found.claim.kind == "bids"
