@@ -14,27 +14,27 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from siamese_med import config
+from siamese_med import address, config
 from siamese_med.errors import ConfigError, MissingFileError
 from siamese_med.files import write_text
 from siamese_med.outcomes import Order
 from siamese_med.records import Study
 
-KEYS = ("input", "data", "reports", "model", "config")
+KEYS = ("input", "sent", "data", "reports", "model", "config")
 
 
 def register(order: Order, config_file: Path | None) -> str:
     """Keep an order for its flow run and give its name, which tells nothing; the same order keeps its name."""
-    paths = (order.source, order.study.data, order.study.reports, order.model, config_file)
-    named = [(key, str(path.absolute())) for key, path in zip(KEYS, paths, strict=True) if path]
-    text = "".join(f"{key} = {json.dumps(path)}\n" for key, path in named)
+    given = dict(zip(KEYS[2:], (order.study.data, order.study.reports, order.model, config_file), strict=True))
+    named = address.written(order.source) | {key: str(path.absolute()) for key, path in given.items() if path}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in named.items())
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for known in folder.glob("*.toml"):
         if known.read_text(encoding="utf-8") == text:
             return known.stem
     name = secrets.token_hex(6)
-    write_text(folder / f"{name}.toml", text)
+    write_text(folder / f"{name}.toml", text, mode=0o600)
     return name
 
 
@@ -52,7 +52,7 @@ def load(name: str) -> Order:
         raise ConfigError(f"the study file has {wrong[0]}: known are {', '.join(KEYS)}")
     path = {key: file.parent / value for key, value in values.items()}
     study = Study(path["data"], path["reports"], config.load(path.get("config")))
-    return Order(study, path.get("input"), path.get("model"))
+    return Order(study, address.source(values.get("input"), file.parent, path.get("sent")), path.get("model"))
 
 
 def _folder() -> Path:

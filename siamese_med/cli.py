@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-import traceback
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from siamese_med import console
 from siamese_med.console import Answer
+from siamese_med.manner import answering
 
 if TYPE_CHECKING:
+    from siamese_med.address import Pull
     from siamese_med.outcomes import Order, Outcomes
     from siamese_med.records import Study
 
@@ -29,7 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Input = Annotated[Path, typer.Argument(metavar="INPUT", help="A folder (DICOM, NIfTI, BIDS, mixed) or a CSV manifest.")]
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
+    ),
+]
+Sent = Annotated[Path | None, typer.Option(help="The folder that was sent to the PACS: did all of it come back?")]
 Scan = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
 Data = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
 Reports = Annotated[Path, typer.Option(help="Where the pages go.")]
@@ -39,14 +45,6 @@ GivenModel = Annotated[Path, typer.Option("--model", help="A model's folder.")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
 
 DATA, REPORTS = Path("data"), Path("reports")
-
-MANNER = {
-    "as_json": Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")],
-    "strict": Annotated[bool, typer.Option("--strict", help="Exit with 5 when a check failed.")],
-    "quiet": Annotated[bool, typer.Option("--quiet", help="No progress and no logs.")],
-    "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
-}
-"""Options that every command has."""
 
 FLOWS = {
     "ingest": "ingest",
@@ -60,49 +58,25 @@ FLOWS = {
 """Which flow records which command: a module of flows, and the function of the same name in it."""
 
 
-def answering(command: Callable[..., Answer]) -> Callable[..., NoReturn]:
-    """Give a command the options of MANNER; what it returns or raises becomes output and exit code."""
-
-    def run(as_json: bool, strict: bool, quiet: bool, debug: bool, **arguments: Any) -> NoReturn:
-        console.settle(quiet, debug)
-        with console.reserved_streams(as_json, quiet) as (answers, errors):
-            try:
-                answer = command(**arguments)
-            except (Exception, KeyboardInterrupt) as error:
-                if debug:
-                    errors.write(traceback.format_exc())
-                message, code, facts = console.explain(error)
-                if as_json:
-                    console.write_json(answers, {**facts, "error": message, "exit_code": code})
-                errors.write(f"siamese-med: {message}\n")
-            else:
-                code = answer.exit_code(strict)
-                write = console.write_answer if not as_json else lambda stream, it: console.write_json(stream, it.facts)
-                write(answers, answer)
-        sys.exit(code)
-
-    own = inspect.signature(command, eval_str=True)
-    manner = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
-        for name, option in MANNER.items()
-    ]
-    signature = own.replace(parameters=[*own.parameters.values(), *manner])
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
-    run.__name__, run.__doc__ = command.__name__, command.__doc__
-    return run
-
-
-def _order(source: Path | None, data: Path, reports: Path, config: Path | None, model: Path | None = None) -> Order:
+def _order(
+    source: Path | Pull | None, data: Path, reports: Path, config: Path | None, model: Path | None = None
+) -> Order:
     """Check what can be checked at once: the config, that the input is there, that the model is."""
     from siamese_med.errors import MissingFileError
     from siamese_med.outcomes import Order
 
-    if source is not None and not source.exists():
+    if isinstance(source, Path) and not source.exists():
         raise MissingFileError("INPUT is not there: give a folder or a CSV manifest that exists")
     if model is not None and not model.is_dir():
         raise MissingFileError("--model is not there: give the folder of a trained model, data/models/... say")
     return Order(_study(data, reports, config), source, model)
+
+
+def _source(text: str, sent: Path | None) -> Path | Pull | None:
+    """INPUT as a path, or as what to fetch from a PACS."""
+    from siamese_med import address
+
+    return address.source(text, Path(), sent and sent.absolute())
 
 
 def _study(data: Path, reports: Path, config: Path | None) -> Study:
@@ -147,11 +121,13 @@ def run(
     data: Data = DATA,
     reports: Reports = REPORTS,
     model: Model = None,
+    sent: Sent = None,
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """All six stages, from INPUT to reports; with --model, train is left out."""
-    return _answer_of_run(_perform("run", _order(source, data, reports, config, model), config, no_prefect))
+    order = _order(_source(source, sent), data, reports, config, model)
+    return _answer_of_run(_perform("run", order, config, no_prefect))
 
 
 def _answer_of_run(done: Outcomes) -> Answer:
@@ -171,11 +147,12 @@ def ingest(
     source: Input,
     data: Data = DATA,
     reports: Reports = REPORTS,
+    sent: Sent = None,
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """Files to scans; every file is accounted for."""
-    return _answer_of_stage("ingest", _order(source, data, reports, config), config, no_prefect)
+    return _answer_of_stage("ingest", _order(_source(source, sent), data, reports, config), config, no_prefect)
 
 
 def _add_stage(verb: str, purpose: str) -> None:

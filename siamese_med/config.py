@@ -42,6 +42,8 @@ class IngestConfig(Section):
     max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
     timeout_s: Positive = Field(120.0, description="a series whose decoding takes longer is given up")
     volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
+    transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
+    transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
 
 
 class PrepareConfig(Section):

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med import stages
+from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
-from siamese_med.records import SAME_PATIENT, Study
+from siamese_med.records import SAME_PATIENT, Study, Transfer
 from siamese_med.reporting.verdicts import IDENTITY_NOT_JUDGED, of_pair
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Order:
     """What was asked for: the study, the input of ingest, and the model (None: train one, or take the newest)."""
 
     study: Study
-    source: Path | None = None
+    source: Path | Pull | None = None
     model: Path | None = None
 
 
@@ -100,12 +101,24 @@ def _ingest(order: Order) -> Outcome:
     account = result.account
     facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
     facts["reasons"] = dict(account.reasons)
+    facts |= {"transfer": asdict(result.transfer)} if result.transfer else {}
     facts["scans"] = _rows(result.scans, SCAN_FACTS)
     if not facts["scans"]:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
     problems = _problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
+    problems += _incomplete(result.transfer) if result.transfer else ()
     return Outcome("ingest", facts, problems, problems, result=result)
+
+
+def _incomplete(transfer: Transfer) -> tuple[str, ...]:
+    """What a pull from a PACS lacks."""
+    return (
+        *_problem(transfer.failed, "stud", "not transferred: run the same command again", ("y", "ies")),
+        *_problem(transfer.missing, "instance", "listed by the PACS did not come: run the same command again"),
+        *_problem(transfer.unexpected, "instance", "came that the PACS had not listed: run the same command again"),
+        *_problem(transfer.not_returned, "instance", "sent to the PACS did not come back: it dropped or replaced them"),
+    )
 
 
 def _prepare(order: Order) -> Outcome:
@@ -179,9 +192,9 @@ def _failed_audit(model: Path) -> tuple[str, ...]:
     return tuple(f"identity can be told from the {shortcut} alone" for shortcut in failed)
 
 
-def _problem(count: int, thing: str, what: str) -> tuple[str, ...]:
+def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
     """`3 files quarantined ...` as the only problem; none where the count is zero."""
-    return (f"{count} {thing}{'s' * (count != 1)} {what}",) if count else ()
+    return (f"{count} {thing}{endings[count != 1]} {what}",) if count else ()
 
 
 def metrics_of(model: Path) -> dict[str, Any]:

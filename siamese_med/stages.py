@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.address import Pull
 from siamese_med.records import Ingested, Prepared, Study
 
 if TYPE_CHECKING:
@@ -28,11 +29,27 @@ def simulate(folder: Path, patients: int = 24, visits: int = 3, seed: int = 0) -
     return folder / "input"
 
 
-def ingest(source: Path, study: Study) -> Ingested:
-    """Files (folder, BIDS tree or CSV manifest) to scans: catalogue, NIfTI, and an account of every file."""
-    from siamese_med.ingestion import batch
+def ingest(source: Path | Pull, study: Study) -> Ingested:
+    """Files (folder, BIDS tree, CSV manifest or a PACS) to scans: catalogue, NIfTI, and an account of every file."""
+    place = (study.data, study.catalogue_url, study.config.ingest)
+    if isinstance(source, Pull):
+        from siamese_med.ingestion import dicomweb
 
-    return batch.ingest(source, study.data, study.catalogue_url, study.config.ingest)
+        ingested = dicomweb.ingest(source, *place)
+    else:
+        from siamese_med.ingestion import batch
+
+        ingested = batch.ingest(source, *place)
+    describe_files(study)
+    return ingested
+
+
+def describe_files(study: Study) -> Path:
+    """The catalogue to the page on what came in; returns its path."""
+    from siamese_med.ingestion import inventory
+    from siamese_med.reporting import intake
+
+    return intake.write(study.reports, study.config.report.title, inventory.inventory(study.catalogue_url))
 
 
 def scans(study: Study) -> pd.DataFrame:
@@ -118,7 +135,7 @@ def report(study: Study, model: Path) -> Path:
     scores = study.scores(read_about(model)["id"])
     if not scores.is_file():
         raise EmptyInputError(f"no scores of the model {model.name}: run `siamese-med score` first")
-    return cohort.write_reports(
+    index = cohort.write_reports(
         study.reports,
         study.data,
         model,
@@ -128,6 +145,8 @@ def report(study: Study, model: Path) -> Path:
         catalogue.account(study.catalogue_url),
         study.config.report,
     )
+    describe_files(study)
+    return index
 
 
 def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:

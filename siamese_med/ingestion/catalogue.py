@@ -24,6 +24,9 @@ FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
 LAYOUT = "2"
 """Grows when a table changes; a catalogue of another layout is refused, not converted."""
 
+LOCK = ".ingest.lock"
+"""Below the data folder; whoever writes to the catalogue holds it."""
+
 SOME = 500
 """Values in one IN list; databases limit it."""
 

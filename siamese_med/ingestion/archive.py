@@ -1,0 +1,203 @@
+"""A PACS over DICOMweb: lists by QIDO-RS, stored files by WADO-RS, every trouble as one line that says what to do.
+
+What a server lists is hostile input like any file: an answer counts only as far as it is what was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+from typing import Any, cast
+
+import requests
+from dicomweb_client.web import DICOMwebClient
+from requests.auth import AuthBase
+
+from siamese_med.address import Pull
+from siamese_med.config import IngestConfig
+from siamese_med.errors import SiameseMedError, TransferError
+from siamese_med.ingestion.troubles import PASSING, PASSWORD, TOKEN, USER, explained
+
+PAGE = 1000
+"""Results asked for at once; servers may give fewer, so pages are asked for until one brings nothing new."""
+
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+TAIL = 1024
+DATE, TIME, STUDY, SERIES, INSTANCE = "00080020", "00080030", "0020000D", "0020000E", "00080018"
+IN_STUDY, IN_SERIES = "00201208", "00201209"
+
+Listing = dict[str, Mapping[str, Any]]
+"""Results of a search by their UID."""
+
+
+class BrokenOffError(TransferError):
+    """A series began to arrive and did not arrive whole; asking for it again may help."""
+
+
+@dataclass(frozen=True)
+class ListedStudy:
+    """A study as the server lists it; `announced`: how many instances it says the study has, 0 if it does not."""
+
+    uid: str
+    when: tuple[str, str]
+    announced: int
+
+
+class Archive:
+    """The server behind an address. Every method raises TransferError or AddressError."""
+
+    def __init__(self, pull: Pull, config: IngestConfig) -> None:
+        self._query = pull.query
+        self._client = _Client(pull.url, _session(), timeout=config.transfer_timeout_s)
+        self._client.host = pull.host  # the library leaves the port out of the Host header
+        self._client.set_http_retry_params(config.transfer_tries > 1, config.transfer_tries, 500, PASSING)
+        self._most_bytes = config.max_gigabytes * 1e9
+
+    def studies(self) -> list[ListedStudy]:
+        """Studies that match the query, in the order of their dates."""
+        search = partial(self._client.search_for_studies, search_filters=self._query, fields=[_name(IN_STUDY)])
+        listed = [
+            ListedStudy(uid, (_text(one, DATE), _text(one, TIME)), _count(one, IN_STUDY))
+            for uid, one in _pages(search, STUDY).items()
+        ]
+        return sorted(listed, key=lambda one: (not one.when[0], one.when, one.uid))
+
+    def series(self, study: str) -> dict[str, int]:
+        """Series of a study, and how many instances the server says each has."""
+        search = partial(self._client.search_for_series, study, fields=[_name(IN_SERIES)])
+        return {uid: _count(one, IN_SERIES) for uid, one in _pages(search, SERIES).items()}
+
+    def instances(self, study: ListedStudy) -> dict[str, set[str]]:
+        """UIDs of a study's instances, by series."""
+        search = partial(self._client.search_for_instances, study.uid)
+        found = _pages(partial(search, fields=[_name(SERIES)]), INSTANCE, study.announced)
+        by_series: dict[str, set[str]] = defaultdict(set)
+        for uid, one in found.items():
+            by_series[_text(one, SERIES)].add(uid)
+        if not all(map(_is_uid, by_series)):  # a server that does not say to which series an instance belongs
+            return {one: set(_pages(partial(search, one), INSTANCE)) for one in self.series(study.uid)}
+        return by_series
+
+    def files(self, study: str, series: str) -> Iterator[bytes]:
+        """The stored files of a series, one after the other as they arrive; raises BrokenOffError too."""
+        with explained():
+            answer = self._client.ask_for_series(study, series)
+        try:
+            with explained():
+                yield from self._client.parts(answer, self._most_bytes)
+        except SiameseMedError as error:
+            raise BrokenOffError(str(error)) from None
+
+
+class _Client(DICOMwebClient):
+    """The library's client, and series as they are stored: its own methods parse every file, to be written anew."""
+
+    def ask_for_series(self, study: str, series: str) -> requests.Response:
+        url = f"{self.base_url}/studies/{study}/series/{series}"
+        return self._http_get(url, headers={"Accept": AS_STORED}, stream=True)
+
+    def parts(self, answer: requests.Response, most_bytes: float) -> Iterator[bytes]:
+        if answer.headers.get("Content-Type", "").startswith("application/dicom"):
+            yield answer.content  # some servers send a single file without wrapping it up
+            return
+        watched = _Watched(answer, most_bytes)
+        for part in self._decode_multipart_message(cast(requests.Response, watched), stream=True):
+            watched.waiting = 0
+            yield part
+
+
+class _Watched:
+    """An answer that must end with its closing boundary, and none of whose parts may grow without end.
+
+    Orthanc, for one, announces no length and ends an answer by closing the connection: without the closing boundary a
+    lost connection would look like the end, and a cut file like a whole one.
+    """
+
+    def __init__(self, answer: requests.Response, most_bytes: float) -> None:
+        self.headers = answer.headers
+        self.waiting = 0  # bytes that belong to no part yet
+        self._answer, self._most_bytes = answer, most_bytes
+        about = Message()
+        about["Content-Type"] = answer.headers.get("Content-Type", "")
+        self._closing = b"--" + (about.get_boundary() or "").encode() + b"--"
+
+    def __enter__(self) -> _Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._answer.close()
+
+    def iter_content(self, chunk_size: int) -> Iterator[bytes]:
+        tail = b""
+        for chunk in self._answer.iter_content(chunk_size):
+            tail = (tail + chunk)[-TAIL:]
+            self.waiting += len(chunk)
+            if self.waiting > self._most_bytes:
+                raise TransferError("the PACS sends a file over ingest.max_gigabytes: raise it if the file is right")
+            yield chunk
+        if self._closing not in tail:
+            raise requests.ConnectionError
+
+
+class _Bearer(AuthBase):
+    """A token in every request; as `auth`, so that it is not sent on to another host."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _session() -> requests.Session:
+    """A session with the credentials that the environment names."""
+    session = requests.Session()
+    if token := os.environ.get(TOKEN):
+        session.auth = _Bearer(token)
+    elif user := os.environ.get(USER):
+        session.auth = (_in_utf8(user), _in_utf8(os.environ.get(PASSWORD, "")))
+    return session
+
+
+def _in_utf8(text: str) -> str:
+    """So that requests, which sends Latin-1, sends UTF-8."""
+    return text.encode().decode("latin-1")
+
+
+def _pages(search: Callable[..., list[Any]], key: str, enough: int = 0) -> Listing:
+    """All results of a search, page by page; `enough`: how many there should be, 0 where that is not known."""
+    found: Listing = {}
+    offset = 0
+    while True:
+        with explained():
+            page = search(limit=PAGE, offset=offset)
+            fresh = {uid: one for one in page if (uid := _text(one, key)) not in found and _is_uid(uid)}
+        found |= fresh
+        offset += len(page)
+        if not fresh or 0 < enough <= len(found):
+            return found
+
+
+def _text(one: Mapping[str, Any], tag: str) -> str:
+    """First value of an attribute in DICOM's JSON, or an empty word."""
+    values = one.get(tag, {}).get("Value") or [""]
+    return str(values[0]).strip(" \0")
+
+
+def _count(one: Mapping[str, Any], tag: str) -> int:
+    written = _text(one, tag)
+    return int(written) if written.isdecimal() else 0
+
+
+def _is_uid(text: str) -> bool:
+    """Only what may stand in a path of the server."""
+    return 0 < len(text) <= 64 and set(text) <= set("0123456789.") and ".." not in text
+
+
+def _name(tag: str) -> str:
+    return DICOMwebClient.lookup_keyword(tag)

@@ -1,0 +1,87 @@
+"""What earlier pulls brought, series by series, so that a nightly pull costs by what is new.
+
+Only series that came whole and went through ingest are written down, so a killed pull asks for the others again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from siamese_med import files
+from siamese_med.config import IngestConfig
+from siamese_med.ingestion import catalogue as catalogues
+from siamese_med.ingestion.catalogue import Catalogue
+from siamese_med.ingestion.reasons import QUARANTINED
+from siamese_med.ingestion.secret import Pseudonyms
+
+
+@dataclass
+class Arrived:
+    """A series that was pulled: its key (an HMAC), the instances listed, the files that came, and whether all did."""
+
+    key: str
+    listed: frozenset[str]
+    contents: list[str] = field(default_factory=list)
+    whole: bool = False
+
+
+class History:
+    """The catalogue's table of transfers."""
+
+    def __init__(self, data: Path, url: str, secret: Pseudonyms, config: IngestConfig) -> None:
+        self._data, self._url, self._secret = data, url, secret
+        self._rules = config.fingerprint()
+        with self._catalogue() as catalogue:
+            self._rows = {row["key"]: row for row in catalogue.rows("transfer")}
+            there: dict[str, bool] = {}
+            for row in catalogue.rows("scan"):
+                there[row["series"]] = there.get(row["series"], True) and (data / row["path"]).is_file()
+        self._there = there
+
+    def stands(self, key: str, listed: Iterable[str]) -> bool:
+        """Whether a series is listed as it was, its scans are still there, and its verdict by the rules that hold."""
+        row = self._rows.get(key)
+        if row is None or row["signature"] != self._signature(listed):
+            return False
+        failed = any(word in QUARANTINED for word in row["outcomes"])
+        return (not failed or row["rules"] == self._rules) and self._there.get(key, "" not in row["outcomes"])
+
+    def outcomes(self, key: str) -> dict[str, int]:
+        """How many files of a series became what: reason words, the empty one for ingested."""
+        return dict(self._rows[key]["outcomes"])
+
+    def write(self, series: Iterable[Arrived]) -> None:
+        """Write down what came whole and was ingested."""
+        rows = []
+        with self._catalogue() as catalogue:
+            for one in series:
+                known = {row["sha256"]: row["reason"] for row in catalogue.rows("file", "sha256", one.contents)}
+                if one.whole and known.keys() == set(one.contents):
+                    outcomes = Counter(known.values())
+                    signature = self._signature(one.listed)
+                    row = {"key": one.key, "signature": signature, "rules": self._rules, "outcomes": outcomes}
+                    rows.append(row)
+            catalogue.write({"transfer": rows})
+
+    def scans(self, keys: Iterable[str]) -> pd.DataFrame:
+        """Scans of some series."""
+        with self._catalogue() as catalogue:
+            return catalogues.frame(catalogue.rows("scan", "series", sorted(keys)))
+
+    def _signature(self, listed: Iterable[str]) -> str:
+        return self._secret.label("transfer", *sorted(listed))
+
+    @contextmanager
+    def _catalogue(self) -> Iterator[Catalogue]:
+        with files.alone(self._data / catalogues.LOCK):
+            catalogue = Catalogue(self._url, self._secret.label("catalogue"))
+            try:
+                yield catalogue
+            finally:
+                catalogue.close()
