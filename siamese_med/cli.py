@@ -251,6 +251,26 @@ def status(data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = N
     return Answer(standing.status(_study(data, reports, config)))
 
 
+@app.command()
+@answering
+def reveal(
+    label: Annotated[str, typer.Argument(help="A subject, a scan id, a series, or a reason word.")],
+    source: Annotated[
+        Path | None, typer.Option("--input", metavar="INPUT", help="Also list the files below; none is read.")
+    ] = None,
+    data: Data = DATA,
+    reports: Reports = REPORTS,
+    config: ConfigFile = None,
+) -> Answer:
+    """Map a pseudonym back to patient and files, with the secret; never recorded."""
+    from siamese_med import stages
+    from siamese_med.ingestion import revealing
+
+    facts = stages.reveal(label, _study(data, reports, config), source)
+    sys.stderr.write(revealing.WARNING)
+    return Answer(facts, text=revealing.as_text(facts))
+
+
 def main() -> NoReturn:
     """Run the command line; a wrong call is one line and exit code 2."""
     try:

@@ -188,6 +188,7 @@ class Series:
     date: str | None
     modality: str
     contrast: str
+    source: str  # dicom, nifti, or nothing where it is neither
     slices: int
     files: dict[str, int]
     scans: tuple[Picture, ...]

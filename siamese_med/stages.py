@@ -52,6 +52,13 @@ def describe_files(study: Study) -> Path:
     return intake.write(study.reports, study.config.report.title, inventory.inventory(study.catalogue_url))
 
 
+def reveal(label: str, study: Study, source: Path | None = None) -> dict[str, Any]:
+    """Who and which files are behind a label of a page, for those with the secret; nothing is recorded."""
+    from siamese_med.ingestion import revealing
+
+    return revealing.reveal(label, study.catalogue_url, study.config.ingest.secret_file, source)
+
+
 def scans(study: Study) -> pd.DataFrame:
     """Every scan of the catalogue, one row each, with the columns of records.SCAN_COLUMNS."""
     from siamese_med.ingestion import catalogue

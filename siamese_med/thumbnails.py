@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EDGE = 56
 """Pixels of the longest edge of the volume."""
 
-INK = 255
+INK, SEAM = 255, 60
 DARKEST_PERCENTILE, BRIGHTEST_PERCENTILE = 1.0, 99.5
 QUALITY = 40
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
@@ -49,7 +49,7 @@ def strip(scan: Volume) -> bytes:
 
 def _middle(voxels: NDArray[np.generic], axis: int) -> NDArray[np.float32]:
     """The middle slice as rows and columns of a picture: both axes turned round, the later axis running down."""
-    return np.take(voxels, voxels.shape[axis] // 2, axis=axis)[::-1, ::-1].T.astype(np.float32)
+    return np.asarray(np.take(voxels, voxels.shape[axis] // 2, axis=axis)[::-1, ::-1].T, dtype=np.float32)
 
 
 def _windowed(pixels: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
@@ -62,4 +62,5 @@ def _tile(pixels: NDArray[np.uint8], plane: str) -> NDArray[np.uint8]:
     square = np.pad(pixels, [(one // 2, one - one // 2) for one in spare])
     picture = lettering.framed(square, 0)
     lettering.letter(picture, plane, INK)
+    picture[:, -1] = SEAM
     return picture

@@ -207,12 +207,14 @@ def account_of(outcomes: Mapping[str, int], words: Mapping[str, int]) -> Account
 def read(url: str, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
     """Rows of one table of an existing catalogue, all or those whose column is among the values."""
     with reading(url) as connection:
-        return _rows(connection, tables()[table], column, values)
+        return some_rows(connection, table, column, values)
 
 
-def all_rows(connection: Connection, table: str) -> list[dict[str, Any]]:
-    """Every row of a table."""
-    return _rows(connection, tables()[table], "", None)
+def some_rows(
+    connection: Connection, table: str, column: str = "", values: Iterable[str] | None = None
+) -> list[dict[str, Any]]:
+    """Rows of a table by an open connection."""
+    return _rows(connection, tables()[table], column, values)
 
 
 @contextmanager

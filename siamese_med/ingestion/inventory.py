@@ -31,7 +31,7 @@ class _Gathered:
 def inventory(url: str) -> Inventory:
     """Everything that the ingest page tells; raises EmptyInputError or CatalogueError."""
     with catalogue.reading(url) as connection:
-        groups = {row["key"]: row for row in catalogue.all_rows(connection, "series")}
+        groups = {row["key"]: row for row in catalogue.some_rows(connection, "series")}
         counts, departed = _counts(connection)
         pictures = _pictures(connection)
         sessions = _sessions(connection)
@@ -67,6 +67,7 @@ def _series(one: _Gathered, sessions: Mapping[tuple[str, str], str]) -> Series:
         date=row["date"],
         modality=row["modality"],
         contrast=row["contrast"],
+        source=row["source"],
         slices=row["slices"],
         files=dict(sorted(one.files.items())),
         scans=tuple(sorted(one.scans, key=lambda scan: scan.id)),
@@ -79,7 +80,7 @@ def shown(label: str) -> str:
 
 
 def _counts(connection: Connection) -> tuple[dict[str, Counter[str]], int]:
-    """Files by group and reason, and how many lie nowhere any more that were not accepted; copies count as duplicate."""
+    """Files by group and reason, copies as duplicates; and how many that were not accepted lie nowhere any more."""
     from sqlalchemy import and_, func, select
 
     tables = catalogue.tables()
@@ -101,16 +102,16 @@ def _counts(connection: Connection) -> tuple[dict[str, Counter[str]], int]:
 
 
 def _pictures(connection: Connection) -> dict[str, list[Picture]]:
-    thumbnails = {row["id"]: row["picture"] for row in catalogue.all_rows(connection, "thumbnail")}
+    thumbnails = {row["id"]: row["picture"] for row in catalogue.some_rows(connection, "thumbnail")}
     pictures: dict[str, list[Picture]] = defaultdict(list)
-    for row in catalogue.all_rows(connection, "scan"):
+    for row in catalogue.some_rows(connection, "scan"):
         said = (row["contrast"], tuple(row["shape"]), tuple(row["spacing_mm"]), tuple(row["flags"]))
         pictures[row["series"]].append(Picture(row["id"], *said, thumbnails.get(row["id"], b"")))
     return pictures
 
 
 def _sessions(connection: Connection) -> dict[tuple[str, str], str]:
-    rows = catalogue.all_rows(connection, "session")
+    rows = catalogue.some_rows(connection, "session")
     return {(row["subject"], row["key"]): f"ses-{row['number']:02d}" for row in rows}
 
 

@@ -46,9 +46,15 @@ class Pseudonyms:
         """The ISO date moved by the subject's own number of whole days, at most ten years either way."""
         if day is None:
             return None
+        return (day + self._shift(subject)).isoformat()
+
+    def unshifted(self, day: str | None, subject: str) -> date | None:
+        """The true day behind a shifted ISO date."""
+        return date.fromisoformat(day) - self._shift(subject) if day else None
+
+    def _shift(self, subject: str) -> timedelta:
         number = int.from_bytes(self._digest("date shift", subject)[:8], "big")
-        shift = number % (2 * LONGEST_SHIFT_DAYS + 1) - LONGEST_SHIFT_DAYS
-        return (day + timedelta(days=shift)).isoformat()
+        return timedelta(days=number % (2 * LONGEST_SHIFT_DAYS + 1) - LONGEST_SHIFT_DAYS)
 
     def seal(self, content: bytes, *context: str) -> str:
         """Base64 of the content under AES-SIV, bound to its context: the same content gives the same text for ever."""

@@ -64,12 +64,12 @@ def pairs_tsv(pairs: Iterable[Pair]) -> str:
     for pair in pairs:
         fields = {name: getattr(pair, name) for name in PAIR_COLUMNS}
         lines.append({**fields, "reasons": tuple(reason.word for reason in pair.reasons)})
-    return _tsv(PAIR_COLUMNS, lines)
+    return tsv(PAIR_COLUMNS, lines)
 
 
 def cohort_tsv(rows: Sequence[Row]) -> str:
     """All patients, one a line, in the order of the index."""
-    return _tsv(
+    return tsv(
         (
             "subject",
             "status",
@@ -89,7 +89,8 @@ def cohort_tsv(rows: Sequence[Row]) -> str:
     )
 
 
-def _tsv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+def tsv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Rows under a header, tab-separated; what is missing is n/a."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, dialect="excel-tab", lineterminator="\n")
     writer.writerow(columns)

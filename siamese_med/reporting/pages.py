@@ -17,6 +17,7 @@ from siamese_med.reporting.charts import curves, histogram, marks, strip, timeli
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from siamese_med.reporting.arrivals import Arrivals
     from siamese_med.reporting.content import Patient
     from siamese_med.reporting.overview import Cohort
     from siamese_med.reporting.performance import Performance
@@ -56,6 +57,11 @@ def index_page(cohort: Cohort) -> str:
             best=model_data.verdict(cohort.methods)[1],
         )
     )
+
+
+def ingest_page(shown: Arrivals) -> str:
+    """The page on what came in."""
+    return _environment().get_template("ingest.html.j2").render(page=shown)
 
 
 def model_page(model: Performance) -> str:
@@ -118,6 +124,7 @@ def _environment() -> Environment:
         "short",
         "sizes",
         "spaced",
+        "sentence",
     ):
         environment.filters[name] = getattr(wording, name)
     return environment

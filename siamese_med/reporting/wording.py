@@ -70,6 +70,11 @@ def sizes(values: Any, digits: int = 1) -> str:
     return " × ".join(fixed(number, digits) for number in numbers) if numbers else DASH
 
 
+def sentence(text: str) -> str:
+    """With a capital first letter and a full stop, unless it ends in a mark of its own."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", "!", ".")) or not text else ".")
+
+
 def spaced(word: str) -> str:
     """A reason or flag word as plain words."""
     return word.replace("_", " ")

@@ -62,6 +62,41 @@
     search.addEventListener("input", filter);
   }
 
+  const find = document.getElementById("find");
+  if (find) {
+    const items = all("[data-words]").map((item) => {
+      const owner = item.closest("[data-find]");
+      const text = ((owner ? owner.dataset.find : "") + " " + item.textContent).toLowerCase();
+      return { item, text, words: item.dataset.words.split(" ") };
+    });
+    const chips = all("button.chip");
+    const folds = all("details").map((fold) => ({ fold, open: fold.open }));
+    const show = () => {
+      const wanted = chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.word);
+      const asked = find.value.toLowerCase().split(/\s+/).filter(Boolean);
+      const narrowed = wanted.length + asked.length > 0;
+      let shown = 0;
+      items.forEach(({ item, text, words }) => {
+        const fits = (!wanted.length || wanted.some((word) => words.includes(word))) && asked.every((word) => text.includes(word));
+        item.hidden = !fits;
+        shown += fits;
+      });
+      folds.forEach(({ fold, open }) => {
+        fold.hidden = !fold.querySelector("[data-words]:not([hidden])");
+        fold.open = narrowed ? !fold.hidden : open;
+      });
+      all("[data-group]").forEach((group) => { group.hidden = !group.querySelector("[data-words]:not([hidden])"); });
+      document.getElementById("found").textContent = narrowed ? shown + " of " + items.length : "";
+    };
+    chips.forEach((chip) =>
+      chip.addEventListener("click", () => {
+        chip.setAttribute("aria-pressed", chip.getAttribute("aria-pressed") === "true" ? "false" : "true");
+        show();
+      })
+    );
+    find.addEventListener("input", show);
+  }
+
   function blink(pair) {
     const button = pair && pair.querySelector("button.blink");
     if (button) button.setAttribute("aria-pressed", String(pair.classList.toggle("blinking")));

@@ -1,0 +1,194 @@
+"""From a pseudonym back to the patient and the files, for those who hold the secret; nothing of it is written anywhere.
+
+What comes back is hostile text: a PatientID may hold anything, so it is printed escaped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import CatalogueError, InputError, UsageError
+from siamese_med.ingestion import catalogue, ownership, sources
+from siamese_med.ingestion.entries import entry_of
+from siamese_med.ingestion.inventory import shown
+from siamese_med.ingestion.reasons import HINTS
+from siamese_med.ingestion.secret import Pseudonyms, pseudonyms
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+WARNING = "this answer names patients: keep it away from logs, tickets and mail\n"
+SHORTEST_PREFIX = 10
+"""Characters of a label that a page shows, and that must tell one from all others."""
+
+Row = Mapping[str, Any]
+
+
+@dataclass
+class _Found:
+    """What a label stands for: subjects, groups of files, the files among them, and a scan."""
+
+    subjects: set[str]
+    groups: dict[str, Row]
+    files: Sequence[Row]
+    scan: Row | None = None
+
+
+def reveal(label: str, url: str, secret_file: Path | None, source: Path | None = None) -> dict[str, Any]:
+    """Who is behind a `sub-` label, scan id, `series-` label or reason word; with `source` also which files below it.
+
+    Raises InputError for an unknown label, UsageError for an ambiguous one, SecretError and CatalogueError.
+    """
+    secret = pseudonyms(secret_file, make=False)
+    with catalogue.reading(url) as connection:
+        meta = {row["key"]: row["value"] for row in catalogue.some_rows(connection, "meta")}
+        catalogue.check_secret(meta, secret.label("catalogue"))
+        found = _find(connection, label.strip().rstrip("…"))
+        facts: dict[str, Any] = {"label": label, "subjects": _subjects(connection, found.subjects, secret)}
+        if found.scan:
+            day = secret.unshifted(found.scan["date"], found.scan["subject"])
+            facts["scan"] = {"id": found.scan["id"], "date": day.isoformat() if day else None}
+        facts["series"] = _series(found)
+        if source is not None:
+            facts["files"] = _paths(connection, found, source, secret)
+            facts["contents_not_found"] = len(found.files) - len({one.pop("content") for one in facts["files"]})
+        return facts
+
+
+def _find(connection: Connection, label: str) -> _Found:
+    if label in HINTS:
+        files = catalogue.some_rows(connection, "file", "reason", [label])
+        groups = _by_key(catalogue.some_rows(connection, "series", "key", {row["series"] for row in files}))
+        found = _Found(_subjects_of(groups), groups, files)
+    elif label.startswith("sub-") and "_" in label:
+        found = _scan(connection, label)
+    elif label.startswith(("sub-", "series-")) and len(label) >= SHORTEST_PREFIX:
+        found = _by_prefix(connection, label)
+    else:
+        found = _Found(set(), {}, [])
+    if not found.files:
+        raise InputError("nothing in this catalogue bears that label: give a subject, scan, series or reason of a page")
+    return found
+
+
+def _scan(connection: Connection, label: str) -> _Found:
+    scans = catalogue.some_rows(connection, "scan", "id", [label])
+    files = catalogue.some_rows(connection, "file", "scan", [label])
+    groups = _by_key(catalogue.some_rows(connection, "series", "key", {row["series"] for row in files}))
+    return _Found({row["subject"] for row in scans}, groups, files, scans[0] if scans else None)
+
+
+def _by_prefix(connection: Connection, label: str) -> _Found:
+    rows = catalogue.some_rows(connection, "series")
+    if label.startswith("series-"):
+        chosen = [row for row in rows if f"series-{row['label']}".startswith(label)]
+        meant = {row["label"] for row in chosen}
+    else:
+        chosen = [row for row in rows if any(subject.startswith(label) for subject in row["subjects"])]
+        meant = {subject for row in chosen for subject in row["subjects"] if subject.startswith(label)}
+    if len(meant) > 1:
+        raise UsageError(f"{len(meant)} labels begin so: give the whole label, as the table file has it")
+    groups = _by_key(chosen)
+    subjects = meant if label.startswith("sub-") else _subjects_of(groups)
+    return _Found(subjects, groups, catalogue.some_rows(connection, "file", "series", groups))
+
+
+def _by_key(rows: Iterable[Row]) -> dict[str, Row]:
+    return {row["key"]: row for row in rows}
+
+
+def _subjects_of(groups: Mapping[str, Row]) -> set[str]:
+    return {subject for row in groups.values() for subject in row["subjects"]}
+
+
+def _subjects(connection: Connection, subjects: set[str], secret: Pseudonyms) -> list[dict[str, str]]:
+    sealed = {row["subject"]: row["sealed"] for row in catalogue.some_rows(connection, "subject", "subject", subjects)}
+    if subjects - sealed.keys():
+        raise CatalogueError("a subject of this catalogue has no sealed identifier: restore the catalogue")
+    lines = []
+    for subject in sorted(subjects):
+        owner = ownership.unsealed(subject, sealed[subject], secret)
+        named_by, _, issuer = owner.space.partition(" ")
+        lines.append({"subject": subject, "patient_id": owner.patient, "issuer": issuer, "named_by": named_by})
+    return lines
+
+
+def _series(found: _Found) -> list[dict[str, Any]]:
+    """One line a series, with the counts of its files by reason."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    rows: dict[str, Row] = {}
+    for file in found.files:
+        row = found.groups.get(file["series"])
+        if row is not None and (row["subjects"] or row["source"]):
+            counts[row["label"]].update([file["reason"] or "ingested"])
+            rows.setdefault(row["label"], row)
+    return [
+        {
+            "series": shown(label),
+            "subjects": list(rows[label]["subjects"]),
+            "modality": rows[label]["modality"],
+            "contrast": rows[label]["contrast"],
+            "files": dict(sorted(counts[label].items())),
+        }
+        for label in sorted(rows)
+    ]
+
+
+def _paths(connection: Connection, found: _Found, source: Path, secret: Pseudonyms) -> list[dict[str, str]]:
+    """Files below `source` whose path was seen with one of the contents; names are walked, no file is read."""
+    entries = {entry.key: entry for entry in (entry_of(one, secret) for one in sources.collect(source))}
+    wanted = {(row["sha256"], row["claim"]): row for row in found.files}
+    lines = []
+    for seen in catalogue.some_rows(connection, "path", "key", entries):
+        file = wanted.get((seen["sha256"], seen["claim"]))
+        if file is not None:
+            group = found.groups.get(file["series"])
+            lines.append(
+                {
+                    "path": str(entries[seen["key"]].found.path),
+                    "reason": file["reason"] or "ingested",
+                    "series": shown(group["label"]) if group else "",
+                    "content": file["sha256"],
+                }
+            )
+    return sorted(lines, key=lambda line: (line["series"], line["path"]))
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """The answer for a terminal, a block each for patients, scan, series and files; nothing in it moves a cursor."""
+    blocks = [_columns([(one["subject"], f'"{escaped(one["patient_id"])}"', _by(one)) for one in facts["subjects"]])]
+    if scan := facts.get("scan"):
+        blocks.append(f"{scan['id']}  {scan['date'] or 'no date known'}")
+    blocks.append(_columns([_series_line(one) for one in facts["series"]]))
+    if "files" in facts:
+        blocks.append(_columns([(one["reason"], one["series"], escaped(one["path"])) for one in facts["files"]]))
+        if missing := facts["contents_not_found"]:
+            blocks.append(f"{missing} more were seen elsewhere, or are no longer there")
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _by(one: Mapping[str, str]) -> str:
+    return f'issuer "{escaped(one["issuer"])}"' if one["issuer"] else f"named by {one['named_by']}"
+
+
+def _series_line(one: Mapping[str, Any]) -> tuple[str, ...]:
+    files = ", ".join(f"{count} {reason}" for reason, count in one["files"].items())
+    return one["series"], f"{one['modality']} {one['contrast']}", files
+
+
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def escaped(text: str) -> str:
+    """Text of which a terminal shows every character: control characters, direction marks and the like as escapes."""
+    return "".join(
+        one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode("ascii") for one in text
+    )
