@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def _case(folder: Path, expect: str) -> Case:
 
 def _identifiers(content: bytes) -> set[bytes]:
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
+        with warnings.catch_warnings(action="ignore"):
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True, stop_before_pixels=True)
         values = {str(dataset.get(keyword) or "") for keyword in IDENTIFIERS}
     except Exception:  # no DICOM, or a broken one
         return set()

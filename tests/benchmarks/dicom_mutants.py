@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -73,7 +74,8 @@ class Element:
 def elements(content: bytes) -> tuple[Element, ...]:
     """Top-level elements of declared length, those of the meta group too; none where pydicom cannot read the file."""
     try:
-        dataset = pydicom.dcmread(io.BytesIO(content), force=True)
+        with warnings.catch_warnings(action="ignore"):
+            dataset = pydicom.dcmread(io.BytesIO(content), force=True)
         raw = [one for one in map(dataset.get_item, list(dataset.keys())) if isinstance(one, RawDataElement)]
         implicit = bool(dataset.original_encoding[0])
         start = _start(content, implicit)
