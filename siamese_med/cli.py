@@ -152,7 +152,9 @@ def ingest(
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """Files to scans; every file is accounted for."""
-    return _answer_of_stage("ingest", _order(_source(source, sent), data, reports, config), config, no_prefect)
+    order = _order(_source(source, sent), data, reports, config)
+    answer = _answer_of_stage("ingest", order, config, no_prefect)
+    return replace(answer, closing=f"files by patient and series: {console.relative(order.study.files_page)}")
 
 
 def _add_stage(verb: str, purpose: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROWS_SHOWN = 12
+SHOWN_WHOLE = ("reasons",)
 LEFT_TO_JSON = ("affine", "path", "subject", "session")
 """Columns of a scan that people do not read in a terminal; its id holds subject and session."""
 
@@ -142,12 +143,13 @@ def _records(name: str, rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     columns = [column for column in rows[0] if "id" not in rows[0] or column not in LEFT_TO_JSON]
-    left = len(rows) - ROWS_SHOWN
+    shown = len(rows) if name in SHOWN_WHOLE else ROWS_SHOWN
+    left = len(rows) - shown
     caption = f"and {left} more, see --json" if left > 0 else None
     table = Table(title=name, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold" if column == columns[0] else "ellipsis")
-    for row in rows[:ROWS_SHOWN]:
+        table.add_column(column.replace("_", " "), overflow="fold" if column in (columns[0], "hint") else "ellipsis")
+    for row in rows[:shown]:
         table.add_row(*(_short(row[column]) for column in columns))
     return table
 

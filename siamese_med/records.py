@@ -116,6 +116,11 @@ class Study:
         """Folder of the models."""
         return self.data / "models"
 
+    @property
+    def files_page(self) -> Path:
+        """The page on what came in."""
+        return self.reports / "ingest.html"
+
     def scores(self, model_id: str) -> Path:
         """The score table of one model."""
         return self.data / "scores" / f"{model_id}.parquet"

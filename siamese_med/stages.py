@@ -49,7 +49,7 @@ def describe_files(study: Study) -> Path:
     from siamese_med.ingestion import inventory
     from siamese_med.reporting import intake
 
-    return intake.write(study.reports, study.config.report.title, inventory.inventory(study.catalogue_url))
+    return intake.write(study.files_page, study.config.report.title, inventory.inventory(study.catalogue_url))
 
 
 def reveal(label: str, study: Study, source: Path | None = None) -> dict[str, Any]:

@@ -34,13 +34,17 @@ def status(study: Study) -> dict[str, Any]:
         "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
     }
     step = next((command for name, command in NEXT.items() if not counts[name]), "open the reports")
-    return {"account": _account(study) if known else {}, **counts, "next_step": step}
+    account, reasons = _account(study) if known else ({}, [])
+    page = str(study.files_page) if study.files_page.is_file() else None
+    return {"account": account, **counts, "files_page": page, "next_step": step, "reasons": reasons}
 
 
-def _account(study: Study) -> dict[str, Any]:
-    from siamese_med.ingestion import catalogue
+def _account(study: Study) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Counts of files by outcome, and by reason with a hint what to do."""
+    from siamese_med.ingestion import catalogue, inventory
 
-    return asdict(catalogue.account(study.catalogue_url))
+    account = asdict(catalogue.account(study.catalogue_url))
+    return account, inventory.reasons(account.pop("reasons"))
 
 
 def _has_catalogue(study: Study) -> bool:

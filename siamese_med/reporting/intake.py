@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med import files
 from siamese_med.reporting import arrivals, pages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from siamese_med.records import Inventory
 
-PAGE = "ingest.html"
-
-
-def write(reports: Path, title: str, inventory: Inventory) -> Path:
-    """Write ingest.html and ingest.tsv under `reports`; the same catalogue gives the same bytes. Returns the page."""
-    shown = arrivals.arrivals(title, inventory, (reports / "index.html").is_file())
-    files.write_text(reports / "ingest.tsv", arrivals.table(inventory))
-    files.write_text(reports / PAGE, pages.ingest_page(shown))
-    return reports / PAGE
+def write(page: Path, title: str, inventory: Inventory) -> Path:
+    """Write the page, and beside it ingest.tsv; the same catalogue gives the same bytes. Returns the page."""
+    shown = arrivals.arrivals(title, inventory, page.with_name("index.html").is_file())
+    files.write_text(page.with_name("ingest.tsv"), arrivals.table(inventory))
+    files.write_text(page, pages.ingest_page(shown))
+    return page
