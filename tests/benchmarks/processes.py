@@ -51,7 +51,8 @@ def ingest_command(source: Path, data: Path, config: Path, *options: str) -> lis
 
 def environment() -> dict[str, str]:
     """The caller's environment with the package in this working tree first."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
 
 def start(command: Sequence[str], output: int = subprocess.PIPE) -> subprocess.Popen[str]:

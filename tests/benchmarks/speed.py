@@ -87,7 +87,7 @@ def volumes(folder: Path) -> list[Volume]:
 
 
 def compare(export: Path, folder: Path) -> list[str]:
-    """Where our volumes and dcm2niix's differ; they are matched by shape and mean, which differ from series to series."""
+    """Where our volumes and dcm2niix's differ; they are matched by shape and mean, which differ between series."""
     sides = []
     for name in ("ours", "dcm2niix -z n"):
         out = folder / name.replace(" ", "")
