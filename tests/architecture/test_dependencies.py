@@ -21,6 +21,10 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+BENCH = {canonical(Requirement(text).name) for text in PROJECT["optional-dependencies"]["bench"]}
+"""Other converters, for tests/benchmarks/speed.py alone: not installed with the project or its tests."""
+
+
 def needed() -> set[str]:
     """Every distribution that the project and its tests pull in, by canonical name."""
     waiting = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
@@ -47,7 +51,11 @@ def test_everything_that_is_pulled_in_is_pinned() -> None:
 
 
 def test_nothing_is_pinned_that_is_not_pulled_in() -> None:
-    assert {pin.split("==")[0] for pin in PINS} - needed() == set()
+    assert {pin.split("==")[0] for pin in PINS} - needed() - BENCH == set()
+
+
+def test_what_the_benchmarks_compare_with_is_pinned() -> None:
+    assert BENCH - {pin.split("==")[0] for pin in PINS} == set()
 
 
 @pytest.mark.parametrize("name", sorted(needed() - CHOICE_OF_LICENCE))
