@@ -33,7 +33,8 @@ def _summary(scored: Outcome, reported: Outcome, ingested: Outcome) -> None:
 
 def _account(facts: dict[str, Any]) -> dict[str, int]:
     counts = {name: value for name, value in facts.items() if isinstance(value, int)}
-    return counts | {f"reason: {word}": count for word, count in facts["reasons"].items()}
+    transfer = {f"transfer: {what}": count for what, count in facts.get("transfer", {}).items()}
+    return counts | transfer | {f"reason: {word}": count for word, count in facts["reasons"].items()}
 
 
 def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:

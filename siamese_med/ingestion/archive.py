@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from functools import partial
@@ -19,23 +19,29 @@ from requests.auth import AuthBase
 
 from siamese_med.address import Pull
 from siamese_med.config import IngestConfig
-from siamese_med.errors import SiameseMedError, TransferError
-from siamese_med.ingestion.troubles import PASSING, PASSWORD, TOKEN, USER, explained
+from siamese_med.errors import TransferError
+from siamese_med.ingestion.troubles import (
+    PASSING,
+    PASSWORD,
+    TOKEN,
+    USER,
+    BrokenOffError,
+    UnreachableError,
+    explained,
+    stranger,
+)
 
 PAGE = 1000
 """Results asked for at once; servers may give fewer, so pages are asked for until one brings nothing new."""
 
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 TAIL = 1024
+CHUNK = 2**20
 DATE, TIME, STUDY, SERIES, INSTANCE = "00080020", "00080030", "0020000D", "0020000E", "00080018"
 IN_STUDY, IN_SERIES = "00201208", "00201209"
 
-Listing = dict[str, Mapping[str, Any]]
-"""Results of a search by their UID."""
-
-
-class BrokenOffError(TransferError):
-    """A series began to arrive and did not arrive whole; asking for it again may help."""
+Listing = dict[tuple[str, ...], Any]
+"""Results of a search by their UIDs."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Archive:
 
     def __init__(self, pull: Pull, config: IngestConfig) -> None:
         self._query = pull.query
-        self._client = _Client(pull.url, _session(), timeout=config.transfer_timeout_s)
+        self._client = _Client(pull.url, _session(), timeout=config.transfer_timeout_s, chunk_size=CHUNK)
         self._client.host = pull.host  # the library leaves the port out of the Host header
         self._client.set_http_retry_params(config.transfer_tries > 1, config.transfer_tries, 500, PASSING)
         self._most_bytes = config.max_gigabytes * 1e9
@@ -62,24 +68,24 @@ class Archive:
         search = partial(self._client.search_for_studies, search_filters=self._query, fields=[_name(IN_STUDY)])
         listed = [
             ListedStudy(uid, (_text(one, DATE), _text(one, TIME)), _count(one, IN_STUDY))
-            for uid, one in _pages(search, STUDY).items()
+            for (uid,), one in _pages(search, STUDY).items()
         ]
         return sorted(listed, key=lambda one: (not one.when[0], one.when, one.uid))
 
     def series(self, study: str) -> dict[str, int]:
         """Series of a study, and how many instances the server says each has."""
         search = partial(self._client.search_for_series, study, fields=[_name(IN_SERIES)])
-        return {uid: _count(one, IN_SERIES) for uid, one in _pages(search, SERIES).items()}
+        return {uid: _count(one, IN_SERIES) for (uid,), one in _pages(search, SERIES).items()}
 
     def instances(self, study: ListedStudy) -> dict[str, set[str]]:
         """UIDs of a study's instances, by series."""
         search = partial(self._client.search_for_instances, study.uid)
-        found = _pages(partial(search, fields=[_name(SERIES)]), INSTANCE, study.announced)
+        found = _pages(partial(search, fields=[_name(SERIES)]), SERIES, INSTANCE, enough=study.announced)
         by_series: dict[str, set[str]] = defaultdict(set)
-        for uid, one in found.items():
-            by_series[_text(one, SERIES)].add(uid)
-        if not all(map(_is_uid, by_series)):  # a server that does not say to which series an instance belongs
-            return {one: set(_pages(partial(search, one), INSTANCE)) for one in self.series(study.uid)}
+        for series, uid in found:
+            by_series[series].add(uid)
+        if "" in by_series:  # a server that does not say to which series an instance belongs
+            return {one: {uid for (uid,) in _pages(partial(search, one), INSTANCE)} for one in self.series(study.uid)}
         return by_series
 
     def files(self, study: str, series: str) -> Iterator[bytes]:
@@ -89,7 +95,7 @@ class Archive:
         try:
             with explained():
                 yield from self._client.parts(answer, self._most_bytes)
-        except SiameseMedError as error:
+        except UnreachableError as error:
             raise BrokenOffError(str(error)) from None
 
 
@@ -97,14 +103,16 @@ class _Client(DICOMwebClient):
     """The library's client, and series as they are stored: its own methods parse every file, to be written anew."""
 
     def ask_for_series(self, study: str, series: str) -> requests.Response:
+        if not _is_uid(study) or not _is_uid(series):
+            raise ValueError
         url = f"{self.base_url}/studies/{study}/series/{series}"
         return self._http_get(url, headers={"Accept": AS_STORED}, stream=True)
 
     def parts(self, answer: requests.Response, most_bytes: float) -> Iterator[bytes]:
-        if answer.headers.get("Content-Type", "").startswith("application/dicom"):
-            yield answer.content  # some servers send a single file without wrapping it up
-            return
         watched = _Watched(answer, most_bytes)
+        if answer.headers.get("Content-Type", "").startswith("application/dicom"):
+            yield b"".join(watched.iter_content(CHUNK))  # some servers send a single file without wrapping it up
+            return
         for part in self._decode_multipart_message(cast(requests.Response, watched), stream=True):
             watched.waiting = 0
             yield part
@@ -123,7 +131,8 @@ class _Watched:
         self._answer, self._most_bytes = answer, most_bytes
         about = Message()
         about["Content-Type"] = answer.headers.get("Content-Type", "")
-        self._closing = b"--" + (about.get_boundary() or "").encode() + b"--"
+        boundary = about.get_boundary()
+        self._closing = f"--{boundary}--".encode() if boundary else b""
 
     def __enter__(self) -> _Watched:
         return self
@@ -169,29 +178,34 @@ def _in_utf8(text: str) -> str:
     return text.encode().decode("latin-1")
 
 
-def _pages(search: Callable[..., list[Any]], key: str, enough: int = 0) -> Listing:
+def _pages(search: Callable[..., list[Any]], *tags: str, enough: int = 0) -> Listing:
     """All results of a search, page by page; `enough`: how many there should be, 0 where that is not known."""
     found: Listing = {}
     offset = 0
     while True:
         with explained():
             page = search(limit=PAGE, offset=offset)
-            fresh = {uid: one for one in page if (uid := _text(one, key)) not in found and _is_uid(uid)}
-        found |= fresh
+            named = {tuple(_text(one, tag) for tag in tags): one for one in page}
+        if not all(uids[-1] for uids in named):
+            raise stranger()
+        fresh = named.keys() - found.keys()
+        found |= {uids: named[uids] for uids in fresh}
         offset += len(page)
-        if not fresh or 0 < enough <= len(found):
+        if not fresh or enough == len(found):
             return found
 
 
-def _text(one: Mapping[str, Any], tag: str) -> str:
+def _text(one: Any, tag: str) -> str:
     """First value of an attribute in DICOM's JSON, or an empty word."""
-    values = one.get(tag, {}).get("Value") or [""]
-    return str(values[0]).strip(" \0")
+    try:
+        return str(one[tag]["Value"][0]).strip(" \0")
+    except (LookupError, TypeError):
+        return ""
 
 
-def _count(one: Mapping[str, Any], tag: str) -> int:
+def _count(one: Any, tag: str) -> int:
     written = _text(one, tag)
-    return int(written) if written.isdecimal() else 0
+    return int(written) if written.isdecimal() and len(written) < 10 else 0
 
 
 def _is_uid(text: str) -> bool:

@@ -11,12 +11,13 @@ from siamese_med.address import Pull
 from siamese_med.config import IngestConfig
 from siamese_med.errors import AddressError, EmptyInputError, SiameseMedError, TransferError
 from siamese_med.ingestion import batch, catalogue, progress, reasons, reconciliation, troubles
-from siamese_med.ingestion.archive import Archive, BrokenOffError, ListedStudy
+from siamese_med.ingestion.archive import Archive, ListedStudy
 from siamese_med.ingestion.entries import series_key
 from siamese_med.ingestion.history import Arrived, History
 from siamese_med.ingestion.reconciliation import Ledger
 from siamese_med.ingestion.secret import Pseudonyms, pseudonyms
 from siamese_med.ingestion.spool import Spool, spooling
+from siamese_med.ingestion.troubles import BrokenOffError, UnreachableError
 from siamese_med.records import Ingested, Transfer
 
 LOAD_BYTES = 4 * 10**9
@@ -40,7 +41,8 @@ class Run:
     words: Counter[str] = field(default_factory=Counter)  # reason words of files, the empty one for ingested
     arrived: list[Arrived] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
-    failures: list[SiameseMedError] = field(default_factory=list)  # of studies in a row
+    failure: SiameseMedError | None = None  # the last one
+    unreachable: int = 0  # studies in a row for which the server did not answer
 
 
 def ingest(pull: Pull, data: Path, catalogue_url: str, config: IngestConfig) -> Ingested:
@@ -72,7 +74,7 @@ def _fetch(run: Run, waiting: deque[ListedStudy]) -> None:
     """Fetch studies until the spool is full or none is left."""
     with progress.shown("pulling", len(waiting)) as advance:
         while waiting and run.spool.size < LOAD_BYTES:
-            if len(run.failures) >= FAILURES_IN_A_ROW:
+            if run.unreachable >= FAILURES_IN_A_ROW:
                 run.transfer.failed += len(waiting)
                 waiting.clear()
                 return
@@ -94,9 +96,10 @@ def _fetch_study(run: Run, study: ListedStudy) -> None:
             _fetch_series(run, study.uid, series, listed.get(series, set()), announced.get(series, 0))
     except (TransferError, AddressError) as error:
         run.transfer.failed += 1
-        run.failures.append(error)
+        run.failure = error
+        run.unreachable = run.unreachable + 1 if isinstance(error, UnreachableError) else 0
     else:
-        run.failures.clear()
+        run.unreachable = 0
 
 
 def _stands(run: Run, study: str, series: str, listed: set[str]) -> bool:
@@ -110,18 +113,8 @@ def _stands(run: Run, study: str, series: str, listed: set[str]) -> bool:
 
 
 def _fetch_series(run: Run, study: str, series: str, listed: set[str], announced: int) -> None:
-    """Fetch one series, again where the connection broke off, and count what came against what was listed."""
-    folder = run.spool.series(study, series)
-    for further in reversed(range(run.tries)):
-        try:
-            came, contents = _receive(run, study, series, folder)
-            break
-        except BrokenOffError:
-            run.spool.discard(folder)
-            if not further:
-                raise
-            time.sleep(2 ** (run.tries - 1 - further))
-            folder = run.spool.series(study, series)
+    """Fetch one series, and count what came against what was listed."""
+    came, contents = _receive_again(run, study, series)
     transfer, expected = run.transfer, max(len(listed), announced)
     received, unexpected = len(listed & came.keys()), sum(count for sop, count in came.items() if sop not in listed)
     transfer.series += 1
@@ -132,6 +125,21 @@ def _fetch_series(run: Run, study: str, series: str, listed: set[str], announced
     transfer.unexpected += unexpected
     whole = received == expected and not unexpected
     run.arrived.append(Arrived(series_key(study, series, run.secret), frozenset(listed), contents, whole))
+
+
+def _receive_again(run: Run, study: str, series: str) -> tuple[Counter[str], list[str]]:
+    """Receive a series, once more after a while where it broke off; of one that fails in the end nothing is kept."""
+    tried = 0
+    while True:
+        folder = run.spool.series(study, series)
+        try:
+            return _receive(run, study, series, folder)
+        except SiameseMedError as error:
+            run.spool.discard(folder)
+            tried += 1
+            if tried == run.tries or not isinstance(error, BrokenOffError):
+                raise
+        time.sleep(2 ** (tried - 1))
 
 
 def _receive(run: Run, study: str, series: str, folder: Path) -> tuple[Counter[str], list[str]]:
@@ -157,10 +165,10 @@ def _result(run: Run) -> Ingested:
     """The account of all files that the query stands for, fetched now or known from before, and their scans."""
     transfer = run.transfer
     transfer.sent, transfer.not_returned = run.ledger.sent, run.ledger.not_returned()
-    if transfer.failed == transfer.studies and run.failures:
-        if isinstance(run.failures[-1], TransferError):
-            raise TransferError(str(run.failures[-1]), {"transfer": asdict(transfer)})
-        raise run.failures[-1]
+    if run.failure and not run.words:
+        if isinstance(run.failure, TransferError):
+            run.failure.facts = {"transfer": asdict(transfer)}
+        raise run.failure
     outcomes: Counter[str] = Counter()
     for word, count in run.words.items():
         outcomes[reasons.outcome(word)] += count

@@ -27,6 +27,14 @@ TALKATIVE = ("dicomweb_client", "urllib3", "retrying", "pydicom")
 """Libraries that log addresses and UIDs."""
 
 
+class UnreachableError(TransferError):
+    """There is no connection, or nothing comes over it."""
+
+
+class BrokenOffError(TransferError):
+    """A series began to arrive and did not arrive whole; asking for it again may help."""
+
+
 @contextmanager
 def silenced() -> Iterator[None]:
     """Keep the libraries' log lines away, since they hold addresses, and these what may name a patient."""
@@ -63,15 +71,16 @@ def _explanation(error: Exception) -> SiameseMedError:
     if isinstance(error, requests.exceptions.SSLError):
         return TransferError("the PACS' certificate is not trusted: name its authority's file in REQUESTS_CA_BUNDLE")
     if isinstance(error, requests.Timeout):
-        return TransferError(f"the PACS did not answer in time: {again}, or raise ingest.transfer_timeout_s")
+        return UnreachableError(f"the PACS did not answer in time: {again}, or raise ingest.transfer_timeout_s")
     if isinstance(error, requests.exceptions.JSONDecodeError):
-        return _stranger()
+        return stranger()
     if isinstance(error, OSError):  # every other error of requests is one
-        return TransferError(f"no connection to the PACS, or it was lost: check host and port, then {again}")
-    return _stranger()
+        return UnreachableError(f"no connection to the PACS, or it was lost: check host and port, then {again}")
+    return stranger()
 
 
-def _stranger() -> AddressError:
+def stranger() -> AddressError:
+    """What to say where an answer makes no sense."""
     return AddressError("what answers at this address does not speak DICOMweb: check port and PATH, /dicom-web say")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,9 @@ import pytest
 import requests
 
 START_UP_S = 60
+LITTLE = 2000
+"""Bytes of a series that come over a bad connection: less than one file."""
+
 PLUGIN_FOLDERS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc/plugins", "/usr/local/share/orthanc/plugins")
 
 
@@ -51,7 +56,8 @@ class Orthanc:
 
     def _ask(self, verb: str, path: str, **arguments: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}{path}"
-        answer = requests.request(verb, url, auth=self.auth, timeout=30, **arguments)
+        auth = tuple(word.encode() for word in self.auth) if self.auth else None
+        answer = requests.request(verb, url, auth=auth, timeout=30, **arguments)
         answer.raise_for_status()
         return answer.json()
 
@@ -106,3 +112,55 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+class Road(socketserver.ThreadingTCPServer):
+    """A bad connection to a server: of one series, after `good` others, little arrives before the connection is cut,
+    or, where it `stalls`, before nothing more comes."""
+
+    daemon_threads, allow_reuse_address = True, True
+
+    def __init__(self, server: Orthanc, good: int, stalls: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Passage)
+        self.to, self.left, self.stalls = server, good, stalls
+        self.ended = threading.Event()
+
+    def orthanc(self) -> Orthanc:
+        """The same server at the end of this road."""
+        return Orthanc(int(self.server_address[1]), self.to.auth)
+
+
+class _Passage(socketserver.StreamRequestHandler):
+    server: Road
+
+    def handle(self) -> None:
+        head = b""
+        while line := self.rfile.readline():
+            head += line if not line.lower().startswith(b"connection:") else b"Connection: close\r\n"
+            if line == b"\r\n":
+                break
+        path = head.split(b" ")[1] if head else b""
+        series = b"/series/" in path and b"/instances" not in path
+        bad = series and self.server.left == 0
+        self.server.left -= series
+        left = LITTLE if bad else 10**12
+        with socket.create_connection(("127.0.0.1", self.server.to.port)) as there:
+            there.sendall(head)
+            closing = b"\r\nConnection: close\r\n"
+            while left > 0 and (data := there.recv(min(left, 65536))):
+                self.wfile.write(data.replace(b"\r\n", closing, 1))
+                left, closing = left - len(data), b"\r\n"
+        if bad and self.server.stalls:
+            self.server.ended.wait()
+
+
+@contextmanager
+def bad_road(server: Orthanc, good: int = 0, stalls: bool = False) -> Iterator[Orthanc]:
+    """Give the server as it is reached over a bad connection."""
+    with Road(server, good, stalls) as road:
+        threading.Thread(target=road.serve_forever, daemon=True).start()
+        try:
+            yield road.orthanc()
+        finally:
+            road.ended.set()
+            road.shutdown()
