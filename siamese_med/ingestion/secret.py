@@ -7,7 +7,6 @@ nobody else can, and it is the same in every run.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import os
 import secrets
@@ -39,8 +38,8 @@ class Pseudonyms:
         return f"sub-{self.label('subject', issuer, patient)}"
 
     def label(self, purpose: str, *parts: object, length: int = 26) -> str:
-        """Lower-case base32 characters of the HMAC of the parts, apart for each purpose."""
-        return base64.b32encode(self._digest(purpose, *parts)).decode().lower()[:length]
+        """Up to 32 lower-case base32 characters of the HMAC of the parts, apart for each purpose."""
+        return base64.b32encode(self._digest(purpose, *parts)[:20]).decode().lower()[:length]
 
     def shifted(self, day: date | None, subject: str) -> str | None:
         """The ISO date moved by the subject's own number of whole days, at most ten years either way."""
@@ -76,7 +75,7 @@ class Pseudonyms:
 
     def _digest(self, purpose: str, *parts: object) -> bytes:
         message = "".join(f"{len(text)}:{text}" for text in map(str, (purpose, *parts)))
-        return hmac.new(self.secret, message.encode("utf-8", "surrogateescape"), hashlib.sha256).digest()
+        return hmac.digest(self.secret, message.encode("utf-8", "surrogateescape"), "sha256")
 
 
 def pseudonyms(secret_file: Path | None, make: bool = True) -> Pseudonyms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from siamese_med.ingestion.stacks import Stack
 
 VOLUME_LIKE = ("component", "image type", "echo", "echo time", "inversion", "flip")
 """What tells volumes of one place apart; whatever else repeats is time."""
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SAME_DIRECTION = 1e-3
 SAME_SPACING = 1e-3
@@ -60,7 +57,8 @@ def judge(instances: Sequence[Instance], config: IngestConfig, subject_given: bo
         sound = _without_copies([one for one in instances if not one.flaw], verdict)
         if broken and sound:
             raise RejectedError("missing_slice")
-        _draft(sound, config, verdict)
+        if sound:
+            _draft(sound, config, verdict)
     except RejectedError as rejected:
         for one in instances:
             verdict.reasons.setdefault(one.content, rejected.reason)
@@ -100,8 +98,7 @@ def _without_copies(instances: Sequence[Instance], verdict: Verdict) -> list[Ins
 def _draft(instances: Sequence[Instance], config: IngestConfig, verdict: Verdict) -> None:
     by_content = {one.content: one for one in instances}
     planes = [plane for one in instances for plane in one.planes]
-    for plane in planes:
-        stacks.has_geometry(plane)
+    stacks.check_geometry(planes)
     parts = _by_geometry(planes)
     for number, part in enumerate(parts):
         try:
@@ -112,24 +109,27 @@ def _draft(instances: Sequence[Instance], config: IngestConfig, verdict: Verdict
 
 def _by_geometry(planes: Iterable[Plane]) -> list[list[Plane]]:
     """Planes of one matrix, spacing, direction, frame of reference and stack, in an order of their own."""
-    parts: dict[tuple[Hashable, ...], list[Plane]] = {}
+    parts: list[list[Plane]] = []
+    known: dict[Hashable, list[Plane]] = {}  # to the letter, as nearly all slices of a series are
     for plane in planes:
-        exact = (plane.rows, plane.columns, plane.frame)
-        shape = np.asarray([*(plane.orientation or ()), *(plane.spacing or ())])
-        for key, part in parts.items():
-            if key[0] == exact and _alike(shape, np.asarray([*(part[0].orientation or ()), *(part[0].spacing or ())])):
-                part.append(plane)
-                break
-        else:
-            parts[(exact, len(parts))] = [plane]
-            if len(parts) > MOST_PARTS:
-                raise RejectedError("mixed_geometry")
-    return sorted(parts.values(), key=lambda part: (part[0].rows, part[0].columns, part[0].orientation, part[0].frame))
+        letter = (plane.rows, plane.columns, plane.frame, plane.orientation, plane.spacing)
+        if letter not in known:
+            known[letter] = next((part for part in parts if _alike(part[0], plane)), [])
+        part = known[letter]
+        if not part:
+            parts.append(part)
+        part.append(plane)
+        if len(parts) > MOST_PARTS:
+            raise RejectedError("mixed_geometry")
+    return sorted(parts, key=lambda part: (part[0].rows, part[0].columns, part[0].orientation, part[0].frame))
 
 
-def _alike(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    off = np.abs(one - other)
-    return bool(off[:6].max() <= SAME_DIRECTION and (off[6:] <= SAME_SPACING * np.abs(one[6:])).all())
+def _alike(one: Plane, other: Plane) -> bool:
+    if (one.rows, one.columns, one.frame) != (other.rows, other.columns, other.frame):
+        return False
+    turned = (abs(a - b) for a, b in zip(one.orientation or (), other.orientation or (), strict=True))
+    scaled = (abs(a - b) / a for a, b in zip(one.spacing or (), other.spacing or (), strict=True))
+    return max(turned) <= SAME_DIRECTION and max(scaled) <= SAME_SPACING
 
 
 def _draft_part(
@@ -152,6 +152,8 @@ def _draft_part(
 def _by_content(name: str, planes: list[Plane]) -> dict[str, list[Plane]]:
     """Split by echo, component and the like, but only where one place is taken more than once."""
     groups = {name: planes}
+    if len(_places(planes)) == len(planes):
+        return groups
     for attribute in VOLUME_LIKE:
         groups = {part: one for label, group in groups.items() for part, one in _split(label, group, attribute).items()}
     return groups

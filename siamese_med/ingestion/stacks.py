@@ -34,19 +34,25 @@ class Stack:
     affine: NDArray[np.float64]
 
 
-def has_geometry(plane: Plane) -> None:
+def check_geometry(planes: Sequence[Plane]) -> None:
     """Raise RejectedError where position, direction or spacing of a slice is missing or impossible."""
-    if plane.position is None or plane.orientation is None:
+    if any(plane.position is None or plane.orientation is None for plane in planes):
         raise RejectedError("missing_geometry")
-    if plane.spacing is None or not all(math.isfinite(one) and one > 0 for one in plane.spacing):
+    if not all(_is_spacing(plane.spacing) for plane in planes):
         raise RejectedError("bad_spacing")
-    row, column = np.split(np.asarray(plane.orientation), 2)
-    numbers = np.concatenate([row, column, plane.position])
-    if not np.isfinite(numbers).all():
+    directions = np.asarray([plane.orientation for plane in planes], dtype=np.float64)
+    positions = np.asarray([plane.position for plane in planes], dtype=np.float64)
+    if not (np.isfinite(directions).all() and np.isfinite(positions).all()):
         raise RejectedError("bad_affine")
-    off = (abs(np.linalg.norm(row) - 1), abs(np.linalg.norm(column) - 1), abs(row @ column))
-    if max(off) > UNIT_TOLERANCE:
-        raise RejectedError("missing_geometry" if not numbers[:6].any() else "bad_affine")
+    rows, columns = directions[:, :3], directions[:, 3:]
+    lengths = np.linalg.norm([rows, columns], axis=2)
+    off = np.maximum(np.abs(lengths - 1).max(axis=0), np.abs((rows * columns).sum(axis=1)))
+    if (off > UNIT_TOLERANCE).any():
+        raise RejectedError("bad_affine" if directions.any(axis=1).all() else "missing_geometry")
+
+
+def _is_spacing(spacing: tuple[float, ...] | None) -> bool:
+    return spacing is not None and all(math.isfinite(one) and one > 0 for one in spacing)
 
 
 def depths(planes: Sequence[Plane]) -> NDArray[np.float64]:
