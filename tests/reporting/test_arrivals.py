@@ -1,0 +1,180 @@
+"""The ingest page: what needs a repair first, small with thousands of series, and no cell of its table computes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from siamese_med import thumbnails
+from siamese_med.ingestion.reasons import FLAGS, HINTS, outcome
+from siamese_med.records import Account, Inventory, Picture, Series
+from siamese_med.reporting import arrivals, intake
+from siamese_med.volume import Volume
+from tests.reporting import browser
+from tests.reporting.conftest import HOSTILE, pseudonym
+
+OUTCOMES = {word: outcome(word) for word in HINTS}
+
+
+def picture(seed: int = 0) -> bytes:
+    """A thumbnail as rich in detail as that of a head."""
+    edges = np.linspace(-1, 1, 48)
+    ball = sum(axis**2 for axis in np.meshgrid(edges, edges, edges, indexing="ij")) < 0.8
+    noise = np.random.default_rng(seed).normal(600, 200, (12, 12, 12)).repeat(4, 0).repeat(4, 1).repeat(4, 2)
+    return thumbnails.strip(Volume((ball * noise).astype(np.float32), np.diag([4.0, 4, 4, 1])))
+
+
+def scanned(name: str, flags: tuple[str, ...] = (), thumbnail: bytes = b"", **files: int) -> Series:
+    """A series of 160 files that became a scan."""
+    subject = pseudonym(name)
+    scan = Picture(f"{subject}_ses-01_T1w", "T1w", (256, 256, 160), (1.0, 1.0, 1.0), flags, thumbnail)
+    label = f"series-{name[:12]}"
+    counts = {"": 160, **files}
+    return Series(label, (subject,), "ses-01", "2011-02-03", "MR", "T1w", "dicom", 160, counts, (scan,))
+
+
+def refused(name: str, **files: int) -> Series:
+    """A series of which nothing was taken."""
+    label = f"series-bad{name[:9]}"
+    return Series(label, (pseudonym(name),), None, "2012-03-04", "MR", "unknown", "dicom", 159, files, ())
+
+
+def inventory(*series: Series, loose: dict[str, int] | None = None, departed: int = 0) -> Inventory:
+    counts: dict[str, int] = dict(loose or {})
+    for one in series:
+        for word, count in one.files.items():
+            counts[word] = counts.get(word, 0) + count
+    became = dict.fromkeys(("ingested", "skipped", "duplicate", "quarantined"), 0)
+    for word, count in counts.items():
+        became[outcome(word)] += count
+    account = Account(sum(counts.values()), **became, reasons={word: n for word, n in counts.items() if word})
+    return Inventory(account, series, loose or {}, departed, OUTCOMES, dict(HINTS), dict(FLAGS))
+
+
+MIXED = inventory(
+    scanned("anna", ("burned_in",), picture()),
+    scanned("berta", (), picture(1), duplicate=2),
+    refused("anna", missing_slice=159, truncated_pixels=1),
+    refused("carla", missing_slice=150),
+    refused("dora", missing_slice=12),
+    replace(refused("emma", patient_conflict=4), subjects=(pseudonym("emma"), pseudonym("fanny"))),
+    refused("gerda", localizer=3),
+    loose={"not_an_image": 7},
+    departed=2,
+)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return intake.write(tmp_path_factory.mktemp("reports") / "ingest.html", "A study", MIXED)
+
+
+def test_what_needs_a_repair_comes_first_under_its_cause() -> None:
+    shown = arrivals.arrivals("A study", MIXED, has_index=False)
+    assert [(one.reason.word, one.series) for one in shown.repairs] == [
+        ("missing_slice", 2), ("patient_conflict", 1), ("truncated_pixels", 1),
+    ]  # fmt: skip
+    assert [one.reason.word for one in shown.left_out] == ["localizer"]
+    assert (shown.series_to_repair, shown.patients_to_repair) == (4, 5)
+    assert shown.repairs[2].troubles[0].files == (("truncated_pixels", 1), ("missing_slice", 159))
+
+
+def test_copies_of_an_accepted_scan_are_no_trouble() -> None:
+    shown = arrivals.arrivals("A study", inventory(scanned("berta", duplicate=2)), has_index=False)
+    assert shown.repairs == shown.left_out == ()
+
+
+def test_the_page_says_words_hints_and_flags(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "4 series of 5 patients to repair" in text
+    assert "The series lacks at least one slice; export the whole series again." in text
+    assert "text may be burned into the pixels" in text
+    assert "siamese-med reveal missing_slice --input INPUT" in text
+    assert re.search(r"\b2 files\s+that were not accepted have been replaced or removed", text)
+    assert text.index("To repair") < text.index("<h2>Scans") < text.index("Left out on purpose")
+
+
+def test_the_same_catalogue_gives_the_same_bytes(page: Path, tmp_path: Path) -> None:
+    again = intake.write(tmp_path / "ingest.html", "A study", MIXED)
+    assert again.read_bytes() == page.read_bytes()
+    assert again.with_name("ingest.tsv").read_bytes() == page.with_name("ingest.tsv").read_bytes()
+
+
+def test_the_cohort_is_linked_once_it_is_there(tmp_path: Path) -> None:
+    assert "index.html" not in intake.write(tmp_path / "ingest.html", "A study", MIXED).read_text()
+    (tmp_path / "index.html").write_text("")
+    assert 'href="index.html"' in intake.write(tmp_path / "ingest.html", "A study", MIXED).read_text()
+
+
+def test_the_table_has_a_line_a_series_and_reason() -> None:
+    rows = list(csv.DictReader(io.StringIO(arrivals.table(MIXED)), dialect="excel-tab"))
+    assert sum(int(row["files"]) for row in rows) == MIXED.account.files_seen
+    assert [(row["reason"], row["files"]) for row in rows if row["series"] == "series-badanna"] == [
+        ("missing_slice", "159"), ("truncated_pixels", "1"),
+    ]  # fmt: skip
+    taken = next(row for row in rows if row["outcome"] == "ingested")
+    assert (taken["scans"], taken["flags"], taken["reason"]) == (f"{pseudonym('anna')}_ses-01_T1w", "burned_in", "n/a")
+    assert rows[-1]["reason"] == "not_an_image"
+    assert rows[-1]["subject"] == "n/a"
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)"])
+def test_no_cell_of_the_table_computes(start: str) -> None:
+    rows = arrivals.table(inventory(replace(refused("anna", missing_slice=1), modality=start))).splitlines()
+    cells = [cell for row in rows for cell in row.split("\t")]
+    assert f"'{start}" in cells
+    assert not [cell for cell in cells if cell[:1] in "=+-@"]
+
+
+def test_hostile_text_is_text(tmp_path: Path) -> None:
+    hostile = replace(refused("anna", missing_slice=1), modality=HOSTILE, label=HOSTILE)
+    text = intake.write(tmp_path / "ingest.html", HOSTILE, inventory(hostile)).read_text(encoding="utf-8")
+    assert text.count("<script>") == text.count("</script>") == 1
+    assert HOSTILE not in text
+
+
+def test_two_thousand_series_stay_small_and_quick(tmp_path: Path) -> None:
+    pictures = [picture(seed) for seed in range(8)]
+    scans = [scanned(f"{number:012d}", (), pictures[number % 8]) for number in range(1500)]
+    bad = [refused(f"{number:09d}", missing_slice=9, truncated_pixels=1) for number in range(500)]
+    many = inventory(*scans, *bad)
+    started = time.process_time()
+    page = intake.write(tmp_path / "ingest.html", "A study", many)
+    assert time.process_time() - started < 5
+    assert page.stat().st_size < 5_000_000
+    shown = arrivals.arrivals("A study", many, has_index=False)
+    assert 500 < shown.pictures < 1500
+    assert page.read_text(encoding="utf-8").count("<figure") == 1500
+
+
+def test_scans_with_a_flag_keep_their_picture_when_room_is_short() -> None:
+    many = [scanned(f"{number:012d}", (), picture()) for number in range(1500)]
+    late = scanned("zzz", ("burned_in",), picture())
+    shown = arrivals.arrivals("A study", inventory(*many, late), has_index=False)
+    kept = [one for patient in shown.patients for one in patient.scans if one.scan.flags]
+    assert kept[0].picture
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
+def test_a_reason_and_a_search_narrow_the_page(page: Path, tmp_path: Path) -> None:
+    script = """
+    const visible = () => Array.from(document.querySelectorAll('[data-words]')).filter((item) => !item.hidden).length;
+    const chip = document.querySelector('[data-word=missing_slice]');
+    const seen = [visible()];
+    chip.click(); seen.push(visible());
+    document.getElementById('find').value = 'series-badcarla';
+    document.getElementById('find').dispatchEvent(new Event('input')); seen.push(visible());
+    chip.click(); document.getElementById('find').value = '';
+    document.getElementById('find').dispatchEvent(new Event('input')); seen.push(visible());
+    document.body.dataset.seen = seen.join(' ');
+    """
+    visit = browser.driven(page, script, tmp_path)
+    assert visit.console == ()
+    assert 'data-seen="7 3 1 7"' in visit.document
