@@ -18,6 +18,7 @@ DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
 ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
 MACHINE = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
+SHIFTED_YEARS = 100
 LARGEST_TEXT = 16 * 2**20
 ENTITY = {"sub": re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)"), "ses": re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")}
 
@@ -89,14 +90,19 @@ class Tree:
         for folder in (path.parent, *path.parents):
             for table in (f"sub-{subject}_ses-{session}_scans.tsv", f"sub-{subject}_scans.tsv"):
                 for row in self._rows(folder / table):
-                    if row.get("filename", "").endswith(path.name) and (day := tags.day(row.get("acq_time", ""))):
+                    if row.get("filename", "").endswith(path.name) and (day := _day(row)):
                         return day
             for row in self._rows(folder / f"sub-{subject}_sessions.tsv"):
-                if row.get("session_id") == f"ses-{session}" and (day := tags.day(row.get("acq_time", ""))):
+                if row.get("session_id") == f"ses-{session}" and (day := _day(row)):
                     return day
             if folder == self.root:
                 break
         return None
+
+
+def _day(row: dict[str, str]) -> date | None:
+    """The day of a table's row; who shares a dataset, or wrote it with this program, has moved it."""
+    return tags.day(row.get("acq_time", ""), SHIFTED_YEARS)
 
 
 def _json(path: Path) -> dict[str, Any]:

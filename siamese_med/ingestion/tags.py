@@ -91,8 +91,11 @@ def first_item(dataset: Header | None, key: str) -> Dataset | None:
         return None
 
 
-def day(written: str) -> date | None:
-    """A date as DICOM or ISO writes it, time of day ignored; None where no scan can be of that day."""
+def day(written: str, shifted_years: int = 0) -> date | None:
+    """A date as DICOM or ISO writes it, time of day ignored; None where no scan can be of that day.
+
+    `shifted_years`: how far a date may have been moved on purpose.
+    """
     match = DICOM_DATE.match(written.strip())
     if match is None:
         return None
@@ -100,4 +103,5 @@ def day(written: str) -> date | None:
         found = date(*map(int, match.groups()))
     except ValueError:
         return None
-    return found if EARLIEST_YEAR <= found.year <= date.today().year + 1 else None
+    earliest, latest = EARLIEST_YEAR - shifted_years, date.today().year + 1 + shifted_years
+    return found if earliest <= found.year <= latest else None

@@ -34,7 +34,7 @@ def same_study(one: list, other: list) -> None:
 
 @pytest.fixture(scope="module")
 def mixed(new_place: Callable[[], Place], tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """One visit: a scan, a localizer, a dose report, a series that lacks a slice; a text; two patients in one series."""
+    """One visit: a scan, a localizer, a dose report, a series that lacks a slice. A text; two patients in a series."""
     place, export = new_place(), tmp_path_factory.mktemp("export")
     scan, view, short = exports.series(seed=1), exports.series(seed=2, **LOCALIZER), exports.series(seed=3)
     report = exports.of_class("1.2.840.10008.5.1.4.1.1.88.67", exports.series(seed=4)[0])
