@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from siamese_med.address import Pull as Pull
     from siamese_med.config import Config as Config
     from siamese_med.config import load as load_config  # noqa: F401
     from siamese_med.records import Study as Study
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Config": ("siamese_med.config", "Config"),
+    "Pull": ("siamese_med.address", "Pull"),
     "Study": ("siamese_med.records", "Study"),
     "load_config": ("siamese_med.config", "load"),
     "simulate": ("siamese_med.stages", "simulate"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import studies
+from siamese_med.address import Pull
 from siamese_med.errors import ConfigError, MissingFileError
 from siamese_med.outcomes import Order
 from siamese_med.records import Study
@@ -34,6 +35,15 @@ def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> No
     assert "ller" not in name.lower()
     (folder,) = own_state_folder.rglob("studies")
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_an_address_of_a_pacs_comes_back_and_only_the_user_can_read_it(tmp_path: Path, own_state_folder: Path) -> None:
+    pull = Pull("dicomweb://pacs/dicom-web?PatientID=MUELLER-1950", tmp_path / "sent")
+    name = studies.register(Order(Study(tmp_path / "data", tmp_path / "reports"), pull), None)
+    assert studies.load(name).source == pull
+    (file,) = own_state_folder.rglob("*.toml")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "MUELLER" not in name
 
 
 def test_the_same_order_keeps_its_name_and_another_gets_its_own(tmp_path: Path) -> None:
