@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
@@ -16,14 +17,19 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = re.compile(r"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)")
 """Uncompressed, JPEG and its relatives, RLE."""
 
-BODY_OF_META = 132
+BODY_OF_META, END_OF_META = 132, 0x00030000
+"""Where the meta group's elements begin; the first tag that is none of them."""
+
 UNDEFINED = 0xFFFFFFFF
-PIXELS = 0x7FE00008
-"""Float, double and integer pixel data begin here."""
+PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Float, double and integer."""
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DEEPEST = 8
 CHARSET = 0x00080005
+CHARSETS = re.compile(rb"((ISO_IR |ISO 2022 IR )(6|100|101|109|110|126|127|138|144|148|149|166|192|203|58|87)[ \\]*)*")
+"""Those that give ASCII's codes no other letters."""
+
 FRAMES = 0x52009230
 """The frames of an enhanced file are nested sequences: not plain."""
 
@@ -47,7 +53,7 @@ class NotPlainError(Exception):
 class PlainHeader:
     """Elements of the top level as (VR, start, length); `get` decodes one, as pydicom's Dataset would.
 
-    `end` is where the pixel data's element starts. `original_encoding` is (implicit VR?, little endian?).
+    `end`: where the pixel data's element starts, or the data end. `original_encoding`: (implicit VR?, little endian?).
     """
 
     def __init__(self, data: bytes, start: int, implicit: bool, meta: PlainHeader | None) -> None:
@@ -57,8 +63,6 @@ class PlainHeader:
         self._elements: dict[int, tuple[bytes, int, int]] = {}
         stop = len(data) if meta else _end_of_meta(data)
         self.end = self._index(start, stop)
-        if self.end == stop and meta:
-            raise NotPlainError  # no pixels
         self._check_charset()
 
     def _index(self, position: int, stop: int) -> int:
@@ -77,7 +81,7 @@ class PlainHeader:
                 elif vr not in HAS_LONG_FORM:
                     raise NotPlainError
             tag = group << 16 | element
-            if tag >= PIXELS:
+            if tag in PIXELS:
                 return position
             if tag <= last or (length & 1 and length != UNDEFINED):
                 raise NotPlainError
@@ -89,10 +93,14 @@ class PlainHeader:
         return stop
 
     def _check_charset(self) -> None:
-        """Only the Japanese Latin set gives other letters to ASCII's codes."""
-        _, start, length = self._elements.get(CHARSET, (b"", 0, 0))
-        if b"13" in self._data[start : start + length] or FRAMES in self._elements:
+        vr, start, length = self._elements.get(CHARSET, (b"", 0, 0))
+        if vr not in (b"CS", b"") or not CHARSETS.fullmatch(self._data, start, start + length):
             raise NotPlainError
+
+    @property
+    def tags(self) -> Collection[int]:
+        """Tags of the elements, group and element in one number."""
+        return self._elements.keys()
 
     def get(self, key: str | tuple[int, int]) -> Any:
         """The value of a keyword or (group, element): text, number, list of them, bytes, or None where it is empty."""
@@ -110,15 +118,20 @@ class PlainHeader:
 
 def header_of(data: bytes) -> PlainHeader:
     """The header of a file with preamble and meta group; raises NotPlainError."""
-    if data[128:140] != b"DICM\x02\0\0\0UL\x04\0":
+    if data[128:140] != b"DICM\x02\0\0\0UL\x04\0" or len(data) < BODY_OF_META + 12:
         raise NotPlainError
     meta = PlainHeader(data, BODY_OF_META, False, None)
+    if any(tag >= END_OF_META for tag in meta.tags):
+        raise NotPlainError
     syntax = str(meta.get("TransferSyntaxUID"))
     implicit = syntax == IMPLICIT
     looks_explicit = data[meta.end + 4 : meta.end + 6] in SHORT
     if implicit == looks_explicit or not (implicit or EXPLICIT.fullmatch(syntax)):
         raise NotPlainError
-    return PlainHeader(data, meta.end, implicit, meta)
+    header = PlainHeader(data, meta.end, implicit, meta)
+    if header.end == len(data) or FRAMES in header.tags:
+        raise NotPlainError
+    return header
 
 
 @cache
@@ -176,7 +189,7 @@ def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
         if group << 16 | element == ITEM_END and length == 0:
             return position + 8
         tag, vr, start, length = _head(data, position, implicit)
-        if tag >= PIXELS:
+        if tag in PIXELS:
             break
         position = start + length if length != UNDEFINED else _after_sequence(data, start, vr, implicit, depth + 1)
     raise NotPlainError

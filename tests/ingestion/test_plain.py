@@ -1,0 +1,82 @@
+"""The quick header agrees with pydicom wherever it does not decline: on whole files, and on thousands of mutants."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from siamese_med.ingestion import headers, plain
+from siamese_med.ingestion.instances import Instance
+from siamese_med.ingestion.plain import NotPlainError
+from siamese_med.ingestion.reasons import RejectedError
+from tests.benchmarks.dicom_mutants import DICOM
+from tests.benchmarks.mutants import GENERIC
+from tests.ingestion.dicom_cases import CASES
+from tests.ingestion.exports import series, write
+
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+MOST_BYTES = 1e9
+MUTANTS_OF_EACH = 3
+
+
+def quick(data: bytes) -> Instance | str | None:
+    """What the quick header gives: an instance, a reason word, or None where it declines."""
+    try:
+        header = plain.header_of(data)
+        return headers._held(header, data, header.end, headers.Source("", data, "", MOST_BYTES))
+    except NotPlainError:
+        return None
+    except RejectedError as rejected:
+        return rejected.reason
+
+
+def thorough(data: bytes) -> Instance | str:
+    """What pydicom gives."""
+    try:
+        return headers.read_thoroughly("", data, "", MOST_BYTES)
+    except RejectedError as rejected:
+        return rejected.reason
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """One file of every kind that the tests know, and two of every case of the corpus where that is there."""
+    folder = tmp_path_factory.mktemp("cases")
+    for name, case in CASES.items():
+        case.make(folder / name)
+    found = [next(path for path in sorted(case.rglob("*")) if path.is_file()) for case in sorted(folder.iterdir())]
+    for case in sorted(CORPUS.iterdir()) if CORPUS.is_dir() else []:
+        found += [path for path in sorted(case.rglob("*")) if path.is_file()][:2]
+    contents = [path.read_bytes() for path in found]
+    return [content for content in contents if headers.looks_like_dicom(content[:140])]
+
+
+def test_the_two_agree_on_whole_files(files: list[bytes]) -> None:
+    answers = [(quick(data), thorough(data)) for data in files]
+    assert [one for one in answers if one[0] is not None and one[0] != one[1]] == []
+    assert sum(isinstance(one, Instance) for one, _ in answers) > len(files) / 2
+
+
+@pytest.mark.parametrize("mutator", [*GENERIC, *DICOM], ids=lambda mutator: str(mutator.__name__))
+def test_the_two_agree_on_mutants(files: list[bytes], mutator: object) -> None:
+    random = np.random.default_rng(0)
+    seen: Counter[str] = Counter()
+    for data in files:
+        for _ in range(MUTANTS_OF_EACH):
+            mutant = mutator(data, random)  # type: ignore[operator]
+            if not headers.looks_like_dicom(mutant[:140]):
+                continue
+            one = quick(mutant)
+            seen["declined" if one is None else "judged"] += 1
+            assert one is None or repr(one) == repr(thorough(mutant))  # NaN is not equal to itself
+    assert seen["judged"] or seen["declined"]
+
+
+def test_an_ordinary_file_needs_no_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "read_thoroughly", lambda *_: pytest.fail("pydicom was asked"))
+    for path in write(tmp_path, series()):
+        data = path.read_bytes()
+        assert headers.read(str(path), data, "", MOST_BYTES).flaw == ""
