@@ -50,7 +50,7 @@ def strip(scan: Volume) -> bytes:
 def _middle(voxels: NDArray[np.generic], axis: int) -> NDArray[np.float32]:
     """The middle slice as rows and columns of a picture: both axes turned round, the later axis running down."""
     middle = np.moveaxis(voxels, axis, 0)[voxels.shape[axis] // 2]
-    return middle[::-1, ::-1].T.astype(np.float32)
+    return np.asarray(middle[::-1, ::-1].T, dtype=np.float32)
 
 
 def _windowed(pixels: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.reporting import outputs, overview
+from siamese_med.reporting import accounts, outputs
 
 if TYPE_CHECKING:
     from siamese_med.records import Inventory, Picture, Series
-    from siamese_med.reporting.overview import Intake
+    from siamese_med.reporting.accounts import Intake
 
 PICTURE_BYTES = 2_500_000
 """Bytes of pictures on the page: about 900 scans; those with a flag come first."""
@@ -130,7 +130,7 @@ def arrivals(title: str, inventory: Inventory, has_index: bool) -> Arrivals:
     flags = Counter(flag for one in inventory.series for scan in one.scans for flag in scan.flags)
     return Arrivals(
         title=title,
-        intake=overview.intake(inventory.account),
+        intake=accounts.intake(inventory.account),
         repairs=repairs,
         left_out=tuple(one for one in chapters if one not in repairs),
         loose=tuple(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from siamese_med.records import Inventory
 
+
 def write(page: Path, title: str, inventory: Inventory) -> Path:
     """Write the page, and beside it ingest.tsv; the same catalogue gives the same bytes. Returns the page."""
     shown = arrivals.arrivals(title, inventory, page.with_name("index.html").is_file())

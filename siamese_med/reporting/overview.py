@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting import patient, verdicts
+from siamese_med.reporting import accounts, patient, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,25 +35,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of some of the input's files."""
-
-    name: str
-    files: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Intake:
-    """The account of the last ingest; `reasons` are (word, files), the most frequent first."""
-
-    files_seen: int
-    balanced: bool
-    outcomes: tuple[Outcome, ...]
-    reasons: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
 class Cohort:
     """Everything that is on the index."""
 
@@ -64,7 +45,7 @@ class Cohort:
     pair_verdicts: dict[str, int]
     changes_z: tuple[float, ...]
     similarities: tuple[float, ...]
-    intake: Intake
+    intake: accounts.Intake
     reference: Reference
     methods: tuple[Method, ...]
     provenance: Provenance
@@ -111,7 +92,7 @@ def cohort(
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
         changes_z=tuple(pair.change_z for pair in pairs if pair.change_z is not None),
         similarities=tuple(pair.similarity for pair in pairs if pair.similarity is not None),
-        intake=intake(account),
+        intake=accounts.intake(account),
         reference=reference,
         methods=methods,
         provenance=provenance,
@@ -120,17 +101,3 @@ def cohort(
 
 def _urgency(line: Row) -> tuple[int, float, str]:
     return verdicts.STATUSES[line.status].rank, -(line.change_z or 0.0), line.subject
-
-
-def intake(account: Account) -> Intake:
-    """The account with shares of all files, for a bar."""
-    files = asdict(account)
-    return Intake(
-        files_seen=account.files_seen,
-        balanced=account.balanced(),
-        outcomes=tuple(
-            Outcome(name, files[name], files[name] / account.files_seen if account.files_seen else 0.0)
-            for name in ("ingested", "skipped", "duplicate", "quarantined")
-        ),
-        reasons=tuple(sorted(account.reasons.items(), key=lambda item: (-item[1], item[0]))),
-    )
