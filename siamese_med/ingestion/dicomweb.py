@@ -72,14 +72,15 @@ def ingest(pull: Pull, data: Path, catalogue_url: str, config: IngestConfig) -> 
 
 def _fetch(run: Run, waiting: deque[ListedStudy]) -> None:
     """Fetch studies until the spool is full or none is left."""
-    with progress.shown("pulling", len(waiting)) as advance:
+    with progress.shown("pulling", sum(study.announced for study in waiting)) as advance:
         while waiting and run.spool.size < LOAD_BYTES:
             if run.unreachable >= FAILURES_IN_A_ROW:
                 run.transfer.failed += len(waiting)
                 waiting.clear()
                 return
-            _fetch_study(run, waiting.popleft())
-            advance(1)
+            study = waiting.popleft()
+            _fetch_study(run, study)
+            advance(study.announced)
 
 
 def _fetch_study(run: Run, study: ListedStudy) -> None:

@@ -54,6 +54,11 @@ class Orthanc:
         for one in self._ask("get", f"/{level}"):
             self._ask("delete", f"/{level}/{one}")
 
+    def lose(self, sop: str) -> None:
+        """Delete one instance."""
+        (found,) = self._ask("post", "/tools/lookup", data=sop)
+        self._ask("delete", found["Path"])
+
     def _ask(self, verb: str, path: str, **arguments: Any) -> Any:
         url = f"http://127.0.0.1:{self.port}{path}"
         auth = tuple(word.encode() for word in self.auth) if self.auth else None
