@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast, kinds, origins, plain, planes, tags
+from siamese_med.ingestion import contrast, inflation, kinds, origins, plain, planes, tags
 from siamese_med.ingestion.instances import Facts, Instance, Plane, Storage
 from siamese_med.ingestion.plain import NotPlainError
 from siamese_med.ingestion.reasons import RejectedError
@@ -135,7 +135,7 @@ def _at_pixels(tag: int, _vr: str | None, _length: int) -> bool:
 
 def _inflated(deflated: bytes, most_bytes: float) -> bytes:
     engine = zlib.decompressobj(-zlib.MAX_WBITS)
-    body = engine.decompress(deflated, int(most_bytes))
+    body = engine.decompress(deflated, min(int(most_bytes), inflation.most_bytes(len(deflated))))
     if engine.unconsumed_tail:
         raise RejectedError("too_large")
     if not engine.eof:

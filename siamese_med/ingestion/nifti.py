@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from siamese_med import volume
+from siamese_med.ingestion import inflation
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.volume import Volume
 
@@ -215,6 +216,7 @@ def _voxels(found: Header, path: Path, max_gigabytes: float) -> NDArray[Any]:
     start = float(found.raw["vox_offset"])
     if not np.isfinite(start) or not 0 <= start < 2**40:
         raise RejectedError("unreadable_header")
+    inflation.check(path.stat().st_size, start + count * kind.itemsize)
     least = 0 if found.kind != "single" else (352 if found.version == 1 else 544)
     content = _content(path, max(int(start), least), count * kind.itemsize)
     stored = np.frombuffer(content, dtype=kind).reshape(found.dims, order="F")

@@ -78,12 +78,15 @@ def renamed(content: bytes, mark: str) -> bytes:
 
 def bomb(content: bytes, random: Random) -> bytes:
     """A small gzip that holds gigabytes of zeros, which its header declares or does not."""
-    whole = plain(content)
+    return inflated(plain(content), pick(random, BOMB_BYTES), random.random() < 0.7)
+
+
+def inflated(whole: bytes, wanted: int, declared: bool) -> bytes:
+    """An uncompressed image's start with `wanted` zeros after it, as gzip."""
     raw = _header(whole)
     if raw is None:
-        return flips(content, random)
-    wanted = pick(random, BOMB_BYTES)
-    if random.random() < 0.7:
+        return whole
+    if declared:
         raw["dim"][0, :4] = (3, 1000, 1000, wanted // 2_000_000)
         raw["datatype"], raw["bitpix"] = 4, 16
     start = gzip.compress(raw.tobytes() + whole[raw.nbytes : raw.nbytes + 5000], 1, mtime=0)
