@@ -148,11 +148,14 @@ def ingest(
     data: Data = DATA,
     reports: Reports = REPORTS,
     sent: Sent = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash files again whose size and time are as before.")
+    ] = False,
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """Files to scans; every file is accounted for."""
-    order = _order(_source(source, sent), data, reports, config)
+    order = replace(_order(_source(source, sent), data, reports, config), verify=verify)
     answer = _answer_of_stage("ingest", order, config, no_prefect)
     return replace(answer, closing=f"files by patient and series: {console.relative(order.study.files_page)}")
 

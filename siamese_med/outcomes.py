@@ -37,6 +37,7 @@ class Order:
     study: Study
     source: Path | Pull | None = None
     model: Path | None = None
+    verify: bool = False  # read files again that seem unchanged
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def summary(done: Outcomes) -> dict[str, Any]:
 def _ingest(order: Order) -> Outcome:
     if order.source is None:
         raise NothingUsableError("no input was named: give a folder or a CSV manifest")
-    result = stages.ingest(order.source, order.study)
+    result = stages.ingest(order.source, order.study, order.verify)
     account = result.account
     facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
     facts["reasons"] = dict(account.reasons)

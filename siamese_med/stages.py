@@ -29,8 +29,11 @@ def simulate(folder: Path, patients: int = 24, visits: int = 3, seed: int = 0) -
     return folder / "input"
 
 
-def ingest(source: Path | Pull, study: Study) -> Ingested:
-    """Files (folder, BIDS tree, CSV manifest or a PACS) to scans: catalogue, NIfTI, and an account of every file."""
+def ingest(source: Path | Pull, study: Study, verify: bool = False) -> Ingested:
+    """Files (folder, BIDS tree, CSV manifest or a PACS) to scans: catalogue, NIfTI, and an account of every file.
+
+    `verify` hashes every file of a folder again, also those whose size and time are as before.
+    """
     place = (study.data, study.catalogue_url, study.config.ingest)
     if isinstance(source, Pull):
         from siamese_med.ingestion import dicomweb
@@ -39,7 +42,7 @@ def ingest(source: Path | Pull, study: Study) -> Ingested:
     else:
         from siamese_med.ingestion import batch
 
-        ingested = batch.ingest(source, *place)
+        ingested = batch.ingest(source, *place, verify)
     describe_files(study)
     return ingested
 

@@ -17,7 +17,7 @@ from siamese_med.ingestion.commitment import Commitment
 from siamese_med.ingestion.conversion import Job, convert
 from siamese_med.ingestion.entries import Entry, Group, Unit, entry_of
 from siamese_med.ingestion.grouping import groups
-from siamese_med.ingestion.identification import identify, recognise
+from siamese_med.ingestion.identification import identify, recognise, replaced
 from siamese_med.ingestion.looking import look
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import names
@@ -27,8 +27,10 @@ from siamese_med.ingestion.workers import Workers
 from siamese_med.records import Ingested
 
 
-def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig) -> Ingested:
+def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False) -> Ingested:
     """Turn files into scans under `data`, and account for each; running it again does only what is new.
+
+    What is new is told by path, size, time and inode; `verify` reads and hashes every file again.
 
     Raises MissingFileError, EmptyInputError, ManifestError or SecretError; a bad file raises nothing.
     """
@@ -40,10 +42,11 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig) -
         try:
             run = Run(data, config, secret, catalogue, workers, [entry_of(one, secret) for one in found])
             run.begin()
-            recognise(run)
+            recognise(run, by_content=verify)
             look(run, [entry for entry in run.entries if entry.unit is None])
             identify(run)
-            _convert(run, groups(run))
+            gone = replaced(run)
+            _convert(run, groups(run, gone), gone)
             _remember(run, source.absolute())
             derivative.write(data / "scans", catalogue.rows("scan"))
             return _result(run)
@@ -51,8 +54,10 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig) -
             catalogue.close()
 
 
-def _convert(run: Run, gathered: Sequence[Group]) -> None:
+def _convert(run: Run, gathered: Sequence[Group], gone: set[Unit]) -> None:
     """Name all volumes, then decode them in workers, and write each group down once it is done.
+
+    `gone`: units that were replaced, with whose groups their scans go, unless what is left makes them anew.
 
     A group is judged once for the names and once more when its turn comes: keeping every plan would cost more memory
     the larger the export.
@@ -60,7 +65,8 @@ def _convert(run: Run, gathered: Sequence[Group]) -> None:
     planned = (volume for group in gathered for volume in work_of(group, run.config, run.secret).volumes)
     named = names([volume.candidate for volume in planned], run.catalogue, run.secret)
     commitment = Commitment(run.data, run.catalogue, run.secret, named, run.fates)
-    commitment.forget(_superseded(run))
+    commitment.note_replaced(gone)
+    commitment.forget({run.fates[unit].series for unit in gone} - {group.key for group in gathered})
     at_work: dict[int, tuple[Work, Planned]] = {}
     with progress.shown("converting", sum(len(group.entries) for group in gathered)) as advance:
         for index, converted in run.workers.each(convert, _jobs(run, gathered, commitment, at_work)):
@@ -83,16 +89,6 @@ def _jobs(
             at_work[number] = (work, volume)
             number += 1
             yield commitment.job(volume)
-
-
-def _superseded(run: Run) -> set[str]:
-    """Groups of NIfTI contents that gave way to another content at their path and lie nowhere else."""
-    looked = {entry.key for entry in run.entries if entry.look is not None and entry.key in run.paths}
-    before = {run.paths[key].unit for key in looked}
-    gone = {unit for unit in before - {entry.known for entry in run.entries} if unit[1] and unit in run.fates}
-    elsewhere = run.catalogue.rows("path", "sha256", {digest for digest, _ in gone})
-    kept = {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
-    return {run.fates[unit].series for unit in gone - kept}
 
 
 def _remember(run: Run, source: Path) -> None:

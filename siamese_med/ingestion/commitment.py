@@ -83,6 +83,13 @@ class Commitment:
         if self._settled % SERIES_AT_ONCE == 0:
             self.flush()
 
+    def note_replaced(self, units: set[Unit]) -> None:
+        """Write down that contents gave way to others at their paths."""
+        for row in self._catalogue.rows("file", "sha256", {digest for digest, _ in units}):
+            if (row["sha256"], row["claim"]) in units:
+                row |= {"outcome": outcome("replaced"), "reason": "replaced", "scan": ""}
+                self._waiting["file"].append(row)
+
     def forget(self, groups: Iterable[str]) -> None:
         """Remove the scans of groups whose files gave way to others."""
         for group in groups:

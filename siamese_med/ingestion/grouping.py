@@ -7,8 +7,11 @@ from siamese_med.ingestion.looking import look
 from siamese_med.ingestion.run import Run
 
 
-def groups(run: Run) -> list[Group]:
-    """Units that need a decision, gathered by series; known slices of a series that grew are looked at again."""
+def groups(run: Run, replaced: set[Unit]) -> list[Group]:
+    """Units that need a decision, gathered by series; known slices of a series that changed are looked at again.
+
+    `replaced`: units that gave way to other contents.
+    """
     firsts: dict[Unit, Entry] = {}
     for entry in run.entries:
         firsts.setdefault(entry.known, entry)
@@ -18,12 +21,13 @@ def groups(run: Run) -> list[Group]:
         if unit in fresh:
             _gather(run, gathered, entry)
     run.load_fates("series", gathered)
+    changed = gathered.keys() | {run.fates[unit].series for unit in replaced}
     old = (firsts.keys() & run.usable) - fresh
-    again = [entry for unit, entry in firsts.items() if unit in old and run.fates[unit].series in gathered]
+    again = [entry for unit, entry in firsts.items() if unit in old and run.fates[unit].series in changed]
     look(run, [entry for entry in again if entry.look is None])
     for entry in again:
         _gather(run, gathered, entry)
-    _mark_absent(run, gathered, firsts)
+    _mark_absent(run, gathered, firsts.keys() | replaced)
     return [gathered[key] for key in sorted(gathered)]
 
 
@@ -37,9 +41,9 @@ def _settled(run: Run, unit: Unit) -> bool:
     return unit in run.usable and run.fates[unit].outcome != "quarantined"
 
 
-def _mark_absent(run: Run, gathered: dict[str, Group], present: dict[Unit, Entry]) -> None:
+def _mark_absent(run: Run, gathered: dict[str, Group], present: set[Unit]) -> None:
     """A series cannot be judged by its new slices alone if older ones, ingested before, are not in this input."""
-    for unit in run.usable - present.keys():
+    for unit in run.usable - present:
         fate = run.fates[unit]
         group = gathered.get(fate.series)
         if group is not None and fate.outcome == "ingested":

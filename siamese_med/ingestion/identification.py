@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from siamese_med.ingestion.entries import Entry, claim_on
+from siamese_med.ingestion.entries import Entry, Unit, claim_on
 from siamese_med.ingestion.run import Run
 
 
-def recognise(run: Run) -> None:
-    """Give entries that did not change since an earlier run their unit, by path, size, time and inode alone."""
+def recognise(run: Run, by_content: bool) -> None:
+    """Give entries that did not change since an earlier run their unit, by path, size, time and inode alone.
+
+    `by_content`: none of them, so that all are looked at.
+    """
     run.load_paths()
     run.load_fates("sha256", {place.unit[0] for place in run.paths.values()})
-    for entry in run.entries:
+    for entry in [] if by_content else run.entries:
         place = run.paths.get(entry.key)
         if place is not None and place.stat == entry.stat and place.unit in run.usable and _same_claim(run, entry):
             entry.unit = place.unit
@@ -41,6 +44,15 @@ def identify(run: Run) -> None:
             by_content[entry.look.sha256 or run.secret.label("unreadable", entry.key)].append(entry)
     for digest, entries in by_content.items():
         _identify_copies(run, digest, entries, claims.get(digest, []), given.get(digest, set()))
+
+
+def replaced(run: Run) -> set[Unit]:
+    """Units that gave way to another content at their path and lie nowhere else."""
+    looked = {entry.key for entry in run.entries if entry.look is not None and entry.key in run.paths}
+    before = {run.paths[key].unit for key in looked}
+    gone = {unit for unit in before - {entry.known for entry in run.entries} if unit in run.fates}
+    elsewhere = run.catalogue.rows("path", "sha256", {digest for digest, _ in gone})
+    return gone - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
 
 
 def _identify_copies(run: Run, digest: str, entries: list[Entry], known: list[str], given: set[str]) -> None:

@@ -22,6 +22,7 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
         "unsupported_modality": "not MR, CT or PET; such volumes are not compared",
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
+        "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
 )

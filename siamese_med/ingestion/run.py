@@ -77,7 +77,9 @@ class Run:
                     self.usable.add(unit)
 
     def _stands(self, fate: Fate) -> bool:
-        """Whether its scan is still there, or it failed by the rules that still hold."""
+        """Whether its scan is still there, or it failed by the rules that still hold; what was replaced may return."""
         if fate.outcome == "ingested":
             return fate.scan in self.scans_there
+        if fate.reason == "replaced":
+            return False
         return fate.outcome != "quarantined" or self.same_rules

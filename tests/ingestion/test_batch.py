@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from siamese_med.ingestion import catalogue, workers
+from siamese_med.config import IngestConfig
+from siamese_med.ingestion import batch, catalogue, workers
 from siamese_med.records import SCAN_COLUMNS
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
@@ -193,3 +195,17 @@ def test_the_catalogue_may_be_any_database_url(new_place: Callable[[], Place], t
     url = f"sqlite+pysqlite:///{tmp_path / 'elsewhere' / 'c.db'}"
     batch.ingest(tmp_path / "a", place.data, url, IngestConfig(secret_file=place.secret))
     assert len(catalogue.scans(url)) == 1
+
+
+def test_verify_finds_a_change_that_size_and_time_hide(place: Place, tmp_path: Path) -> None:
+    path = exports.write(tmp_path / "in", exports.series())[2]
+    place.ingest(tmp_path / "in")
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    before = place.scans()["sha256"][0]
+    place.ingest(tmp_path / "in")
+    assert place.scans()["sha256"][0] == before
+    batch.ingest(tmp_path / "in", place.data, place.url, IngestConfig(secret_file=place.secret), verify=True)
+    assert place.scans()["sha256"][0] != before
