@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 CONTRASTS = (
     "T1w",
@@ -82,6 +83,7 @@ def from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms
     return "unknown"
 
 
+@lru_cache(maxsize=1024)
 def of_series(modality: str, description: str, times_ms: tuple[float | None, float | None, float | None]) -> str:
     """Contrast of a DICOM series: its modality, else its description, else repetition, echo and inversion time."""
     if modality in ("CT", "PT"):

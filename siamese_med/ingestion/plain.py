@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 IMPLICIT = "1.2.840.10008.1.2"
@@ -26,6 +26,7 @@ PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DEEPEST = 8
+SMALL = 64
 CHARSET = 0x00080005
 CHARSETS = re.compile(rb"((ISO_IR |ISO 2022 IR )(6|100|101|109|110|126|127|138|144|148|149|166|192|203|58|87)[ \\]*)*")
 """Those that give ASCII's codes no other letters."""
@@ -113,7 +114,10 @@ class PlainHeader:
             vr = usual
         elif usual not in (b"", vr):
             raise NotPlainError
-        return _decoded(self._data[start : start + length], vr) if length else None
+        if not length:
+            return None
+        content = self._data[start : start + length]
+        return _remembered(content, vr) if length <= SMALL else _decoded(content, vr)
 
 
 def header_of(data: bytes) -> PlainHeader:
@@ -193,6 +197,12 @@ def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
             break
         position = start + length if length != UNDEFINED else _after_sequence(data, start, vr, implicit, depth + 1)
     raise NotPlainError
+
+
+@lru_cache(maxsize=4096)
+def _remembered(content: bytes, vr: bytes) -> Any:
+    """Most values are those of the slice before."""
+    return _decoded(content, vr)
 
 
 def _decoded(content: bytes, vr: bytes) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion.plain import NotPlainError, PlainHeader
@@ -91,6 +92,7 @@ def first_item(dataset: Header | None, key: str) -> Dataset | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def day(written: str, shifted_years: int = 0) -> date | None:
     """A date as DICOM or ISO writes it, time of day ignored; None where no scan can be of that day.
 
