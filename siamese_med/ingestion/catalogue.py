@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.reasons import OUTCOMES
@@ -185,15 +185,41 @@ def files(url: str) -> pd.DataFrame:
 
 def account(url: str) -> Account:
     """What became of every file ever seen; a second path to a known content is a duplicate."""
-    copies = Counter((row["sha256"], row["claim"]) for row in read(url, "path"))
+    with reading(url) as connection:
+        return account_of_tallies(tallies(connection))
+
+
+class Tally(NamedTuple):
+    """Contents of one group with one outcome that lie at equally many places: 0 where they are no longer there."""
+
+    series: str
+    outcome: str
+    reason: str
+    places: int
+    files: int
+
+
+def tallies(connection: Connection) -> list[Tally]:
+    """Every file ever seen, counted by the database."""
+    from sqlalchemy import and_, func, select
+
+    file, path = (tables()[name] for name in ("file", "path"))
+    copies = select(path.c.sha256, path.c.claim, func.count().label("places")).group_by(path.c.sha256, path.c.claim)
+    at = copies.subquery()
+    joined = file.outerjoin(at, and_(file.c.sha256 == at.c.sha256, file.c.claim == at.c.claim))
+    by = (file.c.series, file.c.outcome, file.c.reason, func.coalesce(at.c.places, 0))
+    return [Tally(*row) for row in connection.execute(select(*by, func.count()).select_from(joined).group_by(*by))]
+
+
+def account_of_tallies(counted: Iterable[Tally]) -> Account:
+    """The account over groups; a content counts once as what it became, and as a duplicate at each further place."""
     outcomes: Counter[str] = Counter()
     words: Counter[str] = Counter()
-    for row in read(url, "file"):
-        further = max(copies[row["sha256"], row["claim"]] - 1, 0)
-        outcomes.update(
-            {row["outcome"]: 1, "duplicate": further} if row["outcome"] != "duplicate" else {"duplicate": 1 + further}
-        )
-        words.update({row["reason"]: 1} if row["reason"] else {})
+    for one in counted:
+        further = one.files * max(one.places - 1, 0)
+        outcomes.update({one.outcome: one.files})
+        outcomes.update({"duplicate": further})
+        words.update({one.reason: one.files} if one.reason else {})
         words.update({"duplicate": further} if further else {})
     return account_of(outcomes, words)
 

@@ -14,6 +14,8 @@ from siamese_med.records import Inventory, Picture, Series
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from siamese_med.ingestion.catalogue import Tally
+
 Row = Mapping[str, Any]
 LABEL_LENGTH = 12
 """Characters shown of a series' HMAC: 60 bits, so that two of a study never meet."""
@@ -32,9 +34,10 @@ def inventory(url: str) -> Inventory:
     """Everything that the ingest page tells; raises EmptyInputError or CatalogueError."""
     with catalogue.reading(url) as connection:
         groups = {row["key"]: row for row in catalogue.some_rows(connection, "series")}
-        counts, departed = _counts(connection)
+        counted = catalogue.tallies(connection)
         pictures = _pictures(connection)
         sessions = _sessions(connection)
+    counts, departed = _counts(counted)
     gathered: dict[tuple[Any, ...], _Gathered] = {}
     loose: Counter[str] = Counter()
     for key in sorted(groups):
@@ -47,10 +50,9 @@ def inventory(url: str) -> Inventory:
             one.files.update(counts[key])
             one.scans += pictures[key]
     series = sorted((_series(one, sessions) for one in gathered.values()), key=_order)
+    account = catalogue.account_of_tallies(counted)
     words = {word: outcome(word) for word in HINTS}
-    return Inventory(
-        catalogue.account(url), tuple(series), dict(sorted(loose.items())), departed, words, dict(HINTS), dict(FLAGS)
-    )
+    return Inventory(account, tuple(series), dict(sorted(loose.items())), departed, words, dict(HINTS), dict(FLAGS))
 
 
 def _order(one: Series) -> tuple[Any, ...]:
@@ -79,25 +81,16 @@ def shown(label: str) -> str:
     return f"series-{label[:LABEL_LENGTH]}"
 
 
-def _counts(connection: Connection) -> tuple[dict[str, Counter[str]], int]:
+def _counts(counted: Iterable[Tally]) -> tuple[dict[str, Counter[str]], int]:
     """Files by group and reason, copies as duplicates; and how many that were not accepted lie nowhere any more."""
-    from sqlalchemy import and_, func, select
-
-    tables = catalogue.tables()
-    file, path = tables["file"], tables["path"]
-    copies = select(path.c.sha256, path.c.claim, func.count().label("places")).group_by(path.c.sha256, path.c.claim)
-    at = copies.subquery()
-    joined = file.outerjoin(at, and_(file.c.sha256 == at.c.sha256, file.c.claim == at.c.claim))
-    columns = (file.c.series, file.c.outcome, file.c.reason, at.c.places)
-    query = select(*columns, func.count()).select_from(joined).group_by(*columns)
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     departed = 0
-    for series, became, reason, places, files in connection.execute(query):
-        if places or became == "ingested":
-            counts[series].update({reason: files})
-            counts[series].update({"duplicate": files * (places - 1)} if (places or 0) > 1 else {})
+    for one in counted:
+        if one.places or one.outcome == "ingested":
+            counts[one.series].update({one.reason: one.files})
+            counts[one.series].update({"duplicate": one.files * (one.places - 1)} if one.places > 1 else {})
         else:
-            departed += files
+            departed += one.files
     return counts, departed
 
 
