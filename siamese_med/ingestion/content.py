@@ -64,7 +64,7 @@ def look_at(request: Glance) -> list[Look]:
     ]
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)
 def _unpacked(packed: bytes) -> list[Instance]:
     """What `look_at` packed; the bytes come from our own process, never from a file."""
     instances: list[Instance] = pickle.loads(zlib.decompress(packed))
