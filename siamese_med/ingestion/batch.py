@@ -47,6 +47,8 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, v
             identify(run)
             gone = replaced(run)
             _convert(run, groups(run, gone), gone)
+            if workers.lost:
+                files.remove_leftovers(data / "scans")
             _remember(run, source.absolute())
             derivative.write(data / "scans", catalogue.rows("scan"))
             return _result(run)

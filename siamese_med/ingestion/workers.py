@@ -26,6 +26,10 @@ class WorkerLostError(Exception):
     """The child died, hung beyond its limit, or failed in a way of its own."""
 
 
+class WorkerDiedError(WorkerLostError):
+    """The child ended before its limit: by its task, or by whoever ends processes when memory is short."""
+
+
 class Workers:
     """A handful of child processes; `each` spreads tasks over them."""
 
@@ -35,6 +39,7 @@ class Workers:
         self._local = threading.local()
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(self._count)
+        self.lost = 0  # children that did not end by themselves, and may have left a temporary file
 
     def each(
         self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None
@@ -54,6 +59,11 @@ class Workers:
                 yield pending.pop(future), future.result()
 
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
+        """What ended a child need not be its task, so a second one tries."""
+        result = self._attempt(function, task, timeout_s)
+        return self._attempt(function, task, timeout_s) if isinstance(result, WorkerDiedError) else result
+
+    def _attempt(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         child: _Child | None = getattr(self._local, "child", None)
         if child is None:
             child = self._local.child = _Child()
@@ -61,7 +71,9 @@ class Workers:
         try:
             return child.call(function, task, timeout_s)
         except WorkerLostError as lost:
+            child.kill()
             self._local.child = None
+            self.lost += 1
             return lost
 
     def __enter__(self) -> Workers:
@@ -94,19 +106,26 @@ class _Child:
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise WorkerLostError("no pipe to the process")
-        watchdog = threading.Timer(timeout_s, self.kill)
+        hung = threading.Event()
+        watchdog = threading.Timer(timeout_s, self._stop, (hung,))
         watchdog.start()
         try:
             _send(stdin, (function.__module__, function.__qualname__, task))
             good, value = _receive(stdout)
         except (EOFError, OSError, pickle.UnpicklingError) as error:
             self.kill()
-            raise WorkerLostError("the process ended or hung") from error
+            if hung.is_set():
+                raise WorkerLostError("the process hung") from error
+            raise WorkerDiedError("the process died") from error
         finally:
             watchdog.cancel()
         if not good:
             raise WorkerLostError(value)
         return value
+
+    def _stop(self, hung: threading.Event) -> None:
+        hung.set()
+        self.kill()
 
     def kill(self) -> None:
         self._process.kill()

@@ -146,7 +146,7 @@ def blame(numbers: Sequence[int], cases: Sequence[Case], seed: int, keep: Path, 
     return guilty or [f"  only together: mutants {numbers[0]} to {numbers[-1]}"]
 
 
-def run(corpus: Path, numbers: Sequence[int], seed: int, size: int, keep: Path, together: bool) -> Tally:
+def run(corpus: Path, numbers: Sequence[int], seed: int, size: int, keep: Path, together: bool = True) -> Tally:
     """All mutants, two batches at once, and then all of them in one run."""
     cases, tally = copies.cases(corpus), Tally()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ def act(task: tuple[str, Any]) -> Any:
     """What a decoder might do with hostile bytes."""
     verb, value = task
     if verb == "die":
+        os._exit(11)
+    if verb == "die once" and not Path(value).exists():
+        Path(value).touch()
         os._exit(11)
     if verb == "hang":
         time.sleep(60)
@@ -42,6 +46,21 @@ def test_a_lost_task_leaves_the_others_alone(verb: str) -> None:
     assert "Doe" not in str(results[1])
     assert [results[index] for index in (0, 2, 3)] == [0, 2, 3]
     assert time.monotonic() - started < 30
+
+
+def test_a_task_whose_process_was_ended_gets_another(tmp_path: Path) -> None:
+    mark = str(tmp_path / "died")
+    with Workers(1, 60) as workers:
+        assert dict(workers.each(act, [("die once", mark), ("echo", 1)])) == {0: mark, 1: 1}
+    assert workers.lost == 1
+
+
+def test_a_task_that_hangs_gets_no_second_chance() -> None:
+    started = time.monotonic()
+    with Workers(1, 2) as workers:
+        assert isinstance(dict(workers.each(act, [("hang", 0)]))[0], WorkerLostError)
+    assert workers.lost == 1
+    assert time.monotonic() - started < 15
 
 
 def test_what_a_decoder_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -> None:
