@@ -116,6 +116,17 @@ def test_ingest_in_part_exits_with_4_and_prints_one_object(export: Path, tmp_pat
     assert (tmp_path / "data" / scan["path"]).is_file()
 
 
+def test_ingest_leaves_a_page_and_status_says_where_and_why(export: Path, tmp_path: Path) -> None:
+    result = siamese_med("ingest", export, "--no-prefect", cwd=tmp_path)
+    assert result.stdout.rstrip().endswith("reports/ingest.html")
+    facts = json.loads(siamese_med("status", "--json", cwd=tmp_path).stdout)
+    assert Path(facts["files_page"]) == tmp_path / "reports" / "ingest.html"
+    (reason,) = facts["reasons"]
+    assert (reason["reason"], reason["files"]) == ("not_an_image", 1)
+    assert "convert" in reason["hint"]
+    assert (tmp_path / "reports" / "ingest.tsv").is_file()
+
+
 def test_strict_turns_quarantined_files_into_5(export: Path, tmp_path: Path) -> None:
     result = siamese_med("ingest", export, "--no-prefect", "--strict", cwd=tmp_path)
     assert result.returncode == 5, result.stderr

@@ -108,6 +108,7 @@ class Arrivals:
     repairs: tuple[Chapter, ...]
     left_out: tuple[Chapter, ...]
     loose: tuple[Word, ...]
+    loose_first: bool
     departed: int
     patients: tuple[Patient, ...]
     flags: tuple[Word, ...]
@@ -137,6 +138,7 @@ def arrivals(title: str, inventory: Inventory, has_index: bool) -> Arrivals:
             Word(word, inventory.hints.get(word, ""), inventory.loose[word])
             for word in sorted(inventory.loose, key=lambda word: _urgency(word, 0, inventory.outcomes))
         ),
+        loose_first=any(inventory.outcomes.get(word) == "quarantined" for word in inventory.loose),
         departed=inventory.departed,
         patients=patients,
         flags=tuple(Word(flag, inventory.flags.get(flag, ""), count) for flag, count in flags.most_common()),

@@ -86,6 +86,13 @@ def test_what_needs_a_repair_comes_first_under_its_cause() -> None:
     assert shown.repairs[2].troubles[0].files == (("truncated_pixels", 1), ("missing_slice", 159))
 
 
+def test_side_cars_of_nobody_come_last_and_broken_files_first(tmp_path: Path) -> None:
+    for word, first in (("not_an_image", True), ("side_car", False)):
+        found = inventory(scanned("anna"), loose={word: 3})
+        text = intake.write(tmp_path / "ingest.html", "A study", found).read_text()
+        assert (text.index("Files of no patient") < text.index("<h2>Scans")) is first
+
+
 def test_copies_of_an_accepted_scan_are_no_trouble() -> None:
     shown = arrivals.arrivals("A study", inventory(scanned("berta", duplicate=2)), has_index=False)
     assert shown.repairs == shown.left_out == ()
