@@ -25,6 +25,13 @@ WARNING = "this answer names patients: keep it away from logs, tickets and mail\
 SHORTEST_PREFIX = 10
 """Characters of a label that a page shows, and that must tell one from all others."""
 
+NAMED_BY = {
+    "dicom": "the DICOM header",
+    "manifest": "the manifest",
+    "bids": "the BIDS tree",
+    "name": "the file's place in the input",
+}
+
 Row = Mapping[str, Any]
 
 
@@ -172,7 +179,7 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 
 def _by(one: Mapping[str, str]) -> str:
-    return f'issuer "{escaped(one["issuer"])}"' if one["issuer"] else f"named by {one['named_by']}"
+    return f'issuer "{escaped(one["issuer"])}"' if one["issuer"] else f"named by {NAMED_BY[one['named_by']]}"
 
 
 def _series_line(one: Mapping[str, Any]) -> tuple[str, ...]:
