@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,7 @@ SOME = 500
 """Values in one IN list; databases limit it."""
 
 
+@lru_cache(maxsize=1)
 def tables() -> dict[str, Table]:
     """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers."""
     from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
