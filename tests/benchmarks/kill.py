@@ -120,10 +120,10 @@ def _end(group: int, below: list[int]) -> list[str]:
     return []
 
 
-def undisturbed(bench: Bench) -> tuple[dict[str, str], float]:
-    """What an undisturbed run leaves, and the shorter time of two, which must agree."""
+def undisturbed(bench: Bench, repeats: int) -> tuple[dict[str, str], float]:
+    """What undisturbed runs leave, which must agree, and the shortest time."""
     found, spent = [], []
-    for data in (bench.folder / "reference", bench.folder / "reference-again"):
+    for data in (bench.folder / f"reference-{number}" for number in range(repeats)):
         spent.append(processes.spend(bench.command(data)))
         found.append(contents(data))
         if spent[-1].code not in (0, 4) or differences(found[-1], found[0]):
@@ -132,9 +132,9 @@ def undisturbed(bench: Bench) -> tuple[dict[str, str], float]:
     return found[0], min(one.wall_s for one in spent)
 
 
-def rounds(bench: Bench, count: int, seed: int) -> Iterator[Round]:
+def rounds(bench: Bench, count: int, seed: int, repeats: int = 2) -> Iterator[Round]:
     """Kill `count` runs, and complete each."""
-    expected, lasts_s = undisturbed(bench)
+    expected, lasts_s = undisturbed(bench, repeats)
     random = np.random.default_rng(seed)
     number = 0
     while number < count:
