@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import warnings
@@ -90,11 +89,15 @@ def _judged(header: Header, body: bytes, position: int, source: Source) -> Insta
     if storage.native_bytes > source.most_bytes:
         raise RejectedError("too_large")
     slices = planes.of(header, source.content)
-    flaw, pixels, offset = _pixels(header, storage, body, position)
     first = slices[0]
     tiles = (first.rows, first.columns) if (first.rows, first.columns) != (storage.rows, storage.columns) else None
-    storage = replace(storage, offset=offset if body is source.data else None, tiles=tiles)
-    return _instance(header, source.content, pixels, modality, storage, slices, flaw)
+    start, length = _pixel_element(header, body, position)
+    packed = length == UNDEFINED
+    storage = replace(storage, tiles=tiles, offset=None if packed else start, encoded=(start, start + length))
+    flaw = _flaw(storage, body)
+    if body is not source.data:
+        storage = replace(storage, offset=None, encoded=(0, 0))
+    return _instance(header, source.content, modality, storage, slices, flaw)
 
 
 def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
@@ -150,6 +153,7 @@ def _storage(dataset: Header, path: str, size: int) -> Storage:
         path=path,
         size=size,
         offset=None,
+        encoded=(0, 0),
         rows=tags.integer(dataset, "Rows") or 0,
         columns=tags.integer(dataset, "Columns") or 0,
         frames=max(frames or 1, 1),
@@ -164,33 +168,29 @@ def _storage(dataset: Header, path: str, size: int) -> Storage:
     return storage
 
 
-def _pixels(dataset: Header, storage: Storage, body: bytes, position: int) -> tuple[str, str, int | None]:
-    """Flaw word and digest of the pixels, and where they lie if they are not compressed."""
-    found = _pixel_element(dataset, body, position)
-    if found is None:
-        return "unreadable_header", "", None
-    start, length = found
-    digest = hashlib.sha256(memoryview(body)[start : start + min(length, len(body))]).hexdigest()
-    if length == UNDEFINED:
-        return ("" if _whole_fragments(body, start) else "truncated_pixels"), digest, None
-    if min(length, len(body) - start) < storage.native_bytes:
-        return "truncated_pixels", digest, None
-    return "", digest, start
+def _flaw(storage: Storage, body: bytes) -> str:
+    """What is wrong with the pixels, judged by their length; empty: nothing."""
+    start, end = storage.encoded
+    if not start:
+        return "unreadable_header"
+    if storage.offset is None:
+        return "" if _whole_fragments(body, start) else "truncated_pixels"
+    return "truncated_pixels" if min(end, len(body)) - start < storage.native_bytes else ""
 
 
-def _pixel_element(dataset: Header, body: bytes, position: int) -> tuple[int, int] | None:
-    """Start and length of the pixel data's value, or None where the file ends before it."""
+def _pixel_element(dataset: Header, body: bytes, position: int) -> tuple[int, int]:
+    """Start and length of the pixel data's value; zeros where the file ends before it."""
     if position < 0 or position + 12 > len(body):
-        return None
+        return 0, 0
     implicit, little = dataset.original_encoding
     order = "<" if little else ">"
     if struct.unpack_from(f"{order}HH", body, position) != PIXEL_DATA:
-        return None
+        return 0, 0
     if implicit:
         return position + 8, struct.unpack_from(f"{order}I", body, position + 4)[0]
     if body[position + 4 : position + 6] in LONG_FORM:
         return position + 12, struct.unpack_from(f"{order}I", body, position + 8)[0]
-    return None
+    return 0, 0
 
 
 def _whole_fragments(body: bytes, position: int) -> bool:
@@ -207,11 +207,10 @@ def _whole_fragments(body: bytes, position: int) -> bool:
 
 
 def _instance(
-    dataset: Header, content: str, pixels: str, modality: str, storage: Storage, slices: tuple[Plane, ...], flaw: str
+    dataset: Header, content: str, modality: str, storage: Storage, slices: tuple[Plane, ...], flaw: str
 ) -> Instance:
     return Instance(
         content=content,
-        pixels=pixels,
         issuer=tags.text(dataset, "IssuerOfPatientID"),
         patient=tags.text(dataset, "PatientID"),
         study=tags.text(dataset, "StudyInstanceUID"),

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Collection
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
+
+from siamese_med.ingestion.elements import ELEMENTS
 
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = re.compile(r"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)")
@@ -105,7 +107,7 @@ class PlainHeader:
 
     def get(self, key: str | tuple[int, int]) -> Any:
         """The value of a keyword or (group, element): text, number, list of them, bytes, or None where it is empty."""
-        tag, usual = _known(key) if isinstance(key, str) else (key[0] << 16 | key[1], b"")
+        tag, usual = ELEMENTS[key] if isinstance(key, str) else (key[0] << 16 | key[1], b"")
         found = self._elements.get(tag)
         if found is None:
             return None
@@ -136,16 +138,6 @@ def header_of(data: bytes) -> PlainHeader:
     if header.end == len(data) or FRAMES in header.tags:
         raise NotPlainError
     return header
-
-
-@cache
-def _known(keyword: str) -> tuple[int, bytes]:
-    from pydicom.datadict import dictionary_VR, tag_for_keyword
-
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        raise LookupError(f"no DICOM element is called {keyword}")
-    return int(tag), dictionary_VR(tag).encode()
 
 
 def _end_of_meta(data: bytes) -> int:

@@ -84,15 +84,22 @@ def _distinct(instances: Sequence[Instance]) -> None:
 
 def _without_copies(instances: Sequence[Instance], verdict: Verdict) -> list[Instance]:
     """Leave out single slices with the place and the pixels of another one."""
-    kept: dict[Hashable, Instance] = {}
-    for one in sorted(instances, key=lambda one: one.content):
-        plane = one.planes[0]
-        key: Hashable = (one.pixels, plane.position, plane.content, plane.time[:-1], len(one.planes))
-        if plane.position is not None and key in kept:
-            verdict.reasons[one.content] = "duplicate"
-        else:
-            kept[key if plane.position is not None else one.content] = one
-    return list(kept.values())
+    kept: list[Instance] = []
+    for alike in _grouped(sorted(instances, key=lambda one: one.content), _place_and_kind).values():
+        pixels = [one.pixel_digest() for one in alike] if len(alike) > 1 else []
+        for number, one in enumerate(alike):
+            if number and pixels[number] in pixels[:number]:
+                verdict.reasons[one.content] = "duplicate"
+            else:
+                kept.append(one)
+    return kept
+
+
+def _place_and_kind(one: Instance) -> Hashable:
+    plane = one.planes[0]
+    if plane.position is None:
+        return one.content
+    return plane.position, plane.content, plane.time[:-1], len(one.planes)
 
 
 def _draft(instances: Sequence[Instance], config: IngestConfig, verdict: Verdict) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from siamese_med.ingestion import headers, plain
+from siamese_med.ingestion.elements import ELEMENTS
 from siamese_med.ingestion.instances import Instance
 from siamese_med.ingestion.plain import NotPlainError
 from siamese_med.ingestion.reasons import RejectedError
@@ -80,3 +82,9 @@ def test_an_ordinary_file_needs_no_pydicom(tmp_path: Path, monkeypatch: pytest.M
     for path in write(tmp_path, series()):
         data = path.read_bytes()
         assert headers.read(str(path), data, "", MOST_BYTES).flaw == ""
+
+
+@pytest.mark.parametrize("keyword", ELEMENTS)
+def test_the_elements_are_those_of_the_dictionary(keyword: str) -> None:
+    tag, representation = ELEMENTS[keyword]
+    assert (tag, representation.decode()) == (tag_for_keyword(keyword), dictionary_VR(keyword))
