@@ -103,7 +103,8 @@ def _ingest(order: Order) -> Outcome:
     facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
     facts["reasons"] = dict(account.reasons)
     facts |= {"transfer": asdict(result.transfer)} if result.transfer else {}
-    facts["scans"] = _rows(result.scans, SCAN_FACTS)
+    rows = sorted(result.scan_rows, key=lambda row: str(row["id"]))
+    facts["scans"] = [{name: row[name] for name in SCAN_FACTS} for row in rows]
     if not facts["scans"]:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)

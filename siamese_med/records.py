@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from siamese_med.config import Config
 
@@ -159,13 +161,31 @@ class Transfer:
     not_returned: int = 0  # of them: the server has not, or has something else in their place
 
 
+def scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Scan rows as a frame with SCAN_COLUMNS, sorted by id."""
+    import pandas as pd
+
+    ordered = sorted(rows, key=lambda row: row["id"])
+    table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
+    return table.astype({"changed": "Int64", "date": object}).assign(date=[row["date"] for row in ordered])
+
+
 @dataclass(frozen=True)
 class Ingested:
-    """The result of the ingest stage: the account, and the scans that this input's files make up."""
+    """The result of the ingest stage: the account, and the scans that this input's files make up.
+
+    `scan_rows` are their rows of the catalogue; `new`: was anything new, changed or gone?
+    """
 
     account: Account
-    scans: pd.DataFrame
+    scan_rows: Sequence[Mapping[str, Any]]
     transfer: Transfer | None = None
+    new: bool = True
+
+    @cached_property
+    def scans(self) -> pd.DataFrame:
+        """The scans as a frame with SCAN_COLUMNS."""
+        return scan_table(self.scan_rows)
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,19 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> Ingested:
         from siamese_med.ingestion import batch
 
         ingested = batch.ingest(source, *place, verify)
-    describe_files(study)
+    if ingested.new or not study.files_page.is_file():
+        describe_files(study)
     return ingested
 
 
 def describe_files(study: Study) -> Path:
     """The catalogue to the page on what came in; returns its path."""
-    from siamese_med.ingestion import inventory
+    from siamese_med.ingestion import catalogue, inventory
     from siamese_med.reporting import intake
 
-    return intake.write(study.files_page, study.config.report.title, inventory.inventory(study.catalogue_url))
+    page = intake.write(study.files_page, study.config.report.title, inventory.inventory(study.catalogue_url))
+    catalogue.note_shown(study.catalogue_url)
+    return page
 
 
 def reveal(label: str, study: Study, source: Path | None = None) -> dict[str, Any]:

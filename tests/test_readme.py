@@ -116,7 +116,19 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def test_the_readme_shows_commands() -> None:
     shown = " ".join(command.text for command in commands())
-    for verb in ("run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify", "demo", "reveal"):
+    for verb in (
+        "run",
+        "ingest",
+        "prepare",
+        "pair",
+        "train",
+        "score",
+        "report",
+        "compare",
+        "identify",
+        "demo",
+        "reveal",
+    ):
         assert f"siamese-med {verb}" in shown, f"the README shows no `siamese-med {verb}`"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from siamese_med.config import IngestConfig
 from siamese_med.ingestion import catalogue as catalogues
 from siamese_med.ingestion import derivative, progress, sources
 from siamese_med.ingestion.candidates import Planned, Work, work_of
-from siamese_med.ingestion.catalogue import Catalogue
+from siamese_med.ingestion.catalogue import NOT_SHOWN, Catalogue
 from siamese_med.ingestion.commitment import Commitment
 from siamese_med.ingestion.conversion import Job, convert
 from siamese_med.ingestion.entries import Entry, Group, Unit, entry_of
@@ -49,9 +50,10 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, v
             _convert(run, groups(run, gone), gone)
             if workers.lost:
                 files.remove_leftovers(data / "scans")
-            _remember(run, source.absolute())
-            derivative.write(data / "scans", catalogue.rows("scan"))
-            return _result(run)
+            new = _remember(run, source.absolute())
+            if new:
+                derivative.write(data / "scans", catalogue.rows("scan"))
+            return replace(_result(run), new=new)
         finally:
             catalogue.close()
 
@@ -93,14 +95,19 @@ def _jobs(
             yield commitment.job(volume)
 
 
-def _remember(run: Run, source: Path) -> None:
-    """What vanished from an input is told from what another input holds; what a pull left in the spool never stays."""
+def _remember(run: Run, source: Path) -> bool:
+    """Write down the input's paths, and say whether anything was new or gone, or is not yet on the ingest page.
+
+    What vanished from an input is told from what another input holds; what a pull left in the spool never stays.
+    """
     label = run.secret.label("input", source)
     rows = {entry.key: _path_row(entry, label) for entry in run.entries if entry.look is not None}
-    run.catalogue.write({"path": list(rows.values())})
-    if not source.is_relative_to(run.data.absolute()):
-        run.catalogue.forget_paths(label, {entry.key for entry in run.entries})
+    if rows:
+        run.catalogue.write({"path": list(rows.values()), "meta": [NOT_SHOWN]})
+    spooled = source.is_relative_to(run.data.absolute())
+    gone = 0 if spooled else run.catalogue.forget_paths(label, {entry.key for entry in run.entries})
     run.end()
+    return bool(rows or gone) or not run.shown
 
 
 def _path_row(entry: Entry, source: str) -> dict[str, Any]:
@@ -123,4 +130,4 @@ def _result(run: Run) -> Ingested:
         words.update([word] if word else [])
         series.update([fate.series] if fate.scan else [])
     account = catalogues.account_of(outcomes, words)
-    return Ingested(account, catalogues.frame(run.catalogue.rows("scan", "series", sorted(series))))
+    return Ingested(account, run.catalogue.rows("scan", "series", sorted(series)))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.reasons import OUTCOMES
-from siamese_med.records import SCAN_COLUMNS, Account
+from siamese_med.records import SCAN_COLUMNS, Account, scan_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,9 @@ LAYOUT = "2"
 
 LOCK = ".ingest.lock"
 """Below the data folder; whoever writes to the catalogue holds it."""
+
+NOT_SHOWN = {"key": "shown", "value": "no"}
+"""A row of `meta`: the ingest page lacks something; written with what it lacks, so that a killed run is seen."""
 
 SOME = 500
 """Values in one IN list; databases limit it."""
@@ -102,18 +105,29 @@ class Catalogue:
                 for table in (self.tables["scan"], self.tables["thumbnail"]):
                     connection.execute(table.delete().where(table.c.id == one))
 
-    def forget_paths(self, source: str, present: set[str]) -> None:
-        """Drop paths of one input that are no longer there; their contents stay, as does what became of them."""
+    def forget_paths(self, source: str, present: set[str]) -> int:
+        """Drop paths of one input that are no longer there, and say how many; their contents stay accounted for."""
         path = self.tables["path"]
         with self.engine.begin() as connection:
             known = connection.execute(path.select().with_only_columns(path.c.key).where(path.c.input == source))
-            for (key,) in known.all():
-                if key not in present:
-                    connection.execute(path.delete().where(path.c.key == key))
+            gone = [key for (key,) in known.all() if key not in present]
+            for key in gone:
+                connection.execute(path.delete().where(path.c.key == key))
+            if gone:
+                _replace(connection, self.tables["meta"], [NOT_SHOWN])
+        return len(gone)
 
     def close(self) -> None:
         """Give the connections back."""
         self.engine.dispose()
+
+
+def note_shown(url: str) -> None:
+    """Write down that the ingest page holds all that the catalogue does."""
+    engine = _engine(url)
+    with engine.begin() as connection:
+        _replace(connection, tables()["meta"], [{**NOT_SHOWN, "value": "yes"}])
+    engine.dispose()
 
 
 def check_layout(known: Mapping[str, str]) -> None:
@@ -165,16 +179,7 @@ def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -
 
 def scans(url: str) -> pd.DataFrame:
     """Every scan, sorted by id, with records.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
-    return frame(read(url, "scan"))
-
-
-def frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Scan rows as a frame with records.SCAN_COLUMNS."""
-    import pandas as pd
-
-    ordered = sorted(rows, key=lambda row: row["id"])
-    table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
-    return table.astype({"changed": "Int64", "date": object}).assign(date=[row["date"] for row in ordered])
+    return scan_table(read(url, "scan"))
 
 
 def files(url: str) -> pd.DataFrame:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from siamese_med import files
 from siamese_med.config import IngestConfig
@@ -69,10 +68,10 @@ class History:
                     rows.append(row)
             catalogue.write({"transfer": rows})
 
-    def scans(self, keys: Iterable[str]) -> pd.DataFrame:
-        """Scans of some series."""
+    def scans(self, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """Scan rows of some series."""
         with self._catalogue() as catalogue:
-            return catalogues.frame(catalogue.rows("scan", "series", sorted(keys)))
+            return catalogue.rows("scan", "series", sorted(keys))
 
     def _signature(self, listed: Iterable[str]) -> str:
         return self._secret.label("transfer", *sorted(listed))

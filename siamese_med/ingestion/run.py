@@ -45,12 +45,14 @@ class Run:
     fates: dict[Unit, Fate] = field(default_factory=dict)
     usable: set[Unit] = field(default_factory=set)  # units whose earlier outcome still stands
     same_rules: bool = True  # as in the last run
+    shown: bool = True  # is what the last run found on the ingest page?
     scans_there: set[str] = field(default_factory=set)
 
     def begin(self) -> None:
         """Read which scans are there and which rules they were judged by."""
         before = {row["key"]: row["value"] for row in self.catalogue.rows("meta")}
         self.same_rules = before.get("rules", self._rules()) == self._rules()
+        self.shown = before.get("shown") == "yes"
         self.scans_there = {row["id"] for row in self.catalogue.rows("scan") if (self.data / row["path"]).is_file()}
 
     def end(self) -> None:
