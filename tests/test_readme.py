@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
+import pydicom
 import pytest
 
+from tests.benchmarks import privacy
 from tests.commands import ROOT
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.slow]
@@ -32,6 +35,9 @@ SMALLER = {
     "siamese-med train": "--config quick.toml",
 }
 """What is added to a command so that it takes seconds; it is the same command on less data or with fewer steps."""
+
+PRIVATE = ROOT.parent / "shared" / "corpus" / "private_phi"
+SCRIPT, PASSWD = "</script><script>alert(1)</script>", "../../etc/passwd"
 
 QUICK = "[train]\nepochs = 2\nsteps_per_epoch = 2\npatients_per_batch = 3\n"
 
@@ -151,3 +157,36 @@ def test_every_command_of_the_readme_does_what_it_says(study: Path, server: str)
             timeout=600,
         )
         assert result.returncode == command.code, f"{command.text}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+
+
+@pytest.fixture(scope="module")
+def hostile(study: Path) -> Path:
+    """Two of the demo's DICOM patients, one of them under hostile names, and the corpus' private case where it is."""
+    export = study / "hostile"
+    for folder in sorted((study / "demo" / "input" / "dicom").iterdir())[:2]:
+        shutil.copytree(folder, export / folder.name)
+    for path in sorted(path for path in min(export.iterdir()).rglob("*") if path.is_file()):
+        dataset = pydicom.dcmread(path)
+        dataset.PatientName, dataset.PatientID = SCRIPT, PASSWD
+        dataset.SeriesDescription = f"{dataset.SeriesDescription} {SCRIPT}"
+        dataset.save_as(path)
+    if PRIVATE.is_dir():
+        shutil.copytree(PRIVATE, export / "private")
+    return export
+
+
+def test_nobody_is_named_in_anything_that_was_written(study: Path, server: str, home: Path, hostile: Path) -> None:
+    """After the whole line on invented people, on hostile names, and on a file with names in every corner."""
+    model = next(iter((study / "demo" / "data" / "models").iterdir()))
+    command = [sys.executable, "-m", "siamese_med.cli", "run", str(hostile), "--data", "h", "--reports", "h/reports"]
+    own = {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": server}
+    done = subprocess.run(
+        [*command, "--model", str(model)], cwd=study, env=os.environ | own, capture_output=True, timeout=600
+    )
+    assert done.returncode in (0, 4), done.stderr.decode()
+    (study / "h" / "said").write_bytes(done.stdout + done.stderr)
+    words = privacy.words_of(hostile) | privacy.words_of(study / "demo" / "input") | {b"0171-555", SCRIPT.encode()}
+    written = [study / "h", study / "demo" / "data", study / "demo" / "reports", study / "study", home]
+    assert len(words) > 500
+    assert len(list((study / "h" / "reports").glob("sub-*/report.html"))) == 2
+    assert not privacy.hits(words, written)

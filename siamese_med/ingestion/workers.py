@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from types import TracebackType
 from typing import IO, Any
 
@@ -133,7 +134,8 @@ class _Child:
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # closing writes what a dead child did not take
+                    pipe.close()
         self._process.wait()
 
 

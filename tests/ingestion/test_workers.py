@@ -67,3 +67,14 @@ def test_what_a_decoder_prints_goes_nowhere(capfd: pytest.CaptureFixture[str]) -
     with Workers(1, 60) as workers:
         assert dict(workers.each(act, [("print", "Doe^Jane")])) == {0: "Doe^Jane"}
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_a_process_killed_between_two_tasks_costs_nothing(size: int) -> None:
+    """The second task is written to a pipe that nobody reads; closing it must not fail again."""
+    with Workers(1, 60) as workers:
+        assert dict(workers.each(act, [("echo", 0)])) == {0: 0}
+        for child in workers._children:
+            child._process.kill()
+            child._process.wait()
+        assert dict(workers.each(act, [("echo", "x" * size)])) == {0: "x" * size}
