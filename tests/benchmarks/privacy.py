@@ -48,9 +48,9 @@ def words_of(export: Path) -> set[bytes]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 words |= set(_values(pydicom.dcmread(path, stop_before_pixels=True)))
-        except Exception:  # a NIfTI, a text or a broken file: only its name may tell
-            words.add(path.name.split(".")[0])
-    parts = {part for word in words for part in [word, *re.split(r"[\^=\\;]", word)]}
+        except Exception:  # no DICOM: the name of a NIfTI may tell
+            words.update([path.name.split(".")[0]] if ".nii" in path.name else [])
+    parts = {part for word in words for part in [word, *re.split(r"[\^=\\]", word)]}
     return {part.strip().encode() for part in parts if len(part.strip()) >= SHORTEST}
 
 
