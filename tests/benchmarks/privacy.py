@@ -37,6 +37,9 @@ STANDARD_UID = "1.2.840.10008."
 SHORTEST = 5
 """Characters; shorter ones are found anywhere by chance, in hexadecimal digests for instance."""
 
+SURE = 7
+"""Characters; shorter words may be part of longer ones, as SIGNA (a scanner) is of SIGNATURE."""
+
 READABLE = re.compile(r"[ -~]*[A-Za-z]{3}[ -~]*")
 
 
@@ -92,7 +95,7 @@ def hits(words: Iterable[bytes], folders: Iterable[Path]) -> Counter[tuple[str, 
 
 
 def _matches(content: bytes, words: str) -> Iterator[str]:
-    """What grep finds of a file's words, a line each; digits count where they stand alone, not in a longer number."""
+    """What grep finds of a file's words, a line each; digits and short words count where they stand alone."""
     grep = ["grep", "--text", "--only-matching", "--byte-offset", "--fixed-strings", f"--file={words}"]
     printed = subprocess.run(grep, input=content, capture_output=True, check=False, env={"LC_ALL": "C"}).stdout
     for line in printed.splitlines():
@@ -100,7 +103,7 @@ def _matches(content: bytes, words: str) -> Iterator[str]:
         around = (
             content[max(int(start) - 1, 0) : int(start)] + content[int(start) + len(word) : int(start) + len(word) + 1]
         )
-        if not (word.isdigit() and re.search(rb"[0-9A-Za-z]", around)):
+        if not ((word.isdigit() or len(word) < SURE) and re.search(rb"[0-9A-Za-z]", around)):
             yield word.decode("latin-1")
 
 
