@@ -37,6 +37,9 @@ STANDARD_UID = "1.2.840.10008."
 SHORTEST = 5
 """Characters; shorter ones are found anywhere by chance, in hexadecimal digests for instance."""
 
+SHORTEST_NUMBER = 8
+"""Digits, as many as a date has; pictures hold shorter runs of them by chance."""
+
 SURE = 7
 """Characters; shorter words may be part of longer ones, as SIGNA (a scanner) is of SIGNATURE."""
 
@@ -54,7 +57,10 @@ def words_of(export: Path) -> set[bytes]:
         except Exception:  # no DICOM: the name of a NIfTI may tell
             words.update([path.name.split(".")[0]] if ".nii" in path.name else [])
     parts = {part for word in words for part in [word, *re.split(r"[\^=\\]", word)]}
-    return {part.strip().encode() for part in parts if len(part.strip()) >= SHORTEST}
+    kept = {
+        part.strip() for part in parts if len(part.strip()) >= (SHORTEST_NUMBER if part.strip().isdigit() else SHORTEST)
+    }
+    return {word.encode() for word in kept}
 
 
 def _values(dataset: Dataset) -> Iterator[str]:
