@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,12 @@ def nifti(seed: int = 0, dtype: str = "int16", shape: tuple[int, ...] = (8, 7, 6
 def digest(path: Path) -> str:
     """SHA-256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_in_halves(folder: Path) -> None:
+    """One series of eight slices in `all`, and the same files by fours in `one` and `two`."""
+    paths = write(folder / "all", series(slices=8))
+    for part, chosen in (("one", paths[:4]), ("two", paths[4:])):
+        (folder / part).mkdir()
+        for path in chosen:
+            shutil.copy2(path, folder / part)

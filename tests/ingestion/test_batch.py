@@ -72,11 +72,7 @@ def test_a_series_that_grows_at_its_end_keeps_its_name(place: Place, tmp_path: P
 
 
 def test_new_slices_alone_do_not_replace_a_scan(place: Place, tmp_path: Path) -> None:
-    paths = exports.write(tmp_path / "all", exports.series(slices=8))
-    for part, chosen in (("one", paths[:4]), ("two", paths[4:])):
-        (tmp_path / part).mkdir()
-        for path in chosen:
-            shutil.copy2(path, tmp_path / part)
+    exports.write_in_halves(tmp_path)
     place.ingest(tmp_path / "one")
     before = place.scans()
     assert place.ingest(tmp_path / "two").account.reasons == {"missing_slice": 4}

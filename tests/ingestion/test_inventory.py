@@ -143,11 +143,7 @@ def test_another_input_forgets_nothing(place: Place, tmp_path: Path) -> None:
 
 
 def test_slices_that_come_alone_leave_what_is_known_of_their_series(place: Place, tmp_path: Path) -> None:
-    paths = exports.write(tmp_path / "all", exports.series(slices=8))
-    for part, chosen in (("one", paths[:4]), ("two", paths[4:])):
-        (tmp_path / part).mkdir()
-        for path in chosen:
-            shutil.copy2(path, tmp_path / part)
+    exports.write_in_halves(tmp_path)
     place.ingest(tmp_path / "one")
     place.ingest(tmp_path / "two")
     (one,) = inventory(place.url).series
