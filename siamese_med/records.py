@@ -74,6 +74,19 @@ SCORE_COLUMNS = (
 )
 """Columns of the score table, one row a pair."""
 
+OWNER_COLUMNS = (
+    "scan",
+    "subject",  # under whom it is filed
+    "evidence",  # log10 likelihood ratio that it is of this subject, from the subject's other scans; missing: none
+    "alarm",  # bool: the scan seems to be another person's
+    "owner",  # the subject it fits much better, or None
+    "owner_evidence",  # as evidence, for that subject
+)
+"""Columns of the owner table, one row a scan. An alarm moves nothing: somebody has to look."""
+
+WRONG_PATIENT = "wrong_patient"
+"""The flag of a scan under alarm, for as long as the alarm stands."""
+
 NOT_COMPARABLE = {
     "other_modality": "the two scans are of different modality",
     "other_contrast": "the two scans are of different contrast",
@@ -126,6 +139,10 @@ class Study:
     def scores(self, model_id: str) -> Path:
         """The score table of one model."""
         return self.data / "scores" / f"{model_id}.parquet"
+
+    def owners(self, model_id: str) -> Path:
+        """Whose each scan is, by the embeddings of one model."""
+        return self.data / "scores" / f"{model_id}_owners.parquet"
 
 
 @dataclass(frozen=True)
