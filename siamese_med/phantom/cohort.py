@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -34,6 +35,21 @@ FIRST_VISIT = date(2021, 3, 1)
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """All that a cohort follows from."""
+
+    patients: int
+    visits: int
+    seed: int
+    difference: float
+    contrasts: tuple[str, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """For the marker of a complete cohort."""
+        return {**asdict(self), "contrasts": list(self.contrasts)}
+
+
+@dataclass(frozen=True)
 class VisitTruth:
     """What is known of one simulated visit; `change_mm3` is against the visit before."""
 
@@ -51,28 +67,36 @@ class VisitTruth:
 
 
 def write_cohort(
-    folder: Path, patients: int = 24, visits: int = 3, seed: int = 0, difference: float = DIFFERENCE
+    folder: Path,
+    patients: int = 24,
+    visits: int = 3,
+    seed: int = 0,
+    difference: float = DIFFERENCE,
+    contrasts: Sequence[str] = ("FLAIR",),
 ) -> pd.DataFrame:
-    """Simulate and write a cohort; returns its truth, one row a visit. A complete cohort is left as it is."""
+    """Simulate and write a cohort; returns its truth, one row a visit. A complete cohort is left as it is.
+
+    `contrasts` are shared out among the scanners (`scanner.fleet`), so a patient's visits may differ in contrast.
+    """
     import pandas as pd
 
     table = folder / "truth.csv"
-    recipe = {"patients": patients, "visits": visits, "seed": seed, "difference": difference}
+    recipe = Recipe(patients, visits, seed, difference, tuple(contrasts))
     marker = folder / "simulation.json"
-    if table.is_file() and marker.is_file() and json.loads(marker.read_text()) == recipe:
+    if table.is_file() and marker.is_file() and json.loads(marker.read_text()) == recipe.as_json():
         return pd.read_csv(table)
     for part in ("input", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
-    rows = _simulate_in_parallel(folder, patients, visits, seed, difference)
+    rows = _simulate_in_parallel(folder, recipe)
     truth = pd.DataFrame([asdict(row) for row in rows])
     _write_bids_tables(folder / "input" / "bids", truth)
-    write_text(marker, json.dumps(recipe))
+    write_text(marker, json.dumps(recipe.as_json()))
     with replacing(table) as temporary:
         truth.to_csv(temporary, index=False)
     return truth
 
 
-def _simulate_in_parallel(folder: Path, patients: int, visits: int, seed: int, difference: float) -> list[VisitTruth]:
+def _simulate_in_parallel(folder: Path, recipe: Recipe) -> list[VisitTruth]:
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
@@ -80,30 +104,30 @@ def _simulate_in_parallel(folder: Path, patients: int, visits: int, seed: int, d
     from rich.console import Console
     from rich.progress import track
 
-    workers = min(os.cpu_count() or 1, patients)
-    jobs = [(folder, number, visits, seed, difference) for number in range(patients)]
+    workers = min(os.cpu_count() or 1, recipe.patients)
+    jobs = [(folder, number, recipe) for number in range(recipe.patients)]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         console = Console(stderr=True)
         done = track(
             pool.map(_simulate_patient, jobs),
             "simulating patients",
-            patients,
+            recipe.patients,
             console=console,
             disable=not console.is_terminal,
         )
         return [row for rows in done for row in rows]
 
 
-def _simulate_patient(job: tuple[Path, int, int, int, float]) -> list[VisitTruth]:
+def _simulate_patient(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:
     import torch
 
     torch.set_num_threads(1)  # one process a core already
-    folder, number, visits, seed, difference = job
-    machines = scanner.fleet(np.random.default_rng([seed, 1]), SCANNERS)
-    rng = np.random.default_rng([seed, 2, number])
-    current = anatomy.patient(rng, difference)
+    folder, number, recipe = job
+    machines = scanner.fleet(np.random.default_rng([recipe.seed, 1]), SCANNERS, recipe.contrasts)
+    rng = np.random.default_rng([recipe.seed, 2, number])
+    current = anatomy.patient(rng, recipe.difference)
     day, rows = FIRST_VISIT + timedelta(days=int(rng.integers(0, 300))), []
-    for visit in range(visits):
+    for visit in range(recipe.visits):
         earlier = current
         change, volume_mm3 = ("first", 0.0)
         if visit:
@@ -194,16 +218,18 @@ def _write_bids_scan(folder: Path, number: int, visit: int, machine: Scanner, sc
     path = folder / f"sub-{number:03d}" / f"ses-{visit + 1:02d}" / "anat" / f"{name}.nii.gz"
     voxels = np.round(np.asarray(scan.volume.voxels, dtype=np.float32)).astype(np.int16)
     volume.write(path, volume.Volume(voxels, scan.volume.affine))
-    side_car = {
+    _, repetition_ms, echo_ms, inversion_ms = scanner.TIMINGS_MS[machine.contrast]
+    side_car: dict[str, object] = {
         "Modality": "MR",
         "Manufacturer": machine.maker,
         "ManufacturersModelName": machine.name,
         "DeviceSerialNumber": machine.name[-1] * 5,
         "MagneticFieldStrength": 3,
-        "RepetitionTime": 9.0,
-        "EchoTime": 0.11,
-        "InversionTime": 2.5,
+        "RepetitionTime": repetition_ms / 1000,
+        "EchoTime": echo_ms / 1000,
     }
+    if inversion_ms is not None:
+        side_car["InversionTime"] = inversion_ms / 1000
     write_text(path.with_name(f"{name}.json"), json.dumps(side_car, indent=2))
     return path
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.phantom.scanner import TIMINGS_MS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pydicom.dataset import Dataset
@@ -95,14 +97,22 @@ def _header(scanner: Scanner, person: Person, visit: Visit, series: str, k: int)
     dataset.Manufacturer, dataset.ManufacturerModelName = scanner.maker, scanner.name
     dataset.DeviceSerialNumber = scanner.name[-1] * 5
     dataset.MagneticFieldStrength = "3"
-    dataset.ScanningSequence, dataset.SequenceVariant, dataset.ScanOptions = ["SE", "IR"], "SK", ""
     dataset.MRAcquisitionType = "2D" if scanner.slice_mm >= 3 else "3D"
-    dataset.RepetitionTime, dataset.EchoTime, dataset.InversionTime = "9000", "110", "2500"
+    _time(dataset, scanner.contrast)
     dataset.SeriesDescription, dataset.SeriesNumber = f"{scanner.contrast.lower()} {scanner.plane}", 2
     dataset.InstanceNumber = k + 1
     block = dataset.private_block(0x0011, "SIMULATED SITE", create=True)
     block.add_new(0x01, "LO", f"{person.name} {person.identifier}")
     return dataset
+
+
+def _time(dataset: Dataset, contrast: str) -> None:
+    echo_kind, repetition_ms, echo_ms, inversion_ms = TIMINGS_MS[contrast]
+    dataset.ScanningSequence = echo_kind if inversion_ms is None else [echo_kind, "IR"]
+    dataset.SequenceVariant, dataset.ScanOptions = "SK", ""
+    dataset.RepetitionTime, dataset.EchoTime = f"{repetition_ms:g}", f"{echo_ms:g}"
+    if inversion_ms is not None:
+        dataset.InversionTime = f"{inversion_ms:g}"
 
 
 def _place(dataset: Dataset, affine: NDArray[np.float64], k: int) -> None:

@@ -6,6 +6,7 @@ Everything here is drawn independently of the patient, so that anatomy is all th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,12 @@ CONTRASTS = {
     "T1w": (0.55, 0.80, 0.18, 0.06, 0.90, 0.45),
     "T2w": (0.60, 0.45, 1.00, 0.06, 0.55, 0.85),
 }
+TIMINGS_MS: dict[str, tuple[str, float, float, float | None]] = {
+    "FLAIR": ("SE", 9000, 110, 2500),
+    "T1w": ("GR", 1900, 3, 900),
+    "T2w": ("SE", 5000, 100, None),
+}
+"""What a header says of each contrast: kind of echo, repetition, echo and inversion time."""
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """World axes along columns, rows and slices."""
 
@@ -54,8 +61,8 @@ class Acquisition:
     to_anatomy: NDArray[np.float64]
 
 
-def fleet(rng: np.random.Generator, count: int, contrast: str = "FLAIR") -> list[Scanner]:
-    """Different machines: planes, 2D thick and 3D thin slices, makers' habits."""
+def fleet(rng: np.random.Generator, count: int, contrasts: Sequence[str] = ("FLAIR",)) -> list[Scanner]:
+    """Different machines: planes, 2D thick and 3D thin slices, makers' habits; two machines a contrast, in turn."""
     makers = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips Medical Systems")
     planes = ("axial", "sagittal", "axial", "coronal", "axial", "sagittal")
     slices = (3.0, 1.8, 2.0, 2.0, 4.0, 1.8)
@@ -67,7 +74,7 @@ def fleet(rng: np.random.Generator, count: int, contrast: str = "FLAIR") -> list
             plane=planes[n % 6],
             pixel_mm=float(rng.choice([1.5, 1.6, 1.8])),
             slice_mm=slices[n % 6],
-            contrast=contrast,
+            contrast=contrasts[n // 2 % len(contrasts)],
             signal_shift=tuple(0.05 * rng.standard_normal(6)),
             bias=(0.12 * rng.standard_normal((4, 4, 4))).astype(np.float32),
             noise=float(rng.uniform(0.015, 0.035)),

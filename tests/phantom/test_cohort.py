@@ -11,20 +11,22 @@ import pandas as pd
 import pydicom
 import pytest
 
-from siamese_med import volume
+from siamese_med import stages, volume
 from siamese_med.phantom import cohort
+from siamese_med.records import Study
 
 VISITS = 3
 """Enough that the seed lets both patients change."""
+CONTRASTS = ("FLAIR", "T1w", "T2w")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two patients with three visits each, one of each format, where both have changed somewhere."""
+    """Two patients with three visits each, one of each format, where both have changed somewhere, in mixed contrast."""
     path = tmp_path_factory.mktemp("cohort")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "cpu_count", lambda: 1)  # one process: each of them would make the head anew
-        cohort.write_cohort(path, patients=2, visits=VISITS, seed=1)
+        cohort.write_cohort(path, patients=2, visits=VISITS, seed=1, contrasts=CONTRASTS)
     return path
 
 
@@ -83,8 +85,18 @@ def test_rescans_have_not_changed(truth: pd.DataFrame) -> None:
     assert (truth[~truth.index.isin(quiet.index)].change_mm3 > 0).all()
 
 
+def test_ingestion_finds_the_contrast_of_each_visits_machine(folder: Path, truth: pd.DataFrame, tmp_path: Path) -> None:
+    study = Study(tmp_path / "data", tmp_path / "reports")
+    stages.ingest(folder / "input", study)
+    scans = stages.scans(study).sort_values("date")
+    by_machine = [CONTRASTS[(int(name[-1]) - 1) // 2] for name in truth.scanner]
+    for source, visits in truth.assign(contrast=by_machine).groupby("format"):
+        assert scans[scans.source == source].contrast.tolist() == visits.contrast.tolist()
+    assert len(set(by_machine)) > 1
+
+
 def test_a_complete_cohort_is_left_as_it_is(folder: Path, truth: pd.DataFrame) -> None:
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    again = cohort.write_cohort(folder, patients=2, visits=VISITS, seed=1)
+    again = cohort.write_cohort(folder, patients=2, visits=VISITS, seed=1, contrasts=CONTRASTS)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     assert len(again) == len(truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,6 @@ def scan(person: Anatomy, acquired: Callable[..., Acquisition]) -> Volume:
 
 @pytest.fixture(params=[(1.0, 0.0), (0.4884, 0.0), (1.0, -1024.0)], ids=str)
 def machine(request: pytest.FixtureRequest) -> Scanner:
-    from dataclasses import replace
-
     return replace(scanner.fleet(np.random.default_rng(0), 1)[0], rescale=request.param)
 
 
@@ -61,6 +60,24 @@ def test_the_same_visit_is_written_in_the_same_bytes(scan: Volume, machine: Scan
         for name in ("a", "b")
     ]
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("contrast", "times_ms", "kind"),
+    [
+        ("FLAIR", (9000, 110, 2500), ["SE", "IR"]),
+        ("T1w", (1900, 3, 900), ["GR", "IR"]),
+        ("T2w", (5000, 100, None), "SE"),
+    ],
+)
+def test_the_header_speaks_of_the_contrast_in_words_and_in_times(
+    scan: Volume, contrast: str, times_ms: tuple[float, float, float | None], kind: object, tmp_path: Path
+) -> None:
+    speaking = scanner.fleet(np.random.default_rng(0), 1, [contrast])[0]
+    header = pydicom.dcmread(dicom.write_series(tmp_path, scan, speaking, PERSON, dicom.Visit("20210301", "1"))[0])
+    assert header.SeriesDescription == f"{contrast.lower()} axial"
+    assert header.ScanningSequence == kind
+    assert (header.RepetitionTime, header.EchoTime, header.get("InversionTime")) == times_ms
 
 
 def test_a_localizer_says_that_it_is_one(scan: Volume, machine: Scanner, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -27,6 +28,16 @@ def test_machines_differ_in_plane_and_thickness_and_follow_their_seed() -> None:
     assert {machine.plane for machine in machines} == {"axial", "coronal", "sagittal"}
     assert len({machine.slice_mm for machine in machines}) > 2
     assert [machine.gamma for machine in machines] == [machine.gamma for machine in again]
+
+
+def test_machines_share_out_the_contrasts_two_by_two_and_stay_the_same_otherwise() -> None:
+    alone, mixed = (
+        scanner.fleet(np.random.default_rng(0), 6, contrasts) for contrasts in (("FLAIR",), ("FLAIR", "T1w", "T2w"))
+    )
+    assert [machine.contrast for machine in alone] == ["FLAIR"] * 6
+    assert [machine.contrast for machine in mixed] == ["FLAIR", "FLAIR", "T1w", "T1w", "T2w", "T2w"]
+    for one, other in zip(alone, mixed, strict=True):
+        assert repr(replace(one, contrast=other.contrast)) == repr(other)
 
 
 @pytest.mark.parametrize(("plane", "axes"), [("axial", "LPS"), ("coronal", "LIA"), ("sagittal", "PIR")])
