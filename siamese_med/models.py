@@ -169,8 +169,7 @@ def _measure(
         distance["validation"][upper], known[upper[0]] == known[upper[1]], study.config.score.false_match_rate
     )
     baselines = evaluation.baseline_matrices(list(_cohort(split["test"], study.data).volumes))
-    subjects = list(split["test"].subject)
-    figures = evaluation.of_test_patients(distance["test"], baselines, subjects, curve, study.config.train.seed)
+    figures = evaluation.of_test_patients(split["test"], distance["test"], baselines, curve, study.config.train.seed)
     tables = [
         evaluation.reference_table(name, list(part.id), list(part.subject), distance[name], curve, found)
         for name, part, found in (("validation", split["validation"], {}), ("test", split["test"], baselines))

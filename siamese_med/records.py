@@ -68,6 +68,7 @@ SCORE_COLUMNS = (
     "ncc",
     "ncc_highpass",
     "mutual_information",
+    "ssim",
     "pair_quality",  # correlation after pair alignment
     "map",  # NIfTI of the change map in the earlier scan's space, relative to the data folder, or None
     "pictures",  # npz of the slices for the report, relative to the data folder, or None

@@ -57,17 +57,19 @@ def write(folder: Path, about: dict[str, Any], metrics: dict[str, Any]) -> None:
         **metrics["pairs_test"],
         rows="\n".join(rows),
         best=metrics["best"],
-        ece=metrics["calibration"]["ece"],
+        ece=metrics["calibration"]["ece"]["value"],
         threshold=about["threshold"],
         fmr=about["false_match_rate"],
-        fmr_test=metrics["false_match_rate_test"],
+        fmr_test=metrics["false_match_rate_test"]["value"],
         train_scans=metrics["scans"]["train"],
         train_patients=metrics["patients"]["train"],
     )
     files.write_text(folder / "README.md", text)
 
 
-def _figure(interval: dict[str, float]) -> str:
+def _figure(interval: dict[str, float | None]) -> str:
+    if interval["value"] is None:
+        return "too few pairs"
     return f"{interval['value']:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
 
 

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese_med import files
-from siamese_med.parallel import in_parallel
-from siamese_med.scoring import metrics
+from siamese_med.scoring import baselines, metrics, strata
 from siamese_med.scoring.baselines import BASELINES
-from siamese_med.scoring.baselines import scores as baseline_scores
 from siamese_med.scoring.similarity import Calibration
 
 if TYPE_CHECKING:
@@ -26,38 +24,46 @@ GALLERY_EACH = 4
 
 def baseline_matrices(volumes: Sequence[Path]) -> dict[str, Matrix]:
     """Each baseline over all pairs of n volumes: symmetric (n, n), higher is more alike."""
-    n = len(volumes)
-    first, second = np.triu_indices(n, 1)
-    jobs = [(volumes[int(a)], volumes[int(b)]) for a, b in zip(first, second, strict=True)]
-    found = list(in_parallel(_baselines_of, jobs, "measuring baselines"))
-    matrices = {name: np.zeros((n, n)) for name in BASELINES}
-    for name, matrix in matrices.items():
-        matrix[first, second] = matrix[second, first] = [scores[name] for scores in found]
-    return matrices
-
-
-def _baselines_of(pair: tuple[Path, Path]) -> dict[str, float]:
-    return baseline_scores(*(np.load(path, mmap_mode="r") for path in pair))
+    return baselines.matrices([np.load(path, mmap_mode="r") for path in volumes])
 
 
 def of_test_patients(
-    distance: Matrix, matrices: dict[str, Matrix], subjects: Sequence[str], curve: Calibration, seed: int
+    scans: pd.DataFrame, distance: Matrix, matrices: dict[str, Matrix], curve: Calibration, seed: int
 ) -> dict[str, Any]:
-    """Network and baselines on the test scans, with intervals; which is best; and how well similarity is calibrated."""
+    """Network and baselines on the test scans, with intervals; which is best; and how far similarity is to be trusted.
+
+    `scans` has a row for each row of the matrices, with columns subject, date, scanner and contrast.
+    """
+    subjects = list(scans.subject)
     methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
     table = {name: metrics.with_intervals(matrix, subjects, seed) for name, matrix in methods.items()}
-    upper = np.triu_indices(len(subjects), 1)
-    names = np.asarray(subjects)
-    same = names[upper[0]] == names[upper[1]]
-    similarity = np.array([curve.similarity(value) for value in distance[upper]])
-    error, bins = metrics.calibration_bins(similarity, same)
+    pairs = metrics.Pairs(subjects)
+    similarity = curve.similarities(distance[pairs.places])
     return {
         "test": table,
-        "best": max(table, key=lambda name: table[name]["auc"]["value"]),
-        "calibration": {"ece": error, "bins": bins},
-        "false_match_rate_test": float((similarity[~same] >= curve.threshold).mean()),
-        "pairs_test": {"same": int(same.sum()), "different": int((~same).sum())},
+        "best": max(table, key=lambda name: table[name]["auc"]["value"] or 0.0),
+        **_trust(pairs, similarity, curve, seed),
+        "strata": strata.by_group(scans, pairs, similarity, curve.threshold),
+        "pairs_test": {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())},
     }
+
+
+def _trust(pairs: metrics.Pairs, similarity: Matrix, curve: Calibration, seed: int) -> dict[str, Any]:
+    """Calibration error and false-match rate, with intervals."""
+    accepted = similarity >= curve.threshold
+
+    def figures(drawn: Matrix) -> dict[str, float]:
+        weight = pairs.weights(drawn)
+        different = np.where(pairs.same, 0.0, weight)
+        return {
+            "ece": metrics.calibration_bins(similarity, pairs.same, weight)[0],
+            "false_matches": float((different * accepted).sum() / different.sum()),
+        }
+
+    draws = metrics.patient_draws(pairs.subjects, seed)
+    found = metrics.intervals(figures(np.ones(len(pairs.subjects))), map(figures, draws))
+    bins = metrics.calibration_bins(similarity, pairs.same)[1]
+    return {"calibration": {"ece": found["ece"], "bins": bins}, "false_match_rate_test": found["false_matches"]}
 
 
 def reference_table(
@@ -81,7 +87,7 @@ def reference_table(
             "scan_a": np.asarray(scans)[first],
             "scan_b": np.asarray(scans)[second],
             "same": names[first] == names[second],
-            "similarity": [curve.similarity(value) for value in distance[first, second]],
+            "similarity": curve.similarities(distance[first, second]),
             "distance": distance[first, second],
             **columns,
             **empty,

@@ -5,7 +5,9 @@ A score is higher for the same patient. `same` tells which pairs are of one pati
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,15 +20,57 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
+Interval = dict[str, float | None]
+"""`value`, `low` and `high`; all missing where the pairs are too few for the figure."""
+
 RESAMPLES = 500
+FALSE_ACCEPTS = {"tar_at_far_1pct": 0.01, "tar_at_far_01pct": 0.001}
+"""False-accept rates at which the true-accept rate is given, by the figure's name."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of n scans and the patients whose they are."""
+
+    subjects: Sequence[str]
+
+    @cached_property
+    def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Positions of the first and the second scan of each pair."""
+        first, second = np.triu_indices(len(self.subjects), 1)
+        return first, second
+
+    @cached_property
+    def same(self) -> Flags:
+        """Which pairs are of one patient."""
+        names = np.asarray(self.subjects)
+        first, second = self.places
+        return np.asarray(names[first] == names[second])
+
+    def weights(self, drawn: Values) -> Values:
+        """How often each pair is drawn where scan n's patient is drawn `drawn[n]` times; two patients multiply."""
+        first, second = self.places
+        return np.asarray(np.where(self.same, drawn[first], drawn[first] * drawn[second]))
 
 
 def roc(score: Values, same: Flags, weight: Values | None = None) -> tuple[Values, Values]:
     """False-accept and true-accept rate at every threshold, from strict to lax."""
-    from sklearn.metrics import roc_curve
+    return ranked_roc(*ranking(score), same, np.ones(len(score)) if weight is None else weight)
 
-    false_accepts, true_accepts, _ = roc_curve(same, score, sample_weight=weight, drop_intermediate=False)
-    return false_accepts, true_accepts
+
+def ranking(score: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The order of the pairs, most alike first, and the places in it where a group of ties ends."""
+    order = np.argsort(-score, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    return order, ends
+
+
+def ranked_roc(order: NDArray[np.intp], ends: NDArray[np.intp], same: Flags, weight: Values) -> tuple[Values, Values]:
+    """As `roc`, for an order that many weights share."""
+    kinds = same[order]
+    true_accepts = np.cumsum(weight[order] * kinds)[ends]
+    false_accepts = np.cumsum(weight[order] * ~kinds)[ends]
+    return np.append(0.0, false_accepts / false_accepts[-1]), np.append(0.0, true_accepts / true_accepts[-1])
 
 
 def equal_error_rate(false_accepts: Values, true_accepts: Values) -> float:
@@ -41,59 +85,82 @@ def tar_at_far(false_accepts: Values, true_accepts: Values, rate: float) -> floa
 
 def rank_one(scores: Values, subjects: Sequence[str], weight: Values) -> float:
     """Share of scans whose best other scan is of the same patient; only patients with two scans ask; scores (n, n)."""
-    names = np.asarray(subjects)
+    _, patient, scans = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
     matrix = np.array(scores, dtype=float)
     np.fill_diagonal(matrix, -np.inf)
     matrix[:, weight == 0] = -np.inf
-    asked = np.array([(names == name).sum() > 1 for name in names]) & (weight > 0)
-    return float(np.average((names[matrix.argmax(1)] == names)[asked], weights=weight[asked]))
+    asked = (scans[patient] > 1) & (weight > 0)
+    return float(np.average((patient[matrix.argmax(1)] == patient)[asked], weights=weight[asked]))
 
 
-def calibration_bins(probability: Values, same: Flags, bins: int = 10) -> tuple[float, list[dict[str, float]]]:
-    """Expected calibration error (Naeini et al., AAAI 2015) and the bins behind it; both classes weigh the same."""
-    weight = np.where(same, 0.5 / max(same.sum(), 1), 0.5 / max((~same).sum(), 1))
+def calibration_bins(
+    probability: Values, same: Flags, weight: Values | None = None, bins: int = 10
+) -> tuple[float, list[dict[str, float]]]:
+    """Expected calibration error (Naeini et al., AAAI 2015) and the bins behind it; both kinds weigh the same."""
+    weight = np.ones(len(same)) if weight is None else weight
+    weight = 0.5 * weight / np.where(same, weight[same].sum(), weight[~same].sum())
     place = np.minimum((probability * bins).astype(int), bins - 1)
-    rows, error = [], 0.0
-    for number in range(bins):
-        inside = place == number
-        if inside.any():
-            share = weight[inside].sum()
-            predicted = float(np.average(probability[inside], weights=weight[inside]))
-            observed = float(np.average(same[inside], weights=weight[inside]))
-            error += share * abs(predicted - observed)
-            rows.append({"predicted": predicted, "observed": observed, "n": int(inside.sum())})
-    return float(error), rows
+    share, predicted, observed = (
+        np.bincount(place, weights=weight * part, minlength=bins) for part in (np.ones(len(same)), probability, same)
+    )
+    counts = np.bincount(place, minlength=bins)
+    rows = [
+        {"predicted": float(predicted[n] / share[n]), "observed": float(observed[n] / share[n]), "n": int(counts[n])}
+        for n in np.flatnonzero(share)
+    ]
+    return float(np.abs(predicted - observed).sum()), rows
 
 
 def verification(matrix: Values, subjects: Sequence[str], weight: Values | None = None) -> dict[str, float]:
-    """AUC, EER, TAR at FAR 1 % and rank-1 over all pairs of n scans; `matrix` (n, n) is symmetric.
+    """AUC, EER, TAR at two FARs and rank-1 over all pairs of n scans; `matrix` (n, n) is symmetric.
 
-    `weight` (n,) says how often each scan's patient was drawn; a pair of two patients weighs the product.
+    `weight` (n,) says how often each scan's patient was drawn.
     """
-    names = np.asarray(subjects)
-    drawn = np.ones(len(names)) if weight is None else weight
-    first, second = np.triu_indices(len(names), 1)
-    same = names[first] == names[second]
-    pair_weight = np.where(same, drawn[first], drawn[first] * drawn[second])
-    false_accepts, true_accepts = roc(matrix[first, second], same, pair_weight)
-    return {
-        "auc": float(np.trapezoid(true_accepts, false_accepts)),
-        "eer": equal_error_rate(false_accepts, true_accepts),
-        "tar_at_far_1pct": tar_at_far(false_accepts, true_accepts, 0.01),
-        "rank1": rank_one(matrix, subjects, drawn),
-    }
+    return _figures(matrix, Pairs(subjects))(np.ones(len(subjects)) if weight is None else weight)
 
 
-def with_intervals(matrix: Values, subjects: Sequence[str], seed: int = 0) -> dict[str, dict[str, float]]:
-    """The figures of `verification` with 95 % intervals from a bootstrap over patients (percentiles)."""
+def with_intervals(matrix: Values, subjects: Sequence[str], seed: int = 0) -> dict[str, Interval]:
+    """The figures of `verification` with 95 % intervals from a bootstrap over patients (percentiles).
+
+    A false-accept rate of which the different pairs do not make one false accept has no figure.
+    """
     _require_both_kinds(subjects)
-    point = verification(matrix, subjects)
-    draws = [verification(matrix, subjects, weight) for weight in patient_draws(subjects, seed)]
-    summary = {}
-    for name, value in point.items():
-        low, high = np.percentile([figures[name] for figures in draws], [2.5, 97.5])
-        summary[name] = {"value": value, "low": float(low), "high": float(high)}
+    pairs = Pairs(subjects)
+    figures = _figures(matrix, pairs)
+    draws = patient_draws(subjects, seed)
+    summary = intervals(figures(np.ones(len(subjects))), [figures(drawn) for drawn in draws])
+    for name, rate in FALSE_ACCEPTS.items():
+        if (~pairs.same).sum() < 1 / rate:
+            summary[name] = {"value": None, "low": None, "high": None}
     return summary
+
+
+def _figures(matrix: Values, pairs: Pairs) -> Callable[[Values], dict[str, float]]:
+    """The figures as a function of how often each scan's patient is drawn; the scores are sorted once."""
+    order, ends = ranking(np.asarray(matrix[pairs.places], dtype=float))
+
+    def figures(drawn: Values) -> dict[str, float]:
+        curve = ranked_roc(order, ends, pairs.same, pairs.weights(drawn))
+        return {
+            "auc": float(np.trapezoid(curve[1], curve[0])),
+            "eer": equal_error_rate(*curve),
+            **{name: tar_at_far(*curve, rate) for name, rate in FALSE_ACCEPTS.items()},
+            "rank1": rank_one(matrix, pairs.subjects, drawn),
+        }
+
+    return figures
+
+
+def intervals(point: dict[str, float], draws: Iterable[dict[str, float]]) -> dict[str, Interval]:
+    """Each figure with the 2.5th and the 97.5th percentile of its draws."""
+    drawn = list(draws)
+    return {
+        name: {
+            "value": value,
+            **dict(zip(("low", "high"), map(float, np.percentile([d[name] for d in drawn], [2.5, 97.5])), strict=True)),
+        }
+        for name, value in point.items()
+    }
 
 
 def _require_both_kinds(subjects: Sequence[str]) -> None:

@@ -27,7 +27,12 @@ class Calibration:
 
     def similarity(self, distance: float) -> float:
         """Probability of one person, where same and different are equally likely beforehand."""
-        return 1 / (1 + math.exp(min(700.0, max(-700.0, -(self.slope * distance + self.intercept)))))
+        return float(self.similarities(np.array([distance]))[0])
+
+    def similarities(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
+        """As `similarity`, for distances of any shape."""
+        exponent = np.clip(-(self.slope * distances + self.intercept), -700, 700)
+        return np.asarray(1 / (1 + np.exp(exponent)))
 
 
 def calibrate(distance: NDArray[np.float64], same: NDArray[np.bool_], false_match_rate: float) -> Calibration:

@@ -31,7 +31,7 @@ from siamese_med.volume import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the same scans would give other columns."""
 
 

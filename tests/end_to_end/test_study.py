@@ -41,7 +41,7 @@ def test_the_figures_count_every_patient_once(tracked: Tracked) -> None:
     metrics = json.loads((tracked.model / "metrics.json").read_text())
     assert sum(metrics["patients"].values()) == PATIENTS
     assert sum(metrics["scans"].values()) == PATIENTS * VISITS
-    assert set(metrics["test"]) == {"network", "ncc", "ncc_highpass", "mutual_information"}
+    assert set(metrics["test"]) == {"network", "ncc", "ncc_highpass", "mutual_information", "ssim"}
     auc = {name: figures["auc"]["value"] for name, figures in metrics["test"].items()}
     assert auc[metrics["best"]] == max(auc.values())
 
