@@ -20,7 +20,7 @@ from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed
 from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
-from siamese_med.scoring import evaluation, rescans, similarity
+from siamese_med.scoring import audit, evaluation, rescans, similarity
 from siamese_med.scoring.table import ScanRow, scan_rows
 
 if TYPE_CHECKING:
@@ -130,13 +130,22 @@ def _describe(
     with files.replacing(folder / "template.nii.gz") as temporary:
         shutil.copyfile(prepared.template, temporary)
     card.write_curve(folder / "training.png", progress.log)
-    metrics = {**figures, **_counts(usable), "seed": study.config.train.seed, "training": _training(progress, study)}
+    seed = study.config.train.seed
+    learned, unseen = (usable[usable.split == split] for split in ("train", "test"))
+    metrics = {
+        **figures,
+        **_counts(usable),
+        "audit": audit.audit(learned, unseen, study.data, prepared.template, seed),
+        "seed": seed,
+        "training": _training(progress, study),
+    }
     about = {
         "id": identity,
         "format": model.FORMAT,
         "recipe": study.config.train.recipe,
         "created_by": _versions(),
         "config": study.config.model_dump(mode="json", exclude={"ingest", "report"}),
+        "contrasts": sorted(set(learned.contrast)),
         "learned_from": sorted(usable[usable.split != "test"].sha256),
         "shape": list(_cohort(usable, study.data).shape),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
