@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import stages
 from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
-from siamese_med.records import SAME_PATIENT, Study, Transfer
-from siamese_med.reporting.verdicts import IDENTITY_NOT_JUDGED, of_pair
+from siamese_med.records import Study, Transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +151,7 @@ def _score(order: Order) -> Outcome:
         "comparable": int(scores["comparable"].sum()),
         "reasons": reasons,
         "verdicts": _counts(scores["verdict"]),
-        "alarms": _alarms(scores, model),
+        "alarms": _alarms(order.study.owners(model.name)),
         "model": str(model),
         "scores": str(order.study.scores(model.name)),
     }
@@ -178,13 +177,11 @@ _STAGES: dict[str, Callable[[Order], Outcome]] = {
 }
 
 
-def _alarms(scores: pd.DataFrame, model: Path) -> int:
-    """Same-patient pairs that look like two persons."""
-    threshold = json.loads((model / "model.json").read_text(encoding="utf-8")).get("alarm")
-    pairs = scores[scores["kind"].isin(SAME_PATIENT)]
-    judged = [IDENTITY_NOT_JUDGED.isdisjoint(reasons) for reasons in pairs["reasons"]]
-    rows = zip(pairs["verdict"], pairs["similarity"], judged, strict=True)
-    return sum(of_pair(str(verdict), value, threshold, judged) == "wrong_patient" for verdict, value, judged in rows)
+def _alarms(owners: Path) -> int:
+    """Scans that look like another patient's than the one under whose name they are filed."""
+    import pandas as pd
+
+    return int(pd.read_parquet(owners)["alarm"].sum()) if owners.is_file() else 0
 
 
 def _failed_audit(model: Path) -> tuple[str, ...]:

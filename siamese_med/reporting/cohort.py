@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import files
+from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
-from siamese_med.reporting import album, outputs, overview, pages, performance, references
+from siamese_med.reporting import alarms, album, outputs, overview, pages, performance, references
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def write_reports(
     scans: pd.DataFrame,
     scores: pd.DataFrame,
     alignments: pd.DataFrame,
+    owners: pd.DataFrame,
     account: Account,
     config: ReportConfig,
 ) -> Path:
@@ -39,7 +40,9 @@ def write_reports(
     """
     folder = references.read(model)
     reference = references.reference(folder.model)
-    methods, provenance = references.methods(folder.metrics), references.provenance(folder, config)
+    measured, provenance = appraisal.read(folder.model, folder.metrics), references.provenance(folder, config)
+    claim = claims.headline(measured)
+    raised = alarms.alarms(_rows(owners), _rows(scans))
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
     aligned = {str(row["scan"]): row for row in _rows(alignments)}
     written = []
@@ -49,16 +52,17 @@ def write_reports(
             scans_of[subject],
             scores_of.get(subject, []),
             aligned,
+            raised,
             config.title,
             reference,
-            methods,
+            claim,
             provenance,
         )
         written.append(_write_patient(reports / subject, report, data, config))
     _remove_departed(reports, set(scans_of))
-    shown = performance.performance(config.title, folder, methods, reference, provenance)
+    shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
-    return _write_index(reports, overview.cohort(config.title, written, account, reference, methods, provenance))
+    return _write_index(reports, overview.cohort(config.title, written, account, reference, claim, provenance))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

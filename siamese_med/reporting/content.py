@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from siamese_med.claims import Claim
 from siamese_med.reporting.pictures import Panels
 
 
@@ -62,7 +63,7 @@ class Pair:
     """Two scans of one patient, the earlier one first.
 
     `role`: newest (the newest visit against the one before), since_first (against the first), step, or other.
-    `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where the similarity is below its threshold.
+    `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where one of the scans is under alarm.
     """
 
     number: int
@@ -88,6 +89,7 @@ class Pair:
     ncc: float | None
     ncc_highpass: float | None
     mutual_information: float | None
+    ssim: float | None
     pair_quality: float | None
     map: str | None
     pictures: str | None
@@ -103,13 +105,31 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """A scan that does not look like the patient under whose name it is filed.
+
+    `evidence`: log10 of how much likelier its pictures are if it is of that patient than if it is of another one; None
+    where that patient has no other scan to tell by. `owner`: the likelier patient, where there is one, and the same for
+    him. `against` and `in_favour` say both in words.
+    """
+
+    scan: str
+    session: str
+    subject: str
+    evidence: float | None
+    owner: str | None
+    owner_evidence: float | None
+    against: str
+    in_favour: str
+
+
+@dataclass(frozen=True)
 class Reference:
     """What a pair is held against: the similarity threshold, and the change of pairs without change.
 
     z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
     """
 
-    alarm: float | None
     threshold: float | None
     false_match_rate: float | None
     significance: float
@@ -139,19 +159,6 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class Method:
-    """How well one method told the test patients apart: value, low and high end of each figure's interval."""
-
-    key: str
-    name: str
-    auc: tuple[float | None, float | None, float | None]
-    eer: tuple[float | None, float | None, float | None]
-    tar_at_far_1pct: tuple[float | None, float | None, float | None]
-    rank1: tuple[float | None, float | None, float | None]
-    best: bool
-
-
-@dataclass(frozen=True)
 class Headline:
     """The first thing a reader sees: a key of verdicts.STATUSES, and one or two sentences."""
 
@@ -161,14 +168,20 @@ class Headline:
 
 @dataclass(frozen=True)
 class Patient:
-    """Everything that is on a patient's page."""
+    """Everything that is on a patient's page.
+
+    `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
+    look like this one's.
+    """
 
     subject: str
     title: str
     headline: Headline
     warnings: tuple[str, ...]
+    alarms: tuple[Alarm, ...]
+    claimed: tuple[Alarm, ...]
     visits: tuple[Visit, ...]
     pairs: tuple[Pair, ...]
     reference: Reference
-    methods: tuple[Method, ...]
+    claim: Claim
     provenance: Provenance

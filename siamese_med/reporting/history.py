@@ -6,12 +6,14 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from siamese_med import cells
 from siamese_med.records import NOT_COMPARABLE, SAME_PATIENT
-from siamese_med.reporting import cells, verdicts
+from siamese_med.reporting import verdicts
 from siamese_med.reporting.content import Pair, Reason, Scan, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     Row = Mapping[str, Any]
 
@@ -79,8 +81,11 @@ def _scan(row: Row, alignment: Row) -> Scan:
     )
 
 
-def pairs(scores: Iterable[Row], timeline: Sequence[Visit], threshold: float | None) -> tuple[Pair, ...]:
-    """The same-patient pairs of one patient, numbered in the order in which the page shows them."""
+def pairs(scores: Iterable[Row], timeline: Sequence[Visit], doubtful: AbstractSet[str]) -> tuple[Pair, ...]:
+    """The same-patient pairs of one patient, numbered in the order in which the page shows them.
+
+    `doubtful`: scans under alarm.
+    """
     sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
     known = [row for row in scores if {str(row["scan_a"]), str(row["scan_b"])} <= sessions.keys()]
     placed = [
@@ -92,9 +97,7 @@ def pairs(scores: Iterable[Row], timeline: Sequence[Visit], threshold: float | N
     roles = _roles(ends)
     placed.sort(key=lambda item: _page_order(roles, *item))
     return tuple(
-        _pair(
-            row, number, roles.get((first, last), "other"), timeline[first].session, timeline[last].session, threshold
-        )
+        _pair(row, number, roles.get((first, last), "other"), (timeline[first], timeline[last]), doubtful)
         for number, (first, last, row) in enumerate(placed, start=1)
     )
 
@@ -121,28 +124,27 @@ def _page_order(
     return role, -last, -first, comparable, str(row["scan_a"]), str(row["scan_b"])
 
 
-def _pair(row: Row, number: int, role: str, earlier_session: str, later_session: str, threshold: float | None) -> Pair:
+def _pair(row: Row, number: int, role: str, ends: tuple[Visit, Visit], doubtful: AbstractSet[str]) -> Pair:
     reasons = tuple(
         Reason(word, NOT_COMPARABLE.get(word, word.replace("_", " "))) for word in cells.words(row["reasons"])
     )
     verdict = cells.text(row["verdict"]) or "not_comparable"
     identity_judged = not verdicts.IDENTITY_NOT_JUDGED & {reason.word for reason in reasons}
-    similarity = cells.number(row["similarity"])
     return Pair(
         number=number,
         role=role,
         earlier=str(row["scan_a"]),
         later=str(row["scan_b"]),
-        earlier_session=earlier_session,
-        later_session=later_session,
+        earlier_session=ends[0].session,
+        later_session=ends[1].session,
         interval_days=cells.whole(row["interval_days"]),
         kind=cells.text(row["kind"]),
         split=cells.text(row["split"]),
         verdict=verdict,
-        status=verdicts.of_pair(verdict, similarity, threshold, identity_judged),
+        status=verdicts.of_pair(verdict, not doubtful.isdisjoint((str(row["scan_a"]), str(row["scan_b"])))),
         reasons=reasons,
         identity_judged=identity_judged,
-        similarity=similarity,
+        similarity=cells.number(row["similarity"]),
         map=cells.text(row["map"]),
         pictures=cells.text(row["pictures"]),
         distance=cells.number(row["distance"]),
@@ -154,5 +156,6 @@ def _pair(row: Row, number: int, role: str, earlier_session: str, later_session:
         ncc=cells.number(row["ncc"]),
         ncc_highpass=cells.number(row["ncc_highpass"]),
         mutual_information=cells.number(row["mutual_information"]),
+        ssim=cells.number(row.get("ssim")),
         pair_quality=cells.number(row["pair_quality"]),
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.content import Pair, Patient
     from siamese_med.reporting.overview import Cohort, Row
 
-FORMAT = 1
+FORMAT = 2
 """Version of report.json; it grows by one when a key changes its meaning or goes."""
 
 PAIR_COLUMNS = (
@@ -39,6 +39,7 @@ PAIR_COLUMNS = (
     "ncc",
     "ncc_highpass",
     "mutual_information",
+    "ssim",
     "pair_quality",
     "map",
 )
@@ -76,6 +77,8 @@ def cohort_tsv(rows: Sequence[Row]) -> str:
             "visits",
             "pairs",
             "newest_visit",
+            "alarms",
+            "claimed",
             "interval_days",
             "change_z",
             "change_p",

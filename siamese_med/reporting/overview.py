@@ -6,24 +6,30 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting import accounts, patient, verdicts
+from siamese_med.reporting import accounts, alarms, patient, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from siamese_med.claims import Claim
     from siamese_med.records import Account
-    from siamese_med.reporting.content import Method, Patient, Provenance, Reference
+    from siamese_med.reporting.content import Alarm, Patient, Provenance, Reference
 
 
 @dataclass(frozen=True)
 class Row:
-    """One patient: the figures are those of the newest visit's pair, `lowest_similarity` is over all pairs."""
+    """One patient: the figures are those of the newest visit's pair, `lowest_similarity` is over all pairs.
+
+    `alarms`: scans that seem to be another patient's; `claimed`: scans of others that seem to be this patient's.
+    """
 
     subject: str
     status: str
     visits: int
     pairs: int
     newest_visit: str | None
+    alarms: int
+    claimed: int
     interval_days: int | None
     change_z: float | None
     change_p: float | None
@@ -33,6 +39,11 @@ class Row:
     lowest_similarity: float | None
     reasons: tuple[str, ...]
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Keys of verdicts.STATUSES under which the patient is found."""
+        return (self.status, verdicts.CLAIMED) if self.claimed else (self.status,)
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -40,6 +51,7 @@ class Cohort:
 
     title: str
     patients: int
+    alarms: tuple[Alarm, ...]
     rows: tuple[Row, ...]
     counts: dict[str, int]
     pair_verdicts: dict[str, int]
@@ -47,7 +59,7 @@ class Cohort:
     similarities: tuple[float, ...]
     intake: accounts.Intake
     reference: Reference
-    methods: tuple[Method, ...]
+    claim: Claim
     provenance: Provenance
 
 
@@ -61,6 +73,8 @@ def row(report: Patient) -> Row:
         visits=len(report.visits),
         pairs=len(report.pairs),
         newest_visit=report.visits[-1].session if report.visits else None,
+        alarms=len(report.alarms),
+        claimed=len(report.claimed),
         interval_days=newest.interval_days if newest else None,
         change_z=newest.change_z if newest else None,
         change_p=newest.change_p if newest else None,
@@ -77,16 +91,17 @@ def cohort(
     reports: Sequence[Patient],
     account: Account,
     reference: Reference,
-    methods: tuple[Method, ...],
+    claim: Claim,
     provenance: Provenance,
 ) -> Cohort:
     """The index as data, alarms first, the largest change first among equals."""
     pairs = [pair for report in reports for pair in report.pairs]
     rows = sorted((row(report) for report in reports), key=_urgency)
-    found = Counter(line.status for line in rows)
+    found = Counter(word for line in rows for word in line.words)
     return Cohort(
         title=title,
         patients=len(rows),
+        alarms=tuple(sorted((alarm for report in reports for alarm in report.alarms), key=alarms.urgency)),
         rows=tuple(rows),
         counts={key: found[key] for key in verdicts.STATUSES},
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
@@ -94,10 +109,10 @@ def cohort(
         similarities=tuple(pair.similarity for pair in pairs if pair.similarity is not None),
         intake=accounts.intake(account),
         reference=reference,
-        methods=methods,
+        claim=claim,
         provenance=provenance,
     )
 
 
 def _urgency(line: Row) -> tuple[int, float, str]:
-    return verdicts.STATUSES[line.status].rank, -(line.change_z or 0.0), line.subject
+    return min(verdicts.STATUSES[word].rank for word in line.words), -(line.change_z or 0.0), line.subject

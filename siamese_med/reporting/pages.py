@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from siamese_med.reporting import performance as model_data
-from siamese_med.reporting import verdicts, wording
-from siamese_med.reporting.charts import curves, histogram, marks, strip, timeline
+from siamese_med import appraisal, claims, wording
+from siamese_med.reporting import alarms, verdicts
+from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip, timeline
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -36,8 +36,6 @@ def patient_page(report: Patient) -> str:
             strips={
                 pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None
             },
-            network=model_data.verdict(report.methods)[0],
-            best=model_data.verdict(report.methods)[1],
         )
     )
 
@@ -53,8 +51,6 @@ def index_page(cohort: Cohort) -> str:
             cohort=cohort,
             change=histogram.histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
             similarity=histogram.histogram("Similarity", "similarity", similarities),
-            network=model_data.verdict(cohort.methods)[0],
-            best=model_data.verdict(cohort.methods)[1],
         )
     )
 
@@ -65,23 +61,30 @@ def ingest_page(shown: Arrivals) -> str:
 
 
 def model_page(model: Performance) -> str:
-    """The page on the model."""
+    """The page of the model."""
     distances = [
         ("s0", "same person", model.test.same_distances),
         ("s1", "different persons", model.test.different_distances),
     ]
-    network, best = model_data.verdict(model.methods)
+    calibration, audit = model.measured.calibration, model.measured.audit
     return (
         _environment()
         .get_template("model.html.j2")
         .render(
             model=model,
+            measured=model.measured,
+            figure_names=appraisal.FIGURES,
             roc=curves.roc(model.test.curves) if model.test.curves else "",
+            det=curves.det(model.test.curves) if model.test.curves else "",
             distances=histogram.histogram("Distances", "distance of the embeddings", distances),
-            calibration=curves.calibration(model.calibration) if model.calibration else "",
+            calibration=curves.calibration(calibration.bins) if calibration.bins else "",
+            audit=ranges.audit(audit) if audit else "",
+            strata=[
+                (name, groups, ranges.stratum(name, groups, calibration.threshold))
+                for key, name in appraisal.STRATA.items()
+                if (groups := model.measured.strata[key])
+            ],
             training=_training(model),
-            network=network,
-            best=best,
         )
     )
 
@@ -112,6 +115,8 @@ def _environment() -> Environment:
         policy=policy(style, script),
         statuses=verdicts.STATUSES,
         shapes=marks.SHAPES,
+        advice=alarms.ADVICE,
+        claims=claims,
     )
     for name in (
         "fixed",
@@ -125,6 +130,8 @@ def _environment() -> Environment:
         "sizes",
         "spaced",
         "sentence",
+        "strength",
+        "times",
     ):
         environment.filters[name] = getattr(wording, name)
     return environment

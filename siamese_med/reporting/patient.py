@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.records import WRONG_PATIENT
 from siamese_med.reporting import history, verdicts
-from siamese_med.reporting.content import Headline, Method, Pair, Patient, Provenance, Reference, Visit
+from siamese_med.reporting.content import Alarm, Headline, Pair, Patient, Provenance, Reference, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from siamese_med.claims import Claim
 
 SEEN_IN_TRAINING = ("train", "validation")
 
@@ -18,34 +21,40 @@ def patient(
     scans: Sequence[Mapping[str, Any]],
     scores: Sequence[Mapping[str, Any]],
     alignments: Mapping[str, Mapping[str, Any]],
+    alarms: Sequence[Alarm],
     title: str,
     reference: Reference,
-    methods: tuple[Method, ...],
+    claim: Claim,
     provenance: Provenance,
 ) -> Patient:
-    """All that a page says about one patient, without pictures: those follow from album.illustrated."""
+    """All that a page says about one patient, without pictures: those follow from album.illustrated.
+
+    `alarms` are those of the whole study.
+    """
+    own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     visits = history.visits(scans, alignments)
-    pairs = history.pairs(scores, visits, reference.alarm)
+    pairs = history.pairs(scores, visits, {alarm.scan for alarm in own})
     return Patient(
         subject=subject,
         title=title,
-        headline=headline(visits, pairs),
+        headline=headline(visits, pairs, own),
         warnings=_warnings(visits, pairs, reference),
+        alarms=own,
+        claimed=tuple(alarm for alarm in alarms if alarm.owner == subject),
         visits=visits,
         pairs=pairs,
         reference=reference,
-        methods=methods,
+        claim=claim,
         provenance=provenance,
     )
 
 
-def headline(visits: Sequence[Visit], pairs: Sequence[Pair]) -> Headline:
-    """The verdict on the newest visit; two scans that look like two persons come before every verdict on change."""
+def headline(visits: Sequence[Visit], pairs: Sequence[Pair], alarms: Sequence[Alarm]) -> Headline:
+    """The verdict on the newest visit; a scan that seems to be another person's comes before any verdict on change."""
+    if alarms:
+        return Headline(WRONG_PATIENT, _doubt(alarms))
     if not pairs:
         return Headline("one_visit", "There is no pair of scans to compare yet." if visits else "There is no scan.")
-    doubtful = [pair for pair in pairs if pair.status == "wrong_patient"]
-    if doubtful:
-        return Headline("wrong_patient", _doubt(doubtful[0]))
     newest = lead(pairs)
     since_first = next((pair for pair in pairs if pair.role == "since_first" and pair.status == "changed"), None)
     if newest.status != "changed" and since_first:
@@ -60,10 +69,13 @@ def lead(pairs: Sequence[Pair]) -> Pair:
     return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number))
 
 
-def _doubt(pair: Pair) -> str:
+def _doubt(alarms: Sequence[Alarm]) -> str:
+    sessions = sorted({alarm.session for alarm in alarms})
+    scans = "A scan" if len(alarms) == 1 else f"{len(alarms)} scans"
+    look = "does not look" if len(alarms) == 1 else "do not look"
     return (
-        f"{pair.earlier_session} and {pair.later_session} look like two different persons: the similarity is below the "
-        "threshold. Check that both scans belong to this patient before reading anything about change."
+        f"{scans} of {' and '.join(sessions)} {look} like this patient's. Check whose it is before reading anything "
+        "about change."
     )
 
 
@@ -78,8 +90,7 @@ def _sentence(pair: Pair) -> str:
 
 
 def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> tuple[str, ...]:
-    doubtful = [pair for pair in pairs if pair.status == "wrong_patient"]
-    warnings = [f"{pair.earlier_session} and {pair.later_session} look like two persons, too." for pair in doubtful[1:]]
+    warnings = []
     if any(pair.split in SEEN_IN_TRAINING for pair in pairs):
         warnings.append("The model saw this patient while it was trained or calibrated: its similarity is optimistic.")
     if any(visit.scanner_changed for visit in visits):

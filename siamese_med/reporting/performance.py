@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med.records import SPLITS
-from siamese_med.reporting import cells, pictures
+from siamese_med import cells, claims
+from siamese_med.appraisal import section
+from siamese_med.reporting import pictures
 from siamese_med.reporting.charts import curves
 from siamese_med.reporting.windows import windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from siamese_med.appraisal import Appraisal, Method
+    from siamese_med.claims import Claim
     from siamese_med.reporting.charts.curves import Curve
-    from siamese_med.reporting.content import Method, Provenance, Reference
+    from siamese_med.reporting.content import Provenance, Reference
     from siamese_med.reporting.references import ModelFolder
 
 GALLERY_LIMIT = 12
@@ -26,12 +29,9 @@ SCORES = {
     "ncc": "ncc",
     "ncc_highpass": "ncc_highpass",
     "mutual_information": "mutual_information",
+    "ssim": "ssim",
 }
 """Column of reference.parquet that holds each method's score."""
-
-
-COUNTED = {"patients": SPLITS, "scans": SPLITS, "pairs_test": ("same", "different")}
-"""Groups of metrics.json, and the parts that each is counted in."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,12 @@ class TestPairs:
 
 @dataclass(frozen=True)
 class Performance:
-    """Everything that is on the model page; pictures and curves stay out of the JSON."""
+    """Everything that is on the model page."""
 
     title: str
-    counts: dict[str, dict[str, int | None]]
-    methods: tuple[Method, ...]
+    measured: Appraisal
+    claim: Claim
     test: TestPairs
-    expected_calibration_error: float | None
-    calibration: tuple[tuple[float, float, int], ...]
     training: Training
     log: tuple[tuple[str, tuple[float, ...]], ...]
     gallery: tuple[Example, ...]
@@ -83,37 +81,21 @@ class Performance:
 
 
 def performance(
-    title: str, folder: ModelFolder, methods: tuple[Method, ...], reference: Reference, provenance: Provenance
+    title: str, folder: ModelFolder, measured: Appraisal, reference: Reference, provenance: Provenance
 ) -> Performance:
     """Read what a model page shows from the model folder; parts that training did not leave are empty."""
-    calibration = folder.metrics.get("calibration") or {}
     return Performance(
         title=title,
-        counts=_counts(folder.metrics),
-        methods=methods,
-        test=_test_pairs(folder, methods),
-        expected_calibration_error=cells.number(calibration.get("ece")),
-        calibration=tuple(_bins(calibration.get("bins") or ())),
-        training=_training(folder.metrics.get("training") or {}),
+        measured=measured,
+        claim=claims.headline(measured),
+        test=_test_pairs(folder, measured.methods),
+        training=_training(section(folder.metrics, "training")),
         log=_log(folder),
         gallery=tuple(_gallery(folder)),
         reference=reference,
         provenance=provenance,
-        settings=folder.model.get("config") or {},
+        settings=section(folder.model, "config"),
     )
-
-
-def verdict(methods: tuple[Method, ...]) -> tuple[Method | None, Method | None]:
-    """The network and the best method on the test patients, which may be the network itself."""
-    network = next((method for method in methods if method.key == "network"), None)
-    return network, next((method for method in methods if method.best), None)
-
-
-def _counts(metrics: dict[str, Any]) -> dict[str, dict[str, int | None]]:
-    """Every group that COUNTED names, parts that were not counted as None."""
-    return {
-        name: {part: cells.whole((metrics.get(name) or {}).get(part)) for part in COUNTED[name]} for name in COUNTED
-    }
 
 
 def _training(figures: dict[str, Any]) -> Training:
@@ -140,13 +122,6 @@ def _test_pairs(folder: ModelFolder, methods: tuple[Method, ...]) -> TestPairs:
         same_distances=tuple(distance[same].tolist()),
         different_distances=tuple(distance[~same].tolist()),
     )
-
-
-def _bins(bins: Any) -> Iterator[tuple[float, float, int]]:
-    for entry in bins:
-        predicted, observed = cells.number(entry.get("predicted")), cells.number(entry.get("observed"))
-        if predicted is not None and observed is not None:
-            yield predicted, observed, cells.whole(entry.get("n")) or 0
 
 
 def _log(folder: ModelFolder) -> tuple[tuple[str, tuple[float, ...]], ...]:

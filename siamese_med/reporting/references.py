@@ -1,29 +1,22 @@
-"""What the model folder says about its own figures: threshold, no-change pairs, methods, provenance."""
+"""What the model folder says: threshold, no-change pairs, provenance."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese_med import cells
+from siamese_med.appraisal import config_digest, section
 from siamese_med.errors import ModelError
-from siamese_med.reporting import cells
-from siamese_med.reporting.content import Method, Provenance, Reference
+from siamese_med.reporting.content import Provenance, Reference
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.config import ReportConfig
-
-METHOD_NAMES = {
-    "network": "Siamese network",
-    "ncc": "Correlation (NCC)",
-    "ncc_highpass": "High-pass correlation",
-    "mutual_information": "Mutual information",
-}
 
 POWER = 0.8
 """Chance of being seen that `smallest_detectable_ml` is computed for, see records.SCORE_COLUMNS."""
@@ -65,12 +58,11 @@ def read(folder: Path) -> ModelFolder:
 
 def reference(model: dict[str, Any]) -> Reference:
     """The threshold and the no-change pairs of a model."""
-    change = _section(model, "change_reference")
-    significance = cells.number(_section(_section(model, "config"), "score").get("significance")) or 0.05
+    change = section(model, "change_reference")
+    significance = cells.number(section(section(model, "config"), "score").get("significance")) or 0.05
     mean, sd = cells.number(change.get("mean")), cells.number(change.get("sd"))
     values = _standardised(cells.numbers(change.get("values")), mean, sd)
     return Reference(
-        alarm=cells.number(model.get("alarm")),
         threshold=cells.number(model.get("threshold")),
         false_match_rate=cells.number(model.get("false_match_rate")),
         significance=significance,
@@ -110,48 +102,15 @@ def provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
         parameters=cells.whole(model.get("parameters")),
         weights_sha256=cells.text(model.get("weights_sha256")),
         template_sha256=cells.text(model.get("template_sha256")),
-        model_config_sha256=_canonical_digest(_section(model, "config")),
+        model_config_sha256=config_digest(model),
         report_config=config.fingerprint(),
         seeds=_seeds(folder),
-        versions={str(name): str(version) for name, version in sorted(_section(model, "created_by").items())},
+        versions={str(name): str(version) for name, version in sorted(section(model, "created_by").items())},
     )
-
-
-def _canonical_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _seeds(folder: ModelFolder) -> dict[str, int]:
-    config = _section(folder.model, "config")
-    named = {stage: cells.whole(_section(config, stage).get("seed")) for stage in ("pair", "train")}
+    config = section(folder.model, "config")
+    named = {stage: cells.whole(section(config, stage).get("seed")) for stage in ("pair", "train")}
     named["measured"] = cells.whole(folder.metrics.get("seed"))
     return {stage: seed for stage, seed in named.items() if seed is not None}
-
-
-def methods(metrics: dict[str, Any]) -> tuple[Method, ...]:
-    """The network, then the baselines, as they did on the test patients; what was not measured is left out."""
-    test = _section(metrics, "test")
-    return tuple(
-        Method(
-            key=key,
-            name=name,
-            auc=_interval(test[key].get("auc")),
-            eer=_interval(test[key].get("eer")),
-            tar_at_far_1pct=_interval(test[key].get("tar_at_far_1pct")),
-            rank1=_interval(test[key].get("rank1")),
-            best=test.get("best") == key or metrics.get("best") == key,
-        )
-        for key, name in METHOD_NAMES.items()
-        if isinstance(test.get(key), dict)
-    )
-
-
-def _interval(figure: Any) -> tuple[float | None, float | None, float | None]:
-    if not isinstance(figure, dict):
-        return cells.number(figure), None, None
-    return cells.number(figure.get("value")), cells.number(figure.get("low")), cells.number(figure.get("high"))
-
-
-def _section(holder: dict[str, Any], key: str) -> dict[str, Any]:
-    section = holder.get(key)
-    return section if isinstance(section, dict) else {}

@@ -6,15 +6,17 @@ import csv
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from siamese_med import cells, wording
 from siamese_med.records import SAME_PATIENT
-from siamese_med.reporting import cells, verdicts, wording
+from siamese_med.reporting import verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
 
-    from siamese_med.records import Account
+    from siamese_med import cells, wording
+from siamese_med.records import Account
 
 MOST_ALARMS = 20
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from siamese_med.records import WRONG_PATIENT
+
 IDENTITY_NOT_JUDGED = frozenset({"other_modality", "other_contrast", "alignment_failed"})
-"""Reasons under which a low similarity says nothing about the person: the network never saw such pairs."""
+"""Reasons under which a similarity is not counted among a patient's: the network never saw such pairs."""
 
 
 @dataclass(frozen=True)
@@ -20,25 +21,24 @@ class Status:
     alarm: bool
 
 
+CLAIMED = "claimed"
+"""The status of a patient whose scan seems to be filed under another; it stands beside the verdict."""
+
 STATUSES = {
     status.key: status
     for status in (
-        Status("wrong_patient", "Check the patient", "hexagon", 0, True),
-        Status("changed", "Changed", "triangle", 1, True),
-        Status("not_comparable", "Not comparable", "slash", 2, True),
-        Status("no_change", "No change beyond a rescan", "circle", 3, False),
-        Status("one_visit", "One visit only", "ring", 4, False),
+        Status(WRONG_PATIENT, "Check the patient", "hexagon", 0, True),
+        Status(CLAIMED, "A scan filed elsewhere?", "diamond", 1, True),
+        Status("changed", "Changed", "triangle", 2, True),
+        Status("not_comparable", "Not comparable", "slash", 3, True),
+        Status("no_change", "No change beyond a rescan", "circle", 4, False),
+        Status("one_visit", "One visit only", "ring", 5, False),
     )
 }
 
 
-def of_pair(verdict: str, similarity: float | None, threshold: float | None, identity_judged: bool) -> str:
-    """The status of a same-patient pair: its verdict, unless the scans look like two persons."""
-    if identity_judged and similarity is not None and threshold is not None and similarity < threshold:
-        return "wrong_patient"
+def of_pair(verdict: str, doubtful: bool) -> str:
+    """The status of a same-patient pair: its verdict, unless one of its scans seems to be another person's."""
+    if doubtful:
+        return WRONG_PATIENT
     return verdict if verdict in STATUSES else "not_comparable"
-
-
-def loudest(statuses: Iterable[str]) -> str:
-    """The status that asks for a look first."""
-    return min(statuses, key=lambda key: STATUSES[key].rank, default="one_visit")

@@ -19,8 +19,9 @@ import pytest
 from numpy.typing import NDArray
 
 from siamese_med.config import ReportConfig
-from siamese_med.records import ALIGNMENT_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS, Account
+from siamese_med.records import ALIGNMENT_COLUMNS, OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS, Account
 from siamese_med.reporting import cohort
+from tests import trained
 
 HOSTILE = "</script><script>document.title='owned'</script>"
 SPACING_MM = 1.5
@@ -104,14 +105,14 @@ class Inputs:
     scans: pd.DataFrame
     scores: pd.DataFrame
     alignments: pd.DataFrame
+    owners: pd.DataFrame
     account: Account
     config: ReportConfig
 
     def write(self) -> Path:
         """Write the pages; returns the index."""
-        return cohort.write_reports(
-            self.reports, self.data, self.model, self.scans, self.scores, self.alignments, self.account, self.config
-        )
+        tables = (self.scans, self.scores, self.alignments, self.owners)
+        return cohort.write_reports(self.reports, self.data, self.model, *tables, self.account, self.config)
 
 
 class Builder:
@@ -122,6 +123,7 @@ class Builder:
         self.scans: list[dict[str, Any]] = []
         self.scores: list[dict[str, Any]] = []
         self.alignments: list[dict[str, Any]] = []
+        self.owners: list[dict[str, Any]] = []
 
     def visits(self, subject: str, count: int, **fields: Any) -> None:
         """Scans half a year apart, two scanners; `fields` replace what every scan says."""
@@ -154,6 +156,14 @@ class Builder:
                 "volume": f"prepared/{name}.npy",
             }
             self.alignments.append(row)
+            nobody = {"alarm": False, "owner": None, "owner_evidence": float("nan")}
+            self.owners.append({"scan": name, "subject": subject, "evidence": 2.0, **nobody})
+
+    def alarm(self, subject: str, visit: int, evidence: float, owner: str | None, owner_evidence: float) -> None:
+        """Put one scan under the wrong-patient alarm."""
+        scan = f"{subject}_ses-{visit}_FLAIR"
+        raised = {"evidence": evidence, "alarm": True, "owner": owner, "owner_evidence": owner_evidence}
+        next(row for row in self.owners if row["scan"] == scan).update(raised)
 
     def pair(self, subject: str, first: int, second: int, z: float, pictures: bool = True, **fields: Any) -> None:
         """A same-patient pair whose verdict follows from z; `fields` replace what it says."""
@@ -183,6 +193,7 @@ class Builder:
             "ncc": 0.97,
             "ncc_highpass": 0.81 + 0.05 * random.random(),
             "mutual_information": 1.12 + 0.05 * random.random(),
+            "ssim": 0.9,
             "pair_quality": 0.96,
             "pictures": path if pictures else None,
         }
@@ -196,8 +207,8 @@ def visit_day(number: int) -> date:
     return date(2031, 3, 4) + timedelta(days=183 * (number - 1) + 7 * (number % 3))
 
 
-def write_model(folder: Path, best: str = "ncc_highpass") -> None:
-    """A model folder with every file that the pages read."""
+def write_model(folder: Path, best: str = "ncc_highpass", failed: tuple[str, ...] = ()) -> None:
+    """A model folder with every file that the pages read; `failed`: shortcuts from which identity can be told."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(4)
     same = np.repeat([True, False], [70, 140])
@@ -206,11 +217,11 @@ def write_model(folder: Path, best: str = "ncc_highpass") -> None:
         {"split": np.where(np.arange(210) % 3 == 0, "validation", "test"), "same": same, "distance": distance}
     )
     table["similarity"] = 1 / (1 + np.exp(12 * (distance - 0.62)))
-    for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4)):
+    for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4), ("ssim", 0.5)):
         table[name] = same + random.normal(0, noise, 210)
     table.to_parquet(folder / "reference.parquet", index=False)
-    _write_json(folder / "model.json", _model(random))
-    _write_json(folder / "metrics.json", _metrics(best))
+    _write_json(folder / "model.json", trained.about())
+    _write_json(folder / "metrics.json", trained.metrics(best, failed))
     epochs = np.arange(1, 13)
     log = {"epoch": epochs, "train_loss": 2.4 * 0.8**epochs, "validation_loss": 2.5 * 0.83**epochs + 0.2}
     pd.DataFrame({**log, "validation_auc": 1 - 0.3 * 0.7**epochs, "seconds": 4.0 * epochs}).to_csv(
@@ -221,71 +232,6 @@ def write_model(folder: Path, best: str = "ncc_highpass") -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value), encoding="utf-8")
-
-
-def _model(random: np.random.Generator) -> dict[str, Any]:
-    values = random.normal(0.021, 0.004, 64)
-    return {
-        "id": "supcon-4c1e9a7f20b3",
-        "format": 1,
-        "recipe": "supcon",
-        "created_by": {"python": "3.11.9", "torch": "2.13.0", "monai": "1.6.1", "siamese_med": "0.1.0"},
-        "config": {
-            "train": {"seed": 3, "recipe": "supcon", "epochs": 14},
-            "pair": {"seed": 5},
-            "score": {"significance": 0.05},
-        },
-        "template_sha256": "5e" * 32,
-        "weights_sha256": "a7" * 32,
-        "alarm": 0.412,
-        "threshold": 0.583,
-        "false_match_rate": 0.01,
-        "change_reference": {
-            "n": 64,
-            "source": "rescans",
-            "mean": float(values.mean()),
-            "sd": float(values.std()),
-            "values": values.tolist(),
-        },
-        "parameters": 311204,
-    }
-
-
-def _metrics(best: str) -> dict[str, Any]:
-    def figure(value: float) -> dict[str, float]:
-        return {"value": value, "low": max(0.0, value - 0.021), "high": min(1.0, value + 0.017)}
-
-    def method(auc: float) -> dict[str, Any]:
-        return {
-            "auc": figure(auc),
-            "eer": figure(1 - auc),
-            "tar_at_far_1pct": figure(auc - 0.15),
-            "rank1": figure(auc - 0.05),
-        }
-
-    groups = {
-        "patients": {"train": 24, "validation": 12, "test": 12},
-        "scans": {"train": 72, "validation": 36, "test": 36},
-    }
-    test = {
-        "network": method(0.957),
-        "ncc": method(0.861),
-        "ncc_highpass": method(0.982),
-        "mutual_information": method(0.943),
-    }
-    bins = [
-        {"predicted": 0.1 * step + 0.05, "observed": (0.1 * step + 0.05) ** 1.2, "n": 40 - 3 * step}
-        for step in range(10)
-    ]
-    return {
-        **groups,
-        "pairs_test": {"same": 36, "different": 72},
-        "seed": 11,
-        "test": test,
-        "best": best,
-        "calibration": {"ece": 0.031, "bins": bins},
-        "training": {"epochs": 12, "seconds": 48.2, "pairs_per_second": 262.4, "stopped_early": True},
-    }
 
 
 def _write_gallery(path: Path) -> None:
@@ -312,6 +258,7 @@ def _cohort(builder: Builder) -> None:
         builder.pair(stable, first, second, z, split="train")
     builder.visits(mixed, 2)
     builder.pair(mixed, 1, 2, 6.2, similarity=0.021, distance=1.31)
+    builder.alarm(mixed, 2, -3.4, stable, 5.2)
     builder.visits(unlike, 3)
     builder.pair(unlike, 1, 2, 0.4)
     unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
@@ -353,6 +300,7 @@ def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
         scans=pd.DataFrame(builder.scans, columns=list(SCAN_COLUMNS)),
         scores=pd.DataFrame(builder.scores, columns=list(SCORE_COLUMNS)),
         alignments=pd.DataFrame(builder.alignments, columns=list(ALIGNMENT_COLUMNS)),
+        owners=pd.DataFrame(builder.owners, columns=list(OWNER_COLUMNS)),
         account=Account(files_seen=1834, ingested=1801, skipped=9, duplicate=17, quarantined=7, reasons=reasons),
         config=config or ReportConfig(title=f"Simulated study {HOSTILE}"[:80]),
     )
@@ -370,7 +318,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 def study(written: Inputs, tmp_path: Path) -> Inputs:
     """A copy of the simulated study of one's own, without pages yet."""
     data = shutil.copytree(written.data, tmp_path / "data")
-    frames = {name: getattr(written, name).copy() for name in ("scans", "scores", "alignments")}
+    frames = {name: getattr(written, name).copy() for name in ("scans", "scores", "alignments", "owners")}
     return replace(written, reports=tmp_path / "reports", data=data, model=data / "models" / "m", **frames)
 
 

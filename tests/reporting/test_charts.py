@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from siamese_med import wording
 from siamese_med.config import ReportConfig
-from siamese_med.reporting import references, wording
+from siamese_med.reporting import references
 from siamese_med.reporting.charts.curves import roc_points
 from siamese_med.reporting.charts.histogram import histogram
 from siamese_med.reporting.charts.plot import Range, nice_ticks

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med import files
+from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError, ModelError
-from siamese_med.records import SCORE_COLUMNS, Account
+from siamese_med.records import OWNER_COLUMNS, SCORE_COLUMNS, Account
 from siamese_med.reporting import overview, pages, references, summary
 from siamese_med.reporting.overview import Row
 from tests.reporting.conftest import HOSTILE, Inputs, pseudonym
@@ -51,6 +51,7 @@ def test_pictures_that_are_gone_leave_a_page_that_says_so(study: Inputs) -> None
 
 def test_a_study_without_pairs_gets_its_pages(study: Inputs) -> None:
     study.scores = pd.DataFrame(columns=list(SCORE_COLUMNS))
+    study.owners = pd.DataFrame(columns=list(OWNER_COLUMNS))
     text = study.write().read_text(encoding="utf-8")
     assert text.count('<tr data-status="one_visit">') == 6
 
@@ -80,12 +81,12 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
         [],
         Account(0, 0, 0, 0, 0, {}),
         references.reference(folder.model),
-        references.methods(folder.metrics),
+        claims.headline(appraisal.read(folder.model, folder.metrics)),
         references.provenance(folder, written.config),
     )
     random = np.random.default_rng(0)
     rows = tuple(
-        Row(pseudonym(f"p{n}"), "changed", 3, 3, "ses-3", 190, z, 0.01, 0.3 * z, 0.6, 0.97, 0.95, ())
+        Row(pseudonym(f"p{n}"), "changed", 3, 3, "ses-3", 0, 0, 190, z, 0.01, 0.3 * z, 0.6, 0.97, 0.95, ())
         for n, z in enumerate(random.normal(0, 1, 2000))
     )
     start = time.process_time()

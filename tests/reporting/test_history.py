@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 import pytest
 
-from siamese_med.records import SCAN_COLUMNS, SCORE_COLUMNS
-from siamese_med.reporting import history, patient
+from siamese_med.records import OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
+from siamese_med.reporting import alarms, history, patient
 from siamese_med.reporting.content import Pair, Visit
+
+Timeline = tuple[tuple[Visit, ...], tuple[Pair, ...]]
 
 
 def scan(number: int, date: str | None = None, **fields: Any) -> dict[str, Any]:
@@ -30,9 +33,9 @@ def score(first: int, second: int, **fields: Any) -> dict[str, Any]:
     }
 
 
-def timeline(count: int, *rows: dict[str, Any], threshold: float = 0.5) -> tuple[tuple[Visit, ...], tuple[Pair, ...]]:
+def timeline(count: int, *rows: dict[str, Any], doubtful: Set[str] = frozenset()) -> Timeline:
     visits = history.visits([scan(number) for number in range(1, count + 1)], {})
-    return visits, history.pairs(rows, visits, threshold)
+    return visits, history.pairs(rows, visits, doubtful)
 
 
 def test_visits_follow_the_dates_where_all_are_known() -> None:
@@ -69,28 +72,28 @@ def test_pairs_of_two_patients_are_no_part_of_a_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("similarity", "reasons", "status"),
-    [
-        (0.49, [], "wrong_patient"),
-        (0.5, [], "no_change"),
-        (float("nan"), [], "no_change"),
-        (0.1, ["pair_alignment_failed"], "wrong_patient"),
-        (0.1, ["other_contrast"], "no_change"),
-    ],
+    ("doubtful", "status"), [({"s1"}, "wrong_patient"), ({"s2"}, "wrong_patient"), ({"s3"}, "no_change")]
 )
-def test_the_alarm_for_a_wrong_patient(similarity: float, reasons: list[str], status: str) -> None:
-    _, (pair,) = timeline(2, score(1, 2, similarity=similarity, reasons=reasons))
+def test_a_pair_is_doubtful_where_one_of_its_scans_is_and_its_own_similarity_is_not_asked(
+    doubtful: set[str], status: str
+) -> None:
+    _, (pair,) = timeline(3, score(1, 2, similarity=0.001), doubtful=doubtful)
     assert pair.status == status
+    assert pair.similarity == 0.001
 
 
-def test_a_doubtful_person_anywhere_comes_before_every_verdict() -> None:
-    visits, pairs = timeline(3, score(1, 2, similarity=0.1), score(2, 3, verdict="changed"))
-    assert patient.headline(visits, pairs).status == "wrong_patient"
+def test_a_doubtful_scan_anywhere_comes_before_every_verdict() -> None:
+    visits, pairs = timeline(3, score(1, 2), score(2, 3, verdict="changed"), doubtful={"s1"})
+    owners = [{**dict.fromkeys(OWNER_COLUMNS), "scan": "s1", "subject": "sub-a", "alarm": True, "evidence": -2.0}]
+    raised = alarms.alarms(owners, [{**scan(1), "subject": "sub-a"}])
+    headline = patient.headline(visits, pairs, raised)
+    assert headline.status == "wrong_patient"
+    assert headline.text.startswith("A scan of ses-1 does not look like this patient's")
 
 
 def test_slow_change_since_the_first_visit_is_not_lost() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3), score(1, 3, verdict="changed"))
-    headline = patient.headline(visits, pairs)
+    headline = patient.headline(visits, pairs, ())
     assert headline.status == "changed"
     assert headline.text.startswith("From ses-1 to ses-3 the anatomy changed")
     assert "From ses-2 to ses-3 nothing changed" in headline.text
@@ -98,16 +101,16 @@ def test_slow_change_since_the_first_visit_is_not_lost() -> None:
 
 def test_an_old_change_is_not_the_newest_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2, verdict="changed"), score(2, 3), score(1, 3))
-    assert patient.headline(visits, pairs).status == "no_change"
+    assert patient.headline(visits, pairs, ()).status == "no_change"
 
 
 def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
     visits = history.visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
     unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
-    pairs = history.pairs([{**unjudged, "scan_b": "other"}, score(1, 2)], visits, 0.5)
-    assert patient.headline(visits, pairs).status == "no_change"
+    pairs = history.pairs([{**unjudged, "scan_b": "other"}, score(1, 2)], visits, frozenset())
+    assert patient.headline(visits, pairs, ()).status == "no_change"
 
 
 def test_reasons_are_told_in_words() -> None:
     visits, pairs = timeline(2, score(1, 2, verdict="not_comparable", reasons=["little_overlap"]))
-    assert "share too little of the body" in patient.headline(visits, pairs).text
+    assert "share too little of the body" in patient.headline(visits, pairs, ()).text

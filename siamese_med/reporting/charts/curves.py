@@ -1,4 +1,4 @@
-"""Curves of the model page: ROC, calibration and the course of training."""
+"""Curves of the model page: ROC, DET, calibration and the course of training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ WIDE = (430, 300)
 MARGINS = (34, 16, 48, 48)
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNIT = Range(0.0, 1.0)
-CORNERS = 240
-"""Most corners of one ROC curve: more cannot be seen."""
+RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
+"""Error rates that the DET axes name, from end to end."""
+
+STEPS = 250
+"""Steps on each axis of a square chart that can be told apart."""
 
 Curve = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
@@ -45,12 +48,43 @@ def roc(curves: Sequence[tuple[str, Curve]]) -> Markup:
     plot = Plot(f"ROC curves of {len(curves)} methods on the test pairs", SQUARE, UNIT, UNIT, MARGINS)
     plot.axes("different pairs taken for the same person", "same-person pairs recognised", QUARTERS, QUARTERS)
     plot.curve([(0, 0), (1, 1)], "chance")
-    for place, (_, (wrong, right)) in reversed(list(enumerate(curves))):
-        corners = np.unique(np.linspace(0, len(wrong) - 1, min(CORNERS, len(wrong))).round().astype(int))
-        plot.curve([(float(wrong[corner]), float(right[corner])) for corner in corners], f"series s{place}")
+    for place, (_, curve) in reversed(list(enumerate(curves))):
+        plot.curve(_corners(curve, UNIT), f"series s{place}")
     entries = [(f"series s{place}", name) for place, (name, _) in enumerate(curves)]
     plot.legend(entries, plot.across(0.42), plot.down(0.06 + 0.055 * len(entries)))
     return plot.svg()
+
+
+def det(curves: Sequence[tuple[str, Curve]]) -> Markup:
+    """Both errors on normal-deviate axes (Martin et al., Eurospeech 1997); one curve a method, the lower the better.
+
+    Rates outside of the axes, zero among them, lie on the edge; the legend is the page's, since no corner stays free.
+    """
+    from scipy.stats import norm
+
+    ends = Range(*(float(norm.ppf(rate)) for rate in (RATES[0], RATES[-1])))
+    plot = Plot(f"DET curves of {len(curves)} methods on the test pairs", SQUARE, ends, ends, MARGINS)
+    ticks = [float(norm.ppf(rate)) for rate in RATES]
+    plot.axes("different pairs taken for the same person", "same-person pairs missed", ticks, ticks, _rate)
+    plot.curve([(ends.low, ends.low), (ends.high, ends.high)], "chance")
+    for place, (_, (wrong, right)) in reversed(list(enumerate(curves))):
+        rates = np.clip([wrong, 1 - right], RATES[0], RATES[-1])
+        plot.curve(_corners((norm.ppf(rates[0]), norm.ppf(rates[1])), ends), f"series s{place}")
+    return plot.svg()
+
+
+def _rate(deviate: float) -> str:
+    from scipy.stats import norm
+
+    return f"{100 * norm.cdf(deviate):.3g} %"
+
+
+def _corners(curve: Curve, ends: Range) -> list[tuple[float, float]]:
+    """The points that can be told apart between the ends of both axes, so that few false matches keep their detail."""
+    points = np.column_stack(curve)
+    steps = ((points - ends.low) / (ends.high - ends.low) * STEPS).round()
+    moved = np.r_[True, (np.diff(steps, axis=0) != 0).any(axis=1)]
+    return [(float(x), float(y)) for x, y in points[moved]]
 
 
 def calibration(bins: Sequence[tuple[float, float, int]]) -> Markup:

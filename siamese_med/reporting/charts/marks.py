@@ -12,6 +12,7 @@ SHAPES = {
     "circle": "M-7,0 a7,7 0 1,0 14,0 a7,7 0 1,0 -14,0 Z",
     "ring": "M-6,0 a6,6 0 1,0 12,0 a6,6 0 1,0 -12,0 Z",
     "slash": "M-6,-6 L6,6 M6,-6 L-6,6",
+    "diamond": "M0,-9 L8,0 L0,9 L-8,0 Z",
     "hexagon": "M0,-9 L8,-4.5 L8,4.5 L0,9 L-8,4.5 L-8,-4.5 Z",
 }
 """SVG paths around the origin, about 18 pixels wide."""

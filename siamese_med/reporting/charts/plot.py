@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -21,6 +21,11 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(tick * step, 10) for tick in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def tick_text(tick: float) -> str:
+    """A value of an axis without needless digits, with a true minus sign."""
+    return f"{tick:g}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -85,16 +90,23 @@ class Plot:
         width, height = round(right - left, 1), round(bottom - top, 1)
         self.add("rect", style, hint, x=left, y=top, width=width, height=height)
 
-    def axes(self, x_label: str, y_label: str, x_ticks: Iterable[float], y_ticks: Iterable[float]) -> None:
-        """Grid lines with their values, and what the axes mean."""
+    def axes(
+        self,
+        x_label: str,
+        y_label: str,
+        x_ticks: Iterable[float],
+        y_ticks: Iterable[float],
+        written: Callable[[float], str] = tick_text,
+    ) -> None:
+        """Grid lines with their values, as `written` writes them, and what the axes mean."""
         for tick in y_ticks:
             row = self.down(tick)
             self.line((self.left, row), (self.right, row), "grid")
-            self.text(f"{tick:g}".replace("-", "−"), self.left - 8, row + 4, anchor="end")
+            self.text(written(tick), self.left - 8, row + 4, anchor="end")
         for tick in x_ticks:
             column = self.across(tick)
             self.line((column, self.bottom), (column, self.bottom + 4), "axis")
-            self.text(f"{tick:g}".replace("-", "−"), column, self.bottom + 18)
+            self.text(written(tick), column, self.bottom + 18)
         self.line((self.left, self.bottom), (self.right, self.bottom), "axis")
         if x_label:
             self.text(x_label, (self.left + self.right) / 2, self.height - 6, "label")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.reporting import wording
+from siamese_med import wording
 from siamese_med.reporting.charts.marks import mark
 from siamese_med.reporting.charts.plot import Plot, Range
 from siamese_med.reporting.verdicts import STATUSES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting import wording
+from siamese_med import wording
 from siamese_med.reporting.charts.marks import mark
 from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
 from siamese_med.reporting.verdicts import STATUSES

@@ -47,7 +47,7 @@
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       rows.forEach(({ row, text }) => {
-        const fits = (!wanted.size || wanted.has(row.dataset.status)) && words.every((word) => text.includes(word));
+        const fits = (!wanted.size || row.dataset.status.split(" ").some((word) => wanted.has(word))) && words.every((word) => text.includes(word));
         row.hidden = !fits;
         shown += fits;
       });

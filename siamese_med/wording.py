@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from siamese_med.reporting import cells
+from siamese_med import cells
 
 DASH = "–"
+
+STRENGTHS = ("weak", "moderate", "moderately strong", "strong")
+"""Words for a likelihood ratio up to 10, 100, 1000 and 10 000; above: very strong (ENFSI Guideline for Evaluative
+Reporting in Forensic Science, 2015)."""
+
+MOST_TIMES = 4
+"""Power of ten above which a ratio is not spelt out: no validation set is large enough to bear it."""
+
 SHOWN_OF_NAME = 12
 
 
@@ -78,3 +86,16 @@ def sentence(text: str) -> str:
 def spaced(word: str) -> str:
     """A reason or flag word as plain words."""
     return word.replace("_", " ")
+
+
+def strength(exponent: float) -> str:
+    """Evidence in words, from a log10 likelihood ratio above zero."""
+    return STRENGTHS[int(exponent)] if exponent < len(STRENGTHS) else "very strong"
+
+
+def times(exponent: float) -> str:
+    """A log10 likelihood ratio as a multiple that claims no more than two figures, and no more than ten thousand."""
+    if exponent >= MOST_TIMES:
+        return f"more than {count(10**MOST_TIMES)} times"
+    ratio = 10.0**exponent
+    return f"about {count(float(f'{ratio:.2g}'))} times" if ratio >= 10 else f"about {ratio:.2g} times"

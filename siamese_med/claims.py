@@ -1,0 +1,167 @@
+"""What may be said of a model, in sentences; pages and model card say the same.
+
+A shortcut (header, histogram, ...) from which identity can be told withholds the headline: then it may be that the
+network learned the shortcut, and its figures say nothing about anatomy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siamese_med import wording
+
+if TYPE_CHECKING:
+    from siamese_med.appraisal import Appraisal, Audit, Calibration, Interval, Method, Shortcut
+
+RIGHT_ERROR = 0.03
+"""Expected calibration error up to which the similarity counts as a probability that is right."""
+
+RIGHT_FACTOR = 1.5
+"""How far the false-match rate on test patients may lie from the nominal one, either way."""
+
+INTENDED_USE = (
+    "Research on scans of the kind the model was trained on: quality control of longitudinal studies (mixed-up "
+    "patients), and pointing at pairs and places worth a look. A trained reader decides."
+)
+
+LIMITS = (
+    "Not for diagnosis, treatment or triage; no clinical validation was made.",
+    "Another modality, contrast, body part or much another scanner lies outside: such pairs get no verdict, or an "
+    "unreliable one.",
+    "The error rates hold for patients like the test patients; with few of them the intervals are wide.",
+    "Where a baseline is as good as the network, the network's score has no claim of its own.",
+    "Identity and change are separate questions. A high similarity says nothing about change.",
+    "The wrong-patient alarm weighs pictures. It moves nothing, misses some, and can be wrong: check the records.",
+)
+
+
+RESOLVED = 1000
+"""Pairs of two persons from which on a false-match rate of 0.1 % is more than none."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The headline of a model, or why there is none."""
+
+    text: str
+    withheld: bool
+
+
+def headline(appraisal: Appraisal) -> Claim:
+    """How well the network tells persons apart, beside the best baseline; withheld where a shortcut can do it."""
+    if appraisal.audit and appraisal.audit.failed:
+        return Claim(_withheld(appraisal.audit), withheld=True)
+    if not appraisal.network:
+        return Claim(
+            "No measurement on test patients came with this model, so nothing is claimed for its similarity.", False
+        )
+    unaudited = "" if appraisal.audit else " Whether identity can be told from a shortcut alone was not recorded."
+    return Claim(_beside_baselines(appraisal, appraisal.network) + unaudited, withheld=False)
+
+
+def _withheld(audit: Audit) -> str:
+    named = " and from ".join(f"{shortcut.name} alone, AUC {ends(shortcut.auc)}" for shortcut in audit.failed)
+    text = f"Identity can be told from {named}, so the network's figures are not shown as a result."
+    if all(_may_be_chance(shortcut, audit.limit) for shortcut in audit.failed):
+        text += (
+            f" With {_test_patients(audit)} the interval is wide and reaches below the limit of {audit.limit:.2f}: "
+            "it may be chance, and more patients would tell."
+        )
+    return text
+
+
+def _may_be_chance(shortcut: Shortcut, limit: float) -> bool:
+    return shortcut.auc.low is not None and shortcut.auc.low <= limit
+
+
+def _test_patients(audit: Audit) -> str:
+    return "few test patients" if audit.patients is None else f"{audit.patients} test patients"
+
+
+def _beside_baselines(appraisal: Appraisal, network: Method) -> str:
+    best, rival = appraisal.best, appraisal.best_baseline
+    if not rival:
+        return f"On the test patients the network reached an AUC of {ends(network.auc)}; no baseline stands beside it."
+    if best and best.key != network.key:
+        return (
+            f"On the test patients {best.name}, which learns nothing, told persons apart best: AUC {ends(best.auc)}. "
+            f"The network reached {ends(network.auc)} and has no claim to be better."
+        )
+    if network.auc.low is not None and rival.auc.value is not None and network.auc.low > rival.auc.value:
+        return (
+            "On the test patients the network told persons apart better than every baseline: AUC "
+            f"{ends(network.auc)}. The best of them, {rival.name}, reached {ends(rival.auc)}."
+        )
+    return (
+        f"On the test patients the network told persons apart best of all methods: AUC {ends(network.auc)}. Its "
+        f"interval does not exclude {rival.name} ({wording.fixed(rival.auc.value, 3)}): it is not shown to be better."
+    )
+
+
+def audit_note(audit: Audit | None) -> str:
+    """What the audit found, and what its intervals leave open."""
+    if audit is None:
+        return "The confound audit was not recorded with this model."
+    if audit.failed:
+        return _withheld(audit)
+    text = f"No shortcut alone tells the test patients apart with an AUC over {audit.limit:.2f}."
+    highest = max((one.auc.high for one in audit.shortcuts if one.auc.high is not None), default=0.0)
+    if highest > audit.limit:
+        text += f" With {_test_patients(audit)} that is not proof: an interval reaches up to {wording.fixed(highest)}."
+    return text
+
+
+def calibration_note(calibration: Calibration) -> str:
+    """Whether a similarity of .8 is right in 80 of 100 pairs."""
+    error = calibration.error
+    if error.value is None:
+        return "The expected calibration error was not recorded."
+    text = f"Expected calibration error on test pairs: {ends(error)}."
+    if error.value > RIGHT_ERROR:
+        return f"{text} That is over {RIGHT_ERROR:.2f}: read the similarity as a rank, not as a probability."
+    return text
+
+
+def match_note(calibration: Calibration) -> str:
+    """The false-match rate that was promised, and the one that came."""
+    found, nominal = calibration.false_match_rate, calibration.nominal
+    if found.value is None or not nominal:
+        return "The false-match rate on test patients was not recorded."
+    text = (
+        f"Of the test pairs of two persons {percent_ends(found)} are at or over the threshold of "
+        f"{wording.fixed(calibration.threshold, 3)}; nominal, from validation patients: {wording.percent(nominal)}."
+    )
+    if not nominal / RIGHT_FACTOR <= found.value <= nominal * RIGHT_FACTOR:
+        text += f" That is off by more than a factor of {RIGHT_FACTOR:g}."
+    return text
+
+
+def size_note(appraisal: Appraisal) -> str:
+    """On how much the figures rest."""
+    patients, scans, pairs = (appraisal.counts[name] for name in ("patients", "scans", "pairs_test"))
+    text = (
+        f"{wording.count(patients['test'])} test patients with {wording.count(scans['test'])} scans; "
+        f"{wording.count(pairs['same'])} pairs of one person, {wording.count(pairs['different'])} of two. "
+        "95 % intervals by a bootstrap over patients, never pairs"
+    )
+    text += "." if appraisal.seed is None else f", seed {appraisal.seed}."
+    if pairs["different"] is not None and pairs["different"] < RESOLVED:
+        text += " So few pairs of two persons cannot resolve 0.1 %: that column allows no false match at all."
+    return text
+
+
+def ends(figure: Interval, digits: int = 3) -> str:
+    """A figure with its interval in words."""
+    value = wording.fixed(figure.value, digits)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({wording.fixed(figure.low, digits)} to {wording.fixed(figure.high, digits)})"
+
+
+def percent_ends(figure: Interval) -> str:
+    """A share with its interval, as per cent."""
+    value = wording.percent(figure.value)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({wording.percent(figure.low)} to {wording.percent(figure.high)})"
