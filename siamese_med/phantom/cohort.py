@@ -21,7 +21,7 @@ import numpy as np
 
 from siamese_med import volume
 from siamese_med.files import replacing, write_text
-from siamese_med.phantom import anatomy, dicom, scanner
+from siamese_med.phantom import anatomy, bids, dicom, scanner
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.scanner import Acquisition, Scanner
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 DIFFERENCE = 0.1
 """How far simulated people differ: a quarter of real people, so that plain correlation does not solve identity."""
-SCANNERS = 6
 FIRST_VISIT = date(2021, 3, 1)
 
 
@@ -89,7 +88,9 @@ def write_cohort(
         shutil.rmtree(folder / part, ignore_errors=True)
     rows = _simulate_in_parallel(folder, recipe)
     truth = pd.DataFrame([asdict(row) for row in rows])
-    _write_bids_tables(folder / "input" / "bids", truth)
+    nifti = truth[truth.format == "nifti"]
+    days = {int(person): list(visits.date) for person, visits in nifti.groupby("person")}
+    bids.write_tables(folder / "input" / "bids", "siamese-med simulated cohort", days)
     write_text(marker, json.dumps(recipe.as_json()))
     with replacing(table) as temporary:
         truth.to_csv(temporary, index=False)
@@ -123,7 +124,7 @@ def _simulate_patient(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:
 
     torch.set_num_threads(1)  # one process a core already
     folder, number, recipe = job
-    machines = scanner.fleet(np.random.default_rng([recipe.seed, 1]), SCANNERS, recipe.contrasts)
+    machines = scanner.fleet(np.random.default_rng([recipe.seed, 1]), scanner.MACHINES, recipe.contrasts)
     rng = np.random.default_rng([recipe.seed, 2, number])
     current = anatomy.patient(rng, recipe.difference)
     day, rows = FIRST_VISIT + timedelta(days=int(rng.integers(0, 300))), []
@@ -183,7 +184,7 @@ def _write_visit(
             shutil.copyfile(written[0], series / "series2" / "copy of IM0001")
         where = series / "series2"
     else:
-        where = _write_bids_scan(folder / "input" / "bids", number, visit, machine, scan)
+        where = bids.write_scan(folder / "input" / "bids", number, visit + 1, machine, scan.volume)
     if change not in ("first", "rescan", "none"):
         _write_mask(folder / "truth" / f"patient{number:03d}_visit{visit + 1}_change.nii.gz", scan, states)
     lesions = current.lesion_mm3 - earlier.lesion_mm3
@@ -211,39 +212,6 @@ def _person(number: int) -> dicom.Person:
     return dicom.Person(
         f"{family}{number}^{given}", f"HOSP-{7310000 + 37 * number}", f"19{40 + number % 50}0517", "FM"[number % 2]
     )
-
-
-def _write_bids_scan(folder: Path, number: int, visit: int, machine: Scanner, scan: Acquisition) -> Path:
-    name = f"sub-{number:03d}_ses-{visit + 1:02d}_{machine.contrast}"
-    path = folder / f"sub-{number:03d}" / f"ses-{visit + 1:02d}" / "anat" / f"{name}.nii.gz"
-    voxels = np.round(np.asarray(scan.volume.voxels, dtype=np.float32)).astype(np.int16)
-    volume.write(path, volume.Volume(voxels, scan.volume.affine))
-    _, repetition_ms, echo_ms, inversion_ms = scanner.TIMINGS_MS[machine.contrast]
-    side_car: dict[str, object] = {
-        "Modality": "MR",
-        "Manufacturer": machine.maker,
-        "ManufacturersModelName": machine.name,
-        "DeviceSerialNumber": machine.name[-1] * 5,
-        "MagneticFieldStrength": 3,
-        "RepetitionTime": repetition_ms / 1000,
-        "EchoTime": echo_ms / 1000,
-    }
-    if inversion_ms is not None:
-        side_car["InversionTime"] = inversion_ms / 1000
-    write_text(path.with_name(f"{name}.json"), json.dumps(side_car, indent=2))
-    return path
-
-
-def _write_bids_tables(folder: Path, truth: pd.DataFrame) -> None:
-    nifti = truth[truth.format == "nifti"]
-    if nifti.empty:
-        return
-    description = {"Name": "siamese-med simulated cohort", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
-    write_text(folder / "dataset_description.json", json.dumps(description, indent=2))
-    for person, visits in nifti.groupby("person"):
-        lines = ["session_id\tacq_time"]
-        lines += [f"ses-{visit:02d}\t{day}T10:15:00" for visit, day in zip(visits.visit, visits.date, strict=True)]
-        write_text(folder / f"sub-{person}" / f"sub-{person}_sessions.tsv", "\n".join(lines) + "\n")
 
 
 def _write_mask(path: Path, scan: Acquisition, states: tuple[Anatomy, Anatomy]) -> None:

@@ -32,6 +32,7 @@ TIMINGS_MS: dict[str, tuple[str, float, float, float | None]] = {
     "T2w": ("SE", 5000, 100, None),
 }
 """What a header says of each contrast: kind of echo, repetition, echo and inversion time."""
+MACHINES = 6
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """World axes along columns, rows and slices."""
 
@@ -97,7 +98,7 @@ def acquire(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> Acq
         shifted = affine.copy()
         shifted[:3, 3] += affine[:3, 2] * offset
         clean += sample(image[None], grid_points(to_anatomy @ shifted, shape))[0] / len(parts)
-    voxels = _degrade(clean, scanner, rng)
+    voxels = degrade(clean, scanner, rng)
     return Acquisition(Volume(voxels, affine), to_anatomy)
 
 
@@ -111,6 +112,16 @@ def grid_points(voxel_to_anatomy: NDArray[np.float64], shape: tuple[int, int, in
     return torch.stack(axes, -1) @ matrix[:, :3].T + matrix[:, 3]
 
 
+def directions_of(plane: str) -> NDArray[np.float64]:
+    """World directions (RAS+) of columns, rows and slices, one a column: to the left, to the back or down, upwards."""
+    column, row, through = PLANES[plane]
+    directions = np.zeros((3, 3))
+    directions[column, 0] = -1
+    directions[row, 1] = -1
+    directions[through, 2] = 1
+    return directions
+
+
 def _field_of_view(
     scanner: Scanner, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], tuple[int, int, int], list[float]]:
@@ -120,14 +131,8 @@ def _field_of_view(
     spacing = np.array([scanner.pixel_mm, scanner.pixel_mm, scanner.slice_mm])
     lengths = np.array([extent[column] + 10, extent[row] + 10, extent[through] - rng.uniform(0, 20)])
     shape = np.ceil(lengths / spacing).astype(int)
-    axes = np.zeros((3, 3))
-    axes[column, 0] = -1 if column == 0 else 1
-    axes[row, 1] = -1
-    axes[through, 2] = 1
-    if column == 1:  # sagittal columns run to the back
-        axes[1, 0] = -1
-    tilt = _rotation(np.radians(rng.normal(0, 4)) * np.eye(3)[0])
-    directions = tilt @ axes
+    tilt = rotation(np.radians(rng.normal(0, 4)) * np.eye(3)[0])
+    directions = tilt @ directions_of(scanner.plane)
     affine = np.eye(4)
     affine[:3, :3] = directions * spacing
     affine[:3, 3] = rng.normal(0, 3, 3) - affine[:3, :3] @ ((shape - 1) / 2)
@@ -138,12 +143,13 @@ def _field_of_view(
 
 def _pose(rng: np.random.Generator) -> NDArray[np.float64]:
     matrix = np.eye(4)
-    matrix[:3, :3] = _rotation(np.radians(6 * np.clip(rng.standard_normal(3), -2, 2)))
+    matrix[:3, :3] = rotation(np.radians(6 * np.clip(rng.standard_normal(3), -2, 2)))
     matrix[:3, 3] = 5 * np.clip(rng.standard_normal(3), -2, 2)
     return matrix
 
 
-def _rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrix of a rotation vector in radians."""
     from scipy.spatial.transform import Rotation
 
     return np.asarray(Rotation.from_rotvec(angles).as_matrix())
@@ -159,7 +165,7 @@ def _signal(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> tor
     return mixed
 
 
-def _degrade(clean: torch.Tensor, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.float32]:
+def degrade(clean: torch.Tensor, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.float32]:
     """Bias field, contrast curve, Rician noise (Gudbjartsson and Patz, 1995) and the machine's arbitrary gain."""
     import torch
     import torch.nn.functional as functional
