@@ -104,7 +104,8 @@ def audit_note(audit: Audit | None) -> str:
     if audit is None:
         return "The confound audit was not recorded with this model."
     if audit.failed:
-        return _withheld(audit)
+        names = " and ".join(shortcut.name for shortcut in audit.failed)
+        return f"Over the limit of {audit.limit:.2f}: {names}. The network may have learned the same thing."
     text = f"No shortcut alone tells the test patients apart with an AUC over {audit.limit:.2f}."
     highest = max((one.auc.high for one in audit.shortcuts if one.auc.high is not None), default=0.0)
     if highest > audit.limit:

@@ -52,7 +52,7 @@ def _against(evidence: float | None) -> str:
 def _in_favour(evidence: float | None) -> str:
     if evidence is None:
         return "No patient of this study fits it clearly better."
-    return _sentence("that it is of that patient", evidence, evidence)
+    return _sentence("that it is the likelier owner's", evidence, evidence)
 
 
 def _sentence(of_what: str, exponent: float, figure: float) -> str:

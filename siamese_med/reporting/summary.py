@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from siamese_med import cells, wording
 from siamese_med.records import SAME_PATIENT
 from siamese_med.reporting import verdicts
+from siamese_med.reporting.alarms import ADVICE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +52,7 @@ def _patients(index: Path) -> list[dict[str, str]]:
 
 
 def _alarms(patients: list[dict[str, str]]) -> str:
-    alarms = [patient for patient in patients if verdicts.STATUSES[patient["status"]].alarm]
+    alarms = [patient for patient in patients if any(verdicts.STATUSES[word].alarm for word in _words(patient))]
     if not alarms:
         return f"None of {len(patients)} patients asks for a look."
     lines = [
@@ -63,13 +64,21 @@ def _alarms(patients: list[dict[str, str]]) -> str:
     ]
     if len(alarms) > MOST_ALARMS:
         lines.append(f"\nand {len(alarms) - MOST_ALARMS} more on the index page.")
+    if misfiled := sum(int(patient["alarms"]) for patient in patients):
+        look = "scan looks" if misfiled == 1 else "scans look"
+        lines.append(f"\n{misfiled} {look} like another patient's. {ADVICE}")
     return "\n".join(lines)
+
+
+def _words(patient: dict[str, str]) -> tuple[str, ...]:
+    """Keys of verdicts.STATUSES, as overview.Row.words has them."""
+    return (patient["status"], verdicts.CLAIMED) if int(patient["claimed"]) else (patient["status"],)
 
 
 def _line(patient: dict[str, str]) -> str:
     fields = (
         wording.short(patient["subject"]),
-        verdicts.STATUSES[patient["status"]].label,
+        ", ".join(verdicts.STATUSES[word].label for word in _words(patient)),
         wording.fixed(patient["change_z"], 1),
         wording.fixed(patient["volume_ml"], 2),
         wording.probability(patient["lowest_similarity"]),

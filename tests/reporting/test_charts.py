@@ -1,13 +1,17 @@
-"""Figures behind the charts, by hand, and how numbers are written."""
+"""Figures behind the charts, by hand."""
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from markupsafe import Markup
 
-from siamese_med import wording
+from siamese_med.appraisal import Interval
 from siamese_med.config import ReportConfig
 from siamese_med.reporting import references
+from siamese_med.reporting.charts import curves, whiskers
 from siamese_med.reporting.charts.curves import roc_points
 from siamese_med.reporting.charts.histogram import histogram
 from siamese_med.reporting.charts.plot import Range, nice_ticks
@@ -52,26 +56,49 @@ def test_words_in_charts_are_escaped() -> None:
     assert "2 &lt;/script&gt;" in chart
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        (wording.fixed(None), "–"),
-        (wording.fixed(float("nan")), "–"),
-        (wording.fixed(-0.001), "0.00"),
-        (wording.fixed(-1.26, 1), "−1.3"),
-        (wording.measure(None, after=" ml"), "–"),
-        (wording.measure(1.5, 1, "z "), "z 1.5"),
-        (wording.probability(0.99999), "> 0.999"),
-        (wording.probability(0.0001), "< 0.001"),
-        (wording.probability(0.0512), "0.051"),
-        (wording.percent(0.01), "1\u00a0%"),
-        (wording.interval(1), "1 day"),
-        (wording.interval(float("nan")), "unknown"),
-        (wording.sizes([1, None]), "1.0 × –"),
-    ],
-)
-def test_numbers_are_written_for_people(written: str, expected: str) -> None:
-    assert written == expected
+def points(chart: Markup, style: str) -> list[tuple[float, float]]:
+    """Corners of a chart's line of one style, in pixels."""
+    (line,) = re.findall(f'<polyline class="{style}" points="([^"]*)"', chart)
+    return [(float(x), float(y)) for x, y in (corner.split(",") for corner in line.split())]
+
+
+def test_normally_distributed_scores_are_a_straight_line_on_det_axes() -> None:
+    random = np.random.default_rng(0)
+    same = np.repeat([True, False], 60_000)
+    score = random.normal(0, 1, len(same)) + 2.0 * same
+    corners = np.array(points(curves.det([("network", curves.roc_points(same, score))]), "series s0"))
+    inner = corners[(corners[:, 0] > 70) & (corners[:, 0] < 370) & (corners[:, 1] > 50) & (corners[:, 1] < 330)]
+    slope, offset = np.polyfit(inner[:, 0], inner[:, 1], 1)
+    assert np.abs(inner[:, 1] - (slope * inner[:, 0] + offset)).max() < 4
+    assert 300 < len(corners) < 600
+
+
+def test_det_keeps_the_detail_of_few_false_matches() -> None:
+    same = np.r_[np.ones(4, bool), np.zeros(100_000, bool)]
+    score = np.r_[4.0, 3.0, 2.0, 1.0, np.linspace(0, 3.5, 100_000)]
+    corners = points(curves.det([("network", curves.roc_points(same, score))]), "series s0")
+    # misses of three, two, one and none of four lie at falling heights, and the axis ends at 60 %
+    assert len({y for _, y in corners}) == 4
+
+
+def test_det_without_errors_lies_on_the_edge() -> None:
+    chart = curves.det([("network", curves.roc_points(np.array([True, False]), np.array([1.0, 0.0])))])
+    assert "nan" not in chart
+    assert "inf" not in chart
+
+
+def test_a_whisker_runs_from_the_low_to_the_high_end() -> None:
+    rows = [
+        whiskers.Row(HOSTILE, Interval(0.5, 0.25, 1.0), "s0", "circle", HOSTILE),
+        whiskers.Row("b", Interval(), "s1", "diamond", ""),
+    ]
+    chart = whiskers.whiskers("t", "x", rows, Range(0.0, 1.0), [(0.5, "limit")])
+    left, right = whiskers.MARGINS[3], whiskers.WIDTH - whiskers.MARGINS[1]
+    (line,) = re.findall(r'<line class="whisker s0" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', chart)
+    assert [float(end) for end in line] == [left + 0.25 * (right - left), right]
+    assert f"translate({(left + right) / 2}," in chart
+    assert chart.count('class="point') == 1
+    assert "<script>" not in chart
 
 
 def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unlikely() -> None:

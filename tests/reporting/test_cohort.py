@@ -99,13 +99,15 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
 def test_the_summary_lists_the_alarms_of_the_index(written: Inputs) -> None:
     text = summary.markdown(written.scores, written.account, written.reports / "index.html")
     assert "1834 files seen = 1801 ingested + 9 skipped + 17 duplicate + 7 quarantined." in text
-    assert "4 of 6 patients ask for a look:" in text
+    assert "5 of 6 patients ask for a look:" in text
     assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| sub-")] == [
         "Check the patient",
+        "No change beyond a rescan, A scan filed elsewhere?",
         "Changed",
         "Not comparable",
         "Not comparable",
     ]
     assert "14 pairs of one patient: 5 changed, 2 not comparable, 7 no change beyond a rescan." in text
+    assert "1 scan looks like another patient's. Nothing was moved; check the records." in text
     assert HOSTILE not in text
     assert str(written.reports) not in text

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from siamese_med.appraisal import Interval
 
-WIDTH = 370
+WIDTH = 340
 ROW = 26
-MARGINS = (34, 16, 48, 132)
+MARGINS = (34, 12, 48, 128)
 LONGEST_NAME = 20
+ANCHORS = ((), ("middle",), ("end", "start"))
+"""Where the words of no limit, of one, and of two near each other stand."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Row:
 def whiskers(
     title: str, x_label: str, rows: Sequence[Row], ends: Range, limits: Sequence[tuple[float, str]] = ()
 ) -> Markup:
-    """A mark at each value on a line from the low to the high end; `limits` are dashed lines with a word above."""
+    """A mark at each value on a line from the low to the high end; `limits`: at most two dashed lines, a word above."""
     plot = Plot(title, (WIDTH, MARGINS[0] + ROW * len(rows) + MARGINS[2]), ends, Range(0, len(rows)), MARGINS)
     plot.axes(x_label, "", nice_ticks(ends.low, ends.high), [])
-    for value, word in limits:
+    for (value, word), anchor in zip(limits, ANCHORS[len(limits)], strict=True):
         column = plot.across(value)
         plot.line((column, plot.top), (column, plot.bottom), "limit")
-        plot.text(word, column, plot.top - 8)
+        plot.text(word, column, plot.top - 8, anchor=anchor)
     for place, row in enumerate(rows):
         _row(plot, row, plot.top + ROW * (place + 0.5))
     return plot.svg()

@@ -1,0 +1,105 @@
+"""The sentences on a model, for every way its figures can come out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from siamese_med import appraisal, claims
+from tests import trained
+
+
+def measured(**parts: Any) -> appraisal.Appraisal:
+    return appraisal.read(trained.about(), {**trained.metrics("ncc_highpass"), **parts})
+
+
+def auc(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"auc": {"value": value, "low": low, "high": high}}
+
+
+def audit(value: float, low: float, high: float, **parts: Any) -> dict[str, Any]:
+    over = ["histogram"] if value > 0.6 else []
+    return {"limit": 0.6, "patients": 8, "auc": {"histogram": auc(value, low, high)["auc"]}, "failed": over, **parts}
+
+
+@pytest.mark.parametrize(
+    ("network", "best", "words"),
+    [
+        ((0.998, 0.996, 0.999), "network", "better than every baseline: AUC 0.998 (0.996 to 0.999)"),
+        (
+            (0.998, 0.980, 0.999),
+            "network",
+            "does not exclude High-pass correlation (0.990): it is not shown to be better",
+        ),
+        ((0.970, 0.960, 0.980), "ncc_highpass", "The network reached 0.970 (0.960 to 0.980) and has no claim"),
+    ],
+)
+def test_the_headline_says_no_more_than_the_intervals_bear(
+    network: tuple[float, float, float], best: str, words: str
+) -> None:
+    test = {"network": auc(*network), "ncc": auc(0.9, 0.8, 0.95), "ncc_highpass": auc(0.99, 0.97, 0.995)}
+    claim = claims.headline(measured(test=test, best=best))
+    assert words in claim.text
+    assert not claim.withheld
+
+
+def test_a_shortcut_withholds_the_headline_whatever_the_network_reached() -> None:
+    test = {"network": auc(1.0, 1.0, 1.0), "ncc": auc(0.5, 0.4, 0.6)}
+    claim = claims.headline(measured(test=test, best="network", audit=audit(0.71, 0.66, 0.76)))
+    assert claim.withheld
+    assert claim.text == (
+        "Identity can be told from the intensity histogram alone, AUC 0.710 (0.660 to 0.760), so the network's figures "
+        "are not shown as a result."
+    )
+
+
+def test_a_shortcut_over_the_limit_by_chance_withholds_too_and_is_said_to_be_uncertain() -> None:
+    claim = claims.headline(measured(audit=audit(0.71, 0.42, 0.93)))
+    assert claim.withheld
+    assert "With 8 test patients the interval is wide and reaches below the limit of 0.60" in claim.text
+
+
+def test_two_shortcuts_of_which_one_is_certain_are_not_called_chance() -> None:
+    both = {"histogram": auc(0.71, 0.42, 0.93)["auc"], "thumbnail": auc(0.9, 0.85, 0.95)["auc"]}
+    claim = claims.headline(measured(audit=audit(0.71, 0.4, 0.9, auc=both, failed=["histogram", "thumbnail"])))
+    assert "intensity histogram alone" in claim.text
+    assert "8 × 8 × 8 alone" in claim.text
+    assert "may be chance" not in claim.text
+
+
+@pytest.mark.parametrize("recorded", [audit(0.71, 0.6, 0.8, failed=[]), audit(0.55, 0.5, 0.6, failed=["histogram"])])
+def test_neither_the_list_of_failures_nor_the_figures_can_hide_the_other(recorded: dict[str, Any]) -> None:
+    assert claims.headline(measured(audit=recorded)).withheld
+
+
+def test_a_passed_audit_on_few_patients_is_no_proof() -> None:
+    note = claims.audit_note(measured(audit=audit(0.55, 0.31, 0.82)).audit)
+    assert "With 8 test patients that is not proof: an interval reaches up to 0.82." in note
+    assert "not proof" not in claims.audit_note(measured(audit=audit(0.51, 0.47, 0.56)).audit)
+
+
+def test_what_was_not_recorded_is_said_to_be_so() -> None:
+    nothing = appraisal.read({}, {})
+    assert claims.headline(nothing).text.startswith("No measurement on test patients came with this model")
+    assert "not recorded" in claims.audit_note(nothing.audit)
+    assert "not recorded" in claims.calibration_note(nothing.calibration)
+    assert "not recorded" in claims.match_note(nothing.calibration)
+    assert "was not recorded" in claims.headline(measured(audit=None)).text
+
+
+@pytest.mark.parametrize(("error", "said"), [(0.03, False), (0.031, True)])
+def test_a_similarity_that_is_no_probability_is_called_a_rank(error: float, said: bool) -> None:
+    calibration = measured(calibration={"ece": {"value": error, "low": 0.02, "high": 0.05}}).calibration
+    assert ("read the similarity as a rank" in claims.calibration_note(calibration)) is said
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.0066, True), (0.007, False), (0.015, False), (0.0152, True)])
+def test_a_false_match_rate_far_from_the_nominal_one_is_named(rate: float, said: bool) -> None:
+    note = claims.match_note(measured(false_match_rate_test={"value": rate, "low": 0.0, "high": 0.05}).calibration)
+    assert ("off by more than a factor of 1.5" in note) is said
+
+
+def test_few_pairs_cannot_resolve_one_in_a_thousand() -> None:
+    assert "cannot resolve 0.1 %" in claims.size_note(measured(pairs_test={"same": 36, "different": 999}))
+    assert "cannot resolve" not in claims.size_note(measured(pairs_test={"same": 36, "different": 1000}))
