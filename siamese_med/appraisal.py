@@ -83,6 +83,13 @@ class Shortcut:
     auc: Interval
     failed: bool
 
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.auc.value is None:
+            return "nothing to look at"
+        return "over the limit" if self.failed else "within the limit"
+
 
 @dataclass(frozen=True)
 class Audit:
@@ -91,6 +98,11 @@ class Audit:
     limit: float
     patients: int | None
     shortcuts: tuple[Shortcut, ...]
+
+    @property
+    def measured(self) -> tuple[Shortcut, ...]:
+        """The shortcuts that had something to look at."""
+        return tuple(shortcut for shortcut in self.shortcuts if shortcut.auc.value is not None)
 
     @property
     def failed(self) -> tuple[Shortcut, ...]:

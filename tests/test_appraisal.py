@@ -53,6 +53,18 @@ def test_a_shortcut_of_another_version_is_shown_under_its_own_name() -> None:
     ]
 
 
+def test_a_shortcut_with_nothing_to_look_at_neither_passes_nor_fails() -> None:
+    nothing = {"value": None, "low": None, "high": None}
+    audit = appraisal.read({}, {"audit": {"limit": 0.6, "auc": {"background": nothing, "header": 0.5}}}).audit
+    assert audit
+    assert [(shortcut.key, shortcut.outcome) for shortcut in audit.shortcuts] == [
+        ("header", "within the limit"),
+        ("background", "nothing to look at"),
+    ]
+    assert [shortcut.key for shortcut in audit.measured] == ["header"]
+    assert audit.failed == ()
+
+
 def test_a_bare_number_is_a_figure_without_an_interval() -> None:
     measured = appraisal.read({}, {"calibration": {"ece": 0.02}})
     assert measured.calibration.error == Interval(0.02)

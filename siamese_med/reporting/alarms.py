@@ -57,7 +57,7 @@ def _in_favour(evidence: float | None) -> str:
 
 def _sentence(of_what: str, exponent: float, figure: float) -> str:
     if exponent <= 0:
-        return f"The evidence {of_what} is none (log10 likelihood ratio {wording.fixed(figure, 1)})."
+        return f"There is no evidence {of_what} (log10 likelihood ratio {wording.fixed(figure, 1)})."
     return (
         f"The evidence {of_what} is {wording.strength(exponent)}: what is seen is {wording.times(exponent)} as likely "
         f"then as otherwise (log10 likelihood ratio {wording.fixed(figure, 1)})."

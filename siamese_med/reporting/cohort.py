@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
-from siamese_med.reporting import alarms, album, outputs, overview, pages, performance, references
+from siamese_med.reporting import alarms, album, lineups, outputs, overview, pages, performance, references
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from siamese_med.config import ReportConfig
     from siamese_med.records import Account
     from siamese_med.reporting.content import Patient
+    from siamese_med.reporting.lineups import Lineup
 
 PATIENT_FILES = ("report.html", "report.json", "pairs.tsv")
 
@@ -44,7 +46,8 @@ def write_reports(
     claim = claims.headline(measured)
     raised = alarms.alarms(_rows(owners), _rows(scans))
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
-    aligned = {str(row["scan"]): row for row in _rows(alignments)}
+    placed = _rows(alignments)
+    aligned = {str(row["scan"]): row for row in placed}
     written = []
     for subject in sorted(scans_of):
         report = patient(
@@ -62,7 +65,8 @@ def write_reports(
     _remove_departed(reports, set(scans_of))
     shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
-    return _write_index(reports, overview.cohort(config.title, written, account, reference, claim, provenance))
+    shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
+    return _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -94,10 +98,10 @@ def _write_patient(folder: Path, report: Patient, data: Path, config: ReportConf
     return report
 
 
-def _write_index(reports: Path, cohort: overview.Cohort) -> Path:
+def _write_index(reports: Path, cohort: overview.Cohort, shown: Sequence[Lineup]) -> Path:
     files.write_json(reports / "cohort.json", outputs.cohort(cohort))
     files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
-    files.write_text(reports / "index.html", pages.index_page(cohort))
+    files.write_text(reports / "index.html", pages.index_page(cohort, shown))
     return reports / "index.html"
 
 

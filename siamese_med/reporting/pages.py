@@ -15,10 +15,13 @@ from siamese_med.reporting import alarms, verdicts
 from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip, timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jinja2 import Environment
 
     from siamese_med.reporting.arrivals import Arrivals
     from siamese_med.reporting.content import Patient
+    from siamese_med.reporting.lineups import Lineup
     from siamese_med.reporting.overview import Cohort
     from siamese_med.reporting.performance import Performance
 
@@ -40,7 +43,7 @@ def patient_page(report: Patient) -> str:
     )
 
 
-def index_page(cohort: Cohort) -> str:
+def index_page(cohort: Cohort, lineups: Sequence[Lineup] = ()) -> str:
     """The index over all patients."""
     pairs = [("s0", "follow-up pairs", cohort.changes_z)]
     similarities = [("s0", "follow-up pairs", cohort.similarities)]
@@ -49,6 +52,7 @@ def index_page(cohort: Cohort) -> str:
         .get_template("index.html.j2")
         .render(
             cohort=cohort,
+            lineups=lineups,
             change=histogram.histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
             similarity=histogram.histogram("Similarity", "similarity", similarities),
         )

@@ -159,6 +159,14 @@ class Builder:
             nobody = {"alarm": False, "owner": None, "owner_evidence": float("nan")}
             self.owners.append({"scan": name, "subject": subject, "evidence": 2.0, **nobody})
 
+    def volumes(self, *subjects: str) -> None:
+        """The aligned volumes of these patients: the template's head, as coarse as training sees it."""
+        for row in self.alignments:
+            if row["scan"].split("_")[0] in subjects:
+                path = self.data / row["volume"]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, head()[::2, ::2, ::2].astype(np.float16) * 1.4)
+
     def alarm(self, subject: str, visit: int, evidence: float, owner: str | None, owner_evidence: float) -> None:
         """Put one scan under the wrong-patient alarm."""
         scan = f"{subject}_ses-{visit}_FLAIR"
@@ -259,6 +267,7 @@ def _cohort(builder: Builder) -> None:
     builder.visits(mixed, 2)
     builder.pair(mixed, 1, 2, 6.2, similarity=0.021, distance=1.31)
     builder.alarm(mixed, 2, -3.4, stable, 5.2)
+    builder.volumes(mixed, stable)
     builder.visits(unlike, 3)
     builder.pair(unlike, 1, 2, 0.4)
     unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}

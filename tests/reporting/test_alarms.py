@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from siamese_med.records import OWNER_COLUMNS
-from siamese_med.reporting import alarms
+from siamese_med.reporting import alarms, lineups
 from siamese_med.reporting.content import Alarm
 from tests.reporting.conftest import HOSTILE, Inputs, PageReader, pseudonym
 from tests.reporting.test_pages import PATIENTS, Reader
@@ -53,7 +56,7 @@ def test_only_raised_alarms_of_known_scans_are_shown_the_plainest_first() -> Non
         (-2.0, "is moderately strong: what is seen is about 100 times"),
         (-3.4, "is strong: what is seen is about 2\u202f500 times"),
         (-40.0, "is very strong: what is seen is more than 10\u202f000 times"),
-        (0.3, "is none (log10 likelihood ratio 0.3)"),
+        (0.3, "There is no evidence that it is another person's (log10 likelihood ratio 0.3)"),
         (None, "no other scan of this patient to tell by"),
         (float("nan"), "no other scan of this patient to tell by"),
     ],
@@ -125,3 +128,45 @@ def test_the_machine_outputs_say_the_same(written: Inputs) -> None:
     lines = (written.reports / "cohort.tsv").read_text(encoding="utf-8").splitlines()
     places = [lines[0].split("\t").index(name) for name in ("alarms", "claimed")]
     assert [lines[1].split("\t")[place] for place in places] == ["1", "0"]
+
+
+def test_the_index_shows_the_scan_beside_both_patients_and_the_patients_pages_do_not(
+    written: Inputs, page: PageReader
+) -> None:
+    scans = [
+        f"{pseudonym('mixed')}_ses-2_FLAIR",
+        f"{pseudonym('mixed')}_ses-1_FLAIR",
+        f"{pseudonym('stable')}_ses-1_FLAIR",
+    ]
+    roles = ("This scan", "Filed under", "Likelier owner")
+    words = [f"{role}, {scan}, middle axial slice" for role, scan in zip(roles, scans, strict=True)]
+    assert re.findall(r'alt="([^"]*, middle axial slice)"', page("index")) == words
+    for name in ("mixed", "stable"):
+        assert "middle axial slice" not in page(name)
+    assert "picture" not in (written.reports / "cohort.json").read_text(encoding="utf-8")
+
+
+def test_a_doubtful_scan_stands_for_nobody_and_the_same_contrast_comes_first(tmp_path: Path) -> None:
+    scans = [
+        {"id": "sub-a_ses-1", "subject": "sub-a", "contrast": "T1w"},
+        {"id": "sub-a_ses-2", "subject": "sub-a", "contrast": "FLAIR"},
+        {"id": "sub-b_ses-1", "subject": "sub-b", "contrast": "T1w"},
+        {"id": "sub-b_ses-2", "subject": "sub-b", "contrast": "FLAIR"},
+        {"id": "sub-b_ses-3", "subject": "sub-b", "contrast": "FLAIR"},
+    ]
+    volume = np.zeros((6, 7, 8), np.float16)
+    volume[2:4, 2:4, 4] = 1.0
+    np.save(tmp_path / "v.npy", volume)
+    aligned = [{"scan": row["id"], "volume": "v.npy"} for row in scans if row["id"] != "sub-b_ses-2"]
+    rows = [owner(scan, evidence=-3.0, owner="sub-b", owner_evidence=2.0) for scan in ("sub-a_ses-2", "sub-a_ses-1")]
+    raised = alarms.alarms(rows, [{**row, "session": "ses"} for row in scans])
+    first, second = lineups.lineups(raised, scans, aligned, tmp_path)
+    assert [(face.role, face.scan) for face in first.faces] == [
+        ("this scan", "sub-a_ses-1"),
+        ("likelier owner", "sub-b_ses-1"),
+    ]
+    assert [(face.role, face.scan) for face in second.faces] == [
+        ("this scan", "sub-a_ses-2"),
+        ("likelier owner", "sub-b_ses-3"),
+    ]
+    assert lineups.lineups(raised, scans, aligned, tmp_path / "elsewhere") == ()

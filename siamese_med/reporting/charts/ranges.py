@@ -29,7 +29,7 @@ def audit(audit: Audit) -> Markup:
             "triangle" if shortcut.failed else "circle",
             f"{shortcut.name}: AUC {claims.ends(shortcut.auc)}",
         )
-        for shortcut in audit.shortcuts
+        for shortcut in audit.measured
     ]
     lowest = min([0.4, *(row.figure.low for row in rows if row.figure.low is not None)])
     limits = [(CHANCE, "chance"), (audit.limit, "limit")]
