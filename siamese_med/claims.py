@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from siamese_med import wording
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from siamese_med.appraisal import Appraisal, Audit, Calibration, Interval, Method, Shortcut
 
 RIGHT_ERROR = 0.03
@@ -61,14 +63,20 @@ def headline(appraisal: Appraisal) -> Claim:
 
 
 def _withheld(audit: Audit) -> str:
-    named = " and from ".join(f"{shortcut.name} alone, AUC {ends(shortcut.auc)}" for shortcut in audit.failed)
-    text = f"Identity can be told from {named}, so the network's figures are not shown as a result."
-    if all(_may_be_chance(shortcut, audit.limit) for shortcut in audit.failed):
-        text += (
-            f" With {_test_patients(audit)} the interval is wide and reaches below the limit of {audit.limit:.2f}: "
-            "it may be chance, and more patients would tell."
+    certain = [shortcut for shortcut in audit.failed if not _may_be_chance(shortcut, audit.limit)]
+    uncertain = [shortcut for shortcut in audit.failed if _may_be_chance(shortcut, audit.limit)]
+    doubt = f"{_named(uncertain)}: {_test_patients(audit)} are too few to say."
+    if not certain:
+        return (
+            f"It cannot be excluded that identity is told from {doubt} So the network's figures are not shown as a "
+            "result."
         )
-    return text
+    text = f"Identity can be told from {_named(certain)}, so the network's figures are not shown as a result."
+    return f"{text} Nor can it be excluded for {doubt}" if uncertain else text
+
+
+def _named(shortcuts: Sequence[Shortcut]) -> str:
+    return " and ".join(f"{shortcut.name} alone, AUC {ends(shortcut.auc)}" for shortcut in shortcuts)
 
 
 def _may_be_chance(shortcut: Shortcut, limit: float) -> bool:
@@ -76,7 +84,7 @@ def _may_be_chance(shortcut: Shortcut, limit: float) -> bool:
 
 
 def _test_patients(audit: Audit) -> str:
-    return "few test patients" if audit.patients is None else f"{audit.patients} test patients"
+    return "the test patients" if audit.patients is None else f"{audit.patients} test patients"
 
 
 def _beside_baselines(appraisal: Appraisal, network: Method) -> str:
@@ -133,9 +141,11 @@ def match_note(calibration: Calibration) -> str:
         f"Of the test pairs of two persons {percent_ends(found)} are at or over the threshold of "
         f"{wording.fixed(calibration.threshold, 3)}; nominal, from validation patients: {wording.percent(nominal)}."
     )
-    if not nominal / RIGHT_FACTOR <= found.value <= nominal * RIGHT_FACTOR:
-        text += f" That is off by more than a factor of {RIGHT_FACTOR:g}."
-    return text
+    if nominal / RIGHT_FACTOR <= found.value <= nominal * RIGHT_FACTOR:
+        return text
+    if found.low is not None and found.high is not None and found.low <= nominal <= found.high:
+        return f"{text} The interval holds the nominal rate, and more patients would tell."
+    return f"{text} That is off by more than a factor of {RIGHT_FACTOR:g}."
 
 
 def size_note(appraisal: Appraisal) -> str:

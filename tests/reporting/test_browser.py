@@ -57,7 +57,7 @@ def test_blinking_shows_the_later_slice_in_the_earlier_panel(written: Inputs, tm
 
 
 def first_patients(document: str) -> list[str]:
-    return re.findall(r'<tr data-status="\w+"(?: hidden="")?>.*?title="(sub-\w+)"', document, flags=re.S)
+    return re.findall(r'<tr data-status="[\w ]+"(?: hidden="")?>.*?title="(sub-\w+)"', document, flags=re.S)
 
 
 def test_the_table_sorts_by_number_with_missing_values_last(written: Inputs, tmp_path: Path) -> None:
@@ -69,20 +69,25 @@ def test_the_table_sorts_by_number_with_missing_values_last(written: Inputs, tmp
     assert set(upwards[3:]) == set(downwards[3:]) == {pseudonym(name) for name in ("unlike", "single", "bare")}
 
 
-def test_chips_and_search_leave_only_the_rows_that_fit(written: Inputs, tmp_path: Path) -> None:
-    script = """
-    document.querySelector('[data-status=not_comparable].chip').click();
+@pytest.mark.parametrize(
+    ("chip", "word", "left"), [("not_comparable", "other contrast", "unlike"), ("claimed", "rescan", "stable")]
+)
+def test_chips_and_search_leave_only_the_rows_that_fit(
+    written: Inputs, chip: str, word: str, left: str, tmp_path: Path
+) -> None:
+    script = f"""
+    document.querySelector('[data-status={chip}].chip').click();
     const box = document.getElementById('search');
-    box.value = 'other contrast';
+    box.value = '{word}';
     box.dispatchEvent(new Event('input'));
     """
     document = browser.driven(written.reports / "index.html", script, tmp_path).document
-    rows = re.findall(r'<tr data-status="\w+"( hidden="")?>.*?title="(sub-\w+)"', document, flags=re.S)
-    assert [subject for hidden, subject in rows if not hidden] == [pseudonym("unlike")]
+    rows = re.findall(r'<tr data-status="[\w ]+"( hidden="")?>.*?title="(sub-\w+)"', document, flags=re.S)
+    assert [subject for hidden, subject in rows if not hidden] == [pseudonym(left)]
     assert ">1 of 6</output>" in document
 
 
-@pytest.mark.parametrize("name", ["index", "model", "changed", "mixed"])
+@pytest.mark.parametrize("name", ["index", "model", "changed", "mixed", "stable"])
 def test_no_page_is_wider_than_a_phone(written: Inputs, name: str, tmp_path: Path) -> None:
     page = written.reports / f"{name}.html" if name in ("index", "model") else patient(written, name)
     script = """
