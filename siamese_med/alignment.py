@@ -1,6 +1,7 @@
-"""Rigid alignment, batched in torch: the same code on CPU and GPU.
+"""Rigid and affine alignment, batched in torch: the same code on CPU and GPU.
 
-The cost is the correlation ratio, see correlation; the search is Adam on six numbers a scan, from coarse to fine.
+The cost is the correlation ratio, see correlation. Nine starts a scan are followed coarsely on a thousand points by
+damped Gauss-Newton steps, the best few at full resolution, the best of them to its end.
 A transform is a 4x4 matrix from fixed mm to moving mm (RAS+), as resampling needs it.
 """
 
@@ -8,259 +9,260 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from siamese_med import correlation
+from siamese_med import correlation, interpolation
+from siamese_med.correlation import AFFINE, RIGID, Agreement, Points
+from siamese_med.resampling import centre_of_mass
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-WORK_MARGIN = 1.25
-"""The moving scan is brought to the fixed spacing on a grid this much larger: batches are of one shape."""
-LEVER = 0.4
-"""A rotation of one radian moves the edge of the head by this share of the grid; so angles and shifts are alike."""
+    from siamese_med.interpolation import Stack
+
+    Matrix = NDArray[np.float64]
+
+Transform = Literal["rigid", "affine"]
+COARSE = 1.5
+"""Where the smoothing is at least so many voxels, twice as large voxels do."""
+TURN, SHIFT = 0.35, 0.4
+"""Starts: turned by 20 degrees each way about each axis, and moved along the body by this share of its radius."""
+LEAST_GAIN = 1e-5
+"""A step has to explain so much more of the variance, so that a perfect start stays untouched."""
+ENOUGH = 1e-4
+"""A pose that gains less in a step has arrived."""
+DAMPING, STUCK = 0.02, 10.0
+"""Of the first step, and where a pose is given up: no step, however short, is better."""
+NUDGE = 0.125
+"""The quality figure compares the found pose with poses this share of the body's radius away: 7 degrees, or 8 mm."""
 
 
 class Level(NamedTuple):
-    """One step from coarse to fine; smoothing and the first step of the search in voxels of the fixed grid."""
+    """One step from coarse to fine; smoothing and the longest single step in voxels of the fixed grid."""
 
     smoothing: float
     points: int
     iterations: int
-    step: float
+    reach: float
+    kept: int = 1
 
 
-TEMPLATE_LEVELS = (Level(2.0, 4_000, 40, 1.2), Level(0.7, 12_000, 30, 0.3))
-PAIR_LEVELS = (Level(1.0, 8_000, 16, 0.3), Level(0.4, 16_000, 20, 0.08))
+TEMPLATE_LEVELS = (Level(2.0, 1_200, 10, 7.0, 9), Level(0.7, 4_800, 8, 2.0, 3), Level(0.7, 12_000, 5, 1.0))
+PAIR_LEVELS = (Level(1.0, 8_000, 8, 1.0), Level(0.4, 20_000, 8, 0.5))
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a scan lies: fixed mm to moving mm, and the correlation ratio reached (0 to 1)."""
+    """Where a scan lies: fixed mm to moving mm, how well the fixed scan explains it there, and how surely it is there.
 
-    matrix: NDArray[np.float64]
+    `correlation_ratio` depends on contrast and noise. `quality` is what of it is lost, on average over the twelve
+    directions of a rigid motion, where the scan is moved by an eighth of the body's radius: 0 where the pose found is
+    no better than its neighbours, so that it means nothing; both lie between 0 and 1.
+    """
+
+    matrix: Matrix
     correlation_ratio: float
+    quality: float
 
 
 def align(
     moving: Sequence[Volume],
     fixed: Volume,
     levels: Sequence[Level] = TEMPLATE_LEVELS,
-    initial: Sequence[NDArray[np.float64]] | None = None,
+    initial: Sequence[Matrix] | None = None,
     device: str = "cpu",
     inside: NDArray[np.bool_] | None = None,
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    transform: Transform = "rigid",
 ) -> list[Alignment]:
-    """Align every moving scan to the fixed volume; without `initial` the centres of mass are laid on each other.
+    """Align every moving scan to the fixed volume; without `initial` from starts around the centres of mass.
 
-    `inside` (i, j, k) tells where the fixed volume holds data; the rest of its grid is not looked at.
+    `inside` (i, j, k) tells where the fixed volume holds data, `masks` where each moving one is to be looked at.
     """
     import torch
 
-    starts = initial or [_by_centre_of_mass(scan, fixed) for scan in moving]
-    grid, shape = _work_grid(fixed)
-    work = torch.cat(
-        [resample(scan, grid_on(start, grid), shape, device) for scan, start in zip(moving, starts, strict=True)]
-    )
-    reference = torch.as_tensor(np.ascontiguousarray(fixed.voxels), dtype=torch.float32, device=device)
-    known = torch.ones_like(reference, dtype=torch.bool) if inside is None else torch.as_tensor(inside, device=device)
-    offsets, reached = _search(work, grid, (reference, known), fixed.affine, levels, initial is None)
-    return [Alignment(start @ offset, ratio) for start, offset, ratio in zip(starts, offsets, reached, strict=True)]
-
-
-def _work_grid(fixed: Volume) -> tuple[NDArray[np.float64], tuple[int, ...]]:
-    """The fixed grid, larger by the margin: on its lattice, so that equal scans are interpolated alike."""
-    pad = [round((WORK_MARGIN - 1) / 2 * n) for n in fixed.voxels.shape]
-    shift = np.eye(4)
-    shift[:3, 3] = -np.asarray(pad)
-    return fixed.affine @ shift, tuple(n + 2 * p for n, p in zip(fixed.voxels.shape, pad, strict=True))
-
-
-def grid_on(matrix: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Voxel of `grid` to mm of the scan that `matrix` leads to."""
-    return np.asarray(matrix @ grid)
-
-
-def resample(
-    scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu"
-) -> torch.Tensor:
-    """The scan on another grid, linearly, averaged first where finer: (1, 2, i, j, k), voxels and validity 0 or 1."""
-    import torch
-    import torch.nn.functional as functional
-
-    voxels = torch.as_tensor(np.ascontiguousarray(scan.voxels), dtype=torch.float32, device=device)[None, None]
-    target = np.linalg.norm(voxel_to_scan[:3, :3], axis=0).min()
-    pool = [max(1, int(target / edge + 1e-3)) for edge in scan.spacing_mm]
-    pool = [min(p, n) for p, n in zip(pool, scan.voxels.shape, strict=True)]
-    coarse = functional.avg_pool3d(voxels, pool) if max(pool) > 1 else voxels
-    to_coarse = np.diag([*(1 / np.asarray(pool, dtype=float)), 1.0])
-    to_coarse[:3, 3] = (1 / np.asarray(pool) - 1) / 2
-    matrix = to_coarse @ np.linalg.inv(scan.affine) @ voxel_to_scan
-    points = _normalised(matrix, shape, coarse.shape[2:], device)
-    values = functional.grid_sample(coarse, points.flip(-1)[None], align_corners=False, padding_mode="border")
-    valid = (points.abs() <= 1).all(-1).to(values.dtype)
-    return torch.cat([values * valid, valid[None, None]], 1)
-
-
-def _normalised(
-    matrix: NDArray[np.float64], shape: Sequence[int], source_shape: Sequence[int], device: str
-) -> torch.Tensor:
-    """Where every voxel of a grid falls in the source, -1 to 1 edge to edge: (i, j, k, 3)."""
-    import torch
-
-    size = np.asarray(source_shape, dtype=float)
-    linear = 2 * matrix[:3, :3] / size[:, None]
-    offset = (2 * matrix[:3, 3] + 1) / size - 1
-    steps = [torch.arange(n, dtype=torch.float32, device=device) for n in shape]
-    columns = torch.as_tensor(linear.T, dtype=torch.float32, device=device)
-    start = torch.as_tensor(offset, dtype=torch.float32, device=device)
-    i, j, k = (step[:, None] * column for step, column in zip(steps, columns, strict=True))
-    points: torch.Tensor = i[:, None, None] + j[None, :, None] + k[None, None, :] + start
-    return points
-
-
-def _by_centre_of_mass(scan: Volume, fixed: Volume) -> NDArray[np.float64]:
-    matrix = np.eye(4)
-    matrix[:3, 3] = centre_of_mass(scan) - centre_of_mass(fixed)
-    return matrix
-
-
-def centre_of_mass(scan: Volume) -> NDArray[np.float64]:
-    """Centre in mm of what is brighter than the scan's mean; the geometric centre of an empty scan."""
-    step = tuple(slice(None, None, max(1, n // 64)) for n in scan.voxels.shape)
-    voxels = np.asarray(scan.voxels[step], dtype=np.float32)
-    bright = np.argwhere(voxels > voxels.mean())
-    strides = np.array([s.step for s in step])
-    centre = bright.mean(0) * strides if len(bright) else (np.asarray(scan.voxels.shape) - 1) / 2
-    return np.asarray(scan.affine[:3, :3] @ centre + scan.affine[:3, 3])
-
-
-def _search(
-    work: torch.Tensor,
-    grid: NDArray[np.float64],
-    fixed: tuple[torch.Tensor, torch.Tensor],
-    fixed_affine: NDArray[np.float64],
-    levels: Sequence[Level],
-    several_starts: bool,
-) -> tuple[list[NDArray[np.float64]], list[float]]:
-    """Offsets (4x4, mm) that bring each work image (b, 2, i, j, k) onto the fixed one, and the ratio reached."""
-    import torch
-
-    reference, known = fixed
-    extent = grid[0, 0] * max(reference.shape)
-    poses = torch.zeros(1, len(work), 6, device=work.device)  # three rotations, three shifts, all in mm
-    if several_starts:
-        poses = torch.stack([poses[0], _top_on_top(work, grid, reference, fixed_affine)])
+    chosen = list(masks or [None] * len(moving))
+    starts = [initial] if initial is not None else _starts(moving, chosen, fixed)
+    poses = torch.as_tensor(np.stack(starts), dtype=torch.float64, device=device)
+    search = _Search(moving, chosen, fixed, inside, device)
     for number, level in enumerate(levels):
-        images, lattice = _smoothed(work, grid, level.smoothing)
-        smoothed = smooth(reference[None, None], level.smoothing)[0, 0]
-        points, weights = correlation.fixed_points(smoothed, known, fixed_affine, level.points, number)
-        tried = [
-            _descend(images, lattice, points, weights, start, extent, level.step * grid[0, 0], level.iterations)
-            for start in poses
-        ]
-        ratio, winner = torch.stack([reached for _, reached in tried]).max(0)
-        pose = torch.stack([found for found, _ in tried])[winner, torch.arange(len(work))]
-        poses = pose[None]
-    matrices = _matrices(pose, extent).cpu().numpy().astype(np.float64)
-    return list(matrices), [float(value) for value in ratio]
+        poses, disagreement = search.follow(poses, level, number, RIGID)
+    if transform == "affine":
+        poses, disagreement = search.follow(poses, levels[-1], len(levels), AFFINE)
+    quality = search.quality(poses[0], levels[-1])
+    return [
+        Alignment(matrix, 1 - float(left), float(sure))
+        for matrix, left, sure in zip(poses[0].cpu().numpy(), disagreement, quality, strict=True)
+    ]
 
 
-def _smoothed(work: torch.Tensor, grid: NDArray[np.float64], sigma: float) -> tuple[torch.Tensor, NDArray[np.float64]]:
-    """The work images (b, 2, i, j, k) for one level and their affine: halved first where the smoothing allows it."""
-    import torch
-    import torch.nn.functional as functional
-
-    if sigma >= 1.5:
-        work, sigma = functional.avg_pool3d(work, 2), sigma / 2
-        half = np.diag([2.0, 2.0, 2.0, 1.0])
-        half[:3, 3] = 0.5
-        grid = grid @ half
-    return torch.cat([smooth(work[:, :1], sigma), work[:, 1:]], 1), grid
+def rigid_part(matrix: Matrix) -> Matrix:
+    """The rigid transform nearest to an affine one, the fixed origin staying where it was; a rigid one as it is."""
+    turn = matrix[:3, :3]
+    if np.allclose(turn.T @ turn, np.eye(3), atol=1e-6):
+        return matrix
+    left, _, right = np.linalg.svd(turn)
+    rigid = matrix.copy()
+    rigid[:3, :3] = left @ right
+    return rigid
 
 
-def _top_on_top(
-    work: torch.Tensor, grid: NDArray[np.float64], fixed: torch.Tensor, fixed_affine: NDArray[np.float64]
-) -> torch.Tensor:
-    """A second start: upper ends laid on each other, for scans whose long neck pulls the centre of mass down."""
-    import torch
+def _starts(moving: Sequence[Volume], masks: Sequence[NDArray[np.bool_] | None], fixed: Volume) -> list[list[Matrix]]:
+    """Centre on centre; then turned each way about each axis, and moved up and down the body: one list a start."""
+    from scipy.spatial.transform import Rotation
 
-    pose = torch.zeros(len(work), 6, device=work.device)
-    goal = _top(fixed, fixed_affine)
-    for number, image in enumerate(work[:, 0]):
-        pose[number, 5] = _top(image, grid) - goal
-    return pose
+    centre = centre_of_mass(fixed)
+    along = SHIFT / 2 * fixed.voxels.shape[2] * fixed.spacing_mm[2] * np.array([0.0, 0.0, 1.0])
+    motions = [(np.zeros(3), np.zeros(3)), (np.zeros(3), along), (np.zeros(3), -along)]
+    motions += [(sign * TURN * axis, np.zeros(3)) for axis in np.eye(3) for sign in (1, -1)]
+    goals = [centre_of_mass(scan, mask) for scan, mask in zip(moving, masks, strict=True)]
+    starts = []
+    for turn, shift in motions:
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
+        starts.append([_shifted(matrix, goal + shift - matrix[:3, :3] @ centre) for goal in goals])
+    return starts
 
 
-def _top(image: torch.Tensor, affine: NDArray[np.float64]) -> float:
-    """Height in mm of the uppermost slice with more than a tenth as much bright matter as the fullest one."""
-    bright = (image > image.mean()).sum((0, 1))
-    highest = int((bright > 0.1 * bright.max()).nonzero().max()) if bright.max() > 0 else len(bright) // 2
-    return float(affine[2, 3] + affine[2, 2] * highest)
+def _shifted(matrix: Matrix, shift: NDArray[np.float64]) -> Matrix:
+    moved = matrix.copy()
+    moved[:3, 3] = shift
+    return moved
+
+
+class _Search:
+    """Scans and the fixed volume at the sharpness of each level, made when first asked for."""
+
+    def __init__(
+        self,
+        moving: Sequence[Volume],
+        masks: Sequence[NDArray[np.bool_] | None],
+        fixed: Volume,
+        inside: NDArray[np.bool_] | None,
+        device: str,
+    ) -> None:
+        self.moving, self.masks, self.fixed, self.device = moving, masks, fixed, device
+        self.spacing = float(fixed.spacing_mm[0])
+        self.places = np.argwhere(correlation.body(fixed.voxels, inside))
+        self.lever = float(np.sqrt(((self.places - self.places.mean(0)) ** 2).sum(1).mean())) * self.spacing
+        self.stacks: dict[float, tuple[Stack, Stack]] = {}
+
+    def follow(self, poses: torch.Tensor, level: Level, seed: int, freedom: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best of the poses (s, b, 4, 4) followed downhill, best first, and how much of the best disagrees (b,)."""
+        import torch
+
+        moving, points = self._images(level), self._points(level, seed)
+        poses = poses[: level.kept]
+        starts, scans = poses.shape[:2]
+        owners = torch.arange(scans, device=poses.device).repeat(starts)
+        found, left = _descend(
+            moving, owners, poses.flatten(0, 1), points, (self.lever, level.reach * self.spacing), level, freedom
+        )
+        order = left.view(starts, scans).argsort(dim=0, stable=True)
+        ranked = torch.gather(found.view(poses.shape), 0, order[:, :, None, None].expand(poses.shape))
+        return ranked, left.view(starts, scans).min(0).values
+
+    def quality(self, poses: torch.Tensor, level: Level) -> torch.Tensor:
+        """What of the correlation ratio is lost, on average, where the poses (b, 4, 4) are nudged: (b,), 0 to 1."""
+        import torch
+
+        moving, points = self._images(level), self._points(TEMPLATE_LEVELS[1]._replace(smoothing=level.smoothing), 99)
+        owners = torch.arange(len(poses), device=poses.device)
+        here = correlation.agreement(moving, owners, poses, points, self.lever, RIGID)
+        nudges = NUDGE * self.lever * torch.cat([torch.eye(6), -torch.eye(6)]).to(poses)
+        lost = torch.zeros_like(here.disagreement)
+        for nudge in nudges:
+            nudged = _moved(poses, nudge.expand(len(poses), 6), here.pivot, self.lever)
+            there = correlation.agreement(moving, owners, nudged, points, self.lever, RIGID)
+            lost += (there.disagreement - here.disagreement) / len(nudges)
+        return lost.clamp(0, 1)
+
+    def _images(self, level: Level) -> Stack:
+        return self._stacks(level)[0]
+
+    def _points(self, level: Level, seed: int) -> Points:
+        return correlation.draw(self._stacks(level)[1], self.places, self.fixed.affine, level.points, seed)
+
+    def _stacks(self, level: Level) -> tuple[Stack, Stack]:
+        if level.smoothing not in self.stacks:
+            edge = self.spacing * (2 if level.smoothing >= COARSE else 1)
+            sigma = level.smoothing * self.spacing
+            self.stacks[level.smoothing] = (
+                interpolation.stack(self.moving, self.masks, edge, sigma, self.device),
+                interpolation.stack([self.fixed], [None], self.spacing, sigma, self.device),
+            )
+        return self.stacks[level.smoothing]
 
 
 def _descend(
-    images: torch.Tensor,
-    grid: NDArray[np.float64],
-    points: torch.Tensor,
-    weights: torch.Tensor,
-    start: torch.Tensor,
-    extent: float,
-    step: float,
-    iterations: int,
+    moving: Stack,
+    owners: torch.Tensor,
+    poses: torch.Tensor,
+    points: Points,
+    scale: tuple[float, float],
+    level: Level,
+    freedom: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Adam on the pose; the best pose met is kept, the start included, so that a perfect start stays untouched."""
+    """Damped Gauss-Newton steps (Levenberg and Marquardt) on each pose (b, 4, 4): where they end, and what disagrees.
+
+    `scale`: lever of a rotation and longest step, mm. A step that explains no more is not taken, and damped; a pose
+    is left where it is when a step gains next to nothing.
+    """
     import torch
 
-    pose = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([pose], lr=step, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
-    best, best_ratio = start.clone(), torch.full((len(images),), -1.0, device=images.device)
-    for _ in range(iterations + 1):
-        ratio = correlation.ratio(images, grid, _transformed(points, pose, extent), weights)
-        better = ratio.detach() > best_ratio + 1e-6
-        best[better], best_ratio[better] = pose.detach()[better], ratio.detach()[better]
-        optimizer.zero_grad()
-        (-ratio.sum()).backward()
-        optimizer.step()
-        schedule.step()
-    return best, best_ratio
+    lever, reach = scale
+    poses, damping = poses.clone(), torch.full((len(poses),), DAMPING, device=poses.device)
+    state = correlation.agreement(moving, owners, poses, points, lever, freedom)
+    live = torch.arange(len(poses), device=poses.device)
+    for _ in range(level.iterations):
+        here = Agreement(*(part[live] for part in state))
+        step = _limited(_newton(here, damping[live]), reach)
+        trial = _moved(poses[live], step.to(poses.dtype), here.pivot, lever)
+        there = correlation.agreement(moving, owners[live], trial, points, lever, freedom)
+        gain = here.disagreement - there.disagreement
+        better = gain > LEAST_GAIN
+        taken = live[better]
+        poses[taken] = trial[better]
+        for old, new in zip(state, there, strict=True):
+            old[taken] = new[better]
+        damping[live] *= torch.where(better, 0.3, 8.0)
+        live = live[(gain > ENOUGH) | (~better & (damping[live] < STUCK))]
+        if not len(live):
+            break
+    return poses, state.disagreement
 
 
-def _transformed(points: torch.Tensor, pose: torch.Tensor, extent: float) -> torch.Tensor:
-    matrices = _matrices(pose, extent)
-    return points @ matrices[:, :3, :3].transpose(1, 2) + matrices[:, None, :3, 3]
-
-
-def _matrices(pose: torch.Tensor, extent: float) -> torch.Tensor:
-    """Poses (b, 6) to rigid matrices (b, 4, 4) by the exponential map of the rotation."""
+def _newton(state: Agreement, damping: torch.Tensor) -> torch.Tensor:
     import torch
 
-    x, y, z = (pose[:, :3] / (LEVER * extent)).unbind(1)
+    diagonal = state.curvature.diagonal(dim1=1, dim2=2).abs()
+    damped = state.curvature + torch.diag_embed(damping[:, None] * diagonal + 1e-8)
+    step: torch.Tensor = -torch.linalg.solve(damped, state.gradient)
+    return step
+
+
+def _limited(step: torch.Tensor, reach: float) -> torch.Tensor:
+    length = step.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    limited: torch.Tensor = (step * (reach / length).clamp(max=1)).nan_to_num(0.0, 0.0, 0.0)
+    return limited
+
+
+def _moved(poses: torch.Tensor, step: torch.Tensor, pivot: torch.Tensor, lever: float) -> torch.Tensor:
+    """Poses (b, 4, 4) followed by a small motion (b, 6 or 12) about the pivot, by the exponential map."""
+    import torch
+
+    x, y, z = (step[:, :3] / lever).unbind(1)
     zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
-    top = torch.cat([torch.linalg.matrix_exp(skew), pose[:, 3:, None]], 2)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], device=pose.device).expand(len(pose), 1, 4)
-    return torch.cat([top, bottom], 1)
-
-
-def smooth(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian smoothing (b, c, i, j, k) with sigma in voxels, edges repeated."""
-    import torch
-    import torch.nn.functional as functional
-
-    if sigma <= 0:
-        return images
-    radius = max(1, int(3 * sigma + 0.5))
-    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=images.device) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(images.dtype)
-    flat = images.reshape(-1, 1, *images.shape[2:])
-    for axis in range(3):
-        shape, padding = [1, 1, 1, 1, 1], [0] * 6
-        shape[2 + axis] = -1
-        padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
-        flat = functional.conv3d(functional.pad(flat, padding, mode="replicate"), kernel.view(shape))
-    return flat.reshape(images.shape)
+    generator = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
+    if step.shape[1] == AFFINE:
+        a, b, c, yz, zx, xy = (step[:, 6:] / lever).unbind(1)
+        generator = generator + torch.stack([a, xy, zx, xy, b, yz, zx, yz, c], 1).view(-1, 3, 3)
+    turn = torch.linalg.matrix_exp(generator)
+    moved = poses.clone()
+    moved[:, :3, :3] = turn @ poses[:, :3, :3]
+    moved[:, :3, 3] = (turn @ (poses[:, :3, 3] - pivot)[:, :, None])[:, :, 0] + pivot + step[:, 3:6]
+    return moved

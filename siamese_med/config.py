@@ -52,7 +52,8 @@ class PrepareConfig(Section):
     shape: Size3 = Field((64, 64, 64), description="voxels of the grid: left-right, back-front, foot-head")
     spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
-    min_quality: Fraction = Field(0.30, description="correlation ratio that alignment must reach")
+    transform: Literal["rigid", "affine"] = Field("rigid", description="6 or 12 degrees of freedom to the template")
+    min_quality: Fraction = Field(0.08, description="share of explained variance that a nudge of the scan must cost")
     batch: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -1,86 +1,124 @@
 """How well moving images agree with a fixed one: the correlation ratio (Roche et al., MICCAI 1998) at drawn points.
 
-It is the share of the moving scan's variance that the fixed scan's intensity explains. It needs no common contrast,
-and with the fixed bins known beforehand it is two matrix products.
+It is the share of the moving scan's variance that the fixed scan explains; it needs no common contrast. The fixed scan
+speaks through BINS kinds of points, alike in intensity and in steepness, and by a straight line within each: an edge is
+an edge in every contrast, and air, bone and fluid, all dark in FLAIR, lie at edges of their own. All kinds are equally
+many and lie next to each other, so that what a kind explains comes from sums over reshaped rows.
+
+The best pose is found by variable projection (Golub and Pereyra, 1973): the kinds' lines are eliminated, what is left
+is a least-squares problem in the pose, and its normal matrix comes with the value.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from siamese_med import interpolation
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-BINS = 32
+    from siamese_med.interpolation import Stack
+
+INTENSITIES, STEEPNESSES = 8, 5
+BINS = INTENSITIES * STEEPNESSES
 EDGE_VOXELS = 3
 """How far around the bright body points are drawn."""
+LEAST_SEEN = 0.2
+"""A pose at which less than this share of the points lies in the moving scan is none."""
+RIGID, AFFINE = 6, 12
+"""Degrees of freedom: three rotations, three shifts, then three stretches and three shears."""
 
 
-def fixed_points(
-    fixed: torch.Tensor, known: torch.Tensor, affine: NDArray[np.float64], count: int, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (n, 3) in mm, drawn off the grid around the bright part of what is known; their bin weights (n, BINS)."""
-    import torch
+class Points(NamedTuple):
+    """Where the fixed scan is asked, (3, n) in mm, kind by kind, and what it says there (n,)."""
 
-    generator = np.random.default_rng(seed)
-    near = _near_the_body(fixed, known)
-    found = np.argwhere(near)
-    low, high = (found.min(0), found.max(0)) if len(found) else (np.zeros(3), np.array(fixed.shape) - 1.0)
-    voxels = generator.uniform(low, high, (3 * count, 3))
-    inside = near[tuple(np.round(voxels).astype(int).T)]
-    voxels = voxels[inside][:count] if inside.any() else voxels[:count]
-    points = torch.as_tensor(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=torch.float32, device=fixed.device)
-    size = torch.tensor(fixed.shape, dtype=torch.float32, device=fixed.device)
-    unit = (2 * torch.as_tensor(voxels, dtype=torch.float32, device=fixed.device) + 1) / size - 1
-    values = _sample(fixed[None, None], unit[None])[0, 0]
-    return points, _bin_weights(values)
+    places: torch.Tensor
+    values: torch.Tensor
 
 
-def ratio(images: torch.Tensor, grid: NDArray[np.float64], points: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Share of the moving intensity's variance that the fixed bins explain, per image: (b,), 0 to 1."""
-    import torch
+class Agreement(NamedTuple):
+    """At one pose each: 1 - correlation ratio (b,), half its gradient (b, f), curvature (b, f, f), pivot (b, 3) mm."""
 
-    inverse = torch.as_tensor(np.linalg.inv(grid), dtype=torch.float32, device=images.device)
-    voxels = points @ inverse[:3, :3].T + inverse[:3, 3]
-    size = torch.tensor(images.shape[2:], dtype=torch.float32, device=images.device)
-    values, valid = _sample(images, (2 * voxels + 1) / size - 1).unbind(1)
-    valid = (valid > 0.9).to(values.dtype)
-    count = valid @ weights + 1e-3
-    total = valid.sum(1) + 1e-3
-    mean = (valid * values).sum(1) / total
-    centred = (values - mean[:, None]) * valid
-    explained = ((centred @ weights) ** 2 / count).sum(1)
-    share: torch.Tensor = explained / ((centred**2).sum(1) + 1e-6)
-    return share
+    disagreement: torch.Tensor
+    gradient: torch.Tensor
+    curvature: torch.Tensor
+    pivot: torch.Tensor
 
 
-def _near_the_body(fixed: torch.Tensor, known: torch.Tensor) -> NDArray[np.bool_]:
+def body(fixed: NDArray[np.float32], known: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
     """What is bright, filled and widened by a few voxels: edges count, and a face that the template lacks does not."""
     from scipy.ndimage import binary_dilation, binary_fill_holes
 
-    bright = ((fixed > fixed.mean()) & known).cpu().numpy()
-    near: NDArray[np.bool_] = binary_dilation(binary_fill_holes(bright), iterations=EDGE_VOXELS)
-    near &= known.cpu().numpy()
-    return near
+    known = np.ones(fixed.shape, dtype=bool) if known is None else known
+    near: NDArray[np.bool_] = binary_dilation(binary_fill_holes((fixed > fixed.mean()) & known), iterations=EDGE_VOXELS)
+    near &= known
+    return near if near.any() else np.ones(fixed.shape, dtype=bool)
 
 
-def _bin_weights(values: torch.Tensor) -> torch.Tensor:
-    """Linear weights (n, BINS) of each value in its two nearest bins, between the 0.5th and the 99.5th percentile."""
+def draw(fixed: Stack, places: NDArray[np.int64], affine: NDArray[np.float64], count: int, seed: int) -> Points:
+    """About `count` points, off the grid around `places` (m, 3) in voxels, kind by kind."""
     import torch
 
-    low, high = torch.quantile(values, torch.tensor([0.005, 0.995], device=values.device))
-    place = ((values - low) / (high - low).clamp(min=1e-6)).clamp(0, 1) * (BINS - 1)
-    centres = torch.arange(BINS, device=values.device)
-    weights: torch.Tensor = (1 - (place[:, None] - centres).abs()).clamp(min=0)
-    return weights
+    generator = np.random.default_rng(seed)
+    count = max(1, count // BINS) * BINS
+    voxels = places[generator.integers(0, len(places), count)] + generator.uniform(-0.5, 0.5, (count, 3))
+    points = torch.as_tensor(voxels @ affine[:3, :3].T + affine[:3, 3], dtype=torch.float32).T.to(fixed.voxels.device)
+    here = torch.eye(4, dtype=torch.float64, device=points.device)[None]
+    value, slope, _ = interpolation.read(fixed, torch.zeros(1, dtype=torch.long, device=points.device), here, points)
+    by_intensity = torch.argsort(value[0], stable=True).view(INTENSITIES, -1)
+    steepness = slope[0].norm(dim=0)[by_intensity]
+    kinds = torch.gather(by_intensity, 1, torch.argsort(steepness, dim=1, stable=True)).flatten()
+    return Points(points[:, kinds].contiguous(), value[0, kinds])
 
 
-def _sample(images: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
-    """Images (b, c, i, j, k) at points (b, n, 3) from -1 to 1: (b, c, n)."""
-    import torch.nn.functional as functional
+def agreement(
+    moving: Stack, owners: torch.Tensor, poses: torch.Tensor, points: Points, lever: float, freedom: int
+) -> Agreement:
+    """Agreement of volume `owners[b]` under `poses` (b, 4, 4), fixed mm to moving mm; rotations are mm at `lever`."""
+    import torch
 
-    points = unit.flip(-1)[:, :, None, None]
-    return functional.grid_sample(images, points, align_corners=False, padding_mode="zeros")[..., 0, 0]
+    value, slope, valid = interpolation.read(moving, owners, poses, points.places)
+    matrix = poses[:, :3].to(value.dtype)
+    arms = matrix[:, :, :3] @ points.places + matrix[:, :, 3:]
+    pivot = arms.mean(2, keepdim=True)
+    rows = torch.stack([value, *_directions((arms - pivot) / lever, slope, freedom)], 1)
+    seen = valid.to(value.dtype)
+    weighted = rows * seen[:, None]
+    products = weighted @ rows.transpose(1, 2)
+    sums, tilts = _by_kind(weighted), _by_kind(weighted * points.values)
+    counts, offset, spread = (_by_kind(seen * points.values**power) for power in range(3))
+    counts = counts + 1e-3
+    tilts = tilts - (offset / counts)[:, None] * sums
+    spread = spread - offset**2 / counts + 1e-3
+    within = (
+        products - (sums / counts[:, None]) @ sums.transpose(1, 2) - (tilts / spread[:, None]) @ tilts.transpose(1, 2)
+    )
+    total = sums.sum(-1)
+    overall = products - total[:, :, None] * total[:, None] / counts.sum(-1)[:, None, None]
+    variance = overall[:, :1, :1] + 1e-6
+    unexplained = within[:, :1, :1] / variance
+    gradient = ((within - unexplained * overall)[:, 0, 1:]) / variance[:, 0]
+    curvature = (within - unexplained / 2 * overall)[:, 1:, 1:] / variance
+    enough = (seen.mean(1) >= LEAST_SEEN) & (overall[:, 0, 0] > 1e-4 * seen.sum(1))
+    disagreement = torch.where(enough, unexplained[:, 0, 0], torch.ones_like(variance[:, 0, 0]))
+    return Agreement(disagreement, gradient, curvature, pivot[:, :, 0].to(poses.dtype))
+
+
+def _by_kind(rows: torch.Tensor) -> torch.Tensor:
+    """Sums over each kind of points: (..., n) to (..., BINS)."""
+    sums: torch.Tensor = rows.view(*rows.shape[:-1], BINS, -1).sum(-1)
+    return sums
+
+
+def _directions(arms: torch.Tensor, slope: torch.Tensor, freedom: int) -> list[torch.Tensor]:
+    """How the value changes with each degree of freedom, (b, n) each."""
+    x, y, z = arms.unbind(1)
+    dx, dy, dz = slope.unbind(1)
+    rigid = [y * dz - z * dy, z * dx - x * dz, x * dy - y * dx, dx, dy, dz]
+    if freedom == RIGID:
+        return rigid
+    return [*rigid, x * dx, y * dy, z * dz, y * dz + z * dy, z * dx + x * dz, x * dy + y * dx]

@@ -76,7 +76,7 @@ def identify(scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Ten
 def _aligned(path: Path, template: Volume, config: Config) -> tuple[Side, NDArray[np.float16]]:
     read = single.read_one(path, config.ingest)
     scan = Volume(upright(read.volume.voxels, read.flags), read.volume.affine)
-    voxels, record = volumes.align_one(scan, template)
+    voxels, record = volumes.align_one(scan, template, config.prepare.transform)
     aligned = volumes.good_enough(record, config.prepare.min_quality)
     return Side(scan, np.asarray(record["matrix"]), read.modality, read.contrast, aligned), voxels
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
-from siamese_med import alignment
+from siamese_med import alignment, resampling
 from siamese_med.alignment import PAIR_LEVELS
 from siamese_med.intensity import normalise
 from siamese_med.phantom.anatomy import Anatomy
@@ -34,7 +33,7 @@ def scans(person: Anatomy, acquired: Callable[..., Acquisition]) -> dict[str, Ac
 def start(scans: dict[str, Acquisition]) -> np.ndarray:
     """Template mm to mm of the scan that the template is made of: a shift."""
     matrix = np.eye(4)
-    matrix[:3, 3] = alignment.centre_of_mass(scans["fixed"].volume)
+    matrix[:3, 3] = resampling.centre_of_mass(scans["fixed"].volume)
     return matrix
 
 
@@ -42,7 +41,7 @@ def start(scans: dict[str, Acquisition]) -> np.ndarray:
 def template(scans: dict[str, Acquisition], start: np.ndarray) -> Volume:
     """The first scan on a centred grid of 4 mm."""
     grid = centred_grid(SHAPE, SPACING_MM)
-    voxels, valid = alignment.resample(scans["fixed"].volume, start @ grid, SHAPE)[0]
+    voxels, valid = resampling.resample(scans["fixed"].volume, start @ grid, SHAPE)[0]
     return Volume(normalise(voxels, valid).numpy(), grid)
 
 
@@ -106,51 +105,3 @@ def test_an_empty_scan_is_aligned_nowhere_and_breaks_nothing(template: Volume) -
     )
     assert np.isfinite(one.matrix).all()
     assert one.correlation_ratio < 0.05
-
-
-def test_resampling_onto_the_own_grid_changes_nothing() -> None:
-    voxels = np.random.default_rng(0).random((7, 9, 5)).astype(np.float32)
-    affine = np.array([[0, -2.0, 0, 5], [1.5, 0, 0, -3], [0, 0, 3.0, 1], [0, 0, 0, 1]])
-    same, valid = alignment.resample(Volume(voxels, affine), affine, voxels.shape)[0]
-    np.testing.assert_allclose(same.numpy(), voxels, atol=1e-5)
-    assert valid.min() == 1
-
-
-def test_resampling_reads_a_linear_ramp_exactly_in_millimetres() -> None:
-    affine = np.diag([2.0, 3.0, 4.0, 1.0])
-    i, j, k = np.indices((12, 12, 12))
-    ramp = Volume((2 * i + 10 * 3 * j + 100 * 4 * k).astype(np.float32), affine)  # x + 10 y + 100 z
-    target = np.array([[1.1, 0, 0, 4], [0, 1.7, 0, 6], [0, 0, 1.3, 8], [0, 0, 0, 1]])
-    values = alignment.resample(ramp, target, (5, 5, 5))[0, 0].numpy()
-    world = np.moveaxis(np.indices((5, 5, 5)), 0, -1) @ target[:3, :3].T + target[:3, 3]
-    np.testing.assert_allclose(values, world @ [1, 10, 100], rtol=1e-4)
-
-
-def test_a_finer_scan_is_averaged_and_not_picked_from() -> None:
-    rng = np.random.default_rng(0)
-    noise = Volume(rng.standard_normal((32, 32, 32)).astype(np.float32), np.eye(4))
-    coarse = alignment.resample(noise, np.diag([4.0, 4, 4, 1]) + np.pad([[1.5]] * 3, ((0, 1), (3, 0))), (8, 8, 8))[0, 0]
-    block = noise.voxels.reshape(8, 4, 8, 4, 8, 4).mean((1, 3, 5))
-    np.testing.assert_allclose(coarse.numpy(), block, atol=1e-5)
-
-
-def test_outside_the_scan_is_zero_and_marked() -> None:
-    ones = Volume(np.ones((4, 4, 4), dtype=np.float32), np.eye(4))
-    values, valid = alignment.resample(ones, np.eye(4), (8, 4, 4))[0]
-    assert valid[:4].min() == values[:4].min() == 1
-    assert valid[4:].max() == values[4:].max() == 0
-
-
-def test_smoothing_keeps_the_sum_and_gives_the_asked_width() -> None:
-    point = torch.zeros(1, 1, 25, 25, 25)
-    point[0, 0, 12, 12, 12] = 1
-    blurred = alignment.smooth(point, 2.0)[0, 0]
-    assert float(blurred.sum()) == pytest.approx(1, abs=1e-4)
-    axis = torch.arange(25) - 12.0
-    assert float((blurred.sum((1, 2)) * axis**2).sum()) ** 0.5 == pytest.approx(2.0, abs=0.05)
-
-
-def test_smoothing_leaves_a_flat_image_flat_to_its_edge() -> None:
-    torch.testing.assert_close(
-        alignment.smooth(torch.full((1, 1, 9, 9, 9), 3.0), 1.5), torch.full((1, 1, 9, 9, 9), 3.0)
-    )

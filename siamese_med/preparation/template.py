@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med import alignment
+from siamese_med import alignment, resampling
 from siamese_med.alignment import TEMPLATE_LEVELS, Alignment
 from siamese_med.intensity import normalise
 from siamese_med.volume import Volume, centred_grid
@@ -27,7 +27,7 @@ def build(scans: Sequence[Volume], shape: tuple[int, int, int], spacing_mm: floa
     """
     grid = centred_grid(shape, spacing_mm or _fitting_spacing(scans, shape))
     start = np.eye(4)
-    start[:3, 3] = alignment.centre_of_mass(scans[0])
+    start[:3, 3] = resampling.centre_of_mass(scans[0])
     template = _mean(scans[:1], [start], grid, shape, device)
     for levels in ROUNDS:
         found = alignment.align(scans, template, levels, device=device)
@@ -62,7 +62,7 @@ def _mean(
     total = torch.zeros(shape, device=device)
     seen = torch.zeros(shape, device=device)
     for scan, matrix in zip(scans, matrices, strict=True):
-        voxels, valid = alignment.resample(scan, matrix @ grid, shape, device)[0]
+        voxels, valid = resampling.resample(scan, matrix @ grid, shape, device)[0]
         total += normalise(voxels, valid)
         seen += valid
     mean = total / seen.clamp(min=1)

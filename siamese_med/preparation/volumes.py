@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import alignment, files, volume
+from siamese_med import alignment, files, resampling, volume
+from siamese_med.alignment import Transform
 from siamese_med.config import PrepareConfig
 from siamese_med.errors import EmptyInputError
 from siamese_med.intensity import normalise, upright
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPLATE_SCANS = 8
+METHOD = 2
+"""Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
 MIN_COVERAGE = 0.5
 """Share of the template's body that a scan has to show."""
 
@@ -44,7 +47,13 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
     jobs = [
-        Batch(tuple(zip(part.id, part.path, part.sha256, part["flags"], strict=True)), data, folder, device)
+        Batch(
+            tuple(zip(part.id, part.path, part.sha256, part["flags"], strict=True)),
+            data,
+            folder,
+            device,
+            config.transform,
+        )
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
@@ -54,9 +63,11 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     return Prepared(table, folder / "template.nii.gz")
 
 
-def align_one(scan: Volume, template: Volume, device: str = "cpu") -> tuple[NDArray[np.float16], dict[str, Any]]:
+def align_one(
+    scan: Volume, template: Volume, transform: Transform = "rigid", device: str = "cpu"
+) -> tuple[NDArray[np.float16], dict[str, Any]]:
     """One scan to the template's grid: voxels (i, j, k) and the record that `prepare` keeps beside them."""
-    found = alignment.align([scan], template, device=device)[0]
+    found = alignment.align([scan], template, device=device, transform=transform)[0]
     return _on_template(scan, found, template, device)
 
 
@@ -77,13 +88,14 @@ def device_of(accelerator: str) -> str:
 def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Path:
     """Named after what changes voxels or matrices; a template that the study made leads to the study's folder."""
     shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
-    own = prepared / f"{shaping.fingerprint()}-study"
+    shape = f"{shaping.fingerprint()}-{METHOD}"
+    own = prepared / f"{shape}-study"
     if template is None:
         return own
     given = files.digest(template)
     if (own / "template.nii.gz").is_file() and files.digest(own / "template.nii.gz") == given:
         return own
-    return prepared / f"{shaping.fingerprint()}-{given[:8]}"
+    return prepared / f"{shape}-{given[:8]}"
 
 
 def _keep_template(
@@ -115,12 +127,13 @@ class Batch:
     data: Path
     folder: Path
     device: str
+    transform: Transform
 
 
 def _align_batch(batch: Batch) -> None:
     template = volume.read(batch.folder / "template.nii.gz")
     loaded = [_read(batch.data / path, flags) for _, path, _, flags in batch.scans]
-    found = alignment.align(loaded, template, device=batch.device)
+    found = alignment.align(loaded, template, device=batch.device, transform=batch.transform)
     for (scan, _, sha256, _), image, result in zip(batch.scans, loaded, found, strict=True):
         voxels, record = _on_template(image, result, template, batch.device)
         with files.replacing(batch.folder / "volumes" / f"{scan}.npy") as temporary:
@@ -136,12 +149,12 @@ def _read(path: Path, flags: Sequence[str]) -> Volume:
 def _on_template(
     scan: Volume, found: alignment.Alignment, template: Volume, device: str
 ) -> tuple[NDArray[np.float16], dict[str, Any]]:
-    voxels, valid = alignment.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
+    voxels, valid = resampling.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()
     coverage = float(valid.cpu().numpy()[body].mean())
     record = {
         "matrix": found.matrix.tolist(),
-        "quality": round(found.correlation_ratio, 4),
+        "quality": round(found.quality, 4),
         "coverage": round(coverage, 4),
     }
     return normalise(voxels, valid).cpu().numpy().astype(np.float16), record

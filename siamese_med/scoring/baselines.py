@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med.alignment import smooth
 from siamese_med.intensity import CEILING
+from siamese_med.resampling import smooth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

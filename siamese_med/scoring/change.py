@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med.alignment import smooth
+from siamese_med.resampling import smooth
 from siamese_med.scoring.residual import BIAS_MM, PairSpace, Residual
 
 if TYPE_CHECKING:

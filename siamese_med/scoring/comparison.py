@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import alignment, volume
+from siamese_med import resampling, volume
 from siamese_med.config import ScoreConfig
 from siamese_med.scoring import change, pictures, residual
 from siamese_med.scoring.change import Finding, Reference
@@ -101,7 +101,7 @@ def _verdict(columns: dict[str, Any], reasons: list[str], config: ScoreConfig) -
 def write_map(path: Path, earlier: Side, found: Residual, probability: Tensor, space: PairSpace) -> None:
     """The probability map as NIfTI in the earlier scan's space, two decimals."""
     grid = np.linalg.inv(found.matrix_earlier) @ earlier.scan.affine
-    moved = alignment.resample(Volume(probability.numpy(), space.affine), grid, earlier.scan.voxels.shape)[0, 0]
+    moved = resampling.resample(Volume(probability.numpy(), space.affine), grid, earlier.scan.voxels.shape)[0, 0]
     volume.write(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
 
 

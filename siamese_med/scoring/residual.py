@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med import alignment
-from siamese_med.alignment import PAIR_LEVELS, smooth
+from siamese_med import alignment, resampling
+from siamese_med.alignment import PAIR_LEVELS
 from siamese_med.intensity import normalise
+from siamese_med.resampling import smooth
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def measure(
     matrices, quality = _halfway(earlier, later, starts, space)
     shape = space.inside.shape
     parts = [
-        alignment.resample(scan, matrix @ space.affine, shape)[0]
+        resampling.resample(scan, matrix @ space.affine, shape)[0]
         for scan, matrix in zip((earlier, later), matrices, strict=True)
     ]
     valid = (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
@@ -131,14 +132,18 @@ def _residual(
 def _halfway(
     earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace
 ) -> tuple[tuple[Matrix, Matrix], float]:
-    """Pair alignment, its correction shared equally, so that both scans are interpolated alike."""
+    """Rigid pair alignment, its correction shared equally, so that both scans are interpolated alike.
+
+    Where scans were stretched to the template, they are not here: a stretch of its own for each date would hide growth.
+    """
     from scipy.linalg import fractional_matrix_power
 
+    starts = alignment.rigid_part(starts[0]), alignment.rigid_part(starts[1])
     coarse = max(1, round(3.0 / space.spacing_mm))
     affine = space.affine.copy()
     affine[:3, :3] *= coarse
     shape = [-(-n // coarse) for n in space.inside.shape]
-    voxels, valid = alignment.resample(earlier, starts[0] @ affine, shape)[0]
+    voxels, valid = resampling.resample(earlier, starts[0] @ affine, shape)[0]
     fixed = Volume(voxels.numpy(), affine)
     found = alignment.align([later], fixed, PAIR_LEVELS, [starts[1]], inside=valid.numpy() > 0.5)[0]
     correction = np.linalg.inv(starts[1]) @ found.matrix

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from siamese_med import alignment
+from siamese_med import alignment, resampling
 from siamese_med.config import ScoreConfig
 from siamese_med.intensity import normalise
 from siamese_med.phantom.anatomy import Anatomy
@@ -53,9 +53,9 @@ def template(acquisitions: dict[str, Acquisition]) -> Volume:
     """The first visit on a centred grid of 4 mm."""
     shape, scan = (44, 52, 44), acquisitions["first"].volume
     start = np.eye(4)
-    start[:3, 3] = alignment.centre_of_mass(scan)
+    start[:3, 3] = resampling.centre_of_mass(scan)
     grid = centred_grid(shape, 4.0)
-    return Volume(normalise(*alignment.resample(scan, start @ grid, shape)[0]).numpy(), grid)
+    return Volume(normalise(*resampling.resample(scan, start @ grid, shape)[0]).numpy(), grid)
 
 
 @pytest.fixture(scope="session")
