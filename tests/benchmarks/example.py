@@ -1,6 +1,8 @@
-"""The example report and the README's picture, from a finished demo: `python -m tests.benchmarks.example demo`.
+"""The example study and the README's picture, from a finished demo: `python -m tests.benchmarks.example demo`.
 
-Takes the simulated patient with the strongest change at the newest visit. The picture needs Debian's chromium.
+Two simulated patients, the one with the strongest change at the newest visit and one without a change, go through the
+whole line by the demo's model, so every page is there and every link leads somewhere. The picture needs Debian's
+chromium.
 """
 
 from __future__ import annotations
@@ -9,28 +11,48 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
+from siamese_med import stages
+from siamese_med.config import Config, ReportConfig
+from siamese_med.records import Study
+
 ROOT = Path(__file__).parents[2]
-FILES = ("report.html", "report.json", "pairs.tsv")
+EXAMPLE = ROOT / "reports" / "example"
+TITLE = "Two simulated patients"
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")
 
 
 def main() -> None:
-    """Copy the report of one simulated patient into the repository and photograph it."""
-    reports = Path(sys.argv[1]) / "reports"
-    cohort = pd.read_csv(reports / "cohort.tsv", sep="\t")
-    changed = cohort[cohort.status == "changed"].sort_values("change_z", ascending=False)
-    page = reports / str(changed.subject.iloc[0])
-    example = ROOT / "reports" / "example"
-    example.mkdir(exist_ok=True)
-    for name in FILES:
-        shutil.copyfile(page / name, example / name)
+    """Report on two patients of the demo into the repository and photograph the changed one's page."""
+    demo = Path(sys.argv[1])
+    with TemporaryDirectory() as folder:
+        for subject in {_strongest(demo / "reports" / "cohort.tsv", status) for status in ("changed", "no_change")}:
+            shutil.copytree(demo / "data" / "scans" / subject, Path(folder) / "input" / subject)
+        shutil.rmtree(EXAMPLE, ignore_errors=True)
+        study = Study(Path(folder) / "data", EXAMPLE, Config(report=ReportConfig(title=TITLE)))
+        model = stages.newest_model(Study(demo / "data"))
+        stages.ingest(Path(folder) / "input", study)
+        stages.build_pairs(study)
+        stages.score(study, model)
+        stages.report(study, model)
+    print(EXAMPLE)
+    print(_photographed(EXAMPLE / _strongest(EXAMPLE / "cohort.tsv", "changed") / "report.html"))
+
+
+def _strongest(table: Path, status: str) -> str:
+    """The patient of that status whose newest visit differs most; of any status where nobody has it."""
+    cohort = pd.read_csv(table, sep="\t").sort_values("change_z", ascending=False)
+    return str(cohort.subject[cohort.status.eq(status).sort_values(ascending=False, kind="stable").index[0]])
+
+
+def _photographed(page: Path) -> Path:
     picture = ROOT / "docs" / "report.png"
-    shot = [f"--screenshot={picture}", "--window-size=1100,2150", (example / "report.html").as_uri()]
+    shot = [f"--screenshot={picture}", "--window-size=1100,2150", page.as_uri()]
     subprocess.run(["chromium", *QUIET, *shot], check=True, capture_output=True)
-    print(f"{example}\n{picture}")
+    return picture
 
 
 if __name__ == "__main__":
