@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +18,20 @@ from siamese_med import files
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
-from siamese_med.network.siamese import Siamese, distance_matrix, embed
+from siamese_med.network.siamese import Siamese, distance_matrix, embed, vectors
 from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
-from siamese_med.scoring import audit, evaluation, rescans, similarity
+from siamese_med.scoring import audit, evaluation, owners, rescans, similarity
+from siamese_med.scoring.evidence import Evidence
 from siamese_med.scoring.table import ScanRow, scan_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
+MEASURED_SCANS = 600
+"""Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
+
 CHANGE_EVIDENCE = ("train", "validation")
 """Splits whose rescans may serve as the no-change reference; test patients stay unseen."""
 
@@ -123,7 +128,8 @@ def _describe(
     progress: Progress,
 ) -> None:
     """Everything in the folder but the weights' training; model.json comes last."""
-    curve, reference, figures = _measure(study, usable, network)
+    measured = _measure(study, usable, network)
+    curve, reference = measured.curve, measured.reference
     files.write_parquet(folder / "reference.parquet", reference)
     paths = {row.id: study.data / row.volume for row in usable.itertuples()}
     evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
@@ -133,7 +139,7 @@ def _describe(
     seed = study.config.train.seed
     learned, unseen = (usable[usable.split == split] for split in ("train", "test"))
     metrics = {
-        **figures,
+        **measured.figures,
         **_counts(usable),
         "audit": audit.audit(learned, unseen, study.data, prepared.template, seed),
         "seed": seed,
@@ -145,6 +151,7 @@ def _describe(
         "recipe": study.config.train.recipe,
         "created_by": _versions(),
         "config": study.config.model_dump(mode="json", exclude={"ingest", "report"}),
+        "modalities": sorted(set(learned.modality)),
         "contrasts": sorted(set(learned.contrast)),
         "learned_from": sorted(usable[usable.split != "test"].sha256),
         "shape": list(_cohort(usable, study.data).shape),
@@ -155,6 +162,7 @@ def _describe(
         "threshold": curve.threshold,
         "alarm": curve.alarm,
         "false_match_rate": curve.false_match_rate,
+        "evidence": vars(measured.evidence),
         "change_reference": _no_change(study, usable, prepared, pairs),
     }
     files.write_json(folder / "metrics.json", metrics)
@@ -162,28 +170,43 @@ def _describe(
     files.write_json(folder / "model.json", about)
 
 
-def _measure(
-    study: Study, usable: pd.DataFrame, network: Siamese
-) -> tuple[similarity.Calibration, pd.DataFrame, dict[str, Any]]:
+@dataclass(frozen=True)
+class Measured:
+    """What validation patients gave (similarity, the alarm), and how it held on test patients."""
+
+    curve: similarity.Calibration
+    evidence: Evidence
+    reference: pd.DataFrame
+    figures: dict[str, Any]
+
+
+def _measure(study: Study, usable: pd.DataFrame, network: Siamese) -> Measured:
     """Calibrate on validation patients, then look at test patients once."""
     import pandas as pd
 
-    split = {name: usable[usable.split == name] for name in ("validation", "test")}
-    distance = {
-        name: distance_matrix(network, embed(network, _cohort(part, study.data))) for name, part in split.items()
-    }
-    known = split["validation"].subject.to_numpy()
-    upper = np.triu_indices(len(known), 1)
-    curve = similarity.calibrate(
-        distance["validation"][upper], known[upper[0]] == known[upper[1]], study.config.score.false_match_rate
+    seed, rate = study.config.train.seed, study.config.score.false_match_rate
+    split = {name: _some(usable[usable.split == name], seed) for name in ("validation", "test")}
+    embedded = {name: embed(network, _cohort(part, study.data)) for name, part in split.items()}
+    distance = {name: distance_matrix(network, embeddings) for name, embeddings in embedded.items()}
+    known, unseen = split["validation"], split["test"]
+    curve = similarity.calibrate(distance["validation"], list(known.subject), rate)
+    evidence = owners.learn(
+        vectors(network, embedded["validation"]), list(known.subject), list(known.session), rate, seed
     )
-    baselines = evaluation.baseline_matrices(list(_cohort(split["test"], study.data).volumes))
-    figures = evaluation.of_test_patients(split["test"], distance["test"], baselines, curve, study.config.train.seed)
+    baselines = evaluation.baseline_matrices(list(_cohort(unseen, study.data).volumes))
+    figures = evaluation.of_test_patients(unseen, distance["test"], baselines, curve, seed)
     tables = [
         evaluation.reference_table(name, list(part.id), list(part.subject), distance[name], curve, found)
-        for name, part, found in (("validation", split["validation"], {}), ("test", split["test"], baselines))
+        for name, part, found in (("validation", known, {}), ("test", unseen, baselines))
     ]
-    return curve, pd.concat(tables, ignore_index=True), figures
+    return Measured(curve, evidence, pd.concat(tables, ignore_index=True), figures)
+
+
+def _some(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Scans of patients drawn until there are enough to measure on: pairs grow with their square."""
+    order = np.random.default_rng(seed).permutation(scans.subject.unique())
+    counts = scans.subject.value_counts()[order].cumsum()
+    return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < MEASURED_SCANS]))]
 
 
 def _no_change(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> dict[str, Any]:

@@ -89,6 +89,7 @@ def summary(done: Outcomes) -> dict[str, Any]:
         "comparable": facts["score"]["comparable"],
         "verdicts": facts["score"]["verdicts"],
         "alarms": facts["score"]["alarms"],
+        "wrong_patient": facts["score"]["wrong_patient"],
         "model": facts["score"]["model"],
         "reports": facts["report"]["index"],
     }
@@ -146,12 +147,14 @@ def _score(order: Order) -> Outcome:
     model = order.model or stages.newest_model(order.study)
     scores = stages.score(order.study, model)
     reasons = _counts(scores["reasons"].explode())
+    alarmed = _alarmed(order.study.owners(model.name))
     facts = {
         "pairs": len(scores),
         "comparable": int(scores["comparable"].sum()),
         "reasons": reasons,
         "verdicts": _counts(scores["verdict"]),
-        "alarms": _alarms(order.study.owners(model.name)),
+        "alarms": len(alarmed),
+        "wrong_patient": alarmed,
         "model": str(model),
         "scores": str(order.study.scores(model.name)),
     }
@@ -177,18 +180,24 @@ _STAGES: dict[str, Callable[[Order], Outcome]] = {
 }
 
 
-def _alarms(owners: Path) -> int:
-    """Scans that look like another patient's than the one under whose name they are filed."""
+def _alarmed(owners: Path) -> list[dict[str, Any]]:
+    """Scans that look like another patient's than the one under whose name they are filed: an answer, no failure."""
     import pandas as pd
 
-    return int(pd.read_parquet(owners)["alarm"].sum()) if owners.is_file() else 0
+    rows = _rows(pd.read_parquet(owners).query("alarm"), ("scan", "subject", "owner"))
+    return [{**row, "owner": row["owner"] if isinstance(row["owner"], str) else None} for row in rows]
 
 
 def _failed_audit(model: Path) -> tuple[str, ...]:
-    """The shortcuts (header, background, outline, histogram, thumbnail) from which the model's task can be solved."""
-    metrics = metrics_of(model)
-    failed = metrics.get("audit", {}).get("failed", [])
-    return tuple(f"identity can be told from the {shortcut} alone" for shortcut in failed)
+    """The shortcuts (header, background, outline, histogram, thumbnail) that may solve the model's task."""
+    audit = metrics_of(model).get("audit", {})
+    return tuple(_suspected(shortcut, audit) for shortcut in audit.get("failed", []))
+
+
+def _suspected(shortcut: str, audit: dict[str, Any]) -> str:
+    if audit["auc"][shortcut]["low"] > audit["limit"]:
+        return f"identity can be told from the {shortcut} alone"
+    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
 
 
 def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:

@@ -115,7 +115,9 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     chosen = load(model)
     prepared = prepare(study, model)
     everything, pairs = scans(study), read_pairs(study)
-    vectors = dict(zip(everything.id, _embedded(study, chosen, everything, prepared), strict=True))
+    embedded = _embedded(study, chosen, everything, prepared)
+    _look_for_owners(study, chosen, everything, prepared, embedded)
+    vectors = dict(zip(everything.id, embedded, strict=True))
     sides = [siamese.stacked(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
     measured = table.score(
         _marked_new(pairs, everything, chosen.about).assign(distance=siamese.distances(chosen.network, *sides)),
@@ -127,6 +129,26 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     )
     write_parquet(study.scores(chosen.about["id"]), measured)
     return measured
+
+
+def _look_for_owners(
+    study: Study, chosen: Model, everything: pd.DataFrame, prepared: Prepared, embedded: Tensor
+) -> None:
+    """Write whose each scan seems to be, and let the alarms stand in the catalogue."""
+    from siamese_med.files import alone, write_parquet
+    from siamese_med.ingestion import catalogue
+    from siamese_med.network import siamese
+    from siamese_med.scoring import owners
+    from siamese_med.scoring.evidence import Evidence
+
+    aligned = prepared.alignments.set_index("scan").ok.reindex(everything.id).to_numpy(bool)
+    judged = owners.judged(everything, aligned, chosen.about)
+    vectors = siamese.vectors(chosen.network, embedded)
+    found = owners.table(everything, judged, vectors, Evidence(**chosen.about["evidence"]))
+    write_parquet(study.owners(chosen.about["id"]), found)
+    alarmed = everything[found.alarm.to_numpy()]
+    with alone(study.data / catalogue.LOCK):
+        catalogue.note_alarms(study.catalogue_url, dict(zip(alarmed.id, alarmed.sha256, strict=True)))
 
 
 def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:

@@ -130,4 +130,4 @@ def _result(run: Run) -> Ingested:
         words.update([word] if word else [])
         series.update([fate.series] if fate.scan else [])
     account = catalogues.account_of(outcomes, words)
-    return Ingested(account, run.catalogue.rows("scan", "series", sorted(series)))
+    return Ingested(account, run.catalogue.scans_of(series))

@@ -13,6 +13,7 @@ from typing import Any
 
 from siamese_med.ingestion import tags
 from siamese_med.ingestion.reasons import FLAGS
+from siamese_med.records import WRONG_PATIENT
 
 DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
@@ -66,9 +67,10 @@ def _label(content: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _flags(content: dict[str, Any]) -> tuple[str, ...]:
-    """What ingest warned of when it wrote the scan; whether the date is known shows anew."""
+    """What ingest warned of when it wrote the scan; whether the date is known and the patient right shows anew."""
     said = content.get("Flags")
-    return tuple(word for word in FLAGS if word != "date_unknown" and isinstance(said, list) and word in said)
+    anew = ("date_unknown", WRONG_PATIENT)
+    return tuple(word for word in FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 
 def _protocol(content: dict[str, Any]) -> tuple[str, ...]:

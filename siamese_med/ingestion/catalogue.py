@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
+from siamese_med.ingestion.alarms import with_alarms
 from siamese_med.ingestion.reasons import OUTCOMES
 from siamese_med.records import SCAN_COLUMNS, Account, scan_table
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Table
 
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
-LAYOUT = "2"
+LAYOUT = "3"
 """Grows when a table changes; a catalogue of another layout is refused, not converted."""
 
 LOCK = ".ingest.lock"
@@ -37,7 +38,10 @@ SOME = 500
 
 @lru_cache(maxsize=1)
 def tables() -> dict[str, Table]:
-    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers."""
+    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers.
+
+    An `alarm` is of a scan with a certain content, so that it ends with that content, and outlasts another ingest.
+    """
     from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
 
     meta = MetaData()
@@ -63,6 +67,7 @@ def tables() -> dict[str, Table]:
                          *words("date", primary=0)),
         "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
         "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer)),
+        "alarm": Table("alarm", meta, *words("scan"), *words("sha256", primary=0)),
         "transfer": Table("transfer", meta, *words("key", "signature", "rules"), Column("outcomes", JSON)),
         "meta": Table("meta", meta, *words("key", "value")),
     }  # fmt: skip
@@ -95,6 +100,10 @@ class Catalogue:
         """Rows of a table as dictionaries, all or those whose column is among the values."""
         with self.engine.connect() as connection:
             return _rows(connection, self.tables[table], column, values)
+
+    def scans_of(self, series: Iterable[str]) -> list[dict[str, Any]]:
+        """The scan rows of some series, with the alarms that stand among their flags."""
+        return with_alarms(self.rows("scan", "series", sorted(series)), self.rows("alarm"))
 
     def write(self, rows: Mapping[str, list[dict[str, Any]]], gone: Iterable[str] = ()) -> None:
         """Replace rows by their primary keys, and delete the scans named in `gone`, in one transaction."""
@@ -179,7 +188,20 @@ def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -
 
 def scans(url: str) -> pd.DataFrame:
     """Every scan, sorted by id, with records.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
-    return scan_table(read(url, "scan"))
+    with reading(url) as connection:
+        return scan_table(with_alarms(some_rows(connection, "scan"), some_rows(connection, "alarm")))
+
+
+def note_alarms(url: str, alarms: Mapping[str, str]) -> None:
+    """Let the alarms of these scans (content by id) stand, and no others."""
+    with reading(url) as connection:
+        if {row["scan"]: row["sha256"] for row in some_rows(connection, "alarm")} == dict(alarms):
+            return
+    engine, table = _engine(url), tables()["alarm"]
+    with engine.begin() as connection:
+        connection.execute(table.delete())
+        _replace(connection, table, [{"scan": scan, "sha256": content} for scan, content in sorted(alarms.items())])
+    engine.dispose()
 
 
 def files(url: str) -> pd.DataFrame:

@@ -71,7 +71,7 @@ class History:
     def scans(self, keys: Iterable[str]) -> list[dict[str, Any]]:
         """Scan rows of some series."""
         with self._catalogue() as catalogue:
-            return catalogue.rows("scan", "series", sorted(keys))
+            return catalogue.scans_of(keys)
 
     def _signature(self, listed: Iterable[str]) -> str:
         return self._secret.label("transfer", *sorted(listed))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion import catalogue
+from siamese_med.ingestion.alarms import with_alarms
 from siamese_med.ingestion.reasons import FLAGS, HINTS, outcome
 from siamese_med.records import Inventory, Picture, Series
 
@@ -97,7 +98,8 @@ def _counts(counted: Iterable[Tally]) -> tuple[dict[str, Counter[str]], int]:
 def _pictures(connection: Connection) -> dict[str, list[Picture]]:
     thumbnails = {row["id"]: row["picture"] for row in catalogue.some_rows(connection, "thumbnail")}
     pictures: dict[str, list[Picture]] = defaultdict(list)
-    for row in catalogue.some_rows(connection, "scan"):
+    alarms = catalogue.some_rows(connection, "alarm")
+    for row in with_alarms(catalogue.some_rows(connection, "scan"), alarms):
         said = (row["contrast"], tuple(row["shape"]), tuple(row["spacing_mm"]), tuple(row["flags"]))
         pictures[row["series"]].append(Picture(row["id"], *said, thumbnails.get(row["id"], b"")))
     return pictures

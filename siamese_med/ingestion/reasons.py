@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from siamese_med.records import WRONG_PATIENT
+
 if TYPE_CHECKING:
     from siamese_med.ingestion.origins import Origin
 
@@ -81,6 +83,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "units_converted": "the header was in metres or micrometres; it was converted to millimetres",
         "first_of_repeats": "one volume taken from several",
         "mean_of_repeats": "the mean of several volumes",
+        WRONG_PATIENT: "looks like another patient's scan; check the records, nothing was moved",
     }
 )
 """Words on a scan that was ingested and deserves a look."""

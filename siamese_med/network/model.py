@@ -15,10 +15,11 @@ from typing import Any
 from siamese_med import files
 from siamese_med.config import TrainConfig
 from siamese_med.errors import MissingFileError, ModelError
+from siamese_med.network import atlas
 from siamese_med.network.siamese import Siamese
 
-FORMAT = 1
-NEEDED = ("id", "config", "shape", "weights_sha256", "calibration", "threshold", "change_reference")
+FORMAT = 2
+NEEDED = ("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence", "change_reference")
 """What a description must hold for scans to be scored by it."""
 
 
@@ -83,6 +84,7 @@ def load(folder: Path) -> Model:
 def _rebuilt(about: dict[str, Any], weights: Path) -> Siamese:
     from safetensors.torch import load_file
 
-    network = Siamese(TrainConfig.model_validate(about["config"]["train"]), about["shape"])
+    box = tuple((int(start), int(stop)) for start, stop in about["box"])
+    network = Siamese(TrainConfig.model_validate(about["config"]["train"]), atlas.blank(about["shape"], box))
     network.load_state_dict(load_file(weights))
     return network

@@ -1,8 +1,8 @@
-"""Encoder and recipe in one module, and the embeddings and distances it gives."""
+"""Atlas, encoder and recipe in one module, and the embeddings and distances it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,38 +11,34 @@ from torch import nn
 
 from siamese_med.config import TrainConfig
 from siamese_med.network import encoder, recipes
+from siamese_med.network.atlas import Atlas, Plain
 from siamese_med.network.cohort import Cohort
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EMBEDDING_BATCH = 16
-FINE_VOXELS = 4
-"""Blocks of this edge are what the encoder does not look at."""
 
 
 class Siamese(nn.Module):
-    """One encoder for both scans of a pair, and the recipe that tells how far apart they are."""
+    """One atlas and one encoder for both scans of a pair, and the recipe that tells how far apart they are."""
 
-    def __init__(self, config: TrainConfig, shape: Sequence[int]) -> None:
+    def __init__(self, config: TrainConfig, atlas: Atlas | Plain) -> None:
         super().__init__()
-        self.encoder = encoder.build(config, shape)
+        self.atlas = atlas
+        self.encoder = encoder.build(config, atlas.channels, atlas.grid)
         self.recipe = recipes.build(config)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Embeddings (b, e) of volumes (b, 1, i, j, k)."""
-        embeddings: torch.Tensor = self.encoder(_detail(volumes).contiguous(memory_format=torch.channels_last_3d))
+        """Embeddings (b, e) of volumes (b, 1, i, j, k) that are cut to the atlas's box."""
+        with torch.no_grad():
+            departures = self.atlas(volumes)
+        embeddings: torch.Tensor = self.encoder(departures.contiguous(memory_format=torch.channels_last_3d))
         return embeddings
 
-
-def _detail(volumes: torch.Tensor) -> torch.Tensor:
-    """What is finer than a few voxels, in units of its own spread: bias and contrast, the scanner's, are gone."""
-    if min(volumes.shape[2:]) <= FINE_VOXELS:
-        return volumes - volumes.mean((2, 3, 4), keepdim=True)
-    blocks = nn.functional.avg_pool3d(volumes, FINE_VOXELS, ceil_mode=True)
-    coarse = nn.functional.interpolate(blocks, size=volumes.shape[2:], mode="trilinear", align_corners=False)
-    detail = (volumes - coarse) * (volumes > 0)
-    return detail / (detail.square().mean((2, 3, 4), keepdim=True).sqrt() + 1e-3)
+    def cut(self, volumes: torch.Tensor) -> torch.Tensor:
+        """The part of volumes (..., i, j, k) on the study's grid that the atlas looks at."""
+        return volumes[(..., *(slice(*edges) for edges in self.atlas.box))]
 
 
 def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:
@@ -53,7 +49,8 @@ def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:
     with torch.inference_mode():
         for start in range(0, len(cohort.volumes), EMBEDDING_BATCH):
             scans = range(start, min(start + EMBEDDING_BATCH, len(cohort.volumes)))
-            parts.append(network(torch.stack([cohort.load(scan) for scan in scans]).to(device)).float().cpu())
+            volumes = torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])
+            parts.append(network(volumes.to(device)).float().cpu())
     return torch.cat(parts)
 
 
@@ -65,8 +62,14 @@ def distances(network: Siamese, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.
 
 def distance_matrix(network: Siamese, embeddings: torch.Tensor) -> NDArray[np.float64]:
     """Distances of all pairs of embeddings (n, e): symmetric (n, n), zero on the diagonal."""
-    rows = [distances(network, row.expand_as(embeddings), embeddings) for row in embeddings]
-    return np.stack(rows)
+    with torch.inference_mode():
+        return network.recipe.distances(embeddings).double().numpy()
+
+
+def vectors(network: Siamese, embeddings: torch.Tensor) -> NDArray[np.float64]:
+    """Embeddings (n, e) as the distance sees them."""
+    with torch.inference_mode():
+        return network.recipe.unit(embeddings).double().numpy()
 
 
 def stacked(vectors: Mapping[str, torch.Tensor], scans: Iterable[str]) -> torch.Tensor:

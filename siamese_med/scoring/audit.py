@@ -106,7 +106,7 @@ def _learn(features: Values, pairs: Pairs, learned: NDArray[np.intp], seed: int)
     sides = fold[patient][np.stack([place[learned] for place in pairs.places])]
     kinds = _kinds(seed)
     merit = [np.mean([_left_out(kind, features, same, sides, fold) for fold in range(FOLDS)]) for kind in kinds]
-    best = kinds[int(np.argmax(merit))]()
+    best: Classifier = kinds[int(np.argmax(merit))]()
     best.fit(features, same)
     return best
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def background(template: Volume) -> NDArray[np.bool_]:
     return np.asarray(distance_transform_edt(body == 0, sampling=template.spacing_mm) > WELL_OUTSIDE_MM)
 
 
-def _body(voxels: NDArray[np.generic]) -> NDArray[np.float32]:
+def _body(voxels: NDArray[Any]) -> NDArray[np.float32]:
     """One where there is tissue or what tissue encloses."""
     from scipy.ndimage import binary_fill_holes
 

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.scoring import logistic
+from siamese_med.scoring.metrics import Pairs
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -35,30 +40,17 @@ class Calibration:
         return np.asarray(1 / (1 + np.exp(exponent)))
 
 
-def calibrate(distance: NDArray[np.float64], same: NDArray[np.bool_], false_match_rate: float) -> Calibration:
-    """Fit the curve on validation pairs and choose the limits.
+def calibrate(distance: NDArray[np.float64], subjects: Sequence[str], false_match_rate: float) -> Calibration:
+    """Fit the curve on all pairs of validation scans, distances (n, n), and choose the limits.
 
     `false_match_rate` is the share of different pairs over the threshold, and of same-patient pairs below the alarm.
-    Platt's soft targets keep the curve finite when the pairs are separable, as few validation pairs often are.
     """
-    from scipy.optimize import minimize
-
-    positives, negatives = int(same.sum()), int((~same).sum())
-    target = np.where(same, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    weight = np.where(same, 0.5 / positives, 0.5 / negatives)
-    centre, scale = float(distance.mean()), float(distance.std()) or 1.0
-    standard = (distance - centre) / scale
-
-    def loss(parameters: NDArray[np.float64]) -> float:
-        logit = parameters[0] * standard + parameters[1]
-        return float((weight * (np.logaddexp(0, logit) - target * logit)).sum())
-
-    slope, intercept = minimize(loss, np.array([-1.0, 0.0]), method="BFGS").x
-    slope = min(float(slope), -1e-3)  # a larger distance never makes one person likelier
-    curve = Calibration(slope / scale, float(intercept) - slope * centre / scale, 0.5, false_match_rate, 0.5)
-    similarity = np.array([curve.similarity(value) for value in distance])
-    threshold = float(np.quantile(similarity[~same], 1 - false_match_rate, method="higher"))
-    alarm = curve.similarity(_farthest_expected(distance[same], false_match_rate))
+    pairs = Pairs(subjects)
+    apart, same = distance[pairs.places], pairs.same
+    slope, intercept = logistic.fit(apart, same)
+    curve = Calibration(slope, intercept, 0.5, false_match_rate, 0.5)
+    threshold = float(np.quantile(curve.similarities(apart[~same]), 1 - false_match_rate, method="higher"))
+    alarm = curve.similarity(_farthest_expected(apart[same], false_match_rate))
     return replace(curve, threshold=threshold, alarm=min(alarm, threshold))
 
 
