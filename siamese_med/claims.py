@@ -91,6 +91,11 @@ def _beside_baselines(appraisal: Appraisal, network: Method) -> str:
     best, rival = appraisal.best, appraisal.best_baseline
     if not rival:
         return f"On the test patients the network reached an AUC of {ends(network.auc)}; no baseline stands beside it."
+    if best and best.key != network.key and wording.fixed(best.auc.value, 3) == wording.fixed(network.auc.value, 3):
+        return (
+            f"On the test patients {best.name}, which learns nothing, told persons apart as well as the network: AUC "
+            f"{ends(best.auc)} and {ends(network.auc)}. The network has no claim to be better."
+        )
     if best and best.key != network.key:
         return (
             f"On the test patients {best.name}, which learns nothing, told persons apart best: AUC {ends(best.auc)}. "
@@ -159,6 +164,8 @@ def size_note(appraisal: Appraisal) -> str:
     text += "." if appraisal.seed is None else f", seed {appraisal.seed}."
     if pairs["different"] is not None and pairs["different"] < RESOLVED:
         text += " So few pairs of two persons cannot resolve 0.1 %: that column allows no false match at all."
+    if any(figure.low == figure.high is not None for one in appraisal.methods for figure in one.figures.values()):
+        text += " Where no error was seen the interval closes: a bootstrap cannot tell how rare errors are."
     return text
 
 

@@ -165,12 +165,11 @@ def report(study: Study, model: Path) -> Path:
     from siamese_med.errors import EmptyInputError
     from siamese_med.ingestion import catalogue
     from siamese_med.network.model import read_about
-    from siamese_med.records import OWNER_COLUMNS
     from siamese_med.reporting import cohort
 
     identity = read_about(model)["id"]
     scores, owners = study.scores(identity), study.owners(identity)
-    if not scores.is_file():
+    if not (scores.is_file() and owners.is_file()):
         raise EmptyInputError(f"no scores of the model {model.name}: run `siamese-med score` first")
     index = cohort.write_reports(
         study.reports,
@@ -179,7 +178,7 @@ def report(study: Study, model: Path) -> Path:
         scans(study),
         pd.read_parquet(scores),
         prepare(study, model).alignments,
-        pd.read_parquet(owners) if owners.is_file() else pd.DataFrame(columns=list(OWNER_COLUMNS)),
+        pd.read_parquet(owners),
         catalogue.account(study.catalogue_url),
         study.config.report,
     )

@@ -32,6 +32,7 @@ def audit(value: float, low: float, high: float, **parts: Any) -> dict[str, Any]
             "network",
             "does not exclude High-pass correlation (0.990): it is not shown to be better",
         ),
+        ((0.9902, 0.960, 0.999), "ncc_highpass", "as well as the network: AUC 0.990 (0.970 to 0.995) and 0.990 (0.960"),
         ((0.970, 0.960, 0.980), "ncc_highpass", "The network reached 0.970 (0.960 to 0.980) and has no claim"),
     ],
 )
@@ -117,3 +118,9 @@ def test_a_false_match_rate_far_from_the_nominal_one_is_named(rate: float, low: 
 def test_few_pairs_cannot_resolve_one_in_a_thousand() -> None:
     assert "cannot resolve 0.1 %" in claims.size_note(measured(pairs_test={"same": 36, "different": 999}))
     assert "cannot resolve" not in claims.size_note(measured(pairs_test={"same": 36, "different": 1000}))
+
+
+@pytest.mark.parametrize(("low", "said"), [(1.0, True), (0.99, False)])
+def test_an_interval_without_width_is_no_certainty(low: float, said: bool) -> None:
+    note = claims.size_note(measured(test={"network": auc(1.0, low, 1.0)}))
+    assert ("a bootstrap cannot tell how rare errors are" in note) is said
