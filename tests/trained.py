@@ -20,6 +20,8 @@ def about() -> dict[str, Any]:
             "pair": {"seed": 5},
             "score": {"significance": 0.05},
         },
+        "modalities": ["MR"],
+        "contrasts": ["FLAIR"],
         "template_sha256": "5e" * 32,
         "weights_sha256": "a7" * 32,
         "alarm": -1.2,

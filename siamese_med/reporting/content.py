@@ -127,9 +127,12 @@ class Alarm:
 class Reference:
     """What a pair is held against: the similarity threshold, and the change of pairs without change.
 
+    The network knows scans of the `modalities` and `contrasts` that it was trained on.
     z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
     """
 
+    modalities: tuple[str, ...]
+    contrasts: tuple[str, ...]
     threshold: float | None
     false_match_rate: float | None
     significance: float
@@ -140,6 +143,10 @@ class Reference:
     sd: float | None
     band_z: tuple[float, float]
     values_z: tuple[float, ...]
+
+    def knows(self, scan: Scan) -> bool:
+        """Whether the network can tell whose a scan is: aligned, and of a kind that it was trained on."""
+        return scan.aligned and scan.modality in self.modalities and scan.contrast in self.contrasts
 
 
 @dataclass(frozen=True)

@@ -81,23 +81,31 @@ def _scan(row: Row, alignment: Row) -> Scan:
     )
 
 
-def pairs(scores: Iterable[Row], timeline: Sequence[Visit], doubtful: AbstractSet[str]) -> tuple[Pair, ...]:
+def pairs(
+    scores: Iterable[Row], timeline: Sequence[Visit], known: AbstractSet[str], doubtful: AbstractSet[str]
+) -> tuple[Pair, ...]:
     """The same-patient pairs of one patient, numbered in the order in which the page shows them.
 
-    `doubtful`: scans under alarm.
+    `known`: scans whose identity the network can judge; `doubtful`: scans under alarm.
     """
     sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
-    known = [row for row in scores if {str(row["scan_a"]), str(row["scan_b"])} <= sessions.keys()]
     placed = [
         (sessions[str(row["scan_a"])], sessions[str(row["scan_b"])], row)
-        for row in known
-        if row["kind"] in SAME_PATIENT
+        for row in scores
+        if row["kind"] in SAME_PATIENT and _scans(row) <= sessions.keys()
     ]
     ends = {(first, last) for first, last, _ in placed if first != last}
     roles = _roles(ends)
     placed.sort(key=lambda item: _page_order(roles, *item))
     return tuple(
-        _pair(row, number, roles.get((first, last), "other"), (timeline[first], timeline[last]), doubtful)
+        _pair(
+            row,
+            number,
+            roles.get((first, last), "other"),
+            (timeline[first], timeline[last]),
+            identity_judged=_scans(row) <= known,
+            doubtful=not doubtful.isdisjoint(_scans(row)),
+        )
         for number, (first, last, row) in enumerate(placed, start=1)
     )
 
@@ -124,12 +132,17 @@ def _page_order(
     return role, -last, -first, comparable, str(row["scan_a"]), str(row["scan_b"])
 
 
-def _pair(row: Row, number: int, role: str, ends: tuple[Visit, Visit], doubtful: AbstractSet[str]) -> Pair:
+def _scans(row: Row) -> set[str]:
+    return {str(row["scan_a"]), str(row["scan_b"])}
+
+
+def _pair(
+    row: Row, number: int, role: str, ends: tuple[Visit, Visit], *, identity_judged: bool, doubtful: bool
+) -> Pair:
     reasons = tuple(
         Reason(word, NOT_COMPARABLE.get(word, word.replace("_", " "))) for word in cells.words(row["reasons"])
     )
     verdict = cells.text(row["verdict"]) or "not_comparable"
-    identity_judged = not verdicts.IDENTITY_NOT_JUDGED & {reason.word for reason in reasons}
     return Pair(
         number=number,
         role=role,
@@ -141,7 +154,7 @@ def _pair(row: Row, number: int, role: str, ends: tuple[Visit, Visit], doubtful:
         kind=cells.text(row["kind"]),
         split=cells.text(row["split"]),
         verdict=verdict,
-        status=verdicts.of_pair(verdict, not doubtful.isdisjoint((str(row["scan_a"]), str(row["scan_b"])))),
+        status=verdicts.of_pair(verdict, doubtful),
         reasons=reasons,
         identity_judged=identity_judged,
         similarity=cells.number(row["similarity"]),

@@ -33,7 +33,8 @@ def patient(
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     visits = history.visits(scans, alignments)
-    pairs = history.pairs(scores, visits, {alarm.scan for alarm in own})
+    known = {scan.id for visit in visits for scan in visit.scans if reference.knows(scan)}
+    pairs = history.pairs(scores, visits, known, {alarm.scan for alarm in own})
     return Patient(
         subject=subject,
         title=title,

@@ -63,6 +63,8 @@ def reference(model: dict[str, Any]) -> Reference:
     mean, sd = cells.number(change.get("mean")), cells.number(change.get("sd"))
     values = _standardised(cells.numbers(change.get("values")), mean, sd)
     return Reference(
+        modalities=cells.words(model.get("modalities")),
+        contrasts=cells.words(model.get("contrasts")),
         threshold=cells.number(model.get("threshold")),
         false_match_rate=cells.number(model.get("false_match_rate")),
         significance=significance,

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from siamese_med.records import WRONG_PATIENT
 
-IDENTITY_NOT_JUDGED = frozenset({"other_modality", "other_contrast", "alignment_failed"})
-"""Reasons under which a similarity is not counted among a patient's: the network never saw such pairs."""
-
 
 @dataclass(frozen=True)
 class Status:

@@ -270,6 +270,7 @@ def _cohort(builder: Builder) -> None:
     builder.volumes(mixed, stable)
     builder.visits(unlike, 3)
     builder.pair(unlike, 1, 2, 0.4)
+    builder.scans[-1]["contrast"] = "T1w"
     unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
     missing = dict.fromkeys(
         ("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml"), float("nan")

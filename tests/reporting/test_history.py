@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from siamese_med.records import OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
-from siamese_med.reporting import alarms, history, patient
+from siamese_med.reporting import alarms, history, patient, references
 from siamese_med.reporting.content import Pair, Visit
+from tests import trained
 
 Timeline = tuple[tuple[Visit, ...], tuple[Pair, ...]]
 
@@ -35,7 +36,7 @@ def score(first: int, second: int, **fields: Any) -> dict[str, Any]:
 
 def timeline(count: int, *rows: dict[str, Any], doubtful: Set[str] = frozenset()) -> Timeline:
     visits = history.visits([scan(number) for number in range(1, count + 1)], {})
-    return visits, history.pairs(rows, visits, doubtful)
+    return visits, history.pairs(rows, visits, {"s1", "s2"}, doubtful)
 
 
 def test_visits_follow_the_dates_where_all_are_known() -> None:
@@ -82,6 +83,23 @@ def test_a_pair_is_doubtful_where_one_of_its_scans_is_and_its_own_similarity_is_
     assert pair.similarity == 0.001
 
 
+def test_identity_is_judged_between_scans_that_the_network_knows() -> None:
+    _, pairs = timeline(3, score(1, 2), score(2, 3))
+    assert {pair.later: pair.identity_judged for pair in pairs} == {"s2": True, "s3": False}
+
+
+@pytest.mark.parametrize(
+    ("fields", "known"),
+    [({}, True), ({"contrast": "T1w"}, False), ({"modality": "CT"}, False), ({"contrast": None}, False)],
+)
+def test_the_network_knows_scans_of_the_kind_it_was_trained_on(fields: dict[str, Any], known: bool) -> None:
+    reference = references.reference(trained.about())
+    row = scan(1, modality="MR", contrast="FLAIR") | fields
+    for aligned in (True, False):
+        (visit,) = history.visits([row], {"s1": {"ok": aligned}})
+        assert reference.knows(visit.scans[0]) is (known and aligned)
+
+
 def test_a_doubtful_scan_anywhere_comes_before_every_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3, verdict="changed"), doubtful={"s1"})
     owners = [{**dict.fromkeys(OWNER_COLUMNS), "scan": "s1", "subject": "sub-a", "alarm": True, "evidence": -2.0}]
@@ -107,7 +125,7 @@ def test_an_old_change_is_not_the_newest_verdict() -> None:
 def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
     visits = history.visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
     unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
-    pairs = history.pairs([{**unjudged, "scan_b": "other"}, score(1, 2)], visits, frozenset())
+    pairs = history.pairs([{**unjudged, "scan_b": "other"}, score(1, 2)], visits, frozenset(), frozenset())
     assert patient.headline(visits, pairs, ()).status == "no_change"
 
 
