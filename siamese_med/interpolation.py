@@ -20,6 +20,8 @@ BOX = 1 / np.sqrt(12)
 TAILS = (0.005, 0.995)
 """Quantiles at which intensities are cut off, so that a few bright voxels are not most of the variance."""
 SAMPLE = 10_000
+WIDENED = 2
+"""Voxels around a mask that still count."""
 LARGER = 1.15
 """Voxels may become so much larger than asked for, since that spares half of them an axis."""
 
@@ -54,7 +56,7 @@ def stack(
         images.append(_standardised(smooth_along(image, lacking))[0, 0])
         affines.append(np.linalg.inv(affine))
         if mask is not None:
-            insides.append(pooled(Volume(mask, scan.affine), LARGER * edge_mm, device, most=True)[0][0, 0] > 0)
+            insides.append(_widened(pooled(Volume(mask, scan.affine), LARGER * edge_mm, device, most=True)[0]))
         else:
             insides.append(torch.ones_like(images[-1], dtype=torch.bool))
     shape = [max(2, *(image.shape[axis] for image in images)) for axis in range(3)]
@@ -65,6 +67,15 @@ def stack(
         torch.tensor([image.shape for image in images], dtype=torch.float32, device=device),
         torch.as_tensor(np.stack(affines), dtype=torch.float64, device=device),
     )
+
+
+def _widened(mask: torch.Tensor) -> torch.Tensor:
+    """A mask (1, 1, i, j, k) by WIDENED voxels larger: edges count, and lie in it whole."""
+    import torch.nn.functional as functional
+
+    side = 2 * WIDENED + 1
+    wide: torch.Tensor = functional.max_pool3d(mask, side, stride=1, padding=WIDENED)[0, 0] > 0
+    return wide
 
 
 def _standardised(image: torch.Tensor) -> torch.Tensor:

@@ -30,11 +30,13 @@ SCAN_COLUMNS = (
     "flags",  # words such as date_unknown, inverted, burned_in
     "source",  # dicom or nifti
     "changed",  # 1 or 0 where the manifest says whether this visit changed against the one before, else missing
+    "mask",  # of the part to be aligned, on the scan's grid, relative to the data folder; None where none was given
 )
 """Columns of the scan table, one row a scan."""
 
 ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume")
-"""`matrix`: 4x4, template mm to scan mm (RAS+); `coverage`: share of the template's body inside the scan;
+"""`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see alignment.Alignment; `coverage`: share of the
+template's body inside the scan;
 `volume`: path of the aligned voxels, relative to the data folder."""
 
 PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
@@ -185,7 +187,8 @@ def scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
-    return table.astype({"changed": "Int64", "date": object}).assign(date=[row["date"] for row in ordered])
+    texts = {name: [row[name] for row in ordered] for name in ("date", "mask")}  # pandas would make None a number
+    return table.astype({"changed": "Int64", "date": object, "mask": object}).assign(**texts)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from siamese_med import alignment, resampling
 from siamese_med.alignment import PAIR_LEVELS
@@ -105,3 +106,73 @@ def test_an_empty_scan_is_aligned_nowhere_and_breaks_nothing(template: Volume) -
     )
     assert np.isfinite(one.matrix).all()
     assert one.correlation_ratio < 0.05
+
+
+def turned(degrees: float, axis: int, shift: tuple[float, float, float]) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * np.eye(3)[axis]).as_matrix()
+    matrix[:3, 3] = shift
+    return matrix
+
+
+@pytest.mark.parametrize("name", ["other pose", "T1w"])
+@pytest.mark.parametrize("axis", range(3))
+def test_twenty_degrees_and_twenty_millimetres_are_found_back(
+    name: str,
+    axis: int,
+    scans: dict[str, Acquisition],
+    template: Volume,
+    found: dict[str, alignment.Alignment],
+) -> None:
+    for sign in (1, -1):
+        motion = turned(20 * sign, axis, (11.5, -11.5, 11.5))
+        scan = scans[name].volume
+        (one,) = alignment.align([Volume(scan.voxels, motion @ scan.affine)], template)
+        apart = np.linalg.inv(motion @ found[name].matrix) @ one.matrix
+        assert np.degrees(np.arccos(np.clip((np.trace(apart[:3, :3]) - 1) / 2, -1, 1))) < 0.3
+        assert np.linalg.norm(apart[:3, 3]) < 0.3
+
+
+def test_the_quality_figure_tells_found_from_lost(
+    scans: dict[str, Acquisition], template: Volume, found: dict[str, alignment.Alignment]
+) -> None:
+    scan = scans["other pose"].volume
+    upside_down = Volume(scan.voxels, turned(180, 0, (0, 0, 0)) @ scan.affine)
+    emptied = scan.voxels.copy()
+    emptied[emptied.shape[0] // 2 :] = 0
+    lost = alignment.align([upside_down, Volume(emptied, scan.affine)], template)
+    assert max(one.quality for one in lost) < 0.08 < min(one.quality for one in found.values())
+
+
+def test_a_stretched_scan_is_followed_by_twelve_degrees_of_freedom_only(
+    scans: dict[str, Acquisition], start: np.ndarray, template: Volume
+) -> None:
+    stretch = np.diag([1.1, 0.93, 1.05, 1.0])
+    stretch[0, 1] = 0.04
+    scan = scans["fixed"].volume
+    moved = Volume(scan.voxels, stretch @ scan.affine)
+    (rigid,), (affine,) = (alignment.align([moved], template, transform=kind) for kind in ("rigid", "affine"))
+    true = stretch @ start
+    assert np.abs(affine.matrix[:3, :3] - true[:3, :3]).max() < 0.02
+    assert np.abs(rigid.matrix[:3, :3] - true[:3, :3]).max() > 0.05
+    assert affine.correlation_ratio > rigid.correlation_ratio
+
+
+def test_the_rigid_part_of_a_rigid_transform_is_itself_and_of_a_stretched_one_its_turn() -> None:
+    turn = turned(17, 1, (3, 4, 5))
+    assert alignment.rigid_part(turn) is turn
+    np.testing.assert_allclose(alignment.rigid_part(turn @ np.diag([1.2, 0.9, 1.1, 1])), turn, atol=1e-9)
+
+
+def test_with_a_mask_what_lies_beside_the_organ_does_not_matter(
+    scans: dict[str, Acquisition], start: np.ndarray, template: Volume
+) -> None:
+    """A second head beside the first, turned the other way: without the mask the two cannot be told apart."""
+    scan, width = scans["other pose"].volume, scans["other pose"].volume.voxels.shape[0]
+    doubled = np.concatenate([scan.voxels, scan.voxels[:, ::-1]])
+    mask = np.zeros(doubled.shape, dtype=bool)
+    mask[:width] = scan.voxels > scan.voxels.mean()
+    (one,) = alignment.align([Volume(doubled, scan.affine)], template, masks=[mask])
+    truth = np.linalg.inv(scans["other pose"].to_anatomy) @ scans["fixed"].to_anatomy @ start
+    assert np.linalg.norm((np.linalg.inv(truth) @ one.matrix)[:3, 3]) < 2
+    assert one.quality > 0.08

@@ -67,9 +67,9 @@ def _label(content: dict[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _flags(content: dict[str, Any]) -> tuple[str, ...]:
-    """What ingest warned of when it wrote the scan; whether the date is known and the patient right shows anew."""
+    """What ingest warned of when it wrote the scan; what of date, mask and patient is wrong shows anew."""
     said = content.get("Flags")
-    anew = ("date_unknown", WRONG_PATIENT)
+    anew = ("date_unknown", "mask_unused", WRONG_PATIENT)
     return tuple(word for word in FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 

@@ -75,7 +75,7 @@ def _from_dicom(key: str, draft: Draft, claim: Claim | None, config: IngestConfi
         _suffix(facts), order, key,
     )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
-    job = limits(Job(repeats=draft.repeats, storages=storages), config)
+    job = limits(Job(repeats=draft.repeats, storages=storages, mask=_mask(claim)), config)
     return Planned(candidate, job, facts, claim.changed if claim else None, "dicom", tuple(draft.storages))
 
 
@@ -107,8 +107,12 @@ def _from_nifti(
         order=(0, "", entry.found.path.name),
         series=key,
     )
-    job = limits(Job(nifti=(str(entry.found.path), voxels)), config)
+    job = limits(Job(nifti=(str(entry.found.path), voxels), mask=_mask(claim)), config)
     return Planned(candidate, job, facts, claim.changed, "nifti", tuple(contents))
+
+
+def _mask(claim: Claim | None) -> str:
+    return claim.mask[0] if claim and claim.mask else ""
 
 
 def limits(job: Job, config: IngestConfig) -> Job:

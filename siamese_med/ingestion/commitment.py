@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from siamese_med.ingestion import ownership
+from siamese_med.ingestion import masks, ownership
 from siamese_med.ingestion.candidates import Planned, Work
 from siamese_med.ingestion.catalogue import Catalogue
 from siamese_med.ingestion.conversion import Converted, Job
@@ -135,6 +135,7 @@ class Commitment:
             "flags": sorted({*facts.flags, *converted.flags, *undated}),
             "source": planned.source,
             "changed": planned.changed,
+            "mask": masks.beside(self._path(planned)) if converted.masked else None,
             "series": planned.candidate.series,
             "nan_voxels": converted.nan_voxels,
         }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese_med import thumbnails, volume
-from siamese_med.ingestion import nifti, pixels
+from siamese_med.ingestion import masks, nifti, pixels
 from siamese_med.ingestion.instances import Storage
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
@@ -20,6 +20,7 @@ class Job:
     repeats: tuple[Stack, ...] = ()
     storages: tuple[tuple[str, Storage], ...] = ()
     nifti: tuple[str, str] | None = None
+    mask: str = ""
     target: str = ""
     volume_of_4d: str = "refuse"
     max_gigabytes: float = 4.0
@@ -37,6 +38,7 @@ class Converted:
     flags: tuple[str, ...] = ()
     nan_voxels: int = 0
     thumbnail: bytes = b""
+    masked: bool = False
     reason: str = ""
     culprit: str | None = None
 
@@ -50,12 +52,15 @@ def convert(job: Job) -> Converted:
     except (OSError, MemoryError):
         return Converted(reason="undecodable")
     volume.write(Path(job.target), decoded)
+    masked = bool(job.mask) and masks.write(job, decoded)
+    unused = ("mask_unused",) if job.mask and not masked else ()
     return Converted(
         shape=tuple(decoded.voxels.shape),
         spacing_mm=tuple(round(float(edge), 6) for edge in decoded.spacing_mm),
         affine=tuple(tuple(round(float(one), 6) + 0.0 for one in row) for row in decoded.affine),
         sha256=decoded.content_digest(),
-        flags=tuple(flags),
+        flags=(*flags, *unused),
+        masked=masked,
         nan_voxels=nan_voxels,
         thumbnail=thumbnails.strip(decoded),
     )

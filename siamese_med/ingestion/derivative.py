@@ -26,7 +26,7 @@ SIDE_CAR = {
 SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 OURS = re.compile(
     r"sub-[a-z2-7]{26}(_ses-\d+(_run-\d+)?)?_"
-    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SUFFIXES)})\.(nii\.gz|json))"
+    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
 )
 """Files that only ingest makes, so those that nothing accounts for may go."""
 
@@ -45,7 +45,8 @@ def write(folder: Path, scans: Iterable[Mapping[str, Any]]) -> None:
     present = _present(folder)
     for name, text in texts.items():
         _write_changed(folder / name, text)
-    for name in present - texts.keys() - {_within(row) for row in rows}:
+    masks = {str(row["mask"]).removeprefix("scans/") for row in rows if row["mask"]}
+    for name in present - texts.keys() - masks - {_within(row) for row in rows}:
         (folder / name).unlink(missing_ok=True)
         _remove_empty(folder, (folder / name).parent)
 

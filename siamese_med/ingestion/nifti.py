@@ -153,7 +153,7 @@ def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
     factor = MILLIMETRES.get(int(found.raw["xyzt_units"]) & 7, 1.0)
     forms = [np.diag([factor, factor, factor, 1.0]) @ form for form in forms]
     allowed = MOST_CONFLICT_MM + _rounding_mm(found, spacing)
-    if len(forms) == 2 and _apart_mm(forms[0], forms[1], found.dims[:3]) > allowed:
+    if len(forms) == 2 and apart_mm(forms[0], forms[1], found.dims[:3]) > allowed:
         raise RejectedError("affine_conflict")
     return forms[0], ["units_converted"] if factor != 1.0 else []
 
@@ -200,7 +200,7 @@ def _invertible(form: NDArray[np.float64]) -> None:
         raise RejectedError("bad_affine")
 
 
-def _apart_mm(one: NDArray[np.float64], other: NDArray[np.float64], dims: tuple[int, ...]) -> float:
+def apart_mm(one: NDArray[np.float64], other: NDArray[np.float64], dims: tuple[int, ...]) -> float:
     """Largest distance that a corner of the volume moves between two affines."""
     corners = np.stack(np.meshgrid(*([0, count - 1] for count in dims), indexing="ij"), -1).reshape(-1, 3)
     moved = np.c_[corners, np.ones(len(corners))] @ (one - other).T

@@ -83,6 +83,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "units_converted": "the header was in metres or micrometres; it was converted to millimetres",
         "first_of_repeats": "one volume taken from several",
         "mean_of_repeats": "the mean of several volumes",
+        "mask_unused": "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out",
         WRONG_PATIENT: "looks like another patient's scan; check the records, nothing was moved",
     }
 )

@@ -15,6 +15,7 @@ from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
 from siamese_med.ingestion import bids, contrast, tags
 
 REQUIRED = ("subject", "session", "path")
+OPTIONAL = "[,date][,changed][,mask]"
 CHANGED = {"": None, "0": 0, "1": 1}
 
 
@@ -32,6 +33,7 @@ class Claim:
     scanner: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    mask: tuple[str, int, int] | None = None  # path, size and time of change, so that another mask is another claim
 
     @property
     def given(self) -> bool:
@@ -172,14 +174,10 @@ def _manifest(source: Path) -> list[Found]:
             columns = tuple(rows.fieldnames or ())
             lacking = [name for name in REQUIRED if name not in columns]
             if lacking:
-                raise ManifestError(
-                    f"{source} lacks the column {lacking[0]}: it needs {','.join(REQUIRED)}[,date][,changed]"
-                )
+                raise ManifestError(f"{source} lacks the column {lacking[0]}: it needs {','.join(REQUIRED)}{OPTIONAL}")
             found = [one for number, row in enumerate(rows, 2) for one in _row(source, number, row)]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{source} is not a CSV file in UTF-8: it needs {','.join(REQUIRED)}[,date][,changed]"
-        ) from error
+        raise ManifestError(f"{source} is not a CSV file in UTF-8: it needs {','.join(REQUIRED)}{OPTIONAL}") from error
     if not found:
         raise EmptyInputError(f"{source} names no file: give it one row for each scan")
     return found
@@ -197,14 +195,27 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
     label = cells.get("changed", "")
     if label not in CHANGED:
         raise ManifestError(f"{source} row {number}: 'changed' must be 0, 1 or empty")
-    given = Claim("manifest", cells["subject"], cells["session"], tags.day(cells.get("date", "")), CHANGED[label])
+    mask = _mask(source, number, cells.get("mask", ""))
+    given = Claim(
+        "manifest", cells["subject"], cells["session"], tags.day(cells.get("date", "")), CHANGED[label], mask=mask
+    )
     speaker = partial(_by_manifest, given=given)
     return [Found(one, speaker, listed=True) for one in (files_below(path) if path.is_dir() else [path])]
+
+
+def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
+    if not cell:
+        return None
+    path = source.parent / cell
+    if not path.is_file():
+        raise ManifestError(f"{source} row {number} names a mask that is not there: paths are relative to the manifest")
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def _by_manifest(path: Path, given: Claim) -> Claim:
     named = _named(path, path.parent)
     return replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
-        date=given.date or named.date,
+        mask=given.mask, date=given.date or named.date,
     )  # fmt: skip

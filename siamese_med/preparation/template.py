@@ -15,24 +15,46 @@ from siamese_med.volume import Volume, centred_grid
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Mask = NDArray[np.bool_]
+
 ROUNDS = (TEMPLATE_LEVELS[:1], TEMPLATE_LEVELS)
 """Coarsely to the first scan, then finely to the mean of all."""
 COARSEST_MM = 3.0
+WIDENED = 3
 
 
-def build(scans: Sequence[Volume], shape: tuple[int, int, int], spacing_mm: float | None, device: str) -> Volume:
+def build(
+    scans: Sequence[Volume],
+    shape: tuple[int, int, int],
+    spacing_mm: float | None,
+    device: str,
+    masks: Sequence[Mask | None] | None = None,
+) -> Volume:
     """Mean of the scans on a grid centred on the body; the pose is the scans' mean pose, so left stays left.
 
-    `spacing_mm` None takes the spacing at which the median field of view fills the grid, 3 mm at most.
+    `spacing_mm` None takes the spacing at which the median field of view fills the grid, 3 mm at most. What lies
+    outside a scan's mask (on its grid) is dark in the template, so that only what the masks mark is aligned to it.
     """
+    chosen = list(masks or [None] * len(scans))
+    scans = [_alone(scan, mask) for scan, mask in zip(scans, chosen, strict=True)]
     grid = centred_grid(shape, spacing_mm or _fitting_spacing(scans, shape))
     start = np.eye(4)
-    start[:3, 3] = resampling.centre_of_mass(scans[0])
+    start[:3, 3] = resampling.centre_of_mass(scans[0], chosen[0])
     template = _mean(scans[:1], [start], grid, shape, device)
     for levels in ROUNDS:
-        found = alignment.align(scans, template, levels, device=device)
+        found = alignment.align(scans, template, levels, device=device, masks=chosen)
         template = _mean(scans, _around_their_mean(found), grid, shape, device)
     return template
+
+
+def _alone(scan: Volume, mask: Mask | None) -> Volume:
+    """The scan with the surroundings of its mask at its darkest; a few voxels around the mask stay, for its edge."""
+    from scipy.ndimage import binary_dilation
+
+    if mask is None:
+        return scan
+    near = binary_dilation(mask, iterations=WIDENED)
+    return Volume(np.where(near, scan.voxels, scan.voxels.min()), scan.affine)
 
 
 def _fitting_spacing(scans: Sequence[Volume], shape: tuple[int, int, int]) -> float:

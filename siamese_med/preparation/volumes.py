@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -45,15 +45,9 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     folder = _folder(data / "prepared", template, config)
     files.remove_leftovers(folder)
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
-    waiting = scans[[_cached(folder, scan) is None for scan in scans.itertuples()]]
+    waiting = scans[[not _cached(folder, data, _source(scan)) for scan in scans.itertuples()]]
     jobs = [
-        Batch(
-            tuple(zip(part.id, part.path, part.sha256, part["flags"], strict=True)),
-            data,
-            folder,
-            device,
-            config.transform,
-        )
+        Batch(tuple(map(_source, part.itertuples())), data, folder, device, config.transform)
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
@@ -68,7 +62,7 @@ def align_one(
 ) -> tuple[NDArray[np.float16], dict[str, Any]]:
     """One scan to the template's grid: voxels (i, j, k) and the record that `prepare` keeps beside them."""
     found = alignment.align([scan], template, device=device, transform=transform)[0]
-    return _on_template(scan, found, template, device)
+    return on_template(scan, found, template, device)
 
 
 def good_enough(record: dict[str, Any], min_quality: float) -> bool:
@@ -107,8 +101,9 @@ def _keep_template(
     if given:
         made = volume.canonical(volume.read(given))
     else:
-        loaded = [_read(data / scan.path, scan.flags) for scan in _representatives(scans).itertuples()]
-        made = templates.build(loaded, config.shape, config.spacing_mm, device)
+        chosen = [_source(scan) for scan in _representatives(scans).itertuples()]
+        masks = [_mask(source, data) for source in chosen]
+        made = templates.build([_read(one, data) for one in chosen], config.shape, config.spacing_mm, device, masks)
     volume.write(path, Volume(made.voxels.astype(np.float32), made.affine))
 
 
@@ -119,11 +114,25 @@ def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
     return alike.sort_values("id").groupby("subject").head(1).head(TEMPLATE_SCANS)
 
 
+class Source(NamedTuple):
+    """What is needed of a row of the scan table; paths are relative to the data folder."""
+
+    id: str
+    path: str
+    sha256: str
+    flags: Sequence[str]
+    mask: str | None
+
+
+def _source(scan: Any) -> Source:
+    return Source(scan.id, scan.path, scan.sha256, scan.flags, scan.mask)
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Scans aligned together: (id, path relative to `data`, content digest, flags) each."""
+    """Scans aligned together."""
 
-    scans: tuple[tuple[str, str, str, Sequence[str]], ...]
+    scans: tuple[Source, ...]
     data: Path
     folder: Path
     device: str
@@ -132,22 +141,32 @@ class Batch:
 
 def _align_batch(batch: Batch) -> None:
     template = volume.read(batch.folder / "template.nii.gz")
-    loaded = [_read(batch.data / path, flags) for _, path, _, flags in batch.scans]
-    found = alignment.align(loaded, template, device=batch.device, transform=batch.transform)
-    for (scan, _, sha256, _), image, result in zip(batch.scans, loaded, found, strict=True):
-        voxels, record = _on_template(image, result, template, batch.device)
-        with files.replacing(batch.folder / "volumes" / f"{scan}.npy") as temporary:
+    loaded = [_read(scan, batch.data) for scan in batch.scans]
+    masks = [_mask(scan, batch.data) for scan in batch.scans]
+    found = alignment.align(loaded, template, device=batch.device, masks=masks, transform=batch.transform)
+    for scan, image, result in zip(batch.scans, loaded, found, strict=True):
+        voxels, record = on_template(image, result, template, batch.device)
+        with files.replacing(batch.folder / "volumes" / f"{scan.id}.npy") as temporary:
             np.save(temporary, voxels)
-        files.write_json(batch.folder / "volumes" / f"{scan}.json", {"sha256": sha256, **record})
+        files.write_json(batch.folder / "volumes" / f"{scan.id}.json", {"sha256": _content(scan, batch.data), **record})
 
 
-def _read(path: Path, flags: Sequence[str]) -> Volume:
-    scan = volume.read(path)
-    return Volume(upright(scan.voxels, flags), scan.affine)
+def _read(source: Source, data: Path) -> Volume:
+    scan = volume.read(data / source.path)
+    return Volume(upright(scan.voxels, source.flags), scan.affine)
 
 
-def _on_template(
-    scan: Volume, found: alignment.Alignment, template: Volume, device: str
+def _mask(source: Source, data: Path) -> NDArray[np.bool_] | None:
+    return volume.read(data / source.mask).voxels > 0 if source.mask else None
+
+
+def _content(source: Source, data: Path) -> str:
+    """Digest of all that an alignment depends on: with another mask it is another one."""
+    return f"{source.sha256} {files.digest(data / source.mask)}" if source.mask else source.sha256
+
+
+def on_template(
+    scan: Volume, found: alignment.Alignment, template: Volume, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], dict[str, Any]]:
     voxels, valid = resampling.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()
@@ -160,12 +179,9 @@ def _on_template(
     return normalise(voxels, valid).cpu().numpy().astype(np.float16), record
 
 
-def _cached(folder: Path, scan: Any) -> dict[str, Any] | None:
+def _cached(folder: Path, data: Path, scan: Source) -> bool:
     path = folder / "volumes" / f"{scan.id}.json"
-    if not path.is_file():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text())
-    return record if record["sha256"] == scan.sha256 else None
+    return path.is_file() and json.loads(path.read_text())["sha256"] == _content(scan, data)
 
 
 def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) -> pd.DataFrame:

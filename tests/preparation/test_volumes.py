@@ -45,6 +45,7 @@ def scans(data: Path) -> pd.DataFrame:
             "path": [str(path.relative_to(data)) for path in paths],
             "sha256": [volume.read(path).content_digest() for path in paths],
             "flags": [[], [], []],
+            "mask": None,
         }
     )
 
@@ -130,6 +131,32 @@ def test_one_scan_alone_gives_what_the_study_has_of_it(scans: pd.DataFrame, data
     kept = np.load(data / prepared.alignments.volume[0])
     assert np.abs(voxels.astype(float) - kept.astype(float)).mean() < 0.01
     assert volumes.good_enough(record, CONFIG.min_quality)
+
+
+def test_another_mask_is_aligned_anew(scans: pd.DataFrame, data: Path) -> None:
+    """The mask marks the noise's middle; the same volume without it, or with a larger one, is another alignment."""
+    one, path = scans[2:].copy(), data / "scans/sub-2_mask.nii.gz"
+    noise = volume.read(data / one.path.iloc[0])
+    done = []
+    for edge in (None, 10, 12):
+        if edge:
+            marked = np.zeros(noise.voxels.shape, dtype=np.int16)
+            marked[edge:-edge, edge:-edge, edge:-edge] = 1
+            volume.write(path, volume.Volume(marked, noise.affine))
+        table = one.assign(mask=str(path.relative_to(data)) if edge else None)
+        made = volumes.prepare(table, data, None, CONFIG.model_copy(update={"spacing_mm": 6.4}))
+        done.append((data / made.alignments.volume[0]).with_suffix(".json").read_text())
+    assert len(set(done)) == 3
+
+
+def test_an_affine_study_has_a_folder_of_its_own(scans: pd.DataFrame, data: Path, prepared: Prepared) -> None:
+    affine = volumes.prepare(scans[:2], data, None, CONFIG.model_copy(update={"transform": "affine"}))
+    assert affine.template.parent != prepared.template.parent
+    assert affine.alignments.ok.all()
+    turns = [np.asarray(matrix, dtype=float)[:3, :3] for matrix in affine.alignments.matrix]
+    assert not any(np.allclose(turn.T @ turn, np.eye(3), atol=1e-4) for turn in turns)
+    voxels = [np.load(data / path).astype(float).ravel() for path in affine.alignments.volume]
+    assert np.corrcoef(*voxels)[0, 1] > 0.97
 
 
 def test_without_a_given_spacing_the_scans_fill_the_grid_at_three_millimetres_at_most(
