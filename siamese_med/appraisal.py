@@ -46,7 +46,12 @@ SHORTCUTS = {
 STRATA = {"interval": "Time between the scans", "scanner": "Scanner", "contrast": "Contrast"}
 """By what the test pairs are told apart."""
 
-COUNTED = {"patients": SPLITS, "scans": SPLITS, "pairs_test": ("same", "different")}
+COUNTED = {
+    "patients": SPLITS,
+    "scans": SPLITS,
+    "measured": ("patients", "scans"),  # on so many of the test patients
+    "pairs_test": ("same", "different"),
+}
 """Groups of metrics.json, and the parts that each is counted in."""
 
 

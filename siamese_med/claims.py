@@ -155,9 +155,9 @@ def match_note(calibration: Calibration) -> str:
 
 def size_note(appraisal: Appraisal) -> str:
     """On how much the figures rest."""
-    patients, scans, pairs = (appraisal.counts[name] for name in ("patients", "scans", "pairs_test"))
+    measured, pairs = appraisal.counts["measured"], appraisal.counts["pairs_test"]
     text = (
-        f"{wording.count(patients['test'])} test patients with {wording.count(scans['test'])} scans; "
+        f"{wording.count(measured['patients'])} test patients with {wording.count(measured['scans'])} scans; "
         f"{wording.count(pairs['same'])} pairs of one person, {wording.count(pairs['different'])} of two. "
         "95 % intervals by a bootstrap over patients, never pairs"
     )

@@ -49,6 +49,7 @@ def metrics(best: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "patients": {"train": 24, "validation": 12, "test": 12},
         "scans": {"train": 72, "validation": 36, "test": 36},
+        "measured": {"patients": 12, "scans": 36},
         "pairs_test": {"same": 36, "different": 594},
         "seed": 11,
         "test": {name: _method(value) for name, value in auc.items()},

@@ -44,6 +44,7 @@ def of_test_patients(
         "best": max(table, key=lambda name: table[name]["auc"]["value"] or 0.0),
         **_trust(pairs, similarity, curve, seed),
         "strata": strata.by_group(scans, pairs, similarity, curve.threshold),
+        "measured": {"patients": len(set(subjects)), "scans": len(subjects)},
         "pairs_test": {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())},
     }
 
