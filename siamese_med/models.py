@@ -160,7 +160,6 @@ def _describe(
         "weights_sha256": model.write_weights(folder, network),
         "calibration": vars(curve),
         "threshold": curve.threshold,
-        "alarm": curve.alarm,
         "false_match_rate": curve.false_match_rate,
         "evidence": vars(measured.evidence),
         "change_reference": _no_change(study, usable, prepared, pairs),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,16 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Platt's logistic curve (1999) on the distance, and the two limits that validation pairs gave.
-
-    A similarity over `threshold` is a match; one of a patient's own pairs below `alarm` asks whether it is he.
-    """
+    """A logistic curve on the distance, and the similarity from which on two scans are a match."""
 
     slope: float
     intercept: float
     threshold: float
     false_match_rate: float
-    alarm: float
 
     def similarity(self, distance: float) -> float:
         """Probability of one person, where same and different are equally likely beforehand."""
@@ -41,26 +36,9 @@ class Calibration:
 
 
 def calibrate(distance: NDArray[np.float64], subjects: Sequence[str], false_match_rate: float) -> Calibration:
-    """Fit the curve on all pairs of validation scans, distances (n, n), and choose the limits.
-
-    `false_match_rate` is the share of different pairs over the threshold, and of same-patient pairs below the alarm.
-    """
+    """Fit the curve on all pairs of validation scans, distances (n, n); at the threshold that share of others match."""
     pairs = Pairs(subjects)
-    apart, same = distance[pairs.places], pairs.same
-    slope, intercept = logistic.fit(apart, same)
-    curve = Calibration(slope, intercept, 0.5, false_match_rate, 0.5)
-    threshold = float(np.quantile(curve.similarities(apart[~same]), 1 - false_match_rate, method="higher"))
-    alarm = curve.similarity(_farthest_expected(apart[same], false_match_rate))
-    return replace(curve, threshold=threshold, alarm=min(alarm, threshold))
-
-
-def _farthest_expected(distance: NDArray[np.float64], rate: float) -> float:
-    """The distance that a further pair of one patient exceeds at `rate`: Student's t for a new observation.
-
-    A quantile of the few validation pairs would be their largest, which a further patient soon exceeds.
-    """
-    from scipy.stats import t
-
-    n = len(distance)
-    spread = float(distance.std(ddof=1)) if n > 1 else float(distance[0])
-    return float(distance.mean() + t.isf(rate, max(n - 1, 1)) * spread * math.sqrt(1 + 1 / n))
+    apart = distance[pairs.places]
+    curve = Calibration(*logistic.fit(apart, pairs.same), 0.5, false_match_rate)
+    different = curve.similarities(apart[~pairs.same])
+    return replace(curve, threshold=float(np.quantile(different, 1 - false_match_rate, method="higher")))
