@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 WHITE, CSF, VENTRICLE = TISSUES.index("white"), TISSUES.index("csf"), TISSUES.index("ventricle")
 COARSE_WARP_MM = 4.5
 FINE_WARP_MM = 2.2
+FREE_MM = 8.0
+"""Depth below the brain's surface from which it is warped in full, where its surface is everybody's."""
 LESIONS = 7
 """Mean number of old lesions at full difference; they tell people apart too, so they fade with it."""
 VOXEL_MM3 = GRID_MM**3
@@ -43,13 +46,18 @@ class Anatomy:
         return float(self.tissue[VENTRICLE].sum()) * VOXEL_MM3
 
 
-def patient(rng: np.random.Generator, difference: float) -> Anatomy:
-    """A patient; `difference` scales how far people differ, 1 being about real inter-subject variation after MNI152."""
+def patient(rng: np.random.Generator, difference: float, inside_only: bool = False) -> Anatomy:
+    """A patient; `difference` scales how far people differ, 1 being about real inter-subject variation after MNI152.
+
+    With `inside_only` all have one head, outline and coarse form of the brain: they differ in its detail and lesions.
+    """
     import torch
 
-    linear = np.diag(1 + 0.05 * difference * rng.standard_normal(3)) + 0.02 * difference * rng.standard_normal((3, 3))
+    coarse = 0.0 if inside_only else difference
+    linear = np.diag(1 + 0.05 * coarse * rng.standard_normal(3)) + 0.02 * coarse * rng.standard_normal((3, 3))
     points = _identity(GRID_SHAPE) @ torch.from_numpy(linear.T.astype(np.float32))
-    points = points + _warp(rng, difference)
+    warp = _warp(rng, coarse, difference)
+    points = points + (warp * _depth()[..., None] if inside_only else warp)
     anatomy = Anatomy(sample(tissues(), points), torch.zeros(GRID_SHAPE))
     for _ in range(rng.poisson(LESIONS * difference)):
         anatomy = with_new_lesion(anatomy, rng, math.exp(rng.uniform(math.log(50), math.log(1500))))
@@ -133,17 +141,27 @@ def _identity(shape: tuple[int, int, int]) -> torch.Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
 
-def _warp(rng: np.random.Generator, difference: float) -> torch.Tensor:
+@lru_cache(maxsize=1)
+def _depth() -> torch.Tensor:
+    """0 outside the brain and on its surface, 1 from FREE_MM below it: (i, j, k)."""
+    import torch
+    from scipy.ndimage import distance_transform_edt
+
+    brain = tissues()[:3].sum(0).numpy() > 0.5
+    return torch.from_numpy((distance_transform_edt(brain) * GRID_MM / FREE_MM).clip(0, 1).astype(np.float32))
+
+
+def _warp(rng: np.random.Generator, coarse: float, fine: float) -> torch.Tensor:
     """A smooth invertible displacement (i, j, k, 3) in units of the grid: a stationary velocity field, integrated."""
     import torch
     import torch.nn.functional as functional
 
     side = 48
     velocity = torch.zeros(3, side, side, side)
-    for knots, amplitude in ((9, COARSE_WARP_MM), (20, FINE_WARP_MM)):
+    for knots, amplitude, share in ((9, COARSE_WARP_MM, coarse), (20, FINE_WARP_MM, fine)):
         noise = torch.from_numpy(rng.standard_normal((1, 3, knots, knots, knots)).astype(np.float32))
         smooth = functional.interpolate(noise, size=side, mode="trilinear", align_corners=False)[0]
-        velocity += smooth / smooth.std() * amplitude * difference
+        velocity += smooth / smooth.std() * amplitude * share
     extent = GRID_MM * torch.tensor(GRID_SHAPE) / 2
     moved = velocity / extent.view(3, 1, 1, 1) / 32
     for _ in range(5):  # scaling and squaring

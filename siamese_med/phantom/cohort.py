@@ -42,6 +42,7 @@ class Recipe:
     seed: int
     difference: float
     contrasts: tuple[str, ...]
+    inside_only: bool
 
     def as_json(self) -> dict[str, object]:
         """For the marker of a complete cohort."""
@@ -72,15 +73,17 @@ def write_cohort(
     seed: int = 0,
     difference: float = DIFFERENCE,
     contrasts: Sequence[str] = ("FLAIR",),
+    inside_only: bool = False,
 ) -> pd.DataFrame:
     """Simulate and write a cohort; returns its truth, one row a visit. A complete cohort is left as it is.
 
     `contrasts` are shared out among the scanners (`scanner.fleet`), so a patient's visits may differ in contrast.
+    With `inside_only` people differ inside the brain alone (`anatomy.patient`).
     """
     import pandas as pd
 
     table = folder / "truth.csv"
-    recipe = Recipe(patients, visits, seed, difference, tuple(contrasts))
+    recipe = Recipe(patients, visits, seed, difference, tuple(contrasts), inside_only)
     marker = folder / "simulation.json"
     if table.is_file() and marker.is_file() and json.loads(marker.read_text()) == recipe.as_json():
         return pd.read_csv(table)
@@ -126,7 +129,7 @@ def _simulate_patient(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:
     folder, number, recipe = job
     machines = scanner.fleet(np.random.default_rng([recipe.seed, 1]), scanner.MACHINES, recipe.contrasts)
     rng = np.random.default_rng([recipe.seed, 2, number])
-    current = anatomy.patient(rng, recipe.difference)
+    current = anatomy.patient(rng, recipe.difference, recipe.inside_only)
     day, rows = FIRST_VISIT + timedelta(days=int(rng.integers(0, 300))), []
     for visit in range(recipe.visits):
         earlier = current

@@ -56,6 +56,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--patients", type=int, default=160, help="of the simulated cohort")
     parser.add_argument("--difference", type=float, default=0.25, help="of the simulated cohort, 1 being real people")
+    parser.add_argument("--inside-only", action="store_true", help="simulated people share outline and coarse form")
     parser.add_argument("--visits", type=int, default=4)
     parser.add_argument("--seed", type=int, default=21, help="of the simulation")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the training")
@@ -76,9 +77,8 @@ def _simulation(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _hard(given: argparse.Namespace) -> Path:
-    cohort.write_cohort(
-        given.folder / "simulated", given.patients, given.visits, given.seed, given.difference, CONTRASTS
-    )
+    recipe = (given.patients, given.visits, given.seed, given.difference, CONTRASTS, given.inside_only)
+    cohort.write_cohort(given.folder / "simulated", *recipe)
     return Path(given.folder / "simulated" / "input")
 
 

@@ -30,6 +30,22 @@ def test_without_difference_everybody_is_the_template() -> None:
     torch.testing.assert_close(nobody.tissue, tissues(), atol=2e-3, rtol=0)
 
 
+def test_people_who_differ_inside_only_have_one_head_and_their_own_detail() -> None:
+    apart, alike = (
+        [anatomy.patient(np.random.default_rng(seed), 0.9, inside_only).tissue for seed in (0, 1)]
+        for inside_only in (False, True)
+    )
+    outside = tissues()[:3].sum(0) <= 0.5
+    differs = (alike[0] - alike[1]).abs().amax(0)
+    assert float(differs[outside].max()) < 0.01
+    assert float(differs[~outside].max()) > 0.5
+    coarse = [
+        float(torch.nn.functional.avg_pool3d((one - other)[None, 0], 24).square().mean())
+        for one, other in (apart, alike)
+    ]
+    assert coarse[1] < coarse[0] / 10
+
+
 @pytest.mark.parametrize("volume_mm3", [300.0, 1500.0, 6000.0])
 def test_a_new_lesion_has_the_volume_that_was_asked_for(person: Anatomy, volume_mm3: float) -> None:
     later = anatomy.with_new_lesion(person, np.random.default_rng(5), volume_mm3)
