@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from monai.metrics.regression import compute_ssim_and_cs
 
+from siamese_med.intensity import CEILING
 from siamese_med.scoring import baselines
 
 
@@ -16,6 +19,44 @@ def scans() -> tuple[np.ndarray, np.ndarray]:
     ball = np.linalg.norm(grid, axis=0) < 10
     one, other = (np.clip(1 + 0.3 * rng.standard_normal(ball.shape), 0.01, None) * ball for _ in range(2))
     return one.astype(np.float16), other.astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def several(scans: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Five scans, one of them with a narrow field of view."""
+    rng = np.random.default_rng(3)
+    mixed = [scans[0] * share + scans[1] * (1 - share) for share in (0.2, 0.5, 0.8)]
+    noisy = [(scan * (1 + 0.1 * rng.standard_normal(scan.shape))).astype(np.float16) for scan in mixed]
+    noisy[2][:10] = 0
+    return [*scans, *noisy]
+
+
+def test_all_pairs_at_once_are_what_each_pair_is_alone(several: list[np.ndarray]) -> None:
+    found = baselines.matrices(several)
+    for a in range(5):
+        for b in range(5):
+            alone = baselines.scores(several[a], several[b])
+            assert {name: found[name][a, b] for name in found} == pytest.approx(alone, abs=1e-5)
+
+
+def test_correlation_counts_the_voxels_that_both_scans_show(several: list[np.ndarray]) -> None:
+    one, other = (several[n].astype(float) for n in (0, 4))
+    shared = (one > 0) & (other > 0)
+    expected = np.corrcoef(one[shared], other[shared])[0, 1]
+    assert baselines.scores(several[0], several[4])["ncc"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_structural_similarity_is_that_of_monai(scans: tuple[np.ndarray, np.ndarray]) -> None:
+    """MONAI slides an 11^3 window from voxel 5 on; ours is at every second voxel, here inside a small field."""
+    field = np.zeros((24,) * 3)
+    field[6:18, 6:18, 6:18] = 1
+    one, other = (scan.astype(np.float32) * field.astype(np.float32) for scan in scans)
+    theirs, _ = compute_ssim_and_cs(
+        *(torch.from_numpy(scan)[None, None] for scan in (one, other)), 3, (11,) * 3, (1.5,) * 3, data_range=CEILING
+    )
+    centres = [voxel for voxel in np.argwhere((one > 0) & (other > 0)) if (voxel % 2 == 0).all()]
+    expected = np.mean([float(theirs[0, 0][tuple(voxel - 5)]) for voxel in centres])
+    assert baselines.scores(one, other)["ssim"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_scan_with_itself_correlates_fully(scans: tuple[np.ndarray, np.ndarray]) -> None:
