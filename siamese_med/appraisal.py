@@ -154,6 +154,12 @@ class Appraisal:
         return next((method for method in self.methods if method.key == "network"), None)
 
     @property
+    def comparisons(self) -> int | None:
+        """How often a validation scan was held against another patient: what evidence of identity rests on."""
+        patients, scans = self.counts["patients"]["validation"], self.counts["scans"]["validation"]
+        return None if patients is None or scans is None else scans * (patients - 1)
+
+    @property
     def best(self) -> Method | None:
         """The method with the highest AUC, which may be the network."""
         return next((method for method in self.methods if method.best), None)

@@ -38,6 +38,9 @@ LIMITS = (
 )
 
 
+EXPECTED_MATCHES = 5
+"""False matches that must be expected for their rate to be judged."""
+
 RESOLVED = 1000
 """Pairs of two persons from which on a false-match rate of 0.1 % is more than none."""
 
@@ -137,8 +140,9 @@ def calibration_note(calibration: Calibration) -> str:
     return text
 
 
-def match_note(calibration: Calibration) -> str:
+def match_note(appraisal: Appraisal) -> str:
     """The false-match rate that was promised, and the one that came."""
+    calibration, pairs = appraisal.calibration, appraisal.counts["pairs_test"]["different"]
     found, nominal = calibration.false_match_rate, calibration.nominal
     if found.value is None or not nominal:
         return "The false-match rate on test patients was not recorded."
@@ -146,6 +150,8 @@ def match_note(calibration: Calibration) -> str:
         f"Of the test pairs of two persons {percent_ends(found)} are at or over the threshold of "
         f"{wording.fixed(calibration.threshold, 3)}; nominal, from validation patients: {wording.percent(nominal)}."
     )
+    if pairs is not None and pairs * nominal < EXPECTED_MATCHES:
+        return f"{text} {wording.count(pairs)} such pairs are too few to tell one from the other."
     if nominal / RIGHT_FACTOR <= found.value <= nominal * RIGHT_FACTOR:
         return text
     if found.low is not None and found.high is not None and found.low <= nominal <= found.high:

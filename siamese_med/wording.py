@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from siamese_med import cells
@@ -11,9 +12,6 @@ DASH = "–"
 STRENGTHS = ("weak", "moderate", "moderately strong", "strong")
 """Words for a likelihood ratio up to 10, 100, 1000 and 10 000; above: very strong (ENFSI Guideline for Evaluative
 Reporting in Forensic Science, 2015)."""
-
-MOST_TIMES = 4
-"""Power of ten above which a ratio is not spelt out: no validation set is large enough to bear it."""
 
 SHOWN_OF_NAME = 12
 
@@ -93,9 +91,13 @@ def strength(exponent: float) -> str:
     return STRENGTHS[int(exponent)] if exponent < len(STRENGTHS) else "very strong"
 
 
-def times(exponent: float) -> str:
-    """A log10 likelihood ratio as a multiple that claims no more than two figures, and no more than ten thousand."""
-    if exponent >= MOST_TIMES:
-        return f"more than {count(10**MOST_TIMES)} times"
-    ratio = 10.0**exponent
-    return f"about {count(float(f'{ratio:.2g}'))} times" if ratio >= 10 else f"about {ratio:.2g} times"
+def times(exponent: float, most: float) -> str:
+    """A log10 likelihood ratio as a multiple of two figures, no more than ten to the power of `most`."""
+    if exponent > most:
+        step = 10.0 ** math.floor(most - 1)
+        return f"more than {_plain(math.floor(10.0**most / step + 1e-6) * step)} times"
+    return f"about {_plain(10.0**exponent)} times"
+
+
+def _plain(ratio: float) -> str:
+    return count(float(f"{ratio:.2g}")) if ratio >= 10 else f"{ratio:.2g}"

@@ -90,7 +90,7 @@ def test_what_was_not_recorded_is_said_to_be_so() -> None:
     assert claims.headline(nothing).text.startswith("No measurement on test patients came with this model")
     assert "not recorded" in claims.audit_note(nothing.audit)
     assert "not recorded" in claims.calibration_note(nothing.calibration)
-    assert "not recorded" in claims.match_note(nothing.calibration)
+    assert "not recorded" in claims.match_note(nothing)
     assert "was not recorded" in claims.headline(measured(audit=None)).text
 
 
@@ -111,8 +111,17 @@ def test_a_similarity_that_is_no_probability_is_called_a_rank(error: float, said
 )
 def test_a_false_match_rate_far_from_the_nominal_one_is_named(rate: float, low: float, words: str) -> None:
     found = {"value": rate, "low": low, "high": 0.05}
-    note = claims.match_note(measured(false_match_rate_test=found).calibration).replace("\u00a0", " ")
+    note = claims.match_note(measured(false_match_rate_test=found)).replace("\u00a0", " ")
     assert note.endswith(words)
+
+
+@pytest.mark.parametrize(("pairs", "said"), [(499, True), (500, False)])
+def test_few_pairs_of_two_persons_tell_nothing_of_their_rate(pairs: int, said: bool) -> None:
+    found = {"value": 0.0, "low": 0.0, "high": 0.0}
+    counts = {"same": 9, "different": pairs}
+    note = claims.match_note(measured(false_match_rate_test=found, pairs_test=counts))
+    assert (f"{pairs} such pairs are too few to tell one from the other." in note) is said
+    assert ("off by more" in note) is not said
 
 
 def test_few_pairs_cannot_resolve_one_in_a_thousand() -> None:

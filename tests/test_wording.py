@@ -26,10 +26,13 @@ from siamese_med import wording
         (wording.strength(0.2), "weak"),
         (wording.strength(3.99), "strong"),
         (wording.strength(4.0), "very strong"),
-        (wording.times(0.2), "about 1.6 times"),
-        (wording.times(1.0), "about 10 times"),
-        (wording.times(3.996), "about 9\u202f900 times"),
-        (wording.times(4.0), "more than 10\u202f000 times"),
+        (wording.times(0.2, 4.0), "about 1.6 times"),
+        (wording.times(1.0, 4.0), "about 10 times"),
+        (wording.times(3.996, 4.0), "about 9\u202f900 times"),
+        (wording.times(4.01, 4.0), "more than 10\u202f000 times"),
+        (wording.times(9.0, 1.08), "more than 12 times"),
+        (wording.times(9.0, 2.5977), "more than 390 times"),
+        (wording.times(9.0, 0.302), "more than 2 times"),
     ],
 )
 def test_numbers_are_written_for_people(written: str, expected: str) -> None:

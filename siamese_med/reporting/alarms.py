@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from siamese_med import cells, wording
-from siamese_med.reporting.content import Alarm
+from siamese_med.reporting.content import Alarm, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,20 +15,25 @@ if TYPE_CHECKING:
 
 ADVICE = "Nothing was moved; check the records."
 
+FEWEST = 2
+"""Comparisons that are taken for granted where their number was not recorded: words then say next to nothing."""
 
-def alarms(owners: Iterable[Row], scans: Iterable[Row]) -> tuple[Alarm, ...]:
+
+def alarms(owners: Iterable[Row], scans: Iterable[Row], comparisons: int | None) -> tuple[Alarm, ...]:
     """The alarms of the owner table, the plainest first; of scans and patients that the scan table does not know, none.
 
-    `owners` has records.OWNER_COLUMNS, `scans` records.SCAN_COLUMNS.
+    `owners` has records.OWNER_COLUMNS, `scans` records.SCAN_COLUMNS. The evidence was learned from so many
+    `comparisons` with strangers; words claim no more than one in as many.
     """
     known = {str(row["id"]): row for row in scans}
     subjects = {str(row["subject"]) for row in known.values()}
     raised = [row for row in owners if cells.truth(row["alarm"]) and str(row["scan"]) in known]
-    found = [_alarm(row, known[str(row["scan"])], subjects) for row in raised]
+    bearable = math.log10(max(comparisons or 0, FEWEST))
+    found = [_alarm(row, known[str(row["scan"])], subjects, bearable) for row in raised]
     return tuple(sorted(found, key=urgency))
 
 
-def _alarm(row: Row, scan: Row, subjects: set[str]) -> Alarm:
+def _alarm(row: Row, scan: Row, subjects: set[str], bearable: float) -> Alarm:
     evidence, owner = cells.number(row["evidence"]), cells.text(row["owner"])
     known = owner in subjects and owner != scan["subject"]
     owner_evidence = cells.number(row["owner_evidence"]) if known else None
@@ -38,30 +44,33 @@ def _alarm(row: Row, scan: Row, subjects: set[str]) -> Alarm:
         evidence=evidence,
         owner=owner if known else None,
         owner_evidence=owner_evidence,
-        against=_against(evidence),
-        in_favour=_in_favour(owner_evidence),
+        against=_against(evidence, bearable),
+        in_favour=_in_favour(owner_evidence, bearable),
     )
 
 
-def _against(evidence: float | None) -> str:
+def _against(evidence: float | None, bearable: float) -> Weight:
     if evidence is None:
-        return "There is no other scan of this patient to tell by."
-    return _sentence("that it is another person's", -evidence, evidence)
+        return Weight("unknown", "", "There is no other scan of this patient to tell by.")
+    return _weight("that it is another person's", -evidence, evidence, bearable)
 
 
-def _in_favour(evidence: float | None) -> str:
+def _in_favour(evidence: float | None, bearable: float) -> Weight:
     if evidence is None:
-        return "No patient of this study fits it clearly better."
-    return _sentence("that it is the likelier owner's", evidence, evidence)
+        return Weight("unknown", "", "No patient of this study fits it clearly better.")
+    return _weight("that it is the likelier owner's", evidence, evidence, bearable)
 
 
-def _sentence(of_what: str, exponent: float, figure: float) -> str:
+def _weight(of_what: str, exponent: float, figure: float, bearable: float) -> Weight:
+    ratio = f"(log10 likelihood ratio {wording.fixed(figure, 1)})"
     if exponent <= 0:
-        return f"There is no evidence {of_what} (log10 likelihood ratio {wording.fixed(figure, 1)})."
-    return (
-        f"The evidence {of_what} is {wording.strength(exponent)}: what is seen is {wording.times(exponent)} as likely "
-        f"then as otherwise (log10 likelihood ratio {wording.fixed(figure, 1)})."
-    )
+        return Weight("none", "", f"There is no evidence {of_what} {ratio}.")
+    strength, times = wording.strength(min(exponent, bearable)), wording.times(exponent, bearable)
+    if exponent > bearable:
+        strength = f"at least {strength}"
+        ratio = f"{ratio}, and more than that the validation patients cannot bear out"
+    sentence = f"The evidence {of_what} is {strength}: what is seen is {times} as likely then as otherwise {ratio}."
+    return Weight(strength, times, sentence)
 
 
 def urgency(alarm: Alarm) -> tuple[bool, float, str]:

@@ -44,7 +44,7 @@ def write_reports(
     reference = references.reference(folder.model)
     measured, provenance = appraisal.read(folder.model, folder.metrics), references.provenance(folder, config)
     claim = claims.headline(measured)
-    raised = alarms.alarms(_rows(owners), _rows(scans))
+    raised = alarms.alarms(_rows(owners), _rows(scans), measured.comparisons)
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
     placed = _rows(alignments)
     aligned = {str(row["scan"]): row for row in placed}

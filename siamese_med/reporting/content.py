@@ -105,6 +105,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """Evidence in words: how strong, how many times as likely (empty for none), and both in a sentence."""
+
+    strength: str
+    times: str
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Alarm:
     """A scan that does not look like the patient under whose name it is filed.
 
@@ -119,8 +128,8 @@ class Alarm:
     evidence: float | None
     owner: str | None
     owner_evidence: float | None
-    against: str
-    in_favour: str
+    against: Weight
+    in_favour: Weight
 
 
 @dataclass(frozen=True)

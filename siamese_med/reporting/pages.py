@@ -134,8 +134,6 @@ def _environment() -> Environment:
         "sizes",
         "spaced",
         "sentence",
-        "strength",
-        "times",
     ):
         environment.filters[name] = getattr(wording, name)
     return environment

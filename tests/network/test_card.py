@@ -62,7 +62,7 @@ def test_the_card_leads_with_the_words_of_the_page(tmp_path: Path) -> None:
     for words in (
         claims.headline(measured).text,
         claims.calibration_note(measured.calibration),
-        claims.match_note(measured.calibration),
+        claims.match_note(measured),
         claims.audit_note(measured.audit),
         claims.size_note(measured),
         *claims.LIMITS,

@@ -28,7 +28,7 @@ def owner(scan: str, **fields: Any) -> dict[str, Any]:
 
 
 def one(**fields: Any) -> Alarm:
-    (alarm,) = alarms.alarms([owner("sub-a_ses-1", **fields)], SCANS)
+    (alarm,) = alarms.alarms([owner("sub-a_ses-1", **fields)], SCANS, 10_000)
     return alarm
 
 
@@ -40,7 +40,7 @@ def test_only_raised_alarms_of_known_scans_are_shown_the_plainest_first() -> Non
         owner("sub-b_ses-2", evidence=-9.0, alarm=False),
         owner("sub-c_ses-1", evidence=-9.0),
     ]
-    shown = alarms.alarms(rows, SCANS)
+    shown = alarms.alarms(rows, SCANS, 10_000)
     assert [(alarm.subject, alarm.session) for alarm in shown] == [
         ("sub-b", "ses-1"),
         ("sub-a", "ses-2"),
@@ -55,28 +55,45 @@ def test_only_raised_alarms_of_known_scans_are_shown_the_plainest_first() -> Non
         (-1.5, "is moderate: what is seen is about 32 times"),
         (-2.0, "is moderately strong: what is seen is about 100 times"),
         (-3.4, "is strong: what is seen is about 2\u202f500 times"),
-        (-40.0, "is very strong: what is seen is more than 10\u202f000 times"),
+        (-40.0, "is at least very strong: what is seen is more than 10\u202f000 times"),
         (0.3, "There is no evidence that it is another person's (log10 likelihood ratio 0.3)"),
         (None, "no other scan of this patient to tell by"),
         (float("nan"), "no other scan of this patient to tell by"),
     ],
 )
 def test_the_evidence_is_told_in_words_and_claims_no_more_than_can_be_known(evidence: float | None, words: str) -> None:
-    assert words in one(evidence=evidence).against
+    assert words in one(evidence=evidence).against.sentence
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "words"),
+    [
+        (12, "is at least moderate: what is seen is more than 12 times"),
+        (2600, "is at least strong: what is seen is more than 2\u202f600 times"),
+        (None, "is at least weak: what is seen is more than 2 times"),
+    ],
+)
+def test_few_validation_patients_bear_no_strong_words(comparisons: int | None, words: str) -> None:
+    (alarm,) = alarms.alarms([owner("sub-a_ses-1", evidence=-11.0)], SCANS, comparisons)
+    assert words in alarm.against.sentence
+    assert (
+        "log10 likelihood ratio −11.0), and more than that the validation patients cannot bear out"
+        in alarm.against.sentence
+    )
 
 
 @pytest.mark.parametrize("stranger", ["sub-unknown", "sub-a", "../../etc", HOSTILE, None])
 def test_an_owner_without_a_page_and_the_patient_himself_are_not_named(stranger: str | None) -> None:
     alarm = one(evidence=-2.0, owner=stranger, owner_evidence=3.0)
     assert (alarm.owner, alarm.owner_evidence) == (None, None)
-    assert alarm.in_favour == "No patient of this study fits it clearly better."
+    assert alarm.in_favour.sentence == "No patient of this study fits it clearly better."
 
 
 def test_the_page_of_the_patient_under_whose_name_it_is_filed(page: PageReader) -> None:
     text = Reader(page("mixed")).text
     assert text.index("Check the patient") < text.index("Whose scan is this?") < text.index("Time line")
     assert "ses-2 does not look like this patient's." in text
-    assert "The evidence that it is another person's is strong" in text
+    assert "is at least moderately strong: what is seen is more than 390 times as likely" in text.replace("\u202f", "")
     assert "Nothing was moved; check the records." in text
     assert f'Likelier owner: <a href="../{pseudonym("stable")}/report.html"' in page("mixed")
     assert "Change in doubt" in text
@@ -86,7 +103,7 @@ def test_the_page_of_the_likelier_owner_keeps_its_own_verdict(page: PageReader) 
     text = Reader(page("stable")).text
     assert "No change beyond a rescan" in text
     assert "looks like this patient's." in text
-    assert "very strong" in text
+    assert "The evidence that it is the likelier owner's is at least moderately strong" in text
     assert f'A scan filed under <a href="../{pseudonym("mixed")}/report.html"' in page("stable")
 
 
@@ -159,7 +176,7 @@ def test_a_doubtful_scan_stands_for_nobody_and_the_same_contrast_comes_first(tmp
     np.save(tmp_path / "v.npy", volume)
     aligned = [{"scan": row["id"], "volume": "v.npy"} for row in scans if row["id"] != "sub-b_ses-2"]
     rows = [owner(scan, evidence=-3.0, owner="sub-b", owner_evidence=2.0) for scan in ("sub-a_ses-2", "sub-a_ses-1")]
-    raised = alarms.alarms(rows, [{**row, "session": "ses"} for row in scans])
+    raised = alarms.alarms(rows, [{**row, "session": "ses"} for row in scans], 100)
     first, second = lineups.lineups(raised, scans, aligned, tmp_path)
     assert [(face.role, face.scan) for face in first.faces] == [
         ("this scan", "sub-a_ses-1"),

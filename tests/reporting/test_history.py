@@ -103,7 +103,7 @@ def test_the_network_knows_scans_of_the_kind_it_was_trained_on(fields: dict[str,
 def test_a_doubtful_scan_anywhere_comes_before_every_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3, verdict="changed"), doubtful={"s1"})
     owners = [{**dict.fromkeys(OWNER_COLUMNS), "scan": "s1", "subject": "sub-a", "alarm": True, "evidence": -2.0}]
-    raised = alarms.alarms(owners, [{**scan(1), "subject": "sub-a"}])
+    raised = alarms.alarms(owners, [{**scan(1), "subject": "sub-a"}], 100)
     headline = patient.headline(visits, pairs, raised)
     assert headline.status == "wrong_patient"
     assert headline.text.startswith("A scan of ses-1 does not look like this patient's")
