@@ -86,19 +86,20 @@ class TrainConfig(Section):
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
     encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
-    width: Count = Field(24, description="channels of the compact encoder's first stage")
-    embedding: Count = 128
+    width: Count = Field(16, description="channels of the compact encoder's first stage")
+    embedding: Count = 256
     margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
-    temperature: Positive = Field(0.1, description="of the supervised-contrastive loss")
+    temperature: Positive = Field(0.2, description="of the supervised-contrastive loss")
     miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
-    patients_per_batch: Count = 12
+    patients_per_batch: Count = 16
     scans_per_patient: Count = 2
     epochs: Count = 8
     steps_per_epoch: Count = 8
     patience: Count = Field(4, description="epochs without a better validation loss")
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 1e-3
     weight_decay: float = Field(0.01, ge=0)
     augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
+    new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

@@ -155,6 +155,7 @@ def _describe(
         "contrasts": sorted(set(learned.contrast)),
         "learned_from": sorted(usable[usable.split != "test"].sha256),
         "shape": list(_cohort(usable, study.data).shape),
+        "box": [list(edges) for edges in network.atlas.box],
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "template_sha256": files.digest(prepared.template),
         "weights_sha256": model.write_weights(folder, network),

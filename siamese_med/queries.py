@@ -85,7 +85,7 @@ def _embeddings(chosen: Model, aligned: Sequence[NDArray[np.float16]]) -> torch.
     batch = torch.from_numpy(np.stack(aligned).astype(np.float32))[:, None]
     with torch.inference_mode():
         # one by one: the sum over a batch may round differently with its size, and the order must not matter
-        return torch.cat([chosen.network(scan[None]) for scan in batch])
+        return torch.cat([chosen.network(chosen.network.cut(scan[None])) for scan in batch])
 
 
 def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -> tuple[dict[str, Any], int]:

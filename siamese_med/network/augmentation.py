@@ -1,68 +1,122 @@
-"""What a scanner may do to the same anatomy: MONAI's random transforms, gentle, and drawn apart for every scan."""
+"""People nobody has seen, scanned by machines nobody owns: random geometry and acquisition effects, batched in torch.
+
+Geometry that makes a new person of a known one is drawn once for all scans of a patient in the batch; what a scanner
+and an alignment do is drawn apart for every scan. Size and shape tell people apart, so a single scan is moved, never
+stretched. Runs on the device of its input; the numbers depend on the seed alone.
+"""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-if TYPE_CHECKING:
-    import torch
+TURN_RADIANS = 0.016
+SHIFT_VOXELS = 0.3
+KNOTS = (5, 13)
+"""Fewest and most control points along an axis of the warp that makes a new person."""
+BIAS = 0.24
+GAMMA = 0.4
+NOISE = 0.06
+BLUR = 0.25
+CUT = 0.125
+"""Largest part of an axis that a shorter field of view loses."""
 
 
 class Augmenter:
-    """Augments the scans of a batch side by side, each from its own seed, so that threads do not change the result."""
+    """Changes a batch as a seed says; `strength` scales acquisition, `warp` (voxels) the making of new people."""
 
-    def __init__(self, strength: float, shape: Sequence[int]) -> None:
-        self._strength, self._shape = strength, shape
-        self._own = threading.local()
-        self._pool = ThreadPoolExecutor(os.cpu_count())
+    def __init__(self, strength: float, warp: float) -> None:
+        self._strength, self._warp = strength, warp
 
-    def __call__(self, volumes: Sequence[torch.Tensor], seeds: Sequence[int]) -> list[torch.Tensor]:
-        """Volumes (1, i, j, k), each changed as its seed says."""
-        return list(self._pool.map(self._one, volumes, seeds))
+    def __call__(self, volumes: Tensor, labels: Tensor, seed: int) -> Tensor:
+        """Volumes (b, 1, i, j, k) of patients `labels` (b,), changed; the same shape."""
+        rng = np.random.default_rng(seed)
+        if self._strength > 0 or self._warp > 0:
+            volumes = self._moved(volumes, labels, rng)
+        return volumes if self._strength == 0 else self._acquired(volumes, rng)
 
-    def _one(self, volume: torch.Tensor, seed: int) -> torch.Tensor:
-        import torch
+    def _moved(self, volumes: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
+        """One interpolation: each scan's own small pose, and the warp it shares with the other scans of its patient."""
+        shape = volumes.shape[2:]
+        points = self._posed(shape, len(volumes), rng, volumes.device)
+        everyone, person = torch.unique(labels, return_inverse=True)
+        points = points + self._warps(len(everyone), shape, rng, volumes.device)[person]
+        return functional.grid_sample(volumes, points.flip(-1), align_corners=False, padding_mode="border")
 
-        if not hasattr(self._own, "transform"):
-            self._own.transform = build(self._strength, self._shape)
-        self._own.transform.set_random_state(seed=seed % 2**32)
-        return torch.as_tensor(self._own.transform(volume))
+    def _posed(self, shape: torch.Size, count: int, rng: np.random.Generator, device: torch.device) -> Tensor:
+        """Points (b, i, j, k, 3) from -1 to 1 of grids turned and shifted a little; one-voxel axes stay as they are."""
+        extent = np.asarray(shape, dtype=float)
+        thick = extent > 1
+        angles = TURN_RADIANS * self._strength * rng.standard_normal((count, 3))
+        angles *= [thick[1] & thick[2], thick[0] & thick[2], thick[0] & thick[1]]
+        matrix = np.tile(np.eye(3), (count, 1, 1)) + np.cross(np.eye(3)[None], angles[:, None])
+        matrix *= extent[None, None, :] / extent[None, :, None]
+        shift = SHIFT_VOXELS * self._strength * thick * rng.standard_normal((count, 3)) * 2 / extent
+        affine = _tensor(np.concatenate([matrix, shift[:, :, None]], 2), device)
+        grid = _identity(shape, device)
+        return grid @ affine[:, None, None, :, :3].transpose(-1, -2) + affine[:, None, None, None, :, 3]
+
+    def _warps(self, count: int, shape: torch.Size, rng: np.random.Generator, device: torch.device) -> Tensor:
+        """Smooth displacements (p, i, j, k, 3), in units of the grid from -1 to 1."""
+        thick = _tensor((np.asarray(shape) > 1).astype(float) * 2 / np.asarray(shape), device)
+        warps = torch.zeros(count, *shape, 3, device=device)
+        if self._warp == 0:
+            return warps
+        for number in range(count):
+            knots = int(rng.integers(KNOTS[0], KNOTS[1] + 1))
+            drawn = _tensor(rng.standard_normal((1, 3, *(min(knots, n) for n in shape))), device)
+            smooth = functional.interpolate(drawn, size=tuple(shape), mode="trilinear", align_corners=False)[0]
+            size = self._warp * rng.uniform(0.2, 1.0)
+            warps[number] = smooth.permute(1, 2, 3, 0) / (smooth.std() + 1e-6) * size * thick
+        return warps
+
+    def _acquired(self, volumes: Tensor, rng: np.random.Generator) -> Tensor:
+        """Slice blur, bias field, contrast curve, noise and a shorter field of view, apart for every scan."""
+        count, device, strength = len(volumes), volumes.device, self._strength
+        known = volumes > 0
+        volumes = _blurred(volumes, rng, min(1.0, strength))
+        knots = _tensor(
+            BIAS * strength * rng.standard_normal((count, 1, *(min(4, n) for n in volumes.shape[2:]))), device
+        )
+        volumes = volumes * functional.interpolate(knots, size=volumes.shape[2:], mode="trilinear").exp()
+        curve = _tensor(np.exp(GAMMA * strength * rng.standard_normal((count, 1, 1, 1, 1))), device)
+        volumes = volumes.clamp(min=1e-4) ** curve
+        level = _tensor(NOISE * strength * rng.uniform(0, 1, (count, 1, 1, 1, 1)), device)
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**31)))
+        noise = torch.randn(volumes.shape, generator=generator, device=device)
+        return _cut((volumes + level * noise).clamp(min=1e-4) * known, rng, min(1.0, strength))
 
 
-def build(strength: float, shape: Sequence[int]) -> Any:
-    """A seedable MONAI Compose on (1, i, j, k); rigid only, since size and shape are what tells people apart."""
-    from monai.transforms import (
-        Compose,
-        RandAdjustContrast,
-        RandAffine,
-        RandBiasField,
-        RandCoarseDropout,
-        RandGaussianNoise,
-        RandGaussianSmooth,
-    )
+def _blurred(volumes: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    """Each scan mixed with its neighbours along one axis, as a thicker slice would."""
+    axes, shares = rng.integers(0, 3, len(volumes)), BLUR * strength * rng.uniform(0, 1, len(volumes))
+    blurred = volumes.clone()
+    for number, (axis, share) in enumerate(zip(axes, shares, strict=True)):
+        scan, n = volumes[number, 0], volumes.shape[2 + axis]
+        if n < 3:
+            continue
+        middle = blurred[number, 0].narrow(int(axis), 1, n - 2)
+        sides = scan.narrow(int(axis), 0, n - 2) + scan.narrow(int(axis), 2, n - 2)
+        middle.mul_(1 - 2 * share).add_(sides, alpha=float(share))
+    return blurred
 
-    if strength == 0:
-        return Compose([])
-    angles = [0.04 * strength if min(shape) > 1 else 0.0] * 2 + [0.04 * strength]
-    band = [max(1, n // 8) if axis == 2 and n > 1 else n for axis, n in enumerate(shape)]
-    return Compose(
-        [
-            RandAffine(
-                prob=0.5,
-                rotate_range=angles,
-                translate_range=[0.015 * strength * n if n > 1 else 0.0 for n in shape],
-                spatial_size=tuple(shape),
-                cache_grid=True,
-                padding_mode="border",
-            ),
-            RandBiasField(prob=0.5, degree=2, coeff_range=(0.0, 0.15 * strength)) if min(shape) > 1 else Compose([]),
-            RandAdjustContrast(prob=0.8, gamma=(1 / (1 + 0.3 * strength), 1 + 0.3 * strength)),
-            RandGaussianSmooth(prob=0.3, sigma_x=(0.0, 0.8), sigma_y=(0.0, 0.8), sigma_z=(0.0, 0.8)),
-            RandGaussianNoise(prob=0.5, std=0.06 * strength),
-            RandCoarseDropout(prob=0.3 * min(1.0, strength), holes=1, spatial_size=band, fill_value=0),
-        ]
-    )
+
+def _cut(volumes: Tensor, rng: np.random.Generator, strength: float) -> Tensor:
+    """Three scans in ten end earlier along one axis, at either end."""
+    for volume in volumes:
+        axis, share, late = int(rng.integers(1, 4)), CUT * rng.uniform(0, 1), rng.random() < 0.5
+        lost = int(share * volume.shape[axis])
+        if rng.random() < 0.3 * strength and lost:
+            volume.narrow(axis, volume.shape[axis] - lost if late else 0, lost).zero_()
+    return volumes
+
+
+def _identity(shape: torch.Size, device: torch.device) -> Tensor:
+    axes = [(torch.arange(n, device=device) + 0.5) / n * 2 - 1 for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+
+def _tensor(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], device: torch.device) -> Tensor:
+    return torch.as_tensor(values, dtype=torch.float32, device=device)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+Box = tuple[tuple[int, int], ...]
+"""First and last-plus-one voxel along each axis."""
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -33,8 +36,10 @@ class Cohort:
         first: tuple[int, int, int] = np.load(self.volumes[0], mmap_mode="r").shape
         return first
 
-    def load(self, scan: int) -> torch.Tensor:
-        """One volume, float32 (1, i, j, k)."""
+    def load(self, scan: int, box: Box | None = None) -> torch.Tensor:
+        """One volume, or the part of it inside `box`, float32 (1, i, j, k)."""
         import torch
 
-        return torch.from_numpy(np.load(self.volumes[scan], mmap_mode="r").astype(np.float32))[None]
+        voxels = np.load(self.volumes[scan], mmap_mode="r")
+        part = voxels if box is None else voxels[tuple(slice(*edges) for edges in box)]
+        return torch.from_numpy(part.astype(np.float32))[None]

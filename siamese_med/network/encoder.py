@@ -1,58 +1,102 @@
-"""Volumes to embeddings: (b, 1, i, j, k) to (b, embedding). One encoder, shared by both scans of a pair."""
+"""Departures from the atlas to embeddings: (b, c, i, j, k) to (b, embedding). One encoder, shared by both scans."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import nn
+from torch import Tensor, nn
 
+if TYPE_CHECKING:
     from siamese_med.config import TrainConfig
 
 
-def build(config: TrainConfig, shape: Sequence[int]) -> nn.Module:
-    """The configured encoder for volumes of `shape`; fresh weights from torch's global seed."""
+def build(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
+    """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed."""
     if config.encoder == "compact":
-        return _compact(config.width, config.embedding, shape)
+        return Compact(config.width, config.embedding, channels, grid)
     from monai.networks import nets
 
     if config.encoder == "densenet121":
-        densenet: nn.Module = nets.DenseNet121(spatial_dims=3, in_channels=1, out_channels=config.embedding)
+        densenet: nn.Module = nets.DenseNet121(spatial_dims=3, in_channels=channels, out_channels=config.embedding)
         return densenet
     resnet = {"resnet10": nets.resnet10, "resnet18": nets.resnet18}[config.encoder]
-    network: nn.Module = resnet(spatial_dims=3, n_input_channels=1, num_classes=config.embedding, conv1_t_stride=2)
+    network: nn.Module = resnet(
+        spatial_dims=3, n_input_channels=channels, num_classes=config.embedding, conv1_t_stride=2
+    )
     return network
 
 
-def _compact(width: int, embedding: int, shape: Sequence[int]) -> nn.Module:
-    """Patch stem, three residual stages, and a head that keeps where things are, since scans come aligned.
+class Compact(nn.Module):
+    """Two paths, added: a linear one that keeps where things are, and a convolutional one that corrects it.
 
-    At 64^3 the stem strides by 4; strides shrink with the input, down to one-slice volumes.
+    The linear one starts as a random projection, which keeps distances (Johnson and Lindenstrauss, 1984), the other as
+    nothing: so training starts from plain distances between departures, and cannot start below them.
     """
-    from monai.networks.blocks import Convolution, ResidualUnit
-    from torch import nn
 
-    stem = [min(4, max(1, n // 16)) for n in shape]
-    sizes = [[n // s for n, s in zip(shape, stem, strict=True)]]
-    layers: list[nn.Module] = [
-        Convolution(3, 1, width, strides=stem, kernel_size=stem, padding=0, act="RELU", norm=_groups(width))
-        if max(stem) > 1
-        else Convolution(3, 1, width, kernel_size=3, act="RELU", norm=_groups(width)),
+    def __init__(self, width: int, embedding: int, channels: int, grid: Sequence[int]) -> None:
+        super().__init__()
+        self.where = _linear(embedding, channels, grid)
+        self.what = _convolutional(width, embedding, channels, grid)
+
+    def forward(self, departures: Tensor) -> Tensor:
+        """Embeddings (b, e) of departures (b, c, i, j, k)."""
+        embeddings: Tensor = self.where(departures) + self.what(departures)
+        return embeddings
+
+
+def _linear(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+    from monai.networks.blocks import Convolution
+
+    strides = _strides(grid)
+    cells = _cells(grid, strides)
+    pooling = Convolution(
+        3,
+        channels,
+        channels,
+        strides=strides,
+        kernel_size=strides,
+        padding=0,
+        groups=channels,
+        conv_only=True,
+        bias=False,
+    )
+    nn.init.constant_(pooling.conv.weight, 1 / (strides[0] * strides[1] * strides[2]))
+    projection = nn.Linear(cells * channels, embedding)
+    nn.init.normal_(projection.weight, std=(cells * channels * embedding) ** -0.5)
+    return nn.Sequential(pooling, nn.Flatten(), projection)
+
+
+def _convolutional(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+    from monai.networks.blocks import Convolution, ResidualUnit
+
+    stem = _strides(grid)
+    inner = [n // s for n, s in zip(grid, stem, strict=True)]
+    deeper = _strides(inner)
+    cells = _cells([-(-n // s) * s for n, s in zip(inner, deeper, strict=True)], deeper)
+    projection = nn.Linear(cells * width, embedding)
+    nn.init.zeros_(projection.weight)
+    nn.init.zeros_(projection.bias)
+    return nn.Sequential(
+        Convolution(3, channels, width, strides=stem, kernel_size=stem, padding=0, act="RELU", norm=_groups(width)),
         ResidualUnit(3, width, width, act="RELU", norm=_groups(width)),
-    ]
-    for stage in (1, 2):
-        channels = width * 2**stage
-        strides = [2 if n >= 8 else 1 for n in sizes[-1]]
-        layers.append(ResidualUnit(3, channels // 2, channels, strides=strides, act="RELU", norm=_groups(channels)))
-        sizes.append([-(-n // s) for n, s in zip(sizes[-1], strides, strict=True)])
-    cells = sizes[-1][0] * sizes[-1][1] * sizes[-1][2]
-    head = [
-        Convolution(3, 4 * width, width, kernel_size=1, conv_only=True),
+        ResidualUnit(3, width, 2 * width, strides=deeper, act="RELU", norm=_groups(2 * width)),
+        Convolution(3, 2 * width, width, kernel_size=1, conv_only=True),
         nn.Flatten(),
-        nn.Linear(cells * width, embedding),
-    ]
-    return nn.Sequential(*layers, *head)
+        projection,
+    )
+
+
+def _strides(grid: Sequence[int]) -> list[int]:
+    """Two where there is room, so that one-slice volumes keep their slice."""
+    return [2 if n >= 8 else 1 for n in grid]
+
+
+def _cells(grid: Sequence[int], strides: Sequence[int]) -> int:
+    cells = 1
+    for n, stride in zip(grid, strides, strict=True):
+        cells *= n // stride
+    return cells
 
 
 def _groups(channels: int) -> tuple[str, dict[str, int]]:

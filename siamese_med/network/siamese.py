@@ -38,7 +38,8 @@ class Siamese(nn.Module):
 
     def cut(self, volumes: torch.Tensor) -> torch.Tensor:
         """The part of volumes (..., i, j, k) on the study's grid that the atlas looks at."""
-        return volumes[(..., *(slice(*edges) for edges in self.atlas.box))]
+        (left, right), (back, front), (low, high) = self.atlas.box
+        return volumes[..., left:right, back:front, low:high]
 
 
 def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:

@@ -18,7 +18,7 @@ import torch
 from siamese_med import files
 from siamese_med.config import TrainConfig
 from siamese_med.errors import NotEnoughDataError
-from siamese_med.network import augmentation, sampling
+from siamese_med.network import atlas, augmentation, sampling
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, embed
 
@@ -67,7 +67,7 @@ def fit(
     _require_pairs(train, validation)
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
-    network = Siamese(config, train.shape).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = Siamese(config, atlas.fitted(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     model, wrapped = fabric.setup(network, optimizer)
     progress = _restore(folder, network, optimizer)
@@ -115,18 +115,16 @@ def _run_epoch(
 ) -> Epoch:
     started = time.perf_counter()
     torch.manual_seed(config.seed * 100_003 + number)
-    augmented = augmentation.Augmenter(config.augmentation, train.shape)
+    augmented = augmentation.Augmenter(config.augmentation, config.new_people)
     losses, seen = [], 0
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
         _set_rate(optimizer, config, number * config.steps_per_epoch + step)
-        first = (config.seed * 1_000_003 + number * 10_007 + step) * 1_009
-        seeds = range(first, first + len(batch.scans))
-        volumes = torch.stack(augmented([train.load(int(scan)) for scan in batch.scans], seeds))
-        labels = torch.from_numpy(train.labels[batch.scans])
+        volumes = fabric.to_device(torch.stack([train.load(int(scan), model.atlas.box) for scan in batch.scans]))
+        labels = fabric.to_device(torch.from_numpy(train.labels[batch.scans]))
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
-        embeddings = model(fabric.to_device(volumes))
-        loss = model.recipe(embeddings, fabric.to_device(labels), explicit)
+        embeddings = model(augmented(volumes, labels, config.seed * 1_000_003 + number * 10_007 + step))
+        loss = model.recipe(embeddings, labels, explicit)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(model, optimizer, max_norm=1.0)

@@ -37,6 +37,7 @@ SHARED: dict[str, object] = {
     "steps_per_epoch": 40,
     "epochs": 4,
     "augmentation": 0.0,
+    "new_people": 0.0,
     "accelerator": "cpu",
 }
 TUTORIALS: dict[str, dict[str, object]] = {

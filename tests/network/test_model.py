@@ -11,10 +11,11 @@ import torch
 from siamese_med import files
 from siamese_med.config import Config, TrainConfig
 from siamese_med.errors import MissingFileError, ModelError
-from siamese_med.network import model
+from siamese_med.network import atlas, model
 from siamese_med.network.siamese import Siamese
 
 SHAPE = (16, 16, 16)
+BOX = ((0, 16), (0, 16), (2, 14))
 SMALL = TrainConfig(width=8, embedding=4)
 
 
@@ -26,8 +27,10 @@ def folder(tmp_path: Path) -> Path:
         "id": "supcon-0",
         "format": model.FORMAT,
         "shape": list(SHAPE),
+        "box": [list(edges) for edges in BOX],
+        "evidence": {},
         "config": {"train": SMALL.model_dump(mode="json")},
-        "weights_sha256": model.write_weights(tmp_path, Siamese(SMALL, SHAPE)),
+        "weights_sha256": model.write_weights(tmp_path, Siamese(SMALL, atlas.blank(SHAPE, BOX))),
         "calibration": {},
         "threshold": 0.5,
         "change_reference": {},
@@ -43,9 +46,9 @@ def edit(folder: Path, **changes: object) -> None:
 
 def test_a_loaded_network_gives_the_embeddings_of_the_saved_one(folder: Path) -> None:
     torch.manual_seed(7)
-    scan = torch.rand(1, 1, *SHAPE)
+    scan = torch.rand(1, 1, 16, 16, 12)
     torch.manual_seed(7)
-    saved = Siamese(SMALL, SHAPE).eval()
+    saved = Siamese(SMALL, atlas.blank(SHAPE, BOX)).eval()
     loaded = model.load(folder)
     with torch.inference_mode():
         assert torch.equal(loaded.network(scan), saved(scan))
@@ -57,7 +60,7 @@ def test_the_digest_tells_weights_apart_and_nothing_else(tmp_path: Path) -> None
     digests = []
     for number, seed in enumerate((1, 1, 2)):
         torch.manual_seed(seed)
-        digests.append(model.write_weights(tmp_path / str(number), Siamese(SMALL, SHAPE)))
+        digests.append(model.write_weights(tmp_path / str(number), Siamese(SMALL, atlas.blank(SHAPE, BOX))))
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -100,7 +103,7 @@ def test_tampered_weights_are_refused(folder: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
-    digest = model.write_weights(folder, Siamese(SMALL.model_copy(update={"width": 16}), SHAPE))
+    digest = model.write_weights(folder, Siamese(SMALL.model_copy(update={"width": 16}), atlas.blank(SHAPE, BOX)))
     edit(folder, weights_sha256=digest)
     with pytest.raises(ModelError, match="do not fit") as caught:
         model.load(folder)
