@@ -3,7 +3,8 @@
 Simulated scans (three contrasts, slices of 1.8 to 5 mm in three planes, turned by up to 20 degrees and moved by up to
 20 mm) onto a FLAIR template of eight other people; then scans that may or must fail, to see which of them the quality
 figure catches. A failure is a residual of over 5 degrees or 5 mm, or whatever was found for a scan that has no pose.
-With --ixi FOLDER also real heads: each moved to known poses, onto their own template and onto the simulated one.
+With --ixi FOLDER also real heads: each moved to known poses, onto their own template and onto the simulated one; with
+--organ FOLDER the same of something else, onto its own template.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LIMIT_DEGREES, LIMIT_MM = 5.0, 5.0
 BATCH = PrepareConfig().batch
 MIN_QUALITY = PrepareConfig().min_quality
 DRAWS = 2000
-REPEATS = 4
+REPEATS, MOST_REAL = 4, 24
 
 
 def main() -> None:
@@ -40,6 +41,7 @@ def main() -> None:
     arguments.add_argument("--scans", type=int, default=72)
     arguments.add_argument("--seed", type=int, default=11)
     arguments.add_argument("--ixi", type=Path, help="folder of real heads, NIfTI")
+    arguments.add_argument("--organ", type=Path, help="folder of real scans of another part of the body, NIfTI")
     arguments.add_argument("--no-yardstick", action="store_true", help="leave SimpleITK out")
     given = arguments.parse_args()
     torch.set_num_threads(1)
@@ -55,8 +57,9 @@ def main() -> None:
         print_residuals("SimpleITK", theirs)
         print(f"time against SimpleITK: {ours.seconds.sum() / theirs.seconds.sum():.3f}")
     print_caught(pd.concat([ours, aligned(bad, fixed)], ignore_index=True))
-    if given.ixi:
-        real(given.ixi, fixed, given.seed)
+    for folder, foreign in ((given.ixi, {"the simulated FLAIR": fixed}), (given.organ, {})):
+        if folder:
+            real(folder, foreign, given.seed)
 
 
 def aligned(scans: Sequence[Posed], fixed: Volume) -> pd.DataFrame:
@@ -209,23 +212,23 @@ def print_caught(rows: pd.DataFrame) -> None:
         print(" | ".join([f"| {group}", *map(str, counts), *spans]) + " |")
 
 
-def real(folder: Path, simulated: Volume, seed: int) -> None:
-    """Real heads moved to known poses: how far the moved ones are found from the unmoved, on two templates."""
-    loaded = [volume.canonical(volume.read(path)) for path in sorted(folder.glob("*.nii*"))]
+def real(folder: Path, foreign: dict[str, Volume], seed: int) -> None:
+    """Real scans moved to known poses: how far the moved ones are found from the unmoved, by template."""
+    loaded = [volume.canonical(volume.read(path)) for path in sorted(folder.glob("*.nii*"))[:MOST_REAL]]
     rng = np.random.default_rng([seed, 4])
-    own = templates.build(loaded, posed.SHAPE, None, "cpu")
-    print(f"\nreal heads, {len(loaded)} of them, each moved {REPEATS} times by up to 20 degrees and 20 mm")
-    for name, fixed in (("their own template", own), ("the simulated FLAIR template", simulated)):
+    own = templates.build(loaded[: volumes.TEMPLATE_SCANS], posed.SHAPE, None, "cpu")
+    print(f"\nreal scans ({folder.name}), {len(loaded)} of them, moved {REPEATS} times by up to 20 degrees and 20 mm")
+    print("| template | n | failed | degrees p50 | degrees p90 | mm p50 | mm p90 |\n|---|---|---|---|---|---|---|")
+    for name, fixed in {"their own": own, **foreign}.items():
         rows = []
         for number, scan in enumerate(loaded):
             (start,) = alignment.align([scan], fixed)
-            one = Posed(scan, str(number), name, "T1w", start.matrix)
+            one = Posed(scan, str(number), name, "", start.matrix)
             centre = start.matrix[:3, 3]
             rows.append(aligned([posed.moved(one, posed.motion(rng, 0, 20), centre) for _ in range(REPEATS)], fixed))
         table = pd.concat(rows, ignore_index=True)
-        print(f"\nonto {name}: {int((~table.ok).sum())} of {len(table)} flagged, quality {table.quality.min():.3f}")
-        print("| scans | n | failed | degrees p50 | degrees p90 | mm p50 | mm p90 |\n|---|---|---|---|---|---|---|")
-        _line("moved against unmoved", table)
+        flagged, quality = int((~table.ok).sum()), f"{table.quality.min():.3f} to {table.quality.max():.3f}"
+        _line(f"{name} ({flagged} of {len(table)} flagged, quality {quality})", table)
 
 
 if __name__ == "__main__":
