@@ -28,13 +28,16 @@ QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 def main() -> None:
     """Report on two patients of the demo into the repository and photograph the changed one's page."""
     demo = Path(sys.argv[1])
+    scans, table = demo / "data" / "scans", demo / "reports" / "cohort.tsv"
     with TemporaryDirectory() as folder:
-        for subject in {_strongest(demo / "reports" / "cohort.tsv", status) for status in ("changed", "no_change")}:
-            shutil.copytree(demo / "data" / "scans" / subject, Path(folder) / "input" / subject)
+        patients = Path(folder) / "input"
+        for subject in {_strongest(table, status) for status in ("changed", "no_change")}:
+            shutil.copytree(scans / subject, patients / subject)
+        shutil.copyfile(scans / "dataset_description.json", patients / "dataset_description.json")
         shutil.rmtree(EXAMPLE, ignore_errors=True)
         study = Study(Path(folder) / "data", EXAMPLE, Config(report=ReportConfig(title=TITLE)))
         model = stages.newest_model(Study(demo / "data"))
-        stages.ingest(Path(folder) / "input", study)
+        stages.ingest(patients, study)
         stages.build_pairs(study)
         stages.score(study, model)
         stages.report(study, model)
