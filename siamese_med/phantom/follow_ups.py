@@ -31,7 +31,7 @@ from siamese_med.volume import Volume
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SMALLEST_FIELD = 0.85
+SMALLEST_FIELD = 0.95
 """A machine's field of view as a share of the largest that the sources allow; drawn between this and 1."""
 
 MOST_PIXELS = 120

@@ -169,9 +169,13 @@ def _pose(source: Body, rng: np.random.Generator) -> Matrix:
 def _field_of_view(
     source: Body, pose: Matrix, rng: np.random.Generator, extent_mm: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper corner (3,) in the new position, moved inwards until no cut face of the source is crossed."""
+    """Lower and upper corner (3,) in the new position, moved inwards until no cut face of the source is crossed.
+
+    Along axes that are cut at both ends a smaller field lies anywhere: where a crop was centred is its patient's own.
+    """
     half = (2 * source.half_mm if extent_mm is None else extent_mm) / 2
-    shift = POSE_SHARE * half.min() * rng.standard_normal(3)
+    room = np.maximum(source.extent_mm() / 2 - half, 0) * source.cut.all(0)
+    shift = POSE_SHARE * half.min() * rng.standard_normal(3) + room * rng.uniform(-1, 1, 3)
     low, high = shift - half, shift + half
     for _ in range(10):  # each round leaves about a tenth of what the one before had to move
         corners = np.array(list(product(*zip(low, high, strict=True)))) @ pose[:3, :3].T + pose[:3, 3]
