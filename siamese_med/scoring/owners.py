@@ -103,13 +103,13 @@ def learn(vectors: Values, subjects: Sequence[str], visits: Sequence[str], rate:
     wrongly: list[float] = []
     stayed = 0
     for _ in range(ROUNDS):
-        filed, moved = exchanged(subjects, SWAPPED, rng)
+        filed = exchanged(subjects, visits, SWAPPED, rng)
         lowest = np.inf
-        filing = Filing(vectors, filed, visits)
+        filing = Filing(vectors, filed.subjects, filed.visits)
         for scan, value in set_aside(filing, curve, -1.0):
             lowest = min(lowest, value)
-            wrongly += [] if moved[scan] else [lowest]
-        stayed += int((~moved).sum())
+            wrongly += [] if filed.moved[scan] else [lowest]
+        stayed += int((~filed.moved).sum())
     return Evidence(slope, intercept, max(LEAST, _limit(np.array(wrongly), rate * stayed)))
 
 
@@ -120,10 +120,18 @@ def _limit(wrongly: Values, allowed: float) -> float:
     return float(np.sort(wrongly)[::-1][int(allowed)])
 
 
-def exchanged(subjects: Sequence[str], share: float, rng: np.random.Generator) -> tuple[list[str], NDArray[np.bool_]]:
-    """The subjects with a share of the scans exchanged two by two between patients, and which scans were moved."""
-    names = np.array(subjects, dtype=object)
-    moved = np.zeros(len(names), dtype=bool)
+@dataclass(frozen=True)
+class Exchange:
+    """Under whom and as which visit each scan is filed after some scans changed places, and which these are."""
+
+    subjects: list[str]
+    visits: list[str]
+    moved: NDArray[np.bool_]
+
+
+def exchanged(subjects: Sequence[str], visits: Sequence[str], share: float, rng: np.random.Generator) -> Exchange:
+    """A share of the scans exchanged two by two between patients; each comes as a visit of its own."""
+    names, moved = np.array(subjects, dtype=object), np.zeros(len(subjects), dtype=bool)
     for scan in rng.permutation(len(names)):
         if moved.sum() >= max(2, round(share * len(names))):
             break
@@ -133,7 +141,8 @@ def exchanged(subjects: Sequence[str], share: float, rng: np.random.Generator) -
         other = int(rng.choice(free))
         names[[scan, other]] = names[[other, scan]]
         moved[[scan, other]] = True
-    return list(names), moved
+    filed = [f"moved-{place}" if moved[place] else visit for place, visit in enumerate(visits)]
+    return Exchange(list(names), filed, moved)
 
 
 def judged(scans: pd.DataFrame, aligned: NDArray[np.bool_], about: dict[str, Any]) -> NDArray[np.bool_]:

@@ -93,8 +93,11 @@ def _alarm(seed: int, noise: float, scans: int) -> tuple[float, float, float]:
     table = pd.DataFrame({"id": unseen.visits, "session": unseen.visits})
     shares = []
     for _ in range(ROUNDS):
-        filed, moved = owners.exchanged(unseen.subjects, SHARE, rng)
-        said = owners.table(table.assign(subject=filed), np.ones(len(table), bool), unseen.vectors, curve)
+        filed = owners.exchanged(unseen.subjects, unseen.visits, SHARE, rng)
+        moved = filed.moved
+        said = owners.table(
+            table.assign(subject=filed.subjects, session=filed.visits), np.ones(len(table), bool), unseen.vectors, curve
+        )
         right = said.owner.to_numpy() == np.array(unseen.subjects)
         shares.append((said.alarm[moved].mean(), right[moved].mean(), said.alarm[~moved].mean()))
     found, named, false = np.mean(shares, axis=0)

@@ -73,14 +73,14 @@ def _vectors(study: Study, model: Model, scans: pd.DataFrame) -> np.ndarray:
 
 def _round(scans: pd.DataFrame, vectors: np.ndarray, curve: Evidence, rng: np.random.Generator) -> pd.DataFrame:
     """One row a scan: its true patient, whether it was moved, and what was said of it."""
-    filed, moved = owners.exchanged(list(scans.subject), SHARE, rng)
-    moving = scans.assign(subject=filed, session=np.where(moved, "moved-" + scans.id, scans.session))
+    filed = owners.exchanged(list(scans.subject), list(scans.session), SHARE, rng)
+    moving = scans.assign(subject=filed.subjects, session=filed.visits)
     said = owners.table(moving, np.ones(len(scans), bool), vectors, curve)
     return pd.DataFrame(
         {
             "patient": scans.subject,
             "scans": scans.groupby("subject").id.transform("size"),
-            "moved": moved,
+            "moved": filed.moved,
             "alarm": said.alarm,
             "right": said.owner.to_numpy() == scans.subject.to_numpy(),
         }

@@ -129,10 +129,13 @@ def test_what_the_model_was_not_trained_on_is_not_judged() -> None:
 
 def test_exchanged_scans_change_patients_two_by_two() -> None:
     subjects = [f"sub-{number // 3}" for number in range(60)]
-    filed, moved = owners.exchanged(subjects, 0.1, np.random.default_rng(0))
-    assert moved.sum() == 6
-    assert sorted(filed) == sorted(subjects)
-    assert [a != b for a, b in zip(filed, subjects, strict=True)] == moved.tolist()
+    visits = [f"ses-{number % 3}" for number in range(60)]
+    filed = owners.exchanged(subjects, visits, 0.1, np.random.default_rng(0))
+    assert filed.moved.sum() == 6
+    assert sorted(filed.subjects) == sorted(subjects)
+    assert [a != b for a, b in zip(filed.subjects, subjects, strict=True)] == filed.moved.tolist()
+    assert [a != b for a, b in zip(filed.visits, visits, strict=True)] == filed.moved.tolist()
+    assert len(set(zip(filed.subjects, filed.visits, strict=True))) == 60, "no visit is merged with another"
 
 
 @pytest.mark.parametrize("scatter", [0.45, 0.6])
@@ -148,8 +151,11 @@ def test_the_alarm_learned_on_some_patients_finds_the_scans_of_others(scatter: f
     vectors, scans = simulated(2)
     found, false = [], []
     for seed in range(5):
-        filed, moved = owners.exchanged(list(scans.subject), 0.05, np.random.default_rng(seed))
-        table = owners.table(scans.assign(subject=filed), np.ones(160, bool), vectors, curve)
+        filed = owners.exchanged(list(scans.subject), list(scans.session), 0.05, np.random.default_rng(seed))
+        moved = filed.moved
+        table = owners.table(
+            scans.assign(subject=filed.subjects, session=filed.visits), np.ones(160, bool), vectors, curve
+        )
         alarm = table.alarm.to_numpy()
         found.append(alarm[moved].mean())
         false.append(alarm[~moved].mean())
