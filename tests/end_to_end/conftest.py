@@ -20,7 +20,12 @@ from siamese_med.scoring import rescans
 
 PATIENTS, VISITS = 8, 2
 CONFIG = Config(
-    prepare=PrepareConfig(shape=(24, 24, 24), spacing_mm=8.0, accelerator="cpu"),
+    prepare=PrepareConfig(
+        shape=(24, 24, 24),
+        spacing_mm=8.0,
+        min_quality=0.03,  # a nudge costs less on so coarse a grid
+        accelerator="cpu",
+    ),
     pair=PairConfig(),
     train=TrainConfig(
         width=8, embedding=16, epochs=3, steps_per_epoch=4, patients_per_batch=4, augmentation=0.5, accelerator="cpu"
