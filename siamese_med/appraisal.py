@@ -81,12 +81,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """One classifier of the audit: what it sees, how well it tells persons apart, whether that is over the limit."""
+    """One classifier of the audit: what it sees, how well it tells persons apart, whether that is over the limit.
+
+    `auc` is on what the network is shown, `in_scans` on the aligned scans themselves.
+    """
 
     key: str
     name: str
     auc: Interval
     failed: bool
+    in_scans: Interval
 
     @property
     def outcome(self) -> str:
@@ -217,13 +221,16 @@ def _audit(recorded: dict[str, Any]) -> Audit | None:
         return None
     named = [*(key for key in SHORTCUTS if key in measured), *sorted(set(measured) - set(SHORTCUTS))]
     failed = cells.words(recorded.get("failed"))
-    shortcuts = tuple(_shortcut(key, _interval(measured[key]), limit, key in failed) for key in named)
+    offered = section(recorded, "in_scans")
+    shortcuts = tuple(
+        _shortcut(key, _interval(measured[key]), _interval(offered.get(key)), limit, key in failed) for key in named
+    )
     return Audit(limit, cells.whole(recorded.get("patients")), shortcuts)
 
 
-def _shortcut(key: str, auc: Interval, limit: float, failed: bool) -> Shortcut:
+def _shortcut(key: str, auc: Interval, in_scans: Interval, limit: float, failed: bool) -> Shortcut:
     """Over the limit by the record's word or by its figure: neither may hide the other."""
-    return Shortcut(key, SHORTCUTS.get(key, key), auc, failed or (auc.value or 0.0) > limit)
+    return Shortcut(key, SHORTCUTS.get(key, key), auc, failed or (auc.value or 0.0) > limit, in_scans)
 
 
 def _calibration(about: Mapping[str, Any], metrics: Mapping[str, Any]) -> Calibration:

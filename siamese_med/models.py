@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from siamese_med import files
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
-from siamese_med.network.siamese import Siamese, distance_matrix, embed, vectors
+from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, vectors
 from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
 from siamese_med.scoring import audit, evaluation, owners, rescans, similarity
@@ -141,7 +142,7 @@ def _describe(
     metrics = {
         **measured.figures,
         **_counts(usable),
-        "audit": audit.audit(learned, unseen, study.data, prepared.template, seed),
+        "audit": audit.audit(learned, unseen, study.data, prepared.template, partial(shown, network), seed),
         "seed": seed,
         "training": _training(progress, study),
     }

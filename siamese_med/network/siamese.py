@@ -42,6 +42,15 @@ class Siamese(nn.Module):
         return volumes[..., left:right, back:front, low:high]
 
 
+def shown(network: Siamese, volume: NDArray[np.generic]) -> NDArray[np.float32]:
+    """What the network is shown of a volume (i, j, k), on the same grid; zero elsewhere."""
+    canvas = torch.zeros(volume.shape)
+    voxels = torch.from_numpy(np.asarray(volume, dtype=np.float32))
+    with torch.inference_mode():
+        network.cut(canvas).copy_(network.atlas.view(network.cut(voxels)[None, None])[0, 0])
+    return canvas.round(decimals=4).numpy()  # block means are zero but for rounding, and rounding is no anatomy
+
+
 def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:
     """Embeddings (n, e) of all scans, in order, without gradients."""
     network.eval()

@@ -15,6 +15,7 @@ import numpy as np
 from siamese_med import volume
 from siamese_med.scoring import metrics, shortcuts
 from siamese_med.scoring.metrics import Pairs
+from siamese_med.scoring.shortcuts import Shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,15 +44,32 @@ class Classifier(Protocol):
         """Probabilities (pairs, 2)."""
 
 
-def audit(train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, seed: int) -> dict[str, Any]:
+def audit(
+    train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, shown: Shown, seed: int
+) -> dict[str, Any]:
     """AUC of every shortcut on the pairs of the test patients, learned from those of the training patients.
 
-    Both tables have records.SCAN_COLUMNS and `volume`. A shortcut that has nothing to look at has no figure.
+    Both tables have records.SCAN_COLUMNS and `volume`; `shown` turns a volume into what the network is shown of it. It
+    is that which is judged: what the network cannot see it cannot have used. `in_scans` tells what the scans offer. A
+    shortcut that has nothing to look at has no figure.
     """
+    found = _shortcuts(train, test, data, template, shown, seed)
+    return {
+        "limit": LIMIT,
+        "patients": int(test.subject.nunique()),
+        "auc": found,
+        "in_scans": _shortcuts(train, test, data, template, None, seed),
+        "failed": [name for name, auc in found.items() if auc["value"] is not None and auc["value"] > LIMIT],
+    }
+
+
+def _shortcuts(
+    train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, shown: Shown | None, seed: int
+) -> dict[str, metrics.Interval]:
     known, unseen = Pairs(list(train.subject)), Pairs(list(test.subject))
     learned = _drawn(known, seed)
     places = (known.places[0][learned], known.places[1][learned])
-    described = _described(train, test, data, template, places, unseen)
+    described = _described(train, test, data, template, shown, places, unseen)
     found = {}
     for name, features in described.items():
         if features is None:
@@ -59,12 +77,7 @@ def audit(train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, s
             continue
         score = _learn(features[0], known, learned, seed).predict_proba(features[1])[:, 1]
         found[name] = metrics.with_intervals(_matrix(score, unseen), unseen.subjects, seed)["auc"]
-    return {
-        "limit": LIMIT,
-        "patients": int(test.subject.nunique()),
-        "auc": found,
-        "failed": [name for name, auc in found.items() if auc["value"] is not None and auc["value"] > LIMIT],
-    }
+    return found
 
 
 def _drawn(pairs: Pairs, seed: int) -> NDArray[np.intp]:
@@ -76,11 +89,17 @@ def _drawn(pairs: Pairs, seed: int) -> NDArray[np.intp]:
 
 
 def _described(
-    train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, places: shortcuts.Places, unseen: Pairs
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    data: Path,
+    template: Path,
+    shown: Shown | None,
+    places: shortcuts.Places,
+    unseen: Pairs,
 ) -> dict[str, tuple[Values, Values] | None]:
     """Features of the training and of the test pairs, by shortcut."""
     grid = volume.read(template)
-    seen = [shortcuts.views(_volumes(part, data), grid) for part in (train, test)]
+    seen = [shortcuts.views(_volumes(part, data), grid, shown) for part in (train, test)]
     features: dict[str, tuple[Values, Values] | None] = {
         "header": (shortcuts.header_pairs(train, places), shortcuts.header_pairs(test, unseen.places))
     }

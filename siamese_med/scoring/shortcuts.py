@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
     Places = tuple[NDArray[np.intp], NDArray[np.intp]]
 
+Shown = Callable[["NDArray[np.generic]"], "NDArray[np.float32]"]
+"""From an aligned volume (i, j, k) to what a network is shown of it, zero where it is shown nothing."""
+
 HEADER_WORDS = ("modality", "contrast", "scanner", "protocol")
 HEADER_SIZES = ("shape", "spacing_mm")
 WELL_OUTSIDE_MM = 15.0
@@ -48,20 +51,22 @@ def header_pairs(scans: pd.DataFrame, places: Places) -> Values:
     return np.hstack([equal, apart, (apart.max(1, keepdims=True) < 1e-3)]).astype(float)
 
 
-def views(volumes: Sequence[NDArray[np.generic]], template: Volume) -> dict[str, Values | None]:
+def views(
+    volumes: Sequence[NDArray[np.generic]], template: Volume, shown: Shown | None = None
+) -> dict[str, Values | None]:
     """Of each aligned volume (i, j, k) what each view sees: (scans, features); None where there is nothing to see."""
     import torch
 
     outside = torch.from_numpy(background(template))
     looks: dict[str, Callable[[Tensor], Tensor]] = {
         "background": lambda voxels: _blocks(voxels * outside, BLOCKS),
-        "outline": lambda voxels: _blocks(torch.from_numpy(_body(_halved(voxels))), OUTLINE_BLOCKS),
+        "outline": lambda voxels: _blocks(_shown_region(voxels) if shown else _halved_body(voxels), OUTLINE_BLOCKS),
         "histogram": _histogram,
         "thumbnail": lambda voxels: _blocks(voxels, BLOCKS),
     }
     seen: dict[str, list[Values]] = {name: [] for name in looks}
     for volume in volumes:
-        voxels = torch.from_numpy(np.asarray(volume, dtype=np.float32))
+        voxels = torch.from_numpy(np.asarray(shown(volume) if shown else volume, dtype=np.float32))
         for name, look in looks.items():
             seen[name].append(look(voxels).flatten().double().numpy())
     found: dict[str, Values | None] = {name: np.stack(rows) for name, rows in seen.items()}
@@ -85,12 +90,17 @@ def _body(voxels: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(binary_fill_holes(voxels > TISSUE * np.quantile(voxels, 0.9)), dtype=np.float32)
 
 
-def _halved(voxels: Tensor) -> NDArray[np.float32]:
-    """At half the resolution, where noise makes no holes and filling them costs an eighth."""
+def _shown_region(voxels: Tensor) -> Tensor:
+    return (voxels != 0).float()
+
+
+def _halved_body(voxels: Tensor) -> Tensor:
+    """The body at half the resolution, where noise makes no holes and filling them costs an eighth."""
+    import torch
     from torch.nn.functional import avg_pool3d
 
     fine = [2 if size > 1 else 1 for size in voxels.shape]
-    return np.asarray(avg_pool3d(voxels[None], fine, ceil_mode=True)[0].numpy())
+    return torch.from_numpy(_body(avg_pool3d(voxels[None], fine, ceil_mode=True)[0].numpy()))
 
 
 def _blocks(voxels: Tensor, blocks: int) -> Tensor:

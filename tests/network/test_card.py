@@ -38,7 +38,12 @@ def test_every_method_has_every_figure_with_its_interval(tmp_path: Path) -> None
 def test_calibration_audit_and_strata_are_tables(tmp_path: Path) -> None:
     text = written(tmp_path)
     assert len(table(text, "Calibration")) == 2 + 10
-    assert table(text, "Confound audit")[2] == ["the header", "0.531 (0.451 to 0.611)", "within the limit"]
+    assert table(text, "Confound audit")[2] == [
+        "the header",
+        "0.531 (0.451 to 0.611)",
+        "within the limit",
+        "0.734 (0.654 to 0.814)",
+    ]
     assert table(text, "Similarity by contrast")[-1][:3] == ["FLAIR and T1w", "two persons", "297"]
     assert [row[0] for row in table(text, "To make it again")[2:]] == ["configuration", "weights", "template"]
     assert "Seeds: pair 5,\ntrain 3, bootstrap 11." in text

@@ -14,8 +14,8 @@ from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import atlas, model
 from siamese_med.network.siamese import Siamese
 
-SHAPE = (16, 16, 16)
-BOX = ((0, 16), (0, 16), (2, 14))
+SHAPE = (24, 24, 24)
+BOX = ((0, 24), (0, 24), (3, 21))
 SMALL = TrainConfig(width=8, embedding=4)
 
 
@@ -46,7 +46,7 @@ def edit(folder: Path, **changes: object) -> None:
 
 def test_a_loaded_network_gives_the_embeddings_of_the_saved_one(folder: Path) -> None:
     torch.manual_seed(7)
-    scan = torch.rand(1, 1, 16, 16, 12)
+    scan = torch.rand(1, 1, 24, 24, 18)
     torch.manual_seed(7)
     saved = Siamese(SMALL, atlas.blank(SHAPE, BOX)).eval()
     loaded = model.load(folder)
