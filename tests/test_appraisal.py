@@ -20,6 +20,7 @@ def test_every_part_of_the_metrics_is_read() -> None:
     assert measured.best_baseline.key == "ncc_highpass"
     assert measured.audit
     assert [shortcut.key for shortcut in measured.audit.failed] == ["outline"]
+    assert measured.audit.shortcuts[0].in_scans.value == 0.734
     assert len(measured.calibration.bins) == 10
     assert [len(groups) for groups in measured.strata.values()] == [3, 4, 4]
     assert measured.strata["contrast"][2].similarity == Interval(0.71, pytest.approx(0.41), 0.99)
