@@ -25,7 +25,8 @@ def blob() -> Volume:
 
 @pytest.fixture(scope="module")
 def points(blob: Volume) -> correlation.Points:
-    places = np.argwhere(np.ones([n - 12 for n in SHAPE], dtype=bool)) + 6  # so far inside that no small motion leaves the scan
+    """So far inside that no small motion leaves the scan."""
+    places = np.argwhere(np.ones([n - 12 for n in SHAPE], dtype=bool)) + 6
     return correlation.draw(stack(blob), places, blob.affine, 4000, 0)
 
 
