@@ -29,6 +29,9 @@ from siamese_med.scoring.table import ScanRow, scan_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+Positions = list[tuple[int, int]]
+"""Pairs as places of their scans in a cohort."""
+
 MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
 MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
@@ -47,15 +50,22 @@ def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFr
         return finished
     building.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(building)
-    cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
-    network, progress = training.fit(
-        cohorts["train"], cohorts["validation"], _positions(usable, pairs), study.config.train, building
-    )
+    cohorts, explicit = material(study, scans, prepared, pairs)
+    network, progress = training.fit(cohorts["train"], cohorts["validation"], explicit, study.config.train, building)
     _describe(building, identity, study, usable, prepared, pairs, network, progress)
     (building / "checkpoint.pt").unlink(missing_ok=True)
     shutil.rmtree(finished, ignore_errors=True)
     building.rename(finished)
     return finished
+
+
+def material(
+    study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame
+) -> tuple[dict[str, Cohort], tuple[Positions, Positions]]:
+    """What training takes: the volumes of each split, and the explicit training pairs, same and different."""
+    usable = _usable(scans, prepared, pairs)
+    cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
+    return cohorts, _positions(usable, pairs)
 
 
 def newest(study: Study) -> Path:
@@ -108,11 +118,11 @@ def _cohort(usable: pd.DataFrame, data: Path) -> Cohort:
     return Cohort([data / path for path in usable.volume], list(usable.subject))
 
 
-def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[Positions, Positions]:
     """Explicit training pairs, same and different, as positions in the training cohort."""
     place = {scan: position for position, scan in enumerate(usable[usable.split == "train"].id)}
     mine = pairs[(pairs.split == "train") & pairs.scan_a.isin(place) & pairs.scan_b.isin(place)]
-    kinds: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    kinds: tuple[Positions, Positions] = ([], [])
     for pair in mine.itertuples():
         kinds[0 if pair.kind in SAME_PATIENT else 1].append((place[pair.scan_a], place[pair.scan_b]))
     return kinds

@@ -28,12 +28,10 @@ class Recipe(nn.Module):
         """Distance of rows (n, e) and (n, e): (n,)."""
         return (self.unit(a) - self.unit(b)).square().sum(-1).sqrt()
 
-    def distances(self, embeddings: Tensor) -> Tensor:
-        """Distance of each row (n, e) to each row: symmetric (n, n), zero on the diagonal."""
-        unit = self.unit(embeddings)
-        apart: Tensor = torch.cdist(unit, unit)
-        apart = (apart + apart.T) / 2
-        return apart.fill_diagonal_(0)
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance of each row (n, e) to each row (m, e): (n, m)."""
+        apart: Tensor = torch.cdist(self.unit(a), self.unit(b))
+        return apart
 
     def unit(self, embeddings: Tensor) -> Tensor:
         """The embeddings as the distance sees them."""
@@ -115,8 +113,8 @@ class PairCrossEntropy(Recipe):
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
         return -nn.functional.linear((a - b).abs(), self.head.weight)[..., 0]
 
-    def distances(self, embeddings: Tensor) -> Tensor:
-        return torch.stack([self.distance(row.expand_as(embeddings), embeddings) for row in embeddings])
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.stack([self.distance(row.expand_as(b), b) for row in a])
 
 
 def _all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

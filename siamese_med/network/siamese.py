@@ -73,7 +73,8 @@ def distances(network: Siamese, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.
 def distance_matrix(network: Siamese, embeddings: torch.Tensor) -> NDArray[np.float64]:
     """Distances of all pairs of embeddings (n, e): symmetric (n, n), zero on the diagonal."""
     with torch.inference_mode():
-        return network.recipe.distances(embeddings).double().numpy()
+        apart = network.recipe.distances(embeddings, embeddings)
+        return ((apart + apart.T) / 2).fill_diagonal_(0).double().numpy()
 
 
 def vectors(network: Siamese, embeddings: torch.Tensor) -> NDArray[np.float64]:
