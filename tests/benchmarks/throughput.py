@@ -85,7 +85,7 @@ def _train_for(
     explicit: tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]]],
     config: TrainConfig,
 ) -> tuple[Siamese, float, int]:
-    """As many epochs as fit into the time, the learning rate scheduled for all; a first one tells how long one takes."""
+    """As many epochs as fit into the time, which a first one tells; the learning rate is scheduled for all of them."""
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as whole:
         started = time.process_time()
         training.fit(cohorts["train"], cohorts["validation"], explicit, _of(config, 1), Path(first))
