@@ -34,8 +34,8 @@ def main() -> None:
     rows, speed, first = [], [], {}
     for name, choice in RECIPES.items():
         config = Config(train=TrainConfig.model_validate(choice))
-        models = verification.trained(verification.ingested(source, given.folder / "recipes", config), range(given.seeds))
-        for seed, model in enumerate(models):
+        study = verification.ingested(source, given.folder / "recipes", config)
+        for seed, model in enumerate(verification.trained(study, range(given.seeds))):
             found = verification.measured(model)
             first = first or found
             rows.append((name, str(seed), found["test"]["network"]))
