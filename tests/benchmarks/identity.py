@@ -123,14 +123,19 @@ def _with_existing_model(study: Study, model: Path) -> dict[str, Any]:
     usable = stages.scans(study).merge(
         prepared.alignments[prepared.alignments.ok][["scan", "volume"]], left_on="id", right_on="scan"
     )
+    quality = prepared.alignments.quality
+    print(
+        f"{len(usable)} of {len(quality)} scans aligned; quality {quality.min():.3f} to {quality.max():.3f}", end="\n\n"
+    )
+    if usable.subject.nunique() < 2:
+        raise SystemExit("too few scans reach prepare.min_quality on this model's template: see --config")
     paths = [study.data / path for path in usable.volume]
     distance = distance_matrix(chosen.network, embed(chosen.network, Cohort(paths, list(usable.subject))))
     curve = Calibration(**chosen.about["calibration"])
     found = evaluation.of_test_patients(usable, distance, evaluation.baseline_matrices(paths), curve, 0)
     found |= {"patients": {"test": int(usable.subject.nunique())}, "scans": {"test": len(usable)}}
     rows = [(name, "-", found["test"][name]) for name in ("network", *BASELINES)]
-    failed = len(prepared.alignments) - len(usable)
-    print(f"{verification.counts(found)} {failed} scans could not be aligned.", end="\n\n")
+    print(verification.counts(found), end="\n\n")
     print(verification.figure_table(rows), end="\n\n")
     print(verification.trust_table([("-", verification.trust_of(found), {})]), end="\n\n")
     print(verification.similarity_table(found), end="\n\n")
