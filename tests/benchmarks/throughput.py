@@ -62,9 +62,7 @@ def _pairs(folder: Path, seconds: float) -> None:
     cohorts, explicit = models.material(study, stages.scans(study), stages.prepare(study), stages.read_pairs(study))
     ways = {
         "all pairs of a batch": TrainConfig(accelerator="cpu"),
-        "explicit pairs": TrainConfig(
-            accelerator="cpu", recipe="contrastive", sampling="pairs", patients_per_batch=2, steps_per_epoch=16
-        ),
+        "explicit pairs": TrainConfig(accelerator="cpu", recipe="contrastive", sampling="pairs"),
     }
     found = {}
     print(f"{len(cohorts['train'].volumes)} training scans; measured on the validation patients\n")
