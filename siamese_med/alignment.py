@@ -37,8 +37,9 @@ ENOUGH = 1e-4
 """A pose that gains less in a step has arrived."""
 DAMPING, STUCK = 0.02, 10.0
 """Of the first step, and where a pose is given up: no step, however short, is better."""
-NUDGE = 0.125
-"""The quality figure compares the found pose with poses this share of the body's radius away: 7 degrees, or 8 mm."""
+NUDGE, LEAST_NUDGE = 0.125, 2.0
+"""The quality figure compares the found pose with poses this share of the body's radius away (in a head 7 degrees, or
+8 mm), and at least so many voxels: on a coarse grid a smaller motion costs little anywhere."""
 
 
 class Level(NamedTuple):
@@ -173,7 +174,8 @@ class _Search:
         moving, points = self._images(level), self._points(TEMPLATE_LEVELS[1]._replace(smoothing=level.smoothing), 99)
         owners = torch.arange(len(poses), device=poses.device)
         here = correlation.agreement(moving, owners, poses, points, self.lever, RIGID)
-        nudges = NUDGE * self.lever * torch.cat([torch.eye(6), -torch.eye(6)]).to(poses)
+        length = max(NUDGE * self.lever, LEAST_NUDGE * self.spacing)
+        nudges = length * torch.cat([torch.eye(6), -torch.eye(6)]).to(poses)
         lost = torch.zeros_like(here.disagreement)
         for nudge in nudges:
             nudged = _moved(poses, nudge.expand(len(poses), 6), here.pivot, self.lever)
