@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med import outcomes, stages
+from siamese_med import files, outcomes, stages
 from siamese_med.outcomes import Order, Outcome
 from siamese_med.records import OWNER_COLUMNS, WRONG_PATIENT, Study
 from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
@@ -38,14 +40,33 @@ def misfiled(tracked: Tracked, tmp_path_factory: pytest.TempPathFactory) -> Misf
     rows.to_csv(source, index=False)
     study = Study(folder / "data", folder / "reports", CONFIG)
     stages.ingest(source, study)
-    stages.prepare(study, tracked.model)
+    model = with_evidence(tracked.model, folder)
+    stages.prepare(study, model)
     stages.build_pairs(study)
-    scored = outcomes.perform("score", Order(study, model=tracked.model))
-    stages.report(study, tracked.model)
     counts = stages.scans(study).subject.value_counts()
     filed, owner = counts.idxmax(), counts.idxmin()
     scan = stages.scans(study).query("subject == @filed").id.max()
-    return Misfiled(study, source, tracked.model, scored, scan, filed, owner)
+    embed(study, model, {scan: owner})
+    scored = outcomes.perform("score", Order(study, model=model))
+    stages.report(study, model)
+    return Misfiled(study, source, model, scored, scan, filed, owner)
+
+
+def with_evidence(trained: Path, folder: Path) -> Path:
+    """The model as if many validation patients had been well told apart: even odds at a squared distance of 0.5."""
+    model = Path(shutil.copytree(trained, folder / trained.name))
+    about = json.loads((model / "model.json").read_text())
+    files.write_json(model / "model.json", {**about, "evidence": {"slope": -20.0, "intercept": 10.0, "alarm": 0.5}})
+    return model
+
+
+def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
+    """Keep embeddings as a good network gives them, where the score stage looks for those it knows already."""
+    scans, rng = stages.scans(study), np.random.default_rng(0)
+    person = {subject: np.eye(16)[number] for number, subject in enumerate(sorted(set(scans.subject)))}
+    vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
+    known = pd.DataFrame({"sha256": scans.sha256, "embedding": [vector.tolist() for vector in vectors]})
+    files.write_parquet(study.scores(model.name).with_suffix("") / "embeddings.parquet", known)
 
 
 def test_the_owner_table_has_a_row_a_scan_and_one_alarm(misfiled: Misfiled) -> None:
@@ -96,7 +117,8 @@ def test_the_index_puts_the_two_patients_first(misfiled: Misfiled) -> None:
     assert set(first) == {misfiled.filed, misfiled.owner}
 
 
-def test_where_every_scan_is_with_its_patient_nothing_is_flagged(tracked: Tracked) -> None:
-    scored = outcomes.perform("score", Order(tracked.study, model=tracked.model))
+def test_the_flag_goes_when_the_scan_lies_with_its_patient(misfiled: Misfiled) -> None:
+    embed(misfiled.study, misfiled.model, {})
+    scored = outcomes.perform("score", Order(misfiled.study, model=misfiled.model))
     assert (scored.facts["alarms"], scored.facts["wrong_patient"]) == (0, [])
-    assert not any(WRONG_PATIENT in flags for flags in stages.scans(tracked.study)["flags"])
+    assert not any(WRONG_PATIENT in flags for flags in stages.scans(misfiled.study)["flags"])
