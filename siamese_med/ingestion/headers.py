@@ -242,11 +242,12 @@ def _facts(dataset: Header, modality: str, first: Plane) -> Facts:
 
 
 def _protocol(dataset: Header, times: tuple[float | None, ...], first: Plane) -> tuple[str, ...]:
-    """What two scans of one protocol share: sequence, timing to 1 ms, matrix and spacing to 0.01 mm."""
+    """What two scans of one protocol share: timing to 1 ms, as a BIDS side-car has it too; without it what there is."""
+    timing = tuple("" if one is None else str(round(one)) for one in times)
+    if any(timing):
+        return timing
     words = tags.words(dataset, "ScanningSequence") + tags.words(dataset, "SequenceVariant")
-    timing = tuple("" if one is None else str(round(one)) for one in (*times, tags.number(dataset, "FlipAngle")))
-    spacing = tuple(f"{one:.2f}" for one in first.spacing or ())
-    return (*words, *timing, str(first.rows), str(first.columns), *spacing)
+    return (*words, str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
 
 
 def _flags(dataset: Header) -> tuple[str, ...]:

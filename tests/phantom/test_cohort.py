@@ -85,7 +85,9 @@ def test_rescans_have_not_changed(truth: pd.DataFrame) -> None:
     assert (truth[~truth.index.isin(quiet.index)].change_mm3 > 0).all()
 
 
-def test_ingestion_finds_the_contrast_of_each_visits_machine(folder: Path, truth: pd.DataFrame, tmp_path: Path) -> None:
+def test_ingestion_finds_each_visits_machine_contrast_and_protocol(
+    folder: Path, truth: pd.DataFrame, tmp_path: Path
+) -> None:
     study = Study(tmp_path / "data", tmp_path / "reports")
     stages.ingest(folder / "input", study)
     scans = stages.scans(study).sort_values("date")
@@ -93,6 +95,8 @@ def test_ingestion_finds_the_contrast_of_each_visits_machine(folder: Path, truth
     for source, visits in truth.assign(contrast=by_machine).groupby("format"):
         assert scans[scans.source == source].contrast.tolist() == visits.contrast.tolist()
     assert len(set(by_machine)) > 1
+    assert scans.scanner.nunique() == truth.scanner.nunique()
+    assert scans.protocol.nunique() == len(set(by_machine))  # whatever the format, or a format would tell who it is
 
 
 def test_a_complete_cohort_is_left_as_it_is(folder: Path, truth: pd.DataFrame) -> None:
