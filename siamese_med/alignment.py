@@ -61,8 +61,8 @@ class Alignment:
     """Where a scan lies: fixed mm to moving mm, how well the fixed scan explains it there, and how surely it is there.
 
     `correlation_ratio` depends on contrast and noise. `quality` is what of it is lost, on average over the twelve
-    directions of a rigid motion, where the scan is moved by an eighth of the body's radius: 0 where the pose found is
-    no better than its neighbours, so that it means nothing; both lie between 0 and 1.
+    directions of a rigid motion, where the scan is moved by an eighth of the body's radius: 0 where some neighbour is
+    as good as the pose found, so that it means nothing; both lie between 0 and 1.
     """
 
     matrix: Matrix
@@ -168,7 +168,10 @@ class _Search:
         return ranked, left.view(starts, scans).min(0).values
 
     def quality(self, poses: torch.Tensor, level: Level) -> torch.Tensor:
-        """What of the correlation ratio is lost, on average, where the poses (b, 4, 4) are nudged: (b,), 0 to 1."""
+        """What of the correlation ratio is lost, on average, where the poses (b, 4, 4) are nudged: (b,), 0 to 1.
+
+        Nothing where one nudge costs nothing: a wrong pose may lie on a steep ridge, but not on a summit.
+        """
         import torch
 
         moving, points = self._images(level), self._points(TEMPLATE_LEVELS[1]._replace(smoothing=level.smoothing), 99)
@@ -176,12 +179,13 @@ class _Search:
         here = correlation.agreement(moving, owners, poses, points, self.lever, RIGID)
         length = max(NUDGE * self.lever, LEAST_NUDGE * self.spacing)
         nudges = length * torch.cat([torch.eye(6), -torch.eye(6)]).to(poses)
-        lost = torch.zeros_like(here.disagreement)
+        costs = []
         for nudge in nudges:
             nudged = _moved(poses, nudge.expand(len(poses), 6), here.pivot, self.lever)
             there = correlation.agreement(moving, owners, nudged, points, self.lever, RIGID)
-            lost += (there.disagreement - here.disagreement) / len(nudges)
-        return lost.clamp(0, 1)
+            costs.append(there.disagreement - here.disagreement)
+        lost = torch.stack(costs)
+        return torch.where(lost.min(0).values > 0, lost.mean(0), 0.0).clamp(0, 1)
 
     def _images(self, level: Level) -> Stack:
         return self._stacks(level)[0]

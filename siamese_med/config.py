@@ -53,7 +53,7 @@ class PrepareConfig(Section):
     spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
     transform: Literal["rigid", "affine"] = Field("rigid", description="6 or 12 degrees of freedom to the template")
-    min_quality: Fraction = Field(0.08, description="share of explained variance that a nudge of the scan must cost")
+    min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
     batch: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEMPLATE_SCANS = 8
-METHOD = 2
+METHOD = 3
 """Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
 MIN_COVERAGE = 0.5
 """Share of the template's body that a scan has to show."""
