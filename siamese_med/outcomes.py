@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import stages
 from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
-from siamese_med.records import Study, Transfer
+from siamese_med.records import Prepared, Study, Transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,8 +128,15 @@ def _prepare(order: Order) -> Outcome:
     failed = _rows(result.alignments.loc[~result.alignments["ok"].astype(bool)], ("scan", "quality"))
     facts = {"scans": len(result.alignments), "aligned": len(result.alignments) - len(failed), "failed": failed}
     facts["template"] = str(result.template)
-    problems = _problem(len(failed), "scan", "not aligned")
+    problems = _problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
     return Outcome("prepare", facts, problems, problems, result=result)
+
+
+def _misfit(failed: int, order: Order, result: Prepared) -> str:
+    """What to do where it is the model's template, rather than a scan, that does not fit."""
+    if order.model is None or 2 * failed <= len(result.alignments):
+        return ""
+    return ": they do not fit this model's template, so train on this study, or lower prepare.min_quality"
 
 
 def _pair(order: Order) -> Outcome:
