@@ -58,10 +58,14 @@ def identify(scan: Path, chosen: Model, scans: pd.DataFrame, enrolled: torch.Ten
     side, voxels = _aligned(scan, volume.read(chosen.template), config)
     asked = _embeddings(chosen, [voxels]).expand_as(enrolled)
     curve = Calibration(**chosen.about["calibration"])
-    best: dict[str, float] = {}
+    nearest: dict[str, float] = {}
     for subject, distance in zip(scans.subject, distances(chosen.network, asked, enrolled), strict=True):
-        best[subject] = max(best.get(subject, 0.0), curve.similarity(float(distance)))
-    ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
+        nearest[subject] = min(nearest.get(subject, np.inf), float(distance))
+    # by distance: similarities near 1 round to the same number
+    ranked = [
+        (subject, curve.similarity(distance))
+        for subject, distance in sorted(nearest.items(), key=lambda item: (item[1], item[0]))
+    ]
     matched = side.aligned and ranked[0][1] >= curve.threshold
     return {
         "candidates": [{"subject": subject, "similarity": value} for subject, value in ranked],
