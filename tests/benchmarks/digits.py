@@ -46,8 +46,9 @@ TUTORIALS: dict[str, dict[str, object]] = {
         "recipe": "contrastive",
         "sampling": "pairs",
         "scans_per_patient": 6,
-        "learning_rate": 3e-3,
-        "margin": 4.0,
+        "learning_rate": 6e-3,
+        "margin": 2.0,
+        "epochs": 8,
     },
     "triplet": {
         "recipe": "triplet",
