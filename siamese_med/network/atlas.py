@@ -22,6 +22,8 @@ from torch.nn import functional
 from siamese_med.network.cohort import Box, Cohort
 
 MODES = 8
+SCANS_A_MODE = 4
+"""With fewer, the modes would be the scans themselves, and nothing of these would be left over."""
 FITTED_ON = 48
 """Training scans that the atlas is made of, at most; one a patient first."""
 SHARED = 0.98
@@ -166,7 +168,7 @@ def _set_modes(atlas: Atlas, views: Tensor) -> None:
     mean = views.mean(0)
     apart = (views - mean).flatten(1)
     _, vectors = torch.linalg.eigh(apart.double() @ apart.double().T)
-    count = min(MODES, len(views) - 1)
+    count = min(MODES, len(views) // SCANS_A_MODE)
     modes = (vectors[:, len(views) - count :].float().T @ apart).view(count, *mean.shape)
     atlas.basis[0, 0], atlas.basis[1 : count + 1, 0] = mean, modes
     atlas.solver.copy_(torch.linalg.pinv(atlas.basis.flatten(1).T.double(), rtol=1e-3).float())

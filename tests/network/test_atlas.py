@@ -76,6 +76,15 @@ def test_what_is_shown_has_no_outline_no_background_and_an_empty_thumbnail(fitte
     assert blocks.abs().max() < 1e-5
 
 
+def test_of_the_scans_it_is_made_from_something_is_left_over(known: Cohort) -> None:
+    few = atlas.fitted(Cohort(known.volumes[:8], known.subjects[:8]))
+    assert isinstance(few, Atlas)
+    for scan in range(8):
+        view = few.view(known.load(scan, few.box)[None])
+        explained = ((view.flatten(1) @ few.solver.T) @ few.basis.flatten(1)).view_as(view)
+        assert (view - explained).square().mean() > 1e-4 * view.square().mean()
+
+
 def test_brightness_and_gain_of_a_scan_do_not_matter(fitted: Atlas) -> None:
     voxels = shown(fitted, head(np.random.default_rng(3), CONTRASTS[1], 0.5))
     torch.testing.assert_close(fitted(voxels), fitted(3 * voxels), atol=1e-3, rtol=1e-3)
