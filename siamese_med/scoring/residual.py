@@ -1,184 +1,39 @@
-"""Two scans of one patient, laid on each other half-way, and what differs beyond noise and misalignment.
-
-The pair's space is the template's, at the spacing of `ScoreConfig`, cut to the body; arrays are (i, j, k), RAS+.
-"""
+"""What differs between the two scans of a pair beyond noise and misalignment: the measure that needs no training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med import alignment, resampling
-from siamese_med.alignment import PAIR_LEVELS
-from siamese_med.intensity import normalise
 from siamese_med.resampling import smooth
-from siamese_med.volume import Volume
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Matrix = NDArray[np.float64]
+from siamese_med.scoring.overlay import Overlay
 
 MISALIGNMENT_MM = 1.0
 """A residual that so small a shift explains is no change; it covers alignment and what thick slices do to edges."""
-BIAS_MM = 10.0
-"""Coarser differences in brightness are taken for the bias field (standard deviation of the smoothing)."""
-RIM_MM = 6.0
-"""The body's outermost part is left out: skin moves, and the edge of the field of view lies there."""
-QUANTILES = 256
-MATCHING_ROUNDS = 2
-"""Contrast and bias field hide each other, so they are removed in turn."""
-
-
-@dataclass(frozen=True)
-class PairSpace:
-    """The grid on which pairs are compared: affine to template mm, and the inside of the body."""
-
-    affine: Matrix
-    inside: NDArray[np.bool_]
-
-    @property
-    def spacing_mm(self) -> float:
-        """Edge of a voxel."""
-        return float(self.affine[0, 0])
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of a voxel."""
-        return self.spacing_mm**3 / 1000
 
 
 @dataclass(frozen=True)
 class Residual:
-    """What one pair gives: both scans on the pair's grid, and later - earlier in units of its own noise."""
+    """Later - earlier, smoothed, and the same in units of the pair's own noise; (i, j, k)."""
 
-    earlier: Tensor
-    later: Tensor
     difference: Tensor
     deviation: Tensor
-    inside: Tensor
     noise: float
     scale: float
-    overlap: float
-    quality: float
-    matrix_earlier: Matrix
 
 
-def pair_space(template: Volume, spacing_mm: float) -> PairSpace:
-    """The body of the template (bright, filled, without its rim) on a finer grid that just holds it."""
-    from scipy.ndimage import binary_erosion, binary_fill_holes, zoom
-
-    body = binary_fill_holes(template.voxels > template.voxels.mean())
-    rim = max(1, round(RIM_MM / float(template.spacing_mm[0])))
-    inner = binary_erosion(body, iterations=rim)
-    inner = inner if inner.any() else body
-    occupied = np.argwhere(body)
-    low = np.maximum(occupied.min(0) - 1, 0)
-    high = np.minimum(occupied.max(0) + 2, body.shape)
-    factor = float(template.spacing_mm[0]) / spacing_mm
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    inside = zoom(inner[box].astype(np.float32), factor, order=1, grid_mode=True, mode="nearest") > 0.5
-    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
-    corner = template.affine[:3, :3] @ (low - 0.5) + template.affine[:3, 3]
-    affine[:3, 3] = corner + spacing_mm / 2
-    return PairSpace(affine, inside)
-
-
-def measure(
-    earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace, smoothing_mm: float
-) -> Residual:
-    """Align the pair, resample each scan once, match intensities, and divide by what noise and misalignment explain."""
-    matrices, quality = _halfway(earlier, later, starts, space)
-    shape = space.inside.shape
-    parts = [
-        resampling.resample(scan, matrix @ space.affine, shape)[0]
-        for scan, matrix in zip((earlier, later), matrices, strict=True)
-    ]
-    valid = (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
-    inside = torch.from_numpy(space.inside) & valid
-    overlap = float(inside.sum()) / max(1, int(space.inside.sum()))
-    a, b = (normalise(part[0], part[1]) for part in parts)
-    return _residual(a, b, inside, overlap, quality, matrices[0], space, smoothing_mm)
-
-
-def _residual(
-    a: Tensor,
-    b: Tensor,
-    inside: Tensor,
-    overlap: float,
-    quality: float,
-    matrix: Matrix,
-    space: PairSpace,
-    smoothing_mm: float,
-) -> Residual:
-    shown = a, b
-    for _ in range(MATCHING_ROUNDS):
-        a = _matched(a, b, inside)
-        a, b = _without_bias_between(a, b, inside, space.spacing_mm)
-    sigma = smoothing_mm / space.spacing_mm
-    difference = smooth((b - a)[None, None] * inside, sigma)[0, 0] * inside
-    slope = _gradient(smooth(((a + b) / 2)[None, None], sigma)[0, 0]) / space.spacing_mm
-    inner = difference[inside]
+def measure(pair: Overlay, spacing_mm: float, smoothing_mm: float) -> Residual:
+    """Divide what is left between the two by what noise and misalignment explain; nothing for a scan with itself."""
+    sigma = smoothing_mm / spacing_mm
+    difference = smooth((pair.b - pair.a)[None, None] * pair.inside, sigma)[0, 0] * pair.inside
+    slope = _gradient(smooth(((pair.a + pair.b) / 2)[None, None], sigma)[0, 0]) / spacing_mm
+    inner = difference[pair.inside]
     noise = 1.4826 * float((inner - inner.median()).abs().median()) if inner.numel() else 0.0
     allowed = (max(noise, 1e-4) ** 2 + (MISALIGNMENT_MM * slope) ** 2).sqrt()
-    scale = float(allowed[inside].median()) if inner.numel() else 1.0
-    return Residual(*shown, difference, difference / allowed, inside, noise, scale, overlap, quality, matrix)
-
-
-def _halfway(
-    earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace
-) -> tuple[tuple[Matrix, Matrix], float]:
-    """Rigid pair alignment, its correction shared equally, so that both scans are interpolated alike.
-
-    Where scans were stretched to the template, they are not here: a stretch of its own for each date would hide growth.
-    """
-    from scipy.linalg import fractional_matrix_power
-
-    starts = alignment.rigid_part(starts[0]), alignment.rigid_part(starts[1])
-    coarse = max(1, round(3.0 / space.spacing_mm))
-    affine = space.affine.copy()
-    affine[:3, :3] *= coarse
-    shape = [-(-n // coarse) for n in space.inside.shape]
-    voxels, valid = resampling.resample(earlier, starts[0] @ affine, shape)[0]
-    fixed = Volume(voxels.numpy(), affine)
-    found = alignment.align([later], fixed, PAIR_LEVELS, [starts[1]], inside=valid.numpy() > 0.5)[0]
-    correction = np.linalg.inv(starts[1]) @ found.matrix
-    if np.allclose(correction, np.eye(4), atol=1e-9):
-        return starts, found.correlation_ratio
-    half = np.real(fractional_matrix_power(correction, 0.5))
-    return (starts[0] @ np.linalg.inv(half), starts[1] @ correction @ np.linalg.inv(half)), found.correlation_ratio
-
-
-def _without_bias_between(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
-    """Remove the smooth ratio of the two, half from each; computed coarsely, since it is smooth."""
-    import torch.nn.functional as functional
-
-    step = max(1, round(BIAS_MM / 3 / spacing_mm))
-    mask = inside.float()[None, None]
-    levels = [functional.avg_pool3d(scan[None, None] * mask, step, ceil_mode=True) for scan in (a, b)]
-    sigma = BIAS_MM / spacing_mm / step
-    first, second = (smooth(level, sigma).clamp(min=1e-3) for level in levels)
-    weight = smooth(functional.avg_pool3d(mask, step, ceil_mode=True), sigma)
-    ratio = torch.where(weight > 0.05, (second / first).clamp(0.5, 2.0), torch.ones_like(first))
-    root = functional.interpolate(ratio, size=a.shape, mode="trilinear", align_corners=False)[0, 0].sqrt()
-    return a * root, b / root
-
-
-def _matched(a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
-    """`a` on the intensity scale of `b`: the monotone map that makes their distributions inside the body equal."""
-    levels = torch.linspace(0, 1, QUANTILES)
-    known = [values[:: max(1, values.numel() // 100_000)] for values in (a[inside], b[inside])]
-    if known[0].numel() < QUANTILES:
-        return a
-    source, goal = (torch.quantile(values, levels).numpy() for values in known)
-    source = source + np.arange(QUANTILES) * 1e-7  # strictly rising, or the map is not unique
-    matched = a.clone()
-    matched[inside] = torch.from_numpy(np.interp(a[inside].numpy(), source, goal).astype(np.float32))
-    return matched
+    scale = float(allowed[pair.inside].median()) if inner.numel() else 1.0
+    return Residual(difference, difference / allowed, noise, scale)
 
 
 def _gradient(volume: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ def test_a_finished_model_folder_is_complete_and_leaves_no_building_site(tracked
 def test_the_figures_count_every_patient_once(tracked: Tracked) -> None:
     metrics = json.loads((tracked.model / "metrics.json").read_text())
     assert sum(metrics["patients"].values()) == PATIENTS
-    assert sum(metrics["scans"].values()) == PATIENTS * VISITS
+    aligned = stages.prepare(tracked.study).alignments.ok.sum()  # the template follows the secret, and so may a scan
+    assert sum(metrics["scans"].values()) == aligned > 0.8 * PATIENTS * VISITS
     assert set(metrics["test"]) == {"network", "ncc", "ncc_highpass", "mutual_information", "ssim"}
     auc = {name: figures["auc"]["value"] for name, figures in metrics["test"].items()}
     assert auc[metrics["best"]] == max(auc.values())
