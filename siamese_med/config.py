@@ -110,7 +110,7 @@ class ScoreConfig(Section):
     """How pairs become scores."""
 
     false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
-    spacing_mm: Positive = Field(2.0, description="voxel edge at which change is measured")
+    spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: Fraction = Field(0.05, description="p below which a change is called one")
     min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")

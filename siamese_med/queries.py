@@ -18,7 +18,7 @@ from siamese_med.network import model
 from siamese_med.network.model import Model
 from siamese_med.network.siamese import distances
 from siamese_med.preparation import volumes
-from siamese_med.scoring import baselines, change, comparison, residual
+from siamese_med.scoring import baselines, change, comparison, overlay
 from siamese_med.scoring.comparison import Side
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
@@ -96,7 +96,7 @@ def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -
     """The change columns in an order fixed by content, and the sign that turns them back."""
     digests = [side.scan.content_digest() for side in (a, b)]
     first, second, sign = (a, b, 1) if digests[0] <= digests[1] else (b, a, -1)
-    space = residual.pair_space(template, config.score.spacing_mm)
+    space = overlay.pair_space(template, config.score.spacing_mm)
     known = change.from_json(chosen.about["change_reference"])
     columns, _ = comparison.judge(first, second, space, known, config.score)
     return columns, sign

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from siamese_med.resampling import smooth
-from siamese_med.scoring.residual import BIAS_MM, PairSpace, Residual
+from siamese_med.scoring.overlay import BIAS_MM, PairSpace
+from siamese_med.scoring.residual import Residual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,9 +114,9 @@ def from_json(stored: dict[str, Any]) -> Reference:
     return Reference(stored["source"], stored["values"], stored["tail"], stored["noise_max"])
 
 
-def find(residual: Residual, space: PairSpace) -> Finding:
+def find(residual: Residual, inside: Tensor, space: PairSpace) -> Finding:
     """The pair's figure, its sign (+1 brighter in the later scan), and how its voxels are spread."""
-    deviation = residual.deviation[residual.inside]
+    deviation = residual.deviation[inside]
     if deviation.numel() == 0:
         return Finding(0.0, 0, residual.noise, residual.scale, np.zeros(len(TAIL)))
     count = min(deviation.numel(), max(1, round(EXTENT_ML / space.voxel_ml)))
@@ -126,7 +127,7 @@ def find(residual: Residual, space: PairSpace) -> Finding:
     return Finding(float(strongest.mean()), sign, residual.noise, residual.scale, tail)
 
 
-def probability_map(residual: Residual, finding: Finding, known: Reference) -> Tensor:
+def probability_map(residual: Residual, inside: Tensor, finding: Finding, known: Reference) -> Tensor:
     """Per voxel, the share of so deviant voxels that a rescan would not have given.
 
     One minus the tail's false-discovery rate, the reference being the null.
@@ -135,7 +136,7 @@ def probability_map(residual: Residual, finding: Finding, known: Reference) -> T
     found = finding.tail + 1e-7
     rate = np.minimum.accumulate(np.minimum(1.0, expected / found))
     values = np.interp(residual.deviation.abs().numpy(), TAIL, 1 - rate)
-    return torch.from_numpy(values.astype(np.float32)) * residual.inside
+    return torch.from_numpy(values.astype(np.float32)) * inside
 
 
 def changed_ml(probability: Tensor, space: PairSpace) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,10 @@ import numpy as np
 
 from siamese_med import resampling, volume
 from siamese_med.config import ScoreConfig
-from siamese_med.scoring import change, pictures, residual
+from siamese_med.scoring import change, overlay, pictures, residual
 from siamese_med.scoring.change import Finding, Reference
-from siamese_med.scoring.residual import PairSpace, Residual
+from siamese_med.scoring.overlay import Overlay, PairSpace
+from siamese_med.scoring.residual import Residual
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
@@ -43,27 +44,33 @@ def obstacles(earlier: Side, later: Side) -> list[str]:
     return found
 
 
-def measured(earlier: Side, later: Side, space: PairSpace, config: ScoreConfig) -> tuple[Residual, Finding]:
-    """The residual of a pair and its figure."""
-    found = residual.measure(earlier.scan, later.scan, (earlier.matrix, later.matrix), space, config.smoothing_mm)
-    if (
-        earlier.scan.content_digest() == later.scan.content_digest()
-    ):  # matching rounds, and a scan is no change to itself
-        nothing = found.deviation.new_zeros(found.deviation.shape)
-        found = replace(found, difference=nothing, deviation=nothing)
-    return found, change.find(found, space)
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of one pair before it is held against a reference."""
+
+    pair: Overlay
+    residual: Residual
+    finding: Finding
+
+
+def measured(earlier: Side, later: Side, space: PairSpace, config: ScoreConfig) -> Measured:
+    """The two scans laid on each other, what differs between them, and its figure."""
+    pair = overlay.lay(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
+    found = residual.measure(pair, space.spacing_mm, config.smoothing_mm)
+    return Measured(pair, found, change.find(found, pair.inside, space))
 
 
 def judge(
     earlier: Side, later: Side, space: PairSpace, known: Reference, config: ScoreConfig
-) -> tuple[dict[str, Any], tuple[Residual, Tensor] | None]:
-    """The change columns of one pair, and the residual with its probability map unless nothing was measured."""
+) -> tuple[dict[str, Any], tuple[Measured, Tensor] | None]:
+    """The change columns of one pair, and what was measured with its probability map unless nothing was."""
     reasons = obstacles(earlier, later)
     if "other_modality" in reasons or "alignment_failed" in reasons:
         return _verdict({}, reasons, config), None
-    found, finding = measured(earlier, later, space, config)
+    found = measured(earlier, later, space, config)
+    finding = found.finding
     reasons += _doubts(found, known, config)
-    probability = change.probability_map(found, finding, known)
+    probability = change.probability_map(found.residual, found.pair.inside, finding, known)
     columns = {
         "change_z": known.z(finding.figure),
         "change_p": known.p(finding.figure),
@@ -72,18 +79,18 @@ def judge(
         "smallest_detectable_ml": change.smallest_detectable_ml(
             finding, known, space, config.smoothing_mm, config.significance
         ),
-        "pair_quality": round(found.quality, 4),
+        "pair_quality": round(found.pair.quality, 4),
     }
     return _verdict(columns, reasons, config), (found, probability)
 
 
-def _doubts(found: Residual, known: Reference, config: ScoreConfig) -> list[str]:
+def _doubts(found: Measured, known: Reference, config: ScoreConfig) -> list[str]:
     doubts = []
-    if found.quality < config.min_pair_quality:
+    if found.pair.quality < config.min_pair_quality:
         doubts.append("pair_alignment_failed")
-    if found.overlap < config.min_overlap:
+    if found.pair.overlap < config.min_overlap:
         doubts.append("little_overlap")
-    if found.noise > change.NOISIER * known.noise_max:
+    if found.finding.noise > change.NOISIER * known.noise_max:
         doubts.append("outside_reference")
     return doubts
 
@@ -98,13 +105,13 @@ def _verdict(columns: dict[str, Any], reasons: list[str], config: ScoreConfig) -
     return {**empty, **columns, "comparable": not reasons, "reasons": reasons, "verdict": verdict}
 
 
-def write_map(path: Path, earlier: Side, found: Residual, probability: Tensor, space: PairSpace) -> None:
+def write_map(path: Path, earlier: Side, found: Measured, probability: Tensor, space: PairSpace) -> None:
     """The probability map as NIfTI in the earlier scan's space, two decimals."""
-    grid = np.linalg.inv(found.matrix_earlier) @ earlier.scan.affine
+    grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
     moved = resampling.resample(Volume(probability.numpy(), space.affine), grid, earlier.scan.voxels.shape)[0, 0]
     volume.write(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
 
 
-def write_pictures(path: Path, found: Residual, probability: Tensor, space: PairSpace) -> None:
+def write_pictures(path: Path, found: Measured, probability: Tensor, space: PairSpace) -> None:
     """The slices for the report."""
-    pictures.write(path, found, probability, space)
+    pictures.write(path, found.pair, found.residual, probability, space)

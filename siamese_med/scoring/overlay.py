@@ -103,8 +103,7 @@ def lay(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: Pa
     valid = (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
     inside = torch.from_numpy(space.inside) & valid
     overlap = float(inside.sum()) / max(1, int(space.inside.sum()))
-    shown = [normalise(part[0], part[1]) for part in parts]
-    a, b = shown
+    a, b = shown = (normalise(*parts[0]), normalise(*parts[1]))
     if earlier.content_digest() == later.content_digest():
         b = a
     else:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from siamese_med import files
-from siamese_med.scoring.residual import PairSpace, Residual
+from siamese_med.scoring.overlay import Overlay, PairSpace
+from siamese_med.scoring.residual import Residual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,13 +40,13 @@ class Choice:
     chosen: str
 
 
-def write(path: Path, residual: Residual, probability: Tensor, space: PairSpace) -> None:
+def write(path: Path, pair: Overlay, residual: Residual, probability: Tensor, space: PairSpace) -> None:
     """Write the chosen slices of one pair as npz; see records and the report for the names in it."""
-    choices = choose(residual, space)
-    window = _window(residual)
+    choices = choose(residual.deviation, space)
+    window = _window(pair)
     volumes = {
-        "earlier": (residual.earlier.numpy() * window).clip(0, 255),
-        "later": (residual.later.numpy() * window).clip(0, 255),
+        "earlier": (pair.earlier.numpy() * window).clip(0, 255),
+        "later": (pair.later.numpy() * window).clip(0, 255),
         "difference": (128 + residual.difference.numpy() * 127 / DIFFERENCE_RANGE).clip(0, 255),
         "change": probability.numpy() * 255,
     }
@@ -66,9 +67,9 @@ def write(path: Path, residual: Residual, probability: Tensor, space: PairSpace)
         )
 
 
-def choose(residual: Residual, space: PairSpace) -> list[Choice]:
+def choose(deviation: Tensor, space: PairSpace) -> list[Choice]:
     """Two axial slices and one coronal through the strongest change, then the middle of the body in three planes."""
-    strength = residual.deviation.abs() * residual.inside
+    strength = deviation.abs()
     peak = np.unravel_index(int(strength.argmax()), strength.shape)
     choices = [Choice("axial", int(peak[2]), "strongest change")]
     away = (torch.arange(strength.shape[2]) - int(peak[2])).abs() * space.spacing_mm >= APART_MM
@@ -90,9 +91,9 @@ def displayed(volume: NDArray[Any], choice: Choice) -> NDArray[Any]:
     return volume[choice.index, ::-1, ::-1].T
 
 
-def _window(residual: Residual) -> float:
+def _window(pair: Overlay) -> float:
     """Grey levels per unit, one for both dates."""
-    shown = torch.cat([residual.earlier[residual.inside], residual.later[residual.inside]])
+    shown = torch.cat([pair.earlier[pair.inside], pair.later[pair.inside]])
     shown = shown[:: max(1, shown.numel() // 100_000)]
     top = float(torch.quantile(shown, 0.998)) if shown.numel() else 1.0
     return 255 / max(top * 1.05, 1e-3)

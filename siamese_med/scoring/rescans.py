@@ -66,7 +66,7 @@ def _find(pair: Rescan) -> Finding:
         again = simulated(earlier.scan, np.random.default_rng(pair.seed))
         found = alignment.align([again], volume.read(pair.template))[0]
         later = replace(earlier, scan=again, matrix=found.matrix)
-    return comparison.measured(earlier, later, space, pair.config)[1]
+    return comparison.measured(earlier, later, space, pair.config).finding
 
 
 def simulated(scan: Volume, rng: np.random.Generator) -> Volume:

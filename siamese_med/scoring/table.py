@@ -22,9 +22,9 @@ from siamese_med.config import ScoreConfig
 from siamese_med.intensity import upright
 from siamese_med.parallel import in_parallel
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
-from siamese_med.scoring import baselines, change, comparison, residual
+from siamese_med.scoring import baselines, change, comparison, overlay
 from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.residual import PairSpace
+from siamese_med.scoring.overlay import PairSpace
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
 
@@ -174,7 +174,7 @@ def _measure_change(job: Job) -> dict[str, Any]:
 @lru_cache(maxsize=2)
 def space_on(template: Path, spacing_mm: float) -> PairSpace:
     """The grid on which the pairs of one template are compared, made once a process."""
-    return residual.pair_space(volume.read(template), spacing_mm)
+    return overlay.pair_space(volume.read(template), spacing_mm)
 
 
 def side(data: Path, row: ScanRow) -> Side:

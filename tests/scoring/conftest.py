@@ -14,11 +14,11 @@ from siamese_med.intensity import normalise
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.head import GRID_MM, GRID_SHAPE
 from siamese_med.phantom.scanner import Acquisition
-from siamese_med.scoring import change, comparison, residual
+from siamese_med.scoring import change, comparison, overlay
 from siamese_med.scoring.change import Reference
 from siamese_med.scoring.comparison import Side
+from siamese_med.scoring.overlay import PairSpace
 from siamese_med.scoring.rescans import simulated
-from siamese_med.scoring.residual import PairSpace
 from siamese_med.volume import Volume, centred_grid
 
 BALL_ML = 5.0
@@ -70,14 +70,14 @@ def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, S
 
 @pytest.fixture(scope="session")
 def space(template: Volume, score_config: ScoreConfig) -> PairSpace:
-    return residual.pair_space(template, score_config.spacing_mm)
+    return overlay.pair_space(template, score_config.spacing_mm)
 
 
 @pytest.fixture(scope="session")
 def known(sides: dict[str, Side], space: PairSpace, score_config: ScoreConfig) -> Reference:
     """The real rescan, and simulated rescans of the first visit."""
-    findings = [comparison.measured(sides["first"], sides["rescan"], space, score_config)[1]]
+    findings = [comparison.measured(sides["first"], sides["rescan"], space, score_config).finding]
     for seed in range(QUIET - 1):
         again = replace(sides["first"], scan=simulated(sides["first"].scan, np.random.default_rng(seed)))
-        findings.append(comparison.measured(sides["first"], again, space, score_config)[1])
+        findings.append(comparison.measured(sides["first"], again, space, score_config).finding)
     return change.reference(findings, "synthesised")

@@ -18,7 +18,8 @@ from siamese_med.phantom.scanner import Acquisition
 from siamese_med.scoring import change, comparison
 from siamese_med.scoring.change import TAIL, Finding, Reference
 from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.residual import PairSpace, Residual
+from siamese_med.scoring.overlay import PairSpace
+from siamese_med.scoring.residual import Residual
 from siamese_med.volume import Volume, centred_grid
 from tests.scoring.conftest import BALL_ML, BALL_VOXEL
 
@@ -39,7 +40,7 @@ def test_a_scan_has_not_changed_against_itself(
     assert (columns["volume_ml"], columns["verdict"]) == (0, "no_change")
     assert measured is not None
     assert float(measured[1].max()) == 0
-    assert comparison.measured(sides["first"], sides["first"], space, score_config)[1].figure == 0
+    assert comparison.measured(sides["first"], sides["first"], space, score_config).finding.figure == 0
 
 
 def test_a_planted_ball_is_found_and_brighter(ball: Judged) -> None:
@@ -187,8 +188,7 @@ def test_the_map_is_the_share_of_deviant_voxels_beyond_what_rescans_have() -> No
     known = replace(reference(1.0, 1.1, 0.9), tail=tail.tolist())
     deviation = torch.tensor([[[0.0, 1.0, 6.0, -6.0, 6.0]]])
     inside = torch.tensor([[[True, True, True, True, False]]])
-    pair = Residual(deviation, deviation, deviation, deviation, inside, 0.02, 0.02, 1.0, 1.0, np.eye(4))
-    found = change.probability_map(pair, finding, known)[0, 0]
+    found = change.probability_map(Residual(deviation, deviation, 0.02, 0.02), inside, finding, known)[0, 0]
     assert found[0] == pytest.approx(0, abs=1e-5)
     assert found[2] == found[3] > 0.95
     assert found[4] == 0
