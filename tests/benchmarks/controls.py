@@ -1,0 +1,152 @@
+"""Detectors that the learned one has to beat: registered residual, brightness alone, boosting on hand-made features.
+
+Each is a callable (overlay, spacing in mm) -> evidence (i, j, k), float32, zero outside `inside`: as the project's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from siamese_med import files
+from siamese_med.resampling import smooth
+from siamese_med.scoring.overlay import Overlay
+from tests.benchmarks.planted import Planted
+
+Detector = Callable[[Overlay, float], Tensor]
+
+RESIDUAL_SMOOTHINGS = (0.7, 1.2)
+"""In voxels."""
+SURROUNDINGS_MM = 6.0
+"""Standard deviation of the smoothing that gives the brightness around a voxel."""
+CANDIDATE = 1.5
+"""Noise units of the lightly smoothed residual below which boosting is not asked: nothing there can be a change."""
+UNCHANGED_EACH, CHANGED_EACH = 6000, 2000
+"""Voxels of a pair that boosting learns from, at most."""
+
+
+@dataclass(frozen=True)
+class PlainResidual:
+    """Later - earlier after matching, smoothed, in units of the pair's own noise."""
+
+    smoothing: float
+
+    def __call__(self, pair: Overlay, spacing_mm: float) -> Tensor:
+        """Signed evidence."""
+        return _in_noise(_smoothed(pair.b - pair.a, pair.inside, self.smoothing), pair.inside)
+
+
+def brightness(pair: Overlay, spacing_mm: float) -> Tensor:
+    """How much the brighter of the two scans exceeds its surroundings: finds lesions, whether they changed or not."""
+    found = torch.maximum(*(_above_surroundings(scan, pair.inside, spacing_mm) for scan in (pair.a, pair.b)))
+    return _in_noise(found, pair.inside).clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Boosting:
+    """Gradient boosting on the features of `features`, asked twice: is the later brighter, and is the earlier?"""
+
+    classifier: Any
+    prior: float
+
+    def __call__(self, pair: Overlay, spacing_mm: float) -> Tensor:
+        """Signed evidence: by how much the log odds of a change exceed those of any voxel; nothing where they do not."""
+        evidence = torch.zeros_like(pair.a)
+        for sign, (earlier, later) in ((1, (pair.a, pair.b)), (-1, (pair.b, pair.a))):
+            described, where = features(earlier, later, pair.inside, spacing_mm)
+            if where.any():
+                chance = self.classifier.predict_proba(described)[:, 1].clip(1e-7, 1 - 1e-7)
+                gained = np.log(chance / (1 - chance)) - np.log(self.prior / (1 - self.prior))
+                evidence[where] = sign * torch.from_numpy(gained.clip(min=0).astype(np.float32))
+        return evidence
+
+
+def features(earlier: Tensor, later: Tensor, inside: Tensor, spacing_mm: float) -> tuple[NDArray[np.float32], Tensor]:
+    """Fourteen features (n, 14) of the n voxels where the later scan is brighter by CANDIDATE, and which these are."""
+    difference = later - earlier
+    light, middle, strong = (_smoothed(difference, inside, sigma) for sigma in (0.7, 1.2, 2.5))
+    mean = _smoothed((earlier + later) / 2, inside, 0.7)
+    around = _smoothed(mean, inside, 3.0)
+    noise = _noise(light, inside)
+    spread = (_smoothed(difference.square(), inside, 3.0) - _smoothed(difference, inside, 3.0).square()).clamp(min=0)
+    relative = [_above_surroundings(scan, inside, spacing_mm) for scan in (earlier, later)]
+    where = inside & (light > CANDIDATE * noise)
+    columns = [earlier, later, difference, light, middle, strong, _slope(mean), mean, around, spread.sqrt(), *relative]
+    described = torch.stack([column[where] for column in columns], 1)
+    noises = torch.full((len(described), 1), noise)
+    return torch.cat([described, noises, described[:, 3:4] / max(noise, 1e-6)], 1).numpy(), where
+
+
+def learn(pairs: Iterable[Planted], spacing_mm: float, seed: int = 0) -> Boosting:
+    """Boosting from pairs whose change is known; each is read in both directions."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng(seed)
+    parts = [_lesson(pair, sign, spacing_mm, rng) for pair in pairs for sign in (1, -1)]
+    described, changed, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    classifier = HistGradientBoostingClassifier(max_iter=120, learning_rate=0.08, random_state=seed)
+    classifier.fit(described, changed, sample_weight=weight)
+    return Boosting(classifier, float(np.average(changed, weights=weight)))
+
+
+def _lesson(
+    pair: Planted, sign: int, spacing_mm: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
+    """Features, whether the later is truly brighter, and how many voxels each stands for."""
+    sides = (pair.overlay.a, pair.overlay.b)[::sign]
+    described, where = features(*sides, pair.overlay.inside, spacing_mm)
+    counted = pair.counted[where].numpy()
+    brighter = (pair.changed & (sign * pair.truth > 0))[where].numpy()
+    chosen, weight = [], []
+    for kind, most in ((True, CHANGED_EACH), (False, UNCHANGED_EACH)):
+        there = np.flatnonzero(counted & (brighter == kind))
+        chosen.append(rng.permutation(there)[:most])
+        weight.append(np.full(len(chosen[-1]), max(1.0, len(there) / most)))
+    rows = np.concatenate(chosen)
+    return described[rows], brighter[rows], np.concatenate(weight)
+
+
+def kept(path: Path, pairs: Callable[[], Iterable[Planted]], spacing_mm: float) -> Boosting:
+    """The boosting of a file of ours, learned and written where there is none."""
+    import joblib
+
+    if not path.is_file():
+        learned = learn(pairs(), spacing_mm)
+        with files.replacing(path) as temporary:
+            joblib.dump(learned, temporary)
+    found: Boosting = joblib.load(path)
+    return found
+
+
+def _smoothed(image: Tensor, inside: Tensor, sigma: float) -> Tensor:
+    """Smoothing that knows nothing beyond `inside`; sigma in voxels."""
+    weight = inside.float()[None, None]
+    total = smooth(image[None, None] * weight, sigma) / smooth(weight, sigma).clamp(min=0.05)
+    return total[0, 0] * inside
+
+
+def _noise(image: Tensor, inside: Tensor) -> float:
+    """Robust standard deviation inside."""
+    values = image[inside]
+    values = values[:: max(1, values.numel() // 200_000)]
+    return 1.4826 * float((values - values.median()).abs().median()) if values.numel() else 0.0
+
+
+def _in_noise(image: Tensor, inside: Tensor) -> Tensor:
+    return image / max(_noise(image, inside), 1e-4) * inside
+
+
+def _above_surroundings(scan: Tensor, inside: Tensor, spacing_mm: float) -> Tensor:
+    fine = _smoothed(scan, inside, 0.7)
+    return (fine - _smoothed(scan, inside, SURROUNDINGS_MM / spacing_mm)) * inside
+
+
+def _slope(image: Tensor) -> Tensor:
+    return torch.stack([part.square() for part in torch.gradient(image)]).sum(0).sqrt()
