@@ -16,6 +16,7 @@ from siamese_med.phantom.head import GRID_MM, GRID_SHAPE, TISSUES, tissues
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 WHITE, CSF, VENTRICLE = TISSUES.index("white"), TISSUES.index("csf"), TISSUES.index("ventricle")
 COARSE_WARP_MM = 4.5
@@ -92,18 +93,27 @@ def with_larger_ventricles(anatomy: Anatomy, volume_mm3: float) -> Anatomy:
     smooth = gaussian_filter(anatomy.tissue[VENTRICLE].numpy(), 4.0)
     slope = np.stack(np.gradient(smooth), -1).astype(np.float32)
     slope /= np.linalg.norm(slope, axis=-1).max()
+    box = _around(slope.any(-1))  # what is not pushed need not be sampled
+    direction = torch.from_numpy(slope[box]) * (2 / torch.tensor(GRID_SHAPE))
+    places = _identity(GRID_SHAPE)[box]
     everything = torch.cat([anatomy.tissue, anatomy.lesion[None]])
-    direction = torch.from_numpy(slope) * (2 / torch.tensor(GRID_SHAPE))
+    before = float(everything[VENTRICLE][box].sum())
     low, high = 0.0, 12.0
     for _ in range(11):  # bisection on the length of the push, in voxels
         push = (low + high) / 2
-        ventricle = sample(everything[VENTRICLE : VENTRICLE + 1], _identity(GRID_SHAPE) + push * direction)
-        if float(ventricle.sum()) * VOXEL_MM3 - anatomy.ventricle_mm3 < volume_mm3:
+        ventricle = sample(everything[VENTRICLE : VENTRICLE + 1], places + push * direction)
+        if (float(ventricle.sum()) - before) * VOXEL_MM3 < volume_mm3:
             low = push
         else:
             high = push
-    moved = sample(everything, _identity(GRID_SHAPE) + high * direction)
-    return replace(anatomy, tissue=moved[:-1], lesion=moved[-1])
+    everything[:, *box] = sample(everything, places + high * direction)
+    return replace(anatomy, tissue=everything[:-1], lesion=everything[-1])
+
+
+def _around(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The box that just holds what is marked."""
+    marked = np.argwhere(mask)
+    return tuple(slice(int(low), int(high) + 1) for low, high in zip(marked.min(0), marked.max(0), strict=True))
 
 
 def sample(channels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
