@@ -86,7 +86,7 @@ class TrainConfig(Section):
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
     encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
-    width: Count = Field(16, description="channels of the compact encoder's first stage")
+    width: Count = Field(16, description="channels of the shared trunk's first stage")
     embedding: Count = 256
     margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
     temperature: Positive = Field(0.2, description="of the supervised-contrastive loss")
@@ -100,6 +100,10 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
     new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
+    change_steps: int = Field(1200, ge=0, description="of learning to see change; 0 leaves the plain residual")
+    change_patches: Count = Field(3, description="synthesised follow-ups a step")
+    change_rate: Positive = 2e-3
+    change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

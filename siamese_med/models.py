@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import files
+from siamese_med import exercises, files
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, vectors
+from siamese_med.network.synthesis import Source
 from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
 from siamese_med.scoring import audit, evaluation, owners, rescans, similarity
@@ -51,9 +52,14 @@ def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFr
     building.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(building)
     cohorts, explicit = material(study, scans, prepared, pairs)
-    network, progress = training.fit(cohorts["train"], cohorts["validation"], explicit, study.config.train, building)
+    sources = _sources(study, usable, prepared, pairs, building / "exercises")
+    network, progress = training.fit(
+        cohorts["train"], cohorts["validation"], explicit, study.config.train, building, sources
+    )
+    shutil.rmtree(building / "exercises", ignore_errors=True)
     _describe(building, identity, study, usable, prepared, pairs, network, progress)
-    (building / "checkpoint.pt").unlink(missing_ok=True)
+    for checkpoint in training.CHECKPOINTS:
+        (building / checkpoint).unlink(missing_ok=True)
     shutil.rmtree(finished, ignore_errors=True)
     building.rename(finished)
     return finished
@@ -66,6 +72,18 @@ def material(
     usable = _usable(scans, prepared, pairs)
     cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
     return cohorts, _positions(usable, pairs)
+
+
+def _sources(
+    study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame, folder: Path
+) -> tuple[list[Source], list[Source]] | None:
+    """What the change head learns from; None where it is not to learn."""
+    settings = study.config.train
+    if settings.change_steps == 0:
+        return None
+    rows = scan_rows(usable.drop(columns=["scan", "volume"]), prepared.alignments)
+    place = study.data, prepared.template
+    return exercises.sources(usable, rows, pairs, place, study.config.score.spacing_mm, settings.change_sources, folder)
 
 
 def newest(study: Study) -> Path:

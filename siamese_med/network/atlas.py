@@ -47,15 +47,16 @@ class Plain(nn.Module):
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
         self.box: Box = tuple((0, n) for n in shape)
-        self.grid = tuple(shape)
+        self.size = self.grid = tuple(shape)
 
     def view(self, volumes: Tensor) -> Tensor:
         """Volumes (b, 1, i, j, k) less their means."""
         return volumes - volumes.mean((2, 3, 4), keepdim=True)
 
-    def forward(self, volumes: Tensor) -> Tensor:
-        """The same; what an Atlas departs to has more channels."""
-        return self.view(volumes)
+    def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
+        """The view, twice: there is nothing to depart from."""
+        view = self.view(volumes)
+        return view, view
 
 
 class Atlas(nn.Module):
@@ -72,7 +73,7 @@ class Atlas(nn.Module):
     def __init__(self, shape: Sequence[int], box: Box) -> None:
         super().__init__()
         self.box = box
-        size = [stop - start for start, stop in box]
+        self.size = size = tuple(stop - start for start, stop in box)
         self.block = [-(-n // THUMBNAIL) for n in shape]
         self.grid = tuple(-(-n // 2) for n in size)
         self.register_buffer("core", torch.ones(1, 1, *size))
@@ -87,8 +88,11 @@ class Atlas(nn.Module):
         spread = (detail.square().sum((2, 3, 4), keepdim=True) / known.sum((2, 3, 4), keepdim=True).clamp(min=1)).sqrt()
         return detail / spread.clamp(min=1e-3)
 
-    def forward(self, volumes: Tensor) -> Tensor:
-        """Departures (b, 4, i/2, j/2, k/2) of volumes (b, 1, i, j, k): displacement (3), brightness, at unit scale."""
+    def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
+        """The view (b, 1, i, j, k) of volumes, and their departures (b, 4, i/2, j/2, k/2).
+
+        These are displacement (3) and brightness, each at unit scale.
+        """
         known, view = self._known(volumes), self.view(volumes)
         expected = ((view.flatten(1) @ self.solver.T) @ self.basis.flatten(1)).view_as(view)
         left, slope = (view - expected) * known, _slope(expected) * known
@@ -97,7 +101,7 @@ class Atlas(nn.Module):
         pooled = functional.avg_pool3d(pooled, 3, 1, 1)
         mean_steep = steep.sum((2, 3, 4), keepdim=True) / known.sum((2, 3, 4), keepdim=True).clamp(min=1)
         displacement = pooled[:, :3] / (pooled[:, 3:4] + STIFFNESS * mean_steep + 1e-6)
-        return torch.cat([_at_unit_scale(displacement), _at_unit_scale(pooled[:, 4:])], 1)
+        return view, torch.cat([_at_unit_scale(displacement), _at_unit_scale(pooled[:, 4:])], 1)
 
     def _known(self, volumes: Tensor) -> Tensor:
         return self.core * (volumes > 0)

@@ -1,4 +1,4 @@
-"""Departures from the atlas to embeddings: (b, c, i, j, k) to (b, embedding). One encoder, shared by both scans."""
+"""Departures from the atlas to embeddings: (b, c, i, j, k) to (b, embedding), the same for both scans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def build(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
     """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed."""
     if config.encoder == "compact":
-        return Compact(config.width, config.embedding, channels, grid)
+        return Compact(config.embedding, channels, grid)
     from monai.networks import nets
 
     if config.encoder == "densenet121":
@@ -28,20 +28,19 @@ def build(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
 
 
 class Compact(nn.Module):
-    """Two paths, added: a linear one that keeps where things are, and a convolutional one that corrects it.
+    """A linear map that keeps where things are: blocks of 2 x 2 x 2 voxels, projected.
 
-    The linear one starts as a random projection, which keeps distances (Johnson and Lindenstrauss, 1984), the other as
-    nothing: so training starts from plain distances between departures, and cannot start below them.
+    It starts as a random projection, which keeps distances (Johnson and Lindenstrauss, 1984): training starts from
+    plain distances between departures.
     """
 
-    def __init__(self, width: int, embedding: int, channels: int, grid: Sequence[int]) -> None:
+    def __init__(self, embedding: int, channels: int, grid: Sequence[int]) -> None:
         super().__init__()
-        self.where = _linear(embedding, channels, grid)
-        self.what = _convolutional(width, embedding, channels, grid)
+        self.path = _linear(embedding, channels, grid)
 
     def forward(self, departures: Tensor) -> Tensor:
         """Embeddings (b, e) of departures (b, c, i, j, k)."""
-        embeddings: Tensor = self.where(departures) + self.what(departures)
+        embeddings: Tensor = self.path(departures)
         return embeddings
 
 
@@ -67,7 +66,8 @@ def _linear(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
     return nn.Sequential(pooling, nn.Flatten(), projection)
 
 
-def _convolutional(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+def local(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+    """Convolutions of its own, whose last layer starts as nothing, for grids too thin for the trunk."""
     from monai.networks.blocks import Convolution, ResidualUnit
 
     stem = _strides(grid)

@@ -18,7 +18,7 @@ from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import atlas
 from siamese_med.network.siamese import Siamese
 
-FORMAT = 2
+FORMAT = 3
 NEEDED = ("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence", "change_reference")
 """What a description must hold for scans to be scored by it."""
 

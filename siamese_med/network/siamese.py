@@ -1,4 +1,8 @@
-"""Atlas, encoder and recipe in one module, and the embeddings and distances it gives."""
+"""The network with its two heads: who is it, and what changed?
+
+Both start from the trunk, which is the same for both scans of a pair. Identity adds what the trunk sees to where a scan
+departs from the atlas; change compares what the trunk sees in two scans, place by place.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,11 @@ import torch
 from torch import nn
 
 from siamese_med.config import TrainConfig
-from siamese_med.network import encoder, recipes
+from siamese_med.network import encoder, recipes, trunk
 from siamese_med.network.atlas import Atlas, Plain
 from siamese_med.network.cohort import Cohort
+from siamese_med.network.head import ChangeHead
+from siamese_med.network.trunk import Trunk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,25 +27,49 @@ EMBEDDING_BATCH = 16
 
 
 class Siamese(nn.Module):
-    """One atlas and one encoder for both scans of a pair, and the recipe that tells how far apart they are."""
+    """One atlas and one trunk for both scans of a pair; a head for identity with its recipe, and one for change.
+
+    What identity reads off the trunk starts as nothing, so training cannot start below the encoder alone. On grids too
+    thin for change, such as single slices, convolutions of its own are in the trunk's place.
+    """
 
     def __init__(self, config: TrainConfig, atlas: Atlas | Plain) -> None:
         super().__init__()
         self.atlas = atlas
+        self.trunk = Trunk(config.width)
         self.encoder = encoder.build(config, atlas.channels, atlas.grid)
+        self.detail = _detail(self.trunk, config, atlas)
+        self.change = ChangeHead(self.trunk)
         self.recipe = recipes.build(config)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
         """Embeddings (b, e) of volumes (b, 1, i, j, k) that are cut to the atlas's box."""
         with torch.no_grad():
-            departures = self.atlas(volumes)
-        embeddings: torch.Tensor = self.encoder(departures.contiguous(memory_format=torch.channels_last_3d))
+            view, departures = self.atlas(volumes)
+        departures = departures.contiguous(memory_format=torch.channels_last_3d)
+        embeddings: torch.Tensor = self.encoder(departures) + self.detail(self._seen(view, departures))
         return embeddings
+
+    def _seen(self, view: torch.Tensor, departures: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.atlas, Plain):
+            return departures
+        seen: torch.Tensor = self.trunk(trunk.padded(view).contiguous(memory_format=torch.channels_last_3d))[-1]
+        return seen.flatten(1)
 
     def cut(self, volumes: torch.Tensor) -> torch.Tensor:
         """The part of volumes (..., i, j, k) on the study's grid that the atlas looks at."""
         (left, right), (back, front), (low, high) = self.atlas.box
         return volumes[..., left:right, back:front, low:high]
+
+
+def _detail(seen: Trunk, config: TrainConfig, atlas: Atlas | Plain) -> nn.Module:
+    """From what the trunk sees to embeddings; starts as nothing."""
+    if isinstance(atlas, Plain):
+        return encoder.local(config.width, config.embedding, atlas.channels, atlas.grid)
+    detail = nn.Linear(seen.channels[-1] * trunk.cells(atlas.size), config.embedding)
+    nn.init.zeros_(detail.weight)
+    nn.init.zeros_(detail.bias)
+    return detail
 
 
 def shown(network: Siamese, volume: NDArray[np.generic]) -> NDArray[np.float32]:

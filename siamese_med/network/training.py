@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,22 @@ import torch
 from siamese_med import files
 from siamese_med.config import TrainConfig
 from siamese_med.errors import NotEnoughDataError
-from siamese_med.network import atlas, augmentation, sampling
+from siamese_med.network import atlas, augmentation, practice, sampling
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, embed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from siamese_med.network.synthesis import Source
+
     Pairs = Sequence[tuple[int, int]]
+    Sources = tuple[Sequence[Source], Sequence[Source]]
+
+
+CHECKPOINT = "checkpoint.pt"
+CHECKPOINTS = (CHECKPOINT, practice.CHECKPOINT)
+"""What training leaves in its folder to go on from after a kill."""
 
 
 @dataclass(frozen=True)
@@ -58,27 +66,54 @@ class Progress:
 
 
 def fit(
-    train: Cohort, validation: Cohort, pairs: tuple[Pairs, Pairs] | None, config: TrainConfig, folder: Path
+    train: Cohort,
+    validation: Cohort,
+    pairs: tuple[Pairs, Pairs] | None,
+    config: TrainConfig,
+    folder: Path,
+    sources: Sources | None = None,
 ) -> tuple[Siamese, Progress]:
-    """Train, or go on training from the checkpoint in `folder`; returns the network of the best epoch, on the CPU.
+    """Train, or go on training from the checkpoints in `folder`; returns the network of the best epoch, on the CPU.
 
-    `pairs` are positions in `train`, same-patient and different-patient, for `sampling = "pairs"`.
+    `pairs` are positions in `train`, same-patient and different-patient, for `sampling = "pairs"`. `sources`, of
+    training and of validation patients, are what change is learned from; the trunk learns from them alone, so that
+    identity, which is rewarded for ignoring change, cannot make it blind. Without them it learns from identity.
     """
     _require_pairs(train, validation)
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
     network = Siamese(config, atlas.fitted(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    practised = config.change_steps if sources else 0
+    with _Bar(practised + config.epochs * config.steps_per_epoch) as advance:
+        if sources:
+            practice.fit(network, sources, config, folder, fabric, advance)
+            network.trunk.requires_grad_(False)
+        network.change.requires_grad_(False)
+        return _identity(network, fabric, train, validation, pairs, config, folder, advance)
+
+
+def _identity(
+    network: Siamese,
+    fabric: Fabric,
+    train: Cohort,
+    validation: Cohort,
+    pairs: tuple[Pairs, Pairs] | None,
+    config: TrainConfig,
+    folder: Path,
+    advance: Callable[[int], None],
+) -> tuple[Siamese, Progress]:
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, wrapped = fabric.setup(network, optimizer)
     progress = _restore(folder, network, optimizer)
     best = _best_weights(folder)
-    with _Bar(config.epochs * config.steps_per_epoch, len(progress.log) * config.steps_per_epoch) as advance:
-        while not progress.finished(config):
-            epoch = _run_epoch(len(progress.log), fabric, model, wrapped, train, validation, pairs, config, advance)
-            progress.log.append(epoch)
-            if progress.best is epoch:
-                best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-            _save(folder, network, optimizer, best, progress)
+    advance(len(progress.log) * config.steps_per_epoch)
+    while not progress.finished(config):
+        epoch = _run_epoch(len(progress.log), fabric, model, wrapped, train, validation, pairs, config, advance)
+        progress.log.append(epoch)
+        if progress.best is epoch:
+            best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        _save(folder, network, optimizer, best, progress)
     network.load_state_dict(best)
     _write_log(folder, progress.log)
     return network.cpu().eval(), progress
@@ -131,7 +166,7 @@ def _run_epoch(
         optimizer.step()
         losses.append(float(loss.detach()))
         seen += len(batch.scans) * (len(batch.scans) - 1) // 2 if batch.pairs is None else 2 * len(batch.pairs[0])
-        advance()
+        advance(1)
     loss, auc = _validate(model, validation)
     return Epoch(number, float(np.mean(losses)), loss, auc, time.perf_counter() - started, seen)
 
@@ -178,12 +213,12 @@ def _save(
         "best": best,
         "log": [asdict(epoch) for epoch in progress.log],
     }
-    with files.replacing(folder / "checkpoint.pt") as temporary:
+    with files.replacing(folder / CHECKPOINT) as temporary:
         torch.save(state, temporary)
 
 
 def _restore(folder: Path, network: Siamese, optimizer: torch.optim.Optimizer) -> Progress:
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     if not path.is_file():
         return Progress()
     state = torch.load(path, weights_only=True)  # tensors and plain values alone, no code
@@ -193,7 +228,7 @@ def _restore(folder: Path, network: Siamese, optimizer: torch.optim.Optimizer) -
 
 
 def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     best: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["best"] if path.is_file() else {}
     return best
 
@@ -208,7 +243,7 @@ def _write_log(folder: Path, log: Sequence[Epoch]) -> None:
 class _Bar:
     """A progress bar of training steps on stderr, only where someone looks."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -220,11 +255,11 @@ class _Bar:
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("training", total=total, completed=done)
+        self._task = self._progress.add_task("training", total=total)
 
     def __enter__(self) -> Any:
         self._progress.start()
-        return lambda: self._progress.advance(self._task)
+        return lambda steps: self._progress.advance(self._task, steps)
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()

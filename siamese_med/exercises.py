@@ -1,0 +1,81 @@
+"""What the change head learns from: the study's own rescans, and single scans of which follow-ups are made.
+
+A source is a pair without change, laid on each other as any pair is; a single scan is laid on itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamese_med.network import synthesis
+from siamese_med.network.synthesis import Source
+from siamese_med.parallel import in_parallel
+from siamese_med.scoring import overlay
+from siamese_med.scoring.table import ScanRow, side, space_on
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHECKED = 4
+"""For so many sources to learn from there is one to check on."""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """Two scans to lay on each other, or one to lay on itself, and the file to keep them in."""
+
+    data: Path
+    template: Path
+    earlier: ScanRow
+    later: ScanRow
+    spacing_mm: float
+    path: Path
+
+
+def sources(
+    usable: pd.DataFrame,
+    rows: dict[str, ScanRow],
+    pairs: pd.DataFrame,
+    place: tuple[Path, Path],
+    spacing_mm: float,
+    most: int,
+    folder: Path,
+) -> tuple[list[Source], list[Source]]:
+    """Sources of training and of validation patients, at most `most` and a quarter of them, kept under `folder`.
+
+    `usable`: aligned scans with their split; `place`: data folder and template. What is there already is left as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for split, count in (("train", most), ("validation", max(1, most // CHECKED))):
+        chosen = list(_chosen(usable[usable.split == split], pairs))[:count]
+        jobs = [
+            Exercise(*place, rows[a], rows[b], spacing_mm, folder / f"{split}-{number:04d}.npy")
+            for number, (a, b) in enumerate(chosen)
+        ]
+        found.append(list(in_parallel(_lay, jobs, f"laying out {split} exercises")))
+    return found[0], found[1]
+
+
+def _chosen(scans: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Rescans first, then a scan of each patient and contrast, every patient's first scan before anyone's second."""
+    quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(scans.id) & pairs.scan_b.isin(scans.id)]
+    contrast = scans.set_index("id").contrast
+    quiet = quiet[contrast.reindex(quiet.scan_a).to_numpy() == contrast.reindex(quiet.scan_b).to_numpy()]
+    yield from zip(quiet.scan_a, quiet.scan_b, strict=True)
+    single = scans[~scans.id.isin(quiet.scan_a)].drop_duplicates(["subject", "contrast"])
+    turn = single.groupby("subject").cumcount()
+    for scan in single.assign(turn=turn).sort_values(["turn", "id"]).id:
+        yield scan, scan
+
+
+def _lay(exercise: Exercise) -> Source:
+    if exercise.path.is_file():
+        return synthesis.described(exercise.path, exercise.spacing_mm)
+    earlier, later = (side(exercise.data, row) for row in (exercise.earlier, exercise.later))
+    space = space_on(exercise.template, exercise.spacing_mm)
+    laid = overlay.lay(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
+    return synthesis.write(exercise.path, laid.a, laid.b, laid.inside, exercise.spacing_mm)

@@ -1,0 +1,269 @@
+"""Follow-ups made of single scans and of pairs that did not change: what scanners do and, mostly, a known change.
+
+A source is one or two scans of a patient on the pair's grid between which nothing changed. Known changes are put into
+a patch first, then each date goes through an acquisition of its own. All of it is drawn from a seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from siamese_med import files
+from siamese_med.network import lesions
+
+PATCH = 40
+MARGIN = 4
+"""Voxels around a patch that displacements and blurs may draw on."""
+SIDE = PATCH + 2 * MARGIN
+CHANGED = 0.1
+"""A voxel is changed where the two dates differ by so much, as a share of bright tissue; from half of it, unclear."""
+UNCHANGED = 0.25
+"""Share of patches without a lesion."""
+MOST_LESIONS = 4
+
+SHIFT_MM, SHIFT_LIMIT_MM, WARP_MM = 0.45, 1.0, 0.25
+"""What alignment leaves over: a shift, and what is not rigid."""
+MASS_MM, MASS_SHARE = (5.0, 16.0), 0.3
+"""Reach of a smooth local change of volume, which moves borders but is no focal change, and how often there is one."""
+CURVE, GAIN, OFFSET, BIAS, NOISE = 0.12, 0.05, 0.03, 0.06, 0.05
+SLICE_MM = (1.2, 5.0)
+FLOW = 0.3
+"""How often fluid shines up in one of the scans."""
+REAL = 0.35
+"""Strength of acquisition effects on two scans that bear those of two real acquisitions already."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of float16 (3, i, j, k): the scans a and b (the same one twice where there is no other), inside 0 or 1.
+
+    `middle`, `spread`: of the brightness inside, see `scale`. `spacing_mm`: edge of a voxel.
+    """
+
+    path: Path
+    middle: float
+    spread: float
+    spacing_mm: float
+    paired: bool
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches (b, 1, i, j, k): both dates as the network is shown them, the body, the signed truth, and its weight."""
+
+    earlier: Tensor
+    later: Tensor
+    inside: Tensor
+    truth: Tensor
+    weight: Tensor
+
+
+def scale(a: Tensor, b: Tensor, inside: Tensor) -> tuple[float, float]:
+    """Median brightness of both scans inside the body, and the range from the 10th to the 90th percentile."""
+    values = torch.cat([a[inside], b[inside]])
+    values = values[:: max(1, values.numel() // 100_000)]
+    if values.numel() == 0:
+        return 0.0, 1.0
+    low, middle, high = torch.quantile(values, torch.tensor([0.1, 0.5, 0.9])).tolist()
+    return middle, max(high - low, 0.05)
+
+
+def shown(scan: Tensor, middle: float, spread: float, inside: Tensor) -> Tensor:
+    """A scan as the network sees it: median 0, outside 0."""
+    seen: Tensor = ((scan - middle) / spread).clamp(-2, 4) * inside
+    return seen
+
+
+def write(path: Path, a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> Source:
+    """Keep a pair (i, j, k) without change to learn from; patches are read from the file as they are needed."""
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, torch.stack([a, b, inside.to(a.dtype)]).half().numpy())
+    return described(path, spacing_mm)
+
+
+def described(path: Path, spacing_mm: float) -> Source:
+    """A source that was written before."""
+    a, b, inside = torch.from_numpy(np.load(path).astype(np.float32))
+    return Source(path, *scale(a, b, inside > 0), spacing_mm, not torch.equal(a, b))
+
+
+def batch(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Batch:
+    """`size` patches from sources drawn at random."""
+    made = [_example(sources[int(rng.integers(len(sources)))], rng) for _ in range(size)]
+    return Batch(*(torch.stack(part)[:, None] for part in zip(*made, strict=True)))
+
+
+def _example(source: Source, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """One patch: earlier, later, inside, truth and weight, each (PATCH, PATCH, PATCH)."""
+    first, second, inside = _cut(source, rng)
+    paired = source.paired and rng.random() < 0.7
+    if rng.random() < 0.5:
+        first, second = second, first
+    second = second if paired else first
+    added = _added(first, inside, source.spacing_mm, rng)
+    changes = added[1] - added[0]
+    if paired:  # the scans have been through a scanner each, what was added has not
+        added = [_sliced(part, source.spacing_mm, rng) for part in added]
+    states = [first + added[0], second + added[1]]
+    mass = _mass(source.spacing_mm, rng) if rng.random() < MASS_SHARE else None
+    strength = REAL if paired else 1.0
+    seen = []
+    for date, state in enumerate(states):
+        field = _displacement(source.spacing_mm, strength, rng)
+        field = field if mass is None or date == 0 else field + mass
+        seen.append(_acquired(_moved(state, field), source.spacing_mm, strength, rng))
+    if mass is not None:
+        changes = _moved(changes, mass)
+    weight = inside * ((changes.abs() >= CHANGED) | (changes.abs() < CHANGED / 2))
+    truth = torch.sign(changes) * (changes.abs() >= CHANGED)
+    size = source.spread * math.exp(0.25 * rng.standard_normal())
+    dates = [shown(scan, source.middle, size, inside) for scan in seen]
+    return _flipped([_middle(part) for part in (*dates, inside, truth, weight)], rng)
+
+
+def _cut(source: Source, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """A piece of SIDE voxels whose centre is tissue inside the body."""
+    stack = np.load(source.path, mmap_mode="r")
+    shape = np.array(stack.shape[1:])
+    for _ in range(50):
+        centre = (shape * rng.uniform(0, 1, 3)).astype(int)
+        if stack[(2, *centre)] > 0 and stack[(0, *centre)] > lesions.TISSUE[1]:
+            break
+    low = centre - SIDE // 2
+    high = low + SIDE
+    inner = tuple(slice(max(0, a), min(n, b)) for a, b, n in zip(low, high, shape, strict=True))
+    cut = torch.from_numpy(np.asarray(stack[(slice(None), *inner)], dtype=np.float32))
+    padding: list[int] = []
+    for a, b, n in reversed(list(zip(low, high, shape, strict=True))):
+        padding += [max(0, -a), max(0, b - n)]
+    cut = functional.pad(cut, padding)
+    return cut[0], cut[1], cut[2]
+
+
+def _added(patch: Tensor, inside: Tensor, spacing_mm: float, rng: np.random.Generator) -> list[Tensor]:
+    """What lesions add to a patch at either date; nothing where there is no tissue."""
+    earlier, later = torch.zeros_like(patch), torch.zeros_like(patch)
+    room = torch.nonzero(_middle(inside * (patch > lesions.TISSUE[1]))).numpy() + MARGIN
+    if rng.random() < UNCHANGED or len(room) == 0:
+        return [earlier, later]
+    for _ in range(int(rng.integers(1, MOST_LESIONS + 1))):
+        centre = room[rng.integers(len(room))] + rng.uniform(-0.5, 0.5, 3)
+        before, after = lesions.states(patch, centre, spacing_mm, rng)
+        earlier, later = _stronger(earlier, before - patch), _stronger(later, after - patch)
+    return [earlier * inside, later * inside]
+
+
+def _stronger(one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(one.abs() >= other.abs(), one, other)
+
+
+def _displacement(spacing_mm: float, strength: float, rng: np.random.Generator) -> Tensor:
+    """What alignment leaves over, voxels (3, SIDE, SIDE, SIDE)."""
+    shift = np.clip(SHIFT_MM * rng.standard_normal(3), -SHIFT_LIMIT_MM, SHIFT_LIMIT_MM)
+    knots = shift[:, None, None, None] + WARP_MM * rng.uniform() * rng.standard_normal((3, 3, 3, 3))
+    return _upsampled(strength * knots / spacing_mm)
+
+
+def _mass(spacing_mm: float, rng: np.random.Generator) -> Tensor:
+    """A displacement away from, or towards, a point: voxels (3, SIDE, SIDE, SIDE)."""
+    sigma = rng.uniform(*MASS_MM) / spacing_mm
+    amplitude = rng.uniform(0.3, min(3.0 / spacing_mm, 0.35 * sigma)) * rng.choice([-1, 1])
+    axis = torch.arange(SIDE, dtype=torch.float32)
+    offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
+    offsets -= torch.from_numpy(rng.uniform(0, SIDE, 3)).float()[:, None, None, None]
+    profile = torch.exp(0.5 - offsets.square().sum(0) / (2 * sigma**2)) / sigma
+    field: Tensor = amplitude * offsets * profile
+    return field
+
+
+def _moved(patch: Tensor, field: Tensor) -> Tensor:
+    axis = torch.arange(SIDE, dtype=torch.float32)
+    places = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij")) + field
+    points = ((2 * places + 1) / SIDE - 1).permute(1, 2, 3, 0).flip(-1)
+    return functional.grid_sample(patch[None, None], points[None], align_corners=False, padding_mode="border")[0, 0]
+
+
+def _acquired(patch: Tensor, spacing_mm: float, strength: float, rng: np.random.Generator) -> Tensor:
+    """Fluid, contrast curve, bias field, noise, slices and blur of one acquisition."""
+    if rng.random() < FLOW * strength:
+        patch = _with_flow(patch, rng)
+    patch = patch.clamp(min=0) ** math.exp(CURVE * strength * rng.standard_normal())
+    patch = patch * (1 + GAIN * strength * rng.standard_normal()) + OFFSET * strength * rng.standard_normal()
+    knots = BIAS * strength * rng.standard_normal((1, 2, 2, 2))
+    patch = patch * _upsampled(knots)[0].exp()
+    noise = NOISE * rng.uniform() * strength
+    patch = patch + noise * _noise(rng)
+    if strength == 1:
+        patch = _sliced(patch, spacing_mm, rng)
+    real, imaginary = patch + noise / 2 * _noise(rng), noise / 2 * _noise(rng)
+    magnitude: Tensor = torch.sign(real) * (real.square() + imaginary.square()).sqrt()
+    return magnitude
+
+
+def _with_flow(patch: Tensor, rng: np.random.Generator) -> Tensor:
+    """Dark fluid that shines up in places, as moving fluid does."""
+    fluid = ((0.5 - patch) / 0.3).clamp(0, 1)
+    knots = torch.from_numpy(rng.standard_normal((1, 1, 9, 9, 9)).astype(np.float32))
+    places = functional.interpolate(knots, size=(SIDE,) * 3, mode="trilinear", align_corners=True)[0, 0]
+    return patch + rng.uniform(0.2, 0.8) * fluid * (places - 0.8).clamp(0, 1)
+
+
+def _sliced(patch: Tensor, spacing_mm: float, rng: np.random.Generator) -> Tensor:
+    """Blurred along every axis, and along one of them taken as slices and interpolated back."""
+    for axis in range(3):
+        patch = _applied(_gaussian(rng.uniform(0, 0.7)), patch, axis)
+    if rng.random() < 0.8:
+        thickness = max(1.0, rng.uniform(*SLICE_MM) / spacing_mm)
+        patch = _applied(_slices(thickness, rng.uniform(0, thickness)), patch, int(rng.integers(3)))
+    return patch
+
+
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    if sigma < 0.05:
+        return np.eye(SIDE, dtype=np.float32)
+    places = np.arange(SIDE)
+    weights = np.exp(-0.5 * ((places[:, None] - places[None]) / sigma) ** 2)
+    return np.asarray(weights / weights.sum(1, keepdims=True), dtype=np.float32)
+
+
+def _slices(thickness: float, phase: float) -> NDArray[np.float32]:
+    """Means over slices of `thickness` voxels, linearly interpolated: (SIDE, SIDE)."""
+    places = np.arange(SIDE)
+    centres = phase - thickness + thickness * np.arange(math.ceil(SIDE / thickness) + 3)
+    profile = np.exp(-0.5 * ((centres[:, None] - places[None]) / max(0.42 * thickness, 0.3)) ** 2)
+    profile /= profile.sum(1, keepdims=True).clip(min=1e-6)
+    back = (1 - np.abs(places[:, None] - centres[None]) / thickness).clip(min=0)
+    return np.asarray(back / back.sum(1, keepdims=True).clip(min=1e-6) @ profile, dtype=np.float32)
+
+
+def _applied(matrix: NDArray[np.float32], patch: Tensor, axis: int) -> Tensor:
+    applied: Tensor = torch.tensordot(torch.from_numpy(matrix), patch, dims=([1], [axis]))
+    return applied.movedim(0, axis)
+
+
+def _noise(rng: np.random.Generator) -> Tensor:
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))  # three times as fast as numpy's
+    return torch.randn((SIDE,) * 3, generator=generator)
+
+
+def _upsampled(knots: NDArray[np.float64]) -> Tensor:
+    coarse = torch.from_numpy(knots.astype(np.float32))[None]
+    return functional.interpolate(coarse, size=(SIDE,) * 3, mode="trilinear", align_corners=True)[0]
+
+
+def _middle(patch: Tensor) -> Tensor:
+    return patch[MARGIN:-MARGIN, MARGIN:-MARGIN, MARGIN:-MARGIN].float()
+
+
+def _flipped(parts: list[Tensor], rng: np.random.Generator) -> tuple[Tensor, ...]:
+    axes = [axis for axis in range(3) if rng.random() < 0.5]
+    return tuple(part.flip(axes) for part in parts)

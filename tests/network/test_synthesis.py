@@ -1,0 +1,76 @@
+"""Follow-ups that are made: the truth says where something changed, and nothing is said of what scanners do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from siamese_med.network import lesions, synthesis
+from siamese_med.network.synthesis import PATCH, Source
+
+SIDE = 64
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A single scan: tissue of one brightness with some texture, and fluid in its middle."""
+    rng = np.random.default_rng(0)
+    tissue = torch.from_numpy(1 + 0.02 * rng.standard_normal((SIDE, SIDE, SIDE)).astype(np.float32))
+    tissue[28:36, 28:36, 28:36] = 0.1
+    inside = torch.ones_like(tissue) > 0
+    return synthesis.write(tmp_path_factory.mktemp("sources") / "0.npy", tissue, tissue, inside, 1.5)
+
+
+def test_the_same_seed_gives_the_same_follow_ups(source: Source) -> None:
+    one, again = (synthesis.batch([source], 2, np.random.default_rng(5)) for _ in range(2))
+    for first, second in zip(vars(one).values(), vars(again).values(), strict=True):
+        assert torch.equal(first, second)
+    assert one.earlier.shape == (2, 1, PATCH, PATCH, PATCH)
+
+
+def test_where_the_truth_says_brighter_the_later_date_is(source: Source) -> None:
+    made = synthesis.batch([source], 16, np.random.default_rng(1))
+    difference = made.later - made.earlier
+    usual = difference[(made.truth == 0) & (made.weight > 0)].mean()
+    assert (made.truth != 0).any(dim=(1, 2, 3, 4)).sum() > 4
+    assert difference[made.truth > 0].mean() > usual + 0.3
+    assert difference[made.truth < 0].mean() < usual - 0.3
+
+
+def test_truth_has_both_signs_and_patches_without_change(source: Source) -> None:
+    made = synthesis.batch([source], 24, np.random.default_rng(2))
+    kinds = {(bool((truth > 0).any()), bool((truth < 0).any())) for truth in made.truth}
+    assert {(True, False), (False, True), (False, False)} <= kinds
+
+
+def test_a_source_is_read_back_as_it_was_written(source: Source) -> None:
+    assert synthesis.described(source.path, 1.5) == source
+    assert not source.paired
+
+
+def test_two_scans_make_a_paired_source(tmp_path: Path) -> None:
+    a = torch.rand(SIDE, SIDE, SIDE)
+    assert synthesis.write(tmp_path / "pair.npy", a, a + 0.1, a > 0, 1.5).paired
+
+
+def test_a_lesion_is_new_grown_or_the_same_and_nothing_far_away_changes() -> None:
+    patch = torch.ones(48, 48, 48)
+    centre = np.array([24.0, 24.0, 24.0])
+    volumes = []
+    for seed in range(30):
+        earlier, later = lesions.states(patch, centre, 1.5, np.random.default_rng(seed))
+        changed = (later - earlier).abs() > 0.05
+        assert not changed[:4].any()
+        volumes.append(float(changed.sum()))
+    assert min(volumes) == 0  # a stable one
+    assert max(volumes) * 1.5**3 > 300
+
+
+def test_no_lesion_where_there_is_no_tissue() -> None:
+    fluid = torch.full((32, 32, 32), 0.05)
+    earlier, later = lesions.states(fluid, np.array([16.0, 16.0, 16.0]), 1.5, np.random.default_rng(0))
+    assert torch.equal(earlier, fluid)
+    assert torch.equal(later, fluid)
