@@ -38,7 +38,7 @@ class PlainResidual:
 
     smoothing: float
 
-    def __call__(self, pair: Overlay, spacing_mm: float) -> Tensor:
+    def __call__(self, pair: Overlay, _spacing_mm: float) -> Tensor:
         """Signed evidence."""
         return _in_noise(_smoothed(pair.b - pair.a, pair.inside, self.smoothing), pair.inside)
 
@@ -57,7 +57,7 @@ class Boosting:
     prior: float
 
     def __call__(self, pair: Overlay, spacing_mm: float) -> Tensor:
-        """Signed evidence: by how much the log odds of a change exceed those of any voxel; nothing where they do not."""
+        """Signed evidence: by how much the log odds of a change exceed those of any voxel, where they do."""
         evidence = torch.zeros_like(pair.a)
         for sign, (earlier, later) in ((1, (pair.a, pair.b)), (-1, (pair.b, pair.a))):
             described, where = features(earlier, later, pair.inside, spacing_mm)
@@ -100,8 +100,8 @@ def _lesson(
     pair: Planted, sign: int, spacing_mm: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
     """Features, whether the later is truly brighter, and how many voxels each stands for."""
-    sides = (pair.overlay.a, pair.overlay.b)[::sign]
-    described, where = features(*sides, pair.overlay.inside, spacing_mm)
+    earlier, later = (pair.overlay.a, pair.overlay.b)[::sign]
+    described, where = features(earlier, later, pair.overlay.inside, spacing_mm)
     counted = pair.counted[where].numpy()
     brighter = (pair.changed & (sign * pair.truth > 0))[where].numpy()
     chosen, weight = [], []

@@ -105,7 +105,7 @@ def _parts(mask: volume.Volume) -> list[_Part]:
 
 
 def _radius(volume_mm3: float) -> float:
-    return (3 * volume_mm3 / (4 * math.pi)) ** (1 / 3)
+    return float((3 * volume_mm3 / (4 * math.pi)) ** (1 / 3))
 
 
 def _places(reach_mm: float) -> Field:
@@ -120,4 +120,5 @@ def _highest(field: Field, volume_mm3: float) -> Shape:
     count = min(field.size - 1, max(1, round(volume_mm3 / FINE_MM**3)))
     taken = field > np.partition(field.ravel(), -count - 1)[-count - 1]
     corners = product(range(FINE), repeat=3)
-    return np.mean([taken[i::FINE, j::FINE, k::FINE] for i, j, k in corners], axis=0).astype(np.float32)
+    share: Shape = np.mean([taken[i::FINE, j::FINE, k::FINE] for i, j, k in corners], axis=0, dtype=np.float32)
+    return share

@@ -31,7 +31,8 @@ from torch import Tensor
 from siamese_med import alignment, files, volume
 from siamese_med.config import PrepareConfig
 from siamese_med.phantom import anatomy, scanner
-from siamese_med.phantom.anatomy import CSF, GRID_SHAPE, VOXEL_MM3, WHITE, Anatomy
+from siamese_med.phantom.anatomy import CSF, VOXEL_MM3, WHITE, Anatomy
+from siamese_med.phantom.head import GRID_SHAPE
 from siamese_med.phantom.scanner import Acquisition, Scanner
 from siamese_med.preparation import template
 from siamese_med.scoring.overlay import Overlay, PairSpace, lay, pair_space
@@ -174,13 +175,13 @@ def _make_patient(missing: dict[Path, Plan], folder: Path, chosen: Set, number: 
     person = anatomy.patient(rng, DIFFERENCE)
     study = template_of(folder)
     space = pair_space(study, SPACING_MM)
-    first = machines[rng.integers(len(machines))]
+    first = machines[int(rng.integers(len(machines)))]
     earlier = scanner.acquire(person, first, rng)
     starts = [alignment.align([earlier.volume], study)[0]]
     for path, plan in missing.items():
         seeds = np.random.default_rng([SEED, chosen.stream, number, 1 + int(plan.low_mm3)])
         later_person, change, count = planted(person, plan, seeds)
-        second = machines[seeds.integers(len(machines))]
+        second = machines[int(seeds.integers(len(machines)))]
         later = scanner.acquire(later_person, second, seeds).volume
         found = [*starts, alignment.align([later], study)[0]]
         laid = lay(earlier.volume, later, (found[0].matrix, found[1].matrix), space)
@@ -189,7 +190,7 @@ def _make_patient(missing: dict[Path, Plan], folder: Path, chosen: Set, number: 
             int(torch.sign(change.sum())), count, chosen.contrast, (first.name, second.name),
             min(one.quality for one in found), laid.quality, laid.overlap,
         )  # fmt: skip
-        _write(path, facts, laid, on_pair(change, earlier, laid, space))
+        write(path, facts, laid, on_pair(change, earlier, laid, space))
         yield path
 
 
@@ -201,7 +202,7 @@ def planted(person: Anatomy, plan: Plan, rng: np.random.Generator) -> tuple[Anat
     total = 0.0
     while not plan.low_mm3 <= total < plan.high_mm3:  # the tissue that is there takes its part
         asked = math.exp(rng.uniform(math.log(plan.low_mm3), math.log(plan.high_mm3)))
-        count = int(min(rng.integers(1, MOST_LESIONS + 1), max(1, asked // SMALLEST_MM3)))
+        count = min(int(rng.integers(1, MOST_LESIONS + 1)), max(1, int(asked / SMALLEST_MM3)))
         change = torch.zeros(GRID_SHAPE)
         for share in rng.dirichlet(np.full(count, 3.0)):
             _add(change, person, FAMILIES[plan.family], max(SMALLEST_MM3, share * asked), rng)
@@ -242,7 +243,8 @@ def on_pair(change: Tensor, earlier: Acquisition, laid: Overlay, space: PairSpac
     return anatomy.sample(change[None], points)[0]
 
 
-def _write(path: Path, facts: Facts, laid: Overlay, truth: Tensor) -> None:
+def write(path: Path, facts: Facts, laid: Overlay, truth: Tensor) -> None:
+    """Keep one pair, all at once."""
     content = io.BytesIO()
     np.savez(
         content,
@@ -271,7 +273,7 @@ def template_of(folder: Path) -> Volume:
 
 
 def _any_scan(rng: np.random.Generator, machines: Sequence[Scanner]) -> Volume:
-    return scanner.acquire(anatomy.patient(rng, DIFFERENCE), machines[rng.integers(len(machines))], rng).volume
+    return scanner.acquire(anatomy.patient(rng, DIFFERENCE), machines[int(rng.integers(len(machines)))], rng).volume
 
 
 def main() -> None:
