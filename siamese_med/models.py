@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import exercises, files
+from siamese_med import detectors, exercises, files
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
@@ -25,6 +25,7 @@ from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
 from siamese_med.scoring import audit, evaluation, owners, rescans, similarity
 from siamese_med.scoring.evidence import Evidence
+from siamese_med.scoring.overlay import Detector
 from siamese_med.scoring.table import ScanRow, scan_rows
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
 
 CHANGE_EVIDENCE = ("train", "validation")
-"""Splits whose rescans may serve as the no-change reference; test patients stay unseen."""
+"""Splits whose rescans may serve as the no-change reference; test patients stay unseen. A learned detector is at its
+best on what it has learned from, so for one that leaves validation alone."""
 
 
 def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> Path:
@@ -192,7 +194,8 @@ def _describe(
         "threshold": curve.threshold,
         "false_match_rate": curve.false_match_rate,
         "evidence": vars(measured.evidence),
-        "change_reference": _no_change(study, usable, prepared, pairs),
+        "change": {"detector": detectors.RESIDUAL},
+        "change_reference": _no_change(study, usable, prepared, pairs, detectors.plain(study.config.score)),
     }
     files.write_json(folder / "metrics.json", metrics)
     card.write(folder, about, metrics)
@@ -238,16 +241,22 @@ def _some(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
     return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < MEASURED_SCANS]))]
 
 
-def _no_change(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> dict[str, Any]:
-    evidence = usable[usable.split.isin(CHANGE_EVIDENCE)]
+def _no_change(
+    study: Study,
+    usable: pd.DataFrame,
+    prepared: Prepared,
+    pairs: pd.DataFrame,
+    detector: Detector,
+    splits: Sequence[str] = CHANGE_EVIDENCE,
+) -> dict[str, Any]:
+    """The noise floor of a detector; validation patients come first, since a learned one knows the others."""
+    evidence = usable[usable.split.isin(splits)].sort_values(["split", "id"], ascending=[False, True])
     rows = scan_rows(evidence.drop(columns=["scan", "volume"]), prepared.alignments)
-    quiet = pairs[(pairs.kind == "rescan") & pairs.split.isin(CHANGE_EVIDENCE)]
+    quiet = pairs[(pairs.kind == "rescan") & pairs.split.isin(splits)]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _both(pair, rows)]
-    one_each = [rows[scan] for scan in evidence.groupby("subject").id.first()]
-    reference = rescans.reference(
-        known, one_each, study.data, prepared.template, study.config.score, study.config.train.seed
-    )
-    return reference.as_json()
+    one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
+    place = study.data, prepared.template
+    return rescans.measured(known, one_each, place, detector, study.config.score, study.config.train.seed).as_json()
 
 
 def _both(pair: Any, rows: Mapping[str, ScanRow]) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from siamese_med import volume
+from siamese_med import detectors, volume
 from siamese_med.config import Config
 from siamese_med.errors import EmptyInputError
 from siamese_med.ingestion import single
@@ -18,8 +18,8 @@ from siamese_med.network import model
 from siamese_med.network.model import Model
 from siamese_med.network.siamese import distances
 from siamese_med.preparation import volumes
-from siamese_med.scoring import baselines, change, comparison, overlay
-from siamese_med.scoring.comparison import Side
+from siamese_med.scoring import baselines, comparison, floor, overlay
+from siamese_med.scoring.comparison import Instrument, Side
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
 
@@ -82,7 +82,7 @@ def _aligned(path: Path, template: Volume, config: Config) -> tuple[Side, NDArra
     scan = Volume(upright(read.volume.voxels, read.flags), read.volume.affine)
     voxels, record = volumes.align_one(scan, template, config.prepare.transform)
     aligned = volumes.good_enough(record, config.prepare.min_quality)
-    return Side(scan, np.asarray(record["matrix"]), read.modality, read.contrast, aligned), voxels
+    return Side(scan, np.asarray(record["matrix"]), read.modality, read.contrast, floor.UNKNOWN, aligned), voxels
 
 
 def _embeddings(chosen: Model, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:
@@ -97,9 +97,11 @@ def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -
     digests = [side.scan.content_digest() for side in (a, b)]
     first, second, sign = (a, b, 1) if digests[0] <= digests[1] else (b, a, -1)
     space = overlay.pair_space(template, config.score.spacing_mm)
-    known = change.from_json(chosen.about["change_reference"])
-    columns, _ = comparison.judge(first, second, space, known, config.score)
-    return columns, sign
+    detector = detectors.of_model(chosen.about, chosen.template.parent, config.score)
+    instrument = Instrument(detector, floor.from_json(chosen.about["change_reference"]))
+    columns, _ = comparison.judge(first, second, space, instrument, config.score)
+    (judged,) = comparison.concluded([columns], config.score)
+    return judged, sign
 
 
 def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:

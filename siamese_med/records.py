@@ -63,9 +63,12 @@ SCORE_COLUMNS = (
     "distance",  # of the two embeddings
     "change_z",  # standard deviations above the no-change pairs; missing for different patients
     "change_p",  # one-sided, from the no-change pairs
+    "change_p_adjusted",  # for all judged pairs of the patient together; the verdict follows from it
     "change_sign",  # +1 brighter, -1 darker in the later scan
     "volume_ml",  # of the change map over its threshold
-    "smallest_detectable_ml",  # change that would have been seen with 80 % power
+    "components",  # list of the map's parts: ml, place, sign, kind, p; see scoring.components.Component
+    "smallest_detectable_ml",  # change that would have been seen with 80 % power, among as many looks; missing: none
+    "reference",  # the no-change pairs it was held against: stratum, source, n
     "verdict",  # changed, no_change, not_comparable; missing for different patients
     "ncc",
     "ncc_highpass",
@@ -96,6 +99,7 @@ NOT_COMPARABLE = {
     "alignment_failed": "a scan could not be aligned to the study's template",
     "pair_alignment_failed": "the two scans could not be aligned to each other",
     "little_overlap": "the two scans share too little of the body",
+    "contrast_not_in_reference": "the model was calibrated on no pairs without change of this contrast",
     "outside_reference": "the pair is noisier than every no-change pair the model was calibrated on",
 }
 """Reasons why a pair gets no verdict, and what each means."""

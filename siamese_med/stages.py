@@ -107,6 +107,7 @@ def newest_model(study: Study) -> Path:
 
 def score(study: Study, model: Path) -> pd.DataFrame:
     """Pairs to scores; columns of records.SCORE_COLUMNS. Scans that are not prepared for this model yet are."""
+    from siamese_med import detectors
     from siamese_med.files import write_parquet
     from siamese_med.network import siamese
     from siamese_med.network.model import load
@@ -123,6 +124,7 @@ def score(study: Study, model: Path) -> pd.DataFrame:
         _marked_new(pairs, everything, chosen.about).assign(distance=siamese.distances(chosen.network, *sides)),
         table.scan_rows(everything, prepared.alignments),
         (chosen.about, chosen.template),
+        detectors.of_model(chosen.about, model, study.config.score),
         study.scores(chosen.about["id"]).with_suffix(""),
         study.data,
         study.config.score,

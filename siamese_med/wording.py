@@ -76,6 +76,12 @@ def sizes(values: Any, digits: int = 1) -> str:
     return " × ".join(fixed(number, digits) for number in numbers) if numbers else DASH
 
 
+def place(values: Any) -> str:
+    """A point in mm: (12, −3, 40)."""
+    numbers = cells.numbers(values)
+    return f"({', '.join(fixed(number, 0) for number in numbers)})" if numbers else DASH
+
+
 def sentence(text: str) -> str:
     """With a capital first letter and a full stop, unless it ends in a mark of its own."""
     return text[:1].upper() + text[1:] + ("" if text.endswith(("?", "!", ".")) or not text else ".")

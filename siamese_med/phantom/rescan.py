@@ -104,9 +104,16 @@ def fleet(spacing_mm: NDArray[np.float64], rng: np.random.Generator, contrast: s
 
 
 def acquire(
-    source: Body, machine: Scanner, rng: np.random.Generator, extent_mm: NDArray[np.float64] | None = None
+    source: Body,
+    machine: Scanner,
+    rng: np.random.Generator,
+    extent_mm: NDArray[np.float64] | None = None,
+    contrast: NDArray[np.float64] | None = None,
 ) -> Acquisition:
-    """Scan the body again; in the source's mm but for the pose. `extent_mm` (3,) is the protocol's field of view."""
+    """Scan the body again; in the source's mm but for the pose.
+
+    `extent_mm` (3,) is the protocol's field of view and `contrast` its curve (`contrast_levels`), drawn where None.
+    """
     import torch
 
     pose = _pose(source, rng)
@@ -117,7 +124,9 @@ def acquire(
         shifted = affine.copy()
         shifted[:3, 3] += affine[:3, :3] @ part
         clean += _sampled(source, pose @ shifted, shape) / len(parts)
-    voxels = scanner.degrade(torch.from_numpy(_with_other_contrast(clean, rng)), machine, rng)
+    voxels = scanner.degrade(
+        torch.from_numpy(_with_contrast(clean, contrast_levels(rng) if contrast is None else contrast)), machine, rng
+    )
     back = np.linalg.inv(source.to_source)
     return Acquisition(Volume(voxels, source.to_source @ affine), source.to_source @ pose @ back)
 
@@ -212,11 +221,15 @@ def _sampled(source: Body, to_box: Matrix, shape: tuple[int, int, int]) -> Voxel
     return np.asarray(map_coordinates(source.signal, places, order=1, mode="nearest"), dtype=np.float32)
 
 
-def _with_other_contrast(clean: Voxels, rng: np.random.Generator) -> Voxels:
-    """A rising curve through five levels, of the acquisition's own; 0 stays 0 and 1 stays 1."""
+def contrast_levels(rng: np.random.Generator) -> NDArray[np.float64]:
+    """Where five levels of signal, evenly from 0 to 1, go on another protocol: rising, 0 stays 0 and 1 stays 1."""
+    steps = np.exp(0.25 * rng.standard_normal(4))
+    return np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
+
+
+def _with_contrast(clean: Voxels, levels: NDArray[np.float64]) -> Voxels:
+    """The signal through a smooth curve."""
     from scipy.interpolate import PchipInterpolator
 
-    steps = np.exp(0.25 * rng.standard_normal(4))
-    levels = np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
     curve = PchipInterpolator(np.linspace(0, 1, 5), levels)
     return np.where(clean > 1, clean, curve(clean.clip(0, 1))).astype(np.float32)

@@ -59,6 +59,21 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Component:
+    """A part of the change map: what became of it, where it lies (mm, the template's and the earlier scan's).
+
+    `p`: how often a rescan's whole map is as strong as this part alone.
+    """
+
+    kind: str
+    volume_ml: float | None
+    sign: int | None
+    p: float | None
+    position_mm: tuple[float | None, ...]
+    earlier_mm: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Pair:
     """Two scans of one patient, the earlier one first.
 
@@ -83,9 +98,11 @@ class Pair:
     distance: float | None
     change_z: float | None
     change_p: float | None
+    change_p_adjusted: float | None
     change_sign: float | None
     volume_ml: float | None
     smallest_detectable_ml: float | None
+    stratum: str | None
     ncc: float | None
     ncc_highpass: float | None
     mutual_information: float | None
@@ -93,6 +110,7 @@ class Pair:
     pair_quality: float | None
     map: str | None
     pictures: str | None
+    components: tuple[Component, ...] = ()
     slices: tuple[Slice, ...] = ()
     slices_available: int = 0
 
@@ -133,11 +151,25 @@ class Alarm:
 
 
 @dataclass(frozen=True)
+class Stratum:
+    """Pairs without change of one contrast, of the same scanner or of two: `source` is rescans or synthesised.
+
+    z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
+    """
+
+    name: str
+    source: str
+    n: int
+    band_z: tuple[float, float]
+    values_z: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Reference:
     """What a pair is held against: the similarity threshold, and the change of pairs without change.
 
     The network knows scans of the `modalities` and `contrasts` that it was trained on.
-    z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
+    `strata`: the pairs without change, kept apart by contrast and by same or other scanner.
     """
 
     modalities: tuple[str, ...]
@@ -146,12 +178,19 @@ class Reference:
     false_match_rate: float | None
     significance: float
     power: float
-    n: int
-    source: str
-    mean: float | None
-    sd: float | None
-    band_z: tuple[float, float]
-    values_z: tuple[float, ...]
+    detector: str
+    strata: tuple[Stratum, ...]
+    normal_z: tuple[float, float]
+
+    @property
+    def band_z(self) -> tuple[float, float]:
+        """The widest band of all: outside it a pair is called changed, whatever it is held against."""
+        return max((stratum.band_z for stratum in self.strata), key=max, default=self.normal_z)
+
+    def of(self, pair: Pair) -> Stratum:
+        """What a pair was held against; an empty one where that is not known."""
+        nothing = Stratum(pair.stratum or "unknown", "unknown", 0, self.normal_z, ())
+        return next((stratum for stratum in self.strata if stratum.name == pair.stratum), nothing)
 
     def knows(self, scan: Scan) -> bool:
         """Whether the network can tell whose a scan is: aligned, and of a kind that it was trained on."""

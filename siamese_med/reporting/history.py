@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import cells
 from siamese_med.records import NOT_COMPARABLE, SAME_PATIENT
 from siamese_med.reporting import verdicts
-from siamese_med.reporting.content import Pair, Reason, Scan, Visit
+from siamese_med.reporting.content import Component, Pair, Reason, Scan, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -163,12 +163,36 @@ def _pair(
         distance=cells.number(row["distance"]),
         change_z=cells.number(row["change_z"]),
         change_p=cells.number(row["change_p"]),
+        change_p_adjusted=cells.number(row.get("change_p_adjusted")),
         change_sign=cells.number(row["change_sign"]),
         volume_ml=cells.number(row["volume_ml"]),
         smallest_detectable_ml=cells.number(row["smallest_detectable_ml"]),
+        stratum=_stratum(row.get("reference")),
+        components=tuple(_component(part) for part in _records(row.get("components"))),
         ncc=cells.number(row["ncc"]),
         ncc_highpass=cells.number(row["ncc_highpass"]),
         mutual_information=cells.number(row["mutual_information"]),
         ssim=cells.number(row.get("ssim")),
         pair_quality=cells.number(row["pair_quality"]),
+    )
+
+
+def _stratum(cell: Any) -> str | None:
+    return cells.text(cell.get("stratum")) if isinstance(cell, dict) else None
+
+
+def _records(cell: Any) -> list[Row]:
+    """The objects of a list, tuple or array; none where there is no such thing."""
+    listed = cell if hasattr(cell, "__iter__") and not isinstance(cell, (str, dict)) else ()
+    return [one for one in listed if isinstance(one, dict)]
+
+
+def _component(part: Row) -> Component:
+    return Component(
+        kind=cells.text(part.get("kind")) or "unknown",
+        volume_ml=cells.number(part.get("volume_ml")),
+        sign=cells.whole(part.get("sign")),
+        p=cells.number(part.get("p")),
+        position_mm=cells.numbers(part.get("position_mm")),
+        earlier_mm=cells.numbers(part.get("earlier_mm")),
     )

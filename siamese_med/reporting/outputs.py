@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.content import Pair, Patient
     from siamese_med.reporting.overview import Cohort, Row
 
-FORMAT = 2
+FORMAT = 3
 """Version of report.json; it grows by one when a key changes its meaning or goes."""
 
 PAIR_COLUMNS = (
@@ -33,9 +33,11 @@ PAIR_COLUMNS = (
     "distance",
     "change_z",
     "change_p",
+    "change_p_adjusted",
     "change_sign",
     "volume_ml",
     "smallest_detectable_ml",
+    "stratum",
     "ncc",
     "ncc_highpass",
     "mutual_information",

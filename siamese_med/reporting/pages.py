@@ -131,6 +131,7 @@ def _environment() -> Environment:
         "interval",
         "known",
         "short",
+        "place",
         "sizes",
         "spaced",
         "sentence",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from siamese_med import wording
 from siamese_med.records import WRONG_PATIENT
 from siamese_med.reporting import history, verdicts
 from siamese_med.reporting.content import Alarm, Headline, Pair, Patient, Provenance, Reference, Visit
@@ -85,9 +86,16 @@ def _sentence(pair: Pair) -> str:
     if pair.verdict == "changed":
         return f"{between} the anatomy changed more than a rescan would."
     if pair.verdict == "no_change":
-        return f"{between} nothing changed beyond what a rescan would."
+        return f"{between} nothing changed beyond what a rescan would{_seen(pair)}."
     why = "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
     return f"{between} no verdict is possible: {why}."
+
+
+def _seen(pair: Pair) -> str:
+    """What no change is worth."""
+    if pair.smallest_detectable_ml is None:
+        return ", in a pair too noisy to promise that any change would have been seen"
+    return f"; a change of {wording.fixed(pair.smallest_detectable_ml)} ml would have been seen"
 
 
 def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> tuple[str, ...]:
@@ -100,6 +108,6 @@ def _warnings(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Referen
         warnings.append(
             "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
         )
-    if reference.n == 0:
+    if not any(stratum.n for stratum in reference.strata):
         warnings.append("The model holds no pairs without change: the reference band is that of a normal distribution.")
     return tuple(warnings)

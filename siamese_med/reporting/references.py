@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import cells
 from siamese_med.appraisal import config_digest, section
 from siamese_med.errors import ModelError
-from siamese_med.reporting.content import Provenance, Reference
+from siamese_med.reporting.content import Provenance, Reference, Stratum
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 POWER = 0.8
 """Chance of being seen that `smallest_detectable_ml` is computed for, see records.SCORE_COLUMNS."""
 
+FEWEST = 3
 NORMAL_BAND = (-1.645, 1.645)
 """Reference band where the model holds no values of its no-change pairs."""
 
@@ -58,10 +59,8 @@ def read(folder: Path) -> ModelFolder:
 
 def reference(model: dict[str, Any]) -> Reference:
     """The threshold and the no-change pairs of a model."""
-    change = section(model, "change_reference")
     significance = cells.number(section(section(model, "config"), "score").get("significance")) or 0.05
-    mean, sd = cells.number(change.get("mean")), cells.number(change.get("sd"))
-    values = _standardised(cells.numbers(change.get("values")), mean, sd)
+    recorded = section(model, "change_reference").get("strata")
     return Reference(
         modalities=cells.words(model.get("modalities")),
         contrasts=cells.words(model.get("contrasts")),
@@ -69,28 +68,35 @@ def reference(model: dict[str, Any]) -> Reference:
         false_match_rate=cells.number(model.get("false_match_rate")),
         significance=significance,
         power=POWER,
-        n=cells.whole(change.get("n")) or len(values),
-        source=cells.text(change.get("source")) or "unknown",
-        mean=mean,
-        sd=sd,
-        band_z=_band(len(values), significance),
-        values_z=values,
+        detector=cells.text(section(model, "change").get("detector")) or "unknown",
+        strata=tuple(
+            _stratum(one, significance)
+            for one in (recorded if isinstance(recorded, list) else ())
+            if isinstance(one, dict)
+        ),
+        normal_z=NORMAL_BAND,
     )
 
 
-def _standardised(values: tuple[float | None, ...], mean: float | None, sd: float | None) -> tuple[float, ...]:
-    if mean is None or not sd:
-        return ()
-    return tuple(sorted(round((value - mean) / sd, 4) for value in values if value is not None))
+def _stratum(recorded: dict[str, Any], significance: float) -> Stratum:
+    values = tuple(sorted(round(z, 4) for z in cells.numbers(recorded.get("z")) if z is not None))
+    name = ", ".join(cells.text(recorded.get(part)) or "unknown" for part in ("contrast", "scanner"))
+    source = cells.text(recorded.get("source")) or "unknown"
+    return Stratum(
+        name, source, cells.whole(recorded.get("n")) or len(values), _band(len(values), significance), values
+    )
 
 
 def _band(n: int, significance: float) -> tuple[float, float]:
-    """Where one more pair without change falls, so that the band ends where the verdict `changed` begins."""
-    if n < 2:
+    """Where one more pair without change falls, so that the band ends about where the verdict `changed` begins.
+
+    Two degrees of freedom go into the line over the pairs' levels, as in the noise floor.
+    """
+    if n < FEWEST:
         return NORMAL_BAND
     from scipy.stats import t
 
-    reach = round(float(t.isf(significance, n - 1)) * math.sqrt(1 + 1 / n), 4)
+    reach = round(float(t.isf(significance, n - 2)) * math.sqrt(1 + 1 / n), 4)
     return -reach, reach
 
 

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from siamese_med import resampling, volume
 from siamese_med.config import ScoreConfig
-from siamese_med.scoring import change, overlay, pictures, residual
-from siamese_med.scoring.change import Finding, Reference
-from siamese_med.scoring.overlay import Overlay, PairSpace
-from siamese_med.scoring.residual import Residual
+from siamese_med.scoring import change, components, detectability, floor, looks, overlay, pictures
+from siamese_med.scoring.change import Finding
+from siamese_med.scoring.floor import Floor, Reference, Stratum
+from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
+
+
+UNMEASURED: dict[str, Any] = {
+    **dict.fromkeys(("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "pair_quality")),
+    **dict.fromkeys(("smallest_detectable_ml", "reference")),
+    "components": [],
+    "seen": [],
+    "verdict": "not_comparable",
+}
+"""The columns of a pair of one patient of which nothing could be measured."""
+
+
+class Kind(Protocol):
+    """What decides which pairs a scan's pair is held against."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def contrast(self) -> str: ...
+    @property
+    def scanner(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -29,6 +52,7 @@ class Side:
     matrix: NDArray[np.float64]
     modality: str
     contrast: str
+    scanner: str
     aligned: bool
 
 
@@ -49,39 +73,99 @@ class Measured:
     """What is measured of one pair before it is held against a reference."""
 
     pair: Overlay
-    residual: Residual
+    evidence: Tensor
     finding: Finding
 
 
-def measured(earlier: Side, later: Side, space: PairSpace, config: ScoreConfig) -> Measured:
-    """The two scans laid on each other, what differs between them, and its figure."""
+@dataclass(frozen=True)
+class Instrument:
+    """What a model measures change with: a detector, and what the same detector finds where nothing changed."""
+
+    detector: Detector
+    floor: Floor
+
+
+def stratum(earlier: Kind, later: Kind) -> Stratum:
+    """The pairs without change that two scans are to be held against."""
+    return floor.stratum(earlier.modality, (earlier.contrast, later.contrast), (earlier.scanner, later.scanner))
+
+
+def measured(earlier: Side, later: Side, space: PairSpace, detector: Detector) -> Measured:
+    """The two scans laid on each other, the evidence that they differ, and its figure."""
     pair = overlay.lay(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
-    found = residual.measure(pair, space.spacing_mm, config.smoothing_mm)
-    return Measured(pair, found, change.find(found, pair.inside, space))
+    evidence = detector(pair, space.spacing_mm)
+    return Measured(pair, evidence, change.find(evidence, pair, space))
 
 
 def judge(
-    earlier: Side, later: Side, space: PairSpace, known: Reference, config: ScoreConfig
+    earlier: Side, later: Side, space: PairSpace, instrument: Instrument, config: ScoreConfig
 ) -> tuple[dict[str, Any], tuple[Measured, Tensor] | None]:
-    """The change columns of one pair, and what was measured with its probability map unless nothing was."""
+    """The change columns of one pair, and what was measured with its probability map unless nothing was.
+
+    `seen` among them is for `concluded`, which must follow where a patient has several pairs.
+    """
     reasons = obstacles(earlier, later)
-    if "other_modality" in reasons or "alignment_failed" in reasons:
-        return _verdict({}, reasons, config), None
-    found = measured(earlier, later, space, config)
-    finding = found.finding
-    reasons += _doubts(found, known, config)
-    probability = change.probability_map(found.residual, found.pair.inside, finding, known)
+    known = None if reasons else instrument.floor.of(stratum(earlier, later))
+    if known is None:
+        return {**UNMEASURED, "comparable": False, "reasons": reasons or ["contrast_not_in_reference"]}, None
+    found = measured(earlier, later, space, instrument.detector)
+    reasons = _doubts(found, known, config)
+    finding, expected = found.finding, known.expected_tail(found.finding)
+    probability = change.probability_map(found.evidence, found.pair.inside, finding, expected)
     columns = {
-        "change_z": known.z(finding.figure),
-        "change_p": known.p(finding.figure),
+        **UNMEASURED,
+        "comparable": not reasons,
+        "reasons": reasons,
+        "change_z": known.z(finding),
+        "change_p": known.p(finding),
         "change_sign": finding.sign,
-        "volume_ml": change.changed_ml(probability, space),
-        "smallest_detectable_ml": change.smallest_detectable_ml(
-            finding, known, space, config.smoothing_mm, config.significance
-        ),
+        "volume_ml": int((probability >= change.MAP_THRESHOLD).sum()) * space.voxel_ml,
+        "components": _components(found, probability, known, space, config),
+        "seen": [] if reasons else _seen(found, later, known, space, instrument.detector),
+        "reference": {"stratum": stratum(earlier, later).words, "source": known.source, "n": len(known.figures)},
         "pair_quality": round(found.pair.quality, 4),
     }
-    return _verdict(columns, reasons, config), (found, probability)
+    return columns, (found, probability)
+
+
+def concluded(pairs: Sequence[dict[str, Any]], config: ScoreConfig) -> list[dict[str, Any]]:
+    """The columns of all pairs of one patient with what depends on how many of them there are to look at."""
+    judged = [number for number, columns in enumerate(pairs) if columns["comparable"]]
+    p = dict(zip(judged, looks.adjusted([pairs[number]["change_p"] for number in judged]), strict=True))
+    done = []
+    for number, columns in enumerate(pairs):
+        seen = {name: value for name, value in columns.items() if name != "seen"}
+        if number in p:
+            verdict = "changed" if p[number] < config.significance else "no_change"
+            smallest = detectability.smallest_ml(columns["seen"], config.significance / len(judged))
+            seen |= {"change_p_adjusted": p[number], "verdict": verdict, "smallest_detectable_ml": smallest}
+        done.append(seen)
+    return done
+
+
+def _components(
+    found: Measured, probability: Tensor, known: Reference, space: PairSpace, config: ScoreConfig
+) -> list[dict[str, Any]]:
+    def p(part: Tensor) -> float:
+        return known.p(found.finding, change.figure(part, space))
+
+    changed = probability >= change.MAP_THRESHOLD
+    parts = components.components(found.pair, found.evidence, changed, space, p, config.significance)
+    return [part.as_json() for part in parts]
+
+
+def _seen(
+    found: Measured, later: Side, known: Reference, space: PairSpace, detector: Detector
+) -> list[tuple[float, float]]:
+    def p(before: Tensor, after: Tensor) -> list[float]:
+        """Of the pair's figure where one place's share of it is exchanged."""
+        shares = (place.double().abs().pow(change.Q).sum((1, 2, 3)) * space.voxel_ml for place in (after, before))
+        gained = torch.sub(*shares) + found.finding.figure**change.Q
+        figures = gained.clamp(min=0).pow(1 / change.Q).tolist()
+        return [known.p(found.finding, figure) for figure in figures]
+
+    softness = detectability.softness_mm(later.scan.affine, later.matrix)
+    return detectability.seen(found.pair, detector, space.spacing_mm, softness, p)
 
 
 def _doubts(found: Measured, known: Reference, config: ScoreConfig) -> list[str]:
@@ -90,19 +174,9 @@ def _doubts(found: Measured, known: Reference, config: ScoreConfig) -> list[str]
         doubts.append("pair_alignment_failed")
     if found.pair.overlap < config.min_overlap:
         doubts.append("little_overlap")
-    if found.finding.noise > change.NOISIER * known.noise_max:
+    if found.finding.noise > floor.NOISIER * known.noise_max:
         doubts.append("outside_reference")
     return doubts
-
-
-def _verdict(columns: dict[str, Any], reasons: list[str], config: ScoreConfig) -> dict[str, Any]:
-    empty = dict.fromkeys(
-        ("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml", "pair_quality"), None
-    )
-    verdict = "not_comparable"
-    if not reasons:
-        verdict = "changed" if columns["change_p"] < config.significance else "no_change"
-    return {**empty, **columns, "comparable": not reasons, "reasons": reasons, "verdict": verdict}
 
 
 def write_map(path: Path, earlier: Side, found: Measured, probability: Tensor, space: PairSpace) -> None:
@@ -114,4 +188,4 @@ def write_map(path: Path, earlier: Side, found: Measured, probability: Tensor, s
 
 def write_pictures(path: Path, found: Measured, probability: Tensor, space: PairSpace) -> None:
     """The slices for the report."""
-    pictures.write(path, found.pair, found.residual, probability, space)
+    pictures.write(path, found.pair, found.evidence, probability, space)

@@ -5,6 +5,7 @@ The pair's space is the template's, at the spacing of `ScoreConfig`, cut to the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,11 @@ class Overlay:
     overlap: float
     quality: float
     matrix_earlier: Matrix
+
+
+Detector = Callable[[Overlay, float], Tensor]
+"""From a pair and its spacing in mm to signed evidence of change (i, j, k), float32: positive where the later scan is
+brighter, 0 outside the body, the negative for swapped scans and 0 for a scan with itself. It can be pickled."""
 
 
 def pair_space(template: Volume, spacing_mm: float) -> PairSpace:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from siamese_med import files
+from siamese_med.resampling import smooth
 from siamese_med.scoring.overlay import Overlay, PairSpace
-from siamese_med.scoring.residual import Residual
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +27,7 @@ AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """Which grid axis a plane's slices are numbered along."""
 NEUTRAL = {"difference": 128}
 """The grey of nothing, where it is not black."""
+SHOWN_SMOOTHING_MM = 2.0
 DIFFERENCE_RANGE = 0.5
 """Difference, in units of bright tissue, that is drawn fully white or black."""
 
@@ -40,14 +41,14 @@ class Choice:
     chosen: str
 
 
-def write(path: Path, pair: Overlay, residual: Residual, probability: Tensor, space: PairSpace) -> None:
+def write(path: Path, pair: Overlay, evidence: Tensor, probability: Tensor, space: PairSpace) -> None:
     """Write the chosen slices of one pair as npz; see records and the report for the names in it."""
-    choices = choose(residual.deviation, space)
+    choices = choose(evidence, space)
     window = _window(pair)
     volumes = {
         "earlier": (pair.earlier.numpy() * window).clip(0, 255),
         "later": (pair.later.numpy() * window).clip(0, 255),
-        "difference": (128 + residual.difference.numpy() * 127 / DIFFERENCE_RANGE).clip(0, 255),
+        "difference": (128 + _difference(pair, space) * 127 / DIFFERENCE_RANGE).clip(0, 255),
         "change": probability.numpy() * 255,
     }
     side = max(space.inside.shape)
@@ -67,9 +68,9 @@ def write(path: Path, pair: Overlay, residual: Residual, probability: Tensor, sp
         )
 
 
-def choose(deviation: Tensor, space: PairSpace) -> list[Choice]:
+def choose(evidence: Tensor, space: PairSpace) -> list[Choice]:
     """Two axial slices and one coronal through the strongest change, then the middle of the body in three planes."""
-    strength = deviation.abs()
+    strength = evidence.abs()
     peak = np.unravel_index(int(strength.argmax()), strength.shape)
     choices = [Choice("axial", int(peak[2]), "strongest change")]
     away = (torch.arange(strength.shape[2]) - int(peak[2])).abs() * space.spacing_mm >= APART_MM
@@ -89,6 +90,12 @@ def displayed(volume: NDArray[Any], choice: Choice) -> NDArray[Any]:
     if choice.plane == "coronal":
         return volume[::-1, choice.index, ::-1].T
     return volume[choice.index, ::-1, ::-1].T
+
+
+def _difference(pair: Overlay, space: PairSpace) -> NDArray[np.float32]:
+    """Later - earlier, contrast and bias field matched, smoothed a little so that noise does not hide what is there."""
+    difference = smooth(((pair.b - pair.a) * pair.inside)[None, None], SHOWN_SMOOTHING_MM / space.spacing_mm)
+    return np.asarray((difference[0, 0] * pair.inside).numpy())
 
 
 def _window(pair: Overlay) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,16 +23,16 @@ from siamese_med.config import ScoreConfig
 from siamese_med.intensity import upright
 from siamese_med.parallel import in_parallel
 from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
-from siamese_med.scoring import baselines, change, comparison, overlay
-from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.overlay import PairSpace
+from siamese_med.scoring import baselines, comparison, floor, overlay
+from siamese_med.scoring.comparison import Instrument, Side
+from siamese_med.scoring.overlay import Detector, PairSpace
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the same scans would give other columns."""
 
 
@@ -43,6 +44,7 @@ class ScanRow:
     sha256: str
     modality: str
     contrast: str
+    scanner: str
     path: str
     volume: str
     matrix: list[list[float]]
@@ -60,7 +62,9 @@ class Job:
     earlier: ScanRow
     later: ScanRow
     same_patient: bool
+    subject: str
     reference: dict[str, Any]
+    detector: Detector
     config: ScoreConfig
 
     @property
@@ -85,6 +89,7 @@ def scan_rows(scans: pd.DataFrame, alignments: pd.DataFrame) -> dict[str, ScanRo
             row.sha256,
             row.modality,
             row.contrast,
+            row.scanner,
             row.path,
             row.volume,
             [[float(v) for v in line] for line in row.matrix],
@@ -99,6 +104,7 @@ def score(
     pairs: pd.DataFrame,
     rows: dict[str, ScanRow],
     model: tuple[dict[str, Any], Path],
+    detector: Detector,
     folder: Path,
     data: Path,
     config: ScoreConfig,
@@ -116,12 +122,14 @@ def score(
             earlier=rows[pair.scan_a],
             later=rows[pair.scan_b],
             same_patient=pair.kind in SAME_PATIENT,
+            subject=pair.subject_a,
             reference=about["change_reference"],
+            detector=detector,
             config=config,
         )
         for pair in pairs.itertuples()
     ]
-    records = run(jobs)
+    records = _concluded(jobs, run(jobs), config)
     table = pd.DataFrame(
         [
             {**pair._asdict(), "similarity": curve.similarity(float(pair.distance)), **record}
@@ -131,6 +139,19 @@ def score(
     )
     table["interval_days"] = table.interval_days.astype("Int64")
     return table
+
+
+def _concluded(jobs: list[Job], records: list[dict[str, Any]], config: ScoreConfig) -> list[dict[str, Any]]:
+    """The columns with their verdicts, for which all pairs of a patient are looked at together."""
+    patients: dict[str, list[int]] = defaultdict(list)
+    for number, job in enumerate(jobs):
+        if job.same_patient:
+            patients[job.subject].append(number)
+    done = list(records)
+    for numbers in patients.values():
+        for number, columns in zip(numbers, comparison.concluded([records[n] for n in numbers], config), strict=True):
+            done[number] = columns
+    return done
 
 
 def run(jobs: list[Job]) -> list[dict[str, Any]]:
@@ -158,7 +179,8 @@ def measure(job: Job) -> None:
 def _measure_change(job: Job) -> dict[str, Any]:
     space = space_on(job.template, job.config.spacing_mm)
     earlier, later = side(job.data, job.earlier), side(job.data, job.later)
-    columns, measured = comparison.judge(earlier, later, space, change.from_json(job.reference), job.config)
+    instrument = Instrument(job.detector, floor.from_json(job.reference))
+    columns, measured = comparison.judge(earlier, later, space, instrument, job.config)
     if measured is None:
         return columns
     picture, map_file = job.folder / f"{job.name}.npz", job.folder / f"{job.name}_change.nii.gz"
@@ -181,7 +203,7 @@ def side(data: Path, row: ScanRow) -> Side:
     """Read one scan of a pair."""
     scan = volume.read(data / row.path)
     bright = Volume(upright(scan.voxels, row.flags), scan.affine)
-    return Side(bright, np.asarray(row.matrix), row.modality, row.contrast, row.ok)
+    return Side(bright, np.asarray(row.matrix), row.modality, row.contrast, row.scanner, row.ok)
 
 
 def _prepared(job: Job, row: ScanRow) -> Any:

@@ -194,7 +194,10 @@ class Builder:
             "distance": 0.2 + 0.1 * random.random(),
             "change_z": z,
             "change_p": 0.0004 if z > 4 else 0.011 if changed else 0.41,
+            "change_p_adjusted": 0.0012 if z > 4 else 0.033 if changed else 1.0,
             "change_sign": 1.0,
+            "components": COMPONENTS if changed else [],
+            "reference": {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 64},
             "volume_ml": max(0.02, 0.31 * z),
             "smallest_detectable_ml": 0.62 + 0.1 * random.random(),
             "verdict": "changed" if changed else "no_change",
@@ -208,6 +211,19 @@ class Builder:
         if pictures:
             write_pictures(self.data / path, 0.35 if changed else 0.0, seed)
         self.scores.append({**row, **fields})
+
+
+COMPONENTS = [
+    {
+        "kind": "new",
+        "volume_ml": 1.2,
+        "sign": 1,
+        "p": 0.0003,
+        "position_mm": [1, 2, 3],
+        "earlier_mm": [11.2, -24.0, 30],
+    },
+    {"kind": "shrinking", "volume_ml": 0.3, "sign": -1, "p": 0.02, "position_mm": [4, 5, 6], "earlier_mm": [40, 5, -6]},
+]
 
 
 def visit_day(number: int) -> date:
@@ -273,8 +289,10 @@ def _cohort(builder: Builder) -> None:
     builder.scans[-1]["contrast"] = "T1w"
     unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
     missing = dict.fromkeys(
-        ("change_z", "change_p", "change_sign", "volume_ml", "smallest_detectable_ml"), float("nan")
+        ("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "smallest_detectable_ml"),
+        float("nan"),
     )
+    missing |= {"components": [], "reference": None}
     builder.pair(unlike, 2, 3, 0.0, pictures=False, similarity=0.1, **unjudged, **missing)
     builder.visits(single, 1)
     builder.visits(

@@ -102,11 +102,16 @@ def test_a_whisker_runs_from_the_low_to_the_high_end() -> None:
 
 
 def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unlikely() -> None:
-    change = {"n": 3, "source": "rescans", "mean": 5.0, "sd": 2.0, "values": [3, 5, 7]}
-    reference = references.reference({"change_reference": change})
-    assert reference.values_z == (-1, 0, 1)
-    # Student's t with two degrees of freedom leaves 5 % above 2.920; one more pair adds its own spread
-    assert reference.band_z == pytest.approx((-2.920 * (4 / 3) ** 0.5, 2.920 * (4 / 3) ** 0.5), abs=1e-3)
+    strata = [
+        {"contrast": "MR FLAIR", "scanner": scanner, "source": "rescans", "n": n, "z": [-1, 0.5, 1, *[0] * (n - 3)]}
+        for scanner, n in (("same scanner", 4), ("other scanner", 12))
+    ]
+    reference = references.reference({"change_reference": {"strata": strata}})
+    assert reference.strata[0].values_z == (-1, 0, 0.5, 1)
+    # Student's t with two degrees of freedom leaves 5 % above 2.920, with ten above 1.812; one more pair adds its spread
+    reaches = [band[1] for band in (one.band_z for one in reference.strata)]
+    assert reaches == pytest.approx([2.920 * (5 / 4) ** 0.5, 1.812 * (13 / 12) ** 0.5], abs=1e-3)
+    assert reference.band_z == reference.strata[0].band_z
     assert references.reference({}).band_z == references.NORMAL_BAND
 
 

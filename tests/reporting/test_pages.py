@@ -195,11 +195,25 @@ def test_the_pages_say_which_method_is_best(study: Inputs, best: str, words: str
         assert words in Reader(path.read_text(encoding="utf-8")).text
 
 
+def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_held_against(page: PageReader) -> None:
+    text = page("changed").text
+    assert "new 1.20 brighter < 0.001 (11, −24, 30)" in " ".join(text.split())
+    assert "shrinking 0.30 darker 0.020 (40, 5, −6)" in " ".join(text.split())
+    assert "64 of MR FLAIR, other scanner (synthesised rescans" in text
+    assert "0.001 for all looks" in text
+
+
+def test_a_pair_without_change_lists_no_parts_and_says_what_would_have_been_seen(page: PageReader) -> None:
+    text = page("stable").text
+    assert "What changed" not in text
+    assert re.search(r"nothing changed beyond what a rescan would; a change of 0\.\d\d ml would have been seen", text)
+
+
 def test_a_pair_too_noisy_to_name_a_detectable_volume_claims_none(study: Inputs) -> None:
     study.scores["smallest_detectable_ml"] = float("nan")
     study.write()
     text = Reader((study.reports / pseudonym("stable") / "report.html").read_text(encoding="utf-8")).text
-    assert "too noisy to say how large a change would have been seen" in text
+    assert "too noisy to promise that even a change of several ml would have been seen" in text
     assert "or more would have been seen with" not in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from siamese_med.intensity import normalise
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.head import GRID_MM, GRID_SHAPE
 from siamese_med.phantom.scanner import Acquisition
-from siamese_med.scoring import change, comparison, overlay
-from siamese_med.scoring.change import Reference
-from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.overlay import PairSpace
+from siamese_med.scoring import comparison, floor, overlay, residual
+from siamese_med.scoring.comparison import Instrument, Side
+from siamese_med.scoring.floor import OTHER, Floor, Stratum
+from siamese_med.scoring.overlay import Detector, PairSpace
 from siamese_med.scoring.rescans import simulated
 from siamese_med.volume import Volume, centred_grid
 
@@ -63,7 +64,7 @@ def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, S
     scans = [acquisition.volume for acquisition in acquisitions.values()]
     found = alignment.align(scans, template)
     return {
-        name: Side(scan, one.matrix, "MR", "FLAIR", True)
+        name: Side(scan, one.matrix, "MR", "FLAIR", "unknown", True)
         for name, scan, one in zip(acquisitions, scans, found, strict=True)
     }
 
@@ -74,10 +75,15 @@ def space(template: Volume, score_config: ScoreConfig) -> PairSpace:
 
 
 @pytest.fixture(scope="session")
-def known(sides: dict[str, Side], space: PairSpace, score_config: ScoreConfig) -> Reference:
-    """The real rescan, and simulated rescans of the first visit."""
-    findings = [comparison.measured(sides["first"], sides["rescan"], space, score_config).finding]
+def plain(score_config: ScoreConfig) -> Detector:
+    return partial(residual.evidence, smoothing_mm=score_config.smoothing_mm)
+
+
+@pytest.fixture(scope="session")
+def instrument(sides: dict[str, Side], space: PairSpace, plain: Detector) -> Instrument:
+    """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
+    findings = [comparison.measured(sides["first"], sides["rescan"], space, plain).finding]
     for seed in range(QUIET - 1):
-        again = replace(sides["first"], scan=simulated(sides["first"].scan, np.random.default_rng(seed)))
-        findings.append(comparison.measured(sides["first"], again, space, score_config).finding)
-    return change.reference(findings, "synthesised")
+        again = replace(sides["first"], scan=simulated(sides["first"].scan, True, np.random.default_rng(seed))[0])
+        findings.append(comparison.measured(sides["first"], again, space, plain).finding)
+    return Instrument(plain, Floor({Stratum("MR FLAIR", OTHER): floor.reference(findings, "synthesised")}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,55 +15,78 @@ from siamese_med.config import ScoreConfig
 from siamese_med.phantom.head import GRID_MM, GRID_SHAPE
 from siamese_med.phantom.scanner import Acquisition
 from siamese_med.scoring import change, comparison
-from siamese_med.scoring.change import TAIL, Finding, Reference
-from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.overlay import PairSpace
-from siamese_med.scoring.residual import Residual
+from siamese_med.scoring.change import TAIL, Finding
+from siamese_med.scoring.comparison import Instrument, Measured, Side
+from siamese_med.scoring.floor import Floor
+from siamese_med.scoring.overlay import Detector, PairSpace
 from siamese_med.volume import Volume, centred_grid
 from tests.scoring.conftest import BALL_ML, BALL_VOXEL
 
 Judged = tuple[dict[str, Any], Any]
 
 
+def judged(
+    earlier: Side, later: Side, space: PairSpace, instrument: Instrument, config: ScoreConfig
+) -> tuple[dict[str, Any], Any]:
+    """The columns of a patient's only pair, and what was measured."""
+    columns, measured = comparison.judge(earlier, later, space, instrument, config)
+    return comparison.concluded([columns], config)[0], measured
+
+
 @pytest.fixture(scope="module")
-def ball(sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig) -> Judged:
+def ball(sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig) -> Judged:
     """First visit against the visit with the ball."""
-    return comparison.judge(sides["first"], sides["ball"], space, known, score_config)
+    return judged(sides["first"], sides["ball"], space, instrument, score_config)
 
 
 def test_a_scan_has_not_changed_against_itself(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
-    columns, measured = comparison.judge(sides["first"], sides["first"], space, known, score_config)
-    assert (columns["change_z"], columns["change_p"]) == (0, 1)
-    assert (columns["volume_ml"], columns["verdict"]) == (0, "no_change")
-    assert measured is not None
+    columns, measured = judged(sides["first"], sides["first"], space, instrument, score_config)
+    assert (columns["change_z"], columns["change_p"], columns["change_p_adjusted"]) == (0, 1, 1)
+    assert (columns["volume_ml"], columns["components"], columns["verdict"]) == (0, [], "no_change")
+    assert measured[0].finding.figure == 0
     assert float(measured[1].max()) == 0
-    assert comparison.measured(sides["first"], sides["first"], space, score_config).finding.figure == 0
 
 
 def test_a_planted_ball_is_found_and_brighter(ball: Judged) -> None:
     columns, _ = ball
     assert columns["verdict"] == "changed"
-    assert columns["change_p"] < 0.01
+    assert columns["change_p"] == columns["change_p_adjusted"] < 0.01
     assert columns["change_z"] > 3
     assert columns["change_sign"] == 1
     assert columns["smallest_detectable_ml"] is not None
     assert columns["smallest_detectable_ml"] < BALL_ML
+    assert columns["reference"] == {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 5}
 
 
-def test_the_same_ball_in_the_earlier_scan_is_darker(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+def test_the_ball_is_the_strongest_component_new_and_at_its_place(
+    ball: Judged, sides: dict[str, Side], acquisitions: dict[str, Acquisition]
 ) -> None:
-    columns, _ = comparison.judge(sides["ball"], sides["first"], space, known, score_config)
+    strongest = ball[0]["components"][0]
+    assert (strongest["kind"], strongest["sign"]) == ("new", 1)
+    assert BALL_ML / 3 < strongest["volume_ml"] < 2 * BALL_ML
+    there = acquisitions["first"]
+    expected = np.linalg.inv(there.to_anatomy) @ centred_grid(GRID_SHAPE, GRID_MM) @ [*BALL_VOXEL, 1]
+    np.testing.assert_allclose(strongest["earlier_mm"], expected[:3], atol=5)
+    template_mm = np.linalg.inv(sides["first"].matrix) @ expected
+    np.testing.assert_allclose(strongest["position_mm"], template_mm[:3], atol=5)
+
+
+def test_the_same_ball_in_the_earlier_scan_is_darker_and_has_vanished(
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
+) -> None:
+    columns, _ = judged(sides["ball"], sides["first"], space, instrument, score_config)
     assert (columns["verdict"], columns["change_sign"]) == ("changed", -1)
+    assert (columns["components"][0]["kind"], columns["components"][0]["sign"]) == ("vanished", -1)
 
 
 def test_a_rescan_is_called_no_change(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
-    columns, _ = comparison.judge(sides["first"], sides["rescan"], space, known, score_config)
+    columns, _ = judged(sides["first"], sides["rescan"], space, instrument, score_config)
     assert (columns["verdict"], columns["comparable"], columns["reasons"]) == ("no_change", True, [])
+    assert {part["kind"] for part in columns["components"]} <= {"stable"}
 
 
 def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
@@ -87,45 +109,6 @@ def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
     assert written.voxels[tuple(np.round(expected[:3]).astype(int))] > 0.9
 
 
-def reference(*logs: float) -> Reference:
-    return Reference("rescans", list(logs), [0.0] * len(TAIL), 0.02)
-
-
-def test_z_and_p_follow_the_figure_against_the_reference() -> None:
-    known = reference(1.0, 1.2, 0.8, 1.1, 0.9)
-    assert known.z(math.exp(1.0)) == pytest.approx(0)
-    assert known.p(math.exp(1.0)) == pytest.approx(0.5)
-    assert known.z(math.exp(1.0 + 2 * known.sd)) == pytest.approx(2)
-    values = [known.p(figure) for figure in np.geomspace(1, 20, 30)]
-    assert values == sorted(values, reverse=True)
-
-
-def test_few_reference_pairs_give_more_cautious_p_values() -> None:
-    few, many = reference(0.9, 1.0, 1.1), reference(*[0.9, 1.0, 1.1] * 20)
-    assert few.p(math.exp(1.3)) > 2 * many.p(math.exp(1.3))
-
-
-def test_the_critical_figure_has_the_asked_significance() -> None:
-    known = reference(1.0, 1.2, 0.8, 1.1, 0.9)
-    assert known.p(known.critical_figure(0.05)) == pytest.approx(0.05)
-
-
-def test_a_reference_survives_its_way_through_the_model_description() -> None:
-    known = reference(1.0, 1.2, 0.8)
-    assert change.from_json(known.as_json()) == known
-
-
-def test_a_noisier_pair_can_detect_only_larger_change_or_none(space: PairSpace, known: Reference) -> None:
-    found = [
-        change.smallest_detectable_ml(Finding(3.0, 1, 0.02, scale, np.zeros(len(TAIL))), known, space, 2.0, 0.05)
-        for scale in (0.005, 0.02, 0.04, 10.0)
-    ]
-    volumes = [math.inf if one is None else one for one in found]
-    assert volumes == sorted(volumes)
-    assert volumes[0] < volumes[2]
-    assert found[-1] is None
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -137,58 +120,121 @@ def test_a_noisier_pair_can_detect_only_larger_change_or_none(space: PairSpace, 
 def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
     sides: dict[str, Side],
     space: PairSpace,
-    known: Reference,
+    instrument: Instrument,
     score_config: ScoreConfig,
     changes: dict[str, Any],
     reason: str,
 ) -> None:
-    columns, _ = comparison.judge(sides["first"], replace(sides["rescan"], **changes), space, known, score_config)
+    columns, _ = judged(sides["first"], replace(sides["rescan"], **changes), space, instrument, score_config)
     assert (columns["verdict"], columns["comparable"]) == ("not_comparable", False)
     assert reason in columns["reasons"]
 
 
-def test_an_unknown_contrast_is_no_obstacle(sides: dict[str, Side]) -> None:
-    assert comparison.obstacles(sides["first"], replace(sides["rescan"], contrast="unknown")) == []
+def test_a_contrast_without_a_reference_is_not_comparable(
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
+) -> None:
+    unseen = [replace(sides[name], contrast="T2w") for name in ("first", "ball")]
+    columns, measured = judged(unseen[0], unseen[1], space, instrument, score_config)
+    assert (columns["verdict"], columns["reasons"]) == ("not_comparable", ["contrast_not_in_reference"])
+    assert columns["change_p"] is None
+    assert measured is None
+
+
+def test_a_scanner_without_a_reference_is_not_comparable(
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
+) -> None:
+    alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "rescan")]
+    columns, _ = judged(alike[0], alike[1], space, instrument, score_config)
+    assert columns["reasons"] == ["contrast_not_in_reference"]
+
+
+def test_an_unknown_contrast_is_taken_for_that_of_the_other_scan(
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
+) -> None:
+    columns, _ = judged(sides["first"], replace(sides["rescan"], contrast="unknown"), space, instrument, score_config)
+    assert (columns["verdict"], columns["reference"]["stratum"]) == ("no_change", "MR FLAIR, other scanner")
 
 
 def test_half_a_head_shares_too_little(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
     scan = sides["rescan"].scan
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, 2] * (scan.voxels.shape[2] // 2)
     upper = Volume(scan.voxels[:, :, scan.voxels.shape[2] // 2 :], affine)
-    columns, _ = comparison.judge(sides["first"], replace(sides["rescan"], scan=upper), space, known, score_config)
+    columns, _ = judged(sides["first"], replace(sides["rescan"], scan=upper), space, instrument, score_config)
     assert "little_overlap" in columns["reasons"]
 
 
 def test_noise_in_place_of_a_scan_is_no_aligned_pair(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
     scan = sides["rescan"].scan
-    noise = np.random.default_rng(0).random(scan.voxels.shape, dtype=np.float32)
-    columns, _ = comparison.judge(
-        sides["first"], replace(sides["rescan"], scan=Volume(noise, scan.affine)), space, known, score_config
-    )
+    noise = Volume(np.random.default_rng(0).random(scan.voxels.shape, dtype=np.float32), scan.affine)
+    columns, _ = judged(sides["first"], replace(sides["rescan"], scan=noise), space, instrument, score_config)
     assert "pair_alignment_failed" in columns["reasons"]
 
 
 def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
-    sides: dict[str, Side], space: PairSpace, known: Reference, score_config: ScoreConfig
+    sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
-    quiet = replace(known, noise_max=1e-4)
-    columns, _ = comparison.judge(sides["first"], sides["rescan"], space, quiet, score_config)
+    quiet = Floor({where: replace(one, noise_max=1e-4) for where, one in instrument.floor.references.items()})
+    columns, _ = judged(sides["first"], sides["rescan"], space, Instrument(instrument.detector, quiet), score_config)
     assert "outside_reference" in columns["reasons"]
 
 
-def test_the_map_is_the_share_of_deviant_voxels_beyond_what_rescans_have() -> None:
+def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_config: ScoreConfig) -> None:
+    def pair(p: float, comparable: bool = True) -> dict[str, Any]:
+        seen = [(0.5, 0.03), (1.0, 0.012)]
+        return {**comparison.UNMEASURED, "comparable": comparable, "change_p": p, "seen": seen}
+
+    alone = comparison.concluded([pair(0.03), pair(0.001, comparable=False)], score_config)
+    assert [columns["verdict"] for columns in alone] == ["changed", "not_comparable"]
+    assert alone[0]["smallest_detectable_ml"] == 0.5
+    among = comparison.concluded([pair(0.03), pair(0.6), pair(0.001)], score_config)
+    assert [columns["verdict"] for columns in among] == ["no_change", "no_change", "changed"]
+    assert [round(columns["change_p_adjusted"], 6) for columns in among] == [0.06, 0.6, 0.003]
+    assert 0.5 < among[0]["smallest_detectable_ml"] < 1.0
+    assert "seen" not in among[0]
+
+
+def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(
+    sides: dict[str, Side], space: PairSpace, plain: Detector
+) -> None:
+    forth = comparison.measured(sides["first"], sides["ball"], space, plain)
+    swapped = replace(forth.pair, a=forth.pair.b, b=forth.pair.a)
+    evidence = plain(swapped, space.spacing_mm)
+    torch.testing.assert_close(evidence, -forth.evidence, rtol=0, atol=1e-6)
+    back = change.find(evidence, swapped, space)
+    assert back.figure == pytest.approx(forth.finding.figure, rel=1e-6)
+    assert back.sign == -forth.finding.sign
+
+
+def test_the_figure_grows_with_extent_and_with_strength(space: PairSpace) -> None:
+    shape = space.inside.shape
+    small, large, strong = (torch.zeros(shape) for _ in range(3))
+    small[5:7, 5:7, 5:7] = 6
+    large[5:9, 5:9, 5:9] = -6
+    strong[5:7, 5:7, 5:7] = 12
+    figures = [change.figure(evidence, space) for evidence in (small, large, strong)]
+    assert figures[0] < figures[1] < figures[2]
+    assert figures[2] == pytest.approx(2 * figures[0])
+    assert figures[1] == pytest.approx(8 ** (1 / change.Q) * figures[0])
+
+
+def test_the_map_is_the_share_of_voxels_beyond_what_rescans_have() -> None:
     tail = np.zeros(len(TAIL))
     tail[:11] = np.linspace(1, 0, 11)
-    finding = Finding(9.0, 1, 0.02, 0.02, np.maximum(tail, 0.1 * (TAIL < 10)))
-    known = replace(reference(1.0, 1.1, 0.9), tail=tail.tolist())
-    deviation = torch.tensor([[[0.0, 1.0, 6.0, -6.0, 6.0]]])
+    finding = Finding(9.0, 1, 1.0, 0.02, np.maximum(tail, 0.1 * (TAIL < 10)))
+    evidence = torch.tensor([[[0.0, 1.0, 6.0, -6.0, 6.0]]])
     inside = torch.tensor([[[True, True, True, True, False]]])
-    found = change.probability_map(Residual(deviation, deviation, 0.02, 0.02), inside, finding, known)[0, 0]
+    found = change.probability_map(evidence, inside, finding, tail)[0, 0]
     assert found[0] == pytest.approx(0, abs=1e-5)
     assert found[2] == found[3] > 0.95
     assert found[4] == 0
+
+
+def test_the_figure_lies_over_the_maps_own_level(ball: Judged) -> None:
+    measured: Measured = ball[1][0]
+    assert measured.finding.figure > measured.finding.level > 0
+    assert 0 < measured.finding.noise < 0.2

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from siamese_med.scoring import pictures
 from siamese_med.scoring.overlay import Overlay, PairSpace
 from siamese_med.scoring.pictures import Choice
-from siamese_med.scoring.residual import Residual
 from siamese_med.volume import centred_grid
 
 SHAPE = (20, 24, 16)
@@ -49,19 +49,19 @@ def test_the_head_is_up(choice: Choice) -> None:
 
 
 @pytest.fixture
-def pair() -> tuple[Overlay, Residual, PairSpace]:
+def pair() -> tuple[Overlay, Tensor, PairSpace]:
     """A body with one strong and one weaker change, in different slices."""
     inside = np.zeros(SHAPE, dtype=bool)
     inside[2:-2, 2:-2, 2:-2] = True
     tissue = torch.from_numpy(inside.astype(np.float32))
     deviation = torch.zeros(SHAPE)
     deviation[15, 18, 11], deviation[5, 6, 4] = 9, -6
-    laid = Overlay(tissue, tissue, tissue, tissue, torch.from_numpy(inside), 1.0, 1.0, np.eye(4))
-    return laid, Residual(deviation / 20, deviation, 0.02, 0.02), PairSpace(centred_grid(SHAPE, 3.0), inside)
+    laid = Overlay(tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4))
+    return laid, deviation, PairSpace(centred_grid(SHAPE, 3.0), inside)
 
 
-def test_the_slices_run_through_the_strongest_changes_and_the_middle(pair: tuple[Overlay, Residual, PairSpace]) -> None:
-    chosen = {(one.plane, one.index, one.chosen) for one in pictures.choose(pair[1].deviation, pair[2])}
+def test_the_slices_run_through_the_strongest_changes_and_the_middle(pair: tuple[Overlay, Tensor, PairSpace]) -> None:
+    chosen = {(one.plane, one.index, one.chosen) for one in pictures.choose(*pair[1:])}
     assert ("axial", 11, "strongest change") in chosen
     assert ("axial", 4, "strongest change") in chosen
     assert ("coronal", 18, "strongest change") in chosen
@@ -69,11 +69,11 @@ def test_the_slices_run_through_the_strongest_changes_and_the_middle(pair: tuple
 
 
 def test_the_file_holds_every_panel_of_every_slice_with_its_place(
-    pair: tuple[Overlay, Residual, PairSpace], tmp_path: Path
+    pair: tuple[Overlay, Tensor, PairSpace], tmp_path: Path
 ) -> None:
-    pictures.write(tmp_path / "pair.npz", *pair[:2], pair[1].deviation.abs() / 9, pair[2])
+    pictures.write(tmp_path / "pair.npz", *pair[:2], pair[1].abs() / 9, pair[2])
     stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
-    count = len(pictures.choose(pair[1].deviation, pair[2]))
+    count = len(pictures.choose(*pair[1:]))
     for name in ("earlier", "later", "difference", "change"):
         assert stored[name].dtype == np.uint8
         assert stored[name].shape == (count, 24, 24)

@@ -14,7 +14,7 @@ from siamese_med.reporting.verdicts import STATUSES
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from siamese_med.reporting.content import Pair, Reference
+    from siamese_med.reporting.content import Pair, Reference, Stratum
 
 SIZE = (360, 74)
 MARGINS = (18, 14, 22, 14)
@@ -23,11 +23,12 @@ MARGINS = (18, 14, 22, 14)
 def strip(pair: Pair, reference: Reference) -> Markup:
     """The no-change pairs as bars, their band shaded, and this pair's z as a mark."""
     z = pair.change_z if pair.change_z is not None else 0.0
-    low, high = reference.band_z
-    reach = max([4.0, high * 1.3, z * 1.1, *reference.values_z[-1:]])
-    plot = Plot(_title(pair), SIZE, Range(min([-3.0, low, z, *reference.values_z[:1]]), reach), Range(0, 1), MARGINS)
+    known = reference.of(pair)
+    low, high = known.band_z
+    reach = max([4.0, high * 1.3, z * 1.1, *known.values_z[-1:]])
+    plot = Plot(_title(pair), SIZE, Range(min([-3.0, low, z, *known.values_z[:1]]), reach), Range(0, 1), MARGINS)
     plot.box(Range(low, high), Range(0, 1), "band")
-    _bars(plot, reference)
+    _bars(plot, known)
     plot.line((plot.left, plot.bottom), (plot.right, plot.bottom), "axis")
     plot.text("0", plot.across(0), plot.bottom + 16)
     plot.text(f"{high:.1f}", plot.across(high), plot.bottom + 16)
@@ -40,10 +41,10 @@ def _title(pair: Pair) -> str:
     return f"Change z {wording.fixed(pair.change_z, 1)} among the pairs without change"
 
 
-def _bars(plot: Plot, reference: Reference) -> None:
-    if not reference.values_z:
+def _bars(plot: Plot, known: Stratum) -> None:
+    if not known.values_z:
         return
-    counts, edges = np.histogram(reference.values_z, bins=24, range=(plot.x.low, plot.x.high))
+    counts, edges = np.histogram(known.values_z, bins=24, range=(plot.x.low, plot.x.high))
     for count, left, right in zip(counts, edges, edges[1:], strict=False):
         if count:
             plot.box(Range(float(left), float(right)), Range(0, float(count / counts.max())), "bar")

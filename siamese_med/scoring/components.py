@@ -1,0 +1,137 @@
+"""What changed: the connected parts of a pair's map, where they lie, and what became of whatever is there.
+
+Arrays are (i, j, k) on the pair's grid, positions mm (RAS+). Swapping the two scans turns new into vanished, enlarging
+into shrinking, and the sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siamese_med.scoring.overlay import Overlay, PairSpace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Mask = NDArray[np.bool_]
+    Voxels = NDArray[np.float32]
+    Box = tuple[slice, ...]
+
+SMALLEST_ML = 0.02
+"""Smaller parts of the map are not listed."""
+MOST = 20
+"""No more parts than this are listed, the strongest first."""
+NEAR_MM, AROUND_MM = 3.0, 7.5
+"""What lies this near belongs to the part; what lies within the second distance, and not so near, is around it."""
+ALIKE = 0.5
+"""Tissue that differs from what is around by this share of the difference that the part shows is of the same kind."""
+BEFORE = 0.25
+"""So much of it beside the part, as a share of the part's volume, says that it was there on the other date too."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part: ml, centre in template mm and in the earlier scan's mm, +1 brighter or -1 darker in the later scan.
+
+    kind: new, enlarging, shrinking, vanished, or stable: no more than the strongest place of a rescan (p at or over the
+    significance).
+    """
+
+    volume_ml: float
+    position_mm: list[float]
+    earlier_mm: list[float]
+    sign: int
+    kind: str
+    p: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the pair's record."""
+        return asdict(self)
+
+
+def components(
+    pair: Overlay,
+    evidence: Tensor,
+    changed: Tensor,
+    space: PairSpace,
+    p: Callable[[Tensor], float],
+    significance: float,
+) -> list[Component]:
+    """The parts of `changed` (bool), strongest first; `p` tells how often a rescan's whole map is as strong as one."""
+    signed = evidence.numpy()
+    found = []
+    for sign in (1, -1):
+        for box, part in _parts(changed.numpy() & (signed * sign > 0), space):
+            strength = p(evidence[box] * torch.from_numpy(part))
+            kind = _kind(pair, box, part, space.spacing_mm) if strength < significance else "stable"
+            found.append(_component(pair, box, part, space, sign, kind, strength))
+    return sorted(found, key=lambda one: (one.p, -one.volume_ml))[:MOST]
+
+
+def _parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
+    """Connected parts that are large enough: a box with room around, and the part in it."""
+    from scipy.ndimage import find_objects, label
+
+    labels, count = label(mask, structure=np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1) * space.voxel_ml
+    room = round(AROUND_MM / space.spacing_mm) + 1
+    parts = []
+    for number, tight in enumerate(find_objects(labels), start=1):
+        if sizes[number] >= SMALLEST_ML:
+            box = tuple(
+                slice(max(side.start - room, 0), min(side.stop + room, n))
+                for side, n in zip(tight, mask.shape, strict=True)
+            )
+            parts.append((box, labels[box] == number))
+    return parts
+
+
+def _component(pair: Overlay, box: Box, part: Mask, space: PairSpace, sign: int, kind: str, p: float) -> Component:
+    centre = np.argwhere(part).mean(0) + [side.start for side in box]
+    position = space.affine @ [*centre, 1]
+    earlier = pair.matrix_earlier @ position
+    return Component(
+        volume_ml=round(int(part.sum()) * space.voxel_ml, 4),
+        position_mm=[round(float(value), 1) for value in position[:3]],
+        earlier_mm=[round(float(value), 1) for value in earlier[:3]],
+        sign=sign,
+        kind=kind,
+        p=p,
+    )
+
+
+def _kind(pair: Overlay, box: Box, part: Mask, spacing_mm: float) -> str:
+    """Whether something appeared or went there, and whether some of it was there before or is there still."""
+    from scipy.ndimage import distance_transform_edt
+
+    away = distance_transform_edt(~part) * spacing_mm
+    shown = pair.inside[box].numpy()
+    beside = shown & ~part & (away <= NEAR_MM)
+    around = shown & (away > NEAR_MM) & (away <= AROUND_MM)
+    around = around if around.any() else ~part
+    dates = [scan[box].numpy() for scan in (pair.a, pair.b)]
+    departures = [_departure(date, part, around) for date in dates]
+    appears = abs(departures[1]) >= abs(departures[0])
+    departure, other = (departures[1], dates[0]) if appears else (departures[0], dates[1])
+    if _remains(other, part, beside, around, departure):
+        return "enlarging" if appears else "shrinking"
+    return "new" if appears else "vanished"
+
+
+def _departure(date: Voxels, part: Mask, around: Mask) -> float:
+    """How much brighter (or darker, negative) the part is than what lies around it."""
+    return float(np.median(date[part]) - np.median(date[around]))
+
+
+def _remains(other: Voxels, part: Mask, beside: Mask, around: Mask, departure: float) -> bool:
+    """Whether the other date shows tissue of the same kind in or beside the part, more than further away."""
+    alike = (other - np.median(other[around])) * np.sign(departure) > ALIKE * abs(departure)
+    usual = alike[around].mean()
+    there = alike[part].sum() + alike[beside].sum() - usual * (part.sum() + beside.sum())
+    return bool(there > BEFORE * part.sum())
