@@ -21,19 +21,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from siamese_med import detectors
 from siamese_med.config import ScoreConfig
 from siamese_med.network import detection
-from siamese_med.scoring import residual
 from siamese_med.scoring.metrics import Interval
-from siamese_med.scoring.overlay import Overlay
 from tests.benchmarks import controls, planted, readings, response
 from tests.benchmarks.controls import Detector
 from tests.benchmarks.lesion_shapes import HELD_OUT
 from tests.benchmarks.planted import BINS_MM3, NONE, SPACING_MM
 from tests.benchmarks.readings import Reading
-from tests.benchmarks.response import Settings
+from tests.benchmarks.response import Judged, Settings
 
 NETWORK = "network"
 
@@ -63,25 +61,21 @@ class Rival:
         """What the validation pairs fix."""
         return response.settle(self.read("validation"))
 
-    def figures(self, of: Sequence[Reading]) -> dict[str, float]:
-        """All figures under these settings."""
-        return response.figures(of, self.settings)
+    def judged(self, name: str) -> list[Judged]:
+        """A set under these settings."""
+        return self.settings.judged(self.read(name))
 
 
 def rivals(folder: Path, models: Sequence[Path], patients: int | None) -> list[Rival]:
     """The networks, the product's residual, and the controls."""
     makers: dict[str, Callable[[], Detector]] = {
         **{f"{NETWORK} {model.name}": partial(_network, model) for model in models},
-        "deviation": lambda: _deviation,
+        "deviation": lambda: detectors.plain(ScoreConfig()),
         **{f"residual {sigma}": partial(controls.PlainResidual, sigma) for sigma in controls.RESIDUAL_SMOOTHINGS},
         "brightness": lambda: controls.brightness,
         "boosting": partial(_boosting, folder),
     }
     return [Rival(name, make, folder, patients) for name, make in makers.items()]
-
-
-def _deviation(pair: Overlay, spacing_mm: float) -> Tensor:
-    return residual.evidence(pair, spacing_mm, ScoreConfig().smoothing_mm)
 
 
 def _network(model: Path) -> Detector:
@@ -104,26 +98,25 @@ def measure(chosen: Sequence[Rival]) -> dict[str, dict[str, dict[str, Interval]]
 def _with_better_residual(chosen: Sequence[Rival]) -> list[Rival]:
     """One of the two smoothings: the one with the higher average precision on validation pairs."""
     residuals = [rival for rival in chosen if rival.name.startswith("residual ")]
-    precise = [rival.figures(rival.read("validation"))["precision"] for rival in residuals]
+    precise = [response.figures(rival.judged("validation"))["precision"] for rival in residuals]
     worse = {rival.name for rival, value in zip(residuals, precise, strict=True) if value < max(precise)}
     return [rival for rival in chosen if rival.name not in worse]
 
 
 def _by_group(rivals: Sequence[Rival]) -> dict[str, dict[str, Interval]]:
     """All test pairs, and those of each family, always with the pairs without change; and the other pairs without."""
-    read = [rival.read("test") for rival in rivals]
+    read = [rival.judged("test") for rival in rivals]
     families = {"all": HELD_OUT, **{family: (family,) for family in HELD_OUT}}
     groups = {
-        group: [[one for one in pairs if one.family in (*names, NONE)] for pairs in read]
+        group: [[one for one in pairs if one.facts.family in (*names, NONE)] for pairs in read]
         for group, names in families.items()
     }
     groups |= {
-        name: [rival.read(name) for rival in rivals]
+        name: [rival.judged(name) for rival in rivals]
         for name in ("known_machines", "T1w", "T2w")
         if (rivals[0].folder / name).is_dir()
     }
-    scored = [rival.figures for rival in rivals]
-    return {group: response.with_intervals(pairs, scored) for group, pairs in groups.items()}
+    return {group: response.with_intervals(pairs) for group, pairs in groups.items()}
 
 
 def tables(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
@@ -177,11 +170,11 @@ def _cell(figure: Interval) -> str:
 
 def counts(chosen: Sequence[Rival]) -> str:
     """How much was measured, in words."""
-    test, validation = chosen[0].read("test"), chosen[0].read("validation")
-    by_bin = np.histogram([one.volume_mm3 for one in test if one.family != NONE], BINS_MM3)[0]
+    test, validation = (chosen[0].judged(name) for name in ("test", "validation"))
+    by_bin = np.histogram([one.facts.volume_mm3 for one in response.changed(test)], BINS_MM3)[0]
     return (
-        f"test: {len({one.patient for one in test})} patients, {len(response.quiet(test))} pairs without change, "
-        f"{'/'.join(map(str, by_bin))} with, by volume; fixed on {len({one.patient for one in validation})} "
+        f"test: {len({one.facts.patient for one in test})} patients, {len(response.quiet(test))} pairs without change, "
+        f"{'/'.join(map(str, by_bin))} with, by volume; fixed on {len({one.facts.patient for one in validation})} "
         f"validation patients, {len(validation)} pairs; simulation seed {planted.SEED}. "
         "95 % intervals by a bootstrap over patients."
     )

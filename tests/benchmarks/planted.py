@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -139,9 +139,14 @@ def read(path: Path) -> Planted:
         inside = torch.from_numpy(kept["inside"])
         truth = torch.from_numpy(kept["truth"].astype(np.float32) / 100)
         stored = json.loads(str(kept["facts"]))
-    facts = Facts(**{**stored, "machines": tuple(stored["machines"])})
+    facts = facts_of(stored)
     overlay = Overlay(a, b, a, b, inside, facts.overlap, facts.quality, np.eye(4))
     return Planted(facts, overlay, truth)
+
+
+def facts_of(stored: dict[str, Any]) -> Facts:
+    """From JSON."""
+    return Facts(**{**stored, "machines": tuple(stored["machines"])})
 
 
 def make(folder: Path, name: str) -> Iterator[Path]:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,11 @@ from scipy.ndimage import label
 
 from siamese_med import files
 from siamese_med.scoring import change
+from siamese_med.scoring.change import Finding
 from siamese_med.scoring.overlay import PairSpace
 from tests.benchmarks import planted
 from tests.benchmarks.controls import Detector
-from tests.benchmarks.planted import CLEAR, SPACING_MM, Planted
+from tests.benchmarks.planted import CLEAR, SPACING_MM, Facts, Planted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,25 +37,28 @@ TOUCHING = np.ones((3, 3, 3))
 class Reading:
     """One detector on one pair.
 
-    figure: see change.Q; precision: average precision of the voxels, missing without change, as `peak_inside`:
-    whether the strongest voxel lies in a changed one. found and false: at each of THRESHOLDS, how many of `lesions`
-    a part of the map touches, and how many parts touch none.
+    precision: average precision of the voxels, missing without change, as `peak_inside`: whether the strongest voxel
+    lies in a changed one. found and false: at each of THRESHOLDS, how many of `lesions` a part of the map touches, and
+    how many parts touch none.
     """
 
-    name: str
-    patient: str
-    family: str
-    volume_mm3: float
-    same_machine: bool
-    figure: float
-    level: float
-    noise: float
+    facts: Facts
+    finding: Finding
     precision: float | None
-    prevalence: float
     peak_inside: bool | None
     lesions: int
     found: list[int]
     false: list[int]
+
+    def as_json(self) -> dict[str, Any]:
+        """To be kept."""
+        return {**asdict(self), "finding": {**asdict(self.finding), "tail": self.finding.tail.tolist()}}
+
+
+def from_json(stored: dict[str, Any]) -> Reading:
+    """A reading that was kept."""
+    finding = Finding(**{**stored["finding"], "tail": np.asarray(stored["finding"]["tail"])})
+    return Reading(**{**stored, "facts": planted.facts_of(stored["facts"]), "finding": finding})
 
 
 def of_set(folder: Path, name: str, detector: Detector, label: str, patients: int | None = None) -> Iterator[Reading]:
@@ -67,31 +71,23 @@ def of_set(folder: Path, name: str, detector: Detector, label: str, patients: in
             pair = planted.read(path)
             reading = of_pair(pair, detector(pair.overlay, SPACING_MM))
             kept.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(kept, asdict(reading))
-        yield Reading(**json.loads(kept.read_text()))
+            files.write_json(kept, reading.as_json())
+        yield from_json(json.loads(kept.read_text()))
 
 
 def of_pair(pair: Planted, evidence: Tensor) -> Reading:
     """What the map of a detector says."""
-    facts, space = pair.facts, PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), pair.overlay.inside.numpy())
-    finding = change.find(evidence, pair.overlay, space)
+    space = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), pair.overlay.inside.numpy())
     strength = evidence.abs().numpy()
     counted, changed = pair.counted.numpy(), (pair.changed & pair.overlay.inside).numpy()
     lesions, count = parts(changed)
     found, false = hits(strength, lesions, (pair.truth.abs() >= CLEAR).numpy())
     peak = np.unravel_index(strength.argmax(), strength.shape)
     return Reading(
-        name=facts.name,
-        patient=facts.patient,
-        family=facts.family,
-        volume_mm3=facts.volume_mm3,
-        same_machine=facts.machines[0] == facts.machines[1],
-        figure=finding.figure,
-        level=finding.level,
-        noise=finding.noise,
+        facts=pair.facts,
+        finding=change.find(evidence, pair.overlay, space),
         precision=average_precision(strength[counted], changed[counted]) if changed.any() else None,
-        prevalence=float(changed[counted].mean()),
-        peak_inside=bool(pair.truth.abs()[peak] >= CLEAR) if facts.sign else None,
+        peak_inside=bool(pair.truth.abs()[peak] >= CLEAR) if changed.any() else None,
         lesions=count,
         found=found,
         false=false,

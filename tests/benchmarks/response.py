@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata, t
+from scipy.stats import rankdata
 
+from siamese_med.scoring import floor
+from siamese_med.scoring.floor import Reference
 from siamese_med.scoring.metrics import RESAMPLES, Interval
-from tests.benchmarks.planted import BINS_MM3, NONE
+from tests.benchmarks.planted import BINS_MM3, NONE, Facts
 from tests.benchmarks.readings import THRESHOLDS, Reading
-
-Values = NDArray[np.float64]
-Figures = Callable[[Sequence[Reading]], dict[str, float]]
 
 SIGNIFICANCE = 0.05
 WANTED_AUC = 0.90
@@ -26,62 +24,88 @@ ENOUGH = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """What is fixed on validation pairs: the place in THRESHOLDS, and log figures of pairs without change."""
+    """What is fixed on validation pairs: the place in THRESHOLDS, and what pairs without change look like."""
 
     place: int
-    quiet: tuple[float, ...]
+    reference: Reference
 
     @property
     def threshold(self) -> float:
         """Evidence from which a part of the map counts."""
         return float(THRESHOLDS[self.place])
 
-    def p(self, figure: float) -> float:
-        """Chance that another pair without change reaches this figure (predictive t)."""
-        n, spread = len(self.quiet), float(np.std(self.quiet, ddof=1))
-        return float(t.sf((_log(figure) - float(np.mean(self.quiet))) / spread / math.sqrt(1 + 1 / n), n - 1))
+    def judged(self, readings: Sequence[Reading]) -> list[Judged]:
+        """Readings with z, p and the hits at the threshold."""
+        return [
+            Judged(
+                one.facts,
+                self.reference.z(one.finding),
+                self.reference.p(one.finding),
+                one.precision,
+                one.peak_inside,
+                one.lesions,
+                one.found[self.place],
+                one.false[self.place],
+            )
+            for one in readings
+        ]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A reading under settings: z and p, as in `readings.Reading`, and hits at one threshold."""
+
+    facts: Facts
+    z: float
+    p: float
+    precision: float | None
+    peak_inside: bool | None
+    lesions: int
+    found: int
+    false: int
 
 
 def settle(validation: Sequence[Reading]) -> Settings:
     """The threshold with the best lesion-wise F1, and the reference of no change."""
-    place = int(np.argmax([lesion_wise(validation, place)["f1"] for place in range(len(THRESHOLDS))]))
-    return Settings(place, tuple(_log(one.figure) for one in quiet(validation)))
+    reference = floor.reference([one.finding for one in validation if one.facts.family == NONE], "validation")
+    tried = [Settings(place, reference) for place in range(len(THRESHOLDS))]
+    return max(tried, key=lambda settings: lesion_wise(settings.judged(validation))["f1"])
 
 
-def figures(readings: Sequence[Reading], settings: Settings) -> dict[str, float]:
+def figures(pairs: Sequence[Judged]) -> dict[str, float]:
     """All figures of one detector on one set; what cannot be told from the pairs there are is not a number."""
-    still, moved = quiet(readings), [one for one in readings if one.family != NONE]
+    still, moved = quiet(pairs), changed(pairs)
     found = {
-        "spearman": spearman([one.figure for one in readings], [one.volume_mm3 for one in readings]),
-        "spearman_changed": spearman([one.figure for one in moved], [one.volume_mm3 for one in moved]),
+        "spearman": spearman(pairs),
+        "spearman_changed": spearman(moved),
         **by_volume(moved, still),
         "precision": _mean([one.precision for one in moved if one.precision is not None]),
         "peak_inside": _mean([float(one.peak_inside) for one in moved if one.peak_inside is not None]),
-        **lesion_wise(readings, settings.place),
-        "alarms": alarms(still, settings),
+        **lesion_wise(pairs),
+        "alarms": _mean([float(one.p < SIGNIFICANCE) for one in still]),
     }
     found["smallest_mm3"] = smallest(moved, found)
     return found
 
 
-def by_volume(moved: Sequence[Reading], still: Sequence[Reading]) -> dict[str, float]:
+def by_volume(moved: Sequence[Judged], still: Sequence[Judged]) -> dict[str, float]:
     """AUC against no change and mean average precision of the pairs in each of BINS_MM3, by the bin's lower end."""
     found = {}
     for low, high in pairwise(BINS_MM3):
-        mine = [one for one in moved if low <= one.volume_mm3 < high]
-        found[f"auc_{low}"] = auc([one.figure for one in mine], [one.figure for one in still])
+        mine = [one for one in moved if low <= one.facts.volume_mm3 < high]
+        found[f"auc_{low}"] = auc([one.z for one in mine], [one.z for one in still])
         found[f"precision_{low}"] = _mean([one.precision for one in mine if one.precision is not None])
     return found
 
 
-def smallest(moved: Sequence[Reading], found: dict[str, float]) -> float:
+def smallest(moved: Sequence[Judged], found: dict[str, float]) -> float:
     """Volume (mm3) at which the AUC passes WANTED_AUC, between the bins' mean volumes, log-linearly.
 
     The lowest bin's where that passes already; infinite where the highest does not.
     """
     points = []
     for low, high in pairwise(BINS_MM3):
-        volumes = [math.log(one.volume_mm3) for one in moved if low <= one.volume_mm3 < high]
+        volumes = [math.log(one.facts.volume_mm3) for one in moved if low <= one.facts.volume_mm3 < high]
         if len(volumes) >= ENOUGH:
             points.append((float(np.mean(volumes)), found[f"auc_{low}"]))
     if not points or points[-1][1] < WANTED_AUC:
@@ -92,25 +116,24 @@ def smallest(moved: Sequence[Reading], found: dict[str, float]) -> float:
     return math.exp(x0 + (x1 - x0) * (WANTED_AUC - y0) / (y1 - y0))
 
 
-def lesion_wise(readings: Sequence[Reading], place: int) -> dict[str, float]:
-    """Share of lesions found, F1 over all pairs, and false parts a pair without change, at one of THRESHOLDS."""
-    lesions, found = sum(one.lesions for one in readings), sum(one.found[place] for one in readings)
-    false = sum(one.false[place] for one in readings)
+def lesion_wise(pairs: Sequence[Judged]) -> dict[str, float]:
+    """Share of lesions found, F1 over all pairs, and false parts a pair without change."""
+    lesions, found = sum(one.lesions for one in pairs), sum(one.found for one in pairs)
     return {
         "found": found / lesions if lesions else math.nan,
-        "f1": 2 * found / max(1, lesions + found + false),
-        "false_parts": _mean([float(one.false[place]) for one in quiet(readings)]),
+        "f1": 2 * found / max(1, lesions + found + sum(one.false for one in pairs)),
+        "false_parts": _mean([float(one.false) for one in quiet(pairs)]),
     }
 
 
-def alarms(still: Sequence[Reading], settings: Settings) -> float:
-    """Share of pairs without change whose p lies below SIGNIFICANCE."""
-    return _mean([float(settings.p(one.figure) < SIGNIFICANCE) for one in still])
-
-
-def quiet(readings: Sequence[Reading]) -> list[Reading]:
+def quiet(pairs: Sequence[Judged]) -> list[Judged]:
     """The pairs without change."""
-    return [one for one in readings if one.family == NONE]
+    return [one for one in pairs if one.facts.family == NONE]
+
+
+def changed(pairs: Sequence[Judged]) -> list[Judged]:
+    """The pairs with change."""
+    return [one for one in pairs if one.facts.family != NONE]
 
 
 def auc(above: Sequence[float], below: Sequence[float]) -> float:
@@ -121,22 +144,20 @@ def auc(above: Sequence[float], below: Sequence[float]) -> float:
     return float((ranks.sum() - len(above) * (len(above) + 1) / 2) / len(above) / len(below))
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Rank correlation."""
-    if len(set(one)) < ENOUGH or len(set(other)) < ENOUGH:
+def spearman(pairs: Sequence[Judged]) -> float:
+    """Rank correlation of z with the volume that changed."""
+    scores, volumes = rankdata([one.z for one in pairs]), rankdata([one.facts.volume_mm3 for one in pairs])
+    if len(set(scores)) < ENOUGH or len(set(volumes)) < ENOUGH:
         return math.nan
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+    return float(np.corrcoef(scores, volumes)[0, 1])
 
 
-def with_intervals(
-    sets: Sequence[Sequence[Reading]], figures_of: Sequence[Figures], seed: int = 0, resamples: int = RESAMPLES
-) -> dict[str, Interval]:
+def with_intervals(sets: Sequence[Sequence[Judged]], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Figures with 95 % intervals, averaged over detectors of the same pairs; patients are drawn once for all."""
-    point = _averaged([of(readings) for of, readings in zip(figures_of, sets, strict=True)])
+    point = _averaged([figures(pairs) for pairs in sets])
     draws = []
-    for places in _draws([one.patient for one in sets[0]], seed, resamples):
-        drawn = [[readings[place] for place in places] for readings in sets]
-        draws.append(_averaged([of(readings) for of, readings in zip(figures_of, drawn, strict=True)]))
+    for places in _draws([one.facts.patient for one in sets[0]], seed, resamples):
+        draws.append(_averaged([figures([pairs[place] for place in places]) for pairs in sets]))
     return {name: _interval(value, [draw[name] for draw in draws]) for name, value in point.items()}
 
 
@@ -164,7 +185,3 @@ def _draws(patients: Sequence[str], seed: int, resamples: int) -> Iterator[list[
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else math.nan
-
-
-def _log(figure: float) -> float:
-    return math.log(max(figure, 1e-6))

@@ -10,21 +10,31 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from siamese_med.scoring.change import TAIL, Finding
 from siamese_med.scoring.overlay import Overlay
 from tests.benchmarks import readings, response
 from tests.benchmarks.planted import BINS_MM3, Facts, Planted
 from tests.benchmarks.readings import THRESHOLDS, Reading
+from tests.benchmarks.response import Judged
 
 STEPS = len(THRESHOLDS)
-QUIET = Reading("q", "p0", "none", 0.0, True, 1.0, 1.0, 0.1, None, 0.0, None, 0, [0] * STEPS, [0] * STEPS)
+STILL = Facts("p0", "p0", "none", 0.0, 0, 0, "FLAIR", ("one", "one"), 0.1, 0.9, 1.0)
+NOTHING = Finding(1.0, 1, 1.0, 0.1, np.zeros(len(TAIL)))
+QUIET = Reading(STILL, NOTHING, None, None, 0, [0] * STEPS, [0] * STEPS)
+
+
+def _quiet(figure: float, patient: str = "p0") -> Reading:
+    return replace(QUIET, facts=replace(STILL, patient=patient), finding=replace(NOTHING, figure=figure))
 
 
 def _moved(volume_mm3: float, figure: float, patient: str = "p1") -> Reading:
+    facts = replace(STILL, patient=patient, family="noise", volume_mm3=volume_mm3, sign=1, lesions=1)
     found = [1 if threshold < figure else 0 for threshold in THRESHOLDS]
-    return replace(
-        QUIET, patient=patient, family="noise", volume_mm3=volume_mm3, figure=figure, precision=0.5,
-        peak_inside=True, lesions=1, found=found,
-    )  # fmt: skip
+    return Reading(facts, replace(NOTHING, figure=figure), 0.5, True, 1, found, [0] * STEPS)
+
+
+def _judged(volume_mm3: float) -> Judged:
+    return Judged(_moved(volume_mm3, 1.0).facts, 0.0, 0.5, None, None, 1, 0, 0)
 
 
 def test_average_precision_is_scikit_learns() -> None:
@@ -40,7 +50,7 @@ def test_auc_counts_ties_half() -> None:
 
 
 def test_smallest_volume_is_interpolated_log_linearly() -> None:
-    moved = [_moved(volume, 1.0) for volume in (100.0, 100.0, 100.0, 1000.0, 1000.0, 1000.0)]
+    moved = [_judged(volume) for volume in (100.0, 100.0, 100.0, 1000.0, 1000.0, 1000.0)]
     found = {f"auc_{low}": math.nan for low in BINS_MM3[:-1]} | {"auc_60": 0.8, "auc_500": 1.0}
     assert response.smallest(moved, found) == pytest.approx(math.sqrt(100 * 1000))
     assert response.smallest(moved, found | {"auc_500": 0.85}) == math.inf
@@ -67,12 +77,12 @@ def test_a_part_of_the_map_hits_or_is_false() -> None:
 
 def test_settings_come_of_validation_pairs_alone() -> None:
     rng = np.random.default_rng(0)
-    still = [replace(QUIET, figure=math.exp(figure), patient=f"p{n}") for n, figure in enumerate(rng.normal(size=200))]
+    still = [_quiet(math.exp(figure)) for figure in rng.normal(size=200)]
     noisy = [replace(one, false=[5 if threshold < 4 else 0 for threshold in THRESHOLDS]) for one in still]
     settings = response.settle([*noisy, *(_moved(1000.0, 10.0) for _ in range(20))])
     assert 4 <= settings.threshold < 10
-    fresh = [replace(QUIET, figure=math.exp(figure)) for figure in rng.normal(size=4000)]
-    assert response.alarms(fresh, settings) == pytest.approx(0.05, abs=0.02)
+    fresh = [_quiet(math.exp(figure)) for figure in rng.normal(size=1000)]
+    assert response.figures(settings.judged(fresh))["alarms"] == pytest.approx(0.05, abs=0.02)
 
 
 def test_intervals_hold_the_figure_and_shrink_with_patients() -> None:
@@ -83,16 +93,13 @@ def test_intervals_hold_the_figure_and_shrink_with_patients() -> None:
         return [
             reading
             for name, large, small in each
-            for reading in (_moved(1000.0 + large, large, name), replace(QUIET, patient=name, figure=small))
+            for reading in (_moved(1000.0 + large, large, name), _quiet(small, name))
         ]
 
     widths = []
     for patients in (8, 60):
         chosen = pairs(patients)
-        settings = response.settle(chosen)
-        found = response.with_intervals(
-            [chosen], [lambda of, fixed=settings: response.figures(of, fixed)], resamples=60
-        )
+        found = response.with_intervals([response.settle(chosen).judged(chosen)], resamples=60)
         interval = found["auc_500"]
         assert interval["low"] <= interval["value"] <= interval["high"]
         widths.append(interval["high"] - interval["low"])
