@@ -54,9 +54,9 @@ def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFr
     building.mkdir(parents=True, exist_ok=True)
     files.remove_leftovers(building)
     cohorts, explicit = material(study, scans, prepared, pairs)
-    sources = _sources(study, usable, prepared, pairs, building / "exercises")
+    exercised = sources(study, scans, prepared, pairs, building / "exercises")
     network, progress = training.fit(
-        cohorts["train"], cohorts["validation"], explicit, study.config.train, building, sources
+        cohorts["train"], cohorts["validation"], explicit, study.config.train, building, exercised
     )
     shutil.rmtree(building / "exercises", ignore_errors=True)
     _describe(building, identity, study, usable, prepared, pairs, network, progress)
@@ -76,13 +76,14 @@ def material(
     return cohorts, _positions(usable, pairs)
 
 
-def _sources(
-    study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame, folder: Path
+def sources(
+    study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame, folder: Path
 ) -> tuple[list[Source], list[Source]] | None:
-    """What the change head learns from; None where it is not to learn."""
+    """What the change head learns from and is checked on, kept under `folder`; None where it is not to learn."""
     settings = study.config.train
     if settings.change_steps == 0:
         return None
+    usable = _usable(scans, prepared, pairs)
     rows = scan_rows(usable.drop(columns=["scan", "volume"]), prepared.alignments)
     place = study.data, prepared.template
     return exercises.sources(usable, rows, pairs, place, study.config.score.spacing_mm, settings.change_sources, folder)

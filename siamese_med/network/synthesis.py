@@ -34,7 +34,9 @@ SHIFT_MM, SHIFT_LIMIT_MM, WARP_MM = 0.45, 1.0, 0.25
 """What alignment leaves over: a shift, and what is not rigid."""
 MASS_MM, MASS_SHARE = (5.0, 16.0), 0.3
 """Reach of a smooth local change of volume, which moves borders but is no focal change, and how often there is one."""
-CURVE, GAIN, OFFSET, BIAS, NOISE = 0.12, 0.05, 0.03, 0.06, 0.05
+CURVE, GAIN, OFFSET, BIAS, NOISE = 0.25, 0.05, 0.03, 0.06, 0.05
+LEVELS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6, 3.0])
+"""Brightness between which a contrast curve is straight; 1 is the middle of bright tissue."""
 SLICE_MM = (1.2, 5.0)
 FLOW = 0.3
 """How often fluid shines up in one of the scans."""
@@ -196,7 +198,7 @@ def _acquired(patch: Tensor, spacing_mm: float, strength: float, rng: np.random.
     """Fluid, contrast curve, bias field, noise, slices and blur of one acquisition."""
     if rng.random() < FLOW * strength:
         patch = _with_flow(patch, rng)
-    patch = patch.clamp(min=0) ** math.exp(CURVE * strength * rng.standard_normal())
+    patch = _curved(patch.clamp(min=0), strength, rng)
     patch = patch * (1 + GAIN * strength * rng.standard_normal()) + OFFSET * strength * rng.standard_normal()
     knots = BIAS * strength * rng.standard_normal((1, 2, 2, 2))
     patch = patch * _upsampled(knots)[0].exp()
@@ -207,6 +209,14 @@ def _acquired(patch: Tensor, spacing_mm: float, strength: float, rng: np.random.
     real, imaginary = patch + noise / 2 * _noise(rng), noise / 2 * _noise(rng)
     magnitude: Tensor = torch.sign(real) * (real.square() + imaginary.square()).sqrt()
     return magnitude
+
+
+def _curved(patch: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
+    """A rising curve through LEVELS, drawn for every acquisition: what matching two contrasts leaves over."""
+    steps = np.diff(LEVELS) * np.exp(CURVE * strength * rng.standard_normal(len(LEVELS) - 1))
+    goals = np.concatenate([[0.0], np.cumsum(steps)])
+    goals /= np.interp(1.0, LEVELS, goals)
+    return torch.from_numpy(np.interp(patch.numpy(), LEVELS, goals).astype(np.float32))
 
 
 def _with_flow(patch: Tensor, rng: np.random.Generator) -> Tensor:
