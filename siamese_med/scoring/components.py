@@ -29,9 +29,9 @@ MOST = 20
 """No more parts than this are listed, the strongest first."""
 NEAR_MM, AROUND_MM = 3.0, 7.5
 """What lies this near belongs to the part; what lies within the second distance, and not so near, is around it."""
-ALIKE = 0.5
+ALIKE = 0.65
 """Tissue that differs from what is around by this share of the difference that the part shows is of the same kind."""
-BEFORE = 0.25
+BEFORE = 0.1
 """So much of it beside the part, as a share of the part's volume, says that it was there on the other date too."""
 
 

@@ -108,7 +108,7 @@ def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unl
     ]
     reference = references.reference({"change_reference": {"strata": strata}})
     assert reference.strata[0].values_z == (-1, 0, 0.5, 1)
-    # Student's t with two degrees of freedom leaves 5 % above 2.920, with ten above 1.812; one more pair adds its spread
+    # Student's t with two degrees of freedom leaves 5 % above 2.920, with ten above 1.812; one more pair widens it
     reaches = [band[1] for band in (one.band_z for one in reference.strata)]
     assert reaches == pytest.approx([2.920 * (5 / 4) ** 0.5, 1.812 * (13 / 12) ** 0.5], abs=1e-3)
     assert reference.band_z == reference.strata[0].band_z

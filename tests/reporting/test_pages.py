@@ -196,7 +196,7 @@ def test_the_pages_say_which_method_is_best(study: Inputs, best: str, words: str
 
 
 def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_held_against(page: PageReader) -> None:
-    text = page("changed").text
+    text = Reader(page("changed")).text
     assert "new 1.20 brighter < 0.001 (11, −24, 30)" in " ".join(text.split())
     assert "shrinking 0.30 darker 0.020 (40, 5, −6)" in " ".join(text.split())
     assert "64 of MR FLAIR, other scanner (synthesised rescans" in text
@@ -204,7 +204,7 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
 
 
 def test_a_pair_without_change_lists_no_parts_and_says_what_would_have_been_seen(page: PageReader) -> None:
-    text = page("stable").text
+    text = Reader(page("stable")).text
     assert "What changed" not in text
     assert re.search(r"nothing changed beyond what a rescan would; a change of 0\.\d\d ml would have been seen", text)
 

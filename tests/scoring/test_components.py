@@ -1,0 +1,99 @@
+"""What became of a place: drawn on a smooth head-like block, seen both ways."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from siamese_med.scoring import components
+from siamese_med.scoring.overlay import Overlay, PairSpace
+from siamese_med.volume import centred_grid
+
+SHAPE = (40, 40, 40)
+SPACING_MM = 1.5
+OPPOSITE = {"new": "vanished", "vanished": "new", "enlarging": "shrinking", "shrinking": "enlarging"}
+
+
+def ball(centre: tuple[int, int, int], radius: float) -> Tensor:
+    grid = torch.stack(torch.meshgrid(*map(torch.arange, SHAPE), indexing="ij"), -1)
+    return ((grid - torch.tensor(centre)).float().norm(dim=-1) <= radius).float()
+
+
+def tissue(seed: int) -> Tensor:
+    """White matter beside grey matter, with noise."""
+    scan = torch.ones(SHAPE)
+    scan[:, :, 28:] = 1.3
+    return scan + 0.02 * torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def laid(earlier: Tensor, later: Tensor) -> Overlay:
+    shift = np.eye(4)
+    shift[:3, 3] = (10, 0, -5)
+    return Overlay(earlier, later, earlier, later, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, shift)
+
+
+SPACE = PairSpace(centred_grid(SHAPE, SPACING_MM), np.ones(SHAPE, dtype=bool))
+
+
+def listed(pair: Overlay, p: float = 0.001) -> list[components.Component]:
+    evidence = (pair.b - pair.a) * 20
+    changed = evidence.abs() > 4
+    return components.components(pair, evidence, changed, SPACE, lambda _: p, 0.05)
+
+
+@pytest.mark.parametrize("contrast", [0.6, -0.5])
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [(0.0, 5.0, "new"), (3.5, 6.0, "enlarging"), (6.0, 3.5, "shrinking"), (5.0, 0.0, "vanished")],
+)
+def test_what_became_of_a_lesion(contrast: float, before: float, after: float, kind: str) -> None:
+    centre = (20, 18, 20)
+    dates = [
+        tissue(seed) + contrast * (ball(centre, radius) if radius else torch.zeros(SHAPE))
+        for seed, radius in enumerate((before, after))
+    ]
+    (found,) = listed(laid(*dates))
+    grows = after > before
+    assert (found.kind, found.sign) == (kind, int(np.sign(contrast)) * (1 if grows else -1))
+    volume = abs(float(ball(centre, after).sum() if after else 0) - float(ball(centre, before).sum() if before else 0))
+    assert found.volume_ml == pytest.approx(volume * SPACE.voxel_ml, rel=0.1)
+    (back,) = listed(laid(*dates[::-1]))
+    assert (back.kind, back.sign) == (OPPOSITE[kind], -found.sign)
+
+
+def test_a_new_lesion_at_the_cortex_is_new_although_grey_matter_is_bright() -> None:
+    dates = [tissue(0), tissue(1) + 0.6 * ball((20, 18, 24), 3.5) * (tissue(1) < 1.15)]
+    assert listed(laid(*dates))[0].kind == "new"
+
+
+def test_places_are_given_in_both_scans_millimetres() -> None:
+    (found,) = listed(laid(tissue(0), tissue(1) + 0.6 * ball((30, 18, 12), 4)))
+    expected = (SPACE.affine @ [30, 18, 12, 1])[:3]
+    np.testing.assert_allclose(found.position_mm, expected, atol=0.2)
+    np.testing.assert_allclose(found.earlier_mm, np.add(expected, [10, 0, -5]), atol=0.2)
+
+
+def test_what_a_rescan_shows_too_is_stable_and_specks_are_not_listed() -> None:
+    pair = laid(tissue(0), tissue(1) + 0.6 * ball((20, 18, 12), 3))
+    assert [part.kind for part in listed(pair, p=0.2)] == ["stable"]
+    speck = tissue(1)
+    speck[5, 5, 5] += 0.6
+    assert listed(replace(pair, b=speck)) == []
+
+
+def test_the_strongest_part_comes_first_and_the_list_ends() -> None:
+    later = tissue(1)
+    centres = [(i, j, k) for i in (6, 16, 26, 36) for j in (6, 16, 26, 36) for k in (6, 16)]
+    for centre in centres:
+        later = later + 0.6 * ball(centre, 2.2)
+    pair = laid(tissue(0), later)
+    evidence = (pair.b - pair.a) * 20
+    found = components.components(
+        pair, evidence, evidence > 4, SPACE, lambda part: 1e-3 / float(part.abs().max()), 0.05
+    )
+    assert len(found) == components.MOST < len(centres)
+    assert [part.p for part in found] == sorted(part.p for part in found)
