@@ -26,7 +26,7 @@ from tests.benchmarks.planted import CLEAR, SPACING_MM, Facts, Planted
 if TYPE_CHECKING:
     from torch import Tensor
 
-THRESHOLDS = np.geomspace(2, 30, 16)
+THRESHOLDS = np.geomspace(2.5, 25, 10)
 """Evidence at which parts of a map are counted."""
 LEAST_VOXELS = 3
 """Smaller parts of a map, and of the truth, are not counted."""
