@@ -26,8 +26,8 @@ from siamese_med.config import ScoreConfig
 from siamese_med.network import detection
 from siamese_med.network.model import read_about
 from siamese_med.scoring.metrics import Interval
+from siamese_med.scoring.overlay import Detector
 from tests.benchmarks import controls, false_alarms, planted, readings, response
-from tests.benchmarks.controls import Detector
 from tests.benchmarks.false_alarms import Alarms
 from tests.benchmarks.lesion_shapes import HELD_OUT
 from tests.benchmarks.planted import BINS_MM3, NONE, SPACING_MM

@@ -5,7 +5,7 @@ Each is a callable (overlay, spacing in mm) -> evidence (i, j, k), float32, zero
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from siamese_med.resampling import smooth
 from siamese_med.scoring.overlay import Overlay
 from tests.benchmarks.planted import Planted
 
-Detector = Callable[[Overlay, float], Tensor]
+Lesson = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]
 
 RESIDUAL_SMOOTHINGS = (0.7, 1.2)
 """In voxels."""
@@ -51,16 +51,16 @@ def brightness(pair: Overlay, spacing_mm: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Boosting:
-    """Gradient boosting on the features of `features`, asked twice: is the later brighter, and is the earlier?"""
+    """Gradient boosting on the features of `Voxels`, asked twice: is the later brighter, and is the earlier?"""
 
     classifier: Any
     prior: float
 
     def __call__(self, pair: Overlay, spacing_mm: float) -> Tensor:
         """Signed evidence: by how much the log odds of a change exceed those of any voxel, where they do."""
-        evidence = torch.zeros_like(pair.a)
-        for sign, (earlier, later) in ((1, (pair.a, pair.b)), (-1, (pair.b, pair.a))):
-            described, where = features(earlier, later, pair.inside, spacing_mm)
+        evidence, voxels = torch.zeros_like(pair.a), Voxels(pair, spacing_mm)
+        for sign in (1, -1):
+            described, where = voxels.features(sign)
             if where.any():
                 chance = self.classifier.predict_proba(described)[:, 1].clip(1e-7, 1 - 1e-7)
                 gained = np.log(chance / (1 - chance)) - np.log(self.prior / (1 - self.prior))
@@ -68,20 +68,31 @@ class Boosting:
         return evidence
 
 
-def features(earlier: Tensor, later: Tensor, inside: Tensor, spacing_mm: float) -> tuple[NDArray[np.float32], Tensor]:
-    """Fourteen features (n, 14) of the n voxels where the later scan is brighter by CANDIDATE, and which these are."""
-    difference = later - earlier
-    light, middle, strong = (_smoothed(difference, inside, sigma) for sigma in (0.7, 1.2, 2.5))
-    mean = _smoothed((earlier + later) / 2, inside, 0.7)
-    around = _smoothed(mean, inside, 3.0)
-    noise = _noise(light, inside)
-    spread = (_smoothed(difference.square(), inside, 3.0) - _smoothed(difference, inside, 3.0).square()).clamp(min=0)
-    relative = [_above_surroundings(scan, inside, spacing_mm) for scan in (earlier, later)]
-    where = inside & (light > CANDIDATE * noise)
-    columns = [earlier, later, difference, light, middle, strong, _slope(mean), mean, around, spread.sqrt(), *relative]
-    described = torch.stack([column[where] for column in columns], 1)
-    noises = torch.full((len(described), 1), noise)
-    return torch.cat([described, noises, described[:, 3:4] / max(noise, 1e-6)], 1).numpy(), where
+class Voxels:
+    """What boosting is told of each voxel of a pair; smoothed once for both directions."""
+
+    def __init__(self, pair: Overlay, spacing_mm: float) -> None:
+        self.inside = inside = pair.inside
+        self.scans = pair.a, pair.b
+        difference = pair.b - pair.a
+        self.differences = [difference, *(_smoothed(difference, inside, sigma) for sigma in (0.7, 1.2, 2.5))]
+        mean = _smoothed((pair.a + pair.b) / 2, inside, 0.7)
+        spread = _smoothed(difference.square(), inside, 3.0) - _smoothed(difference, inside, 3.0).square()
+        self.common = [_slope(mean), mean, _smoothed(mean, inside, 3.0), spread.clamp(min=0).sqrt()]
+        self.relative = [_above_surroundings(scan, inside, spacing_mm) for scan in self.scans]
+        self.noise = max(_noise(self.differences[1], inside), 1e-6)
+
+    def features(self, sign: int) -> tuple[NDArray[np.float32], Tensor]:
+        """Fourteen features (n, 14) of the n voxels where a scan is brighter by CANDIDATE, and which these are.
+
+        `sign` +1: where the later scan is brighter; -1: the same with the scans exchanged.
+        """
+        light = sign * self.differences[1]
+        where = self.inside & (light > CANDIDATE * self.noise)
+        columns = [*self.scans[::sign], *self.relative[::sign], *self.common]
+        described = [column[where] for column in columns] + [sign * column[where] for column in self.differences]
+        strength = light[where] / self.noise
+        return torch.stack([*described, strength, torch.full_like(strength, self.noise)], 1).numpy(), where
 
 
 def learn(pairs: Iterable[Planted], spacing_mm: float, seed: int = 0) -> Boosting:
@@ -89,28 +100,27 @@ def learn(pairs: Iterable[Planted], spacing_mm: float, seed: int = 0) -> Boostin
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     rng = np.random.default_rng(seed)
-    parts = [_lesson(pair, sign, spacing_mm, rng) for pair in pairs for sign in (1, -1)]
+    parts = [lesson for pair in pairs for lesson in _lessons(pair, spacing_mm, rng)]
     described, changed, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    classifier = HistGradientBoostingClassifier(max_iter=120, learning_rate=0.08, random_state=seed)
+    classifier = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.08, random_state=seed)
     classifier.fit(described, changed, sample_weight=weight)
     return Boosting(classifier, float(np.average(changed, weights=weight)))
 
 
-def _lesson(
-    pair: Planted, sign: int, spacing_mm: float, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Features, whether the later is truly brighter, and how many voxels each stands for."""
-    earlier, later = (pair.overlay.a, pair.overlay.b)[::sign]
-    described, where = features(earlier, later, pair.overlay.inside, spacing_mm)
-    counted = pair.counted[where].numpy()
-    brighter = (pair.changed & (sign * pair.truth > 0))[where].numpy()
-    chosen, weight = [], []
-    for kind, most in ((True, CHANGED_EACH), (False, UNCHANGED_EACH)):
-        there = np.flatnonzero(counted & (brighter == kind))
-        chosen.append(rng.permutation(there)[:most])
-        weight.append(np.full(len(chosen[-1]), max(1.0, len(there) / most)))
-    rows = np.concatenate(chosen)
-    return described[rows], brighter[rows], np.concatenate(weight)
+def _lessons(pair: Planted, spacing_mm: float, rng: np.random.Generator) -> Iterator[Lesson]:
+    """In both directions: features, whether the brighter scan truly is, and how many voxels each stands for."""
+    voxels = Voxels(pair.overlay, spacing_mm)
+    for sign in (1, -1):
+        described, where = voxels.features(sign)
+        counted = pair.counted[where].numpy()
+        brighter = (pair.changed & (sign * pair.truth > 0))[where].numpy()
+        chosen, weight = [], []
+        for kind, most in ((True, CHANGED_EACH), (False, UNCHANGED_EACH)):
+            there = np.flatnonzero(counted & (brighter == kind))
+            chosen.append(rng.permutation(there)[:most])
+            weight.append(np.full(len(chosen[-1]), max(1.0, len(there) / most)))
+        rows = np.concatenate(chosen)
+        yield described[rows], brighter[rows], np.concatenate(weight)
 
 
 def kept(path: Path, pairs: Callable[[], Iterable[Planted]], spacing_mm: float) -> Boosting:

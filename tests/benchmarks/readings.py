@@ -18,9 +18,8 @@ from scipy.ndimage import label
 from siamese_med import files
 from siamese_med.scoring import change
 from siamese_med.scoring.change import Finding
-from siamese_med.scoring.overlay import PairSpace
+from siamese_med.scoring.overlay import Detector, PairSpace
 from tests.benchmarks import planted
-from tests.benchmarks.controls import Detector
 from tests.benchmarks.planted import CLEAR, SPACING_MM, Facts, Planted
 
 if TYPE_CHECKING:
