@@ -93,7 +93,7 @@ def with_larger_ventricles(anatomy: Anatomy, volume_mm3: float) -> Anatomy:
     smooth = gaussian_filter(anatomy.tissue[VENTRICLE].numpy(), 4.0)
     slope = np.stack(np.gradient(smooth), -1).astype(np.float32)
     slope /= np.linalg.norm(slope, axis=-1).max()
-    box = _around(slope.any(-1))  # what is not pushed need not be sampled
+    box = _around(np.any(slope, axis=-1))  # what is not pushed need not be sampled
     direction = torch.from_numpy(slope[box]) * (2 / torch.tensor(GRID_SHAPE))
     places = _identity(GRID_SHAPE)[box]
     everything = torch.cat([anatomy.tissue, anatomy.lesion[None]])

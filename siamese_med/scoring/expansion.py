@@ -1,9 +1,9 @@
 """How far the boundaries between tissues have moved: local volume change, without training.
 
-The boundary shift integral (Freeborough and Fox, IEEE Transactions on Medical Imaging, 1997), in a Gaussian window around
-every place. There, what differs between two aligned scans is explained by a shift of all edges towards the brighter or
-the darker side and, beside it, by what is no change: what is left of the misalignment, brightness and contrast, and
-sharpness along each axis, which differs with the direction and the thickness of slices.
+The boundary shift integral (Freeborough and Fox, IEEE Transactions on Medical Imaging, 1997), in a Gaussian window
+around every place. There, what differs between two aligned scans is explained by a shift of all edges towards the
+brighter or the darker side and, beside it, by what is no change: what is left of the misalignment, brightness and
+contrast, and sharpness along each axis, which differs with the direction and the thickness of slices.
 """
 
 from __future__ import annotations
@@ -67,8 +67,12 @@ def measure(pair: Overlay, spacing_mm: float) -> Expansion:
     gained = enclosed * shift * _windows(terms[:, :1], sigma) / contrast
     deviation = enclosed * shift / error
     at = int(deviation.abs().argmax())
-    maps = [_on_grid(one, step * STRIDE, pair.inside) for one in (gained / share.clamp(min=LEAST_INSIDE), deviation)]
-    return Expansion(*maps, WINDOW_ML * float(gained.flatten()[at]), float(deviation.abs().max()))
+    return Expansion(
+        relative=_on_grid(gained / share.clamp(min=LEAST_INSIDE), step * STRIDE, pair.inside),
+        deviation=_on_grid(deviation, step * STRIDE, pair.inside),
+        ml=WINDOW_ML * float(gained.flatten()[at]),
+        figure=float(deviation.abs().max()),
+    )
 
 
 def find(found: Expansion, pair: Overlay, space: PairSpace) -> Finding:
@@ -128,7 +132,7 @@ def _fitted(terms: Tensor, difference: Tensor, inside: Tensor, sigma: float) -> 
 
 
 def _two_tissues(mean: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """The step between a window's two tissues, from its first three moments, and 1 or -1: is the rarer one the brighter?
+    """The step between a window's two tissues, from its first three moments; and 1, or -1 where the rarer is dark.
 
     Of a mixture of two values with shares p and 1 - p: skewness^2 + 4 = 1 / (p (1 - p)).
     """

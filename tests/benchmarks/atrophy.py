@@ -28,11 +28,12 @@ from siamese_med.scoring import floor
 from siamese_med.scoring.change import Finding
 from tests.benchmarks import two_dates
 from tests.benchmarks.response import auc
-from tests.benchmarks.two_dates import EXPANSION, Clinic, Look, Patient
+from tests.benchmarks.two_dates import Clinic, Look, Patient
 
 ENLARGED_ML = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 KINDS = ("same", "other")
 SIGNIFICANCE, POWER, AUC = 0.05, 0.8, 0.9
+EXPANSION = "expansion"
 BRAIN = ("grey", "white", "csf")
 
 
@@ -60,7 +61,7 @@ def main() -> None:
     given = options.parse_args()
     clinic = Clinic(given.folder, given.seed, contrast=given.contrast)
     print(f"{given.patients} simulated patients, {given.contrast}, seed {given.seed}; brains of {brain_ml():.0f} ml")
-    for name, look in two_dates.looks(given.model).items():
+    for name, look in {EXPANSION: two_dates.by_expansion, **two_dates.detectors(given.model)}.items():
         _print(name, readings(clinic, given.patients, name, look))
 
 

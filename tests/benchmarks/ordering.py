@@ -8,7 +8,6 @@ the sign of the evidence (`change.find`), that of the strongest places; nothing 
 What the sign means is known beforehand, not read from the scans: a lesion is brighter than white matter on FLAIR and
 T2w, darker on T1w, so growth is positive on the former and negative on the latter. A lesion that shrinks, or one that
 turns dark, puts the dates the other way round; so does one machine that shows lesions brighter than the other.
-Expansion does not ask for brightness: it calls the date the later one at which the rarer tissue takes more room.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from siamese_med.phantom import anatomy, scanner
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.head import TISSUES
 from tests.benchmarks import two_dates
-from tests.benchmarks.two_dates import EXPANSION, Clinic, Look, Patient
+from tests.benchmarks.two_dates import Clinic, Look, Patient
 
 GROWN_MM3 = (100, 200, 400, 1000, 4000)
 GROWTHS = 6
@@ -50,7 +49,7 @@ def main() -> None:
     given = options.parse_args()
     clinic = Clinic(given.folder, given.seed, contrast=given.contrast)
     print(f"{given.patients} simulated patients, {given.contrast}, seed {given.seed}, another machine at each date")
-    for name, look in two_dates.looks(given.model).items():
+    for name, look in two_dates.detectors(given.model).items():
         _print(name, answers(clinic, given.patients, name, look))
 
 
@@ -69,7 +68,7 @@ def _grown(patient: Patient, rng: np.random.Generator, volume_mm3: float) -> Ana
 
 def answers(clinic: Clinic, patients: int, name: str, look: Look) -> Answers:
     """Right or wrong for all pairs by one detector; a pair of which nothing is said is wrong."""
-    growth = 1 if name == EXPANSION else lesion_sign(clinic.contrast)
+    growth = lesion_sign(clinic.contrast)
     return [
         (number, volume_mm3, two_dates.looked_at(path, name, look, clinic).sign == growth)
         for number in range(patients)

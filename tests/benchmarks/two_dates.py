@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 DIFFERENCE = 1.0
 GRID = (64, 64, 64)
 TEMPLATE_PATIENTS = 8
-EXPANSION = "expansion"
 
 Look = Callable[[Overlay, PairSpace], Finding]
 
@@ -158,13 +157,14 @@ def looked_at(path: Path, name: str, look: Look, clinic: Clinic) -> Finding:
     return Finding(**json.loads(answer.read_text()), tail=np.zeros(len(change.TAIL)))
 
 
-def looks(model: Path | None) -> dict[str, Look]:
-    """The measures that need no training, and a model's network where one is given."""
-    found: dict[str, Look] = {EXPANSION: _expansion, "residual": partial(_by, unlearned(ScoreConfig()))}
+def detectors(model: Path | None) -> dict[str, Look]:
+    """Those of brightness: the residual, and a model's network where one is given."""
+    found: dict[str, Look] = {"residual": partial(_by, unlearned(ScoreConfig()))}
     return {**found, f"network {model.name}": partial(_by, partial(detection.evidence, model))} if model else found
 
 
-def _expansion(pair: Overlay, space: PairSpace) -> Finding:
+def by_expansion(pair: Overlay, space: PairSpace) -> Finding:
+    """Local volume change."""
     return expansion.find(expansion.measure(pair, space.spacing_mm), pair, space)
 
 
