@@ -160,6 +160,7 @@ def _describe(
     progress: Progress,
 ) -> None:
     """Everything in the folder but the weights' training; model.json comes last."""
+    weights = model.write_weights(folder, network)
     measured = _measure(study, usable, network)
     curve, reference = measured.curve, measured.reference
     files.write_parquet(folder / "reference.parquet", reference)
@@ -190,12 +191,12 @@ def _describe(
         "box": [list(edges) for edges in network.atlas.box],
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "template_sha256": files.digest(prepared.template),
-        "weights_sha256": model.write_weights(folder, network),
+        "weights_sha256": weights,
         "calibration": vars(curve),
         "threshold": curve.threshold,
         "false_match_rate": curve.false_match_rate,
         "evidence": vars(measured.evidence),
-        "change": {"detector": detectors.RESIDUAL},
+        "change": {"detector": detectors.RESIDUAL, "practised": [vars(check) for check in progress.practised]},
         "change_reference": _no_change(study, usable, prepared, pairs, detectors.plain(study.config.score)),
     }
     files.write_json(folder / "metrics.json", metrics)

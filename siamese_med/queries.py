@@ -45,6 +45,9 @@ def compare(a: Path, b: Path, chosen: Model, config: Config) -> dict[str, Any]:
             for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")
         },
         "change_sign": None if columns["change_sign"] is None else sign * columns["change_sign"],
+        "growth": {name.removeprefix("growth_"): columns[name] for name in ("growth_ml", "growth_p")},
+        "components": columns["components"],
+        "reference": columns["reference"],
         "verdict": columns["verdict"],
         "baselines": baselines.scores(*_in_fixed_order([first, second])),
         "model": chosen.about["id"],
@@ -96,11 +99,14 @@ def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -
     """The change columns in an order fixed by content, and the sign that turns them back."""
     digests = [side.scan.content_digest() for side in (a, b)]
     first, second, sign = (a, b, 1) if digests[0] <= digests[1] else (b, a, -1)
-    space = overlay.pair_space(template, config.score.spacing_mm)
-    detector = detectors.of_model(chosen.about, chosen.template.parent, config.score)
-    instrument = Instrument(detector, floor.from_json(chosen.about["change_reference"]))
-    columns, _ = comparison.judge(first, second, space, instrument, config.score)
-    (judged,) = comparison.concluded([columns], config.score)
+    score = chosen.measures(config.score)
+    space = overlay.pair_space(template, score.spacing_mm)
+    detector = detectors.of_model(chosen.about, chosen.template.parent, score)
+    instrument = Instrument(
+        detector, *(floor.from_json(chosen.about[name]) for name in ("change_reference", "growth_reference"))
+    )
+    columns, _ = comparison.judge(first, second, space, instrument, score)
+    (judged,) = comparison.concluded([columns], score)
     return judged, sign
 
 

@@ -114,6 +114,7 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     from siamese_med.scoring import table
 
     chosen = load(model)
+    config = chosen.measures(study.config.score)
     prepared = prepare(study, model)
     everything, pairs = scans(study), read_pairs(study)
     embedded = _embedded(study, chosen, everything, prepared)
@@ -124,10 +125,10 @@ def score(study: Study, model: Path) -> pd.DataFrame:
         _marked_new(pairs, everything, chosen.about).assign(distance=siamese.distances(chosen.network, *sides)),
         table.scan_rows(everything, prepared.alignments),
         (chosen.about, chosen.template),
-        detectors.of_model(chosen.about, model, study.config.score),
+        detectors.of_model(chosen.about, model, config),
         study.scores(chosen.about["id"]).with_suffix(""),
         study.data,
-        study.config.score,
+        config,
     )
     write_parquet(study.scores(chosen.about["id"]), measured)
     return measured

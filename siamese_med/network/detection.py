@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamese_med.errors import ModelError
 from siamese_med.network import head, model, synthesis
-from siamese_med.network.siamese import Siamese
-from siamese_med.network.trunk import DEEPEST
+from siamese_med.network.head import ChangeHead, Watcher
+from siamese_med.network.trunk import DEEPEST, Trunk
 
 PATCH = 128
 """Larger scans are looked at in overlapping patches, so that memory does not grow with them."""
@@ -36,31 +34,30 @@ class Pair(Protocol):
 def evidence(folder: Path, pair: Pair, spacing_mm: float) -> Tensor:
     """Signed evidence (i, j, k) of a model folder, positive where b is brighter, 0 outside the body.
 
-    Zero for a scan with itself, the negative for swapped ones. Raises ModelError where the voxels are not as large as
-    those that the model learned from.
+    Zero for a scan with itself, the negative for swapped ones. `spacing_mm` is that of the model, see `Model.measures`;
+    the folder may be one that is being made, as long as its weights are there.
     """
-    network, learned_mm = loaded(folder)
-    if not math.isclose(spacing_mm, learned_mm, rel_tol=0.01):
-        raise ModelError(
-            f"the model learned from voxels of {learned_mm:g} mm, these have {spacing_mm:g}: "
-            f"set score.spacing_mm = {learned_mm:g}, or train again"
-        )
-    return found(network, pair.a, pair.b, pair.inside)
+    return found(loaded(folder), pair.a, pair.b, pair.inside)
 
 
 @lru_cache(maxsize=2)
-def loaded(folder: Path) -> tuple[Siamese, float]:
-    """The network of a model folder, on an accelerator where there is one, and its voxels' edge; once a process."""
-    chosen = model.load(folder)
-    network = chosen.network.cuda() if torch.cuda.is_available() else chosen.network
-    return network, float(chosen.about["config"]["score"]["spacing_mm"])
+def loaded(folder: Path) -> Watcher:
+    """The part of a model that sees change, on an accelerator where there is one; read once a process."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / model.WEIGHTS)
+    parts = {name: tensor for name, tensor in weights.items() if name.startswith(("trunk.", "change."))}
+    trunk = Trunk(len(parts["trunk.halves.0.0.weight"]))
+    watcher = Watcher(trunk, ChangeHead(trunk))
+    watcher.load_state_dict(parts)
+    return watcher.eval().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def found(network: Siamese, a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
-    """As `evidence`, of a network in memory and of scans (i, j, k)."""
+def found(watcher: Watcher, a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
+    """As `evidence`, for scans (i, j, k)."""
     from monai.inferers.utils import sliding_window_inference
 
-    device = next(network.parameters()).device
+    device = next(watcher.parameters()).device
     middle, spread = synthesis.scale(a, b, inside)
     mask = inside.to(a.dtype)
     dates = [synthesis.shown(scan, middle, spread, mask)[None, None].to(device) for scan in (a, b)]
@@ -70,14 +67,14 @@ def found(network: Siamese, a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
         stack = _filled(torch.cat([*dates, plain], 1))
         windows = [min(PATCH, n) for n in stack.shape[2:]]
         seen = sliding_window_inference(
-            stack, windows, 1, lambda part: _on_patch(network, part), overlap=OVERLAP, mode="gaussian"
+            stack, windows, 1, lambda part: _on_patch(watcher, part), overlap=OVERLAP, mode="gaussian"
         )
         signed: Tensor = seen[0, 0, : shape[0], : shape[1], : shape[2]].cpu()
     return signed * mask
 
 
-def _on_patch(network: Siamese, part: Tensor) -> Tensor:
-    evidence: Tensor = network.change(network.trunk, part[:, :1], part[:, 1:2], part[:, 2:])
+def _on_patch(watcher: Watcher, part: Tensor) -> Tensor:
+    evidence: Tensor = watcher(part[:, :1], part[:, 1:2], part[:, 2:])
     return evidence
 
 

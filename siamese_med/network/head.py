@@ -64,6 +64,19 @@ class ChangeHead(nn.Module):
         return found
 
 
+class Watcher(nn.Module):
+    """Trunk and change head: what sees change, apart from the rest of the network."""
+
+    def __init__(self, trunk: Trunk, change: ChangeHead) -> None:
+        super().__init__()
+        self.trunk, self.change = trunk, change
+
+    def forward(self, earlier: Tensor, later: Tensor, plain: Tensor) -> Tensor:
+        """Signed evidence, see `ChangeHead.forward`."""
+        evidence: Tensor = self.change(self.trunk, earlier, later, plain)
+        return evidence
+
+
 def deviations(earlier: Tensor, later: Tensor, inside: Tensor) -> Tensor:
     """What the head starts from, (b, s, i, j, k): deviations at every smoothing; of whole scans, for their noise."""
     found = [deviation(earlier, later, inside, sigma).clamp(-MOST, MOST) for sigma in SMOOTHINGS]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from siamese_med import files
-from siamese_med.config import TrainConfig
+from siamese_med.config import ScoreConfig, TrainConfig
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import atlas
 from siamese_med.network.siamese import Siamese
 
 FORMAT = 3
+WEIGHTS = "model.safetensors"
 NEEDED = ("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence", "change_reference")
 """What a description must hold for scans to be scored by it."""
 
@@ -36,15 +37,20 @@ class Model:
         """The template that scans must be aligned to."""
         return self.folder / "template.nii.gz"
 
+    def measures(self, config: ScoreConfig) -> ScoreConfig:
+        """`config` with the voxels and the smoothing that the model learned and measured its reference with."""
+        learned = self.about["config"]["score"]
+        return config.model_copy(update={name: learned[name] for name in ("spacing_mm", "smoothing_mm")})
+
 
 def write_weights(folder: Path, network: Siamese) -> str:
     """Write the weights as safetensors; returns their SHA-256, the model's digest."""
     from safetensors.torch import save_file
 
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    with files.replacing(folder / "model.safetensors") as temporary:
+    with files.replacing(folder / WEIGHTS) as temporary:
         save_file(weights, temporary)
-    return files.digest(folder / "model.safetensors")
+    return files.digest(folder / WEIGHTS)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def load(folder: Path) -> Model:
     missing = [key for key in NEEDED if key not in about]
     if missing:
         raise ModelError(f"the model.json in {folder} lacks {', '.join(missing)}: copy the folder again")
-    weights = folder / "model.safetensors"
+    weights = folder / WEIGHTS
     if not weights.is_file() or files.digest(weights) != about["weights_sha256"]:
         raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
     try:

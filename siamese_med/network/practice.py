@@ -22,6 +22,7 @@ from torch.nn import functional
 from siamese_med import files
 from siamese_med.config import TrainConfig
 from siamese_med.network import head, synthesis
+from siamese_med.network.head import Watcher
 from siamese_med.network.siamese import Siamese
 from siamese_med.network.synthesis import Batch, Source
 
@@ -45,19 +46,6 @@ class Check:
     validation_loss: float
 
 
-class _Parts(nn.Module):
-    """What learns to see change, apart from the rest of the network."""
-
-    def __init__(self, network: Siamese) -> None:
-        super().__init__()
-        self.trunk, self.change = network.trunk, network.change
-
-    def forward(self, earlier: Tensor, later: Tensor, inside: Tensor) -> Tensor:
-        """Unnormalised log probabilities of darker, unchanged and brighter: (b, 3, i, j, k)."""
-        plain = head.deviations(earlier, later, inside)
-        return self.change.logits(self.change(self.trunk, earlier, later, plain))
-
-
 def fit(
     network: Siamese,
     sources: tuple[Sequence[Source], Sequence[Source]],
@@ -68,7 +56,7 @@ def fit(
 ) -> list[Check]:
     """Train trunk and change head in place on sources of training patients; checked on those of validation patients."""
     learning, checking = sources
-    parts = _Parts(network)
+    parts = network.watcher
     parts.to(fabric.device)
     optimizer = torch.optim.AdamW(parts.parameters(), lr=config.change_rate, weight_decay=1e-3)
     state = _restored(folder, parts, optimizer) or _begun(parts, checking, config, fabric)
@@ -90,7 +78,7 @@ def fit(
     return log
 
 
-def _step(parts: _Parts, optimizer: torch.optim.Optimizer, made: Batch, fabric: Any) -> float:
+def _step(parts: Watcher, optimizer: torch.optim.Optimizer, made: Batch, fabric: Any) -> float:
     loss = _loss(parts, made, fabric)
     optimizer.zero_grad()
     loss.backward()
@@ -99,10 +87,10 @@ def _step(parts: _Parts, optimizer: torch.optim.Optimizer, made: Batch, fabric: 
     return float(loss.detach())
 
 
-def _loss(parts: _Parts, made: Batch, fabric: Any) -> Tensor:
+def _loss(parts: Watcher, made: Batch, fabric: Any) -> Tensor:
     """Cross-entropy of darker, unchanged, brighter, with changed voxels counting more, and the soft Dice of both."""
     earlier, later, inside, truth, weight = (fabric.to_device(part) for part in vars(made).values())
-    logits = parts(earlier, later, inside)
+    logits = parts.change.logits(parts(earlier, later, head.deviations(earlier, later, inside)))
     entropy = functional.cross_entropy(logits, (truth[:, 0] + 1).long(), reduction="none")[:, None]
     weighed = (entropy * weight * (1 + RARE * truth.abs())).sum() / weight.sum().clamp(min=1)
     likely = logits.softmax(1)
@@ -119,7 +107,7 @@ def _overlap(likely: Tensor, true: Tensor) -> Tensor:
 
 def _check(
     state: dict[str, Any],
-    parts: _Parts,
+    parts: Watcher,
     sources: Sequence[Source],
     config: TrainConfig,
     fabric: Any,
@@ -137,7 +125,7 @@ def _check(
         state["best"] = {name: tensor.clone() for name, tensor in state["mean"].items()}
 
 
-def _validation_loss(parts: _Parts, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> float:
+def _validation_loss(parts: Watcher, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> float:
     with torch.inference_mode():
         losses = [
             float(_loss(parts, synthesis.batch(sources, config.change_patches, rng), fabric))
@@ -146,13 +134,13 @@ def _validation_loss(parts: _Parts, sources: Sequence[Source], config: TrainConf
     return float(np.mean(losses))
 
 
-def _begun(parts: _Parts, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> dict[str, Any]:
+def _begun(parts: Watcher, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> dict[str, Any]:
     weights = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
     loss = _validation_loss(parts, sources, config, fabric)
     return {"step": 0, "mean": weights, "best": dict(weights), "log": [asdict(Check(0, loss, loss))]}
 
 
-def _average(mean: dict[str, Tensor], parts: _Parts, step: int) -> None:
+def _average(mean: dict[str, Tensor], parts: Watcher, step: int) -> None:
     """Exponential running mean that starts as a plain one."""
     share = min(0.99, (step + 1) / (step + 21))
     for name, tensor in parts.state_dict().items():
@@ -166,12 +154,12 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) 
         group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / config.change_steps))
 
 
-def _save(folder: Path, state: dict[str, Any], parts: _Parts, optimizer: torch.optim.Optimizer) -> None:
+def _save(folder: Path, state: dict[str, Any], parts: Watcher, optimizer: torch.optim.Optimizer) -> None:
     with files.replacing(folder / CHECKPOINT) as temporary:
         torch.save({**state, "parts": parts.state_dict(), "optimizer": optimizer.state_dict()}, temporary)
 
 
-def _restored(folder: Path, parts: _Parts, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def _restored(folder: Path, parts: Watcher, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     path = folder / CHECKPOINT
     if not path.is_file():
         return None

@@ -17,7 +17,7 @@ from siamese_med.config import TrainConfig
 from siamese_med.network import encoder, recipes, trunk
 from siamese_med.network.atlas import Atlas, Plain
 from siamese_med.network.cohort import Cohort
-from siamese_med.network.head import ChangeHead
+from siamese_med.network.head import ChangeHead, Watcher
 from siamese_med.network.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ class Siamese(nn.Module):
             return departures
         seen: torch.Tensor = self.trunk(trunk.padded(view).contiguous(memory_format=torch.channels_last_3d))[-1]
         return seen.flatten(1)
+
+    @property
+    def watcher(self) -> Watcher:
+        """The part that sees change; it shares its weights with this."""
+        return Watcher(self.trunk, self.change)
 
     def cut(self, volumes: torch.Tensor) -> torch.Tensor:
         """The part of volumes (..., i, j, k) on the study's grid that the atlas looks at."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,13 @@ class Progress:
     """How far training is; what a checkpoint holds beside the tensors."""
 
     log: list[Epoch] = field(default_factory=list)
+    practised: list[practice.Check] = field(default_factory=list)
+
+    @property
+    def sees_change(self) -> bool:
+        """Whether the change head does better on validation patients than before it was trained."""
+        losses = [check.validation_loss for check in self.practised]
+        return bool(losses) and min(losses) < losses[0]
 
     @property
     def best(self) -> Epoch:
@@ -83,13 +90,14 @@ def fit(
     fabric = _fabric(config)
     torch.manual_seed(config.seed)
     network = Siamese(config, atlas.fitted(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    practised = config.change_steps if sources else 0
-    with _Bar(practised + config.epochs * config.steps_per_epoch) as advance:
+    practised: list[practice.Check] = []
+    with _Bar((config.change_steps if sources else 0) + config.epochs * config.steps_per_epoch) as advance:
         if sources:
-            practice.fit(network, sources, config, folder, fabric, advance)
+            practised = practice.fit(network, sources, config, folder, fabric, advance)
             network.trunk.requires_grad_(False)
         network.change.requires_grad_(False)
-        return _identity(network, fabric, train, validation, pairs, config, folder, advance)
+        network, progress = _identity(network, fabric, train, validation, pairs, config, folder, advance)
+    return network, replace(progress, practised=practised)
 
 
 def _identity(

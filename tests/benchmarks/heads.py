@@ -1,6 +1,6 @@
 """Does either head ruin the other? `python -m tests.benchmarks.heads STUDY PLANTED --seeds 0 1 2 [--patients N]`
 
-STUDY is the folder of `change_models`, PLANTED that of `planted`. Three networks a seed: identity only (the trunk learns
+STUDY is the folder that `change_models` has been run in, PLANTED that of `planted`. Three networks a seed: identity only (the trunk learns
 from it, change is the plain deviation), change only (identity as it starts), and both. Identity AUC is that of the
 study's test patients; change AUC is that of planted test pairs against those without change, once by the change head and
 once by the distance of the two embeddings, which is what a network for identity alone would offer.
@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import roc_auc_score
 
-from siamese_med import exercises, models, stages, volume
+from siamese_med import models, stages, volume
 from siamese_med.config import Config, TrainConfig
 from siamese_med.network import detection, training
 from siamese_med.network.siamese import Siamese, distance_matrix, distances, embed
 from siamese_med.preparation import volumes
 from siamese_med.records import Study
-from siamese_med.scoring import change, metrics
+from siamese_med.scoring import change
 from siamese_med.scoring.overlay import PairSpace
-from siamese_med.scoring.table import scan_rows, space_on
 from siamese_med.volume import Volume
-from tests.benchmarks import change_models, planted
+from tests.benchmarks import planted
 from tests.benchmarks.planted import NONE, SPACING_MM
 
 STEPS = 600
@@ -65,16 +65,16 @@ def main() -> None:
 
 def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     study = Study(given.study / "data", given.study / "reports", Config(train=config))
-    network, template = _trained(study, change_models.written(given.study / "input", change_models.PATIENTS))
+    network, template = _trained(study)
     test = models.material(study, stages.scans(study), stages.prepare(study), stages.read_pairs(study))[0]["test"]
     apart = distance_matrix(network, embed(network, test))
     first, second = np.triu_indices(len(test.labels), 1)
     same = test.labels[first] == test.labels[second]
     found = pd.DataFrame(list(_on_planted(network, template, given.planted, given.patients)))
     return {
-        "identity_auc": round(metrics.auc(same, -apart[first, second]), 4),
+        "identity_auc": round(float(roc_auc_score(same, -apart[first, second])), 4),
         **{
-            f"change_auc_{name}": round(metrics.auc(found.changed.to_numpy(), found[name].to_numpy()), 4)
+            f"change_auc_{name}": round(float(roc_auc_score(found.changed, found[name])), 4)
             for name in ("head", "distance")
         },
         "pairs": len(found),
@@ -82,7 +82,7 @@ def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def _trained(study: Study, _: Path) -> tuple[Siamese, Path]:
+def _trained(study: Study) -> tuple[Siamese, Path]:
     """The network of one variant, and the template that it looks at; everything else about it is thrown away."""
     prepared, pairs, scans = stages.prepare(study), stages.read_pairs(study), stages.scans(study)
     cohorts, explicit = models.material(study, scans, prepared, pairs)
@@ -97,12 +97,14 @@ def _trained(study: Study, _: Path) -> tuple[Siamese, Path]:
 def _on_planted(network: Siamese, template: Path, folder: Path, patients: int | None) -> Iterator[dict[str, Any]]:
     """By how much each planted test pair seems changed, by the head and by the embeddings' distance."""
     study = volume.read(template)
-    for pair in planted.pairs(folder, "test", patients):
+    for pair in planted.pairs(folder, "test"):
+        if patients is not None and int(pair.facts.patient.rsplit("-", 1)[1]) >= patients:
+            continue
         laid = pair.overlay
         grid = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), laid.inside.numpy())
         yield {
             "changed": pair.facts.family != NONE,
-            "head": change.figure(detection.found(network, laid.a, laid.b, laid.inside), grid),
+            "head": change.figure(detection.found(network.watcher, laid.a, laid.b, laid.inside), grid),
             "distance": _distance(network, [laid.a, laid.b], grid, study),
         }
 

@@ -95,12 +95,12 @@ def test_a_lesion_in_a_whole_pair_is_where_the_evidence_is() -> None:
     later[20:25, 18:23, 15:20] += 0.5
     inside = body > 0
     inside[:5] = False
-    found = detection.found(network(), body, later, inside)
+    found = detection.found(network().watcher, body, later, inside)
     assert found.shape == body.shape
     assert (found[:5] == 0).all()
     i, j, k = np.unravel_index(int(found.argmax()), found.shape)
     assert 20 <= i < 25
     assert 18 <= j < 23
     assert 15 <= k < 20
-    torch.testing.assert_close(detection.found(network(), later, body, inside), -found, atol=1e-5, rtol=1e-5)
-    assert (detection.found(network(), body, body, inside) == 0).all()
+    torch.testing.assert_close(detection.found(network().watcher, later, body, inside), -found, atol=1e-5, rtol=1e-5)
+    assert (detection.found(network().watcher, body, body, inside) == 0).all()
