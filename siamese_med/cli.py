@@ -229,9 +229,17 @@ def demo(
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
-    """Simulate a cohort, run the whole line on it, and say where the reports are."""
-    from siamese_med import stages
+    """Simulate a cohort, run the whole line on it, and say where the reports are.
 
+    Without a config it is done in minutes, by the settings that are then in FOLDER/demo.toml.
+    """
+    from siamese_med import stages
+    from siamese_med.config import DEMO
+    from siamese_med.files import write_text
+
+    if config is None:
+        config = folder / "demo.toml"
+        write_text(config, DEMO)
     order = _order(None, folder / "data", folder / "reports", config)
     order = replace(order, source=stages.simulate(folder, patients, visits, seed))
     return _answer_of_run(_perform("run", order, config, no_prefect))

@@ -21,6 +21,17 @@ Count = Annotated[int, Field(ge=1)]
 Size3 = tuple[Count, Count, Count]
 
 
+DEMO = """# A demo has minutes: its network learns to see change for a short while only, on coarse voxels.
+[train]
+change_steps = 100
+change_sources = 16
+
+[score]
+spacing_mm = 2.5
+"""
+"""What `siamese-med demo` sets where it is given no config."""
+
+
 class Section(BaseModel):
     """A frozen part of the configuration; an unknown key is an error."""
 
