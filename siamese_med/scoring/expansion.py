@@ -76,10 +76,14 @@ def measure(pair: Overlay, spacing_mm: float) -> Expansion:
 
 
 def find(found: Expansion, pair: Overlay, space: PairSpace) -> Finding:
-    """What a floor reads: the strongest deviation, which on these smooth maps tells more than the norm of all."""
+    """What a floor reads: the strongest deviation, which on these smooth maps tells more than the norm of all.
+
+    The level is 1 for all: a deviation is in units of its own window's error, and a change that reaches far raises it.
+    """
     return replace(
         change.find(found.deviation, pair, space),
         figure=found.figure,
+        level=1.0,
         sign=int(math.copysign(1, found.ml)) if found.ml else 0,
     )
 
