@@ -75,7 +75,7 @@ def run(folder: Path, model: Path, spacing_mm: float) -> None:
         with _timed("residual"):
             plain = detectors.plain(ScoreConfig())(pair, spacing_mm)
         with _timed("network, loaded and run"):
-            learned = detection.found(detection.loaded(model)[0], pair.a, pair.b, pair.inside)
+            learned = detection.evidence(model, pair, spacing_mm)
         with _timed("figures"):
             figures = [change.find(evidence, pair, space).figure for evidence in (plain, learned)]
     print(f"pair's grid {' x '.join(map(str, space.inside.shape))}, figures {figures[0]:.1f} and {figures[1]:.1f}")
