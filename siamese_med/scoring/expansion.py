@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamese_med.resampling import smooth
+from siamese_med.resampling import smooth, smooth_along
 from siamese_med.scoring import change
 from siamese_med.scoring.change import Finding
 from siamese_med.scoring.overlay import Overlay, PairSpace
@@ -108,8 +109,12 @@ def _terms(mean: Tensor, edge: float) -> Tensor:
 
 
 def _windows(images: Tensor, sigma: float) -> Tensor:
-    """Weighted means in the windows: (1, c, i, j, k) on the windows' grid."""
-    return functional.avg_pool3d(smooth(images, sigma), STRIDE, ceil_mode=True)
+    """Weighted means in the windows: (1, c, i, j, k) on the windows' grid, made coarser after each axis."""
+    for axis in range(3):
+        only = np.eye(3)[axis]
+        stride = [STRIDE if along else 1 for along in only]
+        images = functional.avg_pool3d(smooth_along(images, sigma * only), stride, ceil_mode=True)
+    return images
 
 
 def _fitted(terms: Tensor, difference: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
