@@ -20,6 +20,11 @@ def plain(config: ScoreConfig) -> Detector:
     return partial(residual.evidence, smoothing_mm=config.smoothing_mm)
 
 
+def rivals(learned: Path | None, config: ScoreConfig) -> dict[str, Detector]:
+    """By name, what a model in the making may choose from; `learned` is its folder where the network has learned."""
+    return {RESIDUAL: plain(config), **({NETWORK: partial(detection.evidence, learned)} if learned else {})}
+
+
 def of_model(about: Mapping[str, Any], folder: Path, config: ScoreConfig) -> Detector:
     """The one that gives a model's verdicts: see `change` in its description."""
     return partial(detection.evidence, folder) if about["change"]["detector"] == NETWORK else plain(config)

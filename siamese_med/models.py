@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import detectors, exercises, files
+from siamese_med import exercises, files, trials
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
@@ -23,10 +22,9 @@ from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, 
 from siamese_med.network.synthesis import Source
 from siamese_med.network.training import Progress
 from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
-from siamese_med.scoring import audit, evaluation, owners, rescans, similarity
+from siamese_med.scoring import audit, evaluation, owners, similarity
 from siamese_med.scoring.evidence import Evidence
-from siamese_med.scoring.overlay import Detector
-from siamese_med.scoring.table import ScanRow, scan_rows
+from siamese_med.scoring.table import scan_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,10 +35,6 @@ Positions = list[tuple[int, int]]
 MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
 MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
-
-CHANGE_EVIDENCE = ("train", "validation")
-"""Splits whose rescans may serve as the no-change reference; test patients stay unseen. A learned detector is at its
-best on what it has learned from, so for one that leaves validation alone."""
 
 
 def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> Path:
@@ -196,9 +190,9 @@ def _describe(
         "threshold": curve.threshold,
         "false_match_rate": curve.false_match_rate,
         "evidence": vars(measured.evidence),
-        "change": {"detector": detectors.RESIDUAL, "practised": [vars(check) for check in progress.practised]},
-        "change_reference": _no_change(study, usable, prepared, pairs, detectors.plain(study.config.score)),
+        **trials.change(study, usable, prepared, pairs, folder, progress.practised),
     }
+    metrics["change_labels"] = trials.labelled(study, usable, prepared, pairs, folder, about)
     files.write_json(folder / "metrics.json", metrics)
     card.write(folder, about, metrics)
     files.write_json(folder / "model.json", about)
@@ -241,28 +235,6 @@ def _some(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
     order = np.random.default_rng(seed).permutation(scans.subject.unique())
     counts = scans.subject.value_counts()[order].cumsum()
     return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < MEASURED_SCANS]))]
-
-
-def _no_change(
-    study: Study,
-    usable: pd.DataFrame,
-    prepared: Prepared,
-    pairs: pd.DataFrame,
-    detector: Detector,
-    splits: Sequence[str] = CHANGE_EVIDENCE,
-) -> dict[str, Any]:
-    """The noise floor of a detector; validation patients come first, since a learned one knows the others."""
-    evidence = usable[usable.split.isin(splits)].sort_values(["split", "id"], ascending=[False, True])
-    rows = scan_rows(evidence.drop(columns=["scan", "volume"]), prepared.alignments)
-    quiet = pairs[(pairs.kind == "rescan") & pairs.split.isin(splits)]
-    known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _both(pair, rows)]
-    one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
-    place = study.data, prepared.template
-    return rescans.measured(known, one_each, place, detector, study.config.score, study.config.train.seed).as_json()
-
-
-def _both(pair: Any, rows: Mapping[str, ScanRow]) -> bool:
-    return pair.scan_a in rows and pair.scan_b in rows
 
 
 def _counts(usable: pd.DataFrame) -> dict[str, Any]:

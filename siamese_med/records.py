@@ -61,11 +61,13 @@ SCORE_COLUMNS = (
     "reasons",  # list of words from NOT_COMPARABLE
     "similarity",  # calibrated probability that it is one person, 0 to 1
     "distance",  # of the two embeddings
-    "change_z",  # standard deviations above the no-change pairs; missing for different patients
-    "change_p",  # one-sided, from the no-change pairs
+    "change_z",  # standard deviations above the no-change pairs, brightness or growth; missing for two patients
+    "change_p",  # one-sided, from the no-change pairs, brightness and growth taken together
     "change_p_adjusted",  # for all judged pairs of the patient together; the verdict follows from it
     "change_sign",  # +1 brighter, -1 darker in the later scan
     "volume_ml",  # of the change map over its threshold
+    "growth_ml",  # what the enclosed tissue gained where local volume changed most, later against earlier
+    "growth_p",  # of local volume change alone, one-sided
     "components",  # list of the map's parts: ml, place, sign, kind, p; see scoring.components.Component
     "smallest_detectable_ml",  # change that would have been seen with 80 % power, among as many looks; missing: none
     "reference",  # the no-change pairs it was held against: stratum, source, n

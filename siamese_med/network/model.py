@@ -20,7 +20,10 @@ from siamese_med.network.siamese import Siamese
 
 FORMAT = 3
 WEIGHTS = "model.safetensors"
-NEEDED = ("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence", "change_reference")
+NEEDED = (
+    *("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence"),
+    *("change", "change_reference", "growth_reference"),
+)
 """What a description must hold for scans to be scored by it."""
 
 

@@ -101,6 +101,8 @@ class Pair:
     change_p_adjusted: float | None
     change_sign: float | None
     volume_ml: float | None
+    growth_ml: float | None
+    growth_p: float | None
     smallest_detectable_ml: float | None
     stratum: str | None
     ncc: float | None

@@ -166,6 +166,8 @@ def _pair(
         change_p_adjusted=cells.number(row.get("change_p_adjusted")),
         change_sign=cells.number(row["change_sign"]),
         volume_ml=cells.number(row["volume_ml"]),
+        growth_ml=cells.number(row.get("growth_ml")),
+        growth_p=cells.number(row.get("growth_p")),
         smallest_detectable_ml=cells.number(row["smallest_detectable_ml"]),
         stratum=_stratum(row.get("reference")),
         components=tuple(_component(part) for part in _records(row.get("components"))),

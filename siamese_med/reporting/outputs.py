@@ -36,6 +36,8 @@ PAIR_COLUMNS = (
     "change_p_adjusted",
     "change_sign",
     "volume_ml",
+    "growth_ml",
+    "growth_p",
     "smallest_detectable_ml",
     "stratum",
     "ncc",

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from siamese_med import resampling, volume
 from siamese_med.config import ScoreConfig
-from siamese_med.scoring import change, components, detectability, floor, looks, overlay, pictures
+from siamese_med.scoring import change, components, detectability, expansion, floor, looks, overlay, pictures
 from siamese_med.scoring.change import Finding
+from siamese_med.scoring.expansion import Expansion
 from siamese_med.scoring.floor import Floor, Reference, Stratum
 from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
 from siamese_med.volume import Volume
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 UNMEASURED: dict[str, Any] = {
     **dict.fromkeys(("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "pair_quality")),
-    **dict.fromkeys(("smallest_detectable_ml", "reference")),
+    **dict.fromkeys(("growth_ml", "growth_p", "smallest_detectable_ml", "reference")),
     "components": [],
     "seen": [],
     "verdict": "not_comparable",
@@ -70,19 +71,22 @@ def obstacles(earlier: Side, later: Side) -> list[str]:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is measured of one pair before it is held against a reference."""
+    """What is measured of one pair before it is held against a reference: where it differs, and where it has grown."""
 
     pair: Overlay
     evidence: Tensor
     finding: Finding
+    expansion: Expansion
+    growth: Finding
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """What a model measures change with: a detector, and what the same detector finds where nothing changed."""
+    """What a model measures change with: a detector, and what it and local growth come to where nothing changed."""
 
     detector: Detector
     floor: Floor
+    growth: Floor
 
 
 def stratum(earlier: Kind, later: Kind) -> Stratum:
@@ -94,7 +98,8 @@ def measured(earlier: Side, later: Side, space: PairSpace, detector: Detector) -
     """The two scans laid on each other, the evidence that they differ, and its figure."""
     pair = overlay.lay(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
     evidence = detector(pair, space.spacing_mm)
-    return Measured(pair, evidence, change.find(evidence, pair, space))
+    growth = expansion.measure(pair, space.spacing_mm)
+    return Measured(pair, evidence, change.find(evidence, pair, space), growth, expansion.find(growth, pair, space))
 
 
 def judge(
@@ -105,8 +110,10 @@ def judge(
     `seen` among them is for `concluded`, which must follow where a patient has several pairs.
     """
     reasons = obstacles(earlier, later)
-    known = None if reasons else instrument.floor.of(stratum(earlier, later))
-    if known is None:
+    known, grown = (
+        None if reasons else one.of(stratum(earlier, later)) for one in (instrument.floor, instrument.growth)
+    )
+    if known is None or grown is None:
         return {**UNMEASURED, "comparable": False, "reasons": reasons or ["contrast_not_in_reference"]}, None
     found = measured(earlier, later, space, instrument.detector)
     reasons = _doubts(found, known, config)
@@ -116,16 +123,23 @@ def judge(
         **UNMEASURED,
         "comparable": not reasons,
         "reasons": reasons,
-        "change_z": known.z(finding),
-        "change_p": known.p(finding),
+        "change_z": max(known.z(finding), grown.z(found.growth)),
+        "change_p": either(known.p(finding), grown.p(found.growth)),
         "change_sign": finding.sign,
         "volume_ml": int((probability >= change.MAP_THRESHOLD).sum()) * space.voxel_ml,
+        "growth_ml": round(found.expansion.ml, 4),
+        "growth_p": grown.p(found.growth),
         "components": _components(found, probability, known, space, config),
         "seen": [] if reasons else _seen(found, later, known, space, instrument.detector),
         "reference": {"stratum": stratum(earlier, later).words, "source": known.source, "n": len(known.figures)},
         "pair_quality": round(found.pair.quality, 4),
     }
     return columns, (found, probability)
+
+
+def either(*p: float) -> float:
+    """Of several figures of one pair, any of which may speak (Bonferroni)."""
+    return min(1.0, len(p) * min(p))
 
 
 def concluded(pairs: Sequence[dict[str, Any]], config: ScoreConfig) -> list[dict[str, Any]]:
@@ -162,7 +176,7 @@ def _seen(
         shares = (place.double().abs().pow(change.Q).sum((1, 2, 3)) * space.voxel_ml for place in (after, before))
         gained = torch.sub(*shares) + found.finding.figure**change.Q
         figures = gained.clamp(min=0).pow(1 / change.Q).tolist()
-        return [known.p(found.finding, figure) for figure in figures]
+        return [either(known.p(found.finding, figure), 1.0) for figure in figures]
 
     softness = detectability.softness_mm(later.scan.affine, later.matrix)
     return detectability.seen(found.pair, detector, space.spacing_mm, softness, p)

@@ -28,6 +28,7 @@ BRIGHT = 0.5
 """Places are drawn where both scans are brighter than this."""
 POWER = 0.8
 VOLUMES_ML = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+PLANTED_ML = (0.06, 1.0)
 LAID_OUT = (3, 2, 2)
 """Tiles along i, j and k of the mosaic."""
 TILE_MM, MARGIN_MM = 48.0, 6.0
@@ -76,6 +77,21 @@ def seen(
         if found[-1][1] < CLEAR:
             break
     return found
+
+
+def planted(pair: Overlay, spacing_mm: float, rng: np.random.Generator) -> Overlay:
+    """The pair with one place of bright tissue made brighter or darker in the later scan: a change of known truth."""
+    places = (pair.inside & (torch.minimum(pair.a, pair.b) > BRIGHT)).nonzero().numpy()
+    if not len(places):
+        return pair
+    volume_ml = math.exp(rng.uniform(*np.log(PLANTED_ML)))
+    ball = _ball(volume_ml, 2 * round(TILE_MM / spacing_mm / 2), spacing_mm, [spacing_mm / 2] * 3)
+    later, half = pair.b.clone(), len(ball) // 2
+    corner = places[rng.integers(len(places))] - half
+    box = [slice(max(low, 0), min(low + len(ball), n)) for low, n in zip(corner, later.shape, strict=True)]
+    part = ball[tuple(slice(one.start - low, one.stop - low) for one, low in zip(box, corner, strict=True))]
+    later[tuple(box)] += part * float(rng.choice([-1, 1]))
+    return replace(pair, b=later.clamp(min=0) * (pair.b > 0))
 
 
 def smallest_ml(seen: Sequence[tuple[float, float]], significance: float) -> float | None:

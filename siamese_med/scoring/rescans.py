@@ -5,7 +5,8 @@ Both are kept apart by contrast and by same or other scanner (`floor.Stratum`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from siamese_med.config import ScoreConfig
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.parallel import in_parallel
 from siamese_med.phantom import rescan
-from siamese_med.scoring import comparison, floor
+from siamese_med.scoring import change, comparison, detectability, expansion, floor, overlay
 from siamese_med.scoring.change import Finding
 from siamese_med.scoring.comparison import Side
 from siamese_med.scoring.floor import OTHER, SAME, Floor, Stratum
-from siamese_med.scoring.overlay import Detector
+from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
 from siamese_med.scoring.table import ScanRow, side, space_on
 from siamese_med.volume import Volume
 
@@ -28,13 +29,20 @@ ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MOST_RESCANS = 60
 SIMULATED_RESCANS = 24
+GROWTH = "growth"
+"""The name of local volume change, which is measured beside every detector."""
+PLANTED = 12
+"""Pairs of a stratum on which detectors are tried with a change too."""
 NOISE_SHARES = (0.5, 1.0)
 """A rescan's noise as a share of the source's as it is measured, which is too high: fine anatomy counts too."""
 
 
 @dataclass(frozen=True)
 class Rescan:
-    """Two scans of a stratum without change between them; without `later` both are simulated from `earlier`."""
+    """Two scans of a stratum without change between them; without `later` both are simulated from `earlier`.
+
+    planted: whether the detectors are tried on the same pair with a change in it too.
+    """
 
     data: Path
     template: Path
@@ -42,39 +50,79 @@ class Rescan:
     earlier: ScanRow
     later: ScanRow | None
     seed: int
-    detector: Detector
+    detectors: Mapping[str, Detector]
+    planted: bool
     config: ScoreConfig
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What detectors and GROWTH gave on pairs without change, and how well each told pairs with a planted change apart.
+
+    auc: share of (changed, unchanged) pairs in which the changed one has the higher z; of `n` changed ones.
+    """
+
+    floors: dict[str, Floor]
+    auc: dict[str, float]
+    n: int
 
 
 def measured(
     rescans: Sequence[tuple[ScanRow, ScanRow]],
     scans: Sequence[ScanRow],
     place: tuple[Path, Path],
-    detector: Detector,
+    detectors: Mapping[str, Detector],
     config: ScoreConfig,
     seed: int,
-) -> Floor:
-    """The noise floor of a detector: real rescans where a stratum has enough of them, else simulated ones of `scans`.
+) -> Trials:
+    """The noise floors: of real rescans where a stratum has enough of them, else of simulated ones of `scans`.
 
     `place`: data folder and template. The first of the scans are simulated from.
     """
     if not scans:
         raise NotEnoughDataError("no scan to take a no-change reference from: too few scans could be aligned")
-    chosen = {where: list(pairs) for where, pairs in _strata(rescans, scans)}
+    chosen = dict(_strata(rescans, scans))
     jobs = [
-        Rescan(*place, where, *pair, seed + number, detector, config)
+        Rescan(*place, where, *pair, seed + number, detectors, number < PLANTED, config)
         for where, pairs in chosen.items()
         for number, pair in enumerate(pairs)
     ]
-    findings: dict[Stratum, list[Finding]] = {where: [] for where in chosen}
-    for job, finding in zip(jobs, in_parallel(_find, jobs, "measuring pairs without change"), strict=True):
-        findings[job.stratum].append(finding)
-    return Floor(
-        {
-            where: floor.reference(found, "rescans" if chosen[where][0][1] else "synthesised")
-            for where, found in findings.items()
-        }
-    )
+    found = list(zip(jobs, in_parallel(_find, jobs, "measuring pairs without change"), strict=True))
+    names = (*detectors, GROWTH)
+    floors = {name: _floor([(job, quiet[name]) for job, (quiet, _) in found]) for name in names}
+    auc = {
+        name: _auc(floors[name], [(job, quiet[name], changed.get(name)) for job, (quiet, changed) in found])
+        for name in names
+    }
+    return Trials(floors, auc, sum(job.planted for job in jobs))
+
+
+def figures(
+    pairs: Sequence[tuple[ScanRow, ScanRow]],
+    place: tuple[Path, Path],
+    detectors: Mapping[str, Detector],
+    config: ScoreConfig,
+) -> list[tuple[Stratum, dict[str, Finding]]]:
+    """What the detectors and GROWTH find in real pairs, and the stratum of each."""
+    jobs = [Rescan(*place, comparison.stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs]
+    found = in_parallel(_find, jobs, "measuring labelled pairs")
+    return [(job.stratum, findings) for job, (findings, _) in zip(jobs, found, strict=True)]
+
+
+def _floor(found: Sequence[tuple[Rescan, Finding]]) -> Floor:
+    strata: dict[Stratum, list[Finding]] = defaultdict(list)
+    source = {}
+    for job, finding in found:
+        strata[job.stratum].append(finding)
+        source[job.stratum] = "rescans" if job.later else "synthesised"
+    return Floor({where: floor.reference(findings, source[where]) for where, findings in strata.items()})
+
+
+def _auc(known: Floor, found: Sequence[tuple[Rescan, Finding, Finding | None]]) -> float:
+    quiet = np.array([known.references[job.stratum].z(finding) for job, finding, _ in found])
+    changed = np.array([known.references[job.stratum].z(finding) for job, _, finding in found if finding])
+    above = (changed[:, None] > quiet).mean() + 0.5 * (changed[:, None] == quiet).mean()
+    return round(float(above), 4)
 
 
 def _strata(
@@ -92,14 +140,25 @@ def _strata(
                 yield where, [(alike[number % len(alike)], None) for number in range(SIMULATED_RESCANS)]
 
 
-def _find(pair: Rescan) -> Finding:
+def _find(pair: Rescan) -> tuple[dict[str, Finding], dict[str, Finding]]:
+    """What each detector finds, and what it finds with a change planted."""
     space = space_on(pair.template, pair.config.spacing_mm)
     earlier = side(pair.data, pair.earlier)
     if pair.later:
         later = side(pair.data, pair.later)
     else:
         earlier, later = _taken_twice(earlier, pair)
-    return comparison.measured(earlier, later, space, pair.detector).finding
+    laid = overlay.lay(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
+    if not pair.planted:
+        return _findings(laid, pair, space), {}
+    changed = detectability.planted(laid, space.spacing_mm, np.random.default_rng(pair.seed))
+    return _findings(laid, pair, space), _findings(changed, pair, space)
+
+
+def _findings(laid: Overlay, pair: Rescan, space: PairSpace) -> dict[str, Finding]:
+    maps = {name: detector(laid, space.spacing_mm) for name, detector in pair.detectors.items()}
+    grown = expansion.find(expansion.measure(laid, space.spacing_mm), laid, space)
+    return {**{name: change.find(one, laid, space) for name, one in maps.items()}, GROWTH: grown}
 
 
 def _taken_twice(source: Side, pair: Rescan) -> tuple[Side, Side]:

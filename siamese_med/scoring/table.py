@@ -63,7 +63,7 @@ class Job:
     later: ScanRow
     same_patient: bool
     subject: str
-    reference: dict[str, Any]
+    references: tuple[dict[str, Any], dict[str, Any]]
     detector: Detector
     config: ScoreConfig
 
@@ -123,7 +123,7 @@ def score(
             later=rows[pair.scan_b],
             same_patient=pair.kind in SAME_PATIENT,
             subject=pair.subject_a,
-            reference=about["change_reference"],
+            references=(about["change_reference"], about["growth_reference"]),
             detector=detector,
             config=config,
         )
@@ -179,7 +179,7 @@ def measure(job: Job) -> None:
 def _measure_change(job: Job) -> dict[str, Any]:
     space = space_on(job.template, job.config.spacing_mm)
     earlier, later = side(job.data, job.earlier), side(job.data, job.later)
-    instrument = Instrument(job.detector, floor.from_json(job.reference))
+    instrument = Instrument(job.detector, *(floor.from_json(one) for one in job.references))
     columns, measured = comparison.judge(earlier, later, space, instrument, job.config)
     if measured is None:
         return columns

@@ -33,7 +33,9 @@ def folder(tmp_path: Path) -> Path:
         "weights_sha256": model.write_weights(tmp_path, Siamese(SMALL, atlas.blank(SHAPE, BOX))),
         "calibration": {},
         "threshold": 0.5,
+        "change": {},
         "change_reference": {},
+        "growth_reference": {},
     }
     files.write_json(tmp_path / "model.json", about)
     return tmp_path

@@ -199,6 +199,8 @@ class Builder:
             "components": COMPONENTS if changed else [],
             "reference": {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 64},
             "volume_ml": max(0.02, 0.31 * z),
+            "growth_ml": 0.4 if changed else -0.1,
+            "growth_p": 0.2,
             "smallest_detectable_ml": 0.62 + 0.1 * random.random(),
             "verdict": "changed" if changed else "no_change",
             "ncc": 0.97,

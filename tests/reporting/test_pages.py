@@ -201,6 +201,7 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
     assert "shrinking 0.30 darker 0.020 (40, 5, −6)" in " ".join(text.split())
     assert "64 of MR FLAIR, other scanner (synthesised rescans" in text
     assert "0.001 for all looks" in text
+    assert "Local growth 0.40 ml p 0.200" in " ".join(text.split())
 
 
 def test_a_pair_without_change_lists_no_parts_and_says_what_would_have_been_seen(page: PageReader) -> None:

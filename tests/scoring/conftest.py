@@ -82,8 +82,11 @@ def plain(score_config: ScoreConfig) -> Detector:
 @pytest.fixture(scope="session")
 def instrument(sides: dict[str, Side], space: PairSpace, plain: Detector) -> Instrument:
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
-    findings = [comparison.measured(sides["first"], sides["rescan"], space, plain).finding]
+    pairs = [comparison.measured(sides["first"], sides["rescan"], space, plain)]
     for seed in range(QUIET - 1):
         again = replace(sides["first"], scan=simulated(sides["first"].scan, True, np.random.default_rng(seed))[0])
-        findings.append(comparison.measured(sides["first"], again, space, plain).finding)
-    return Instrument(plain, Floor({Stratum("MR FLAIR", OTHER): floor.reference(findings, "synthesised")}))
+        pairs.append(comparison.measured(sides["first"], again, space, plain))
+    known = floor.reference([pair.finding for pair in pairs], "synthesised")
+    grown = floor.reference([pair.growth for pair in pairs], "synthesised")
+    where = Stratum("MR FLAIR", OTHER)
+    return Instrument(plain, Floor({where: known}), Floor({where: grown}))

@@ -179,7 +179,9 @@ def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
     sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:
     quiet = Floor({where: replace(one, noise_max=1e-4) for where, one in instrument.floor.references.items()})
-    columns, _ = judged(sides["first"], sides["rescan"], space, Instrument(instrument.detector, quiet), score_config)
+    columns, _ = judged(
+        sides["first"], sides["rescan"], space, Instrument(instrument.detector, quiet, instrument.growth), score_config
+    )
     assert "outside_reference" in columns["reasons"]
 
 

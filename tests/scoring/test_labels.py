@@ -1,0 +1,36 @@
+"""The change score against what a study says itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from siamese_med.scoring import labels
+from siamese_med.scoring.labels import Labelled
+
+
+def test_scores_that_rank_as_the_labels_do_agree_fully_and_chance_by_half() -> None:
+    rng = np.random.default_rng(0)
+    changed = rng.random(200) < 0.4
+    right = [Labelled(f"p{n % 50}", bool(one), float(one) + n * 1e-6) for n, one in enumerate(changed)]
+    found = labels.agreement(right, 0)
+    assert found is not None
+    assert found["auc"] == {"value": 1, "low": 1, "high": 1}
+    assert (found["changed"], found["unchanged"], found["patients"]) == (changed.sum(), (~changed).sum(), 50)
+    chance = labels.agreement([Labelled(one.subject, one.changed, rng.random()) for one in right], 0)
+    assert chance is not None
+    assert chance["auc"]["low"] < 0.5 < chance["auc"]["high"]
+
+
+def test_patients_and_not_pairs_are_drawn() -> None:
+    rng = np.random.default_rng(1)
+    once = [Labelled(f"p{n}", n % 2 == 0, rng.normal(n % 2 == 0)) for n in range(30)]
+    found, often = labels.agreement(once, 0), labels.agreement(once * 10, 0)
+    assert found is not None
+    assert often is not None
+    assert often["auc"]["low"] == pytest.approx(found["auc"]["low"])
+
+
+def test_one_kind_of_pair_alone_has_no_figure() -> None:
+    assert labels.agreement([Labelled("p", True, 1.0)], 0) is None
+    assert labels.agreement([], 0) is None
