@@ -229,10 +229,7 @@ def demo(
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
-    """Simulate a cohort, run the whole line on it, and say where the reports are.
-
-    Without a config it is done in minutes, by the settings that are then in FOLDER/demo.toml.
-    """
+    """Simulate a cohort, run the whole line on it (by FOLDER/demo.toml without a config), and say where the reports are."""
     from siamese_med import stages
     from siamese_med.config import DEMO
     from siamese_med.files import write_text

@@ -111,7 +111,7 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.01, ge=0)
     augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
     new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
-    change_steps: int = Field(1200, ge=0, description="of learning to see change; 0 leaves the plain residual")
+    change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the plain residual")
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
     change_rate: Positive = 2e-3
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
