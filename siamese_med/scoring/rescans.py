@@ -28,10 +28,10 @@ from siamese_med.volume import Volume
 ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MOST_RESCANS = 60
-SIMULATED_RESCANS = 24
+SIMULATED_RESCANS = 16
 GROWTH = "growth"
 """The name of local volume change, which is measured beside every detector."""
-PLANTED = 12
+PLANTED = 8
 """Pairs of a stratum on which detectors are tried with a change too."""
 NOISE_SHARES = (0.5, 1.0)
 """A rescan's noise as a share of the source's as it is measured, which is too high: fine anatomy counts too."""
@@ -57,7 +57,7 @@ class Rescan:
 
 @dataclass(frozen=True)
 class Trials:
-    """What detectors and GROWTH gave on pairs without change, and how well each told pairs with a planted change apart.
+    """What detectors and GROWTH gave on pairs without change, and how well detectors told planted changes apart.
 
     auc: share of (changed, unchanged) pairs in which the changed one has the higher z; of `n` changed ones.
     """
@@ -88,11 +88,10 @@ def measured(
         for number, pair in enumerate(pairs)
     ]
     found = list(zip(jobs, in_parallel(_find, jobs, "measuring pairs without change"), strict=True))
-    names = (*detectors, GROWTH)
-    floors = {name: _floor([(job, quiet[name]) for job, (quiet, _) in found]) for name in names}
+    floors = {name: _floor([(job, quiet[name]) for job, (quiet, _) in found]) for name in (*detectors, GROWTH)}
     auc = {
         name: _auc(floors[name], [(job, quiet[name], changed.get(name)) for job, (quiet, changed) in found])
-        for name in names
+        for name in detectors
     }
     return Trials(floors, auc, sum(job.planted for job in jobs))
 
@@ -152,13 +151,17 @@ def _find(pair: Rescan) -> tuple[dict[str, Finding], dict[str, Finding]]:
     if not pair.planted:
         return _findings(laid, pair, space), {}
     changed = detectability.planted(laid, space.spacing_mm, np.random.default_rng(pair.seed))
-    return _findings(laid, pair, space), _findings(changed, pair, space)
+    return _findings(laid, pair, space), _figures(changed, pair, space)
 
 
 def _findings(laid: Overlay, pair: Rescan, space: PairSpace) -> dict[str, Finding]:
-    maps = {name: detector(laid, space.spacing_mm) for name, detector in pair.detectors.items()}
     grown = expansion.find(expansion.measure(laid, space.spacing_mm), laid, space)
-    return {**{name: change.find(one, laid, space) for name, one in maps.items()}, GROWTH: grown}
+    return {**_figures(laid, pair, space), GROWTH: grown}
+
+
+def _figures(laid: Overlay, pair: Rescan, space: PairSpace) -> dict[str, Finding]:
+    maps = {name: detector(laid, space.spacing_mm) for name, detector in pair.detectors.items()}
+    return {name: change.find(one, laid, space) for name, one in maps.items()}
 
 
 def _taken_twice(source: Side, pair: Rescan) -> tuple[Side, Side]:
