@@ -18,7 +18,7 @@ from siamese_med.network import model
 from siamese_med.network.model import Model
 from siamese_med.network.siamese import distances
 from siamese_med.preparation import volumes
-from siamese_med.scoring import baselines, comparison, floor, overlay
+from siamese_med.scoring import baselines, comparison, components, floor, overlay
 from siamese_med.scoring.comparison import Instrument, Side
 from siamese_med.scoring.similarity import Calibration
 from siamese_med.volume import Volume
@@ -34,7 +34,7 @@ def compare(a: Path, b: Path, chosen: Model, config: Config) -> dict[str, Any]:
     (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
     embeddings = _embeddings(chosen, [first, second])
     distance = float(distances(chosen.network, embeddings[:1], embeddings[1:])[0])
-    columns, sign = _change(earlier, later, template, chosen, config)
+    columns = _change(earlier, later, template, chosen, config)
     return {
         "comparable": columns["comparable"],
         "reasons": columns["reasons"],
@@ -44,7 +44,7 @@ def compare(a: Path, b: Path, chosen: Model, config: Config) -> dict[str, Any]:
             name.removeprefix("change_"): columns[name]
             for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")
         },
-        "change_sign": None if columns["change_sign"] is None else sign * columns["change_sign"],
+        "change_sign": columns["change_sign"],
         "growth": {name.removeprefix("growth_"): columns[name] for name in ("growth_ml", "growth_p")},
         "components": columns["components"],
         "reference": columns["reference"],
@@ -95,10 +95,10 @@ def _embeddings(chosen: Model, aligned: Sequence[NDArray[np.float16]]) -> torch.
         return torch.cat([chosen.network(chosen.network.cut(scan[None])) for scan in batch])
 
 
-def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -> tuple[dict[str, Any], int]:
-    """The change columns in an order fixed by content, and the sign that turns them back."""
+def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -> dict[str, Any]:
+    """The change columns, measured in an order fixed by content and turned back where that is not theirs."""
     digests = [side.scan.content_digest() for side in (a, b)]
-    first, second, sign = (a, b, 1) if digests[0] <= digests[1] else (b, a, -1)
+    first, second = (a, b) if digests[0] <= digests[1] else (b, a)
     score = chosen.measures(config.score)
     space = overlay.pair_space(template, score.spacing_mm)
     detector = detectors.of_model(chosen.about, chosen.template.parent, score)
@@ -107,7 +107,16 @@ def _change(a: Side, b: Side, template: Volume, chosen: Model, config: Config) -
     )
     columns, _ = comparison.judge(first, second, space, instrument, score)
     (judged,) = comparison.concluded([columns], score)
-    return judged, sign
+    return judged if first is a else _turned(judged, a)
+
+
+def _turned(columns: dict[str, Any], earlier: Side) -> dict[str, Any]:
+    signed = {name: None if columns[name] is None else -columns[name] for name in ("change_sign", "growth_ml")}
+    return {
+        **columns,
+        **signed,
+        "components": [components.turned(part, earlier.matrix) for part in columns["components"]],
+    }
 
 
 def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:

@@ -29,6 +29,8 @@ MOST = 20
 """No more parts than this are listed, the strongest first."""
 NEAR_MM, AROUND_MM = 3.0, 7.5
 """What lies this near belongs to the part; what lies within the second distance, and not so near, is around it."""
+OPPOSITES = {"new": "vanished", "vanished": "new", "enlarging": "shrinking", "shrinking": "enlarging"}
+"""What each kind is when time runs backwards."""
 ALIKE = 0.65
 """Tissue that differs from what is around by this share of the difference that the part shows is of the same kind."""
 BEFORE = 0.1
@@ -72,6 +74,14 @@ def components(
             kind = _kind(pair, box, part, space.spacing_mm) if strength < significance else "stable"
             found.append(_component(pair, box, part, space, sign, kind, strength))
     return sorted(found, key=lambda one: (one.p, -one.volume_ml))[:MOST]
+
+
+def turned(part: dict[str, Any], to_earlier: NDArray[np.float64]) -> dict[str, Any]:
+    """What a part's record says with the two scans swapped; `to_earlier` 4x4, pair's mm to those of the other scan."""
+    place = to_earlier @ [*part["position_mm"], 1]
+    kind = OPPOSITES.get(part["kind"], part["kind"])
+    earlier = [round(float(value), 1) for value in place[:3]]
+    return {**part, "kind": kind, "sign": -part["sign"], "earlier_mm": earlier}
 
 
 def _parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:

@@ -167,7 +167,8 @@ def run(jobs: list[Job]) -> list[dict[str, Any]]:
 def measure(job: Job) -> None:
     """Measure one pair and keep the result."""
     columns: dict[str, Any] = baselines.scores(_prepared(job, job.earlier), _prepared(job, job.later))
-    columns |= {"comparable": True, "reasons": [], "verdict": None, "map": None, "pictures": None}
+    columns |= dict.fromkeys(("verdict", "reference", "map", "pictures"))
+    columns |= {"comparable": True, "reasons": [], "components": []}
     if job.same_patient:
         columns |= _measure_change(job)
     else:

@@ -85,6 +85,9 @@ def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
     assert forth["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
     assert abs(forth["change"]["z"]) == pytest.approx(abs(back["change"]["z"]), abs=1e-6)
     assert forth["change_sign"] == -back["change_sign"]
+    assert forth["growth"]["ml"] == pytest.approx(-back["growth"]["ml"], abs=1e-6)
+    assert forth["growth"]["p"] == pytest.approx(back["growth"]["p"], abs=1e-6)
+    assert [part["sign"] for part in forth["components"]] == [-part["sign"] for part in back["components"]]
     assert forth["baselines"] == pytest.approx(back["baselines"], abs=1e-6)
     assert forth["verdict"] == back["verdict"]
 

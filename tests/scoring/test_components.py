@@ -15,7 +15,6 @@ from siamese_med.volume import centred_grid
 
 SHAPE = (40, 40, 40)
 SPACING_MM = 1.5
-OPPOSITE = {"new": "vanished", "vanished": "new", "enlarging": "shrinking", "shrinking": "enlarging"}
 
 
 def ball(centre: tuple[int, int, int], radius: float) -> Tensor:
@@ -62,7 +61,7 @@ def test_what_became_of_a_lesion(contrast: float, before: float, after: float, k
     volume = abs(float(ball(centre, after).sum() if after else 0) - float(ball(centre, before).sum() if before else 0))
     assert found.volume_ml == pytest.approx(volume * SPACE.voxel_ml, rel=0.1)
     (back,) = listed(laid(*dates[::-1]))
-    assert (back.kind, back.sign) == (OPPOSITE[kind], -found.sign)
+    assert (back.kind, back.sign) == (components.OPPOSITES[kind], -found.sign)
 
 
 def test_a_new_lesion_at_the_cortex_is_new_although_grey_matter_is_bright() -> None:
@@ -75,6 +74,12 @@ def test_places_are_given_in_both_scans_millimetres() -> None:
     expected = (SPACE.affine @ [30, 18, 12, 1])[:3]
     np.testing.assert_allclose(found.position_mm, expected, atol=0.2)
     np.testing.assert_allclose(found.earlier_mm, np.add(expected, [10, 0, -5]), atol=0.2)
+
+
+def test_a_part_turned_is_what_the_swapped_pair_says_of_it() -> None:
+    dates = [tissue(0), tissue(1) + 0.6 * ball((30, 18, 12), 4)]
+    (forth,), (back,) = listed(laid(*dates)), listed(laid(*dates[::-1]))
+    assert components.turned(forth.as_json(), laid(*dates).matrix_earlier) == back.as_json()
 
 
 def test_what_a_rescan_shows_too_is_stable_and_specks_are_not_listed() -> None:
