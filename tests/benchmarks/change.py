@@ -162,7 +162,10 @@ def tables(found: dict[str, dict[str, dict[str, Interval]]]) -> str:
         "F1": "f1",
         "false parts a pair": "false_parts",
     }
-    parts = [f"{group}\n\n{_table(found, group, columns)}" for group in ("all", *HELD_OUT) for columns in (dose, place)]
+    parts = [
+        f"{title}\n\n{_table(found, group, dose)}\n\n{_table(found, group, place)}"
+        for group, title in (("all", "all shapes"), *((family, f"shapes: {family}") for family in HELD_OUT))
+    ]
     alarms = {"false alarms at 5 %": "alarms"}
     parts += [
         f"no change, {title}\n\n{_table(found, group, alarms)}"
