@@ -127,11 +127,12 @@ def test_nothing_is_found_where_the_scans_share_nothing(grown: Overlay) -> None:
     assert (found.ml, found.figure) == (0, 0)
 
 
-def test_larger_ventricles_grow_and_smaller_ones_shrink(
-    person: Anatomy, acquired: Callable[..., Acquisition], template: Volume, space: PairSpace
+@pytest.mark.parametrize("contrast", ["FLAIR", "T2w"])
+def test_larger_ventricles_grow_and_smaller_ones_shrink_be_fluid_dark_or_bright(
+    person: Anatomy, acquired: Callable[..., Acquisition], template: Volume, space: PairSpace, contrast: str
 ) -> None:
     later = anatomy.with_larger_ventricles(person, 10_000)
-    scans = [acquired(person, 10).volume, acquired(later, 11).volume]
+    scans = [acquired(person, 10, contrast).volume, acquired(later, 11, contrast).volume]
     starts = [found.matrix for found in alignment.align(scans, template)]
     for sign in (1, -1):
         (first, second), (start, end) = scans[::sign], starts[::sign]
