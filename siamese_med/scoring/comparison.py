@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,12 +173,14 @@ def _seen(
     found: Measured, later: Side, known: Reference, space: PairSpace, detector: Detector
 ) -> list[tuple[float, float]]:
     def p(before: Tensor, after: Tensor) -> list[float]:
-        """Of the pair's figure where one place's share of it is exchanged."""
+        """Of the figure of a pair without change where one place's share of it is exchanged."""
         shares = (place.double().abs().pow(change.Q).sum((1, 2, 3)) * space.voxel_ml for place in (after, before))
-        gained = torch.sub(*shares) + found.finding.figure**change.Q
+        gained = torch.sub(*shares) + quiet**change.Q
         figures = gained.clamp(min=0).pow(1 / change.Q).tolist()
         return [either(known.p(found.finding, figure), 1.0) for figure in figures]
 
+    # a change that is there already would let the smallest one seem seen
+    quiet = min(found.finding.figure, math.exp(known.expected(found.finding)))
     softness = detectability.softness_mm(later.scan.affine, later.matrix)
     return detectability.seen(found.pair, detector, space.spacing_mm, softness, p)
 
