@@ -1,9 +1,9 @@
-"""Does either head ruin the other? `python -m tests.benchmarks.heads STUDY PLANTED --seeds 0 1 2 [--patients N]`
+"""Does either head ruin the other? `python -m tests.benchmarks.heads STUDY PLANTED --seeds 0 1 2 [--set test]`
 
-STUDY is the folder that `change_models` has been run in, PLANTED that of `planted`. Three networks a seed: identity only (the trunk learns
-from it, change is the plain deviation), change only (identity as it starts), and both. Identity AUC is that of the
-study's test patients; change AUC is that of planted test pairs against those without change, once by the change head and
-once by the distance of the two embeddings, which is what a network for identity alone would offer.
+STUDY is the folder that `change_models` has been run in, PLANTED that of `planted`. Three networks a seed: identity
+only (the trunk learns from it, change is the plain deviation), change only (identity as it starts), and both. Identity AUC
+is that of the study's test patients; change AUC is that of planted pairs against those without change, once by the
+change head and once by the distance of the two embeddings, which is what a network for identity alone would offer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
     arguments.add_argument("planted", type=Path)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0])
     arguments.add_argument("--steps", type=int, default=STEPS)
-    arguments.add_argument("--patients", type=int, help="planted test patients, all where not given")
+    arguments.add_argument("--set", default="test", help="of the planted pairs")
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     rows = []
@@ -70,7 +70,7 @@ def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     apart = distance_matrix(network, embed(network, test))
     first, second = np.triu_indices(len(test.labels), 1)
     same = test.labels[first] == test.labels[second]
-    found = pd.DataFrame(list(_on_planted(network, template, given.planted, given.patients)))
+    found = pd.DataFrame(list(_on_planted(network, template, given.planted, given.set)))
     return {
         "identity_auc": round(float(roc_auc_score(same, -apart[first, second])), 4),
         **{
@@ -94,12 +94,10 @@ def _trained(study: Study) -> tuple[Siamese, Path]:
     return network, prepared.template
 
 
-def _on_planted(network: Siamese, template: Path, folder: Path, patients: int | None) -> Iterator[dict[str, Any]]:
-    """By how much each planted test pair seems changed, by the head and by the embeddings' distance."""
+def _on_planted(network: Siamese, template: Path, folder: Path, name: str) -> Iterator[dict[str, Any]]:
+    """By how much each planted pair seems changed, by the head and by the embeddings' distance."""
     study = volume.read(template)
-    for pair in planted.pairs(folder, "test"):
-        if patients is not None and int(pair.facts.patient.rsplit("-", 1)[1]) >= patients:
-            continue
+    for pair in planted.pairs(folder, name):
         laid = pair.overlay
         grid = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), laid.inside.numpy())
         yield {
