@@ -1,8 +1,8 @@
 """Does either head ruin the other? `python -m tests.benchmarks.heads STUDY PLANTED --seeds 0 1 2 [--set test]`
 
 STUDY is the folder that `change_models` has been run in, PLANTED that of `planted`. Three networks a seed: identity
-only (the trunk learns from it, change is the plain deviation), change only (identity as it starts), and both. Identity AUC
-is that of the study's test patients; change AUC is that of planted pairs against those without change, once by the
+only (the trunk learns from it, change is the plain deviation), change only (identity as it starts), and both. Identity
+AUC is that of the study's test patients; change AUC is that of planted pairs against those without change, once by the
 change head and once by the distance of the two embeddings, which is what a network for identity alone would offer.
 """
 
