@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 
 from siamese_med.phantom import anatomy, scanner
 from siamese_med.phantom.anatomy import Anatomy
@@ -89,8 +90,15 @@ def _print(name: str, given: Answers) -> None:
         if not some:
             continue
         right = [one[2] for one in some]
-        bounds = two_dates.interval([one[0] for one in some], partial(_share, right))
-        print(f"{low:5d} -{high:5d} {len(some):5d}  {np.mean(right):.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]")
+        lowest, highest = _bounds([one[0] for one in some], right)
+        print(f"{low:5d} -{high:5d} {len(some):5d}  {np.mean(right):.3f} [{lowest:.3f}, {highest:.3f}]")
+
+
+def _bounds(patients: Sequence[int], right: Sequence[bool]) -> tuple[float, float]:
+    """95 %: the wider of a bootstrap over patients, blind to errors that did not occur, and Clopper and Pearson's."""
+    exact = binomtest(sum(right), len(right)).proportion_ci()
+    drawn = two_dates.interval(patients, partial(_share, right))
+    return min(float(exact.low), drawn[0]), max(float(exact.high), drawn[1])
 
 
 def _share(right: Sequence[bool], places: Sequence[int]) -> float:
