@@ -142,7 +142,7 @@ def main() -> None:
         )
         kept[pair.name] = {name: asdict(one) for name, one in found.items()}
     if given.json:
-        given.json.write_text(json.dumps(kept, indent=2))
+        given.json.write_text(json.dumps(kept, indent=2, default=np.ndarray.tolist))
 
 
 if __name__ == "__main__":
