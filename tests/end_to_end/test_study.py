@@ -22,6 +22,7 @@ MODEL_FILES = {
     "reference.parquet",
     "gallery.npz",
     "training_log.csv",
+    "change_log.csv",
     "training.png",
     "README.md",
 }

@@ -15,7 +15,7 @@ def test_scores_that_rank_as_the_labels_do_agree_fully_and_chance_by_half() -> N
     right = [Labelled(f"p{n % 50}", bool(one), float(one) + n * 1e-6) for n, one in enumerate(changed)]
     found = labels.agreement(right, 0)
     assert found is not None
-    assert found["auc"] == {"value": 1, "low": 1, "high": 1}
+    assert found["auc"] == pytest.approx({"value": 1, "low": 1, "high": 1})
     assert (found["changed"], found["unchanged"], found["patients"]) == (changed.sum(), (~changed).sum(), 50)
     chance = labels.agreement([Labelled(one.subject, one.changed, rng.random()) for one in right], 0)
     assert chance is not None
