@@ -229,7 +229,7 @@ def demo(
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
-    """Simulate a cohort, run the whole line on it (by FOLDER/demo.toml without a config), and say where the reports are."""
+    """Simulate a cohort, run the whole line on it (by FOLDER/demo.toml if no config is given), and name the reports."""
     from siamese_med import stages
     from siamese_med.config import DEMO
     from siamese_med.files import write_text

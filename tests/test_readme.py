@@ -39,7 +39,18 @@ SMALLER = {
 PRIVATE = ROOT.parent / "shared" / "corpus" / "private_phi"
 SCRIPT, PASSWD = "</script><script>alert(1)</script>", "../../etc/passwd"
 
-QUICK = "[train]\nepochs = 2\nsteps_per_epoch = 2\npatients_per_batch = 3\nchange_steps = 4\nchange_patches = 1\nchange_sources = 4\n[score]\nspacing_mm = 4.0\n"
+QUICK = """
+[train]
+epochs = 2
+steps_per_epoch = 2
+patients_per_batch = 3
+change_steps = 4
+change_patches = 1
+change_sources = 4
+
+[score]
+spacing_mm = 4.0
+"""
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,11 @@ class Pair(Protocol):
     def inside(self) -> Tensor: ...
 
 
-def evidence(folder: Path, pair: Pair, spacing_mm: float) -> Tensor:
+def evidence(folder: Path, pair: Pair, _spacing_mm: float) -> Tensor:
     """Signed evidence (i, j, k) of a model folder, positive where b is brighter, 0 outside the body.
 
-    Zero for a scan with itself, the negative for swapped ones. `spacing_mm` is that of the model, see `Model.measures`;
-    the folder may be one that is being made, as long as its weights are there.
+    Zero for a scan with itself, the negative for swapped ones. The spacing is the model's anyway, see `Model.measures`.
+    The folder may be one that is being made, as long as its weights are there.
     """
     return found(loaded(folder), pair.a, pair.b, pair.inside)
 

@@ -1,8 +1,9 @@
-"""Models for the measuring of change: `python -m tests.benchmarks.change_models FOLDER --seeds 0 1 2` prints their folders.
+"""Models for the measuring of change: `python -m tests.benchmarks.change_models FOLDER --seeds 0 1 2`.
 
 A study of simulated patients with two visits each is made, by the machines that `planted` calls KNOWN: every second
 patient is scanned again a day later without change, the others after most of a year with a new lesion. It goes through
-the real stages, and one model a seed is trained. Patients are none of those of `planted`.
+the real stages, and one model a seed is trained, whose folder is
+printed. Patients are none of those of `planted`.
 """
 
 from __future__ import annotations

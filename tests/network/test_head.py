@@ -1,4 +1,4 @@
-"""What must hold of the change head whatever its weights are: nothing for equal scans, the negative for swapped ones."""
+"""What holds of the change head whatever its weights are: nothing for equal scans, the negative for swapped ones."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ SHAPE = (48, 48, 48)
 BRIEF = TrainConfig(width=4, embedding=4, change_steps=8, change_patches=2, change_rate=1e-2, accelerator="cpu")
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for the end of the process."""
 
 
@@ -52,7 +52,7 @@ def learn(into: Siamese, sources: list[Source], folder: Path, stop_after: int | 
         nonlocal steps
         steps += count
         if stop_after is not None and steps >= stop_after:
-            raise Killed
+            raise KilledError
 
     practice.fit(into, (sources[:1], sources[1:]), BRIEF, folder, Fabric(accelerator="cpu", devices=1), advance)
 
@@ -62,7 +62,7 @@ def test_after_a_kill_it_ends_with_the_weights_of_an_unbroken_run(sources: list[
     (tmp_path / "whole").mkdir()
     (tmp_path / "broken").mkdir()
     learn(whole, sources, tmp_path / "whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         learn(network(), sources, tmp_path / "broken", stop_after=6)
     learn(broken, sources, tmp_path / "broken")
     for name, weights in whole.change.state_dict().items():
