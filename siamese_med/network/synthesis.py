@@ -178,7 +178,7 @@ def _displacement(spacing_mm: float, strength: float, rng: np.random.Generator) 
 def _mass(spacing_mm: float, rng: np.random.Generator) -> Tensor:
     """A displacement away from, or towards, a point: voxels (3, SIDE, SIDE, SIDE)."""
     sigma = rng.uniform(*MASS_MM) / spacing_mm
-    amplitude = rng.uniform(0.3, min(3.0 / spacing_mm, 0.35 * sigma)) * rng.choice([-1, 1])
+    amplitude = rng.uniform(0.3, max(0.3, min(3.0 / spacing_mm, 0.35 * sigma))) * rng.choice([-1, 1])
     axis = torch.arange(SIDE, dtype=torch.float32)
     offsets = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
     offsets -= torch.from_numpy(rng.uniform(0, SIDE, 3)).float()[:, None, None, None]

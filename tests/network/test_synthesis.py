@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def test_truth_has_both_signs_and_patches_without_change(source: Source) -> None
     made = synthesis.batch([source], 24, np.random.default_rng(2))
     kinds = {(bool((truth > 0).any()), bool((truth < 0).any())) for truth in made.truth}
     assert {(True, False), (False, True), (False, False)} <= kinds
+
+
+@pytest.mark.parametrize("spacing_mm", [0.7, 8.0])
+def test_follow_ups_are_made_of_fine_and_of_coarse_voxels(source: Source, spacing_mm: float) -> None:
+    made = synthesis.batch([replace(source, spacing_mm=spacing_mm)], 16, np.random.default_rng(3))
+    assert torch.isfinite(made.later).all()
 
 
 def test_a_source_is_read_back_as_it_was_written(source: Source) -> None:
