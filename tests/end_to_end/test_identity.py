@@ -29,6 +29,9 @@ embedding = 16
 epochs = 2
 steps_per_epoch = 2
 patients_per_batch = 3
+change_steps = 2
+change_patches = 1
+change_sources = 4
 accelerator = "cpu"
 [score]
 spacing_mm = 6.0
