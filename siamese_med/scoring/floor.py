@@ -27,6 +27,8 @@ NOISIER = 2.0
 """A pair with more than this many times the noise of the noisiest reference pair is outside the reference."""
 LEAST = 1e-6
 """A figure or a level of nothing at all, where a logarithm is wanted."""
+LEAST_SD = 1e-3
+"""Pairs that show nothing at all do not spread; nothing is to be divided by that."""
 LEVELS_SPREAD = 0.15
 """How far the (log) levels of pairs spread between machines. A reference whose own levels hardly differ cannot tell how
 figures grow with them, so its slope is a ridge regression's with this as the prior's weight."""
@@ -75,7 +77,7 @@ class Reference:
     def sd(self) -> float:
         """Standard deviation of the log figures about their line."""
         away = np.asarray(self.figures) - self.slope * np.asarray(self.levels)
-        return float(math.sqrt(((away - away.mean()) ** 2).sum() / self._freedom))
+        return max(LEAST_SD, float(math.sqrt(((away - away.mean()) ** 2).sum() / self._freedom)))
 
     @property
     def _freedom(self) -> int:

@@ -123,3 +123,10 @@ def test_the_prediction_is_students_for_one_further_pair() -> None:
     above = 0.4 / (known.sd * math.sqrt(1 + 1 / 5))
     assert known.p(finding(1.4)) == pytest.approx(stats.t.sf(above, 3))
     assert known.p(replace(finding(9.0)), math.exp(1.4)) == pytest.approx(stats.t.sf(above, 3))
+
+
+def test_pairs_that_show_nothing_at_all_still_give_finite_figures() -> None:
+    nothing = Finding(0.0, 0, 0.0, 0.0, np.zeros(len(TAIL)))
+    known = floor.reference([nothing] * 4, "synthesised")
+    assert np.isfinite(known.residuals).all()
+    assert known.p(nothing) == 1.0
