@@ -14,6 +14,8 @@ INVERTED = "inverted"
 """The flag of a scan whose stored values run from white to black (MONOCHROME1)."""
 CEILING = 3.0
 SAMPLE = 200_000
+REACH = 0.6
+"""How far from the middle of a body's brightness a difference still counts in full, as a share of bright tissue."""
 
 
 def upright(voxels: NDArray[np.float32], flags: Iterable[str]) -> NDArray[np.float32]:
@@ -39,3 +41,22 @@ def normalise(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     scaled = (voxels - low) / (one - low).clamp(min=1e-6)
     normalised: torch.Tensor = scaled.clamp(0, CEILING) * (valid > 0.5)
     return normalised
+
+
+def middle(a: torch.Tensor, b: torch.Tensor, inside: torch.Tensor) -> float:
+    """Median brightness of two scans of one shape inside the body; 0 of nothing."""
+    import torch
+
+    values = torch.cat([a[inside > 0], b[inside > 0]])
+    return float(values[:: max(1, values.numel() // SAMPLE)].median()) if values.numel() else 0.0
+
+
+def compressed(voxels: torch.Tensor, middle: float) -> torch.Tensor:
+    """Brightness about `middle`, from -REACH to REACH, flattening towards both ends.
+
+    Matching two contrasts leaves the rare tissues off: fluid that is as dark as bone in one scan and not in the other,
+    an old lesion that is brighter here than there. Tissue that became another crosses the middle's surroundings.
+    """
+    import torch
+
+    return REACH * torch.tanh((voxels - middle) / REACH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from siamese_med.intensity import CEILING, normalise
+from siamese_med.intensity import CEILING, REACH, compressed, middle, normalise
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +48,27 @@ def test_a_flat_or_empty_scan_gives_finite_numbers() -> None:
     flat = torch.full((5, 5, 5), 7.0)
     assert torch.isfinite(normalise(flat, torch.ones_like(flat))).all()
     assert normalise(flat, torch.zeros_like(flat)).abs().max() == 0
+
+
+def test_a_step_between_rare_tissues_counts_less_than_one_out_of_the_common_tissue() -> None:
+    brightness = torch.tensor([0.1, 0.45, 1.0, 1.35, 1.43, 1.78])
+    _, fluid_lifted, _, new_lesion, _, old_lesion_brighter = compressed(brightness, 1.0).diff(prepend=torch.zeros(1))
+    assert float(new_lesion) > 2 * float(fluid_lifted) > 0
+    assert float(new_lesion) > 2 * float(old_lesion_brighter) > 0
+
+
+def test_compressed_brightness_keeps_its_order_its_middle_and_its_bounds() -> None:
+    brightness = torch.linspace(0, CEILING, 50)
+    seen = compressed(brightness, 1.0)
+    assert (seen.diff() >= 0).all()
+    assert (seen.abs() <= REACH).all()
+    assert float(compressed(torch.tensor(1.0), 1.0)) == 0
+    torch.testing.assert_close(compressed(2 - brightness, 1.0), -seen)
+
+
+def test_the_middle_is_that_of_both_scans_inside_the_body() -> None:
+    a, b, inside = torch.full((4, 4, 4), 1.0), torch.full((4, 4, 4), 1.2), torch.zeros(4, 4, 4)
+    inside[:2] = 1
+    a[2:] = b[2:] = 50.0
+    assert 1.0 <= middle(a, b, inside) <= 1.2 + 1e-6
+    assert middle(a, b, torch.zeros(4, 4, 4)) == 0

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamese_med.network import head, model, synthesis
+from siamese_med import intensity
+from siamese_med.network import head, model
 from siamese_med.network.head import ChangeHead, Watcher
 from siamese_med.network.trunk import DEEPEST, Trunk
 
@@ -58,9 +59,9 @@ def found(watcher: Watcher, a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
     from monai.inferers.utils import sliding_window_inference
 
     device = next(watcher.parameters()).device
-    middle, spread = synthesis.scale(a, b, inside)
+    middle = intensity.middle(a, b, inside)
     mask = inside.to(a.dtype)
-    dates = [synthesis.shown(scan, middle, spread, mask)[None, None].to(device) for scan in (a, b)]
+    dates = [(intensity.compressed(scan, middle) * mask)[None, None].to(device) for scan in (a, b)]
     with torch.inference_mode():
         plain = head.deviations(dates[0], dates[1], mask[None, None].to(device))
         shape = a.shape

@@ -18,7 +18,7 @@ from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import atlas
 from siamese_med.network.siamese import Siamese
 
-FORMAT = 3
+FORMAT = 4
 WEIGHTS = "model.safetensors"
 NEEDED = (
     *("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence"),

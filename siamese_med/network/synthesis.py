@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from siamese_med import files
+from siamese_med import files, intensity
 from siamese_med.network import lesions
 
 PATCH = 40
@@ -34,12 +34,18 @@ SHIFT_MM, SHIFT_LIMIT_MM, WARP_MM = 0.45, 1.0, 0.25
 """What alignment leaves over: a shift, and what is not rigid."""
 MASS_MM, MASS_SHARE = (5.0, 16.0), 0.3
 """Reach of a smooth local change of volume, which moves borders but is no focal change, and how often there is one."""
-CURVE, GAIN, OFFSET, BIAS, NOISE = 0.25, 0.05, 0.03, 0.06, 0.05
+GAIN, OFFSET, BIAS, NOISE = 0.05, 0.03, 0.06, 0.05
 LEVELS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6, 3.0])
 """Brightness between which a contrast curve is straight; 1 is the middle of bright tissue."""
+CURVE = np.array([0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.5, 0.5])
+"""How differently steep it is between them; the rare tissues at either end are matched least well."""
+LESION = 0.25
+"""How differently far a lesion stands out in two acquisitions although nothing happened to it."""
 SLICE_MM = (1.2, 5.0)
 FLOW = 0.3
 """How often fluid shines up in one of the scans."""
+SPAN = 0.25
+"""How differently wide the range of bright tissue is, from study to study."""
 REAL = 0.35
 """Strength of acquisition effects on two scans that bear those of two real acquisitions already."""
 
@@ -48,12 +54,11 @@ REAL = 0.35
 class Source:
     """A file of float16 (3, i, j, k): the scans a and b (the same one twice where there is no other), inside 0 or 1.
 
-    `middle`, `spread`: of the brightness inside, see `scale`. `spacing_mm`: edge of a voxel.
+    `middle`: of the brightness inside, see `intensity.middle`. `spacing_mm`: edge of a voxel.
     """
 
     path: Path
     middle: float
-    spread: float
     spacing_mm: float
     paired: bool
 
@@ -69,22 +74,6 @@ class Batch:
     weight: Tensor
 
 
-def scale(a: Tensor, b: Tensor, inside: Tensor) -> tuple[float, float]:
-    """Median brightness of both scans inside the body, and the range from the 10th to the 90th percentile."""
-    values = torch.cat([a[inside], b[inside]])
-    values = values[:: max(1, values.numel() // 100_000)]
-    if values.numel() == 0:
-        return 0.0, 1.0
-    low, middle, high = torch.quantile(values, torch.tensor([0.1, 0.5, 0.9])).tolist()
-    return middle, max(high - low, 0.05)
-
-
-def shown(scan: Tensor, middle: float, spread: float, inside: Tensor) -> Tensor:
-    """A scan as the network sees it: median 0, outside 0."""
-    seen: Tensor = ((scan - middle) / spread).clamp(-2, 4) * inside
-    return seen
-
-
 def write(path: Path, a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> Source:
     """Keep a pair (i, j, k) without change to learn from; patches are read from the file as they are needed."""
     with files.replacing(path) as temporary, temporary.open("wb") as file:
@@ -95,7 +84,7 @@ def write(path: Path, a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -
 def described(path: Path, spacing_mm: float) -> Source:
     """A source that was written before."""
     a, b, inside = torch.from_numpy(np.load(path).astype(np.float32))
-    return Source(path, *scale(a, b, inside > 0), spacing_mm, not torch.equal(a, b))
+    return Source(path, intensity.middle(a, b, inside), spacing_mm, not torch.equal(a, b))
 
 
 def batch(sources: Sequence[Source], size: int, rng: np.random.Generator) -> Batch:
@@ -115,7 +104,8 @@ def _example(source: Source, rng: np.random.Generator) -> tuple[Tensor, ...]:
     changes = added[1] - added[0]
     if paired:  # the scans have been through a scanner each, what was added has not
         added = [_sliced(part, source.spacing_mm, rng) for part in added]
-    states = [first + added[0], second + added[1]]
+    stands_out = np.exp(LESION * rng.standard_normal(2))
+    states = [scan + float(out) * part for scan, out, part in zip((first, second), stands_out, added, strict=True)]
     mass = _mass(source.spacing_mm, rng) if rng.random() < MASS_SHARE else None
     strength = REAL if paired else 1.0
     seen = []
@@ -127,8 +117,8 @@ def _example(source: Source, rng: np.random.Generator) -> tuple[Tensor, ...]:
         changes = _moved(changes, mass)
     weight = inside * ((changes.abs() >= CHANGED) | (changes.abs() < CHANGED / 2))
     truth = torch.sign(changes) * (changes.abs() >= CHANGED)
-    size = source.spread * math.exp(0.25 * rng.standard_normal())
-    dates = [shown(scan, source.middle, size, inside) for scan in seen]
+    span = math.exp(SPAN * rng.standard_normal())
+    dates = [intensity.compressed((scan - source.middle) * span, 0.0) * inside for scan in seen]
     return _flipped([_middle(part) for part in (*dates, inside, truth, weight)], rng)
 
 

@@ -29,9 +29,13 @@ LEAST = 1e-6
 """A figure or a level of nothing at all, where a logarithm is wanted."""
 LEAST_SD = 1e-3
 """Pairs that show nothing at all do not spread; nothing is to be divided by that."""
-LEVELS_SPREAD = 0.15
-"""How far the (log) levels of pairs spread between machines. A reference whose own levels hardly differ cannot tell how
-figures grow with them, so its slope is a ridge regression's with this as the prior's weight."""
+SLOPE, LEVELS_SPREAD = 0.7, 0.15
+"""How figures grow with levels, both as logarithms, where many machines met, and how far levels spread there. A
+reference whose own levels hardly differ cannot tell the slope: its own is a ridge regression's about this prior."""
+UNLIKE_RESCANS = 0.1
+"""Simulated rescans are more alike than real ones: what that adds to the standard deviation, in quadrature."""
+RESCANS, SYNTHESISED = "rescans", "synthesised"
+"""Where a reference comes from."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def stratum(modality: str, contrasts: tuple[str, str], scanners: tuple[str, str]
 class Reference:
     """The no-change pairs of one stratum: logarithms of their figures and levels, and how their maps are spread.
 
-    source: rescans or synthesised; tail: mean share of voxels over each of TAIL; noise_max: of the noisiest pair.
+    source: RESCANS or SYNTHESISED; tail: mean share of voxels over each of TAIL; noise_max: of the noisiest pair.
     """
 
     source: str
@@ -71,13 +75,15 @@ class Reference:
     def slope(self) -> float:
         """How much a figure grows with its pair's level, both as logarithms: from nothing to in proportion."""
         figures, levels = (np.asarray(values) - np.mean(values) for values in (self.figures, self.levels))
-        return float(np.clip((figures * levels).sum() / self._weight, 0.0, 1.0))
+        prior = SLOPE * len(self.levels) * LEVELS_SPREAD**2
+        return float(np.clip(((figures * levels).sum() + prior) / self._weight, 0.0, 1.0))
 
     @cached_property
     def sd(self) -> float:
         """Standard deviation of the log figures about their line."""
         away = np.asarray(self.figures) - self.slope * np.asarray(self.levels)
-        return max(LEAST_SD, float(math.sqrt(((away - away.mean()) ** 2).sum() / self._freedom)))
+        own = max(LEAST_SD, math.sqrt(((away - away.mean()) ** 2).sum() / self._freedom))
+        return math.hypot(own, UNLIKE_RESCANS if self.source == SYNTHESISED else 0.0)
 
     @property
     def _freedom(self) -> int:

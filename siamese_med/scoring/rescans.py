@@ -113,7 +113,7 @@ def _floor(found: Sequence[tuple[Rescan, Finding]]) -> Floor:
     source = {}
     for job, finding in found:
         strata[job.stratum].append(finding)
-        source[job.stratum] = "rescans" if job.later else "synthesised"
+        source[job.stratum] = floor.RESCANS if job.later else floor.SYNTHESISED
     return Floor({where: floor.reference(findings, source[where]) for where, findings in strata.items()})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from siamese_med import intensity
 from siamese_med.deviation import deviation
 from siamese_med.scoring.overlay import Overlay
 
@@ -13,5 +14,7 @@ def evidence(pair: Overlay, spacing_mm: float, smoothing_mm: float) -> Tensor:
 
     With `smoothing_mm` set it is an `overlay.Detector`.
     """
-    earlier, later, inside = (scan[None, None] for scan in (pair.a, pair.b, pair.inside.to(pair.a.dtype)))
+    middle = intensity.middle(pair.a, pair.b, pair.inside)
+    scans = (intensity.compressed(pair.a, middle), intensity.compressed(pair.b, middle), pair.inside.to(pair.a.dtype))
+    earlier, later, inside = (scan[None, None] for scan in scans)
     return deviation(earlier, later, inside, smoothing_mm / spacing_mm)[0, 0]

@@ -71,7 +71,14 @@ def test_a_reference_of_one_level_learns_no_slope_from_chance() -> None:
     rng = np.random.default_rng(0)
     levels = rng.normal(0, 0.01, 24)
     known = floor.reference([finding(1 + 5 * level, level) for level in levels], "rescans")
-    assert known.slope < 0.1
+    assert known.slope == pytest.approx(floor.SLOPE, abs=0.1)
+
+
+def test_synthesised_pairs_are_taken_for_more_alike_than_real_ones() -> None:
+    findings = [finding(log) for log in (0.9, 1.0, 1.1, 0.95, 1.05)]
+    real, made = (floor.reference(findings, source) for source in (floor.RESCANS, floor.SYNTHESISED))
+    assert made.sd == pytest.approx(math.hypot(real.sd, floor.UNLIKE_RESCANS))
+    assert made.p(finding(1.3)) > real.p(finding(1.3))
 
 
 def test_pairs_far_from_the_references_levels_get_cautious_p_values() -> None:
