@@ -32,10 +32,6 @@ LEAST_SD = 1e-3
 SLOPE, LEVELS_SPREAD = 0.7, 0.15
 """How figures grow with levels, both as logarithms, where many machines met, and how far levels spread there. A
 reference whose own levels hardly differ cannot tell the slope: its own is a ridge regression's about this prior."""
-UNLIKE_RESCANS = 0.1
-"""Simulated rescans are more alike than real ones: what that adds to the standard deviation, in quadrature."""
-RESCANS, SYNTHESISED = "rescans", "synthesised"
-"""Where a reference comes from."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,8 @@ def stratum(modality: str, contrasts: tuple[str, str], scanners: tuple[str, str]
 class Reference:
     """The no-change pairs of one stratum: logarithms of their figures and levels, and how their maps are spread.
 
-    source: RESCANS or SYNTHESISED; tail: mean share of voxels over each of TAIL; noise_max: of the noisiest pair.
+    source: rescans or synthesised; tail: mean share of voxels over each of TAIL; noise_max: of the noisiest pair;
+    beyond: standard deviation of the log figures for what these pairs do not show, added in quadrature.
     """
 
     source: str
@@ -70,6 +67,7 @@ class Reference:
     levels: list[float]
     tail: list[float]
     noise_max: float
+    beyond: float
 
     @cached_property
     def slope(self) -> float:
@@ -83,7 +81,7 @@ class Reference:
         """Standard deviation of the log figures about their line."""
         away = np.asarray(self.figures) - self.slope * np.asarray(self.levels)
         own = max(LEAST_SD, math.sqrt(((away - away.mean()) ** 2).sum() / self._freedom))
-        return math.hypot(own, UNLIKE_RESCANS if self.source == SYNTHESISED else 0.0)
+        return math.hypot(own, self.beyond)
 
     @property
     def _freedom(self) -> int:
@@ -165,7 +163,7 @@ class Floor:
         }
 
 
-def reference(findings: Sequence[Finding], source: str) -> Reference:
+def reference(findings: Sequence[Finding], source: str, beyond: float = 0.0) -> Reference:
     """The reference of pairs known not to have changed; at least three are needed for a spread."""
     return Reference(
         source,
@@ -173,12 +171,13 @@ def reference(findings: Sequence[Finding], source: str) -> Reference:
         [_log(finding.level) for finding in findings],
         np.mean([finding.tail for finding in findings], axis=0).tolist(),
         max(finding.noise for finding in findings),
+        beyond,
     )
 
 
 def from_json(stored: Mapping[str, Any]) -> Floor:
     """The noise floor of a model's description."""
-    names = ("source", "figures", "levels", "tail", "noise_max")
+    names = ("source", "figures", "levels", "tail", "noise_max", "beyond")
     parts: Iterable[Mapping[str, Any]] = stored["strata"]
     return Floor({Stratum(one["contrast"], one["scanner"]): Reference(*(one[name] for name in names)) for one in parts})
 

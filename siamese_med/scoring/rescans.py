@@ -20,7 +20,7 @@ from siamese_med.phantom import rescan
 from siamese_med.scoring import change, comparison, detectability, expansion, floor, overlay
 from siamese_med.scoring.change import Finding
 from siamese_med.scoring.comparison import Side
-from siamese_med.scoring.floor import OTHER, SAME, Floor, Stratum
+from siamese_med.scoring.floor import OTHER, SAME, Floor, Reference, Stratum
 from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
 from siamese_med.scoring.table import ScanRow, side, space_on
 from siamese_med.volume import Volume
@@ -29,6 +29,8 @@ ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MOST_RESCANS = 60
 SIMULATED_RESCANS = 16
+UNLIKE, GROWTH_UNLIKE = 0.1, 0.25
+"""Simulated rescans are more alike than real ones: log figures of real ones spread and lie off by so much more."""
 GROWTH = "growth"
 """The name of local volume change, which is measured beside every detector."""
 PLANTED = 8
@@ -88,7 +90,7 @@ def measured(
         for number, pair in enumerate(pairs)
     ]
     found = list(zip(jobs, in_parallel(_find, jobs, "measuring pairs without change"), strict=True))
-    floors = {name: _floor([(job, quiet[name]) for job, (quiet, _) in found]) for name in (*detectors, GROWTH)}
+    floors = {name: _floor(name, [(job, quiet[name]) for job, (quiet, _) in found]) for name in (*detectors, GROWTH)}
     auc = {
         name: _auc(floors[name], [(job, quiet[name], changed.get(name)) for job, (quiet, changed) in found])
         for name in detectors
@@ -108,13 +110,22 @@ def figures(
     return [(job.stratum, findings) for job, (findings, _) in zip(jobs, found, strict=True)]
 
 
-def _floor(found: Sequence[tuple[Rescan, Finding]]) -> Floor:
+def _floor(name: str, found: Sequence[tuple[Rescan, Finding]]) -> Floor:
     strata: dict[Stratum, list[Finding]] = defaultdict(list)
-    source = {}
+    real = {job.stratum for job, _ in found if job.later}
     for job, finding in found:
         strata[job.stratum].append(finding)
-        source[job.stratum] = floor.RESCANS if job.later else floor.SYNTHESISED
-    return Floor({where: floor.reference(findings, source[where]) for where, findings in strata.items()})
+    return Floor(
+        {
+            where: floor.reference(findings, "rescans") if where in real else synthesised(name, findings)
+            for where, findings in strata.items()
+        }
+    )
+
+
+def synthesised(name: str, findings: Sequence[Finding]) -> Reference:
+    """The reference of simulated rescans for a detector, or for GROWTH, by its name."""
+    return floor.reference(findings, "synthesised", GROWTH_UNLIKE if name == GROWTH else UNLIKE)
 
 
 def _auc(known: Floor, found: Sequence[tuple[Rescan, Finding, Finding | None]]) -> float:

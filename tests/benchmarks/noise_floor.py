@@ -100,8 +100,8 @@ def synthesised(bench: Bench, sources: list[Volume], same: bool, seed: int) -> t
         bench.measure(*rescans.simulated(sources[n % len(sources)], same, np.random.default_rng(seed + n)))
         for n in range(rescans.SIMULATED_RESCANS)
     ]
-    brightness, growth = (floor.reference(figures, "synthesised") for figures in zip(*findings, strict=True))
-    return brightness, growth
+    brightness, growth = zip(*findings, strict=True)
+    return rescans.synthesised("brightness", brightness), rescans.synthesised(rescans.GROWTH, growth)
 
 
 def show(kind: str, known: tuple[Reference, Reference], found: list[Figures]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from siamese_med.scoring import floor
+from siamese_med.scoring import floor, rescans
 from siamese_med.scoring.change import TAIL, Finding
 from siamese_med.scoring.floor import OTHER, SAME, Floor, Reference, Stratum, stratum
 
@@ -76,9 +76,10 @@ def test_a_reference_of_one_level_learns_no_slope_from_chance() -> None:
 
 def test_synthesised_pairs_are_taken_for_more_alike_than_real_ones() -> None:
     findings = [finding(log) for log in (0.9, 1.0, 1.1, 0.95, 1.05)]
-    real, made = (floor.reference(findings, source) for source in (floor.RESCANS, floor.SYNTHESISED))
-    assert made.sd == pytest.approx(math.hypot(real.sd, floor.UNLIKE_RESCANS))
+    real, made = floor.reference(findings, "rescans"), rescans.synthesised("network", findings)
+    assert made.sd == pytest.approx(math.hypot(real.sd, rescans.UNLIKE))
     assert made.p(finding(1.3)) > real.p(finding(1.3))
+    assert rescans.synthesised(rescans.GROWTH, findings).sd > made.sd
 
 
 def test_pairs_far_from_the_references_levels_get_cautious_p_values() -> None:
