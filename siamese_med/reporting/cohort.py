@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
-from siamese_med.reporting import alarms, album, lineups, outputs, overview, pages, performance, references
+from siamese_med.reporting import alarms, album, lineups, outputs, overview, pages, performance, references, schema
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ def _write_patient(folder: Path, report: Patient, data: Path, config: ReportConf
 def _write_index(reports: Path, cohort: overview.Cohort, shown: Sequence[Lineup]) -> Path:
     files.write_json(reports / "cohort.json", outputs.cohort(cohort))
     files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
+    files.write_json(reports / "pairs.json", outputs.pairs_dictionary())
+    for kind in schema.KINDS:
+        files.write_json(reports / f"{kind}.schema.json", schema.of(kind))
     files.write_text(reports / "index.html", pages.index_page(cohort, shown))
     return reports / "index.html"
 

@@ -16,37 +16,41 @@ if TYPE_CHECKING:
 FORMAT = 3
 """Version of report.json; it grows by one when a key changes its meaning or goes."""
 
-PAIR_COLUMNS = (
-    "number",
-    "role",
-    "earlier",
-    "later",
-    "earlier_session",
-    "later_session",
-    "interval_days",
-    "kind",
-    "split",
-    "status",
-    "verdict",
-    "reasons",
-    "similarity",
-    "distance",
-    "change_z",
-    "change_p",
-    "change_p_adjusted",
-    "change_sign",
-    "volume_ml",
-    "growth_ml",
-    "growth_p",
-    "smallest_detectable_ml",
-    "stratum",
-    "ncc",
-    "ncc_highpass",
-    "mutual_information",
-    "ssim",
-    "pair_quality",
-    "map",
-)
+PAIR_COLUMNS = {
+    "number": ("of the pair on the page", None),
+    "role": ("newest, since_first, step or other: what the pair is to the patient's time line", None),
+    "earlier": ("id of the earlier scan", None),
+    "later": ("id of the later scan", None),
+    "earlier_session": ("session of the earlier scan", None),
+    "later_session": ("session of the later scan", None),
+    "interval_days": ("from the earlier scan to the later one", "d"),
+    "kind": ("rescan, follow_up or changed: what the study knows of the pair", None),
+    "split": ("train, validation or test: what the patient was to the model", None),
+    "status": ("the verdict, or wrong_patient where one of the scans is under alarm", None),
+    "verdict": ("changed, no_change or not_comparable", None),
+    "reasons": ("why there is no verdict", None),
+    "similarity": ("of the two scans to the network, calibrated: how alike one person's scans are", None),
+    "distance": ("of the two embeddings", None),
+    "change_z": ("standard deviations above the pairs without change that the pair is held against", None),
+    "change_p": ("how often a pair without change shows so much", None),
+    "change_p_adjusted": (
+        "the same, corrected for the other pairs of the patient (Holm): the verdict",
+        None,
+    ),
+    "change_sign": ("1 where the later scan is brighter on the whole, -1 where it is darker", None),
+    "volume_ml": ("of the voxels that the change map calls changed", "mL"),
+    "growth_ml": ("what the enclosed tissue gained where local volume changed most", "mL"),
+    "growth_p": ("how often a pair without change shows so much local volume change", None),
+    "smallest_detectable_ml": ("the smallest change that this very pair would have shown, with 80 % power", "mL"),
+    "stratum": ("contrast and scanner of the pairs without change that the pair is held against", None),
+    "ncc": ("normalised cross-correlation, a baseline", None),
+    "ncc_highpass": ("normalised cross-correlation of fine detail, a baseline", None),
+    "mutual_information": ("normalised mutual information, a baseline", None),
+    "ssim": ("structural similarity, a baseline", None),
+    "pair_quality": ("of the pair's alignment: correlation ratio of the two scans, 0 to 1", None),
+    "map": ("the change map, below the study's data folder", None),
+}
+"""What stands in pairs.tsv, and in which unit (SI, as BIDS wants)."""
 
 
 def report(patient: Patient) -> dict[str, Any]:
@@ -69,7 +73,15 @@ def pairs_tsv(pairs: Iterable[Pair]) -> str:
     for pair in pairs:
         fields = {name: getattr(pair, name) for name in PAIR_COLUMNS}
         lines.append({**fields, "reasons": tuple(reason.word for reason in pair.reasons)})
-    return tsv(PAIR_COLUMNS, lines)
+    return tsv(tuple(PAIR_COLUMNS), lines)
+
+
+def pairs_dictionary() -> dict[str, dict[str, str]]:
+    """The data dictionary of pairs.tsv, as BIDS puts it beside a table."""
+    return {
+        name: {"Description": meaning, **({"Units": unit} if unit else {})}
+        for name, (meaning, unit) in PAIR_COLUMNS.items()
+    }
 
 
 def cohort_tsv(rows: Sequence[Row]) -> str:

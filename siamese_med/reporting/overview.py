@@ -6,14 +6,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from siamese_med.claims import Claim
 from siamese_med.reporting import accounts, alarms, patient, verdicts
+from siamese_med.reporting.content import Alarm, Patient, Provenance, Reference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siamese_med.claims import Claim
     from siamese_med.records import Account
-    from siamese_med.reporting.content import Alarm, Patient, Provenance, Reference
 
 
 @dataclass(frozen=True)
