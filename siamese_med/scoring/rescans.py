@@ -29,6 +29,8 @@ ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MOST_RESCANS = 60
 SIMULATED_RESCANS = 16
+FEW = 0.05
+"""What a study's few real rescans do not happen to show, as a standard deviation of log figures."""
 UNLIKE, GROWTH_UNLIKE = 0.1, 0.25
 """Simulated rescans are more alike than real ones: log figures of real ones spread and lie off by so much more."""
 GROWTH = "growth"
@@ -117,7 +119,7 @@ def _floor(name: str, found: Sequence[tuple[Rescan, Finding]]) -> Floor:
         strata[job.stratum].append(finding)
     return Floor(
         {
-            where: floor.reference(findings, "rescans") if where in real else synthesised(name, findings)
+            where: floor.reference(findings, "rescans", FEW) if where in real else synthesised(name, findings)
             for where, findings in strata.items()
         }
     )
