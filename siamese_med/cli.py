@@ -10,14 +10,25 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from siamese_med import console
+from siamese_med import console, orders
+from siamese_med.arguments import (
+    DATA,
+    REPORTS,
+    ConfigFile,
+    Data,
+    GivenModel,
+    Input,
+    Model,
+    NoPrefect,
+    Reports,
+    Scan,
+    Sent,
+)
 from siamese_med.console import Answer
 from siamese_med.manner import answering
 
 if TYPE_CHECKING:
-    from siamese_med.address import Pull
     from siamese_med.outcomes import Order, Outcomes
-    from siamese_med.records import Study
 
 app = typer.Typer(
     name="siamese-med",
@@ -28,89 +39,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Input = Annotated[
-    str,
-    typer.Argument(
-        metavar="INPUT",
-        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
-    ),
-]
-Sent = Annotated[Path | None, typer.Option(help="The folder that was sent to the PACS: did all of it come back?")]
-Scan = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
-Data = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
-Reports = Annotated[Path, typer.Option(help="Where the pages go.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
-Model = Annotated[Path | None, typer.Option(help="A model's folder.")]
-GivenModel = Annotated[Path, typer.Option("--model", help="A model's folder.")]
-NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
-
-DATA, REPORTS = Path("data"), Path("reports")
-
-FLOWS = {
-    "ingest": "ingest",
-    "prepare": "prepare",
-    "pair": "pair",
-    "train": "train",
-    "score": "score",
-    "report": "report",
-    "run": "track_changes",
-}
-"""Which flow records which command: a module of flows, and the function of the same name in it."""
-
-
-def _order(
-    source: Path | Pull | None, data: Path, reports: Path, config: Path | None, model: Path | None = None
-) -> Order:
-    """Check what can be checked at once: the config, that the input is there, that the model is."""
-    from siamese_med.errors import MissingFileError
-    from siamese_med.outcomes import Order
-
-    if isinstance(source, Path) and not source.exists():
-        raise MissingFileError("INPUT is not there: give a folder or a CSV manifest that exists")
-    if model is not None and not model.is_dir():
-        raise MissingFileError("--model is not there: give the folder of a trained model, data/models/... say")
-    return Order(_study(data, reports, config), source, model)
-
-
-def _source(text: str, sent: Path | None) -> Path | Pull | None:
-    """INPUT as a path, or as what to fetch from a PACS."""
-    from siamese_med import address
-
-    return address.source(text, Path(), sent and sent.absolute())
-
-
-def _study(data: Path, reports: Path, config: Path | None) -> Study:
-    from siamese_med.config import load
-    from siamese_med.records import Study
-
-    return Study(data.absolute(), reports.absolute(), load(config))
-
-
-def _perform(command: str, order: Order, config: Path | None, no_prefect: bool) -> Outcomes:
-    """Run a command's stages, recorded by Prefect or not."""
-    from siamese_med import outcomes
-
-    if no_prefect:
-        verbs = outcomes.verbs_of(order.model) if command == "run" else (command,)
-        return outcomes.follow(verbs, order)
-    return _record(command, order, config)
-
-
-def _record(command: str, order: Order, config: Path | None) -> Outcomes:
-    import os
-    from importlib import import_module
-
-    import flows  # noqa: F401 - settles how Prefect starts, before it is imported
-    from flows import studies
-
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the answer is on the console
-    name = FLOWS[command]
-    done: Outcomes = getattr(import_module(f"flows.{name}"), name)(studies.register(order, config))
-    return done
-
 
 def _answer_of_stage(command: str, order: Order, config: Path | None, no_prefect: bool) -> Answer:
-    (outcome,) = _perform(command, order, config, no_prefect)
+    (outcome,) = orders.perform(command, order, config, no_prefect)
     return Answer(outcome.facts, outcome.unfinished, outcome.failed_checks)
 
 
@@ -126,8 +57,8 @@ def run(
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """All six stages, from INPUT to reports; with --model, train is left out."""
-    order = _order(_source(source, sent), data, reports, config, model)
-    return _answer_of_run(_perform("run", order, config, no_prefect))
+    order = orders.order(orders.source(source, sent), data, reports, config, model)
+    return _answer_of_run(orders.perform("run", order, config, no_prefect))
 
 
 def _answer_of_run(done: Outcomes) -> Answer:
@@ -155,7 +86,7 @@ def ingest(
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """Files to scans; every file is accounted for."""
-    order = replace(_order(_source(source, sent), data, reports, config), verify=verify)
+    order = replace(orders.order(orders.source(source, sent), data, reports, config), verify=verify)
     answer = _answer_of_stage("ingest", order, config, no_prefect)
     return replace(answer, closing=f"files by patient and series: {console.relative(order.study.files_page)}")
 
@@ -166,7 +97,7 @@ def _add_stage(verb: str, purpose: str) -> None:
     def stage(
         data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None, no_prefect: NoPrefect = False
     ) -> Answer:
-        return _answer_of_stage(verb, _order(None, data, reports, config), config, no_prefect)
+        return _answer_of_stage(verb, orders.order(None, data, reports, config), config, no_prefect)
 
 
 def _add_stage_with_model(verb: str, purpose: str) -> None:
@@ -179,7 +110,7 @@ def _add_stage_with_model(verb: str, purpose: str) -> None:
         config: ConfigFile = None,
         no_prefect: NoPrefect = False,
     ) -> Answer:
-        return _answer_of_stage(verb, _order(None, data, reports, config, model), config, no_prefect)
+        return _answer_of_stage(verb, orders.order(None, data, reports, config, model), config, no_prefect)
 
 
 _add_stage_with_model("prepare", "Scans to aligned volumes, on the template of --model where one is given.")
@@ -191,13 +122,30 @@ _add_stage_with_model("report", "Scores to pages, for --model or the newest one.
 
 @app.command()
 @answering
+def export(
+    reports: Reports = REPORTS,
+    output: Annotated[Path | None, typer.Option(help="The CSV file to write; else it is printed.")] = None,
+) -> Answer:
+    """All pairs of all patients as one CSV table, out of the reports."""
+    from siamese_med.files import write_text
+    from siamese_med.reporting import export
+
+    table, facts = export.table(reports)
+    if output is None:
+        return Answer(facts, text=table)
+    write_text(output, table)
+    return Answer({**facts, "file": console.relative(output)})
+
+
+@app.command()
+@answering
 def compare(
     a: Scan, b: Scan, model: GivenModel, data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None
 ) -> Answer:
     """Compare scan A with scan B, without a catalogue: same person? changed?"""
     from siamese_med import stages
 
-    return Answer(stages.compare(a, b, model, _study_with([a, b], model, data, reports, config)))
+    return Answer(stages.compare(a, b, model, orders.study_with([a, b], model, data, reports, config)))
 
 
 @app.command()
@@ -208,15 +156,7 @@ def identify(
     """Rank the enrolled patients for one scan; nothing is retrained."""
     from siamese_med import stages
 
-    return Answer(stages.identify(scan, model, _study_with([scan], model, data, reports, config)))
-
-
-def _study_with(scans: list[Path], model: Path, data: Path, reports: Path, config: Path | None) -> Study:
-    from siamese_med.errors import MissingFileError
-
-    if not all(scan.exists() for scan in scans):
-        raise MissingFileError("a scan is not there: give NIfTI files or folders of a DICOM series that exist")
-    return _order(None, data, reports, config, model).study
+    return Answer(stages.identify(scan, model, orders.study_with([scan], model, data, reports, config)))
 
 
 @app.command()
@@ -237,9 +177,9 @@ def demo(
     if config is None:
         config = folder / "demo.toml"
         write_text(config, DEMO)
-    order = _order(None, folder / "data", folder / "reports", config)
+    order = orders.order(None, folder / "data", folder / "reports", config)
     order = replace(order, source=stages.simulate(folder, patients, visits, seed))
-    return _answer_of_run(_perform("run", order, config, no_prefect))
+    return _answer_of_run(orders.perform("run", order, config, no_prefect))
 
 
 @app.command()
@@ -258,7 +198,7 @@ def status(data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = N
     """What the study holds, and which step comes next."""
     from siamese_med import standing
 
-    return Answer(standing.status(_study(data, reports, config)))
+    return Answer(standing.status(orders.study(data, reports, config)))
 
 
 @app.command()
@@ -276,7 +216,7 @@ def reveal(
     from siamese_med import stages
     from siamese_med.ingestion import revealing
 
-    facts = stages.reveal(label, _study(data, reports, config), source)
+    facts = stages.reveal(label, orders.study(data, reports, config), source)
     sys.stderr.write(revealing.WARNING)
     return Answer(facts, text=revealing.as_text(facts))
 

@@ -1,0 +1,26 @@
+"""What commands are given: the arguments and options that several of them share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Input = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
+    ),
+]
+Sent = Annotated[Path | None, typer.Option(help="The folder that was sent to the PACS: did all of it come back?")]
+Scan = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
+Data = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
+Reports = Annotated[Path, typer.Option(help="Where the pages go.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
+Model = Annotated[Path | None, typer.Option(help="A model's folder.")]
+GivenModel = Annotated[Path, typer.Option("--model", help="A model's folder.")]
+NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
+
+DATA, REPORTS = Path("data"), Path("reports")
