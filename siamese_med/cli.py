@@ -163,7 +163,7 @@ def identify(
 @answering
 def demo(
     folder: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("demo"),
-    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 24,
+    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 16,
     visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
     seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
     config: ConfigFile = None,

@@ -21,13 +21,14 @@ Count = Annotated[int, Field(ge=1)]
 Size3 = tuple[Count, Count, Count]
 
 
-DEMO = """# A demo has minutes: its network learns to see change for a short while only, on coarse voxels.
+DEMO = """# A demo has minutes: its network learns for a short while only, and change is looked for on coarse voxels.
 [train]
-change_steps = 100
-change_sources = 16
+epochs = 4
+change_steps = 40
+change_sources = 12
 
 [score]
-spacing_mm = 2.5
+spacing_mm = 3.0
 """
 """What `siamese-med demo` sets where it is given no config."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from siamese_med.network.model import Model
 
 
-def simulate(folder: Path, patients: int = 24, visits: int = 3, seed: int = 0) -> Path:
+def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -> Path:
     """Write a simulated cohort and its truth under `folder`; returns the folder that a hospital would have exported."""
     from siamese_med.phantom import cohort
 
