@@ -15,7 +15,7 @@ INVERTED = "inverted"
 CEILING = 3.0
 SAMPLE = 200_000
 REACH = 0.6
-"""How far from the middle of a body's brightness a difference still counts in full, as a share of bright tissue."""
+"""So far from the middle of a body's brightness, as a share of bright tissue, a difference counts for two fifths."""
 
 
 def upright(voxels: NDArray[np.float32], flags: Iterable[str]) -> NDArray[np.float32]:
