@@ -227,7 +227,7 @@ def test_the_same_input_gives_the_same_bytes(written: Inputs, tmp_path: Path) ->
     again = build(tmp_path)
     again.write()
     files = sorted(path.relative_to(again.reports) for path in again.reports.rglob("*") if path.is_file())
-    assert len(files) == 4 + 3 * len(PATIENTS)
+    assert len(files) == 7 + 3 * len(PATIENTS)
     assert [
         str(file) for file in files if (again.reports / file).read_bytes() != (written.reports / file).read_bytes()
     ] == []
