@@ -41,6 +41,11 @@ def numbers(cell: Any) -> tuple[float | None, ...]:
     return tuple(number(item) for item in cell) if hasattr(cell, "__iter__") and not isinstance(cell, str) else ()
 
 
+def lines(cell: Any) -> list[Any]:
+    """The items of a list, tuple or array, as they are; missing is empty."""
+    return list(cell) if hasattr(cell, "__iter__") and not isinstance(cell, (str, dict)) else []
+
+
 def truth(cell: Any) -> bool:
     """Whether the cell holds true; missing is false."""
     return bool(number(cell))

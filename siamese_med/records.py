@@ -77,6 +77,7 @@ SCORE_COLUMNS = (
     "mutual_information",
     "ssim",
     "pair_quality",  # correlation after pair alignment
+    "transform",  # 4x4, the earlier scan's mm to the later one's (RAS+, rigid); missing where nothing was laid
     "map",  # NIfTI of the change map in the earlier scan's space, relative to the data folder, or None
     "pictures",  # npz of the slices for the report, relative to the data folder, or None
 )

@@ -79,6 +79,7 @@ class Pair:
 
     `role`: newest (the newest visit against the one before), since_first (against the first), step, or other.
     `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where one of the scans is under alarm.
+    `transform`: 4x4, the earlier scan's mm to the later one's (RAS+); empty where they were not laid on each other.
     """
 
     number: int
@@ -112,6 +113,7 @@ class Pair:
     pair_quality: float | None
     map: str | None
     pictures: str | None
+    transform: tuple[tuple[float | None, ...], ...] = ()
     components: tuple[Component, ...] = ()
     slices: tuple[Slice, ...] = ()
     slices_available: int = 0

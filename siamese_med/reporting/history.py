@@ -170,6 +170,7 @@ def _pair(
         growth_p=cells.number(row.get("growth_p")),
         smallest_detectable_ml=cells.number(row["smallest_detectable_ml"]),
         stratum=_stratum(row.get("reference")),
+        transform=tuple(cells.numbers(line) for line in cells.lines(row.get("transform"))),
         components=tuple(_component(part) for part in _records(row.get("components"))),
         ncc=cells.number(row["ncc"]),
         ncc_highpass=cells.number(row["ncc_highpass"]),
@@ -185,8 +186,7 @@ def _stratum(cell: Any) -> str | None:
 
 def _records(cell: Any) -> list[Row]:
     """The objects of a list, tuple or array; none where there is no such thing."""
-    listed = cell if hasattr(cell, "__iter__") and not isinstance(cell, (str, dict)) else ()
-    return [one for one in listed if isinstance(one, dict)]
+    return [one for one in cells.lines(cell) if isinstance(one, dict)]
 
 
 def _component(part: Row) -> Component:

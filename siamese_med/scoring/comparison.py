@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 UNMEASURED: dict[str, Any] = {
     **dict.fromkeys(("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "pair_quality")),
-    **dict.fromkeys(("growth_ml", "growth_p", "smallest_detectable_ml", "reference")),
+    **dict.fromkeys(("growth_ml", "growth_p", "smallest_detectable_ml", "reference", "transform")),
     "components": [],
     "seen": [],
     "verdict": "not_comparable",
@@ -134,6 +134,7 @@ def judge(
         "seen": [] if reasons else _seen(found, later, known, space, instrument.detector),
         "reference": {"stratum": stratum(earlier, later).words, "source": known.source, "n": len(known.figures)},
         "pair_quality": round(found.pair.quality, 4),
+        "transform": (found.pair.matrix_later @ np.linalg.inv(found.pair.matrix_earlier)).round(6).tolist(),
     }
     return columns, (found, probability)
 

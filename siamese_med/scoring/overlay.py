@@ -57,7 +57,7 @@ class Overlay:
 
     earlier, later: as scanned, normalised. a, b: the same two on one scale, contrast and bias field matched.
     inside: voxels of the body that both show; overlap: their share of the body. quality: of the pair's alignment.
-    matrix_earlier: 4x4, pair's mm to the earlier scan's.
+    matrix_earlier, matrix_later: 4x4, the pair's mm to those of each scan.
     """
 
     earlier: Tensor
@@ -68,6 +68,7 @@ class Overlay:
     overlap: float
     quality: float
     matrix_earlier: Matrix
+    matrix_later: Matrix
 
 
 Detector = Callable[[Overlay, float], Tensor]
@@ -116,7 +117,7 @@ def lay(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: Pa
         for _ in range(MATCHING_ROUNDS):
             a = _matched(a, b, inside)
             a, b = _without_bias_between(a, b, inside, space.spacing_mm)
-    return Overlay(*shown, a, b, inside, overlap, quality, matrices[0])
+    return Overlay(*shown, a, b, inside, overlap, quality, *matrices)
 
 
 def _halfway(

@@ -32,7 +32,7 @@ from siamese_med.volume import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same scans would give other columns."""
 
 
@@ -167,7 +167,7 @@ def run(jobs: list[Job]) -> list[dict[str, Any]]:
 def measure(job: Job) -> None:
     """Measure one pair and keep the result."""
     columns: dict[str, Any] = baselines.scores(_prepared(job, job.earlier), _prepared(job, job.later))
-    columns |= dict.fromkeys(("verdict", "reference", "map", "pictures"))
+    columns |= dict.fromkeys(("verdict", "reference", "transform", "map", "pictures"))
     columns |= {"comparable": True, "reasons": [], "components": []}
     if job.same_patient:
         columns |= _measure_change(job)

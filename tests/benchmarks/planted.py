@@ -140,7 +140,7 @@ def read(path: Path) -> Planted:
         truth = torch.from_numpy(kept["truth"].astype(np.float32) / 100)
         stored = json.loads(str(kept["facts"]))
     facts = facts_of(stored)
-    overlay = Overlay(a, b, a, b, inside, facts.overlap, facts.quality, np.eye(4))
+    overlay = Overlay(a, b, a, b, inside, facts.overlap, facts.quality, np.eye(4), np.eye(4))
     return Planted(facts, overlay, truth)
 
 

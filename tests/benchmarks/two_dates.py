@@ -136,7 +136,7 @@ def _keep(path: Path, pair: Overlay) -> None:
             scans=torch.stack([pair.a, pair.b]).numpy().astype(np.float16),
             inside=pair.inside.numpy(),
             figures=np.array([pair.overlap, pair.quality]),
-            matrix=pair.matrix_earlier,
+            matrices=np.stack([pair.matrix_earlier, pair.matrix_later]),
         )
 
 
@@ -145,7 +145,7 @@ def _kept(path: Path) -> Overlay:
     with np.load(path) as kept:
         a, b = torch.from_numpy(kept["scans"].astype(np.float32))
         overlap, quality = map(float, kept["figures"])
-        return Overlay(a, b, a, b, torch.from_numpy(kept["inside"]), overlap, quality, kept["matrix"])
+        return Overlay(a, b, a, b, torch.from_numpy(kept["inside"]), overlap, quality, *kept["matrices"])
 
 
 def looked_at(path: Path, name: str, look: Look, clinic: Clinic) -> Finding:

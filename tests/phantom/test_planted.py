@@ -85,7 +85,7 @@ def test_a_pair_comes_back_as_it_was_written(tmp_path: Path) -> None:
     inside[0] = False
     facts = Facts("p001_noise_0020", "test-001", "noise", 30.0, -1, 1, "FLAIR", ("one", "other"), 0.1, 0.9, 1.0)
     path = tmp_path / f"{facts.name}.npz"
-    planted.write(path, facts, Overlay(a, b, a, b, inside, 1.0, 0.9, np.eye(4)), truth)
+    planted.write(path, facts, Overlay(a, b, a, b, inside, 1.0, 0.9, np.eye(4), np.eye(4)), truth)
     found = planted.read(path)
     assert found.facts == facts
     torch.testing.assert_close(found.overlay.b, b, atol=1e-3, rtol=0)

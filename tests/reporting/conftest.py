@@ -208,6 +208,7 @@ class Builder:
             "mutual_information": 1.12 + 0.05 * random.random(),
             "ssim": 0.9,
             "pair_quality": 0.96,
+            "transform": np.eye(4).tolist(),
             "pictures": path if pictures else None,
         }
         if pictures:

@@ -73,6 +73,16 @@ def test_the_ball_is_the_strongest_component_new_and_at_its_place(
     np.testing.assert_allclose(strongest["position_mm"], template_mm[:3], atol=5)
 
 
+def test_the_transform_leads_from_the_earlier_scans_mm_to_the_later_ones(
+    ball: Judged, acquisitions: dict[str, Acquisition]
+) -> None:
+    first, later = acquisitions["first"], acquisitions["ball"]
+    points = np.array([[0, 0, 0, 1], [50, 0, 0, 1], [0, -60, 30, 1], [-40, 20, 40, 1]]).T
+    expected = np.linalg.inv(later.to_anatomy) @ first.to_anatomy @ points
+    assert np.abs(expected - points).max() > 2  # the head lay otherwise
+    np.testing.assert_allclose(np.array(ball[0]["transform"]) @ points, expected, atol=1)
+
+
 def test_the_same_ball_in_the_earlier_scan_is_darker_and_has_vanished(
     sides: dict[str, Side], space: PairSpace, instrument: Instrument, score_config: ScoreConfig
 ) -> None:

@@ -32,7 +32,7 @@ def tissue(seed: int) -> Tensor:
 def laid(earlier: Tensor, later: Tensor) -> Overlay:
     shift = np.eye(4)
     shift[:3, 3] = (10, 0, -5)
-    return Overlay(earlier, later, earlier, later, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, shift)
+    return Overlay(earlier, later, earlier, later, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, shift, shift)
 
 
 SPACE = PairSpace(centred_grid(SHAPE, SPACING_MM), np.ones(SHAPE, dtype=bool))

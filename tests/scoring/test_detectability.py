@@ -25,7 +25,7 @@ def pair(noise: float, brightness: float = 1.0) -> Overlay:
     draw = torch.Generator().manual_seed(0)
     anatomy = brightness * (1 + 0.1 * smooth(torch.randn(1, 1, *SHAPE, generator=draw), 4.0)[0, 0])
     a, b = (anatomy + noise * torch.randn(SHAPE, generator=draw) for _ in range(2))
-    return Overlay(a, b, a, b, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, np.eye(4))
+    return Overlay(a, b, a, b, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, np.eye(4), np.eye(4))
 
 
 @pytest.fixture

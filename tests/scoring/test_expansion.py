@@ -48,7 +48,7 @@ def laid(earlier: Tensor, later: Tensor, noise: float = 0.02) -> Overlay:
     inside[3:-3, 3:-3, 3:-3] = True
     chance = torch.Generator().manual_seed(1)
     a, b = (scan[0, 0] + noise * torch.randn(inside.shape, generator=chance) for scan in (earlier, later))
-    return Overlay(a, b, a, b, inside, 1.0, 1.0, np.eye(4))
+    return Overlay(a, b, a, b, inside, 1.0, 1.0, np.eye(4), np.eye(4))
 
 
 @pytest.fixture(scope="module")

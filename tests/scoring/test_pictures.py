@@ -56,7 +56,9 @@ def pair() -> tuple[Overlay, Tensor, PairSpace]:
     tissue = torch.from_numpy(inside.astype(np.float32))
     deviation = torch.zeros(SHAPE)
     deviation[15, 18, 11], deviation[5, 6, 4] = 9, -6
-    laid = Overlay(tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4))
+    laid = Overlay(
+        tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4), np.eye(4)
+    )
     return laid, deviation, PairSpace(centred_grid(SHAPE, 3.0), inside)
 
 

@@ -67,7 +67,7 @@ def test_a_part_of_the_map_hits_or_is_false() -> None:
     facts = Facts("p000_noise_0020", "p0", "noise", 1.0, 1, 2, "FLAIR", ("one", "one"), 1, 1, 1)
     scans = torch.rand(2, 20, 20, 20, generator=torch.Generator().manual_seed(0))
     inside = torch.ones(20, 20, 20, dtype=torch.bool)
-    overlay = Overlay(*scans, *scans, inside, 1.0, 1.0, np.eye(4))
+    overlay = Overlay(*scans, *scans, inside, 1.0, 1.0, np.eye(4), np.eye(4))
     found = readings.of_pair(Planted(facts, overlay, truth), evidence)
     low, high = np.searchsorted(THRESHOLDS, [8.0, 11.0])
     assert (found.lesions, found.found[low], found.false[low]) == (2, 1, 1)
