@@ -117,7 +117,33 @@ _add_stage_with_model("prepare", "Scans to aligned volumes, on the template of -
 _add_stage("pair", "Scans to pairs; patients are split first.")
 _add_stage("train", "Pairs to a model, calibrated and measured.")
 _add_stage_with_model("score", "Pairs to scores, with --model or the newest one.")
-_add_stage_with_model("report", "Scores to pages, for --model or the newest one.")
+
+
+@app.command()
+@answering
+def report(
+    data: Data = DATA,
+    reports: Reports = REPORTS,
+    model: Model = None,
+    viewer: Annotated[bool, typer.Option("--viewer", help="Also a page a pair to scroll through both dates.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also the patients' pages as PDF.")] = False,
+    dicom: Annotated[
+        Path | None, typer.Option(help="Write SEG, SR and PDF for the archive here; they name patients.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", metavar="INPUT", help="For --dicom: the folder that was ingested.")
+    ] = None,
+    config: ConfigFile = None,
+    no_prefect: NoPrefect = False,
+) -> Answer:
+    """Scores to pages, for --model or the newest one."""
+    from siamese_med.records import Extras
+
+    if (dicom is None) != (source is None):
+        raise typer.BadParameter("--dicom and --input go together: objects are filed by the headers of the input")
+    order = orders.order(source, data, reports, config, model)
+    order = replace(order, extras=Extras(viewer, pdf, dicom and dicom.absolute()))
+    return _answer_of_stage("report", order, config, no_prefect)
 
 
 @app.command()

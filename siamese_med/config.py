@@ -9,7 +9,7 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -159,11 +159,17 @@ def load(path: Path | None) -> Config:
     if not path.is_file():
         raise MissingFileError(f"no config file at {path}: check --config")
     try:
-        return Config.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML ({error}): see `siamese-med config` for a valid one") from error
+        return Config.model_validate(toml(path, str(path)))
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}: see `siamese-med config` for what may be set") from error
+
+
+def toml(path: Path, called: str) -> dict[str, Any]:
+    """The values of a TOML file, which an error names as `called`; raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{called} is not TOML ({error}): see `siamese-med config` for a valid one") from error
 
 
 def _first_problem(error: ValidationError) -> str:

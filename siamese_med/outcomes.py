@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import stages
 from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
-from siamese_med.records import Prepared, Study, Transfer
+from siamese_med.records import NO_EXTRAS, Extras, Prepared, Study, Transfer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +37,7 @@ class Order:
     source: Path | Pull | None = None
     model: Path | None = None
     verify: bool = False  # read files again that seem unchanged
+    extras: Extras = NO_EXTRAS
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,10 @@ def _score(order: Order) -> Outcome:
 
 def _report(order: Order) -> Outcome:
     model = order.model or stages.newest_model(order.study)
-    index = stages.report(order.study, model)
+    index = stages.report(order.study, model, order.extras)
     patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
-    return Outcome("report", {"index": str(index), "patients": patients}, model=model, result=index)
+    facts: dict[str, Any] = {"index": str(index), "patients": patients}
+    return Outcome("report", facts, model=model, result=index)
 
 
 _STAGES: dict[str, Callable[[Order], Outcome]] = {

@@ -156,6 +156,22 @@ class Study:
 
 
 @dataclass(frozen=True)
+class Extras:
+    """What the report stage writes only on request.
+
+    `viewer`: a page a pair in which one can scroll through both dates; `pdf`: the patients' pages as PDF; `dicom`: the
+    folder for DICOM objects that go back to the archive, outside the reports, since they bear the patients' names.
+    """
+
+    viewer: bool = False
+    pdf: bool = False
+    dicom: Path | None = None
+
+
+NO_EXTRAS = Extras()
+
+
+@dataclass(frozen=True)
 class Account:
     """What became of every file of one ingest run: `files_seen` is the sum of the four outcomes."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.address import Pull
-from siamese_med.records import Ingested, Prepared, Study
+from siamese_med.records import NO_EXTRAS, Extras, Ingested, Prepared, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +161,8 @@ def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any])
     return pairs.assign(split=pairs.split.mask(new, "new"))
 
 
-def report(study: Study, model: Path) -> Path:
-    """Scores to pages; returns the path of the index."""
+def report(study: Study, model: Path, extras: Extras = NO_EXTRAS) -> Path:
+    """Scores to pages, and what else is asked for; returns the path of the index."""
     import pandas as pd
 
     from siamese_med.errors import EmptyInputError
@@ -184,6 +184,7 @@ def report(study: Study, model: Path) -> Path:
         pd.read_parquet(owners),
         catalogue.account(study.catalogue_url),
         study.config.report,
+        extras,
     )
     describe_files(study)
     return index

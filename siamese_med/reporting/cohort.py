@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.config import ReportConfig
-    from siamese_med.records import Account
+    from siamese_med.records import Account, Extras
     from siamese_med.reporting.content import Patient
     from siamese_med.reporting.lineups import Lineup
 
@@ -35,6 +35,7 @@ def write_reports(
     owners: pd.DataFrame,
     account: Account,
     config: ReportConfig,
+    extras: Extras,
 ) -> Path:
     """Write every page and table; pages of patients that left the catalogue go. Returns the path of the index.
 

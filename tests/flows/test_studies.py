@@ -10,7 +10,7 @@ from flows import studies
 from siamese_med.address import Pull
 from siamese_med.errors import ConfigError, MissingFileError
 from siamese_med.outcomes import Order
-from siamese_med.records import Study
+from siamese_med.records import Extras, Study
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,8 @@ def own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> None:
     (tmp_path / "mine.toml").write_text("[train]\nepochs = 3\n")
     source = tmp_path / 'MÜLLER "Hans" \\ 1950'
-    order = Order(Study(tmp_path / "data", tmp_path / "reports"), source, tmp_path / "model")
+    extras = Extras(viewer=True, dicom=tmp_path / "back")
+    order = Order(Study(tmp_path / "data", tmp_path / "reports"), source, tmp_path / "model", extras=extras)
     name = studies.register(order, tmp_path / "mine.toml")
     again = studies.load(name)
     assert (again.source, again.model, again.study.data, again.study.reports) == (
@@ -31,6 +32,7 @@ def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> No
         tmp_path / "data",
         tmp_path / "reports",
     )
+    assert (again.extras, again.verify) == (extras, False)
     assert again.study.config.train.epochs == 3
     assert "ller" not in name.lower()
     (folder,) = own_state_folder.rglob("studies")

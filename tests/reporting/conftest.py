@@ -19,7 +19,15 @@ import pytest
 from numpy.typing import NDArray
 
 from siamese_med.config import ReportConfig
-from siamese_med.records import ALIGNMENT_COLUMNS, OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS, Account
+from siamese_med.records import (
+    ALIGNMENT_COLUMNS,
+    NO_EXTRAS,
+    OWNER_COLUMNS,
+    SCAN_COLUMNS,
+    SCORE_COLUMNS,
+    Account,
+    Extras,
+)
 from siamese_med.reporting import cohort
 from tests import trained
 
@@ -108,11 +116,13 @@ class Inputs:
     owners: pd.DataFrame
     account: Account
     config: ReportConfig
+    extras: Extras = NO_EXTRAS
 
     def write(self) -> Path:
         """Write the pages; returns the index."""
         tables = (self.scans, self.scores, self.alignments, self.owners)
-        return cohort.write_reports(self.reports, self.data, self.model, *tables, self.account, self.config)
+        rest = (self.account, self.config, self.extras)
+        return cohort.write_reports(self.reports, self.data, self.model, *tables, *rest)
 
 
 class Builder:
