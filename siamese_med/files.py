@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +49,31 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     """Write UTF-8 text atomically."""
     with replacing(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def link(source: Path, path: Path) -> None:
+    """Make `path` the same file as `source` where the file system can, else a copy of it; atomically.
+
+    Nothing here writes into a file that has its name, so neither can change under the other.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.samefile(source):
+        return
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)
+    except OSError:
+        with replacing(path) as copy:
+            shutil.copyfile(source, copy)
+        return
+    temporary.replace(path)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from siamese_med import files
 from siamese_med.ingestion import contrast
+from siamese_med.records import generated_by
 
 SIDE_CAR = {
     "modality": "Modality", "contrast": "Contrast", "scanner": "Scanner", "protocol": "Protocol", "flags": "Flags",
@@ -34,7 +35,6 @@ DESCRIPTION = {
     "Name": "Scans as siamese-med ingested them",
     "BIDSVersion": "1.10.0",
     "DatasetType": "derivative",
-    "GeneratedBy": [{"Name": "siamese-med"}],
 }
 
 
@@ -53,7 +53,7 @@ def write(folder: Path, scans: Iterable[Mapping[str, Any]]) -> None:
 
 def _texts(rows: list[Mapping[str, Any]]) -> dict[str, str]:
     """Every text of the derivative by its name in the folder."""
-    texts = {"dataset_description.json": _json(DESCRIPTION | _generated_by())}
+    texts = {"dataset_description.json": _json(DESCRIPTION | generated_by())}
     sessions: dict[str, dict[str, Any]] = defaultdict(dict)
     visits: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:
@@ -72,15 +72,6 @@ def _texts(rows: list[Mapping[str, Any]]) -> dict[str, str]:
 
 def _within(row: Mapping[str, Any]) -> str:
     return str(row["path"]).removeprefix("scans/")
-
-
-def _generated_by() -> dict[str, Any]:
-    from importlib import metadata
-
-    try:
-        return {"GeneratedBy": [{"Name": "siamese-med", "Version": metadata.version("siamese-med")}]}
-    except metadata.PackageNotFoundError:  # run from its source folder
-        return {}
 
 
 def _side_car(row: Mapping[str, Any]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
-from siamese_med.reporting import alarms, album, lineups, outputs, overview, pages, performance, references, schema
+from siamese_med.reporting import alarms, lineups, maps, outputs, overview, pages, performance, references, schema
+from siamese_med.reporting import folder as folders
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
     from siamese_med.config import ReportConfig
     from siamese_med.records import Account, Extras
-    from siamese_med.reporting.content import Patient
     from siamese_med.reporting.lineups import Lineup
-
-PATIENT_FILES = ("report.html", "report.json", "pairs.tsv")
 
 
 def write_reports(
@@ -62,8 +59,10 @@ def write_reports(
             claim,
             provenance,
         )
-        written.append(_write_patient(reports / subject, report, data, config))
+        written.append(folders.write(reports / subject, report, scans_of[subject], data, config, extras))
     _remove_departed(reports, set(scans_of))
+    maps.write_frame(reports, data / "scans", sorted(scans_of))
+    files.write_parquet(reports / "pairs.parquet", outputs.pairs_frame(written))
     shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
     shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
@@ -90,15 +89,6 @@ def _safe(subject: str) -> str:
     return subject
 
 
-def _write_patient(folder: Path, report: Patient, data: Path, config: ReportConfig) -> Patient:
-    """Write one patient's files; returns the report without its pictures, which would fill the memory over a cohort."""
-    shown = replace(report, pairs=album.illustrated(report.pairs, data, config.pictures_per_pair))
-    files.write_json(folder / "report.json", outputs.report(shown))
-    files.write_text(folder / "pairs.tsv", outputs.pairs_tsv(shown.pairs))
-    files.write_text(folder / "report.html", pages.patient_page(shown))
-    return report
-
-
 def _write_index(reports: Path, cohort: overview.Cohort, shown: Sequence[Lineup]) -> Path:
     files.write_json(reports / "cohort.json", outputs.cohort(cohort))
     files.write_text(reports / "cohort.tsv", outputs.cohort_tsv(cohort.rows))
@@ -110,10 +100,6 @@ def _write_index(reports: Path, cohort: overview.Cohort, shown: Sequence[Lineup]
 
 
 def _remove_departed(reports: Path, subjects: set[str]) -> None:
-    for folder in reports.glob("sub-*"):
-        if folder.name in subjects or not (folder / "report.html").is_file():
-            continue
-        for name in PATIENT_FILES:
-            (folder / name).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
+    for left in reports.glob("sub-*"):
+        if left.name not in subjects and (left / "report.html").is_file():
+            folders.clear(left, set())

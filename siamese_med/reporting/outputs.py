@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import pandas as pd
+
     from siamese_med.reporting.content import Pair, Patient
     from siamese_med.reporting.overview import Cohort, Row
 
@@ -74,6 +76,19 @@ def pairs_tsv(pairs: Iterable[Pair]) -> str:
         fields = {name: getattr(pair, name) for name in PAIR_COLUMNS}
         lines.append({**fields, "reasons": tuple(reason.word for reason in pair.reasons)})
     return tsv(tuple(PAIR_COLUMNS), lines)
+
+
+def pairs_frame(reports: Iterable[Patient]) -> pd.DataFrame:
+    """All pairs of all patients with `subject` before the columns of PAIR_COLUMNS; `reasons` are lists of words."""
+    import pandas as pd
+
+    rows = [
+        {"subject": report.subject, **{name: getattr(pair, name) for name in PAIR_COLUMNS}}
+        | {"reasons": [reason.word for reason in pair.reasons]}
+        for report in reports
+        for pair in report.pairs
+    ]
+    return pd.DataFrame(rows, columns=["subject", *PAIR_COLUMNS])
 
 
 def pairs_dictionary() -> dict[str, dict[str, str]]:

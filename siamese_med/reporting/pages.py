@@ -4,41 +4,87 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
 from siamese_med import appraisal, claims, wording
-from siamese_med.reporting import alarms, verdicts
+from siamese_med.reporting import alarms, verdicts, viewer
 from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip, timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jinja2 import Environment
 
     from siamese_med.reporting.arrivals import Arrivals
-    from siamese_med.reporting.content import Patient
+    from siamese_med.reporting.content import Pair, Patient
     from siamese_med.reporting.lineups import Lineup
     from siamese_med.reporting.overview import Cohort
     from siamese_med.reporting.performance import Performance
+    from siamese_med.reporting.viewer import Layers
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def patient_page(report: Patient) -> str:
-    """The page of one patient."""
+@dataclass(frozen=True)
+class Links:
+    """Files beside a patient's pages by the number of the pair: change maps and viewers."""
+
+    maps: Mapping[int, str]
+    viewers: Mapping[int, str]
+
+
+def patient_pages(report: Patient, apart: Sequence[int], links: Links) -> dict[str, str]:
+    """The pages of one patient by file name; the pairs numbered in `apart`, in the order of time, get their own."""
+    shown = [pair for pair in report.pairs if pair.role != "other"]
+    names = {pair.number: f"#pair-{pair.number}" for pair in shown} | {n: f"pair-{n}.html" for n in apart}
+    common = {"report": report, "links": names, "files": links, "strips": _strips(report)}
+    written = {"report.html": _patient_page(common, [pair for pair in shown if pair.number not in apart])}
+    pairs = {pair.number: pair for pair in shown}
+    for before, number, after in zip((None, *apart), apart, (*apart[1:], None), strict=False):
+        page = _environment().get_template("step.html.j2")
+        written[f"pair-{number}.html"] = page.render(**common, pair=pairs[number], before=before, after=after)
+    return written
+
+
+def printed_page(report: Patient) -> str:
+    """Everything about one patient on one page, for print."""
+    shown = [pair for pair in report.pairs if pair.role != "other"]
+    names = {pair.number: f"#pair-{pair.number}" for pair in shown}
+    common = {"report": report, "links": names, "files": Links({}, {}), "strips": _strips(report)}
+    return _patient_page(common, shown)
+
+
+def _patient_page(common: dict[str, Any], shown: Sequence[Pair]) -> str:
+    report = common["report"]
+    chart = timeline.timeline(report.visits, report.pairs, report.reference) if report.visits else ""
+    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timeline=chart)
+
+
+def _strips(report: Patient) -> dict[int, Markup]:
+    return {pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None}
+
+
+def viewer_page(report: Patient, pair: Pair, layers: Layers) -> str:
+    """The page in which both dates of one pair can be scrolled through."""
+    script = (TEMPLATES / "viewer.js").read_text(encoding="utf-8")
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     return (
         _environment()
-        .get_template("patient.html.j2")
+        .get_template("viewer.html.j2")
         .render(
             report=report,
-            timeline=timeline.timeline(report.visits, report.pairs, report.reference) if report.visits else "",
-            strips={
-                pair.number: strip.strip(pair, report.reference) for pair in report.pairs if pair.change_z is not None
-            },
+            pair=pair,
+            home="report.html",
+            layers=layers,
+            places=[part for part in pair.components if len(part.earlier_mm) == 3 and None not in part.earlier_mm],
+            niivue=Markup(viewer.niivue()),
+            script=Markup(script),
+            policy=policy(style, viewer.niivue(), script),
         )
     )
 
@@ -140,10 +186,11 @@ def _environment() -> Environment:
     return environment
 
 
-def policy(style: str, script: str) -> str:
-    """A content-security policy under which this style and this script run, and nothing else, from nowhere else."""
+def policy(style: str, *scripts: str) -> str:
+    """A content-security policy under which this style and these scripts run, and nothing else, from nowhere else."""
+    sources = " ".join(f"'{_source(script)}'" for script in scripts)
     return (
-        f"default-src 'none'; img-src data:; style-src '{_source(style)}'; script-src '{_source(script)}'; "
+        f"default-src 'none'; img-src data:; style-src '{_source(style)}'; script-src {sources}; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -12,6 +12,9 @@ from pathlib import Path
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ABSENT = "no Chromium here: install Debian's package chromium to run this test"
 
+IN_SOFTWARE = ("--disable-gpu", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+"""WebGL without a graphics card."""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -21,21 +24,22 @@ class Visit:
     console: tuple[str, ...]
 
 
-def visit(page: Path, folder: Path) -> Visit:
-    """Load a page from its file; `folder` takes the browser's profile."""
+def visit(page: Path, folder: Path, milliseconds: int = 3000) -> Visit:
+    """Load a page from its file, and wait so long in the browser's own time; `folder` takes the browser's profile."""
     assert CHROMIUM, ABSENT
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-    command += ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom", page.as_uri()]
+    command = [CHROMIUM, "--headless", "--no-sandbox", *IN_SOFTWARE, f"--user-data-dir={folder / 'profile'}"]
+    command += ["--enable-logging=stderr", f"--virtual-time-budget={milliseconds}", "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return Visit(done.stdout, tuple(line for line in done.stderr.splitlines() if "CONSOLE" in line))
 
 
-def driven(page: Path, script: str, folder: Path) -> Visit:
+def driven(page: Path, script: str, folder: Path, milliseconds: int = 3000) -> Visit:
     """Load a copy of a page with one more script at its end, which the copy's policy names."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = page.read_text(encoding="utf-8")
     allowed = text.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     assert allowed != text
     copy = folder / page.name
-    copy.write_text(allowed.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    return visit(copy, folder)
+    before, _, after = allowed.rpartition("</body>")
+    copy.write_text(f"{before}<script>{script}</script></body>{after}", encoding="utf-8")
+    return visit(copy, folder, milliseconds)

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from siamese_med import volume
 from siamese_med.config import ReportConfig
 from siamese_med.records import (
     ALIGNMENT_COLUMNS,
@@ -29,6 +30,7 @@ from siamese_med.records import (
     Extras,
 )
 from siamese_med.reporting import cohort
+from siamese_med.volume import Volume
 from tests import trained
 
 HOSTILE = "</script><script>document.title='owned'</script>"
@@ -123,6 +125,48 @@ class Inputs:
         tables = (self.scans, self.scores, self.alignments, self.owners)
         rest = (self.account, self.config, self.extras)
         return cohort.write_reports(self.reports, self.data, self.model, *tables, *rest)
+
+    def only(self, *names: str) -> Inputs:
+        """The same study with some of its patients."""
+        subjects = [pseudonym(name) for name in names]
+        columns = {"scans": "subject", "scores": "subject_a", "owners": "subject"}
+        frames = {table: getattr(self, table) for table in columns}
+        kept = {table: frame[frame[columns[table]].isin(subjects)].copy() for table, frame in frames.items()}
+        return replace(self, **{table: frame.reset_index(drop=True) for table, frame in kept.items()})
+
+
+MARKER_MM = (40.0, 30.0, 35.0)
+"""Where `add_images` puts its bright ball: to the patient's right, in front, high up."""
+
+
+def add_images(study: Inputs, name: str) -> None:
+    """Write the two scans of a patient and the change map of his only pair.
+
+    The later scan lies turned by ten degrees and shifted, as its transform says, and is inverted, as its flag says; a
+    ball is bright in it and in the map.
+    """
+    (row,) = study.scores.index[study.scores["subject_a"] == pseudonym(name)]
+    shape = np.array(head().shape)
+    affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
+    affine[:3, 3] = -SPACING_MM * (shape - 1) / 2
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(np.pi / 18), -np.sin(np.pi / 18)], [np.sin(np.pi / 18), np.cos(np.pi / 18)]]
+    turn[:3, 3] = (6, -4, 9)
+    places = np.moveaxis(np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij")), 0, -1) @ affine[:3, :3]
+    ball = np.linalg.norm(places + affine[:3, 3] - MARKER_MM, axis=-1) < 16
+    anatomy = np.round(head() * 600).astype(np.int16)
+    volumes = {
+        "scan_a": Volume(anatomy, affine),
+        "scan_b": Volume(np.where(ball, 0, 1500 - anatomy).astype(np.int16), turn @ affine),
+    }
+    paths = study.scans.set_index("id")["path"]
+    for side, scan in volumes.items():
+        volume.write(study.data / paths[study.scores.loc[row, side]], scan)
+    path = f"scores/{name}_change.nii.gz"
+    volume.write(study.data / path, Volume(ball.astype(np.float32), affine))
+    study.scores["map"] = study.scores["map"].astype(object)
+    study.scores.loc[row, "map"] = path
+    study.scores["transform"] = [turn.tolist() if at == row else None for at in study.scores.index]
 
 
 class Builder:
