@@ -13,8 +13,8 @@ from tests.commands import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-CHOICE_OF_LICENCE = {"text-unidecode"}
-"""May be used under the Artistic License instead of the GPL."""
+CHOICE_OF_LICENCE = {"pyphen", "text-unidecode"}
+"""May be used under the Mozilla Public License, or the Artistic License, instead of the GPL."""
 
 
 def canonical(name: str) -> str:
