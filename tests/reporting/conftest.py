@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
@@ -32,6 +32,7 @@ from siamese_med.records import (
 from siamese_med.reporting import cohort
 from siamese_med.volume import Volume
 from tests import trained
+from tests.reporting.devtools import Chromium
 
 HOSTILE = "</script><script>document.title='owned'</script>"
 SPACING_MM = 1.5
@@ -419,3 +420,11 @@ def page(written: Inputs) -> PageReader:
         return (written.reports / pages.get(name, f"{pseudonym(name)}/report.html")).read_text(encoding="utf-8")
 
     return read
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """One browser for all pages."""
+    running = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield running
+    running.close()
