@@ -19,19 +19,17 @@ from typing import Any
 from tests.reporting import browser
 
 PATIENCE_S = 60.0
-QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-"""What keeps the browser itself from asking for anything, so that a recorded request is a page's own."""
 
 
 class Chromium:
     """The browser: commands go in as JSON over one pipe, answers and events come out of another, each ended by a 0."""
 
-    def __init__(self, profile: Path, *flags: str) -> None:
+    def __init__(self, profile: Path) -> None:
         assert browser.CHROMIUM, browser.ABSENT
         theirs_in, self._out = _pipe()
         self._in, theirs_out = _pipe()
         command = [browser.CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
-        command += [f"--user-data-dir={profile}", "--window-size=1280,900", *QUIET, *flags, "about:blank"]
+        command += [f"--user-data-dir={profile}", "--window-size=1280,900", "--no-first-run", "about:blank"]
         # the browser takes its pipes at 3 and 4, where this process may have other files
         placed = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", *command]
         self._process = subprocess.Popen(placed, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)
@@ -93,6 +91,10 @@ class Tab:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def painted(self) -> None:
+        """Draw what can be seen: that fetches what layout alone does not."""
+        self._chromium.ask("Page.captureScreenshot", self._session)
 
     def prefer(self, scheme: str) -> None:
         """Go over to the light or the dark colour scheme."""
