@@ -11,6 +11,9 @@ from markupsafe import Markup
 
 Points = Sequence[tuple[float, float]]
 
+GRADE = "tick grade"
+"""Style of the values of an axis: unlike other words of a chart they are nobody's figures."""
+
 
 def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from `low` to `high`, about as many as asked for."""
@@ -102,11 +105,11 @@ class Plot:
         for tick in y_ticks:
             row = self.down(tick)
             self.line((self.left, row), (self.right, row), "grid")
-            self.text(written(tick), self.left - 8, row + 4, anchor="end")
+            self.text(written(tick), self.left - 8, row + 4, GRADE, "end")
         for tick in x_ticks:
             column = self.across(tick)
             self.line((column, self.bottom), (column, self.bottom + 4), "axis")
-            self.text(written(tick), column, self.bottom + 18)
+            self.text(written(tick), column, self.bottom + 18, GRADE)
         self.line((self.left, self.bottom), (self.right, self.bottom), "axis")
         if x_label:
             self.text(x_label, (self.left + self.right) / 2, self.height - 6, "label")

@@ -8,7 +8,7 @@ import numpy as np
 
 from siamese_med import wording
 from siamese_med.reporting.charts.marks import mark
-from siamese_med.reporting.charts.plot import Plot, Range
+from siamese_med.reporting.charts.plot import GRADE, Plot, Range
 from siamese_med.reporting.verdicts import STATUSES
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def strip(pair: Pair, reference: Reference) -> Markup:
     plot.box(Range(low, high), Range(0, 1), "band")
     _bars(plot, known)
     plot.line((plot.left, plot.bottom), (plot.right, plot.bottom), "axis")
-    plot.text("0", plot.across(0), plot.bottom + 16)
+    plot.text("0", plot.across(0), plot.bottom + 16, GRADE)
     plot.text(f"{high:.1f}", plot.across(high), plot.bottom + 16)
     if pair.change_z is not None:
         _needle(plot, pair, z)
