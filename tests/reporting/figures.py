@@ -160,11 +160,10 @@ class Page:
         yield f" {part.tail or ''}"
 
 
-def of_patient(text: str, report: dict[str, Any]) -> list[str]:
-    """Numbers of a patient's page that its report.json does not have."""
-    page, pairs = Page(text), report["pairs"]
+def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
+    """Account for the sections of single pairs; what every part of a patient's pages may draw on."""
     general = [report[key] for key in ("subject", "title", "reference")]
-    for pair in pairs:
+    for pair in report["pairs"]:
         for section in page.find(f".//section[@id='pair-{pair['number']}']"):
             for table in page.find(".//table", within=section):
                 page.rows(table, [(part,) for part in pair["components"]])
@@ -172,6 +171,20 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
                 page.take(row, one, [pair["earlier_session"], pair["later_session"]])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
             page.take(section, known, {"n": len(pair["slices"])}, *general)
+    return general
+
+
+def of_step(text: str, report: dict[str, Any]) -> list[str]:
+    """Numbers of the page of one step of a patient's time line that his report.json does not have."""
+    page = Page(text)
+    general = _take_pairs(page, report)
+    return page.rest([visit["session"] for visit in report["visits"]], report["claim"], *general)
+
+
+def of_patient(text: str, report: dict[str, Any]) -> list[str]:
+    """Numbers of a patient's page that his report.json does not have."""
+    page, pairs = Page(text), report["pairs"]
+    general = _take_pairs(page, report)
     for table in page.find(".//table", "sortable"):
         page.rows(table, [(pair,) for pair in pairs])
     scans = [({**visit, "scans": []}, scan) for visit in report["visits"] for scan in visit["scans"]]

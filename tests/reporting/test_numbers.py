@@ -16,18 +16,22 @@ PATIENTS = ("changed", "stable", "mixed", "unlike", "single", "bare")
 Check = Callable[[str, dict[str, Any]], list[str]]
 
 
-def read(written: Inputs, name: str) -> tuple[Check, str, dict[str, Any]]:
+def read(written: Inputs, name: str, page: str = "report") -> tuple[Check, str, dict[str, Any]]:
     """What checks a page, its text and its JSON."""
     index = name == "index"
     folder = written.reports if index else written.reports / pseudonym(name)
-    page, beside = (folder / ("index.html" if index else "report.html")), ("cohort" if index else "report")
-    value = json.loads((folder / f"{beside}.json").read_text(encoding="utf-8"))
-    return figures.of_index if index else figures.of_patient, page.read_text(encoding="utf-8"), value
+    text = (folder / f"{'index' if index else page}.html").read_text(encoding="utf-8")
+    value = json.loads((folder / f"{'cohort' if index else 'report'}.json").read_text(encoding="utf-8"))
+    check = figures.of_index if index else figures.of_patient if page == "report" else figures.of_step
+    return check, text, value
 
 
-@pytest.mark.parametrize("name", ["index", *PATIENTS])
-def test_every_number_on_a_page_is_in_its_json(written: Inputs, name: str) -> None:
-    check, text, value = read(written, name)
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [("index", ""), *((name, "report") for name in PATIENTS), ("changed", "pair-3"), ("changed", "pair-4")],
+)
+def test_every_number_on_a_page_is_in_its_json(written: Inputs, name: str, page: str) -> None:
+    check, text, value = read(written, name, page)
     assert check(text, value) == []
 
 
@@ -45,8 +49,8 @@ def places(value: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 def test_a_number_that_differs_is_found_whatever_its_key(written: Inputs) -> None:
     found = set()
-    for name in ("index", "changed", "mixed"):
-        check, text, value = read(written, name)
+    for name, page in (("index", ""), ("changed", "report"), ("changed", "pair-4"), ("mixed", "report")):
+        check, text, value = read(written, name, page)
         for key, number in sorted({(key, holder[place]) for key, holder, place in places(value)}):
             if key not in found and check(text, _with_another(value, key, number)):
                 found.add(key)
