@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting import browser
+from tests.reporting import browser, devtools
 from tests.reporting.conftest import Inputs, pseudonym
+from tests.reporting.devtools import Chromium
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
 
@@ -85,6 +86,30 @@ def test_chips_and_search_leave_only_the_rows_that_fit(
     rows = re.findall(r'<tr data-status="[\w ]+"( hidden="")?>.*?title="(sub-\w+)"', document, flags=re.S)
     assert [subject for hidden, subject in rows if not hidden] == [pseudonym(left)]
     assert ">1 of 6</output>" in document
+
+
+def test_a_long_table_shows_its_first_rows_and_sorts_and_searches_them_all(
+    written: Inputs, chromium: Chromium, tmp_path: Path
+) -> None:
+    text = (written.reports / "index.html").read_text(encoding="utf-8")
+    before, row, after = re.split(r'(<tr data-status="changed">.*?</tr>)', text, maxsplit=1, flags=re.S)
+    named = [re.sub(r'title="[^"]*"', f'title="sub-N{number}"', row) for number in range(450)]
+    rows = (re.sub(r'"right">6<', f'"right">{number}<', one) for number, one in enumerate(named))
+    page = tmp_path / "index.html"
+    page.write_text(before + "".join(rows) + after, encoding="utf-8")
+    seen = "[...document.querySelectorAll('#patients tbody tr')].filter((row) => row.offsetHeight)"
+    with devtools.opened(chromium, page.as_uri()) as tab:
+        assert tab.evaluate(f"[{seen}.length, document.querySelector('.more').textContent]") == [200, "Show all 455"]
+        assert tab.evaluate(f"{SEARCH}'sub-n449'; {TYPED}; {seen}.length") == 1
+        assert tab.evaluate("document.querySelector('.more').hidden")
+        assert tab.evaluate(f"{SEARCH}''; {TYPED}; {seen}.length") == 200
+        visits = "document.querySelectorAll('#patients thead button')[2].click()"
+        assert tab.evaluate(f"{visits}; {visits}; {seen}[0].cells[2].textContent") == "449"
+        assert tab.evaluate(f"document.querySelector('.more').click(); {seen}.length") == 455
+
+
+SEARCH = "document.getElementById('search').value = "
+TYPED = "document.getElementById('search').dispatchEvent(new Event('input'))"
 
 
 @pytest.mark.parametrize("name", ["index", "model", "changed", "mixed", "stable"])

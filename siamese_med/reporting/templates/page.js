@@ -1,5 +1,8 @@
 "use strict";
 (function () {
+  const MOST = 200; // rows of a table shown at once: laying out thousands takes longer than a press may
+  const order = new Intl.Collator("en", { numeric: true });
+  const cuts = new Map();
   const all = (selector, root) => Array.from((root || document).querySelectorAll(selector));
 
   function valueOf(cell) {
@@ -10,7 +13,7 @@
 
   function compare(a, b) {
     if (typeof a === "number" && typeof b === "number") return a - b;
-    return String(a).localeCompare(String(b), "en", { numeric: true });
+    return order.compare(String(a), String(b));
   }
 
   function sort(table, column, header) {
@@ -23,7 +26,30 @@
     all("th[aria-sort]", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
     table.tBodies[0].append(...rows.map((entry) => entry.row));
+    cut(table);
   }
+
+  function cut(table) {
+    if (!cuts.has(table)) return;
+    const { button, whole } = cuts.get(table);
+    const fitting = all("tbody tr", table).filter((row) => !row.hidden);
+    fitting.forEach((row, place) => row.classList.toggle("later", !whole && place >= MOST));
+    button.hidden = whole || fitting.length <= MOST;
+    button.textContent = "Show all " + fitting.length;
+  }
+
+  all("table.sortable").filter((table) => table.tBodies[0].rows.length > MOST).forEach((table) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "more";
+    button.addEventListener("click", () => {
+      cuts.set(table, { button, whole: true });
+      cut(table);
+    });
+    cuts.set(table, { button, whole: false });
+    (table.closest(".scroll") || table).after(button);
+    cut(table);
+  });
 
   all("table.sortable").forEach((table) => {
     all("th", table.tHead).forEach((header, column) => {
@@ -52,6 +78,7 @@
         shown += fits;
       });
       document.getElementById("found").textContent = shown === rows.length ? "" : shown + " of " + rows.length;
+      cuts.forEach((_, table) => cut(table));
     };
     chips.forEach((chip) =>
       chip.addEventListener("click", () => {
@@ -87,6 +114,7 @@
       });
       all("[data-group]").forEach((group) => { group.hidden = !group.querySelector("[data-words]:not([hidden])"); });
       document.getElementById("found").textContent = narrowed ? shown + " of " + items.length : "";
+      cuts.forEach((_, table) => cut(table));
     };
     chips.forEach((chip) =>
       chip.addEventListener("click", () => {
