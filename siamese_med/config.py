@@ -138,7 +138,7 @@ class ReportConfig(Section):
     """What the pages show."""
 
     title: str = Field("Change report", max_length=80)
-    pictures_per_pair: int = Field(5, ge=1, le=12)
+    pictures_per_pair: int = Field(8, ge=1, le=12)
 
 
 class Config(Section):

@@ -42,10 +42,8 @@ class Stack:
         return len(self._planes)
 
     def order(self) -> list[int]:
-        """Indices, slices of strongest change and fixed ones in turn."""
-        strongest = [index for index, word in enumerate(self._chosen) if word == STRONGEST]
-        fixed = [index for index, word in enumerate(self._chosen) if word != STRONGEST]
-        return [index for index in chain.from_iterable(zip_longest(strongest, fixed)) if index is not None]
+        """Indices, in the order of `in_turn`."""
+        return in_turn(self._chosen)
 
     def slice(self, index: int) -> Slice:
         """One slice with its pictures."""
@@ -53,6 +51,14 @@ class Stack:
         earlier, later, difference, change = (self._pixels[name][index][self._windows[index]] for name in ARRAYS)
         panels = pictures.panels(earlier, later, difference, change, plane, self._spacing_mm)
         return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels)
+
+
+def in_turn(chosen: Sequence[str]) -> list[int]:
+    """Indices of slices by why they were chosen: two of strongest change to one fixed one."""
+    strongest = [index for index, word in enumerate(chosen) if word == STRONGEST]
+    fixed = [index for index, word in enumerate(chosen) if word != STRONGEST]
+    turns = zip_longest(strongest[::2], strongest[1::2], fixed)
+    return [index for index in chain.from_iterable(turns) if index is not None]
 
 
 def illustrated(pairs: Sequence[Pair], data: Path, per_pair: int, budget: int = PAGE_BUDGET) -> tuple[Pair, ...]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 APART_MM = 9.0
 """Two slices of strongest change lie at least this far apart."""
+MOST_AXIAL = 4
+"""Axial slices of strongest change, at most."""
 AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """Which grid axis a plane's slices are numbered along."""
 NEUTRAL = {"difference": 128}
@@ -69,18 +71,31 @@ def write(path: Path, pair: Overlay, evidence: Tensor, probability: Tensor, spac
 
 
 def choose(evidence: Tensor, space: PairSpace) -> list[Choice]:
-    """Two axial slices and one coronal through the strongest change, then the middle of the body in three planes."""
+    """Slices through the strongest change, axial ones and a coronal one; then fixed ones.
+
+    Fixed are the middle of the body in three planes, and axially also three quarters of the way up.
+    """
     strength = evidence.abs()
     peak = np.unravel_index(int(strength.argmax()), strength.shape)
-    choices = [Choice("axial", int(peak[2]), "strongest change")]
-    away = (torch.arange(strength.shape[2]) - int(peak[2])).abs() * space.spacing_mm >= APART_MM
-    if bool(away.any()):
-        second = np.unravel_index(int((strength * away).argmax()), strength.shape)
-        choices.append(Choice("axial", int(second[2]), "strongest change"))
-    choices.append(Choice("coronal", int(peak[1]), "strongest change"))
-    middle = np.round(np.argwhere(space.inside).mean(0)).astype(int)
-    choices += [Choice(plane, int(middle[axis]), "fixed") for plane, axis in AXES.items()]
+    choices = [Choice("axial", index, "strongest change") for index in _strongest(strength, space)]
+    choices.insert(2, Choice("coronal", int(peak[1]), "strongest change"))
+    body = np.argwhere(space.inside)
+    middle = np.round(body.mean(0)).astype(int)
+    choices.append(Choice("axial", int(middle[2]), "fixed"))
+    choices.append(Choice("axial", int(np.round(body[:, 2].min() + 0.75 * np.ptp(body[:, 2]))), "fixed"))
+    choices += [Choice(plane, int(middle[axis]), "fixed") for plane, axis in AXES.items() if plane != "axial"]
     return list(dict.fromkeys(choices))
+
+
+def _strongest(strength: Tensor, space: PairSpace) -> list[int]:
+    """Axial slices in the order of the strongest evidence in each, none within APART_MM of one before."""
+    peaks = strength.amax((0, 1))
+    found: list[int] = []
+    while len(found) < MOST_AXIAL and float(peaks.max()) > 0:
+        found.append(int(peaks.argmax()))
+        near = (torch.arange(len(peaks)) - found[-1]).abs() * space.spacing_mm < APART_MM
+        peaks = peaks * ~near
+    return found or [int(np.round(np.argwhere(space.inside).mean(0))[2])]
 
 
 def displayed(volume: NDArray[Any], choice: Choice) -> NDArray[Any]:

@@ -388,7 +388,7 @@ def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
         alignments=pd.DataFrame(builder.alignments, columns=list(ALIGNMENT_COLUMNS)),
         owners=pd.DataFrame(builder.owners, columns=list(OWNER_COLUMNS)),
         account=Account(files_seen=1834, ingested=1801, skipped=9, duplicate=17, quarantined=7, reasons=reasons),
-        config=config or ReportConfig(title=f"Simulated study {HOSTILE}"[:80]),
+        config=config or ReportConfig(title=f"Simulated study {HOSTILE}"[:80], pictures_per_pair=5),
     )
 
 
