@@ -1,0 +1,189 @@
+"""From the reports to DICOM objects in a folder, which names patients and is meant for their hospital's archive alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med import files, volume
+from siamese_med.address import Pull
+from siamese_med.archive import document, images, measurements, segmentation
+from siamese_med.archive.filing import Filing, encoded
+from siamese_med.archive.images import Images, LeftOutError
+from siamese_med.errors import UsageError
+from siamese_med.ingestion.originals import Original, originals
+from siamese_med.records import Study
+from siamese_med.reporting import printing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Pair = Mapping[str, Any]
+ROLES = ("newest", "since_first")
+"""Pairs that end with the newest visit; steps between older ones were news when they were the newest."""
+
+OURS = re.compile(r"(seg|sr)-pair\d+\.dcm|report-pdf\.dcm")
+
+
+def check(folder: Path, source: Path | Pull | None, study: Study) -> Path:
+    """The input folder, where objects may be written to `folder` by its files; raises UsageError."""
+    if not isinstance(source, Path):
+        raise UsageError("--dicom needs the files on disk: give with --input the folder that was ingested, no address")
+    for kept in (study.data, study.reports):
+        if folder.resolve().is_relative_to(kept.resolve()):
+            raise UsageError(
+                "--dicom lies inside the data or reports folder, which name nobody: give a folder elsewhere"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("--dicom is a file: give a folder")
+    return source
+
+
+def write(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFrame) -> dict[str, Any]:
+    """Write the objects of every patient who has a report; how many objects and patients, and follow-ups left out.
+
+    `model`: its id; `scans`: the catalogue's. The same reports and files give the same bytes.
+    """
+    wanted = dict(_wanted(study.reports))
+    from_dicom = set(scans[scans["source"] == "dicom"].id)
+    mentioned = {pair[side] for pairs in wanted.values() for pair in pairs for side in ("earlier", "later")}
+    config = study.config.ingest
+    found = originals(mentioned & from_dicom, study.catalogue_url, config.secret_file, source)
+    objects, patients, left_out = 0, 0, Counter[str]()
+    with _quiet():
+        for subject, pairs in wanted.items():
+            made, reasons = _Desk(study, model, found, from_dicom).patient(subject, pairs)
+            left_out.update(reasons)
+            if made:
+                _put(folder / subject, made)
+                objects, patients = objects + len(made), patients + 1
+    return {"objects": objects, "patients": patients, "left_out": dict(sorted(left_out.items()))}
+
+
+def _wanted(reports: Path) -> Iterator[tuple[str, list[Pair]]]:
+    """Patients, and the pairs of theirs that objects are made of."""
+    for path in sorted(reports.glob("sub-*/report.json")):
+        pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
+        if chosen := [pair for pair in pairs if pair["role"] in ROLES]:
+            yield path.parent.name, chosen
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither library may say what it thinks of a header, since it would quote it."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """Where one patient's objects are made."""
+
+    study: Study
+    model: str
+    found: Mapping[str, Sequence[Original]]
+    from_dicom: set[str]
+
+    def patient(self, subject: str, pairs: Sequence[Pair]) -> tuple[dict[str, bytes], list[str]]:
+        """Files by their path below the patient's folder, and a reason for each follow-up without any."""
+        later: dict[str, Images] = {}
+        reasons: dict[str, str] = {}
+        for scan in sorted({pair["later"] for pair in pairs}):
+            try:
+                later[scan] = self._images(scan)
+            except LeftOutError as left_out:
+                reasons[scan] = left_out.reason
+        try:
+            return dict(self._objects(subject, pairs, later)), list(reasons.values())
+        except Exception:  # whatever a hostile header makes the libraries raise ends with this patient
+            return {}, [*reasons.values(), *("not_encodable" for _ in later)]
+
+    def _images(self, scan: str) -> Images:
+        if scan not in self.from_dicom:
+            raise LeftOutError("not_dicom")
+        if scan not in self.found:
+            raise LeftOutError("source_missing")
+        return images.read(self.found[scan], self.study.config.ingest.max_gigabytes * 1e9)
+
+    def _objects(
+        self, subject: str, pairs: Sequence[Pair], later: Mapping[str, Images]
+    ) -> Iterator[tuple[str, bytes]]:
+        usable = [pair for pair in pairs if pair["later"] in later]
+        for pair in usable:
+            for kind, content in self._of_pair(pair, later[pair["later"]]):
+                yield f"{pair['later_session']}/{kind}-pair{pair['number']:02d}.dcm", content
+        if usable:
+            newest = usable[0]
+            beside = later[newest["later"]]
+            filing = Filing("pdf", newest["number"], f"{subject} {newest['later_session']}", self.model, beside)
+            made = document.document(_printed(self.study.reports / subject), beside.datasets, filing)
+            yield f"{newest['later_session']}/report-pdf.dcm", encoded(made, beside.owner)
+
+    def _of_pair(self, pair: Pair, later: Images) -> Iterator[tuple[str, bytes]]:
+        about = (pair["number"], f"{pair['earlier']} {pair['later']}", self.model, later)
+        seg = None
+        if (mask := self._mask(pair, later)) is not None:
+            seg = segmentation.segmentation(mask, later, Filing("seg", *about))
+            yield "seg", encoded(seg, later.owner)
+        report = measurements.report(pair, later.datasets, self._earlier(pair), seg, Filing("sr", *about))
+        yield "sr", encoded(report, later.owner)
+
+    def _mask(self, pair: Pair, later: Images) -> Any:
+        """Where the pair changed, on the follow-up's images; None where nothing did, or nobody can tell.
+
+        A scan that may be another patient's has its numbers in the measurements, and nothing drawn on it.
+        """
+        if pair["status"] not in ("changed", "no_change") or not pair["map"] or not pair["transform"]:
+            return None
+        change_map = volume.read(self.study.data / pair["map"])
+        mask = segmentation.changed(change_map, np.asarray(pair["transform"], dtype=np.float64), later)
+        return mask if mask.any() else None
+
+    def _earlier(self, pair: Pair) -> Sequence[Any]:
+        """The images of the earlier date, which are named as evidence as far as they are there."""
+        try:
+            return self._images(pair["earlier"]).datasets
+        except LeftOutError:
+            return ()
+
+
+def _printed(folder: Path) -> bytes:
+    """The patient's page as PDF: as it was written with the page, else made of it."""
+    written = folder / "report.pdf"
+    if written.is_file():
+        return written.read_bytes()
+    return printing.pdf((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def _put(folder: Path, made: Mapping[str, bytes]) -> None:
+    """Write one patient's files, for the user's eyes only, and remove those of an earlier export that are no more."""
+    if folder.is_dir():
+        files.remove_leftovers(folder)
+    for name, content in made.items():
+        with files.replacing(folder / name, mode=0o600) as temporary:
+            temporary.write_bytes(content)
+    for path in _departed(folder.glob("ses-*/*.dcm"), {folder / name for name in made}):
+        path.unlink()
+
+
+def _departed(there: Iterable[Path], made: set[Path]) -> list[Path]:
+    return [path for path in there if OURS.fullmatch(path.name) and path not in made]
