@@ -131,7 +131,7 @@ def report(
         Path | None, typer.Option(help="Write SEG, SR and PDF for the archive here; they name patients.")
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--input", metavar="INPUT", help="For --dicom: the folder that was ingested.")
+        str | None, typer.Option("--input", metavar="INPUT", help="For --dicom: the folder that was ingested.")
     ] = None,
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
@@ -141,9 +141,12 @@ def report(
 
     if (dicom is None) != (source is None):
         raise typer.BadParameter("--dicom and --input go together: objects are filed by the headers of the input")
-    order = orders.order(source, data, reports, config, model)
+    order = orders.order(orders.source(source, None) if source else None, data, reports, config, model)
     order = replace(order, extras=Extras(viewer, pdf, dicom and dicom.absolute()))
-    return _answer_of_stage("report", order, config, no_prefect)
+    answer = _answer_of_stage("report", order, config, no_prefect)
+    if dicom is not None:
+        sys.stderr.write("the objects below --dicom name patients: send them to their archive and nowhere else\n")
+    return answer
 
 
 @app.command()

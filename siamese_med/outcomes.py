@@ -173,10 +173,16 @@ def _score(order: Order) -> Outcome:
 
 def _report(order: Order) -> Outcome:
     model = order.model or stages.newest_model(order.study)
-    index = stages.report(order.study, model, order.extras)
+    result = stages.report(order.study, model, order.extras, order.source)
     patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
-    facts: dict[str, Any] = {"index": str(index), "patients": patients}
-    return Outcome("report", facts, model=model, result=index)
+    facts: dict[str, Any] = {"index": str(result.index), "patients": patients}
+    facts |= {"dicom": dict(result.dicom)} if result.dicom else {}
+    left_out = result.dicom["left_out"] if result.dicom else {}
+    problems = (
+        *_problem(left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"),
+        *_problem(left_out.get("not_encodable", 0), "follow-up", "without objects: a header does not fit into one"),
+    )
+    return Outcome("report", facts, problems, problems, model, result)
 
 
 _STAGES: dict[str, Callable[[Order], Outcome]] = {

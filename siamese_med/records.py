@@ -291,6 +291,17 @@ class Inventory:
 
 
 @dataclass(frozen=True)
+class Reported:
+    """The result of the report stage: the index, and where DICOM objects were asked for, what came of that.
+
+    `dicom`: counts of `objects` and `patients`, and how many follow-ups were `left_out` by reason word.
+    """
+
+    index: Path
+    dicom: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Prepared:
     """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
 

@@ -8,11 +8,12 @@ new and leaves the same files. None of them knows Prefect; the flows call them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.address import Pull
-from siamese_med.records import NO_EXTRAS, Extras, Ingested, Prepared, Study
+from siamese_med.records import NO_EXTRAS, Extras, Ingested, Prepared, Reported, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,8 +162,8 @@ def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any])
     return pairs.assign(split=pairs.split.mask(new, "new"))
 
 
-def report(study: Study, model: Path, extras: Extras = NO_EXTRAS) -> Path:
-    """Scores to pages, and what else is asked for; returns the path of the index."""
+def report(study: Study, model: Path, extras: Extras = NO_EXTRAS, source: Path | Pull | None = None) -> Reported:
+    """Scores to pages, and what else is asked for; `source` is the input, which DICOM objects are filed by."""
     import pandas as pd
 
     from siamese_med.errors import EmptyInputError
@@ -170,6 +171,11 @@ def report(study: Study, model: Path, extras: Extras = NO_EXTRAS) -> Path:
     from siamese_med.network.model import read_about
     from siamese_med.reporting import cohort
 
+    if extras.dicom:
+        from siamese_med.archive import export
+
+        originals = export.check(extras.dicom, source, study)
+        extras = replace(extras, pdf=True)  # it goes to the archive too
     identity = read_about(model)["id"]
     scores, owners = study.scores(identity), study.owners(identity)
     if not (scores.is_file() and owners.is_file()):
@@ -187,7 +193,9 @@ def report(study: Study, model: Path, extras: Extras = NO_EXTRAS) -> Path:
         extras,
     )
     describe_files(study)
-    return index
+    if not extras.dicom:
+        return Reported(index)
+    return Reported(index, export.write(extras.dicom, originals, study, identity, scans(study)))
 
 
 def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From the reports to DICOM objects in a folder, which names patients and is meant for their hospital's archive alone."""
+"""From the reports to DICOM objects in a folder, which names patients and is for their hospital's archive alone."""
 
 from __future__ import annotations
 
@@ -112,9 +112,11 @@ class _Desk:
                 later[scan] = self._images(scan)
             except LeftOutError as left_out:
                 reasons[scan] = left_out.reason
+            except Exception:  # whatever a hostile header makes the libraries raise
+                reasons[scan] = "not_encodable"
         try:
             return dict(self._objects(subject, pairs, later)), list(reasons.values())
-        except Exception:  # whatever a hostile header makes the libraries raise ends with this patient
+        except Exception:  # and whatever an object of it makes them raise: it ends with this patient
             return {}, [*reasons.values(), *("not_encodable" for _ in later)]
 
     def _images(self, scan: str) -> Images:
@@ -124,9 +126,7 @@ class _Desk:
             raise LeftOutError("source_missing")
         return images.read(self.found[scan], self.study.config.ingest.max_gigabytes * 1e9)
 
-    def _objects(
-        self, subject: str, pairs: Sequence[Pair], later: Mapping[str, Images]
-    ) -> Iterator[tuple[str, bytes]]:
+    def _objects(self, subject: str, pairs: Sequence[Pair], later: Mapping[str, Images]) -> Iterator[tuple[str, bytes]]:
         usable = [pair for pair in pairs if pair["later"] in later]
         for pair in usable:
             for kind, content in self._of_pair(pair, later[pair["later"]]):
@@ -162,7 +162,7 @@ class _Desk:
         """The images of the earlier date, which are named as evidence as far as they are there."""
         try:
             return self._images(pair["earlier"]).datasets
-        except LeftOutError:
+        except Exception:
             return ()
 
 

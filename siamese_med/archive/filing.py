@@ -76,7 +76,7 @@ class Filing:
             "device_serial_number": self.model[:64],
             "series_description": f"{NOTICE}: {title}",
             "content_date": self.images.day,
-            "content_time": time(*(int(self.images.clock[at : at + 2]) for at in (0, 2, 4))),
+            "content_time": time.fromisoformat(self.images.clock),
             "coding_schemes": [CodingSchemeIdentificationItem(SCHEME, f"{MAKER}, words of its own")],
         }
 

@@ -134,8 +134,8 @@ def _stack(instances: Sequence[Instance]) -> Stack:
 
 def _owner(header: Dataset) -> dict[str, bytes]:
     """Who it is and which study, byte for byte, since a name in a wrong character set would not come back the same."""
-    from pydicom.dataelem import RawDataElement
     from pydicom.datadict import tag_for_keyword
+    from pydicom.dataelem import RawDataElement
 
     owner: dict[str, bytes] = {}
     for keyword in OWNER:

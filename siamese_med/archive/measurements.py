@@ -117,7 +117,7 @@ def _measurements(pair: Mapping[str, Any]) -> list[Any]:
 
 
 def _evaluations(pair: Mapping[str, Any]) -> list[tuple[tuple[str, str, str], tuple[str, str, str]]]:
-    """Names and values: the verdict (or the doubt whose scan it is, which comes before any verdict), and the reasons."""
+    """Names and values: the verdict (or the doubt whose scan it is, which comes before it), and the reasons."""
     status = pair["status"]
     found = [(("verdict", SCHEME, "Verdict"), (status, SCHEME, VERDICTS[status]))]
     for reason in pair["reasons"]:

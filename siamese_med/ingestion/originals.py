@@ -1,6 +1,7 @@
-"""From scans back to the very files they were made of, for those who hold the secret; nothing of it is written anywhere.
+"""From scans back to the very files they were made of, for those who hold the secret.
 
-Names are walked and compared by keyed hash, as `revealing` does; a file counts only while its content is the catalogued one.
+Names are walked and compared by keyed hash, as `revealing` does; a file counts only while its content is the one that
+the catalogue knows.
 """
 
 from __future__ import annotations

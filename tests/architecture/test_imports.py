@@ -18,7 +18,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 WHERE = {
     "prefect": set(),
     "flows": {"orders"},
-    "pydicom": {"ingestion", "phantom"},
+    "pydicom": {"ingestion", "phantom", "archive"},
+    "highdicom": {"archive"},
     "gdcm": {"ingestion", "phantom"},
     "nibabel": {"volume", "ingestion"},
 }
