@@ -137,10 +137,11 @@ def report(
     no_prefect: NoPrefect = False,
 ) -> Answer:
     """Scores to pages, for --model or the newest one."""
+    from siamese_med.errors import UsageError
     from siamese_med.records import Extras
 
     if (dicom is None) != (source is None):
-        raise typer.BadParameter("--dicom and --input go together: objects are filed by the headers of the input")
+        raise UsageError("--dicom and --input go together: objects are filed by the headers of the input")
     order = orders.order(orders.source(source, None) if source else None, data, reports, config, model)
     order = replace(order, extras=Extras(viewer, pdf, dicom and dicom.absolute()))
     answer = _answer_of_stage("report", order, config, no_prefect)

@@ -114,8 +114,12 @@ class _Desk:
                 reasons[scan] = left_out.reason
             except Exception:  # whatever a hostile header makes the libraries raise
                 reasons[scan] = "not_encodable"
+        usable = [pair for pair in pairs if pair["later"] in later]
+        if not usable:
+            return {}, list(reasons.values())
+        pdf = _printed(self.study.reports / subject)  # of our own page: where that fails, it is our fault
         try:
-            return dict(self._objects(subject, pairs, later)), list(reasons.values())
+            return dict(self._objects(subject, usable, later, pdf)), list(reasons.values())
         except Exception:  # and whatever an object of it makes them raise: it ends with this patient
             return {}, [*reasons.values(), *("not_encodable" for _ in later)]
 
@@ -126,17 +130,15 @@ class _Desk:
             raise LeftOutError("source_missing")
         return images.read(self.found[scan], self.study.config.ingest.max_gigabytes * 1e9)
 
-    def _objects(self, subject: str, pairs: Sequence[Pair], later: Mapping[str, Images]) -> Iterator[tuple[str, bytes]]:
-        usable = [pair for pair in pairs if pair["later"] in later]
-        for pair in usable:
+    def _objects(
+        self, subject: str, pairs: Sequence[Pair], later: Mapping[str, Images], pdf: bytes
+    ) -> Iterator[tuple[str, bytes]]:
+        for pair in pairs:
             for kind, content in self._of_pair(pair, later[pair["later"]]):
                 yield f"{pair['later_session']}/{kind}-pair{pair['number']:02d}.dcm", content
-        if usable:
-            newest = usable[0]
-            beside = later[newest["later"]]
-            filing = Filing("pdf", newest["number"], f"{subject} {newest['later_session']}", self.model, beside)
-            made = document.document(_printed(self.study.reports / subject), beside.datasets, filing)
-            yield f"{newest['later_session']}/report-pdf.dcm", encoded(made, beside.owner)
+        session, beside = pairs[0]["later_session"], later[pairs[0]["later"]]
+        filing = Filing("pdf", pairs[0]["number"], f"{subject} {session}", self.model, beside)
+        yield f"{session}/report-pdf.dcm", encoded(document.document(pdf, beside.datasets, filing), beside.owner)
 
     def _of_pair(self, pair: Pair, later: Images) -> Iterator[tuple[str, bytes]]:
         about = (pair["number"], f"{pair['earlier']} {pair['later']}", self.model, later)

@@ -142,9 +142,15 @@ def _owner(header: Dataset) -> dict[str, bytes]:
         tag: Any = tag_for_keyword(keyword)
         if tag not in header:
             continue
-        element = header.get_item(tag)
-        value = element.value or b"" if isinstance(element, RawDataElement) else None
-        if value is None or len(value) > LONGEST:
+        element: Any = header.get_item(tag)
+        if isinstance(element, RawDataElement):
+            value = element.value or b""
+        elif keyword == "SpecificCharacterSet":  # pydicom has looked at it, as Latin-1, which loses no byte
+            words = [element.value] if isinstance(element.value, str) else list(element.value or ())
+            value = "\\".join(map(str, words)).encode("latin-1")
+        else:
+            raise LeftOutError("not_encodable")  # a sequence in the place of a text
+        if len(value) > LONGEST:
             raise LeftOutError("not_encodable")
         owner[keyword] = value + (b"\0" if OWNER[keyword] == "UI" else b" ") * (len(value) % 2)
     return owner
