@@ -104,7 +104,7 @@ class _Desk:
     from_dicom: set[str]
 
     def patient(self, subject: str, pairs: Sequence[Pair]) -> tuple[dict[str, bytes], list[str]]:
-        """Files by their path below the patient's folder, and a reason for each follow-up without any."""
+        """Files by their path below the patient's folder, and a reason for each follow-up that lacks some."""
         later: dict[str, Images] = {}
         reasons: dict[str, str] = {}
         for scan in sorted({pair["later"] for pair in pairs}):
@@ -119,9 +119,10 @@ class _Desk:
             return {}, list(reasons.values())
         pdf = _printed(self.study.reports / subject)  # of our own page: where that fails, it is our fault
         try:
-            return dict(self._objects(subject, usable, later, pdf)), list(reasons.values())
+            made = dict(self._objects(subject, usable, later, pdf))
         except Exception:  # and whatever an object of it makes them raise: it ends with this patient
             return {}, [*reasons.values(), *("not_encodable" for _ in later)]
+        return made, [*reasons.values(), *("no_frame_of_reference" for one in later.values() if not one.placed)]
 
     def _images(self, scan: str) -> Images:
         if scan not in self.from_dicom:
@@ -154,7 +155,8 @@ class _Desk:
 
         A scan that may be another patient's has its numbers in the measurements, and nothing drawn on it.
         """
-        if pair["status"] not in ("changed", "no_change") or not pair["map"] or not pair["transform"]:
+        judged = pair["status"] in ("changed", "no_change")
+        if not (judged and pair["map"] and pair["transform"] and later.placed):
             return None
         change_map = volume.read(self.study.data / pair["map"])
         mask = segmentation.changed(change_map, np.asarray(pair["transform"], dtype=np.float64), later)

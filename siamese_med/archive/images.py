@@ -32,9 +32,10 @@ REASONS = {
     "multi_frame": "the scan came from a mosaic or an enhanced multi-frame file",
     "repeats": "the scan was made of several files of one place",
     "no_date": "the follow-up's study has no date that could be copied",
+    "no_frame_of_reference": "the images name no frame of reference, so there is no segmentation, but all else",
     "not_encodable": "a header, the change map or the report does not fit into a DICOM object",
 }
-"""Why a follow-up gets no objects."""
+"""Why a follow-up gets no objects, or not all."""
 
 OWNER = {
     "SpecificCharacterSet": "CS",
@@ -85,6 +86,11 @@ class Images:
     day: date
     clock: str  # HHMMSS
 
+    @property
+    def placed(self) -> bool:
+        """Whether the images name the frame of reference that a segmentation needs."""
+        return "FrameOfReferenceUID" in self.datasets[0]
+
 
 def read(files: Sequence[Original], most_bytes: float) -> Images:
     """The images behind the files of one scan, each file read once; raises LeftOutError."""
@@ -105,7 +111,7 @@ def read(files: Sequence[Original], most_bytes: float) -> Images:
     clock = tags.text(header, "StudyTime")
     clock = clock if TIME_FORM.fullmatch(clock) else ""
     datasets = tuple(_dataset(number, stack, *found[plane.file]) for number, plane in enumerate(stack.planes))
-    if len({(one.StudyInstanceUID, one.SeriesInstanceUID, one.FrameOfReferenceUID) for one in datasets}) > 1:
+    if len({(one.StudyInstanceUID, one.SeriesInstanceUID, one.get("FrameOfReferenceUID")) for one in datasets}) > 1:
         raise LeftOutError("not_encodable")
     shape = (stack.planes[0].columns, stack.planes[0].rows, len(stack.planes))
     return Images(datasets, stack.affine, shape, owner, day, clock.split(".")[0].ljust(6, "0"))
@@ -168,7 +174,8 @@ def _dataset(number: int, stack: Stack, instance: Instance, header: Dataset) -> 
     made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     made.SOPClassUID, made.SOPInstanceUID = _uid(tags.text(header, "SOPClassUID")), _uid(instance.sop)
     made.StudyInstanceUID, made.SeriesInstanceUID = _uid(instance.study), _uid(instance.series)
-    made.FrameOfReferenceUID = _uid(tags.text(header, "FrameOfReferenceUID"))
+    if _is_uid(frame := tags.text(header, "FrameOfReferenceUID")):
+        made.FrameOfReferenceUID = frame
     made.Modality = instance.facts.modality
     made.Rows, made.Columns = plane.rows, plane.columns
     for keyword, values in (
@@ -186,6 +193,10 @@ def _dataset(number: int, stack: Stack, instance: Instance, header: Dataset) -> 
 
 
 def _uid(text: str) -> str:
-    if len(text) > 64 or not UID_FORM.fullmatch(text):
+    if not _is_uid(text):
         raise LeftOutError("not_encodable")
     return text
+
+
+def _is_uid(text: str) -> bool:
+    return len(text) <= 64 and UID_FORM.fullmatch(text) is not None

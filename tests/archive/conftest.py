@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,7 @@ class Hospital:
 
 
 @pytest.fixture(scope="session")
-def new_hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Hospital]]:
+def new_hospital(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Hospital]:
     """Makes hospitals without patients."""
     secret = tmp_path_factory.mktemp("secret") / "secret"
     secret.write_bytes(b"0123456789abcdef0123456789abcdef")
@@ -182,7 +182,7 @@ def new_hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         volume.write(root / "data" / "maps" / "change.nii.gz", change_map())
         return hospital
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="session")

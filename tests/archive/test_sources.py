@@ -24,10 +24,12 @@ HOSTILE = {
     "huge_name": {"PatientName": "X" * 40_000},
     "huge_date": {"StudyTime": "1" * 5_000},
     "no_uid": {"SOPInstanceUID": None},
-    "path_uid": {"FrameOfReferenceUID": "../../etc/passwd"},
-    "no_frame": {"FrameOfReferenceUID": None},
+    "path_uid": {"StudyInstanceUID": "../../etc/passwd"},
 }
 """What no object can be made of, by the patient that it is put into."""
+
+UNPLACED = {"path_frame": {"FrameOfReferenceUID": "../../etc/passwd"}, "no_frame": {"FrameOfReferenceUID": None}}
+"""What no segmentation can be made of, but all else."""
 
 HARMLESS = {
     "script": {"PatientName": "</script><script>alert(1)", "StudyDescription": "\x1b[2J\x07"},
@@ -54,10 +56,10 @@ def troubled(new_hospital: Callable[[], Hospital]) -> Hospital:
     """One good patient among those whose headers are none."""
     made = new_hospital()
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    for who, tags in ({"good": {}} | HOSTILE | HARMLESS).items():
+    for who, tags in ({"good": {}} | HOSTILE | UNPLACED | HARMLESS).items():
         rewrite(made.visit(who, 2, "axial"), **tags)
     made.ingest()
-    for who in ("good", *HOSTILE, *HARMLESS):
+    for who in ("good", *HOSTILE, *UNPLACED, *HARMLESS):
         (scan,) = made.scans(who)
         made.report(scan, scan)  # one visit is enough for what is asked here
     return made
@@ -67,13 +69,16 @@ def test_a_hostile_header_leaves_its_patient_out_and_nobody_else(
     troubled: Hospital, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, facts = troubled.export()
+    whole = 1 + len(HARMLESS)
     assert facts == {
-        "objects": 3 * (1 + len(HARMLESS)),
-        "patients": 1 + len(HARMLESS),
-        "left_out": {"not_encodable": len(HOSTILE)},
+        "objects": 3 * whole + 2 * len(UNPLACED),
+        "patients": whole + len(UNPLACED),
+        "left_out": {"no_frame_of_reference": len(UNPLACED), "not_encodable": len(HOSTILE)},
     }
     for who in ("good", *HARMLESS):
         assert set(troubled.objects(*troubled.scans(who))) == {"seg", "sr", "report"}
+    for who in UNPLACED:
+        assert set(troubled.objects(*troubled.scans(who))) == {"sr", "report"}
     said = "".join(capfd.readouterr()) + caplog.text
     assert said == ""
     assert not [path for path in folder.rglob("*") if "tmp" in path.name]
