@@ -9,7 +9,7 @@ import pytest
 
 from siamese_med import outcomes, stages
 from siamese_med.outcomes import Order
-from siamese_med.records import Prepared, Study
+from siamese_med.records import Extras, Prepared, Reported, Study
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,23 @@ def test_scans_that_mostly_do_not_fit_a_models_template_come_with_advice(
     (problem,) = outcomes.perform("prepare", Order(Study(), model=model)).unfinished
     assert "not aligned" in problem
     assert ("train on this study" in problem) is advised
+
+
+@pytest.mark.parametrize(
+    ("left_out", "problems"),
+    [
+        ({}, 0),
+        ({"not_dicom": 4, "multi_frame": 1, "no_date": 1, "no_frame_of_reference": 2}, 0),
+        ({"source_missing": 3, "not_encodable": 1}, 2),
+    ],
+)
+def test_a_follow_up_whose_files_fail_makes_the_export_done_in_part(
+    left_out: dict[str, int], problems: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = {"objects": 3, "patients": 1, "left_out": left_out}
+    monkeypatch.setattr(stages, "report", lambda *_: Reported(tmp_path / "index.html", said))
+    order = Order(Study(reports=tmp_path), tmp_path, tmp_path, extras=Extras(dicom=tmp_path / "back"))
+    outcome = outcomes.perform("report", order)
+    assert outcome.facts["dicom"] == said
+    assert len(outcome.unfinished) == problems
+    assert all(str(left_out[word]) in " ".join(outcome.unfinished) for word in left_out if problems)

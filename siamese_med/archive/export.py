@@ -59,10 +59,11 @@ def write(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFr
     mentioned = {pair[side] for pairs in wanted.values() for pair in pairs for side in ("earlier", "later")}
     config = study.config.ingest
     found = originals(mentioned & from_dicom, study.catalogue_url, config.secret_file, source)
+    desk = _Desk(study, model, found, from_dicom)
     objects, patients, left_out = 0, 0, Counter[str]()
     with _quiet():
         for subject, pairs in wanted.items():
-            made, reasons = _Desk(study, model, found, from_dicom).patient(subject, pairs)
+            made, reasons = desk.patient(subject, pairs)
             left_out.update(reasons)
             if made:
                 _put(folder / subject, made)

@@ -150,6 +150,9 @@ def test_images_of_both_dates_are_evidence(hospital: Hospital) -> None:
     both = {one.SOPInstanceUID for number in (1, 2) for one in images_of(hospital, "sagittal", number)}
     seg = pydicom.dcmread(follow_up(hospital, "sagittal")["seg"])
     assert named == both | {seg.SOPInstanceUID}
+    for number, sequence in ((2, "CurrentRequestedProcedureEvidenceSequence"), (1, "PertinentOtherEvidenceSequence")):
+        studies = [one.StudyInstanceUID for one in report[sequence]]
+        assert studies == [images_of(hospital, "sagittal", number)[0].StudyInstanceUID]
 
 
 @pytest.mark.parametrize("who", PLANES)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from siamese_med import files, models, stages, volume
-from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
+from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError, UsageError
 from siamese_med.network import model
-from siamese_med.records import SCORE_COLUMNS, SPLITS, Study
+from siamese_med.records import SCORE_COLUMNS, SPLITS, Extras, Study
 from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
 
 MODEL_FILES = {
@@ -151,3 +151,16 @@ def test_a_report_before_the_scores_says_what_to_do(tracked: Tracked, tmp_path: 
     files.write_json(copied / "model.json", {**about, "id": "other"})
     with pytest.raises(EmptyInputError, match="siamese-med score"):
         stages.report(tracked.study, copied)
+
+
+def test_a_study_of_nifti_files_has_pages_and_no_dicom_objects(
+    tracked: Tracked, scores: pd.DataFrame, tmp_path: Path
+) -> None:
+    back = tmp_path / "back"
+    reported = stages.report(tracked.study, tracked.model, Extras(dicom=back), tracked.export / "manifest.csv")
+    assert reported.index.is_file()
+    followed = int((scores.subject_a == scores.subject_b).sum())  # two visits, one contrast
+    assert reported.dicom == {"objects": 0, "patients": 0, "left_out": {"not_dicom": followed}}
+    assert not back.exists()
+    with pytest.raises(UsageError, match="inside the data or reports folder"):
+        stages.report(tracked.study, tracked.model, Extras(dicom=tracked.study.reports / "back"), tracked.export)
