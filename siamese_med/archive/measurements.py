@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from siamese_med.archive.filing import MAKER, NOTICE, SCHEME, Filing, uid, version
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def report(
         imaging_measurements=[_group(pair, later, seg, filing)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    content[0].ContentSequence.append(_comment(pair))
+    content[0].ContentSequence.append(_comment(pair, later[0], seg))
     evidence = [*later, *([seg] if seg is not None else []), *earlier]
     says = json.dumps([[pair[field] for field in SAID], [str(one.SOPInstanceUID) for one in evidence]])
     return Comprehensive3DSR(
@@ -126,7 +128,7 @@ def _evaluations(pair: Mapping[str, Any]) -> list[tuple[tuple[str, str, str], tu
     return found
 
 
-def _comment(pair: Mapping[str, Any]) -> Any:
+def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> Any:
     from highdicom.sr import RelationshipTypeValues, TextContentItem
     from pydicom.sr.codedict import codes
 
@@ -134,4 +136,10 @@ def _comment(pair: Mapping[str, Any]) -> Any:
     if pair["interval_days"] is not None:
         sentences.append(f"The earlier scan is {pair['interval_days']} days older.")
     sentences += [f"No verdict, since {reason['meaning']}." for reason in pair["reasons"]]
+    if seg is not None:  # interpolated, the map's peaks are lower, so fewer voxels are over the threshold
+        voxel_mm3 = float(np.prod([*map(float, image.PixelSpacing), float(image.SpacingBetweenSlices)]))
+        drawn_ml = int(seg.pixel_array.sum()) * voxel_mm3 / 1000
+        sentences.append(
+            f"The volume is of the comparison's own grid; the segment on these images holds {drawn_ml:.3f} ml."
+        )
     return TextContentItem(codes.DCM.Comment, " ".join(sentences), RelationshipTypeValues.CONTAINS)

@@ -138,7 +138,9 @@ def test_the_observer_is_the_device_and_the_notice_is_in_the_text(hospital: Hosp
     report = pydicom.dcmread(follow_up(hospital, "axial")["sr"])
     texts = [one.TextValue for one in items(report, "TEXT")]
     assert MODEL in texts
-    assert any(NOTICE in text for text in texts)
+    (comment,) = [text for text in texts if NOTICE in text]
+    seg = pydicom.dcmread(follow_up(hospital, "axial")["seg"])
+    assert f"holds {seg.pixel_array.sum() * 1.5 * 1.25 * 3.0 / 1000:.3f} ml" in comment
     assert NOTICE in report.SeriesDescription
     observer = next(item for item in items(report, "CODE") if item.ConceptNameCodeSequence[0].CodeValue == "121005")
     assert observer.ConceptCodeSequence[0].CodeMeaning == "Device"
