@@ -182,7 +182,7 @@ def _report(order: Order) -> Outcome:
         *_problem(left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"),
         *_problem(left_out.get("not_encodable", 0), "follow-up", "without objects: a header does not fit into one"),
     )
-    return Outcome("report", facts, problems, problems, model, result)
+    return Outcome("report", facts, problems, problems, model, result.index)
 
 
 _STAGES: dict[str, Callable[[Order], Outcome]] = {

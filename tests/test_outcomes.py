@@ -42,5 +42,6 @@ def test_a_follow_up_whose_files_fail_makes_the_export_done_in_part(
     order = Order(Study(reports=tmp_path), tmp_path, tmp_path, extras=Extras(dicom=tmp_path / "back"))
     outcome = outcomes.perform("report", order)
     assert outcome.facts["dicom"] == said
+    assert outcome.result == tmp_path / "index.html"  # what a recorded run links to
     assert len(outcome.unfinished) == problems
     assert all(str(left_out[word]) in " ".join(outcome.unfinished) for word in left_out if problems)
