@@ -18,16 +18,20 @@ SAMPLES_AN_AXIS = 32
 
 
 def resample(
-    scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu"
+    scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu", nearest: bool = False
 ) -> torch.Tensor:
-    """The scan on another grid, linearly, averaged first where finer: (1, 2, i, j, k), voxels and validity 0 or 1."""
+    """The scan on another grid, linearly, averaged first where finer: (1, 2, i, j, k), voxels and validity 0 or 1.
+
+    `nearest` takes the value of the nearest voxel instead, so that as large a volume as before lies over any threshold.
+    """
     import torch
     import torch.nn.functional as functional
 
     target = np.linalg.norm(voxel_to_scan[:3, :3], axis=0).min()
-    coarse, affine = pooled(scan, float(target), device)
+    coarse, affine = pooled(scan, 0.0 if nearest else float(target), device)
     points = _normalised(np.linalg.inv(affine) @ voxel_to_scan, shape, coarse.shape[2:], device)
-    values = functional.grid_sample(coarse, points.flip(-1)[None], align_corners=False, padding_mode="border")
+    mode = "nearest" if nearest else "bilinear"
+    values = functional.grid_sample(coarse, points.flip(-1)[None], mode, align_corners=False, padding_mode="border")
     valid = (points.abs() <= 1).all(-1).to(values.dtype)
     return torch.cat([values * valid, valid[None, None]], 1)
 

@@ -136,7 +136,7 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
     if pair["interval_days"] is not None:
         sentences.append(f"The earlier scan is {pair['interval_days']} days older.")
     sentences += [f"No verdict, since {reason['meaning']}." for reason in pair["reasons"]]
-    if seg is not None:  # interpolated, the map's peaks are lower, so fewer voxels are over the threshold
+    if seg is not None:  # on other voxels than those that were counted
         voxel_mm3 = float(np.prod([*map(float, image.PixelSpacing), float(image.SpacingBetweenSlices)]))
         drawn_ml = int(seg.pixel_array.sum()) * voxel_mm3 / 1000
         sentences.append(

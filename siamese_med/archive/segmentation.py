@@ -34,7 +34,7 @@ def changed(change_map: Volume, transform: NDArray[np.float64], images: Images) 
         shift = np.eye(4)
         shift[2, 3] = start
         part = mask[start : start + step]
-        values = resampling.resample(change_map, to_map @ shift, (columns, rows, len(part)))[0, 0]
+        values = resampling.resample(change_map, to_map @ shift, (columns, rows, len(part)), nearest=True)[0, 0]
         part[:] = values.numpy().T >= MAP_THRESHOLD
     return mask
 

@@ -198,9 +198,10 @@ def _doubts(found: Measured, known: Reference, config: ScoreConfig) -> list[str]
 
 
 def write_map(path: Path, earlier: Side, found: Measured, probability: Tensor, space: PairSpace) -> None:
-    """The probability map as NIfTI in the earlier scan's space, two decimals."""
+    """The probability map as NIfTI in the earlier scan's space, two decimals; `volume_ml` can be counted in it."""
     grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
-    moved = resampling.resample(Volume(probability.numpy(), space.affine), grid, earlier.scan.voxels.shape)[0, 0]
+    drawn = Volume(probability.numpy(), space.affine)
+    moved = resampling.resample(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
     volume.write(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
 
 
