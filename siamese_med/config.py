@@ -129,6 +129,7 @@ class ScoreConfig(Section):
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: Fraction = Field(0.05, description="p below which a change is called one")
+    simulated_rescans: int = Field(16, ge=3, description="pairs without change a contrast, where fewer than 8 are real")
     min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")
     min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"

@@ -50,6 +50,7 @@ change_sources = 4
 
 [score]
 spacing_mm = 4.0
+simulated_rescans = 4
 """
 
 

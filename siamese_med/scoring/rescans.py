@@ -28,7 +28,6 @@ from siamese_med.volume import Volume
 ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MOST_RESCANS = 60
-SIMULATED_RESCANS = 16
 FEW = 0.05
 """What a study's few real rescans do not happen to show, as a standard deviation of log figures."""
 UNLIKE, GROWTH_UNLIKE = 0.1, 0.25
@@ -85,7 +84,7 @@ def measured(
     """
     if not scans:
         raise NotEnoughDataError("no scan to take a no-change reference from: too few scans could be aligned")
-    chosen = dict(_strata(rescans, scans))
+    chosen = dict(_strata(rescans, scans, config.simulated_rescans))
     jobs = [
         Rescan(*place, where, *pair, seed + number, detectors, number < PLANTED, config)
         for where, pairs in chosen.items()
@@ -138,7 +137,7 @@ def _auc(known: Floor, found: Sequence[tuple[Rescan, Finding, Finding | None]]) 
 
 
 def _strata(
-    rescans: Sequence[tuple[ScanRow, ScanRow]], scans: Sequence[ScanRow]
+    rescans: Sequence[tuple[ScanRow, ScanRow]], scans: Sequence[ScanRow], simulated: int
 ) -> Iterator[tuple[Stratum, list[tuple[ScanRow, ScanRow | None]]]]:
     """Every kind of scan with same and with other scanner, and the pairs to measure there."""
     for kind in dict.fromkeys((scan.modality, scan.contrast) for scan in scans):
@@ -149,7 +148,7 @@ def _strata(
             if len(real) >= ENOUGH_RESCANS:
                 yield where, list(real[:MOST_RESCANS])
             else:
-                yield where, [(alike[number % len(alike)], None) for number in range(SIMULATED_RESCANS)]
+                yield where, [(alike[number % len(alike)], None) for number in range(simulated)]
 
 
 def _find(pair: Rescan) -> tuple[dict[str, Finding], dict[str, Finding]]:

@@ -98,7 +98,7 @@ def synthesised(bench: Bench, sources: list[Volume], same: bool, seed: int) -> t
     """The reference as a model makes it where a study has no rescans."""
     findings = [
         bench.measure(*rescans.simulated(sources[n % len(sources)], same, np.random.default_rng(seed + n)))
-        for n in range(rescans.SIMULATED_RESCANS)
+        for n in range(ScoreConfig().simulated_rescans)
     ]
     brightness, growth = zip(*findings, strict=True)
     return rescans.synthesised("brightness", brightness), rescans.synthesised(rescans.GROWTH, growth)

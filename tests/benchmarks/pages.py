@@ -18,8 +18,8 @@ import numpy as np
 
 from siamese_med import appraisal, claims, files
 from siamese_med.config import ReportConfig
-from siamese_med.records import Account
-from siamese_med.reporting import album, lineups, outputs, overview, pages, patient, references
+from siamese_med.records import NO_EXTRAS, Account
+from siamese_med.reporting import folder, lineups, outputs, overview, pages, patient, references
 from siamese_med.reporting.content import Patient
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Builder, pseudonym, write_model
@@ -74,13 +74,12 @@ class Bench:
     def _tables(self) -> list[tuple[list[dict[str, object]], str]]:
         return [(self.builder.scans, "subject"), (self.builder.scores, "subject_a")]
 
-    def write_patient(self, subject: str, per_pair: int) -> Path:
-        """A page as the report stage writes it."""
-        report = self.report(subject)
-        shown = Patient(**{**vars(report), "pairs": album.illustrated(report.pairs, self.builder.data, per_pair)})
-        files.write_json(self.folder / "report.json", outputs.report(shown))
-        files.write_text(self.folder / "report.html", pages.patient_page(shown))
-        return self.folder / "report.html"
+    def write_patient(self, subject: str, per_pair: int) -> list[int]:
+        """Sizes of the pages that the report stage writes of a patient."""
+        scans = [row for row in self.builder.scans if row["subject"] == subject]
+        config = ReportConfig(pictures_per_pair=per_pair)
+        folder.write(self.folder / subject, self.report(subject), scans, self.builder.data, config, NO_EXTRAS)
+        return sorted(path.stat().st_size for path in (self.folder / subject).glob("*.html"))
 
     def write_index(self, reports: list[Patient]) -> Path:
         """The index as the report stage writes it."""
@@ -103,13 +102,13 @@ def six_visits(bench: Bench) -> None:
         bench.builder.pair(subject, first, first + 1, float(random.normal(1.5, 2)))
     bench.builder.pair(subject, 1, VISITS, 6.0)
     for per_pair, which in (
-        (5, "first page, 5 slices a pair"),
-        (5, "next page"),
+        (8, "first patient, 8 slices a pair"),
+        (8, "next patient"),
         (12, "12 slices a pair, as many as fit"),
     ):
-        page, seconds = timed(lambda per_pair=per_pair: bench.write_patient(subject, per_pair))
-        line(f"six visits, {which}", page.stat().st_size / 1000, "KB", LIMITS_KB["patient"])
-        line(f"six visits, {which}", seconds, "s", LIMITS_S["patient"])
+        sizes, seconds = timed(lambda per_pair=per_pair: bench.write_patient(subject, per_pair))
+        line(f"six visits, {which}, largest page", sizes[-1] / 1000, "KB", LIMITS_KB["patient"])
+        line(f"six visits, {which}, {len(sizes)} pages", seconds, "s", LIMITS_S["patient"])
 
 
 def many_patients(bench: Bench) -> Path:

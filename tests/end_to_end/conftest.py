@@ -17,7 +17,6 @@ from siamese_med.ingestion import secret
 from siamese_med.phantom import anatomy
 from siamese_med.phantom.scanner import Acquisition
 from siamese_med.records import Study
-from siamese_med.scoring import rescans
 
 PATIENTS, VISITS = 8, 2
 CONFIG = Config(
@@ -40,7 +39,7 @@ CONFIG = Config(
         change_sources=4,
         accelerator="cpu",
     ),
-    score=ScoreConfig(spacing_mm=6.0, smoothing_mm=4.0, accelerator="cpu"),
+    score=ScoreConfig(spacing_mm=6.0, smoothing_mm=4.0, simulated_rescans=4, accelerator="cpu"),
 )
 
 
@@ -65,10 +64,9 @@ def known_secret(home: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def small() -> Iterator[None]:
-    """Everything in this process, since starting others costs more than the work, and a short no-change reference."""
+    """Everything in this process, since starting others costs more than the work."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "cpu_count", lambda: 1)
-        patch.setattr(rescans, "SIMULATED_RESCANS", 4)
         yield
 
 

@@ -35,6 +35,7 @@ change_sources = 4
 accelerator = "cpu"
 [score]
 spacing_mm = 6.0
+simulated_rescans = 4
 accelerator = "cpu"
 """
 PEOPLE = 8
