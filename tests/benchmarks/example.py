@@ -40,7 +40,11 @@ def main() -> None:
         stages.ingest(patients, study)
         stages.build_pairs(study)
         stages.score(study, model)
+        for change_map in study.data.glob("scores/*/*_change.nii.gz"):
+            change_map.unlink()  # the repository holds no volumes, so the example is no BIDS derivative either
         stages.report(study, model)
+    for name in ("dataset_description.json", ".bidsignore", "participants.tsv", "README"):
+        (EXAMPLE / name).unlink()
     print(EXAMPLE)
     print(_photographed(EXAMPLE / _strongest(EXAMPLE / "cohort.tsv", "changed") / "report.html"))
 
