@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
+from siamese_med.parallel import in_parallel
 from siamese_med.reporting import alarms, lineups, maps, outputs, overview, pages, performance, references, schema
 from siamese_med.reporting import folder as folders
+from siamese_med.reporting.folder import Job
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
     from siamese_med.config import ReportConfig
     from siamese_med.records import Account, Extras
     from siamese_med.reporting.lineups import Lineup
+
+
+MANY = 100
+"""Patients whose plain pages take longer than starting other processes does."""
 
 
 def write_reports(
@@ -46,7 +52,7 @@ def write_reports(
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
     placed = _rows(alignments)
     aligned = {str(row["scan"]): row for row in placed}
-    written = []
+    jobs = []
     for subject in sorted(scans_of):
         report = patient(
             _safe(subject),
@@ -59,7 +65,11 @@ def write_reports(
             claim,
             provenance,
         )
-        written.append(folders.write(reports / subject, report, scans_of[subject], data, config, extras))
+        jobs.append(Job(reports / subject, report, scans_of[subject], data, config, extras))
+    few = len(jobs) < MANY and not (extras.viewer or extras.pdf)
+    for _ in in_parallel(folders.write, jobs, "writing reports", 1 if few else None):
+        pass
+    written = [job.report for job in jobs]
     _remove_departed(reports, set(scans_of))
     maps.write_frame(reports, data / "scans", sorted(scans_of))
     files.write_parquet(reports / "pairs.parquet", outputs.pairs_frame(written))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,22 @@ OURS = re.compile(
 """Files that only this module makes, so those that it did not make this time may go."""
 
 
-def write(
-    folder: Path, report: Patient, rows: Sequence[Mapping[str, Any]], data: Path, config: ReportConfig, extras: Extras
-) -> Patient:
-    """Write one patient's files and remove what is left of former ones; `rows` of the scan table.
+@dataclass(frozen=True)
+class Job:
+    """One patient's folder to write: what its pages say, the rows of the scan table, and where all data lie."""
 
-    Returns the report without its pictures, which would fill the memory over a cohort.
-    """
-    scans = {str(row["id"]): row for row in rows}
+    folder: Path
+    report: Patient
+    rows: Sequence[Mapping[str, Any]]
+    data: Path
+    config: ReportConfig
+    extras: Extras
+
+
+def write(job: Job) -> None:
+    """Write one patient's files and remove what is left of former ones."""
+    folder, report, data, config, extras = job.folder, job.report, job.data, job.config, job.extras
+    scans = {str(row["id"]): row for row in job.rows}
     linked = maps.write(folder, report, {name: str(row["path"]) for name, row in scans.items()}, data)
     shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair))
     with_viewer = _write_viewers(folder, shown, scans, data) if extras.viewer else {}
@@ -48,7 +56,6 @@ def write(
     side_cars = {name.replace(".nii.gz", ".json") for name in linked.values()}
     printed = {"report.pdf"} if extras.pdf else set()
     clear(folder, {*texts, "report.json", *linked.values(), *side_cars, *with_viewer.values(), *printed})
-    return report
 
 
 def apart(report: Patient) -> tuple[int, ...]:

@@ -48,8 +48,8 @@ def test_the_segment_is_the_maps_voxels_at_each_source_images_place(hospital: Ho
     compared = 0
     for image, pixels in zip(images, found, strict=True):
         indices = places(image) @ to_map[:3, :3].T + to_map[:3, 3]
-        expected = ndimage.map_coordinates(known.voxels, np.moveaxis(indices, -1, 0), order=1)
-        clear = abs(expected - 0.95) > 1e-4  # not for rounding to decide
+        expected = ndimage.map_coordinates(known.voxels, np.moveaxis(indices, -1, 0), order=0)
+        clear = (abs(indices - np.round(indices)) < 0.499).all(-1)  # not half-way between two voxels
         assert (pixels.astype(bool) == (expected >= 0.95))[clear].all()
         compared += int(pixels.sum())
     assert compared > 300
@@ -71,7 +71,7 @@ def test_the_segment_lies_where_the_patient_changed(hospital: Hospital, who: str
     ras = np.concatenate(inside)
     assert np.linalg.norm(ras.mean(axis=0) - MARKER) < 0.5
     assert ras[:, 0].min() > 0
-    assert np.linalg.norm(ras - MARKER, axis=1).max() < RADIUS_MM + 0.5
+    assert np.linalg.norm(ras - MARKER, axis=1).max() < RADIUS_MM + 1.5  # half the diagonal of the map's voxel more
     voxel_mm3 = np.prod([*map(float, shared.PixelMeasuresSequence[0].PixelSpacing), 3.0])
     assert len(ras) * voxel_mm3 == pytest.approx(4 / 3 * np.pi * RADIUS_MM**3, rel=0.1)
     assert float(shared.PixelMeasuresSequence[0].SpacingBetweenSlices) == 3.0

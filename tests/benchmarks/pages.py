@@ -21,6 +21,7 @@ from siamese_med.config import ReportConfig
 from siamese_med.records import NO_EXTRAS, Account
 from siamese_med.reporting import folder, lineups, outputs, overview, pages, patient, references
 from siamese_med.reporting.content import Patient
+from siamese_med.reporting.folder import Job
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Builder, pseudonym, write_model
 
@@ -78,7 +79,8 @@ class Bench:
         """Sizes of the pages that the report stage writes of a patient."""
         scans = [row for row in self.builder.scans if row["subject"] == subject]
         config = ReportConfig(pictures_per_pair=per_pair)
-        folder.write(self.folder / subject, self.report(subject), scans, self.builder.data, config, NO_EXTRAS)
+        job = Job(self.folder / subject, self.report(subject), scans, self.builder.data, config, NO_EXTRAS)
+        folder.write(job)
         return sorted(path.stat().st_size for path in (self.folder / subject).glob("*.html"))
 
     def write_index(self, reports: list[Patient]) -> Path:

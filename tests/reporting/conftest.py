@@ -428,3 +428,14 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     running = Chromium(tmp_path_factory.mktemp("chromium"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def viewer_page(written: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The viewer of a pair whose later scan lies turned and shifted, with a bright ball in it."""
+    folder = tmp_path_factory.mktemp("viewer")
+    study = replace(written.only("mixed"), reports=folder / "reports", extras=Extras(viewer=True))
+    study.data = folder / "data"
+    add_images(study, "mixed")
+    study.write()
+    return study.reports / pseudonym("mixed") / "viewer-1.html"

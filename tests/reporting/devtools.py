@@ -28,8 +28,14 @@ class Chromium:
         assert browser.CHROMIUM, browser.ABSENT
         theirs_in, self._out = _pipe()
         self._in, theirs_out = _pipe()
-        command = [browser.CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
-        command += [f"--user-data-dir={profile}", "--window-size=1280,900", "--no-first-run", "about:blank"]
+        command = [browser.CHROMIUM, "--headless", "--no-sandbox", *browser.IN_SOFTWARE]
+        command += [
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+            "--window-size=1280,900",
+            "--no-first-run",
+            "about:blank",
+        ]
         # the browser takes its pipes at 3 and 4, where this process may have other files
         placed = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "chromium", *command]
         self._process = subprocess.Popen(placed, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)

@@ -77,10 +77,16 @@ def found(tab: Tab) -> dict[str, list[Any]]:
     return {state: findings for state, findings in states.items() if findings}
 
 
-@pytest.mark.parametrize("name", ["index", "model", *PATIENTS])
+@pytest.mark.parametrize("name", ["index", "model", "step", *PATIENTS])
 def test_nothing_is_found_on_a_page(written: Inputs, chromium: Chromium, name: str) -> None:
     page = f"{pseudonym(name)}/report.html" if name in PATIENTS else f"{name}.html"
+    page = f"{pseudonym('changed')}/pair-3.html" if name == "step" else page
     with devtools.opened(chromium, (written.reports / page).as_uri()) as tab:
+        assert found(tab) == {}
+
+
+def test_nothing_is_found_on_a_viewer(viewer_page: Path, chromium: Chromium) -> None:
+    with devtools.opened(chromium, viewer_page.as_uri()) as tab:
         assert found(tab) == {}
 
 

@@ -64,9 +64,10 @@ def asked(chromium: Chromium, page: Path) -> list[str]:
         return [*tab.requests, *tab.evaluate(OUTWARD)]
 
 
-@pytest.mark.parametrize("name", ["index", "model", *PATIENTS])
+@pytest.mark.parametrize("name", ["index", "model", "step", *PATIENTS])
 def test_a_page_asks_for_its_own_file_alone(written: Inputs, chromium: Chromium, name: str) -> None:
     page = written.reports / (f"{pseudonym(name)}/report.html" if name in PATIENTS else f"{name}.html")
+    page = written.reports / pseudonym("changed") / "pair-3.html" if name == "step" else page
     assert asked(chromium, page) == [page.as_uri()]
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +13,9 @@ import pytest
 from siamese_med import volume
 from siamese_med.reporting import viewer
 from siamese_med.volume import Volume
-from tests.reporting import browser
-from tests.reporting.conftest import MARKER_MM, Inputs, add_images, pseudonym
-
-NIIVUE_READY = 12_000
-"""Milliseconds of the browser's virtual time in which WebGL, in software, has drawn."""
-
-
-@pytest.fixture(scope="module")
-def page(written: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The viewer of a pair whose later scan lies turned and shifted, with a bright ball in it."""
-    folder = tmp_path_factory.mktemp("viewer")
-    study = replace(written.only("mixed"), reports=folder / "reports", extras=replace(written.extras, viewer=True))
-    (study.data / "scans").mkdir(exist_ok=True)
-    add_images(study, "mixed")
-    study.write()
-    return study.reports / pseudonym("mixed") / "viewer-1.html"
+from tests.reporting import browser, devtools
+from tests.reporting.conftest import MARKER_MM, Inputs
+from tests.reporting.devtools import Chromium
 
 
 def layer(page: Path, name: str, folder: Path) -> Volume:
@@ -45,12 +30,12 @@ def test_niivue_is_the_one_that_was_looked_at() -> None:
     assert "Copyright (c) 2021, Niivue" in viewer.NIIVUE.with_name("niivue.LICENSE.txt").read_text()
 
 
-def test_a_page_stays_under_4_megabytes(page: Path) -> None:
-    assert 3e6 < page.stat().st_size < 4e6
+def test_a_page_stays_under_4_megabytes(viewer_page: Path) -> None:
+    assert 3e6 < viewer_page.stat().st_size < 4e6
 
 
-def test_all_three_lie_on_one_grid_in_the_earlier_scans_millimetres(page: Path, tmp_path: Path) -> None:
-    earlier, later, change = (layer(page, name, tmp_path) for name in ("earlier", "later", "change"))
+def test_all_three_lie_on_one_grid_in_the_earlier_scans_millimetres(viewer_page: Path, tmp_path: Path) -> None:
+    earlier, later, change = (layer(viewer_page, name, tmp_path) for name in ("earlier", "later", "change"))
     assert earlier.voxels.shape == later.voxels.shape == change.voxels.shape
     assert (earlier.affine == later.affine).all()
     assert (earlier.affine == change.affine).all()
@@ -76,42 +61,44 @@ def test_a_pair_without_a_map_has_no_viewer(written: Inputs) -> None:
     assert not list(written.reports.rglob("viewer-*.html"))
 
 
+READY = """new Promise((done) => {
+  const wait = setInterval(() => { if (document.body.dataset.ready) { clearInterval(wait); done(); } }, 50);
+})"""
+LOOKED_AT = """(() => {
+  const [, later] = window.views;
+  document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'b', bubbles: true}));
+  const blinking = document.querySelector('.viewer').classList.contains('blinking');
+  const told = document.getElementById('place').textContent;
+  const place = Array.from(later.frac2mm(later.scene.crosshairPos)).slice(0, 3);
+  later.scene.crosshairPos = later.mm2frac(MARKER);
+  later.opts.crosshairWidth = 0;
+  later.opts.isOrientationTextVisible = false;
+  later.setOpacity(1, 0);
+  later.volumes[0].cal_min = 230;
+  later.updateGLVolume();
+  const gl = later.gl;
+  const found = later.screenSlices.map((slice) => {
+    later.drawScene();
+    const [left, top, width, height] = slice.leftTopWidthHeight.map(Math.round);
+    const pixels = new Uint8Array(4 * width * height);
+    gl.readPixels(left, gl.drawingBufferHeight - top - height, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+    let count = 0, x = 0, y = 0;
+    for (let at = 0; at < width * height; at++)
+      if (pixels[4 * at] > 150) { count++; x += at % width; y += height - 1 - Math.floor(at / width); }
+    return {plane: slice.axCorSag, count, x: x / count / width, y: y / count / height};
+  });
+  return {found, blinking, told, place, radiological: later.opts.isRadiologicalConvention};
+})()"""
+"""What the viewer does and shows; where the marker's pixels lie in each plane, counted from the top left."""
+
+
 @pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
-def test_the_marker_is_drawn_on_the_patients_right_and_both_dates_follow(page: Path, tmp_path: Path) -> None:
-    script = """
-    const wait = setInterval(() => {
-      if (!document.body.dataset.ready) return;
-      clearInterval(wait);
-      const [earlier, later] = window.views;
-      document.querySelector('#later').dispatchEvent(new KeyboardEvent('keydown', {key: 'b', bubbles: true}));
-      const blinking = document.querySelector('.viewer').classList.contains('blinking');
-      const told = document.getElementById('place').textContent;
-      const place = Array.from(later.frac2mm(later.scene.crosshairPos)).slice(0, 3);
-      later.scene.crosshairPos = later.mm2frac(MARKER);
-      later.opts.crosshairWidth = 0;
-      later.opts.isOrientationTextVisible = false;
-      later.setOpacity(1, 0);
-      later.volumes[0].cal_min = 230;
-      later.updateGLVolume();
-      const gl = later.gl;
-      const found = later.screenSlices.map((slice) => {
-        later.drawScene();
-        const [left, top, width, height] = slice.leftTopWidthHeight.map(Math.round);
-        const pixels = new Uint8Array(4 * width * height);
-        gl.readPixels(left, gl.drawingBufferHeight - top - height, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-        let count = 0, x = 0, y = 0;
-        for (let at = 0; at < width * height; at++)
-          if (pixels[4 * at] > 150) { count++; x += at % width; y += height - 1 - Math.floor(at / width); }
-        return {plane: slice.axCorSag, count, x: x / count / width, y: y / count / height};
-      });
-      document.body.dataset.found = JSON.stringify({found, blinking, told, place,
-        radiological: later.opts.isRadiologicalConvention});
-    }, 50);
-    """
-    seen = browser.driven(page, script.replace("MARKER", str(list(MARKER_MM))), tmp_path, NIIVUE_READY)
-    assert [line for line in seen.console if "GL Driver Message" not in line] == []  # reading pixels back is slow
-    (told,) = re.findall(r'data-found="([^"]*)"', seen.document)
-    result = json.loads(told.replace("&quot;", '"'))
+def test_the_marker_is_drawn_on_the_patients_right_and_both_dates_follow(viewer_page: Path, chromium: Chromium) -> None:
+    with devtools.opened(chromium, viewer_page.as_uri()) as tab:
+        tab.evaluate(READY)
+        assert tab.requests == [viewer_page.as_uri()]
+        assert [line for line in tab.complaints if "GL Driver Message" not in line] == []  # WebGL in software is slow
+        result = tab.evaluate(LOOKED_AT.replace("MARKER", str(list(MARKER_MM))))
     axial, coronal, sagittal = (next(one for one in result["found"] if one["plane"] == plane) for plane in range(3))
     assert all(one["count"] > 10 for one in (axial, coronal, sagittal))
     assert axial["x"] < 0.45  # the patient's right is at the left edge, where NiiVue's own R stands
