@@ -26,7 +26,7 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/lint-imports
 
 test: lint ## everything that must hold
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix

@@ -155,16 +155,6 @@ class Study:
         return self.data / "scores" / f"{model_id}_owners.parquet"
 
 
-def generated_by() -> dict[str, Any]:
-    """What a BIDS derivative says of its maker."""
-    from importlib import metadata
-
-    try:
-        return {"GeneratedBy": [{"Name": "siamese-med", "Version": metadata.version("siamese-med")}]}
-    except metadata.PackageNotFoundError:  # run from its source folder
-        return {"GeneratedBy": [{"Name": "siamese-med"}]}
-
-
 @dataclass(frozen=True)
 class Extras:
     """What the report stage writes only on request.

@@ -17,16 +17,31 @@ if TYPE_CHECKING:
 OURS = ("PREFECT_", "SIAMESE_MED_", "XDG_")
 TOGETHER = ("end_to_end", "phantom", "preparation")
 """Folders whose tests share something that takes long to make, so they run in one process."""
+FIRST = ("test_readme.py", "end_to_end")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; torch's threads would wait for one another
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test starts first; what shares a costly fixture stays in one process."""
-    items.sort(key=lambda item: item.path.name != "test_readme.py")
-    for item in items:
-        if item.path.parent.name in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+    """The longest test starts first, then the folder that takes longest."""
+    last = len(FIRST)
+    items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if name in item.path.parts), last))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Every file, and every folder of TOGETHER, is tested by one process: fixtures that take long are made once.
+
+    Not by `--dist loadgroup`: with pytest 9.2 xdist 3.8 puts every test by itself, whatever its group.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return path.parent.name if path.parent.name in TOGETHER else str(path)
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from siamese_med import files
+from siamese_med import derivatives, files
 from siamese_med.ingestion import contrast
-from siamese_med.records import generated_by
 
 SIDE_CAR = {
     "modality": "Modality", "contrast": "Contrast", "scanner": "Scanner", "protocol": "Protocol", "flags": "Flags",
@@ -30,12 +29,6 @@ OURS = re.compile(
     rf"(sessions\.tsv|scans\.tsv|({'|'.join(SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
 )
 """Files that only ingest makes, so those that nothing accounts for may go."""
-
-DESCRIPTION = {
-    "Name": "Scans as siamese-med ingested them",
-    "BIDSVersion": "1.10.0",
-    "DatasetType": "derivative",
-}
 
 
 def write(folder: Path, scans: Iterable[Mapping[str, Any]]) -> None:
@@ -53,7 +46,7 @@ def write(folder: Path, scans: Iterable[Mapping[str, Any]]) -> None:
 
 def _texts(rows: list[Mapping[str, Any]]) -> dict[str, str]:
     """Every text of the derivative by its name in the folder."""
-    texts = {"dataset_description.json": _json(DESCRIPTION | generated_by())}
+    texts = {"dataset_description.json": _json(derivatives.description("Scans as siamese-med ingested them"))}
     sessions: dict[str, dict[str, Any]] = defaultdict(dict)
     visits: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
     for row in rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from siamese_med import appraisal, claims, files
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.lineups import Lineup
 
 
+RUN = "run.json"
 MANY = 100
 """Patients whose plain pages take longer than starting other processes does."""
 
@@ -76,7 +78,14 @@ def write_reports(
     shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
     shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
-    return _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))
+    index = _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))
+    files.write_json(reports / RUN, _run(provenance.model, len(written)))
+    return index
+
+
+def _run(model: str, patients: int) -> dict[str, Any]:
+    """When the reports were written, which stands nowhere else: so the same data give the same bytes."""
+    return {"written": datetime.now(UTC).isoformat(timespec="seconds"), "model": model, "patients": patients}
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

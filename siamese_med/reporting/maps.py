@@ -13,21 +13,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import files
-from siamese_med.records import generated_by
+from siamese_med import derivatives, files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from siamese_med.reporting.content import Pair, Patient
 
-DESCRIPTION = {
-    "Name": "Change maps and reports of siamese-med",
-    "BIDSVersion": "1.10.0",
-    "DatasetType": "derivative",
-}
 IGNORED = (
-    *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet"),
+    *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet", "run.json"),
     *("report.pdf", "report.json", "pairs.tsv"),
 )
 """Files of the reports that BIDS has no names for."""
@@ -43,8 +37,9 @@ JSON beside a map names both scans, and the matrix from the earlier scan's milli
 
 def write_frame(reports: Path, scans: Path, subjects: list[str]) -> None:
     """Write what makes the folder a BIDS dataset; `scans` is the derivative that the maps come from."""
-    links = {"DatasetLinks": {"scans": Path(os.path.relpath(scans, reports)).as_posix()}}
-    files.write_json(reports / "dataset_description.json", DESCRIPTION | generated_by() | links)
+    links = {"scans": Path(os.path.relpath(scans, reports)).as_posix()}
+    description = derivatives.description("Change maps and reports of siamese-med", DatasetLinks=links)
+    files.write_json(reports / "dataset_description.json", description)
     files.write_text(reports / "README", README)
     files.write_text(reports / ".bidsignore", "".join(f"{name}\n" for name in IGNORED))
     files.write_text(reports / "participants.tsv", "".join(f"{name}\n" for name in ("participant_id", *subjects)))

@@ -43,7 +43,7 @@ def main() -> None:
         for change_map in study.data.glob("scores/*/*_change.nii.gz"):
             change_map.unlink()  # the repository holds no volumes, so the example is no BIDS derivative either
         stages.report(study, model)
-    for name in ("dataset_description.json", ".bidsignore", "participants.tsv", "README"):
+    for name in ("dataset_description.json", ".bidsignore", "participants.tsv", "README", "run.json"):
         (EXAMPLE / name).unlink()
     print(EXAMPLE)
     print(_photographed(EXAMPLE / _strongest(EXAMPLE / "cohort.tsv", "changed") / "report.html"))

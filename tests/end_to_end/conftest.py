@@ -57,7 +57,7 @@ def known_secret(home: Path) -> None:
     """Labels follow the secret, and splits and the template follow the labels: with this one all scans align."""
     path = secret.default_file()
     assert path.is_relative_to(home)
-    path.parent.mkdir(parents=True, mode=0o700)
+    path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     path.write_bytes(b"the secret of the tests, number 1")
     path.chmod(0o600)
 

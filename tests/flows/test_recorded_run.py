@@ -11,8 +11,6 @@ import pytest
 
 from tests.commands import siamese_med, write_nifti
 
-pytestmark = pytest.mark.xdist_group("prefect")
-
 PRIVATE = (b"MUELLER", b"19500101")
 
 
@@ -36,8 +34,12 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Runs:
-    return Runs(tmp_path_factory.mktemp("recorded"), home)
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    own = tmp_path_factory.mktemp("home")  # what other tests had recorded is not in it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(own))
+        patch.setenv("PREFECT_HOME", str(own / "prefect"))
+        return Runs(tmp_path_factory.mktemp("recorded"), own)
 
 
 def test_a_run_done_in_part_exits_with_4_and_its_state_says_so(runs: Runs) -> None:

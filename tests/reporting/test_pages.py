@@ -229,6 +229,7 @@ def test_the_same_input_gives_the_same_bytes(written: Inputs, tmp_path: Path) ->
     again = build(tmp_path)
     again.write()
     files = sorted(path.relative_to(again.reports) for path in again.reports.rglob("*") if path.is_file())
+    files.remove(Path("run.json"))  # the one place that says when
     assert len(files) == 12 + 3 * len(PATIENTS) + 4
     assert [
         str(file) for file in files if (again.reports / file).read_bytes() != (written.reports / file).read_bytes()
