@@ -273,8 +273,8 @@ def some_rows(
 
 
 @contextmanager
-def reading(url: str) -> Iterator[Connection]:
-    """A connection to an existing catalogue of this layout; looking at a catalogue never makes one."""
+def reading(url: str, secret_mark: str | None = None) -> Iterator[Connection]:
+    """A connection to an existing catalogue of this layout, and of this secret; looking never makes one."""
     from sqlalchemy import inspect
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError
@@ -289,6 +289,8 @@ def reading(url: str) -> Iterator[Connection]:
         with engine.connect() as connection:
             known = {row["key"]: row["value"] for row in _rows(connection, tables()["meta"], "", None)}
             check_layout(known)
+            if secret_mark is not None:
+                check_secret(known, secret_mark)
             yield connection
     except DatabaseError as error:
         raise InputError("the catalogue cannot be read: restore it, or remove it and ingest again") from error

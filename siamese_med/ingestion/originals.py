@@ -44,9 +44,7 @@ def originals(
     Raises MissingFileError, EmptyInputError, ManifestError, SecretError and CatalogueError.
     """
     secret = pseudonyms(secret_file, make=False)
-    with catalogue.reading(url) as connection:
-        meta = {row["key"]: row["value"] for row in catalogue.some_rows(connection, "meta")}
-        catalogue.check_secret(meta, secret.label("catalogue"))
+    with catalogue.reading(url, secret.label("catalogue")) as connection:
         files: dict[str, list[Unit]] = defaultdict(list)
         for row in catalogue.some_rows(connection, "file", "scan", sorted(scans)):
             files[row["scan"]].append((row["sha256"], row["claim"]))

@@ -51,9 +51,7 @@ def reveal(label: str, url: str, secret_file: Path | None, source: Path | None =
     Raises InputError for an unknown label, UsageError for an ambiguous one, SecretError and CatalogueError.
     """
     secret = pseudonyms(secret_file, make=False)
-    with catalogue.reading(url) as connection:
-        meta = {row["key"]: row["value"] for row in catalogue.some_rows(connection, "meta")}
-        catalogue.check_secret(meta, secret.label("catalogue"))
+    with catalogue.reading(url, secret.label("catalogue")) as connection:
         found = _find(connection, label.strip().rstrip("…"))
         facts: dict[str, Any] = {"label": label, "subjects": _subjects(connection, found.subjects, secret)}
         if found.scan:
