@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.recording import order_of, record, run_name
+from flows.recording import order_of, record_alone, run_name
 from siamese_med.outcomes import Outcomes
 
 
@@ -14,4 +14,4 @@ from siamese_med.outcomes import Outcomes
 def retrain(study: str) -> Outcomes:
     """Prepare, pair, train, score and report; nothing is ingested, and the study's own model is not used."""
     order = replace(order_of(study), model=None)
-    return record(("prepare", "pair", "train", "score", "report"), order)
+    return record_alone(("prepare", "pair", "train", "score", "report"), order, wait=True)

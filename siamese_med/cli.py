@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from siamese_med import console, orders
+from siamese_med import console, orders, service
 from siamese_med.arguments import (
     DATA,
     REPORTS,
@@ -225,10 +225,10 @@ def config(config: ConfigFile = None) -> Answer:
 @app.command()
 @answering
 def status(data: Data = DATA, reports: Reports = REPORTS, config: ConfigFile = None) -> Answer:
-    """What the study holds, and which step comes next."""
+    """What the study holds, which runs there were and will be, and which step comes next."""
     from siamese_med import standing
 
-    return Answer(standing.status(orders.study(data, reports, config)))
+    return Answer(standing.status(orders.study(data, reports, config)) | service.runs())
 
 
 @app.command()
@@ -249,6 +249,9 @@ def reveal(
     facts = stages.reveal(label, orders.study(data, reports, config), source)
     sys.stderr.write(revealing.WARNING)
     return Answer(facts, text=revealing.as_text(facts))
+
+
+service.add_to(app)
 
 
 def main() -> NoReturn:

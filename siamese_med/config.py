@@ -142,6 +142,15 @@ class ReportConfig(Section):
     pictures_per_pair: int = Field(8, ge=1, le=12)
 
 
+class RunConfig(Section):
+    """How recorded runs are carried out, and when they start by themselves."""
+
+    dask: str | None = Field(None, description="address of a Dask scheduler that shares work, tcp://HOST:8786 say")
+    nightly: str = Field("0 2 * * *", description="cron of the nightly run under `serve`; empty: never by itself")
+    retrain: str = Field("0 4 * * 0", description="cron of the weekly retraining; empty: never by itself")
+    timezone: str = Field("UTC", description="of both, such as Europe/Berlin")
+
+
 class Config(Section):
     """All sections, in the order of the stages."""
 
@@ -151,6 +160,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()
+    run: RunConfig = RunConfig()
 
 
 def load(path: Path | None) -> Config:

@@ -7,7 +7,8 @@
     │   ├── AddressError                   a PACS address that is malformed, refused or leads nowhere
     │   ├── CatalogueError                 a catalogue of another layout, or one that was tampered with
     │   ├── ModelError                     not a model folder, or one of another format version
-    │   └── SecretError                    the pseudonym secret is missing or unsafe
+    │   ├── SecretError                    the pseudonym secret is missing or unsafe
+    │   └── ServerError                    no Prefect server answers, or one does already
     ├── InputError                exit 3   nothing in the input can be used
     │   ├── EmptyInputError                a folder without a file, a manifest without a row
     │   ├── ManifestError                  a CSV manifest that lacks a column or names no scan
@@ -58,6 +59,10 @@ class ModelError(UsageError):
 
 class SecretError(UsageError):
     """The secret behind the pseudonyms cannot be read, or others can read it."""
+
+
+class ServerError(UsageError):
+    """Prefect's server does not start, does not answer, or is there already."""
 
 
 class InputError(SiameseMedError):

@@ -111,6 +111,19 @@ def alone(lock: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def claimed(lock: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock file, at once or after whoever holds it; gives whether it is held."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete temporary files that a killed run left anywhere below `folder`."""
     for leftover in folder.rglob(".tmp-*"):

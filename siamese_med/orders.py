@@ -67,10 +67,15 @@ def _record(command: str, order: Order, config: Path | None) -> Outcomes:
 
     import flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from flows import studies
+    from flows.service import liveness, server
 
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the answer is on the console
+    from prefect import tags
+
     name = FLOWS[command]
-    done: Outcomes = getattr(import_module(f"flows.{name}"), name)(studies.register(order, config))
+    with server.recording(), tags(liveness.hold()):
+        liveness.settle()
+        done: Outcomes = getattr(import_module(f"flows.{name}"), name)(studies.register(order, config))
     return done
 
 

@@ -161,6 +161,7 @@ def _score(order: Order) -> Outcome:
         "comparable": int(scores["comparable"].sum()),
         "reasons": reasons,
         "verdicts": _counts(scores["verdict"]),
+        "changed": _changed(scores),
         "alarms": len(alarmed),
         "wrong_patient": alarmed,
         "model": str(model),
@@ -193,6 +194,12 @@ _STAGES: dict[str, Callable[[Order], Outcome]] = {
     "score": _score,
     "report": _report,
 }
+
+
+def _changed(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pairs that changed beyond noise, by what a reader looks for first."""
+    columns = ("scan_a", "scan_b", "subject_a", "change_p_adjusted", "volume_ml")
+    return _rows(scores[scores["verdict"] == "changed"], columns)
 
 
 def _alarmed(owners: Path) -> list[dict[str, Any]]:

@@ -1,9 +1,15 @@
-"""Independent pieces of work on all cores, in order, with a progress bar where someone looks."""
+"""Independent pieces of work on all cores of this machine, or on those of others, in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+from siamese_med import progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -12,33 +18,81 @@ HEAVY = ["torch", "scipy.ndimage"]
 """Imported once, by the server that the processes are forked from; nothing has run in it yet, so forking is safe."""
 FEW = 4
 """Fewer jobs than this are done before another process has imported torch."""
+BATCH = 16
+"""Jobs that travel together at most: sending them costs a process some milliseconds, another machine half a second."""
+
+
+class Cluster(Protocol):
+    """Other machines that share this one's folders."""
+
+    def each(self, work: Callable[[Any], Any], jobs: Iterable[Any], label: str) -> Iterator[Any]:
+        """Apply `work` to every job somewhere and yield the results in the jobs' order; few are in flight at once."""
+
+
+CLUSTER: ContextVar[Cluster | None] = ContextVar("CLUSTER", default=None)
+
+
+@contextmanager
+def spread_over(cluster: Cluster) -> Iterator[None]:
+    """Have the work inside the block done by a cluster; what is written down stays with this process alone."""
+    before = CLUSTER.set(cluster)
+    try:
+        yield
+    finally:
+        CLUSTER.reset(before)
 
 
 def in_parallel(
     work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None = None
 ) -> Iterator[Result]:
-    """Apply `work` to every job, in one process a core, and yield the results in the jobs' order.
+    """Apply `work` to every job, in one process a core or on the cluster, and yield the results in the jobs' order.
 
     Each has one thread, because torch's threads on volumes this small wait for one another more than they work.
     """
+    with progress.shown(label, len(jobs)) as advance:
+        for result in _results(work, jobs, label, processes):
+            advance(1)
+            yield result
+
+
+def _results(work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None) -> Iterator[Result]:
     import multiprocessing
     import os
     from concurrent.futures import ProcessPoolExecutor
 
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    quiet = not console.is_terminal
+    cluster = CLUSTER.get()
     workers = min(processes or os.cpu_count() or 1, len(jobs))
+    together = max(1, min(BATCH, len(jobs) // (4 * max(workers, 1))))
+    if len(jobs) >= FEW and cluster:
+        for done in cluster.each(partial(_all, work), batches(jobs, together), label):
+            yield from done
+        return
     if workers < 2 or len(jobs) < FEW:
-        yield from track(map(work, jobs), label, len(jobs), console=console, disable=quiet, transient=True)
+        yield from map(work, jobs)
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        done = pool.map(work, jobs, chunksize=max(1, min(16, len(jobs) // (4 * workers))))
-        yield from track(done, label, len(jobs), console=console, disable=quiet, transient=True)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+        yield from pool.map(work, jobs, chunksize=together)
+
+
+def batches(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
+    """The jobs in lists of `size`, the last one shorter, taken as they are asked for."""
+    upcoming = iter(jobs)
+    while batch := list(islice(upcoming, size)):
+        yield batch
+
+
+def _all(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+    _one_thread()
+    return [work(job) for job in jobs]
+
+
+def _begin() -> None:
+    from siamese_med.processes import end_with_parent
+
+    end_with_parent()  # its parent, the fork server, notices the end of ours, but a waiting process would not
+    _one_thread()
 
 
 def _one_thread() -> None:

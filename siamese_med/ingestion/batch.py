@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from siamese_med import files
+from siamese_med import files, progress
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import catalogue as catalogues
-from siamese_med.ingestion import derivative, progress, sources
+from siamese_med.ingestion import derivative, sources
 from siamese_med.ingestion.candidates import Planned, Work, work_of
 from siamese_med.ingestion.catalogue import NOT_SHOWN, Catalogue
 from siamese_med.ingestion.commitment import Commitment
@@ -72,7 +72,7 @@ def _convert(run: Run, gathered: Sequence[Group], gone: set[Unit]) -> None:
     commitment.note_replaced(gone)
     commitment.forget({run.fates[unit].series for unit in gone} - {group.key for group in gathered})
     at_work: dict[int, tuple[Work, Planned]] = {}
-    with progress.shown("converting", sum(len(group.entries) for group in gathered)) as advance:
+    with progress.shown("converting", sum(len(group.entries) for group in gathered), "files") as advance:
         for index, converted in run.workers.each(convert, _jobs(run, gathered, commitment, at_work)):
             work, volume = at_work.pop(index)
             commitment.take(work, volume, converted)

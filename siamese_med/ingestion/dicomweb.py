@@ -7,10 +7,11 @@ from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from siamese_med import progress
 from siamese_med.address import Pull
 from siamese_med.config import IngestConfig
 from siamese_med.errors import AddressError, EmptyInputError, SiameseMedError, TransferError
-from siamese_med.ingestion import batch, catalogue, progress, reasons, reconciliation, troubles
+from siamese_med.ingestion import batch, catalogue, reasons, reconciliation, troubles
 from siamese_med.ingestion.archive import Archive, ListedStudy
 from siamese_med.ingestion.entries import series_key
 from siamese_med.ingestion.history import Arrived, History
@@ -72,7 +73,7 @@ def ingest(pull: Pull, data: Path, catalogue_url: str, config: IngestConfig) -> 
 
 def _fetch(run: Run, waiting: deque[ListedStudy]) -> None:
     """Fetch studies until the spool is full or none is left."""
-    with progress.shown("pulling", sum(study.announced for study in waiting)) as advance:
+    with progress.shown("pulling", sum(study.announced for study in waiting), "files") as advance:
         while waiting and run.spool.size < LOAD_BYTES:
             if run.unreachable >= FAILURES_IN_A_ROW:
                 run.transfer.failed += len(waiting)

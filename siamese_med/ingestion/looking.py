@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from siamese_med.ingestion import content, progress
+from siamese_med import progress
+from siamese_med.ingestion import content
 from siamese_med.ingestion.content import Glance, Look
 from siamese_med.ingestion.entries import Entry
 from siamese_med.ingestion.run import Run
@@ -17,7 +18,7 @@ def look(run: Run, entries: Sequence[Entry]) -> None:
     """Give each entry its look; files of a lost process are looked at again one by one."""
     chunks = [entries[start : start + FILES_AT_ONCE] for start in range(0, len(entries), FILES_AT_ONCE)]
     lost: list[Entry] = []
-    with progress.shown("looking", len(entries)) as advance:
+    with progress.shown("looking", len(entries), "files") as advance:
         for index, looks in run.workers.each(content.look_at, (_glance(run, chunk) for chunk in chunks)):
             if isinstance(looks, WorkerLostError):
                 lost += chunks[index]

@@ -1,4 +1,4 @@
-"""Child processes for hostile work: one that dies or hangs costs its own task and nothing else.
+"""Child processes for hostile work, here or on a cluster: one that dies or hangs costs its own task and nothing else.
 
 They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. What a
 decoder prints goes nowhere, since it may quote tag values.
@@ -13,12 +13,19 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
+from itertools import chain
+from operator import itemgetter
 from types import TracebackType
 from typing import IO, Any
 
+from siamese_med import parallel
+
+TOGETHER = 16
+"""Tasks that travel to a cluster at once."""
 LENGTH = struct.Struct("!Q")
 START = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
 
@@ -46,6 +53,13 @@ class Workers:
         self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None
     ) -> Iterator[tuple[int, Any]]:
         """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once."""
+        if cluster := parallel.CLUSTER.get():
+            remote = partial(_there, function, timeout_s or self._timeout_s)
+            results = cluster.each(remote, parallel.batches(tasks, TOGETHER), function.__name__.replace("_", " "))
+            for index, result in enumerate(chain.from_iterable(results)):
+                self.lost += isinstance(result, WorkerLostError)
+                yield index, result
+            return
         upcoming = iter(enumerate(tasks))
         pending: dict[Future[Any], int] = {}
         while True:
@@ -137,6 +151,12 @@ class _Child:
                 with suppress(OSError):  # closing writes what a dead child did not take
                     pipe.close()
         self._process.wait()
+
+
+def _there(function: Callable[[Any], Any], timeout_s: float, tasks: Sequence[Any]) -> list[Any]:
+    """The results of a few tasks, on whatever machine this is: by a child there, which dies alone too."""
+    with Workers(1, timeout_s) as workers:
+        return [result for _, result in sorted(workers.each(function, tasks), key=itemgetter(0))]
 
 
 def serve() -> None:

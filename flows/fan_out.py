@@ -1,0 +1,56 @@
+"""Work of the stages on a Dask cluster that is there already, as recorded tasks of some jobs each."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.utilities.annotations import quote
+
+from flows.failures import guarded
+from siamese_med import parallel
+
+IN_FLIGHT = 2
+"""Tasks at once for each thread of the cluster: one at work, one at hand."""
+
+
+@task(task_run_name="{label} {number}", cache_policy=NO_CACHE, persist_result=False, log_prints=False)
+def part(label: str, number: int, work: Callable[[Any], Any], job: quote) -> Any:  # noqa: ARG001 - they name it
+    """One piece of a stage's work; whoever asked for it writes down what comes of it."""
+    return guarded(work, job.unquote())
+
+
+class DaskCluster:
+    """Work as Prefect tasks on the cluster that `runner` is connected to."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+
+    def each(self, work: Callable[[Any], Any], jobs: Iterable[Any], label: str) -> Iterator[Any]:
+        """Results in the jobs' order; a killed worker's jobs are done again by another."""
+        flying: deque[Any] = deque()
+        most = IN_FLIGHT * max(1, sum(self._runner.client.nthreads().values()))
+        for number, job in enumerate(jobs, start=1):
+            if len(flying) >= most:
+                yield flying.popleft().result()
+            call = {"label": label, "number": number, "work": work, "job": quote(job)}
+            flying.append(self._runner.submit(part, call))
+        while flying:
+            yield flying.popleft().result()
+
+
+def over(address: str | None) -> AbstractContextManager[None]:
+    """Spread the work inside the block over the cluster of a scheduler; without an address nothing changes."""
+    return _connected(address) if address else nullcontext()
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    with DaskTaskRunner(address=address) as runner, parallel.spread_over(DaskCluster(runner)):
+        yield

@@ -1,0 +1,77 @@
+"""Which recorded runs are at work: each holds a lock, which the kernel lets go however the process ends.
+
+Prefect alone does not notice the end of a process that was killed, and has its runs Running for ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from platformdirs import user_state_path
+
+GONE = "its process ended without a word: killed, or the machine went down; the next run goes on where it stopped"
+TAG = "process-"
+_HELD: list[IO[str]] = []
+
+
+def hold(name: str | None = None) -> str:
+    """Hold a lock until this process ends; gives its name, which is the id of a run, or else to be its tag."""
+    folder, name = _folder(), name or f"{TAG}{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (unseen := folder / f".{name}").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    unseen.rename(folder / name)  # held from the moment on when others see it
+    _HELD.append(lock)
+    return name
+
+
+def settle() -> int:
+    """Have the server say Crashed of every run whose process is gone, and of its tasks; gives their number."""
+    dead = list(_abandoned())
+    if not dead:
+        return 0
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        runs = [run for path in dead for run in _unfinished(client, path.name)]
+        for run in runs:
+            _crash(client, run)
+    for path in dead:
+        path.unlink(missing_ok=True)
+    return len(runs)
+
+
+def _abandoned() -> Iterator[Path]:
+    """Locks that nobody holds."""
+    for path in sorted(_folder().glob("[!.]*")):
+        with suppress(BlockingIOError), path.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield path
+
+
+def _unfinished(client: Any, name: str) -> list[Any]:
+    from prefect.client.schemas import filters
+
+    tagged = {"tags": {"all_": [name]}} if name.startswith(TAG) else {"id": {"any_": [name]}}
+    found = client.read_flow_runs(flow_run_filter=filters.FlowRunFilter.model_validate(tagged))
+    return [run for run in found if run.state is None or not run.state.is_final()]
+
+
+def _crash(client: Any, run: Any) -> None:
+    from prefect.client.schemas import filters
+    from prefect.states import Crashed
+
+    of_run = filters.FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
+    for task in client.read_task_runs(flow_run_filter=of_run):
+        if task.state is None or not task.state.is_final():
+            client.set_task_run_state(task.id, Crashed(message=GONE), force=True)
+    client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+
+
+def _folder() -> Path:
+    return user_state_path("siamese-med") / "runs"

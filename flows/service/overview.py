@@ -1,0 +1,105 @@
+"""What Prefect knows of our runs: the last ones, what failed, what comes; and runs that are asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flows import studies
+from flows.service import server
+from flows.service.serving import FLOWS, TAG
+from siamese_med.errors import ServerError, UsageError
+
+RECENT = 8
+TOO_OFTEN_S = 2.0
+UNDERWAY = ("Scheduled", "Late", "Pending", "Running", None)
+NOBODY = "nobody serves: start `siamese-med serve STUDY.toml` first, it registers the runs"
+Call = Callable[..., Any]
+
+
+def overview() -> dict[str, Any]:
+    """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
+    address = server.known()
+    if address is None:
+        return {"server": None, "runs": [], "scheduled": []}
+    with _client(address) as client:
+        return {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
+
+
+def trigger(flow: str, study: str | None, wait: bool) -> dict[str, Any]:
+    """Ask whoever serves for a run now; raises ServerError, and what is wrong with the study, before a run is made."""
+    address = server.known()
+    if address is None:
+        raise ServerError(NOBODY)
+    with _client(address) as client:
+        chosen = _deployment(client, flow, study)
+        studies.load(chosen.parameters["study"])
+        run = client.create_flow_run_from_deployment(chosen.id)
+        facts = {"run": str(run.id), "flow": flow, "study": chosen.name, "page": _page(address, run)}
+        while wait and not (run.state and run.state.is_final()):
+            time.sleep(TOO_OFTEN_S)
+            run = client.read_flow_run(run.id)
+    return facts | {"state": run.state.name if run.state else None}
+
+
+def shortfall(facts: dict[str, Any]) -> tuple[str, ...]:
+    """What a run that was waited for did not do; nothing of one that goes on."""
+    state = facts["state"]
+    return () if state in ("Completed", *UNDERWAY) else (f"the run ended as {state}: {facts['page']}",)
+
+
+def _deployment(client: Any, flow: str, study: str | None) -> Any:
+    from prefect.client.schemas.filters import DeploymentFilter, FlowFilter
+
+    if flow not in FLOWS:
+        raise UsageError(f"there is no run of this name: choose among {', '.join(FLOWS)}")
+    found = client.read_deployments(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [flow]}}),
+        deployment_filter=DeploymentFilter.model_validate({"tags": {"all_": [TAG]}}),
+    )
+    served = [one for one in found if not one.paused and study in (None, one.name)]
+    if len(served) == 1:
+        return served[0]
+    names = ", ".join(sorted(one.name for one in found if not one.paused))
+    raise UsageError(f"name one study with --study: served are {names}" if names else NOBODY)
+
+
+def _runs(client: Any) -> list[dict[str, Any]]:
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    begun = FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}})
+    found = client.read_flow_runs(flow_run_filter=begun, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=RECENT)
+    return [
+        {
+            "run": run.name,
+            "state": run.state.name if run.state else None,
+            "seconds": round(run.total_run_time.total_seconds()),
+            "says": run.state.message if run.state else None,
+            "id": str(run.id),
+        }
+        for run in found
+    ]
+
+
+def _scheduled(client: Any) -> list[dict[str, Any]]:
+    from prefect.client.schemas.filters import DeploymentFilter
+
+    ours = client.read_deployments(deployment_filter=DeploymentFilter.model_validate({"tags": {"all_": [TAG]}}))
+    names = {one.id: f"{one.entrypoint.rpartition('.')[2].replace('_', '-')}/{one.name}" for one in ours}
+    coming = client.get_scheduled_flow_runs_for_deployments(list(names), limit=100) if names else []
+    first: dict[str, str] = {}
+    for run in sorted(coming, key=lambda one: one.next_scheduled_start_time):
+        first.setdefault(names[run.deployment_id], run.next_scheduled_start_time.isoformat(timespec="minutes"))
+    return [{"run": name, "at": when} for name, when in first.items()]
+
+
+def _page(address: str, run: Any) -> str:
+    return f"{address.removesuffix('/api')}/runs/flow-run/{run.id}"
+
+
+def _client(address: str) -> Any:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    return SyncPrefectClient(address)

@@ -1,0 +1,54 @@
+"""The systemd user unit that keeps `serve` up after a restart of the machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from flows import SETTINGS
+
+KEPT = ("PREFECT_", "SIAMESE_MED_", "XDG_")
+"""Variables that decide where things lie; the unit names those that are set now, but for credentials."""
+SECRET = ("PASSWORD", "TOKEN", "KEY", "AUTH", "CONNECTION_URL", "USER")
+
+UNIT = """\
+# Save as ~/.config/systemd/user/siamese-med.service, then
+#   systemctl --user daemon-reload && systemctl --user enable --now siamese-med
+#   loginctl enable-linger   # also while nobody is logged in
+[Unit]
+Description=siamese-med: scheduled runs
+
+[Service]
+ExecStart={command}
+WorkingDirectory={folder}
+{environment}Restart=on-failure
+RestartSec=30
+KillMode=mixed
+TimeoutStopSec=60
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def unit(files: Sequence[Path], port: int) -> str:
+    """The text of the unit for these studies."""
+    words = [sys.executable, "-m", "siamese_med.cli", "serve", *map(str, (f.absolute() for f in files))]
+    kept = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(KEPT) and name not in SETTINGS and not any(word in name for word in SECRET)
+    }
+    return UNIT.format(
+        command=" ".join(map(_quoted, [*words, "--port", str(port)])),
+        folder=str(Path.cwd()).replace("%", "%%"),
+        environment="".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in kept.items()),
+    )
+
+
+def _quoted(word: str) -> str:
+    """As systemd.syntax(7) and systemd.service(5) want it."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"' if set(word) & set(" \t\"'\\;") else escaped

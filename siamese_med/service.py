@@ -1,0 +1,69 @@
+"""The commands of a workstation that runs by itself: serve and trigger, and what status says of runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from siamese_med.console import Answer
+from siamese_med.manner import answering
+
+SAID = "runs and reports of runs: {page}\nstop with Ctrl-C; PREFECT_API_URL={api} leads Prefect's own commands here\n"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the command line these commands."""
+    app.command()(serve)
+    app.command()(trigger)
+
+
+@answering
+def serve(
+    studies: Annotated[list[Path], typer.Argument(metavar="STUDY.toml...", help="Files that name a study's folders.")],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on this machine alone.")] = 4200,
+    systemd: Annotated[
+        bool, typer.Option("--systemd", help="Print a user unit that starts this with the machine, and end.")
+    ] = False,
+) -> Answer:
+    """Keep a Prefect server up and run the studies' nightly and weekly schedules, until interrupted."""
+    import flows  # noqa: F401 - settles how Prefect starts, before it is imported
+    from flows.service import serving, unit
+
+    serving.check(studies)
+    if systemd:
+        text = unit.unit(studies, port)
+        return Answer({"unit": text}, text=text)
+    serving.serve(studies, port, _say)
+    return Answer({"stopped": True}, text="stopped")
+
+
+def _say(api: str) -> None:
+    sys.stderr.write(SAID.format(page=api.removesuffix("/api"), api=api))
+    sys.stderr.flush()
+
+
+@answering
+def trigger(
+    run: Annotated[str, typer.Argument(help="nightly, retrain or track-changes.")],
+    study: Annotated[str | None, typer.Option(help="Which one, where several are served.")] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for its end; exit code 4 where it did not do all.")
+    ] = False,
+) -> Answer:
+    """Start a scheduled run now, by whoever serves the study."""
+    import flows  # noqa: F401 - settles how Prefect starts, before it is imported
+    from flows.service import overview
+
+    facts = overview.trigger(run, study, wait)
+    return Answer(facts, unfinished=overview.shortfall(facts))
+
+
+def runs() -> dict[str, Any]:
+    """What Prefect knows of our runs, where a server answers."""
+    import flows  # noqa: F401 - settles how Prefect starts, before it is imported
+    from flows.service import overview
+
+    return overview.overview()
