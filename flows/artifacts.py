@@ -1,17 +1,17 @@
-"""What a run leaves in Prefect's artifacts: the account, the model's figures, the summary and the link to the pages."""
+"""What a run leaves in Prefect's artifacts: the account, the model's figures, the summary with its links."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from siamese_med import outcomes
-from siamese_med.outcomes import Outcome, Outcomes
+from siamese_med.outcomes import Order, Outcomes
+from siamese_med.reporting import summary
 
 
-def publish(done: Outcomes) -> None:
+def publish(done: Outcomes, order: Order) -> None:
     """Make the artifacts of the stages that ran."""
     by_verb = {outcome.verb: outcome for outcome in done}
     if ingested := by_verb.get("ingest"):
@@ -19,16 +19,8 @@ def publish(done: Outcomes) -> None:
     if (trained := by_verb.get("train")) and trained.model:
         _table("model-metrics", f"Model {trained.model.name}", _figures(outcomes.metrics_of(trained.model)))
     if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
-        _summary(scored, reported, ingested)
-    if reported := by_verb.get("report"):
-        create_link_artifact(_shown(reported.result), "index of the reports", key="reports")
-
-
-def _summary(scored: Outcome, reported: Outcome, ingested: Outcome) -> None:
-    from siamese_med.reporting import summary
-
-    text = summary.markdown(scored.result, ingested.result.account, reported.result)
-    create_markdown_artifact(text, key="summary", description="Verdicts of this run")
+        text = summary.markdown(scored.result, ingested.result.account, reported.result, order.study.config.report.url)
+        create_markdown_artifact(text, key="summary", description="Verdicts of this run")
 
 
 def _account(facts: dict[str, Any]) -> dict[str, int]:
@@ -50,8 +42,3 @@ def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _table(key: str, description: str, values: dict[str, Any]) -> None:
     create_table_artifact([{"what": name, "value": value} for name, value in values.items()], key, description)
-
-
-def _shown(index: Path) -> str:
-    """A path below the working folder, else the file's own name: a full path may name what must not be named."""
-    return str(index.relative_to(Path.cwd())) if index.is_relative_to(Path.cwd()) else index.name

@@ -46,7 +46,7 @@ def record(verbs: Sequence[str], order: Order) -> Outcomes:
     _stand_up()
     with fan_out.over(order.study.config.run.dask), watching.on_the_page():
         done = outcomes.follow(verbs, order, stage)
-    artifacts.publish(done)
+    artifacts.publish(done, order)
     events.announce(done, order)
     missing = [problem for outcome in done for problem in outcome.unfinished]
     state: State[Outcomes] = Completed(

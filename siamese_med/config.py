@@ -140,6 +140,7 @@ class ReportConfig(Section):
 
     title: str = Field("Change report", max_length=80)
     pictures_per_pair: int = Field(8, ge=1, le=12)
+    url: str | None = Field(None, pattern=r"^https?://[^\s()<>]+$", description="where the reports are served, if so")
 
 
 class RunConfig(Section):

@@ -44,6 +44,7 @@ def shown(verb: str, total: int, unit: str = "") -> Iterator[Callable[[int], Non
                 watcher(verb, done, total)
 
         yield advance
+        advance(total - done)  # what turned out to be no work is done too
 
 
 @contextmanager

@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from siamese_med import cells, wording
-from siamese_med.records import Account
+    from siamese_med.records import Account
 
 MOST_ALARMS = 20
 
 
-def markdown(scores: pd.DataFrame, account: Account, index: Path) -> str:
-    """What came in, what the pairs say, who asks for a look; `index` is what write_reports returned."""
-    return "\n\n".join((_heading(index), _intake(account), _pairs(scores), _alarms(_patients(index)))) + "\n"
+def markdown(scores: pd.DataFrame, account: Account, index: Path, url: str | None = None) -> str:
+    """What came in, what the pairs say, who asks for a look; `index` is what write_reports returned.
+
+    `url` is where its folder is served, if it is: then pages are links, since a browser follows none to a file.
+    """
+    parts = (_heading(index, url), _intake(account), _pairs(scores), _alarms(_patients(index), url))
+    return "\n\n".join(parts) + "\n"
 
 
-def _heading(index: Path) -> str:
-    return f"# Change report\n\nResearch use only. The pages: `{index.parent.name}/{index.name}`"
+def _heading(index: Path, url: str | None) -> str:
+    pages = _link("all pages", url, index.name) if url else f"The pages: `{index.parent.name}/{index.name}`"
+    return f"# Change report\n\nResearch use only. {pages}"
+
+
+def _link(text: str, url: str, page: str) -> str:
+    return f"[{text}]({url.rstrip('/')}/{page})"
 
 
 def _intake(account: Account) -> str:
@@ -51,7 +59,7 @@ def _patients(index: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, dialect="excel-tab"))
 
 
-def _alarms(patients: list[dict[str, str]]) -> str:
+def _alarms(patients: list[dict[str, str]], url: str | None) -> str:
     alarms = [patient for patient in patients if any(verdicts.STATUSES[word].alarm for word in _words(patient))]
     if not alarms:
         return f"None of {len(patients)} patients asks for a look."
@@ -60,7 +68,7 @@ def _alarms(patients: list[dict[str, str]]) -> str:
         "",
         "| Patient | Verdict | z | Volume (ml) | Lowest similarity |",
         "|---|---|---:|---:|---:|",
-        *(_line(patient) for patient in alarms[:MOST_ALARMS]),
+        *(_line(patient, url) for patient in alarms[:MOST_ALARMS]),
     ]
     if len(alarms) > MOST_ALARMS:
         lines.append(f"\nand {len(alarms) - MOST_ALARMS} more on the index page.")
@@ -75,9 +83,10 @@ def _words(patient: dict[str, str]) -> tuple[str, ...]:
     return (patient["status"], verdicts.CLAIMED) if int(patient["claimed"]) else (patient["status"],)
 
 
-def _line(patient: dict[str, str]) -> str:
+def _line(patient: dict[str, str], url: str | None) -> str:
+    name = wording.short(patient["subject"])
     fields = (
-        wording.short(patient["subject"]),
+        _link(name, url, f"{patient['subject']}/report.html") if url else name,
         ", ".join(verdicts.STATUSES[word].label for word in _words(patient)),
         wording.fixed(patient["change_z"], 1),
         wording.fixed(patient["volume_ml"], 2),
