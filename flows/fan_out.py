@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from prefect.utilities.annotations import quote
 
-from flows.failures import guarded
+from flows.failures import StageFailed, guarded
 from siamese_med import parallel
+from siamese_med.errors import ServerError
 
+PATIENCE_S = 10
 IN_FLIGHT = 2
 """Tasks at once for each thread of the cluster: one at work, one at hand."""
 
 
 @task(task_run_name="{label} {number}", cache_policy=NO_CACHE, persist_result=False, log_prints=False)
-def part(label: str, number: int, work: Callable[[Any], Any], job: quote) -> Any:  # noqa: ARG001 - they name it
+def part(label: str, number: int, work: Callable[[], Any]) -> Any:  # noqa: ARG001 - they name it
     """One piece of a stage's work; whoever asked for it writes down what comes of it."""
-    return guarded(work, job.unquote())
+    return guarded(work)
 
 
 class DaskCluster:
@@ -37,8 +39,8 @@ class DaskCluster:
         for number, job in enumerate(jobs, start=1):
             if len(flying) >= most:
                 yield flying.popleft().result()
-            call = {"label": label, "number": number, "work": work, "job": quote(job)}
-            flying.append(self._runner.submit(part, call))
+            parcel = partial(work, job)  # Prefect does not look into it
+            flying.append(self._runner.submit(part, {"label": label, "number": number, "work": parcel}))
         while flying:
             yield flying.popleft().result()
 
@@ -52,5 +54,10 @@ def over(address: str | None) -> AbstractContextManager[None]:
 def _connected(address: str) -> Iterator[None]:
     from prefect_dask.task_runners import DaskTaskRunner
 
-    with DaskTaskRunner(address=address) as runner, parallel.spread_over(DaskCluster(runner)):
-        yield
+    with DaskTaskRunner(address=address, client_kwargs={"timeout": PATIENCE_S}) as runner:
+        try:
+            runner.client.nthreads()
+        except (OSError, ValueError) as error:
+            raise StageFailed(ServerError("no Dask scheduler answers at run.dask: is it up?")) from error
+        with parallel.spread_over(DaskCluster(runner)):
+            yield

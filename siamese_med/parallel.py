@@ -89,10 +89,20 @@ def _all(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
 
 
 def _begin() -> None:
-    from siamese_med.processes import end_with_parent
+    import threading
 
-    end_with_parent()  # its parent, the fork server, notices the end of ours, but a waiting process would not
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
+
+
+def _end_with_parent() -> None:
+    """A process that waits for work does not notice that nobody is left to send any, and keeps the fork server up."""
+    import os
+    from multiprocessing import connection, parent_process
+
+    if parent := parent_process():
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _one_thread() -> None:

@@ -21,6 +21,7 @@ import numpy as np
 
 from siamese_med import volume
 from siamese_med.files import replacing, write_text
+from siamese_med.parallel import in_parallel
 from siamese_med.phantom import anatomy, bids, dicom, scanner
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.scanner import Acquisition, Scanner
@@ -89,7 +90,8 @@ def write_cohort(
         return pd.read_csv(table)
     for part in ("input", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
-    rows = _simulate_in_parallel(folder, recipe)
+    jobs = [(folder, number, recipe) for number in range(recipe.patients)]
+    rows = [row for visits in in_parallel(_simulate_patient, jobs, "simulating patients") for row in visits]
     truth = pd.DataFrame([asdict(row) for row in rows])
     nifti = truth[truth.format == "nifti"]
     days = {int(person): list(visits.date) for person, visits in nifti.groupby("person")}
@@ -98,28 +100,6 @@ def write_cohort(
     with replacing(table) as temporary:
         truth.to_csv(temporary, index=False)
     return truth
-
-
-def _simulate_in_parallel(folder: Path, recipe: Recipe) -> list[VisitTruth]:
-    import multiprocessing
-    import os
-    from concurrent.futures import ProcessPoolExecutor
-
-    from rich.console import Console
-    from rich.progress import track
-
-    workers = min(os.cpu_count() or 1, recipe.patients)
-    jobs = [(folder, number, recipe) for number in range(recipe.patients)]
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        console = Console(stderr=True)
-        done = track(
-            pool.map(_simulate_patient, jobs),
-            "simulating patients",
-            recipe.patients,
-            console=console,
-            disable=not console.is_terminal,
-        )
-        return [row for rows in done for row in rows]
 
 
 def _simulate_patient(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:

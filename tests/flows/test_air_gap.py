@@ -1,0 +1,67 @@
+"""Without any way out of the machine everything works, and nobody even tries: a namespace with loopback alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import ROOT
+from tests.flows.conftest import Tiny
+
+ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+LISTENER = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        with open(os.environ["CONNECTS"], "a") as file:
+            file.write(f"{event} {arguments[1] if event != 'socket.getaddrinfo' else arguments[0]}\\n")
+sys.addaudithook(note)
+"""
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+from tests.recorded import User
+folder, study, run = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+user = User(folder / "home", extra={name: os.environ[name] for name in ("PYTHONPATH", "CONNECTS")})
+whole = user.call(*run, cwd=folder)
+with user.serving(study, port=4200, cwd=folder):
+    night = user.call("trigger", "nightly", "--wait", "--json", cwd=folder)
+print(json.dumps([whole.returncode, night.returncode, json.loads(night.stdout)["state"], whole.stderr, night.stderr]))
+"""
+LOOPBACK = ("'127.0.0.1'", "127.0.0.1", "'localhost'", "localhost", "'::1'", "/", "'/", "b'", "None")
+
+
+def possible() -> bool:
+    """Whether this machine lets us make a network of our own."""
+    if not shutil.which("unshare") or not shutil.which("ip"):
+        return False
+    return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not possible(), reason="needs unshare, ip, and leave to make a network namespace")
+def test_run_and_serve_work_without_a_network_and_seek_none(tiny: Tiny, tmp_path: Path) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(LISTENER)
+    connects = tmp_path / "connects.txt"
+    environment = {
+        **tiny.user.environment,
+        "PYTHONPATH": f"{tmp_path / 'hook'}:{ROOT}",
+        "CONNECTS": str(connects),
+    }
+    study = tiny.study(tmp_path, '[run]\nnightly = ""\n')
+    words = [sys.executable, "-c", SCRIPT, tmp_path, study, *tiny.run(tmp_path, tmp_path / "config.toml")]
+    done = subprocess.run(
+        [*ALONE, *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    whole, night, state, *said = json.loads(done.stdout)
+    assert (whole in (0, 4), night in (0, 4)) == (True, True), said
+    assert state in ("Completed", "DoneInPart")
+    sought = {line.partition(" ")[2].strip() for line in connects.read_text().splitlines()}
+    assert sought, "the listener heard nothing at all"
+    assert {who for who in sought if not who.lstrip("(").startswith(LOOPBACK)} == set()

@@ -1,0 +1,42 @@
+"""A recorded run that is killed: nothing of it goes on, the next run completes it, and Prefect says what happened."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import results
+from tests.flows.conftest import Tiny
+from tests.recorded import done_work
+
+MARKS = {"prepared": "data/prepared/*/volumes/*.json", "scored": "data/scores/*/*.json"}
+"""By when to kill: as soon as there is one of these."""
+
+
+@pytest.mark.parametrize("moment", MARKS)
+def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tmp_path: Path, moment: str) -> None:
+    run = tiny.user.start(*tiny.run(tmp_path), cwd=tmp_path)
+    deadline = time.monotonic() + 300
+    while not list(tmp_path.glob(MARKS[moment])):
+        assert run.poll() is None, (tmp_path / "log.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    run.kill()
+    run.wait()
+    assert tiny.user.left() == {}
+    assert tiny.user.unfinished()  # Prefect has not noticed
+    before = done_work(tmp_path / "data")
+    assert before
+    done = tiny.user.call(*tiny.run(tmp_path), cwd=tmp_path)
+    assert done.returncode in (0, 4), done.stderr
+    after = done_work(tmp_path / "data")
+    assert {name: after[name] for name in before} == before
+    assert tiny.user.unfinished() == []
+    assert ("CRASHED",) in tiny.user.query("select state_type from flow_run")
+    assert tiny.user.left() == {}
+    for folder in ("data", "reports"):
+        assert results.of_files(tmp_path / folder) == results.of_files(tiny.whole / folder)
+    catalogues = [results.of_catalogue(f"sqlite:///{place}/data/catalogue.sqlite") for place in (tmp_path, tiny.whole)]
+    assert catalogues[0] == catalogues[1]

@@ -1,0 +1,139 @@
+"""A workstation that serves two studies, from an empty home: by trigger, by schedule, refused, killed, and up again."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.conftest import Tiny
+from tests.recorded import User
+
+EVERY_MINUTE = '[run]\nnightly = "* * * * *"\n'
+BY_HAND = '[run]\nnightly = ""\nretrain = ""\n'
+
+
+class Workstation:
+    """Two studies of one export, as far as an undisturbed run leads; `by_hand` has no schedule."""
+
+    def __init__(self, tiny: Tiny, folder: Path) -> None:
+        self.folder, self.user = folder, User(folder / "home")
+        for name in ("by_hand", "nights"):
+            shutil.copytree(tiny.whole / "data", folder / name / "data")
+        files = tiny.study(folder / "by_hand", BY_HAND), tiny.study(folder / "nights", EVERY_MINUTE)
+        self.studies = [file.rename(file.with_name(f"{file.parent.name}.toml")) for file in files]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+
+    def runs(self) -> list[tuple[str, str, int]]:
+        """Every run: its deployment, the name of its state, whether the schedule made it."""
+        of_run = "select d.name, r.state_name, r.auto_scheduled from flow_run r"
+        rows = self.user.query(f"{of_run} join deployment d on d.id = r.deployment_id")
+        return [(str(name), str(state), int(auto)) for name, state, auto in rows]
+
+    def trigger(self, *more: str) -> tuple[int, dict[str, str]]:
+        done = self.user.call("trigger", "nightly", "--study", "by_hand", "--json", *more, cwd=self.folder)
+        return done.returncode, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def station(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workstation]:
+    made = Workstation(tiny, tmp_path_factory.mktemp("station"))
+    yield made
+    made.user.kill_all()
+
+
+@pytest.fixture(scope="module")
+def up(station: Workstation) -> Iterator[Workstation]:
+    with station.user.serving(*station.studies, port=station.port, cwd=station.folder):
+        yield station
+
+
+def test_a_triggered_night_ends_completed_and_its_summary_counts(up: Workstation, tiny: Tiny) -> None:
+    code, said = up.trigger("--wait")
+    assert (code, said["state"]) == (0, "Completed"), (up.folder / "serve.log").read_text()
+    ((summary,),) = up.user.query(
+        f"select data from artifact where key = 'summary' and flow_run_id = '{said['run']}' "
+        f"or key = 'summary' and replace(flow_run_id, '-', '') = '{said['run'].replace('-', '')}'"
+    )
+    files = len(list(tiny.export.iterdir())) - 1  # the manifest names the others
+    assert f"{files} files seen = {files} ingested + 0 skipped + 0 duplicate + 0 quarantined." in summary
+    assert "8 pairs of one patient" in summary
+
+
+def test_a_second_night_at_once_is_refused(up: Workstation) -> None:
+    with (up.folder / "by_hand" / "data" / ".scheduled.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, said = up.trigger("--wait")
+    assert (code, said["state"]) == (4, "Refused")
+
+
+def test_what_is_wrong_with_a_study_is_said_before_a_run_is_made(up: Workstation) -> None:
+    config = up.folder / "by_hand" / "config.toml"
+    sound, before = config.read_text(), len([run for run in up.runs() if not run[2]])
+    config.write_text("[train]\nepoch = 3\n")
+    code, said = up.trigger()
+    config.write_text(sound)
+    assert code == 2
+    assert "unknown key 'train.epoch'" in said["error"]
+    assert len([run for run in up.runs() if not run[2]]) == before
+
+
+@pytest.mark.parametrize(("call", "words"), [(["nightly"], "--study"), (["weekly"], "choose among")])
+def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: list[str], words: str) -> None:
+    done = up.user.call("trigger", *call, cwd=up.folder)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_the_schedule_starts_a_night_by_itself(up: Workstation) -> None:
+    deadline = time.monotonic() + 150
+    while ("nights", "Completed", 1) not in up.runs():
+        assert time.monotonic() < deadline, up.runs()
+        time.sleep(1)
+
+
+def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
+    said = up.user.ask("status", "--data", "by_hand/data", "--reports", "by_hand/reports", cwd=up.folder)
+    assert said["server"] == f"http://127.0.0.1:{up.port}/api"
+    assert {run["state"] for run in said["runs"]} >= {"Completed"}
+    assert "nightly/nights" in {run["run"] for run in said["scheduled"]}
+    assert "nightly/by_hand" not in {run["run"] for run in said["scheduled"]}
+
+
+def test_a_second_serve_is_refused(up: Workstation) -> None:
+    done = up.user.call("serve", up.studies[0], "--port", "0", cwd=up.folder)
+    assert done.returncode == 2
+    done = up.user.call("serve", up.studies[0], cwd=up.folder)
+    assert done.returncode == 2
+    assert "at work already" in done.stderr
+
+
+def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
+    shutil.rmtree(up.folder / "nights" / "data")  # so that the next night takes a while
+    deadline = time.monotonic() + 150
+    while not list(up.folder.glob("nights/data/scans/**/*.nii.gz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for pid, command in up.user.processes().items():
+        if " serve " in command:
+            os.kill(pid, signal.SIGKILL)
+    assert up.user.left() == {}
+    assert up.user.unfinished()
+    with up.user.serving(up.studies[0], port=up.port, cwd=up.folder) as again:
+        assert up.user.unfinished() == []
+        scheduled = up.user.ask("status", "--data", "by_hand/data", "--reports", "r", cwd=up.folder)["scheduled"]
+        assert scheduled == []  # the other study is no longer served
+        again.terminate()
+        again.wait(60)
+    assert up.user.left() == {}
+    assert again.returncode in (0, 143)

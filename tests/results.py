@@ -1,0 +1,40 @@
+"""What a study holds, file by file, so that two ways to the same results can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from siamese_med.ingestion import catalogue
+
+CLOCKS = ("run.json", "metrics.json", "training_log.csv", "training.png", "README.md", "model.html")
+"""Files that say how long something took, or when."""
+OF_THE_PLACE = {"changed_ns", "inode", "input", "key"}
+"""Columns of the catalogue about where a file lies."""
+
+
+def of_files(folder: Path) -> dict[str, str]:
+    """Digest of every file but those that hold times; a Parquet file by its values."""
+    return {
+        str(path.relative_to(folder)): _digest(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in CLOCKS and "sqlite" not in path.name and not path.name.endswith(".lock")
+    }
+
+
+def of_catalogue(url: str) -> dict[str, list[str]]:
+    """All rows of all tables, in an order of their own, without what differs between two copies of an input."""
+    found = {}
+    for name in catalogue.tables():
+        plain = [{k: str(v) for k, v in row.items() if k not in OF_THE_PLACE} for row in catalogue.read(url, name)]
+        found[name] = sorted(json.dumps(row, sort_keys=True) for row in plain)
+    return found
+
+
+def _digest(path: Path) -> str:
+    if path.suffix == ".parquet":
+        return hashlib.sha256(pd.read_parquet(path).to_json().encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
