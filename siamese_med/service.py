@@ -11,7 +11,10 @@ import typer
 from siamese_med.console import Answer
 from siamese_med.manner import answering
 
-SAID = "runs and reports of runs: {page}\nstop with Ctrl-C; PREFECT_API_URL={api} leads Prefect's own commands here\n"
+SAID = """\
+runs are shown at {page}; stop with Ctrl-C
+for Prefect's own commands: export PREFECT_API_URL={api}
+"""
 
 
 def add_to(app: typer.Typer) -> None:
