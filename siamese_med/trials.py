@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med import detectors
+from siamese_med.config import ScoreConfig
 from siamese_med.network.practice import Check
 from siamese_med.records import SPLITS, Prepared, Study
 from siamese_med.scoring import floor, labels, rescans
@@ -35,7 +36,8 @@ def change(
     """The noise floors, and which detector gives the verdicts: the better on validation patients' planted changes."""
     rivals = detectors.rivals(folder if practised else None, study.config.score)
     splits = CHANGE_EVIDENCE if len(rivals) == 1 else CHANGE_EVIDENCE[1:]
-    found = _trials(study, usable, prepared, pairs, rivals, splits)
+    evidence = usable[usable.split.isin(splits)]
+    found = planted(study.data, evidence, prepared, pairs, rivals, study.config.score, study.config.train.seed)
     chosen = max(rivals, key=lambda name: found.auc[name])
     return {
         "change": {
@@ -77,22 +79,22 @@ def labelled(
     return labels.agreement(judged, study.config.train.seed)
 
 
-def _trials(
-    study: Study,
-    usable: pd.DataFrame,
+def planted(
+    data: Path,
+    evidence: pd.DataFrame,
     prepared: Prepared,
     pairs: pd.DataFrame,
     tried: Mapping[str, Detector],
-    splits: Sequence[str],
+    config: ScoreConfig,
+    seed: int,
 ) -> Trials:
-    """Detectors on pairs without change, validation patients first."""
-    evidence = usable[usable.split.isin(splits)].sort_values(["split", "id"], ascending=[False, True])
+    """Detectors on pairs without change of the scans of `evidence`, also with changes planted; validation first."""
+    evidence = evidence.sort_values(["split", "id"], ascending=[False, True])
     rows = scan_rows(evidence.drop(columns=["scan", "volume"]), prepared.alignments)
-    quiet = pairs[(pairs.kind == "rescan") & pairs.split.isin(splits)]
+    quiet = pairs[pairs.kind == "rescan"]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _both(pair, rows)]
     one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
-    place = study.data, prepared.template
-    return rescans.measured(known, one_each, place, tried, study.config.score, study.config.train.seed)
+    return rescans.measured(known, one_each, (data, prepared.template), tried, config, seed)
 
 
 def _both(pair: Any, rows: Mapping[str, ScanRow]) -> bool:

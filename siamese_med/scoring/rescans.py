@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from siamese_med.scoring.floor import OTHER, SAME, Floor, Reference, Stratum
 from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
 from siamese_med.scoring.table import ScanRow, side, space_on
 from siamese_med.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 ENOUGH_RESCANS = 8
 """With fewer real rescans than this a stratum's reference comes from simulated ones."""
@@ -63,11 +67,15 @@ class Trials:
     """What detectors and GROWTH gave on pairs without change, and how well detectors told planted changes apart.
 
     auc: share of (changed, unchanged) pairs in which the changed one has the higher z; of `n` changed ones.
+    z: by detector (pairs, 2), of each pair without and with a change, NaN where none was planted; `scans`: of which
+    scan each pair starts.
     """
 
     floors: dict[str, Floor]
     auc: dict[str, float]
     n: int
+    z: dict[str, NDArray[np.float64]]
+    scans: tuple[str, ...]
 
 
 def measured(
@@ -92,11 +100,12 @@ def measured(
     ]
     found = list(zip(jobs, in_parallel(_find, jobs, "measuring pairs without change"), strict=True))
     floors = {name: _floor(name, [(job, quiet[name]) for job, (quiet, _) in found]) for name in (*detectors, GROWTH)}
-    auc = {
-        name: _auc(floors[name], [(job, quiet[name], changed.get(name)) for job, (quiet, changed) in found])
+    z = {
+        name: _z(floors[name], [(job, quiet[name], changed.get(name)) for job, (quiet, changed) in found])
         for name in detectors
     }
-    return Trials(floors, auc, sum(job.planted for job in jobs))
+    auc = {name: _auc(values) for name, values in z.items()}
+    return Trials(floors, auc, sum(job.planted for job in jobs), z, tuple(job.earlier.id for job in jobs))
 
 
 def figures(
@@ -129,9 +138,18 @@ def synthesised(name: str, findings: Sequence[Finding]) -> Reference:
     return floor.reference(findings, "synthesised", GROWTH_UNLIKE if name == GROWTH else UNLIKE)
 
 
-def _auc(known: Floor, found: Sequence[tuple[Rescan, Finding, Finding | None]]) -> float:
-    quiet = np.array([known.references[job.stratum].z(finding) for job, finding, _ in found])
-    changed = np.array([known.references[job.stratum].z(finding) for job, _, finding in found if finding])
+def _z(known: Floor, found: Sequence[tuple[Rescan, Finding, Finding | None]]) -> NDArray[np.float64]:
+    references = [known.references[job.stratum] for job, _, _ in found]
+    return np.array(
+        [
+            (one.z(quiet), one.z(changed) if changed else np.nan)
+            for one, (_, quiet, changed) in zip(references, found, strict=True)
+        ]
+    )
+
+
+def _auc(z: NDArray[np.float64]) -> float:
+    quiet, changed = z[:, 0], z[~np.isnan(z[:, 1]), 1]
     above = (changed[:, None] > quiet).mean() + 0.5 * (changed[:, None] == quiet).mean()
     return round(float(above), 4)
 
