@@ -18,6 +18,8 @@ def publish(done: Outcomes, order: Order) -> None:
         _table("ingest-account", "What became of every file", _account(ingested.facts))
     if (trained := by_verb.get("train")) and trained.model:
         _table("model-metrics", f"Model {trained.model.name}", _figures(outcomes.metrics_of(trained.model)))
+    if promoted := by_verb.get("promote"):
+        _table("promotion", "Which model speaks, and why", _figures(promoted.facts))
     if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
         text = summary.markdown(scored.result, ingested.result.account, reported.result, order.study.config.report.url)
         create_markdown_artifact(text, key="summary", description="Verdicts of this run")

@@ -1,4 +1,4 @@
-"""What is new since yesterday, judged by the newest model."""
+"""What is new since yesterday, judged by the model that speaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from siamese_med.outcomes import Outcomes, verbs_of
 
 @flow(name="nightly", flow_run_name=run_name, persist_result=False)
 def nightly(study: str) -> Outcomes:
-    """Ingest, prepare, pair, score and report with the newest model; only what is new costs time."""
+    """Ingest, prepare, pair, score and report with the study's model, else the current; only what is new costs time."""
     order = order_of(study)
-    order = replace(order, model=guarded(stages.newest_model, order.study))
+    order = replace(order, model=order.model or guarded(stages.current_model, order.study))
     return record_alone(verbs_of(order.model), order, wait=False)

@@ -10,5 +10,5 @@ from siamese_med.outcomes import Outcomes
 
 @flow(name="score", flow_run_name=run_name, persist_result=False)
 def score(study: str) -> Outcomes:
-    """Score every pair with the study's model, else the newest; see flows.studies for the parameter."""
+    """Score every pair with the study's model, else the current; see flows.studies for the parameter."""
     return record(("score",), order_of(study))

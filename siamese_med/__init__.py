@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from siamese_med.records import Study as Study
     from siamese_med.stages import build_pairs as build_pairs
     from siamese_med.stages import compare as compare
+    from siamese_med.stages import current_model as current_model
     from siamese_med.stages import identify as identify
     from siamese_med.stages import ingest as ingest
-    from siamese_med.stages import newest_model as newest_model
     from siamese_med.stages import prepare as prepare
     from siamese_med.stages import report as report
     from siamese_med.stages import scans as scans
@@ -36,7 +36,7 @@ _HOMES = {
     "prepare": ("siamese_med.stages", "prepare"),
     "build_pairs": ("siamese_med.stages", "build_pairs"),
     "train": ("siamese_med.stages", "train"),
-    "newest_model": ("siamese_med.stages", "newest_model"),
+    "current_model": ("siamese_med.stages", "current_model"),
     "score": ("siamese_med.stages", "score"),
     "report": ("siamese_med.stages", "report"),
     "compare": ("siamese_med.stages", "compare"),

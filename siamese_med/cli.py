@@ -116,7 +116,7 @@ def _add_stage_with_model(verb: str, purpose: str) -> None:
 _add_stage_with_model("prepare", "Scans to aligned volumes, on the template of --model where one is given.")
 _add_stage("pair", "Scans to pairs; patients are split first.")
 _add_stage("train", "Pairs to a model, calibrated and measured.")
-_add_stage_with_model("score", "Pairs to scores, with --model or the newest one.")
+_add_stage_with_model("score", "Pairs to scores, with --model or the current one.")
 
 
 @app.command()
@@ -136,7 +136,7 @@ def report(
     config: ConfigFile = None,
     no_prefect: NoPrefect = False,
 ) -> Answer:
-    """Scores to pages, for --model or the newest one."""
+    """Scores to pages, for --model or the current one."""
     from siamese_med.errors import UsageError
     from siamese_med.records import Extras
 
@@ -220,6 +220,22 @@ def config(config: ConfigFile = None) -> Answer:
 
     effective = load(config)
     return Answer(effective.model_dump(mode="json"), text=as_toml(effective))
+
+
+@app.command()
+@answering
+def promote(
+    model: Annotated[str, typer.Argument(help="A model of this study: its folder, or its id.")],
+    renew: Annotated[bool, typer.Option("--renew", help="Choose the fixed validation patients anew.")] = False,
+    data: Data = DATA,
+    reports: Reports = REPORTS,
+    config: ConfigFile = None,
+) -> Answer:
+    """Let MODEL speak from now on, without holding it against the current one; score and report follow it."""
+    from siamese_med import promotion
+
+    record = promotion.appoint(orders.study(data, reports, config), Path(model).name, "promoted by hand", renew)
+    return Answer({"model": record.model, "since": record.since, "why": record.why})
 
 
 @app.command()

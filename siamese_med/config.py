@@ -122,6 +122,13 @@ class TrainConfig(Section):
     seed: int = 0
 
 
+class PromoteConfig(Section):
+    """When a model that was trained anew may speak instead of the one that does."""
+
+    margin: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
+    min_patients: int = Field(4, ge=2, description="fixed validation patients; with fewer no model is promoted")
+
+
 class ScoreConfig(Section):
     """How pairs become scores."""
 
@@ -159,6 +166,7 @@ class Config(Section):
     prepare: PrepareConfig = PrepareConfig()
     pair: PairConfig = PairConfig()
     train: TrainConfig = TrainConfig()
+    promote: PromoteConfig = PromoteConfig()
     score: ScoreConfig = ScoreConfig()
     report: ReportConfig = ReportConfig()
     run: RunConfig = RunConfig()

@@ -106,7 +106,7 @@ def alone(lock: Path) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.stderr.write("another ingest is at work on this data folder: waiting for it to end\n")
+            sys.stderr.write("another run is at work on this data folder: waiting for it to end\n")
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

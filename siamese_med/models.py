@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese_med import exercises, files, trials
-from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError
+from siamese_med.errors import EmptyInputError, NotEnoughDataError
 from siamese_med.network import card, model, training
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, vectors
@@ -81,14 +81,6 @@ def sources(
     rows = scan_rows(usable.drop(columns=["scan", "volume"]), prepared.alignments)
     place = study.data, prepared.template
     return exercises.sources(usable, rows, pairs, place, study.config.score.spacing_mm, settings.change_sources, folder)
-
-
-def newest(study: Study) -> Path:
-    """The model that was finished last; raises ModelError where there is none."""
-    found = [path.parent for path in study.models.glob("*/model.json") if not path.parent.name.startswith(".")]
-    if not found:
-        raise ModelError(f"no model under {study.models}: run `siamese-med train`, or name one with --model")
-    return max(found, key=lambda folder: (folder / "model.json").stat().st_mtime)
 
 
 def _usable(scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -177,10 +169,11 @@ def _describe(
         "format": model.FORMAT,
         "recipe": study.config.train.recipe,
         "created_by": _versions(),
-        "config": study.config.model_dump(mode="json", exclude={"ingest", "report"}),
+        "config": study.config.model_dump(mode="json", exclude={"ingest", "promote", "report"}),
         "modalities": sorted(set(learned.modality)),
         "contrasts": sorted(set(learned.contrast)),
         "learned_from": sorted(usable[usable.split != "test"].sha256),
+        "trained_on": sorted(learned.sha256),
         "shape": list(_cohort(usable, study.data).shape),
         "box": [list(edges) for edges in network.atlas.box],
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -213,7 +206,7 @@ def _measure(study: Study, usable: pd.DataFrame, network: Siamese) -> Measured:
     import pandas as pd
 
     seed, rate = study.config.train.seed, study.config.score.false_match_rate
-    split = {name: _some(usable[usable.split == name], seed) for name in ("validation", "test")}
+    split = {name: measurable(usable[usable.split == name], seed) for name in ("validation", "test")}
     embedded = {name: embed(network, _cohort(part, study.data)) for name, part in split.items()}
     distance = {name: distance_matrix(network, embeddings) for name, embeddings in embedded.items()}
     known, unseen = split["validation"], split["test"]
@@ -230,7 +223,7 @@ def _measure(study: Study, usable: pd.DataFrame, network: Siamese) -> Measured:
     return Measured(curve, evidence, pd.concat(tables, ignore_index=True), figures)
 
 
-def _some(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
+def measurable(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Scans of patients drawn until there are enough to measure on: pairs grow with their square."""
     order = np.random.default_rng(seed).permutation(scans.subject.unique())
     counts = scans.subject.value_counts()[order].cumsum()

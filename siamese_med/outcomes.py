@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import stages
+from siamese_med import promotion, stages
 from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
 from siamese_med.records import NO_EXTRAS, Extras, Prepared, Study, Transfer
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 VERBS = ("ingest", "prepare", "pair", "train", "score", "report")
 """The stages, in the order of the line."""
 
+RETRAIN = ("prepare", "pair", "train", "promote", "score", "report")
+"""Of an order with `candidate`: a new model, which speaks where it is not worse, and pages by the one that does."""
+
 TECHNICAL = ("alignment_failed", "pair_alignment_failed")
 """Reasons that keep a pair from being judged although the two scans could be compared."""
 
@@ -31,13 +34,14 @@ SCAN_FACTS = ("id", "subject", "session", "modality", "shape", "spacing_mm", "af
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for: the study, the input of ingest, and the model (None: train one, or take the newest)."""
+    """What was asked for: the study, the input of ingest, and the model (None: train one, or take the current)."""
 
     study: Study
     source: Path | Pull | None = None
     model: Path | None = None
     verify: bool = False  # read files again that seem unchanged
     extras: Extras = NO_EXTRAS
+    candidate: bool = False  # what is trained does not speak before it is promoted
 
 
 @dataclass(frozen=True)
@@ -147,12 +151,33 @@ def _pair(order: Order) -> Outcome:
 
 
 def _train(order: Order) -> Outcome:
-    model = stages.train(order.study)
-    return Outcome("train", {"model": str(model)}, (), _failed_audit(model), model)
+    model = stages.train(order.study, order.candidate)
+    refused = None if order.candidate else promotion.refusals(order.study).get(model.name)
+    if refused is None:
+        return Outcome("train", {"model": str(model)}, (), _failed_audit(model), model)
+    speaks = stages.current_model(order.study)
+    advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` lets it speak all the same"
+    return Outcome("train", {"model": str(model), "speaks": str(speaks)}, (), (advice,), speaks)
+
+
+def _promote(order: Order) -> Outcome:
+    """A model that is refused is an answer, no failure; the stages after this one use the model that speaks."""
+    candidate = order.model or stages.current_model(order.study)
+    model, decision = stages.promote(order.study, candidate)
+    facts = {
+        "candidate": candidate.name,
+        "speaks": model.name,  # no path: it goes into Prefect's records
+        "promoted": decision.promoted,
+        "why": decision.why,
+        "patients": decision.patients,
+        "scans": decision.scans,
+        "figures": decision.figures,
+    }
+    return Outcome("promote", facts, model=model, result=decision)
 
 
 def _score(order: Order) -> Outcome:
-    model = order.model or stages.newest_model(order.study)
+    model = order.model or stages.current_model(order.study)
     scores = stages.score(order.study, model)
     reasons = _counts(scores["reasons"].explode())
     alarmed = _alarmed(order.study.owners(model.name))
@@ -173,7 +198,7 @@ def _score(order: Order) -> Outcome:
 
 
 def _report(order: Order) -> Outcome:
-    model = order.model or stages.newest_model(order.study)
+    model = order.model or stages.current_model(order.study)
     result = stages.report(order.study, model, order.extras, order.source)
     patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
     facts: dict[str, Any] = {"index": str(result.index), "patients": patients}
@@ -191,6 +216,7 @@ _STAGES: dict[str, Callable[[Order], Outcome]] = {
     "prepare": _prepare,
     "pair": _pair,
     "train": _train,
+    "promote": _promote,
     "score": _score,
     "report": _report,
 }

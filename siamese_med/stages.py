@@ -9,6 +9,7 @@ new and leaves the same files. None of them knows Prefect; the flows call them.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siamese_med.network.model import Model
+    from siamese_med.promotion import Decision
 
 
 def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -> Path:
@@ -92,18 +94,33 @@ def build_pairs(study: Study) -> pd.DataFrame:
     return pairs.build(scans(study), study.pairs, study.config.pair)
 
 
-def train(study: Study) -> Path:
-    """Pairs to a model folder, calibrated on validation patients and measured once on test patients."""
-    from siamese_med import models
+def train(study: Study, candidate: bool = False) -> Path:
+    """Pairs to a model folder, calibrated on validation patients and measured once on test patients.
 
-    return models.make(study, scans(study), prepare(study), read_pairs(study))
+    The model speaks from then on, unless it was refused before; a `candidate` has to be promoted first.
+    """
+    from siamese_med import models, promotion
+
+    if candidate:
+        promotion.settle(study)
+    model = models.make(study, scans(study), prepare(study), read_pairs(study))
+    if not candidate and model.name not in promotion.refusals(study):
+        promotion.appoint(study, model.name, "trained by hand")
+    return model
 
 
-def newest_model(study: Study) -> Path:
-    """The model that was trained last under this study's data folder; raises ModelError where there is none."""
-    from siamese_med import models
+def promote(study: Study, candidate: Path) -> tuple[Path, Decision]:
+    """The model that speaks now, and why: the candidate if it is not worse on the fixed validation patients."""
+    from siamese_med import promotion
 
-    return models.newest(study)
+    return promotion.decide(study, candidate, scans(study), read_pairs(study), partial(prepare, study))
+
+
+def current_model(study: Study) -> Path:
+    """The model that speaks for this study, see `promotion`; raises ModelError where there is none."""
+    from siamese_med import promotion
+
+    return promotion.current(study)
 
 
 def score(study: Study, model: Path) -> pd.DataFrame:

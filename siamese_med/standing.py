@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from siamese_med import stages
+from siamese_med import promotion, stages
 from siamese_med.records import Study
 
 NEXT = {
@@ -36,7 +36,20 @@ def status(study: Study) -> dict[str, Any]:
     step = next((command for name, command in NEXT.items() if not counts[name]), "open the reports")
     account, reasons = _account(study) if known else ({}, [])
     page = str(study.files_page) if study.files_page.is_file() else None
-    return {"account": account, **counts, "files_page": page, "next_step": step, "reasons": reasons}
+    speaking = _speaking(study) if counts["models"] else {}
+    return {"account": account, **counts, **speaking, "files_page": page, "next_step": step, "reasons": reasons}
+
+
+def _speaking(study: Study) -> dict[str, Any]:
+    """The current model, since when and why, and the last one that was refused."""
+    record, refused = promotion.read(study), promotion.refusals(study)
+    last = next(reversed(refused), None)
+    return {
+        "current_model": promotion.current(study).name,
+        "current_since": record.since if record else None,
+        "current_why": record.why if record else "the newest",
+        "last_refused": f"{last}, {refused[last].at}: {refused[last].why}" if last else None,
+    }
 
 
 def _account(study: Study) -> tuple[dict[str, Any], list[dict[str, Any]]]:

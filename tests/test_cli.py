@@ -17,7 +17,7 @@ from siamese_med.console import Answer, plain
 from tests.commands import ROOT, siamese_med, write_nifti
 
 COMMANDS = ["run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify"]
-COMMANDS += ["export", "demo", "config", "status", "reveal", "serve", "trigger"]
+COMMANDS += ["export", "demo", "config", "status", "promote", "reveal", "serve", "trigger"]
 
 
 @pytest.fixture(scope="module")

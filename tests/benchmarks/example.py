@@ -36,7 +36,7 @@ def main() -> None:
         shutil.copyfile(scans / "dataset_description.json", patients / "dataset_description.json")
         shutil.rmtree(EXAMPLE, ignore_errors=True)
         study = Study(Path(folder) / "data", EXAMPLE, Config(report=ReportConfig(title=TITLE)))
-        model = stages.newest_model(Study(demo / "data"))
+        model = stages.current_model(Study(demo / "data"))
         stages.ingest(patients, study)
         stages.build_pairs(study)
         stages.score(study, model)

@@ -115,10 +115,10 @@ def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
     assert min(abs(found - own) for found in sums) < 1e-4 * own
 
 
-def test_the_newest_model_is_the_last_finished_one(tracked: Tracked, tmp_path: Path) -> None:
-    assert stages.newest_model(tracked.study) == tracked.study.models / tracked.model.name
+def test_the_model_that_was_trained_by_hand_speaks(tracked: Tracked, tmp_path: Path) -> None:
+    assert stages.current_model(tracked.study) == tracked.study.models / tracked.model.name
     with pytest.raises(ModelError, match="siamese-med train"):
-        stages.newest_model(Study(tmp_path))
+        stages.current_model(Study(tmp_path))
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -1,0 +1,170 @@
+"""A retraining, from pairs to pages, with a model that was made worse on purpose, and one that is as good."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from siamese_med import contest, files, models, outcomes, promotion, stages
+from siamese_med.config import PromoteConfig
+from siamese_med.contest import NEW, OLD, Contender
+from siamese_med.network import detection, model
+from siamese_med.outcomes import RETRAIN, Order, Outcome
+from siamese_med.records import Study
+from siamese_med.scoring import detectability
+from tests.end_to_end.conftest import Tracked
+
+Weights = dict[str, torch.Tensor]
+
+
+def as_it_is(weights: Weights) -> Weights:
+    return weights
+
+
+def blind_to_persons(weights: Weights) -> Weights:
+    """What turns a scan into an embedding is nothing: all scans are alike."""
+    return {name: one if name.startswith(("trunk.", "change.", "atlas.")) else 0 * one for name, one in weights.items()}
+
+
+@pytest.fixture
+def study(tracked: Tracked, tmp_path: Path) -> Study:
+    """The tracked study in a folder of its own; its two validation patients are taken for enough."""
+    shutil.copytree(tracked.study.data, tmp_path / "data")
+    config = tracked.study.config.model_copy(update={"promote": PromoteConfig(min_patients=2)})
+    return Study(tmp_path / "data", tmp_path / "reports", config)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Stands for a training that takes a minute: its model is the first one, with other weights and another name."""
+
+    study: Study
+    first: Path
+
+    def make(self, name: str, alter: Callable[[Weights], Weights], detector: str | None = None) -> Path:
+        """A complete model folder, consistent in itself."""
+        folder = self.study.models / name
+        shutil.copytree(self.first, folder)
+        save_file(alter(load_file(folder / model.WEIGHTS)), folder / model.WEIGHTS)
+        about = model.read_about(folder)
+        about |= {"id": name, "weights_sha256": files.digest(folder / model.WEIGHTS)}
+        about["change"] |= {"detector": detector} if detector else {}
+        files.write_json(folder / "model.json", about)
+        return folder
+
+
+@pytest.fixture
+def trainer(study: Study) -> Trainer:
+    return Trainer(study, stages.current_model(study))
+
+
+def retrain(study: Study, model: Path, monkeypatch: pytest.MonkeyPatch) -> outcomes.Outcomes:
+    """The retrain flow's verbs, with a training that ends in this model."""
+    monkeypatch.setattr(models, "make", lambda *_: model)
+    return outcomes.follow(RETRAIN, Order(study, candidate=True))
+
+
+def pages_of(study: Study) -> str:
+    return json.loads((study.reports / "cohort.json").read_text())["provenance"]["model"]
+
+
+def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
+    study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse = trainer.make("supcon-worse", blind_to_persons)
+    done = {one.verb: one for one in retrain(study, worse, monkeypatch)}
+    facts = done["promote"].facts
+    assert (facts["promoted"], facts["candidate"]) == (False, "supcon-worse")
+    assert facts["figures"]["identity"][NEW] == 0.5 < facts["figures"]["identity"][OLD]
+    assert facts["figures"]["identity"]["difference"]["high"] < 0
+    assert facts["figures"]["change"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}  # the same head
+    assert done["score"].model == done["report"].model == trainer.first
+    assert pages_of(study) == trainer.first.name
+    assert not study.scores("supcon-worse").exists()
+    assert (worse / "model.json").is_file()  # stays, and can be looked at
+    assert stages.current_model(study) == trainer.first
+
+    by_hand = outcomes.perform("train", Order(study))  # finds the refused one, which is what this data gives
+    assert by_hand.model == trainer.first
+    assert "was refused before" in by_hand.failed_checks[0]
+    assert stages.current_model(study) == trainer.first
+
+    monkeypatch.setattr(contest, "measure", lambda *_: pytest.fail("measured twice"))
+    again = {one.verb: one for one in retrain(study, worse, monkeypatch)}
+    assert again["promote"].facts == facts
+    assert again["report"].model == trainer.first
+
+
+def test_a_model_that_is_as_good_speaks_and_scores_and_reports_follow(
+    study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    equal = trainer.make("supcon-equal", as_it_is)
+    monkeypatch.setattr(models, "make", lambda *_: equal)
+
+    def perform(verb: str, order: Order) -> Outcome:
+        """Scores and pages are made in the test above; here it counts by which model they would be."""
+        return outcomes.perform(verb, order) if verb in ("train", "promote") else Outcome(verb, {"by": order.model})
+
+    done = {one.verb: one for one in outcomes.follow(RETRAIN, Order(study, candidate=True), perform)}
+    facts = done["promote"].facts
+    assert facts["promoted"]
+    assert {name: one["difference"]["value"] for name, one in facts["figures"].items()} == {"identity": 0, "change": 0}
+    assert done["score"].facts["by"] == done["report"].facts["by"] == equal == stages.current_model(study)
+    assert (trainer.first / "model.json").is_file()
+    again = outcomes.follow(RETRAIN, Order(study, candidate=True), perform)
+    assert "it speaks already" in again[RETRAIN.index("promote")].facts["why"]
+
+
+def test_a_model_that_sees_no_change_is_refused(
+    study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted changes are large here, since the study's voxels are; the head of the candidate finds nothing."""
+    monkeypatch.setattr(detectability, "PLANTED_ML", (30.0, 60.0))
+    monkeypatch.setattr(detection, "evidence", lambda _, laid, __: torch.zeros_like(laid.a))
+    blind = trainer.make("supcon-blind", as_it_is, "network")
+    sees = trainer.make("supcon-sees", as_it_is, "residual")
+    promotion.appoint(study, sees.name, "promoted by hand")
+    monkeypatch.setattr(models, "make", lambda *_: blind)
+    done = outcomes.follow(("train", "promote"), Order(study, candidate=True))[1]
+    figures = done.facts["figures"]
+    assert figures["change"][NEW] == 0.5 < figures["change"][OLD] - 0.05
+    assert figures["identity"]["difference"]["value"] == 0
+    assert not done.facts["promoted"]
+    assert done.model == sees == stages.current_model(study)
+
+
+def test_models_are_measured_on_patients_whom_neither_learned_from_and_never_on_test_patients(
+    study: Study, trainer: Trainer
+) -> None:
+    scans, pairs = stages.scans(study), stages.read_pairs(study)
+    side = dict(zip([*pairs.subject_a, *pairs.subject_b], [*pairs.split, *pairs.split], strict=True))
+    old, new = (contender(study, trainer.make(name, as_it_is)) for name in ("supcon-old", "supcon-new"))
+    mine = contest.eligible(scans, {OLD: old, NEW: new})
+    assert {side[subject] for subject in mine.subject} == {"validation"}
+    assert mine.subject.nunique() == 2
+
+    untold = Contender(replace(old.model, about=without(old.model.about, "trained_on")), old.prepared)
+    assert untold.trained_on(scans) == set(old.model.about["trained_on"])  # as models made before have it
+
+    first, other = mine.subject.unique()
+    taught = {**new.model.about, "trained_on": [scans[scans.subject == first].sha256.iloc[0]]}
+    left = contest.eligible(scans, {OLD: old, NEW: Contender(replace(new.model, about=taught), new.prepared)})
+    assert set(left.subject) == {other}
+
+    test = scans[scans.subject.map(side) == "test"].sha256
+    assert contest.eligible(scans, {OLD: old, NEW: new}, test).empty
+
+
+def contender(study: Study, folder: Path) -> Contender:
+    return Contender(model.load(folder), stages.prepare(study, folder))
+
+
+def without(about: dict[str, object], name: str) -> dict[str, object]:
+    return {key: value for key, value in about.items() if key != name}
