@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
@@ -35,6 +36,8 @@ SMALLER = {
     "siamese-med train": "--config quick.toml",
 }
 """What is added to a command so that it takes seconds; it is the same command on less data or with fewer steps."""
+GOES_ON = "siamese-med serve demo.toml"
+STUDY_FILE = re.compile(r"`demo.toml`:\n\n```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 PRIVATE = ROOT.parent / "shared" / "corpus" / "private_phi"
 SCRIPT, PASSWD = "</script><script>alert(1)</script>", "../../etc/passwd"
@@ -132,6 +135,30 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not answer within two minutes")
 
 
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What goes on until the test ends."""
+    with ExitStack() as things:
+        yield things
+
+
+@contextmanager
+def serving(study: Path, environment: dict[str, str]) -> Iterator[None]:
+    """The command that goes on, from when it says where runs are shown."""
+    with (study / "serve.log").open("w") as log:
+        process = subprocess.Popen(GOES_ON.split(), cwd=study, env=environment, stdout=log, stderr=log)
+        try:
+            for _ in range(300):
+                if "runs are shown at http://127.0.0.1:4200;" in (said := (study / "serve.log").read_text()):
+                    break
+                assert process.poll() is None, said
+                time.sleep(1)
+            yield
+        finally:
+            process.terminate()
+            assert process.wait(timeout=60) in (0, 143)
+
+
 def test_the_readme_shows_commands() -> None:
     shown = " ".join(command.text for command in commands())
     for verb in (
@@ -146,17 +173,25 @@ def test_the_readme_shows_commands() -> None:
         "identify",
         "demo",
         "reveal",
+        "promote",
+        "serve",
+        "trigger",
     ):
         assert f"siamese-med {verb}" in shown, f"the README shows no `siamese-med {verb}`"
 
 
 def test_every_command_of_the_readme_does_what_it_says_and_nobody_is_named(
-    study: Path, server: str, home: Path
+    study: Path, server: str, home: Path, stack: ExitStack
 ) -> None:
     """One test, since a later command needs what an earlier one left, and so does the search for names in all of it."""
     path = f"{study / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     own = {"PATH": path, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": server}
+    (study / "demo.toml").write_text("".join(STUDY_FILE.findall(README)))
     for command in commands():
+        if command.text == GOES_ON:
+            del own["PREFECT_API_URL"]  # from here on, who serves is found
+            stack.enter_context(serving(study, os.environ | own))
+            continue
         if command.text in ONLY_CHECKED:
             target = command.text.split()[1]
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)

@@ -5,20 +5,57 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT
 from tests.flows.conftest import Tiny
 from tests.recorded import User
 
 EVERY_MINUTE = '[run]\nnightly = "* * * * *"\n'
 BY_HAND = '[run]\nnightly = ""\nretrain = ""\n'
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FINDING = """
+import sys
+from pathlib import Path
+from flows import events
+from siamese_med.outcomes import Order, Outcome
+from siamese_med.records import Study
+
+pair = {"scan_a": "sub-somebody_ses-01", "scan_b": "sub-somebody_ses-02", "subject_a": "sub-somebody"}
+events.announce((Outcome("score", {"changed": [pair]}),), Order(Study(Path(sys.argv[1]), Path(sys.argv[1]))))
+"""
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Somebody's chat, on loopback: its address, and what is posted there."""
+    heard: list[str] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/hook", heard
+    server.shutdown()
 
 
 class Workstation:
@@ -108,6 +145,25 @@ def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
     assert {run["state"] for run in said["runs"]} >= {"Completed"}
     assert "nightly/nights" in {run["run"] for run in said["scheduled"]}
     assert "nightly/by_hand" not in {run["run"] for run in said["scheduled"]}
+
+
+def test_the_readmes_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
+    with listening() as (address, heard):
+        (example,) = [block for block in PYTHON.findall((ROOT / "README.md").read_text()) if "Webhook" in block]
+        here = example.replace("https://chat.example/hook", address)
+        assert here != example
+        for script in (here, FINDING, FINDING):
+            call = [sys.executable, "-c", script, str(tmp_path)]
+            environment = {**up.user.environment, "PREFECT_API_URL": f"http://127.0.0.1:{up.port}/api"}
+            done = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        deadline = time.monotonic() + 60
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(2)
+    assert len(heard) == 1
+    assert "siamese-med.change" in heard[0]
+    assert "sub-somebody_ses-02" in heard[0]
 
 
 def test_a_second_serve_is_refused(up: Workstation) -> None:
