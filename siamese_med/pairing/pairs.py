@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,11 +16,15 @@ from siamese_med import files
 from siamese_med.config import PairConfig
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import splits
+from siamese_med.pairing.ring import Ring
 from siamese_med.records import PAIR_COLUMNS, SAME_PATIENT, SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Key = TypeVar("Key")
+
+VISIT = re.compile(r"(\d+)$")
 ALL_PAIRS_UP_TO = 6
 """A time line of at most this many scans gives all its pairs; a longer one its neighbours and those with the first."""
 
@@ -32,10 +38,10 @@ def build(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     sides = splits.assign(scans.subject.unique(), _known(path), config)
     rows = list(same_patient(scans, config.rescan_days))
+    same = Counter(row["subject_a"] for row in rows)
     for split in SPLITS:
         members = scans[scans.subject.map(sides) == split]
-        positives = sum(sides[row["subject_a"]] == split for row in rows)
-        rows += different_patients(members, max(positives, len(members)), config)
+        rows += different_patients(members, same, config)
     table = pd.DataFrame([{**row, "split": sides[row["subject_a"]]} for row in rows], columns=list(PAIR_COLUMNS))
     table["interval_days"] = table.interval_days.astype("Int64")
     splits.check(table)
@@ -45,11 +51,11 @@ def build(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
 
 def same_patient(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, Any]]:
     """Pairs of each patient's scans, earlier first; alike in modality and contrast where there are such."""
-    for subject, mine in scans.groupby("subject"):
-        streams = [list(in_order(stream).itertuples()) for _, stream in mine.groupby(["modality", "contrast"])]
-        pairs = [pair for stream in streams for pair in _along(stream)]
+    for subject, mine in _alike(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
+        streams = _alike(mine, _contrast)
+        pairs = [pair for _, stream in sorted(streams.items()) for pair in _along(stream)]
         if not pairs and len(mine) > 1:  # nothing alike: pair what there is, so that the report can say why not
-            pairs = _along(list(in_order(mine).itertuples()))
+            pairs = _along(mine)
         labels = _labels(mine)
         for earlier, later in pairs:
             days = _days_between(earlier, later)
@@ -57,13 +63,22 @@ def same_patient(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, An
             yield _row(earlier, later, subject, subject, days, kind)
 
 
-def in_order(scans: pd.DataFrame) -> pd.DataFrame:
-    """Scans by date; those without one by session, after the dated."""
-    return (
-        scans.assign(_undated=scans.date.isna(), _visit=scans.session.str.extract(r"(\d+)$", expand=False).astype(int))
-        .sort_values(["_undated", "date", "_visit", "id"])
-        .drop(columns=["_undated", "_visit"])
-    )
+def _alike(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """Scans that agree in what is asked of them, in their order."""
+    found: dict[Key, list[Any]] = defaultdict(list)
+    for scan in scans:
+        found[what(scan)].append(scan)
+    return found
+
+
+def _in_order(scans: Iterable[Any]) -> list[Any]:
+    """Scans by patient and date; those without one by session, after the dated."""
+
+    def when(scan: Any) -> tuple[Any, ...]:
+        dated = isinstance(scan.date, str)
+        return scan.subject, not dated, scan.date if dated else "", int(VISIT.findall(scan.session)[0]), scan.id
+
+    return sorted(scans, key=when)
 
 
 def _along(line: list[Any]) -> list[tuple[Any, Any]]:
@@ -80,10 +95,10 @@ def _days_between(earlier: Any, later: Any) -> int | None:
     return (date.fromisoformat(later.date) - date.fromisoformat(earlier.date)).days
 
 
-def _labels(mine: pd.DataFrame) -> dict[str, bool | None]:
+def _labels(mine: Iterable[Any]) -> dict[str, bool | None]:
     """Visits of one patient in order, and whether each changed against the one before, where that is known."""
     labels: dict[str, bool | None] = {}
-    for scan in in_order(mine).itertuples():
+    for scan in mine:
         known = _label(getattr(scan, "changed", None))
         labels[scan.session] = labels.get(scan.session) if known is None else known
     return labels
@@ -109,27 +124,39 @@ def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> str:
     return "rescan" if days is not None and days <= rescan_days else "follow_up"
 
 
-def different_patients(scans: pd.DataFrame, positives: int, config: PairConfig) -> list[dict[str, Any]]:
-    """About `negatives` times as many pairs as there are positives; hard ones share scanner, protocol and contrast."""
-    by_machine = dict(list(scans.groupby(["modality", "contrast", "scanner", "protocol"])))
-    by_contrast = dict(list(scans.groupby(["modality", "contrast"])))
+def different_patients(scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig) -> list[dict[str, Any]]:
+    """About `negatives` times as many pairs as each patient has of his own (`same`); hard ones share the machine.
+
+    Each scan draws for itself, by its id alone, so that a scan that comes changes few pairs of others.
+    """
+    everyone = list(scans.itertuples())
+    rings = {
+        level: {alike: Ring(members, config.seed) for alike, members in _alike(everyone, level).items()}
+        for level in (_machine, _contrast)
+    }
+    counts = scans.subject.value_counts()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    each = round(config.negatives * positives / max(len(scans), 1) + 0.499)
-    for scan in scans.itertuples():
+    for scan in everyone:
         rng = np.random.default_rng([config.seed, zlib.crc32(str(scan.id).encode())])
-        for _ in range(each):
-            hard = rng.random() < config.hard
-            machine = by_machine[(scan.modality, scan.contrast, scan.scanner, scan.protocol)]
-            pool = machine if hard else by_contrast[(scan.modality, scan.contrast)]
-            pool = pool[pool.subject != scan.subject]
-            if pool.empty:
+        own = counts[scan.subject]
+        for _ in range(round(config.negatives * max(same.get(scan.subject, 0), own) / own + 0.499)):
+            level = _machine if rng.random() < config.hard else _contrast
+            other = rings[level][level(scan)].after(rng.random(), scan.subject)
+            if other is None:
                 continue
-            other = pool.iloc[int(rng.integers(len(pool)))]
             first, second = sorted((scan, other), key=lambda one: str(one.id))
             alike = scan.scanner == other.scanner and scan.protocol == other.protocol and scan.scanner != "unknown"
             kind = "different_hard" if alike else "different"
             rows[(first.id, second.id)] = _row(first, second, first.subject, second.subject, None, kind)
     return list(rows.values())
+
+
+def _machine(scan: Any) -> tuple[str, ...]:
+    return scan.modality, scan.contrast, scan.scanner, scan.protocol
+
+
+def _contrast(scan: Any) -> tuple[str, ...]:
+    return scan.modality, scan.contrast
 
 
 def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> dict[str, Any]:

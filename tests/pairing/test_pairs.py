@@ -210,3 +210,48 @@ def test_an_empty_catalogue_is_an_error_in_one_line(table: Table, place: Path) -
 
 def test_one_patient_with_one_scan_gives_an_empty_table(table: Table, place: Path) -> None:
     assert pairs.build(table([{"subject": "sub-1"}]), place, PairConfig()).empty
+
+
+def drawn(table: pd.DataFrame) -> set[tuple[str, str, str, str]]:
+    return set(zip(table.scan_a, table.scan_b, table.kind, table.split, strict=True))
+
+
+def test_a_night_with_five_new_scans_leaves_nearly_all_pairs_as_they_were(
+    cohort: Cohort, table: Table, place: Path
+) -> None:
+    scans = cohort(200, visits=2)
+    before = drawn(pairs.build(scans, place, PairConfig()))
+    new = table(
+        {"subject": f"sub-{patient:03d}", "session": "ses-3", "scanner": "scanner-1", "protocol": "protocol-1"}
+        for patient in range(5)
+    )
+    after = drawn(pairs.build(pd.concat([scans, new]), place, PairConfig()))
+    of_new = {pair for pair in after if {pair[0], pair[1]} & set(new.id)}
+    assert len(of_new) >= 5 * 3  # two of the patient's own, and one that the scan draws
+    assert len(before - after) < 20
+    assert len(after - before - of_new) < 5  # of patients whose number of own pairs went up
+
+
+def test_pairs_follow_from_the_scans_however_these_came(cohort: Cohort, tmp_path: Path) -> None:
+    everything = cohort(30)
+    first = everything[everything.session != "ses-3"]
+    pairs.build(first, tmp_path / "nightly.parquet", PairConfig())
+    nightly = pairs.build(everything, tmp_path / "nightly.parquet", PairConfig())
+    at_once = pairs.build(everything, tmp_path / "full.parquet", PairConfig())
+    pd.testing.assert_frame_equal(nightly, at_once)
+    assert (tmp_path / "nightly.parquet").read_bytes() == (tmp_path / "full.parquet").read_bytes()
+
+
+def test_no_scan_is_drawn_much_more_often_than_others(cohort: Cohort, place: Path) -> None:
+    table = pairs.build(cohort(200), place, PairConfig(negatives=4))
+    different = table[~table.kind.isin(SAME_PATIENT)]
+    drawn = pd.concat([different.scan_a, different.scan_b]).value_counts()
+    assert len(drawn) == 600
+    assert drawn.max() < 3 * drawn.mean()
+
+
+def test_patients_of_one_machine_are_not_paired_with_themselves(table: Table, place: Path) -> None:
+    scans = table(
+        {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": f"scanner-{n}"} for n in range(8) for v in (1, 2)
+    )
+    assert set(pairs.build(scans, place, PairConfig(hard=1.0)).kind) <= set(SAME_PATIENT)
