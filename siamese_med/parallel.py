@@ -47,7 +47,8 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Apply `work` to every job, in one process a core or on the cluster, and yield the results in the jobs' order.
 
-    Each has one thread, because torch's threads on volumes this small wait for one another more than they work.
+    Each has one thread, because torch's threads on volumes this small wait for one another more than they work. So has
+    this process where it does the work itself: with more of them last digits would follow from how many jobs there are.
     """
     with progress.shown(label, len(jobs)) as advance:
         for result in _results(work, jobs, label, processes):
@@ -68,7 +69,8 @@ def _results(work: Callable[[Job], Result], jobs: Sequence[Job], label: str, pro
             yield from done
         return
     if workers < 2 or len(jobs) < FEW:
-        yield from map(work, jobs)
+        with _one_thread_for_now():
+            yield from map(work, jobs)
         return
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
@@ -109,3 +111,15 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread_for_now() -> Iterator[None]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

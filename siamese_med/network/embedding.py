@@ -29,6 +29,6 @@ def embeddings(network: Siamese, scans: pd.DataFrame, volumes: Sequence[Path], c
     if fresh:
         found = embed(network, Cohort([volumes[place] for place in fresh], ["" for _ in fresh]))
         known |= {scans.sha256.iloc[place]: vector.tolist() for place, vector in zip(fresh, found, strict=True)}
-        table = pd.DataFrame({"sha256": list(known), "embedding": list(known.values())})
+        table = pd.DataFrame(sorted(known.items()), columns=["sha256", "embedding"])
         files.write_parquet(cache, table)
     return torch.from_numpy(np.stack([np.asarray(known[digest], dtype=np.float32) for digest in scans.sha256]))

@@ -23,7 +23,8 @@ from siamese_med.network.trunk import Trunk
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EMBEDDING_BATCH = 16
+EMBEDDING_BATCH = 8
+"""Scans embedded together, always so many: with fewer the same scan's embedding differs by its last digits."""
 
 
 class Siamese(nn.Module):
@@ -95,7 +96,8 @@ def embed(network: Siamese, cohort: Cohort) -> torch.Tensor:
         for start in range(0, len(cohort.volumes), EMBEDDING_BATCH):
             scans = range(start, min(start + EMBEDDING_BATCH, len(cohort.volumes)))
             volumes = torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])
-            parts.append(network(volumes.to(device)).float().cpu())
+            filling = volumes[-1:].expand(EMBEDDING_BATCH - len(scans), -1, -1, -1, -1)
+            parts.append(network(torch.cat([volumes, filling]).to(device))[: len(scans)].float().cpu())
     return torch.cat(parts)
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 TEMPLATE_SCANS = 8
 METHOD = 3
 """Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
+DIGITS = 7
+"""Decimals kept of a matrix: a ten-thousandth of a millimetre at the skull; what is below follows the batch."""
 MIN_COVERAGE = 0.5
 """Share of the template's body that a scan has to show."""
 
@@ -47,7 +49,7 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
     waiting = scans[[not _cached(folder, data, _source(scan)) for scan in scans.itertuples()]]
     jobs = [
-        Batch(tuple(map(_source, part.itertuples())), data, folder, device, config.transform)
+        Batch(tuple(map(_source, part.itertuples())), data, folder, device, config.transform, config.batch)
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
@@ -130,21 +132,32 @@ def _source(scan: Any) -> Source:
 
 @dataclass(frozen=True)
 class Batch:
-    """Scans aligned together."""
+    """Scans aligned together; where they are fewer than `size`, the last one stands for those that lack.
+
+    So a scan's matrix does not depend on how many others came with it: its last digits would.
+    """
 
     scans: tuple[Source, ...]
     data: Path
     folder: Path
     device: str
     transform: Transform
+    size: int
 
 
 def _align_batch(batch: Batch) -> None:
     template = volume.read(batch.folder / "template.nii.gz")
     loaded = [_read(scan, batch.data) for scan in batch.scans]
     masks = [_mask(scan, batch.data) for scan in batch.scans]
-    found = alignment.align(loaded, template, device=batch.device, masks=masks, transform=batch.transform)
-    for scan, image, result in zip(batch.scans, loaded, found, strict=True):
+    lacking = batch.size - len(loaded)
+    found = alignment.align(
+        [*loaded, *loaded[-1:] * lacking],
+        template,
+        device=batch.device,
+        masks=[*masks, *masks[-1:] * lacking],
+        transform=batch.transform,
+    )
+    for scan, image, result in zip(batch.scans, loaded, found, strict=False):
         voxels, record = on_template(image, result, template, batch.device)
         with files.replacing(batch.folder / "volumes" / f"{scan.id}.npy") as temporary:
             np.save(temporary, voxels)
@@ -168,11 +181,12 @@ def _content(source: Source, data: Path) -> str:
 def on_template(
     scan: Volume, found: alignment.Alignment, template: Volume, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], dict[str, Any]]:
-    voxels, valid = resampling.resample(scan, found.matrix @ template.affine, template.voxels.shape, device)[0]
+    matrix = found.matrix.round(DIGITS)
+    voxels, valid = resampling.resample(scan, matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()
     coverage = float(valid.cpu().numpy()[body].mean())
     record = {
-        "matrix": found.matrix.tolist(),
+        "matrix": matrix.tolist(),
         "quality": round(found.quality, 4),
         "coverage": round(coverage, 4),
     }
