@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
 from siamese_med.parallel import in_parallel
-from siamese_med.reporting import alarms, lineups, maps, outputs, overview, pages, performance, references, schema
+from siamese_med.reporting import (
+    alarms,
+    lineups,
+    maps,
+    outputs,
+    overview,
+    pages,
+    performance,
+    references,
+    renewal,
+    schema,
+)
 from siamese_med.reporting import folder as folders
 from siamese_med.reporting.folder import Job
 from siamese_med.reporting.patient import patient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
     from siamese_med.config import ReportConfig
     from siamese_med.records import Account, Extras
     from siamese_med.reporting.lineups import Lineup
+    from siamese_med.reporting.renewal import Marks
 
 
 RUN = "run.json"
@@ -68,9 +80,7 @@ def write_reports(
             provenance,
         )
         jobs.append(Job(reports / subject, report, scans_of[subject], data, config, extras))
-    few = len(jobs) < MANY and not (extras.viewer or extras.pdf)
-    for _ in in_parallel(folders.write, jobs, "writing reports", 1 if few else None):
-        pass
+    marks = _write_folders(jobs, renewal.read(reports / RUN))
     written = [job.report for job in jobs]
     _remove_departed(reports, set(scans_of))
     maps.write_frame(reports, data / "scans", sorted(scans_of))
@@ -79,13 +89,29 @@ def write_reports(
     files.write_text(reports / "model.html", pages.model_page(shown))
     shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
     index = _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))
-    files.write_json(reports / RUN, _run(provenance.model, len(written)))
+    files.write_json(reports / RUN, _run(provenance.model, marks))
     return index
 
 
-def _run(model: str, patients: int) -> dict[str, Any]:
-    """When the reports were written, which stands nowhere else: so the same data give the same bytes."""
-    return {"written": datetime.now(UTC).isoformat(timespec="seconds"), "model": model, "patients": patients}
+def _write_folders(jobs: Sequence[Job], before: Mapping[str, Marks]) -> dict[str, Marks]:
+    """Write the folders that would not come out as they lie there; returns the marks of all by subject."""
+    made_from = {job.folder.name: renewal.made_from(job) for job in jobs}
+
+    def marks(job: Job) -> Marks:
+        return made_from[job.folder.name], renewal.as_left(job.folder)
+
+    waiting = [job for job in jobs if before.get(job.folder.name) != marks(job)]
+    few = len(waiting) < MANY and not any(job.extras.viewer or job.extras.pdf for job in waiting)
+    for _ in in_parallel(folders.write, waiting, "writing reports", 1 if few else None):
+        pass
+    kept = {name: before[name] for name in made_from if name in before}
+    return kept | {job.folder.name: marks(job) for job in waiting}
+
+
+def _run(model: str, marks: Mapping[str, Marks]) -> dict[str, Any]:
+    """When the reports were written, which stands nowhere else: so the same data give the same bytes elsewhere."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"written": now, "model": model, "patients": len(marks), "folders": marks}
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
