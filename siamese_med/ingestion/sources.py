@@ -110,9 +110,12 @@ def _folder(source: Path) -> list[Found]:
     whole = partial(_named, root=source)
     if not speakers:
         return [_plain(path, source, whole) for path in paths]
+    root_of: dict[Path, Path | None] = {}
+    for folder in {path.parent for path in paths}:
+        root_of[folder] = next((root for root in (folder, *folder.parents) if root in speakers), None)
     found = []
     for path in paths:
-        root = next((folder for folder in path.parents if folder in speakers), None)
+        root = root_of[path.parent]
         found.append(_plain(path, source, whole) if root is None else _in_tree(path, root, speakers[root]))
     return found
 
