@@ -91,7 +91,7 @@ def write_cohort(
     for part in ("input", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
     jobs = [(folder, number, recipe) for number in range(recipe.patients)]
-    rows = [row for visits in in_parallel(_simulate_patient, jobs, "simulating patients") for row in visits]
+    rows = [row for visits in in_parallel(_simulate, jobs, "simulating patients") for row in visits]
     truth = pd.DataFrame([asdict(row) for row in rows])
     nifti = truth[truth.format == "nifti"]
     days = {int(person): list(visits.date) for person, visits in nifti.groupby("person")}
@@ -102,11 +102,15 @@ def write_cohort(
     return truth
 
 
-def _simulate_patient(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:
+def _simulate(job: tuple[Path, int, Recipe]) -> list[VisitTruth]:
     import torch
 
     torch.set_num_threads(1)  # one process a core already
-    folder, number, recipe = job
+    return write_patient(*job)
+
+
+def write_patient(folder: Path, number: int, recipe: Recipe) -> list[VisitTruth]:
+    """Simulate and write one patient's visits; more visits leave those before them as they are."""
     machines = scanner.fleet(np.random.default_rng([recipe.seed, 1]), scanner.MACHINES, recipe.contrasts)
     rng = np.random.default_rng([recipe.seed, 2, number])
     current = anatomy.patient(rng, recipe.difference, recipe.inside_only)

@@ -120,3 +120,12 @@ def memory(pid: int) -> tuple[int, int]:
             if name in values:
                 values[name] = int(rest.split()[0]) * 1024
     return values["VmRSS"], values["VmHWM"]
+
+
+def cpu_of_tree() -> float:
+    """Seconds of CPU, user and system, that this process and all below it have taken, those that ended among them."""
+    ticks = 0
+    for pid in (os.getpid(), *descendants(os.getpid())):
+        with contextlib.suppress(OSError, IndexError):
+            ticks += sum(map(int, Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
