@@ -10,7 +10,15 @@ import pandas as pd
 
 from siamese_med.ingestion import catalogue
 
-CLOCKS = ("run.json", "metrics.json", "training_log.csv", "training.png", "README.md", "model.html")
+CLOCKS = (
+    "run.json",
+    "current_model.json",
+    "metrics.json",
+    "training_log.csv",
+    "training.png",
+    "README.md",
+    "model.html",
+)
 """Files that say how long something took, or when."""
 OF_THE_PLACE = {"changed_ns", "inode", "input", "key"}
 """Columns of the catalogue about where a file lies."""
