@@ -81,7 +81,7 @@ def reference_table(
     first, second = np.triu_indices(len(scans), 1)
     names = np.asarray(subjects)
     columns = {name: matrix[first, second] for name, matrix in matrices.items()}
-    empty = dict.fromkeys(set(BASELINES) - set(columns), np.nan)
+    empty = {name: np.nan for name in BASELINES if name not in columns}
     return pd.DataFrame(
         {
             "split": split,
