@@ -175,9 +175,10 @@ def test_a_second_serve_is_refused(up: Workstation) -> None:
 
 
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
-    shutil.rmtree(up.folder / "nights" / "data")  # so that the next night takes a while
+    shutil.rmtree(up.folder / "by_hand" / "data")  # so that the run takes a while
+    up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
     deadline = time.monotonic() + 150
-    while not list(up.folder.glob("nights/data/scans/**/*.nii.gz")):
+    while not list(up.folder.glob("by_hand/data/scans/**/*.nii.gz")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     for pid, command in up.user.processes().items():
