@@ -40,7 +40,11 @@ class Section(BaseModel):
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change whenever a value of this section does."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return self.digest()
+
+    def digest(self, exclude: set[str] | None = None) -> str:
+        """Twelve hex digits of all values but the excluded ones."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -117,9 +121,27 @@ class TrainConfig(Section):
     change_rate: Positive = 2e-3
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Count = 1
+    devices: Count = Field(1, description="processes a host: one a GPU, or on the CPU where it has none")
+    hosts: Count = Field(1, description="that train together; see docs/scale.md for what to start on the others")
+    rendezvous: str | None = Field(None, pattern=r"^[^\s:]+:\d+$", description="host:port at which several hosts meet")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     seed: int = 0
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together; the batch is theirs together, whatever their number."""
+        return self.devices * self.hosts
+
+    def fingerprint(self) -> str:
+        """As of any section; but several hosts make the same model as one, and where they meet is no matter."""
+        return self.digest(exclude={"hosts", "rendezvous"})
+
+    @model_validator(mode="after")
+    def hosts_meet_somewhere(self) -> TrainConfig:
+        """Several hosts find each other at an address that all of them know."""
+        if self.hosts > 1 and self.rendezvous is None:
+            raise ValueError("more than one host needs a rendezvous, host:port")
+        return self
 
 
 class PromoteConfig(Section):

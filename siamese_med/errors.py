@@ -15,6 +15,7 @@
     │   ├── NothingUsableError             files, but not one scan among them
     │   ├── TransferError                  a PACS that does not answer, or not to the end
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
+    ├── RanksError                exit 1   a process of a training ended before its work was done
     └── LeakageError              exit 1   a patient in two splits
 
 A message is one line: what was found, what was expected, what to do. It never names a patient, a date or a tag value.
@@ -97,6 +98,10 @@ class TransferError(InputError):
 
 class NotEnoughDataError(InputError):
     """Too few patients, visits or pairs for the stage that was asked for."""
+
+
+class RanksError(SiameseMedError):
+    """A process of a training over several failed or was ended."""
 
 
 class LeakageError(SiameseMedError):

@@ -16,7 +16,7 @@ import numpy as np
 
 from siamese_med import exercises, files, trials
 from siamese_med.errors import EmptyInputError, NotEnoughDataError
-from siamese_med.network import card, model, training
+from siamese_med.network import card, model, ranks, training
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, vectors
 from siamese_med.network.synthesis import Source
@@ -33,6 +33,10 @@ Positions = list[tuple[int, int]]
 """Pairs as places of their scans in a cohort."""
 
 MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
+
+ELSEWHERE = ("ingest", "promote", "report", "run")
+UNTOLD: dict[str, bool | set[str]] = {**dict.fromkeys(ELSEWHERE, True), "train": {"rendezvous"}}
+"""Of the config: what says nothing of a model, or names a computer."""
 MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
 
@@ -49,7 +53,7 @@ def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFr
     files.remove_leftovers(building)
     cohorts, explicit = material(study, scans, prepared, pairs)
     exercised = sources(study, scans, prepared, pairs, building / "exercises")
-    network, progress = training.fit(
+    network, progress = ranks.fit(
         cohorts["train"], cohorts["validation"], explicit, study.config.train, building, exercised
     )
     shutil.rmtree(building / "exercises", ignore_errors=True)
@@ -169,7 +173,7 @@ def _describe(
         "format": model.FORMAT,
         "recipe": study.config.train.recipe,
         "created_by": _versions(),
-        "config": study.config.model_dump(mode="json", exclude={"ingest", "promote", "report"}),
+        "config": study.config.model_dump(mode="json", exclude=UNTOLD),
         "modalities": sorted(set(learned.modality)),
         "contrasts": sorted(set(learned.contrast)),
         "learned_from": sorted(usable[usable.split != "test"].sha256),

@@ -36,6 +36,10 @@ class Cohort:
         first: tuple[int, int, int] = np.load(self.volumes[0], mmap_mode="r").shape
         return first
 
+    def part(self, scans: NDArray[np.int64]) -> Cohort:
+        """The scans at these positions, in this order."""
+        return Cohort([self.volumes[scan] for scan in scans], [self.subjects[scan] for scan in scans])
+
     def load(self, scan: int, box: Box | None = None) -> torch.Tensor:
         """One volume, or the part of it inside `box`, float32 (1, i, j, k)."""
         import torch

@@ -2,7 +2,8 @@
 
 What is kept is a running mean of the weights, as it is where validation patients' patches speak for it; that may be
 where training began. Every step draws from a generator seeded by (seed, step), so a resumed run repeats what an
-unbroken one does.
+unbroken one does; where several ranks share a step, every patch has a generator of its own, so that nobody has to make
+the patches of the others.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.nn import functional
 
 from siamese_med import files
 from siamese_med.config import TrainConfig
-from siamese_med.network import head, synthesis
+from siamese_med.network import head, shares, synthesis
 from siamese_med.network.head import Watcher
 from siamese_med.network.siamese import Siamese
 from siamese_med.network.synthesis import Batch, Source
@@ -60,26 +61,40 @@ def fit(
     parts.to(fabric.device)
     optimizer = torch.optim.AdamW(parts.parameters(), lr=config.change_rate, weight_decay=1e-3)
     state = _restored(folder, parts, optimizer) or _begun(parts, checking, config, fabric)
+    shares.require_same(state["step"], fabric)
+    model = fabric.strategy.setup_module(parts)  # averages gradients over the ranks; one rank's is `parts` itself
     losses: list[float] = []
     advance(state["step"])
     for step in range(state["step"], config.change_steps):
         _set_rate(optimizer, config, step)
-        made = synthesis.batch(learning, config.change_patches, np.random.default_rng([config.seed, 11, step]))
-        losses.append(_step(parts, optimizer, made, fabric))
+        losses.append(_step(model, parts, optimizer, _made(learning, config, step, fabric), fabric))
         _average(state["mean"], parts, step)
         advance(1)
         if (step + 1) % CHECK_EVERY == 0 or step + 1 == config.change_steps:
             _check(state, parts, checking, config, fabric, step + 1, float(np.mean(losses)))
-            _save(folder, state, parts, optimizer)
+            if fabric.is_global_zero:
+                _save(folder, state, parts, optimizer)
             losses = []
     parts.load_state_dict(state["best"])
     log = [Check(**line) for line in state["log"]]
-    _write_log(folder, log)
+    if fabric.is_global_zero:
+        _write_log(folder, log)
     return log
 
 
-def _step(parts: Watcher, optimizer: torch.optim.Optimizer, made: Batch, fabric: Any) -> float:
-    loss = _loss(parts, made, fabric)
+def _made(sources: Sequence[Source], config: TrainConfig, step: int, fabric: Any) -> Batch:
+    """This rank's patches of a step; what is another rank's too has no weight here."""
+    seed, count = [config.seed, 11, step], config.change_patches
+    if fabric.world_size == 1:
+        return synthesis.batch(sources, count, np.random.default_rng(seed))
+    mine = [synthesis.batch(sources, 1, np.random.default_rng([*seed, int(n)])) for n in shares.places(count, fabric)]
+    made = Batch(*(torch.cat(part) for part in zip(*(vars(patch).values() for patch in mine), strict=True)))
+    made.weight[torch.from_numpy(shares.surplus(count, fabric))] = 0
+    return made
+
+
+def _step(model: Any, parts: Watcher, optimizer: torch.optim.Optimizer, made: Batch, fabric: Any) -> float:
+    loss = _loss(shares.total(_sums(model, parts, made, fabric), fabric))
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(parts.parameters(), 1.0)
@@ -87,22 +102,34 @@ def _step(parts: Watcher, optimizer: torch.optim.Optimizer, made: Batch, fabric:
     return float(loss.detach())
 
 
-def _loss(parts: Watcher, made: Batch, fabric: Any) -> Tensor:
-    """Cross-entropy of darker, unchanged, brighter, with changed voxels counting more, and the soft Dice of both."""
+def _sums(model: Any, parts: Watcher, made: Batch, fabric: Any) -> Tensor:
+    """What the loss is made of, as sums over voxels, so that shares of a batch can be added: (6,).
+
+    Weighed cross-entropy and weight; then common and whole volume of what is darker, and of what is brighter.
+    """
     earlier, later, inside, truth, weight = (fabric.to_device(part) for part in vars(made).values())
-    logits = parts.change.logits(parts(earlier, later, head.deviations(earlier, later, inside)))
+    logits = parts.change.logits(model(earlier, later, head.deviations(earlier, later, inside)))
     entropy = functional.cross_entropy(logits, (truth[:, 0] + 1).long(), reduction="none")[:, None]
-    weighed = (entropy * weight * (1 + RARE * truth.abs())).sum() / weight.sum().clamp(min=1)
+    sums = [(entropy * weight * (1 + RARE * truth.abs())).sum(), weight.sum()]
     likely = logits.softmax(1)
-    missed = [1 - _overlap(likely[:, n : n + 1] * weight, (truth == n - 1) * weight) for n in (0, 2)]
-    loss: Tensor = 5 * weighed + (missed[0] + missed[1]) / 2
+    for n in (0, 2):
+        found, true = likely[:, n : n + 1] * weight, (truth == n - 1) * weight
+        sums += [(found * true).sum(), (found + true).sum()]
+    return torch.stack(sums)
+
+
+def _loss(sums: Tensor) -> Tensor:
+    """Cross-entropy of darker, unchanged, brighter, with changed voxels counting more, and the soft Dice of both."""
+    entropy, weight, *overlaps = sums
+    missed = [1 - _overlap(*overlaps[:2]), 1 - _overlap(*overlaps[2:])]
+    loss: Tensor = 5 * (entropy / weight.clamp(min=1)) + (missed[0] + missed[1]) / 2
     return loss
 
 
-def _overlap(likely: Tensor, true: Tensor) -> Tensor:
+def _overlap(common: Tensor, both: Tensor) -> Tensor:
     """Soft Dice coefficient (Milletari et al., 3DV 2016)."""
-    both: Tensor = (2 * (likely * true).sum() + FEW_VOXELS) / ((likely + true).sum() + FEW_VOXELS)
-    return both
+    share: Tensor = (2 * common + FEW_VOXELS) / (both + FEW_VOXELS)
+    return share
 
 
 def _check(
@@ -126,12 +153,17 @@ def _check(
 
 
 def _validation_loss(parts: Watcher, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> float:
+    """Mean over batches that are the same every time, of which every rank takes some."""
     with torch.inference_mode():
-        losses = [
-            float(_loss(parts, synthesis.batch(sources, config.change_patches, rng), fabric))
-            for rng in (np.random.default_rng([config.seed, 12, number]) for number in range(CHECKED_BATCHES))
+        mine = [
+            float(_loss(_sums(parts, parts, synthesis.batch(sources, config.change_patches, rng), fabric)))
+            for rng in (
+                np.random.default_rng([config.seed, 12, int(number)])
+                for number in shares.places(CHECKED_BATCHES, fabric)
+            )
         ]
-    return float(np.mean(losses))
+    losses = shares.whole(torch.tensor(mine, dtype=torch.float64), CHECKED_BATCHES, fabric)
+    return shares.agreed((float(np.mean(losses.tolist())),), fabric)[0]
 
 
 def _begun(parts: Watcher, sources: Sequence[Source], config: TrainConfig, fabric: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The training loop: early stopping on validation patients, a checkpoint an epoch, and the same end after a kill.
 
 Every epoch draws from a generator seeded by (seed, epoch), so a resumed run repeats exactly what an unbroken one does.
+Several ranks (see `siamese_med.network.ranks`) share every batch; each of them takes the same steps.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,9 @@ import torch
 from siamese_med import files
 from siamese_med.config import TrainConfig
 from siamese_med.errors import NotEnoughDataError
-from siamese_med.network import atlas, augmentation, practice, sampling
+from siamese_med.network import atlas, augmentation, practice, sampling, shares
+from siamese_med.network.atlas import Plain
+from siamese_med.network.bar import Bar
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, embed
 
@@ -79,21 +83,25 @@ def fit(
     config: TrainConfig,
     folder: Path,
     sources: Sources | None = None,
+    bar: Callable[[int], AbstractContextManager[Callable[[int], None]]] = Bar,
 ) -> tuple[Siamese, Progress]:
     """Train, or go on training from the checkpoints in `folder`; returns the network of the best epoch, on the CPU.
 
     `pairs` are positions in `train`, same-patient and different-patient, for `sampling = "pairs"`. `sources`, of
     training and of validation patients, are what change is learned from; the trunk learns from them alone, so that
     identity, which is rewarded for ignoring change, cannot make it blind. Without them it learns from identity.
+    `bar`, opened with the number of steps, is told of every step.
     """
-    _require_pairs(train, validation)
-    fabric = _fabric(config)
+    require_pairs(train, validation)
+    fabric = shares.fabric(config)
     torch.manual_seed(config.seed)
     network = Siamese(config, atlas.fitted(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    shares.settle(network, fabric)
     practised: list[practice.Check] = []
-    with _Bar((config.change_steps if sources else 0) + config.epochs * config.steps_per_epoch) as advance:
+    with bar(steps(config, sources)) as advance:
         if sources:
             practised = practice.fit(network, sources, config, folder, fabric, advance)
+        if sources or isinstance(network.atlas, Plain):  # a plain view is not seen by the trunk
             network.trunk.requires_grad_(False)
         network.change.requires_grad_(False)
         network, progress = _identity(network, fabric, train, validation, pairs, config, folder, advance)
@@ -114,6 +122,7 @@ def _identity(
     optimizer = torch.optim.AdamW(learning, lr=config.learning_rate, weight_decay=config.weight_decay)
     model, wrapped = fabric.setup(network, optimizer)
     progress = _restore(folder, network, optimizer)
+    shares.require_same(len(progress.log), fabric)
     best = _best_weights(folder)
     advance(len(progress.log) * config.steps_per_epoch)
     while not progress.finished(config):
@@ -121,13 +130,21 @@ def _identity(
         progress.log.append(epoch)
         if progress.best is epoch:
             best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-        _save(folder, network, optimizer, best, progress)
+        if fabric.is_global_zero:
+            _save(folder, network, optimizer, best, progress)
     network.load_state_dict(best)
-    _write_log(folder, progress.log)
+    if fabric.is_global_zero:
+        _write_log(folder, progress.log)
     return network.cpu().eval(), progress
 
 
-def _require_pairs(train: Cohort, validation: Cohort) -> None:
+def steps(config: TrainConfig, sources: Sources | None) -> int:
+    """Steps of a whole training, of change and of identity."""
+    return (config.change_steps if sources else 0) + config.epochs * config.steps_per_epoch
+
+
+def require_pairs(train: Cohort, validation: Cohort) -> None:
+    """Raise NotEnoughDataError where there is no pair of either kind to learn from, or to be checked on."""
     for name, cohort in (("training", train), ("validation", validation)):
         counts = np.bincount(cohort.labels) if len(cohort.volumes) else np.zeros(1)
         if len(counts) < 2 or counts.max() < 2:
@@ -135,14 +152,6 @@ def _require_pairs(train: Cohort, validation: Cohort) -> None:
                 f"{name} has {len(cohort.volumes)} scans of {len(counts)} patients: at least two patients are needed, "
                 "one of them with two scans; ingest more, or score with an existing model (--model)"
             )
-
-
-def _fabric(config: TrainConfig) -> Fabric:
-    from lightning_fabric import Fabric
-
-    fabric = Fabric(accelerator=config.accelerator, devices=config.devices, precision=config.precision)
-    fabric.launch()
-    return fabric
 
 
 def _run_epoch(
@@ -163,11 +172,12 @@ def _run_epoch(
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
         _set_rate(optimizer, config, number * config.steps_per_epoch + step)
-        volumes = fabric.to_device(torch.stack([train.load(int(scan), model.atlas.box) for scan in batch.scans]))
+        mine = shares.places(len(batch.scans), fabric)
+        volumes = fabric.to_device(torch.stack([train.load(int(scan), model.atlas.box) for scan in batch.scans[mine]]))
         labels = fabric.to_device(torch.from_numpy(train.labels[batch.scans]))
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
-        embeddings = model(augmented(volumes, labels, config.seed * 1_000_003 + number * 10_007 + step))
-        loss = model.recipe(embeddings, labels, explicit)
+        drawn = augmented(volumes, labels, config.seed * 1_000_003 + number * 10_007 + step, mine)
+        loss = model.recipe(shares.whole(model(drawn), len(labels), fabric), labels, explicit)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(model, optimizer, max_norm=1.0)
@@ -175,7 +185,7 @@ def _run_epoch(
         losses.append(float(loss.detach()))
         seen += len(batch.scans) * (len(batch.scans) - 1) // 2 if batch.pairs is None else 2 * len(batch.pairs[0])
         advance(1)
-    loss, auc = _validate(model, validation)
+    loss, auc = shares.agreed(_validate(model, validation, fabric), fabric)
     return Epoch(number, float(np.mean(losses)), loss, auc, time.perf_counter() - started, seen)
 
 
@@ -198,11 +208,13 @@ def _set_rate(optimizer: Any, config: TrainConfig, step: int) -> None:
         group["lr"] = rate
 
 
-def _validate(model: Any, validation: Cohort) -> tuple[float, float]:
+def _validate(model: Any, validation: Cohort, fabric: Fabric) -> tuple[float, float]:
     """Loss and AUC over all pairs of the validation scans, without augmentation."""
     from sklearn.metrics import roc_auc_score
 
-    embeddings = embed(model, validation)
+    embeddings = shares.whole(
+        embed(model, validation.part(shares.places(len(validation.volumes), fabric))), len(validation.volumes), fabric
+    )
     labels = torch.from_numpy(validation.labels)
     device = next(model.parameters()).device
     with torch.inference_mode():
@@ -246,28 +258,3 @@ def _write_log(folder: Path, log: Sequence[Epoch]) -> None:
         writer = csv.DictWriter(file, fieldnames=list(Epoch.__dataclass_fields__))
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in log)
-
-
-class _Bar:
-    """A progress bar of training steps on stderr, only where someone looks."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TimeRemainingColumn(),
-        )
-        self._progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._progress.add_task("training", total=total)
-
-    def __enter__(self) -> Any:
-        self._progress.start()
-        return lambda steps: self._progress.advance(self._task, steps)
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
