@@ -77,6 +77,7 @@ def _run(folder: Path, config: TrainConfig, advance: Callable[[int], None]) -> N
     """Start this host's part, and wait for the end of it."""
     if config.hosts > 1:
         sys.stderr.write(f"on each of the other hosts: python -m siamese_med.network.ranks {folder / JOB}\n")
+        sys.stderr.flush()
     command = [sys.executable, "-m", "siamese_med.network.ranks", str(folder / JOB)]
     shown = 0
     with (folder / LOG).open("wb") as log, group(command, output=log) as host:

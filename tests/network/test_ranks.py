@@ -38,7 +38,7 @@ try:
 except RanksError as error:
     sys.exit(f"RanksError: {error}")
 """
-WAIT_S = 120
+WAIT_S = 300
 
 pytestmark = pytest.mark.slow
 
