@@ -53,10 +53,10 @@ def test_loss_and_gradients_of_a_step_are_those_of_one_rank(tmp_path: Path) -> N
         for rank in range(RANKS)
     ]
     alone = one_step.found(tmp_path, 1)
-    assert [rank.wait(120) for rank in ranks] == [0] * RANKS
+    assert alone["supcon encoder.path.2.weight"].norm() > 1  # clipping would have hidden its scale
+    assert [rank.wait(300) for rank in ranks] == [0] * RANKS
     for rank in range(RANKS):
         shared = torch.load(tmp_path / f"rank-{rank}.pt", weights_only=True)
         assert shared.keys() == alone.keys()
         for name, expected in alone.items():
-            assert expected.abs().max() > 0 or "loss" not in name
             torch.testing.assert_close(shared[name], expected, rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
