@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.errors import RanksError
 from siamese_med.processes import end_with_parent, group
+from siamese_med.progress import shown
 
 if TYPE_CHECKING:
     from siamese_med.config import TrainConfig
@@ -57,14 +58,13 @@ def fit(
     Call it in the main thread: to the kernel the ranks' parent is a thread.
     """
     from siamese_med.network import training
-    from siamese_med.network.bar import Bar
 
     if config.ranks > 1:
         training.require_pairs(train, validation)
         files_of_ours = [folder / name for name in (JOB, LOG, STEPS)]
         (folder / STEPS).unlink(missing_ok=True)
         _write_job(folder / JOB, train, validation, pairs, config, sources)
-        with Bar(training.steps(config, sources)) as advance:
+        with shown("training", training.steps(config, sources)) as advance:
             _run(folder, config, advance)
         for path in files_of_ours:
             path.unlink(missing_ok=True)
@@ -79,14 +79,14 @@ def _run(folder: Path, config: TrainConfig, advance: Callable[[int], None]) -> N
         sys.stderr.write(f"on each of the other hosts: python -m siamese_med.network.ranks {folder / JOB}\n")
         sys.stderr.flush()
     command = [sys.executable, "-m", "siamese_med.network.ranks", str(folder / JOB)]
-    shown = 0
+    seen = 0
     with (folder / LOG).open("wb") as log, group(command, output=log) as host:
         while host.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 host.wait(LOOK_EVERY_S)
             done = (folder / STEPS).stat().st_size if (folder / STEPS).is_file() else 0
-            advance(done - shown)
-            shown = done
+            advance(done - seen)
+            seen = done
     if host.returncode != 0:
         raise RanksError(
             f"a training process ended before its work was done: see {folder / LOG}, then train again, "
@@ -148,7 +148,7 @@ class _Tally:
     path: Path
 
     @contextmanager
-    def opened(self, _total: int) -> Iterator[Callable[[int], None]]:
+    def opened(self, _verb: str, _total: int) -> Iterator[Callable[[int], None]]:
         """Of rank 0; the others take the same steps and write nowhere."""
         nowhere = os.environ["RANK"] != "0"
         with Path(os.devnull if nowhere else self.path).open("wb", buffering=0) as file:

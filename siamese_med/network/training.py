@@ -22,9 +22,9 @@ from siamese_med.config import TrainConfig
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.network import atlas, augmentation, practice, sampling, shares
 from siamese_med.network.atlas import Plain
-from siamese_med.network.bar import Bar
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, embed
+from siamese_med.progress import shown
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -83,7 +83,7 @@ def fit(
     config: TrainConfig,
     folder: Path,
     sources: Sources | None = None,
-    bar: Callable[[int], AbstractContextManager[Callable[[int], None]]] = Bar,
+    bar: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] = shown,
 ) -> tuple[Siamese, Progress]:
     """Train, or go on training from the checkpoints in `folder`; returns the network of the best epoch, on the CPU.
 
@@ -98,7 +98,7 @@ def fit(
     network = Siamese(config, atlas.fitted(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     shares.settle(network, fabric)
     practised: list[practice.Check] = []
-    with bar(steps(config, sources)) as advance:
+    with bar("training", steps(config, sources)) as advance:
         if sources:
             practised = practice.fit(network, sources, config, folder, fabric, advance)
         if sources or isinstance(network.atlas, Plain):  # a plain view is not seen by the trunk
