@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean example
+.PHONY: help install demo test test-long lint format clean example
 
 help: ## say what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: $(INSTALLED) ## make the environment
 
@@ -25,8 +25,11 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## everything that must hold
-	$(BIN)/pytest -n 2
+test: lint ## everything that must hold, but for what takes longest
+	$(BIN)/pytest -n 3 -m "not long"
+
+test-long: $(INSTALLED) ## what takes longest: whole benchmarks on small cohorts, more kills
+	$(BIN)/pytest -n 2 -m long
 
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix

@@ -68,6 +68,7 @@ def crops(tmp_path: Path) -> Path:
     return tmp_path / "crops"
 
 
+@pytest.mark.long
 def test_a_hard_cohort_of_mixed_contrast_gives_every_figure_of_every_method(
     run: Callable[..., tuple[str, dict[str, Any]]], tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_hard_cohort_of_mixed_contrast_gives_every_figure_of_every_method(
     assert "2 test patients, 4 scans, 2 same and 4 different pairs; trained on 4, chosen on 2" in printed
 
 
+@pytest.mark.long
 def test_crops_are_told_apart_by_their_anatomy_and_seeds_are_averaged(
     run: Callable[..., tuple[str, dict[str, Any]]], tmp_path: Path, crops: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_crops_are_told_apart_by_their_anatomy_and_seeds_are_averaged(
     assert found["mean"]["ece"]["value"] == pytest.approx(np.mean(errors))
 
 
+@pytest.mark.long
 def test_heads_are_scored_by_a_model_that_has_not_seen_them(
     run: Callable[..., tuple[str, dict[str, Any]]],
     tmp_path: Path,

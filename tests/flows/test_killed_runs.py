@@ -15,7 +15,7 @@ MARKS = {"prepared": "data/prepared/*/volumes/*.json", "scored": "data/scores/*/
 """By when to kill: as soon as there is one of these."""
 
 
-@pytest.mark.parametrize("moment", MARKS)
+@pytest.mark.parametrize("moment", [pytest.param("prepared", marks=pytest.mark.long), "scored"])
 def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tmp_path: Path, moment: str) -> None:
     run = tiny.user.start(*tiny.run(tmp_path), cwd=tmp_path)
     deadline = time.monotonic() + 300

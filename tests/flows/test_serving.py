@@ -66,6 +66,8 @@ class Workstation:
         for name in ("by_hand", "nights"):
             shutil.copytree(tiny.whole / "data", folder / name / "data")
         files = tiny.study(folder / "by_hand", BY_HAND), tiny.study(folder / "nights", EVERY_MINUTE)
+        config = folder / "by_hand" / "config.toml"
+        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2\naccelerator = 'cpu'"))
         self.studies = [file.rename(file.with_name(f"{file.parent.name}.toml")) for file in files]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -174,13 +176,32 @@ def test_a_second_serve_is_refused(up: Workstation) -> None:
     assert "at work already" in done.stderr
 
 
-def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
-    shutil.rmtree(up.folder / "by_hand" / "data")  # so that the run takes a while
-    up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
-    deadline = time.monotonic() + 150
-    while not list(up.folder.glob("by_hand/data/scans/**/*.nii.gz")):
-        assert time.monotonic() < deadline
+def begun(up: Workstation) -> str:
+    """The id of a whole run of a study without data, once its two ranks train."""
+    said = up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
+    deadline = time.monotonic() + 200
+    while sum("network.ranks" in command for command in up.user.processes().values()) < 3:  # torchrun and two ranks
+        assert time.monotonic() < deadline, (up.folder / "serve.log").read_text()
         time.sleep(0.1)
+    return str(said["run"])
+
+
+def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
+    shutil.rmtree(up.folder / "by_hand" / "data")
+    run = begun(up)
+    environment = {**up.user.environment, "PREFECT_API_URL": f"http://127.0.0.1:{up.port}/api"}
+    subprocess.run([sys.executable, "-m", "prefect", "flow-run", "cancel", run], env=environment, check=True)
+    deadline = time.monotonic() + 60
+    while any(word in " ".join(up.user.processes().values()) for word in ("network.ranks", "prefect.engine")):
+        assert time.monotonic() < deadline, up.user.processes()
+        time.sleep(0.2)
+    while ("by_hand", "Cancelled", 0) not in up.runs():
+        assert time.monotonic() < deadline + 30, up.runs()
+        time.sleep(0.2)
+
+
+def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
+    begun(up)
     for pid, command in up.user.processes().items():
         if " serve " in command:
             os.kill(pid, signal.SIGKILL)
