@@ -1,6 +1,6 @@
 """Processes that end with the one that started them, however that ends: also by kill -9.
 
-`python -m siamese_med.processes PARENT COMMAND...` becomes COMMAND once that is settled.
+Run as a script with PARENT and COMMAND it becomes COMMAND once that is settled.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def group(
 
     Call it in the main thread, or one that lives as long: to the kernel the thread is the parent.
     """
-    wrapped = [sys.executable, "-m", "siamese_med.processes", str(os.getpid()), *command]
+    wrapped = [sys.executable, "-P", __file__, str(os.getpid()), *command]
     process = subprocess.Popen(
         wrapped,
         env=None if environment is None else dict(environment),

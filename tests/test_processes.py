@@ -65,6 +65,6 @@ def test_a_whole_group_ends_with_the_block_also_who_takes_no_notice() -> None:
 
 
 def test_who_starts_after_its_parent_is_gone_ends_at_once() -> None:
-    orphan = [sys.executable, "-m", "siamese_med.processes", "1", sys.executable, "-c", "print('never')"]
+    orphan = [sys.executable, "-P", processes.__file__, "1", sys.executable, "-c", "print('never')"]
     said = subprocess.run(orphan, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout) == (-signal.SIGKILL, "")

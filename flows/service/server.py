@@ -7,7 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
 
@@ -18,6 +18,8 @@ from siamese_med.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
 SENDING_S = 10.0
+CHANCES = 3
+"""Two servers that make their tables in one empty database stand in each other's way, once."""
 
 
 @contextmanager
@@ -65,14 +67,20 @@ def started(port: int) -> Iterator[str]:
     address, limit_s = f"http://{LOOPBACK}:{port}/api", get_current_settings().server.ephemeral.startup_timeout_seconds
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
     (log := _state() / "server.log").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with log.open("wb") as output, processes.group(command, output=output) as server:
-        with progress.waiting("starting Prefect's server"):
-            _wait(server, address, time.monotonic() + limit_s, log)
-        with _talking_to(address):
-            try:
-                yield address
-            finally:
-                _send_what_waits()
+    with ExitStack() as stack, progress.waiting("starting Prefect's server"):
+        for chance in reversed(range(CHANCES)):
+            output = stack.enter_context(log.open("wb"))
+            server = stack.enter_context(processes.group(command, output=output))
+            if _answers(server, address, time.monotonic() + limit_s):
+                up = stack.pop_all()
+                break
+            if not chance:
+                raise ServerError(f"Prefect's server did not start: {log} says why; is the port free? (--port)")
+    with up, _talking_to(address):
+        try:
+            yield address
+        finally:
+            _send_what_waits()
 
 
 def _send_what_waits() -> None:
@@ -84,17 +92,18 @@ def _send_what_waits() -> None:
         worker.drain_all(timeout=SENDING_S)
 
 
-def _wait(server: Popen[bytes], address: str, deadline: float, log: Path) -> None:
+def _answers(server: Popen[bytes], address: str, deadline: float) -> bool:
+    """Wait until the server answers; false where it ends before, or takes too long."""
     import httpx
 
     with httpx.Client(trust_env=False) as client:  # a proxy is not asked for the way to this machine
         while time.monotonic() < deadline and server.poll() is None:
             try:
                 if client.get(f"{address}/health").is_success and server.poll() is None:
-                    return
+                    return True
             except httpx.TransportError:
                 time.sleep(0.1)
-    raise ServerError(f"Prefect's server did not start: {log} says why; is the port free? (--port)")
+    return False
 
 
 @contextmanager

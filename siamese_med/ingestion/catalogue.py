@@ -230,13 +230,14 @@ class Tally(NamedTuple):
 
 def tallies(connection: Connection) -> list[Tally]:
     """Every file ever seen, counted by the database."""
-    from sqlalchemy import and_, func, select
+    from sqlalchemy import and_, func, literal_column, select
 
     file, path = (tables()[name] for name in ("file", "path"))
     copies = select(path.c.sha256, path.c.claim, func.count().label("places")).group_by(path.c.sha256, path.c.claim)
     at = copies.subquery()
     joined = file.outerjoin(at, and_(file.c.sha256 == at.c.sha256, file.c.claim == at.c.claim))
-    by = (file.c.series, file.c.outcome, file.c.reason, func.coalesce(at.c.places, 0))
+    places = func.coalesce(at.c.places, literal_column("0"))  # no parameter: PostgreSQL would take two for two values
+    by = (file.c.series, file.c.outcome, file.c.reason, places)
     return [Tally(*row) for row in connection.execute(select(*by, func.count()).select_from(joined).group_by(*by))]
 
 
