@@ -53,7 +53,7 @@ def trigger(
     run: Annotated[str, typer.Argument(help="nightly, retrain or track-changes.")],
     study: Annotated[str | None, typer.Option(help="Which one, where several are served.")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for its end; exit code 4 where it did not do all.")
+        bool, typer.Option("--wait", help="Wait for its end; exit code 4 where it did not do all, 1 where it failed.")
     ] = False,
 ) -> Answer:
     """Start a scheduled run now, by whoever serves the study."""

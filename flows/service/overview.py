@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flows import studies
 from flows.service import server
 from flows.service.serving import FLOWS, TAG
-from siamese_med.errors import ServerError, UsageError
+from siamese_med.errors import ServerError, SiameseMedError, UsageError
 
 RECENT = 8
 TOO_OFTEN_S = 2.0
+BAD = ("Failed", "Crashed")
 UNDERWAY = ("Scheduled", "Late", "Pending", "Running", None)
 NOBODY = "nobody serves: start `siamese-med serve STUDY.toml` first, it registers the runs"
-Call = Callable[..., Any]
 
 
 def overview() -> dict[str, Any]:
     """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
-    address = server.known()
-    if address is None:
+    try:
+        with _client() as (address, client):
+            return {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
+    except ServerError:
         return {"server": None, "runs": [], "scheduled": []}
-    with _client(address) as client:
-        return {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
 
 
 def trigger(flow: str, study: str | None, wait: bool) -> dict[str, Any]:
     """Ask whoever serves for a run now; raises ServerError, and what is wrong with the study, before a run is made."""
-    address = server.known()
-    if address is None:
-        raise ServerError(NOBODY)
-    with _client(address) as client:
+    with _client() as (address, client):
         chosen = _deployment(client, flow, study)
         studies.load(chosen.parameters["study"])
         run = client.create_flow_run_from_deployment(chosen.id)
@@ -44,8 +42,10 @@ def trigger(flow: str, study: str | None, wait: bool) -> dict[str, Any]:
 
 
 def shortfall(facts: dict[str, Any]) -> tuple[str, ...]:
-    """What a run that was waited for did not do; nothing of one that goes on."""
+    """What a run that was waited for did not do; nothing of one that goes on. Raises where it did nothing useful."""
     state = facts["state"]
+    if state in BAD:
+        raise SiameseMedError(f"the run ended as {state}: {facts['page']} says where")
     return () if state in ("Completed", *UNDERWAY) else (f"the run ended as {state}: {facts['page']}",)
 
 
@@ -99,7 +99,16 @@ def _page(address: str, run: Any) -> str:
     return f"{address.removesuffix('/api')}/runs/flow-run/{run.id}"
 
 
-def _client(address: str) -> Any:
+@contextmanager
+def _client() -> Iterator[tuple[str, Any]]:
+    """The address of the server that is known, and a client of it; raises ServerError where none is, or answers."""
+    import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
-    return SyncPrefectClient(address)
+    if (address := server.known()) is None:
+        raise ServerError(NOBODY)
+    try:
+        with SyncPrefectClient(address) as client:
+            yield address, client
+    except httpx.TransportError as error:
+        raise ServerError("Prefect's server does not answer: is it up, and PREFECT_API_URL right?") from error

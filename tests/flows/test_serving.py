@@ -168,6 +168,17 @@ def test_the_readmes_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Pat
     assert "sub-somebody_ses-02" in heard[0]
 
 
+def test_what_is_said_where_no_server_answers(tmp_path: Path) -> None:
+    user = User(tmp_path / "home")
+    assert user.ask("status", cwd=tmp_path)["server"] is None
+    nobody = user.call("trigger", "nightly", cwd=tmp_path)
+    assert (nobody.returncode, "siamese-med serve" in nobody.stderr) == (2, True)
+    silent = User(tmp_path / "home", extra={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert silent.ask("status", cwd=tmp_path)["server"] is None
+    said = silent.call("trigger", "nightly", cwd=tmp_path)
+    assert (said.returncode, "does not answer" in said.stderr) == (2, True)
+
+
 def test_a_second_serve_is_refused(up: Workstation) -> None:
     done = up.user.call("serve", up.studies[0], "--port", "0", cwd=up.folder)
     assert done.returncode == 2
