@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,9 +15,7 @@ from flows.failures import StageFailed, guarded
 from siamese_med import parallel
 from siamese_med.errors import ServerError
 
-PATIENCE_S = 10
-IN_FLIGHT = 2
-"""Tasks at once for each thread of the cluster: one at work, one at hand."""
+PATIENCE_S, IN_FLIGHT = 10, 2  # the latter: tasks for each thread of the cluster: one at work, one at hand
 
 
 @task(task_run_name="{label} {number}", cache_policy=NO_CACHE, persist_result=False, log_prints=False)
@@ -39,19 +37,17 @@ class DaskCluster:
         for number, job in enumerate(jobs, start=1):
             if len(flying) >= most:
                 yield flying.popleft().result()
-            parcel = partial(work, job)  # Prefect does not look into it
-            flying.append(self._runner.submit(part, {"label": label, "number": number, "work": parcel}))
-        while flying:
-            yield flying.popleft().result()
-
-
-def over(address: str | None) -> AbstractContextManager[None]:
-    """Spread the work inside the block over the cluster of a scheduler; without an address nothing changes."""
-    return _connected(address) if address else nullcontext()
+            call = {"label": label, "number": number, "work": partial(work, job)}  # Prefect looks into no partial
+            flying.append(self._runner.submit(part, call))
+        yield from (future.result() for future in flying)
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
+def over(address: str | None) -> Iterator[None]:
+    """Spread the work inside the block over the cluster of a scheduler; without an address nothing changes."""
+    if address is None:
+        yield
+        return
     from prefect_dask.task_runners import DaskTaskRunner
 
     with DaskTaskRunner(address=address, client_kwargs={"timeout": PATIENCE_S}) as runner:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from prefect import flow
 
 from flows.failures import guarded
-from flows.recording import order_of, record_alone, run_name
+from flows.recording import order_of, run_name
+from flows.scheduled import record_alone
 from siamese_med import stages
 from siamese_med.outcomes import Outcomes, verbs_of
 

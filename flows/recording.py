@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
@@ -10,17 +9,13 @@ from typing import cast
 from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
-from prefect.states import Cancelled, Completed
+from prefect.states import Completed
 
 from flows import artifacts, events, fan_out, studies, watching
 from flows.failures import guarded, may_pass
 from flows.service import liveness
-from flows.service.serving import SERVED_BY
-from siamese_med import files, outcomes, processes
+from siamese_med import outcomes
 from siamese_med.outcomes import Order, Outcome, Outcomes
-
-LOCK = ".scheduled.lock"
-"""In the data folder: held by the nightly or weekly run that is at work."""
 
 
 def run_name() -> str:
@@ -43,7 +38,7 @@ def stage(verb: str, order: Order) -> Outcome:
 
 def record(verbs: Sequence[str], order: Order) -> Outcomes:
     """Run stages as tasks; the run ends as Completed, or as DoneInPart with what is missing."""
-    _stand_up()
+    liveness.stand_up(flow_run.id)
     with fan_out.over(order.study.config.run.dask), watching.on_the_page():
         done = outcomes.follow(verbs, order, stage)
     artifacts.publish(done, order)
@@ -53,19 +48,3 @@ def record(verbs: Sequence[str], order: Order) -> Outcomes:
         name="DoneInPart" if missing else "Completed", message="; ".join(missing) or None, data=done
     )
     return cast(Outcomes, state)  # a flow that returns a state gives the state's data to its caller
-
-
-def record_alone(verbs: Sequence[str], order: Order, wait: bool) -> Outcomes:
-    """As `record`, while no other scheduled run of this study is at work: wait for that, or be Refused."""
-    with files.claimed(order.study.data / LOCK, wait) as alone:
-        if alone:
-            return record(verbs, order)
-    refused: State[Outcomes] = Cancelled(name="Refused", message="the run before is still at work on this study")
-    return cast(Outcomes, refused)
-
-
-def _stand_up() -> None:
-    """A run that `serve` has started holds a lock by its id while it lives, and does not outlive `serve`."""
-    if SERVED_BY in os.environ:
-        processes.end_with_parent(int(os.environ[SERVED_BY]))
-        liveness.hold(flow_run.id)

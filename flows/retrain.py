@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from prefect import flow
 
-from flows.recording import order_of, record_alone, run_name
+from flows.recording import order_of, run_name
+from flows.scheduled import record_alone
 from siamese_med.outcomes import RETRAIN, Outcomes
 
 

@@ -70,11 +70,8 @@ def _record(command: str, order: Order, config: Path | None) -> Outcomes:
     from flows.service import liveness, server
 
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the answer is on the console
-    from prefect import tags
-
     name = FLOWS[command]
-    with server.recording(), tags(liveness.hold()):
-        liveness.settle()
+    with server.recording(), liveness.noted():
         done: Outcomes = getattr(import_module(f"flows.{name}"), name)(studies.register(order, config))
     return done
 

@@ -6,15 +6,20 @@ Prefect alone does not notice the end of a process that was killed, and has its 
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from platformdirs import user_state_path
 
+from siamese_med import processes
+
 GONE = "its process ended without a word: killed, or the machine went down; the next run goes on where it stopped"
+SERVED_BY = "SIAMESE_MED_SERVED_BY"
+"""Tells a run which process it must not outlive."""
 TAG = "process-"
 _HELD: list[IO[str]] = []
 
@@ -28,6 +33,23 @@ def hold(name: str | None = None) -> str:
     unseen.rename(folder / name)  # held from the moment on when others see it
     _HELD.append(lock)
     return name
+
+
+def stand_up(run: str) -> None:
+    """A run that `serve` has started holds a lock by its id while it lives, and does not outlive `serve`."""
+    if SERVED_BY in os.environ:
+        processes.end_with_parent(int(os.environ[SERVED_BY]))
+        hold(run)
+
+
+@contextmanager
+def noted() -> Iterator[None]:
+    """Have runs inside the block known by a lock of this process; before, say of others' what became of them."""
+    from prefect import tags
+
+    with tags(hold()):
+        settle()
+        yield
 
 
 def settle() -> int:

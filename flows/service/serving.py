@@ -12,8 +12,6 @@ from flows.service import liveness, server
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
-SERVED_BY = "SIAMESE_MED_SERVED_BY"
-"""Tells a run which process it must not outlive."""
 FLOWS = {
     "nightly": "What is new, judged by the model that is in use.",
     "retrain": "A new model, which takes over where it is not worse.",
@@ -27,7 +25,7 @@ def serve(files: Sequence[Path], port: int, say: Any) -> None:
 
     wanted = deployments(files)
     with server.kept(port) as address:
-        os.environ[SERVED_BY] = str(os.getpid())
+        os.environ[liveness.SERVED_BY] = str(os.getpid())
         liveness.settle()
         _let_go({deployment.name for deployment in wanted})
         say(address)

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 WHERE = {
     "prefect": set(),
-    "flows": {"orders"},
+    "flows": {"orders", "service"},
     "pydicom": {"ingestion", "phantom", "archive"},
     "highdicom": {"archive"},
     "gdcm": {"ingestion", "phantom"},
