@@ -23,9 +23,18 @@ def overview() -> dict[str, Any]:
     """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
     try:
         with _client() as (address, client):
-            return {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
+            known = {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
+            return known | _trouble(known["runs"])
     except ServerError:
         return {"server": None, "runs": [], "scheduled": []}
+
+
+def _trouble(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The next step where the last run did nothing useful; nothing else."""
+    if not runs or runs[0]["state"] not in BAD:
+        return {}
+    again = "run it again, finished work is kept" if runs[0]["state"] == "Crashed" else "run it by hand to read why"
+    return {"next_step": f"the last run, {runs[0]['run']}, ended as {runs[0]['state']}: {again}"}
 
 
 def trigger(flow: str, study: str | None, wait: bool) -> dict[str, Any]:
