@@ -23,8 +23,8 @@ def overview() -> dict[str, Any]:
     """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
     try:
         with _client() as (address, client):
-            known = {"server": address, "runs": _runs(client), "scheduled": _scheduled(client)}
-            return known | _trouble(known["runs"])
+            runs = _runs(client)
+            return {"server": address, "runs": runs, "scheduled": _scheduled(client), **_trouble(runs)}
     except ServerError:
         return {"server": None, "runs": [], "scheduled": []}
 
