@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from siamese_med.phantom.scanner import Acquisition
 
 OURS = ("PREFECT_", "SIAMESE_MED_", "XDG_")
-TOGETHER = ("end_to_end", "phantom", "preparation")
+TOGETHER = ("end_to_end", "flows", "phantom", "preparation")
 """Folders whose tests share something that takes long to make, so they run in one process."""
-FIRST = ("test_readme.py", "end_to_end")
+FIRST = ("test_readme.py", "flows", "end_to_end")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; torch's threads would wait for one another
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test starts first, then the folder that takes longest."""
+    """The longest test starts first, then the folders that take longest."""
     last = len(FIRST)
     items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if name in item.path.parts), last))
 
