@@ -11,6 +11,7 @@ from flows import studies
 from flows.service import server
 from flows.service.serving import FLOWS, TAG
 from siamese_med.errors import ServerError, SiameseMedError, UsageError
+from siamese_med.outcomes import VERBS
 
 RECENT = 8
 TOO_OFTEN_S = 2.0
@@ -75,11 +76,15 @@ def _deployment(client: Any, flow: str, study: str | None) -> Any:
 
 
 def _runs(client: Any) -> list[dict[str, Any]]:
-    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
-    begun = FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}})
-    found = client.read_flow_runs(flow_run_filter=begun, sort=FlowRunSort.EXPECTED_START_TIME_DESC, limit=RECENT)
+    found = client.read_flow_runs(
+        flow_filter=FlowFilter.model_validate({"name": {"any_": [*VERBS, *FLOWS]}}),  # the server may have others'
+        flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}}),
+        sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+        limit=RECENT,
+    )
     return [
         {
             "run": run.name,
