@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +21,7 @@ GONE = "its process ended without a word: killed, or the machine went down; the 
 SERVED_BY = "SIAMESE_MED_SERVED_BY"
 """Tells a run which process it must not outlive."""
 TAG = "process-"
+BEGUN = ("PENDING", "RUNNING", "CANCELLING")
 _HELD: list[IO[str]] = []
 
 
@@ -60,12 +61,24 @@ def settle() -> int:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        runs = [run for path in dead for run in _unfinished(client, path.name)]
-        for run in runs:
-            _crash(client, run)
+        done = _crash(client, [run for path in dead for run in _unfinished(client, path.name)])
     for path in dead:
         path.unlink(missing_ok=True)
-    return len(runs)
+    return done
+
+
+def settle_served(tag: str) -> int:
+    """Have the server say Crashed of what deployments with a tag had begun; gives the number of runs.
+
+    For whoever alone serves them, before it starts: a run that was killed while it started up has no lock yet.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
+
+    begun = FlowRunFilter.model_validate({"state": {"type": {"any_": BEGUN}}})
+    ours = DeploymentFilter.model_validate({"tags": {"all_": [tag]}})
+    with get_client(sync_client=True) as client:
+        return _crash(client, client.read_flow_runs(flow_run_filter=begun, deployment_filter=ours))
 
 
 def _abandoned() -> Iterator[Path]:
@@ -84,15 +97,17 @@ def _unfinished(client: Any, name: str) -> list[Any]:
     return [run for run in found if run.state is None or not run.state.is_final()]
 
 
-def _crash(client: Any, run: Any) -> None:
+def _crash(client: Any, runs: Sequence[Any]) -> int:
     from prefect.client.schemas import filters
     from prefect.states import Crashed
 
-    of_run = filters.FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
-    for task in client.read_task_runs(flow_run_filter=of_run):
-        if task.state is None or not task.state.is_final():
-            client.set_task_run_state(task.id, Crashed(message=GONE), force=True)
-    client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+    for run in runs:
+        of_run = filters.FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
+        for task in client.read_task_runs(flow_run_filter=of_run):
+            if task.state is None or not task.state.is_final():
+                client.set_task_run_state(task.id, Crashed(message=GONE), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+    return len(runs)
 
 
 def _folder() -> Path:

@@ -101,7 +101,8 @@ def _scheduled(client: Any) -> list[dict[str, Any]]:
     from prefect.client.schemas.filters import DeploymentFilter
 
     ours = client.read_deployments(deployment_filter=DeploymentFilter.model_validate({"tags": {"all_": [TAG]}}))
-    names = {one.id: f"{one.entrypoint.rpartition('.')[2].replace('_', '-')}/{one.name}" for one in ours}
+    served = [one for one in ours if not one.paused]
+    names = {one.id: f"{one.entrypoint.rpartition('.')[2].replace('_', '-')}/{one.name}" for one in served}
     coming = client.get_scheduled_flow_runs_for_deployments(list(names), limit=100) if names else []
     first: dict[str, str] = {}
     for run in sorted(coming, key=lambda one: one.next_scheduled_start_time):

@@ -27,6 +27,7 @@ def serve(files: Sequence[Path], port: int, say: Any) -> None:
     with server.kept(port) as address:
         os.environ[liveness.SERVED_BY] = str(os.getpid())
         liveness.settle()
+        liveness.settle_served(TAG)
         _let_go({deployment.name for deployment in wanted})
         say(address)
         run_deployments(*wanted, pause_on_shutdown=False, print_starting_message=False)

@@ -15,7 +15,10 @@ from typing import Any, cast
 
 import requests
 from dicomweb_client.web import DICOMwebClient
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
+from urllib3.exceptions import ReadTimeoutError
+from urllib3.util import Retry
 
 from siamese_med.address import Pull
 from siamese_med.config import IngestConfig
@@ -163,9 +166,23 @@ class _Bearer(AuthBase):
         return request
 
 
+class _OnceMore(Retry):
+    """Ask again where a connection that was kept open turns out to be closed; not where an answer takes too long.
+
+    Servers close one that is idle (Orthanc after a second), and may do so while the next request is on its way.
+    """
+
+    def increment(self, *request: Any, **outcome: Any) -> Any:
+        if isinstance(outcome.get("error"), ReadTimeoutError):
+            raise outcome["error"]
+        return super().increment(*request, **outcome)
+
+
 def _session() -> requests.Session:
     """A session with the credentials that the environment names."""
     session = requests.Session()
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=_OnceMore(total=1, connect=0, other=0, status=0)))
     if token := os.environ.get(TOKEN):
         session.auth = _Bearer(token)
     elif user := os.environ.get(USER):

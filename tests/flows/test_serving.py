@@ -79,6 +79,11 @@ class Workstation:
         rows = self.user.query(f"{of_run} join deployment d on d.id = r.deployment_id")
         return [(str(name), str(state), int(auto)) for name, state, auto in rows]
 
+    def pending(self) -> list[str]:
+        """Ids of the runs whose process starts up."""
+        found = self.user.query("select id from flow_run where state_type = 'PENDING'")
+        return [str(run).replace("-", "") for (run,) in found]
+
     def trigger(self, *more: str) -> tuple[int, dict[str, str]]:
         done = self.user.call("trigger", "nightly", "--study", "by_hand", "--json", *more, cwd=self.folder)
         return done.returncode, json.loads(done.stdout)
@@ -213,6 +218,11 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
 
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
     begun(up)
+    starting = up.user.ask("trigger", "retrain", "--study", "nights", cwd=up.folder)["run"]
+    deadline = time.monotonic() + 60
+    while str(starting).replace("-", "") not in up.pending():
+        assert time.monotonic() < deadline, up.runs()
+        time.sleep(0.02)
     for pid, command in up.user.processes().items():
         if " serve " in command:
             os.kill(pid, signal.SIGKILL)

@@ -121,13 +121,13 @@ def free_port() -> int:
 
 class Road(socketserver.ThreadingTCPServer):
     """A bad connection to a server: of one series, after `good` others, little arrives before the connection is cut,
-    or, where it `stalls`, before nothing more comes."""
+    or, where it `stalls`, before nothing more comes; the first `lost` requests are closed without a word."""
 
     daemon_threads, allow_reuse_address = True, True
 
-    def __init__(self, server: Orthanc, good: int, stalls: bool) -> None:
+    def __init__(self, server: Orthanc, good: int, stalls: bool, lost: int) -> None:
         super().__init__(("127.0.0.1", 0), _Passage)
-        self.to, self.left, self.stalls = server, good, stalls
+        self.to, self.left, self.stalls, self.lost = server, good, stalls, lost
         self.ended = threading.Event()
 
     def orthanc(self) -> Orthanc:
@@ -144,6 +144,9 @@ class _Passage(socketserver.StreamRequestHandler):
             head += line if not line.lower().startswith(b"connection:") else b"Connection: close\r\n"
             if line == b"\r\n":
                 break
+        if self.server.lost > 0:
+            self.server.lost -= 1
+            return
         path = head.split(b" ")[1] if head else b""
         series = b"/series/" in path and b"/instances" not in path
         bad = series and self.server.left == 0
@@ -160,9 +163,9 @@ class _Passage(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def bad_road(server: Orthanc, good: int = 0, stalls: bool = False) -> Iterator[Orthanc]:
+def bad_road(server: Orthanc, good: int = 0, stalls: bool = False, lost: int = 0) -> Iterator[Orthanc]:
     """Give the server as it is reached over a bad connection."""
-    with Road(server, good, stalls) as road:
+    with Road(server, good, stalls, lost) as road:
         threading.Thread(target=road.serve_forever, daemon=True).start()
         try:
             yield road.orthanc()

@@ -217,6 +217,19 @@ def test_a_connection_cut_midway_is_tried_again(place: Place, pacs: Orthanc, tmp
     assert found.account.ingested == 6
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_request_that_finds_its_connection_closed_is_sent_once_more(
+    place: Place, pacs: Orthanc, tmp_path: Path, lost: int
+) -> None:
+    pacs.push(exports.write(tmp_path, exports.series()))
+    with orthanc.bad_road(pacs, good=1, lost=lost) as far:
+        if lost == 1:
+            assert pulled(place, far, transfer_tries=1).account.ingested == 6
+        else:
+            with pytest.raises(TransferError, match="no connection"):
+                pulled(place, far, transfer_tries=1)
+
+
 def test_a_study_that_cannot_be_transferred_costs_that_study(place: Place, pacs: Orthanc, tmp_path: Path) -> None:
     pacs.push(cohort(tmp_path))
     config = IngestConfig(secret_file=place.secret, workers=1, transfer_tries=1)
