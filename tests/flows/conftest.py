@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from siamese_med import volume
 from siamese_med.phantom import anatomy
 from siamese_med.phantom.scanner import Acquisition
+from tests.commands import ROOT
 from tests.recorded import User
 
 PATIENTS, VISITS = 8, 2
@@ -36,11 +38,22 @@ spacing_mm = 6.0
 smoothing_mm = 4.0
 simulated_rescans = 4
 """
+LISTENER = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        with open(os.environ["CONNECTS"], "a") as file:
+            file.write(f"{event} {arguments[1] if event != 'socket.getaddrinfo' else arguments[0]}\\n")
+sys.addaudithook(note)
+"""
 
 
 @dataclass(frozen=True)
 class Tiny:
-    """An export of eight patients with two visits each, its config, and what an undisturbed run made of it."""
+    """An export of eight patients with two visits each, its config, and what an undisturbed run made of it.
+
+    In every Python process of its user somebody listens, and writes down whom it connects to.
+    """
 
     folder: Path
     user: User
@@ -48,6 +61,11 @@ class Tiny:
     @property
     def export(self) -> Path:
         return self.folder / "export"
+
+    @property
+    def connects(self) -> Path:
+        """Where the addresses are that were sought."""
+        return self.folder / "connects.txt"
 
     @property
     def whole(self) -> Path:
@@ -58,6 +76,11 @@ class Tiny:
         """The command that makes everything of the export."""
         places = ["--data", where / "data", "--reports", where / "reports"]
         return ["run", self.export / "manifest.csv", *places, "--config", config or self.folder / "config.toml"]
+
+    def trained(self, where: Path) -> Path:
+        """A place with the undisturbed run's model and nothing else: what trains finds its work done."""
+        shutil.copytree(self.whole / "data" / "models", where / "data" / "models")
+        return where
 
     def study(self, where: Path, more: str = "") -> Path:
         """A study file for data and reports under `where`, with more lines of config."""
@@ -77,7 +100,10 @@ class Tiny:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, acquired: Callable[..., Acquisition]) -> Iterator[Tiny]:
     folder = tmp_path_factory.mktemp("tiny")
-    made = Tiny(folder, User(folder / "home"))
+    (folder / "hook").mkdir()
+    (folder / "hook" / "sitecustomize.py").write_text(LISTENER)
+    heard = {"PYTHONPATH": f"{folder / 'hook'}:{ROOT}", "CONNECTS": str(folder / "connects.txt")}
+    made = Tiny(folder, User(folder / "home", extra=heard))
     rows = []
     for number in range(PATIENTS):
         who = anatomy.patient(np.random.default_rng([7, number]), difference=1.0)

@@ -14,20 +14,12 @@ from tests.commands import ROOT
 from tests.flows.conftest import Tiny
 
 ALONE = ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
-LISTENER = """
-import os, sys
-def note(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        with open(os.environ["CONNECTS"], "a") as file:
-            file.write(f"{event} {arguments[1] if event != 'socket.getaddrinfo' else arguments[0]}\\n")
-sys.addaudithook(note)
-"""
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
 from tests.recorded import User
 folder, study, run = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
-user = User(folder / "home", extra={name: os.environ[name] for name in ("PYTHONPATH", "CONNECTS")})
+user = User(Path(os.environ["HOME"]), extra={name: os.environ[name] for name in ("PYTHONPATH", "CONNECTS")})
 whole = user.call(*run, cwd=folder)
 with user.serving(study, port=4200, cwd=folder):
     night = user.call("trigger", "nightly", "--wait", "--json", cwd=folder)
@@ -45,23 +37,16 @@ def possible() -> bool:
 
 @pytest.mark.skipif(not possible(), reason="needs unshare, ip, and leave to make a network namespace")
 def test_run_and_serve_work_without_a_network_and_seek_none(tiny: Tiny, tmp_path: Path) -> None:
-    (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(LISTENER)
-    connects = tmp_path / "connects.txt"
-    environment = {
-        **tiny.user.environment,
-        "PYTHONPATH": f"{tmp_path / 'hook'}:{ROOT}",
-        "CONNECTS": str(connects),
-    }
     study = tiny.study(tmp_path, '[run]\nnightly = ""\n')
-    words = [sys.executable, "-c", SCRIPT, tmp_path, study, *tiny.run(tmp_path, tmp_path / "config.toml")]
+    run = tiny.run(tiny.trained(tmp_path), tmp_path / "config.toml")
+    words = [*ALONE, sys.executable, "-c", SCRIPT, *map(str, (tmp_path, study, *run))]
     done = subprocess.run(
-        [*ALONE, *map(str, words)], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        words, env=tiny.user.environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stderr
     whole, night, state, *said = json.loads(done.stdout)
     assert (whole in (0, 4), night in (0, 4)) == (True, True), said
     assert state in ("Completed", "DoneInPart")
-    sought = {line.partition(" ")[2].strip() for line in connects.read_text().splitlines()}
+    sought = {line.partition(" ")[2].strip() for line in tiny.connects.read_text().splitlines()}
     assert sought, "the listener heard nothing at all"
     assert {who for who in sought if not who.lstrip("(").startswith(LOOPBACK)} == set()

@@ -16,7 +16,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_results(tiny: Tiny, tmp_pa
     config = tmp_path / "config.toml"
     with cluster(tmp_path / "dask", 2, tiny.user.environment) as (address, workers):
         config.write_text(f'{CONFIG}\n[run]\ndask = "{address}"\n')
-        run = tiny.user.start(*tiny.run(tmp_path, config), cwd=tmp_path)
+        run = tiny.user.start(*tiny.run(tiny.trained(tmp_path), config), cwd=tmp_path)  # training is not spread
         deadline = time.monotonic() + 300
         while not list(tmp_path.glob("data/prepared/*/volumes/*.json")):
             assert run.poll() is None, (tmp_path / "log.txt").read_text()

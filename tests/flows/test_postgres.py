@@ -74,7 +74,7 @@ def test_two_ingests_at_once_lose_nothing_and_double_nothing(tiny: Tiny, tmp_pat
         for file in halves:
             file.unlink()
     assert codes == [0, 0], [(tmp_path / f"{file.stem}.txt").read_text() for file in halves]
-    done = user.call(*tiny.run(tmp_path, config), cwd=tmp_path)
+    done = user.call(*tiny.run(tiny.trained(tmp_path), config), cwd=tmp_path)
     assert done.returncode in (0, 4), done.stderr
     found, expected = (results.of_catalogue(one) for one in (url, f"sqlite:///{tiny.whole}/data/catalogue.sqlite"))
     assert {name: len(rows) for name, rows in found.items()} == {name: len(rows) for name, rows in expected.items()}

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -83,6 +84,14 @@ class Workstation:
         """Ids of the runs whose process starts up."""
         found = self.user.query("select id from flow_run where state_type = 'PENDING'")
         return [str(run).replace("-", "") for (run,) in found]
+
+    def pause(self, study: str) -> None:
+        """Have a study's runs start no more by themselves, as a press in Prefect's UI does."""
+        for (deployment,) in self.user.query(f"select id from deployment where name = '{study}'"):
+            address = f"http://127.0.0.1:{self.port}/api/deployments/{deployment}"
+            asked = Request(address, b'{"paused": true}', {"Content-Type": "application/json"}, method="PATCH")
+            with urlopen(asked, timeout=30) as answer:
+                assert answer.status == 204
 
     def trigger(self, *more: str) -> tuple[int, dict[str, str]]:
         done = self.user.call("trigger", "nightly", "--study", "by_hand", "--json", *more, cwd=self.folder)
@@ -152,6 +161,9 @@ def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
     assert {run["state"] for run in said["runs"]} >= {"Completed"}
     assert "nightly/nights" in {run["run"] for run in said["scheduled"]}
     assert "nightly/by_hand" not in {run["run"] for run in said["scheduled"]}
+    up.pause("nights")
+    again = up.user.ask("status", "--data", "by_hand/data", "--reports", "by_hand/reports", cwd=up.folder)
+    assert again["scheduled"] == []
 
 
 def test_the_readmes_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
@@ -218,7 +230,7 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
 
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
     begun(up)
-    starting = up.user.ask("trigger", "retrain", "--study", "nights", cwd=up.folder)["run"]
+    starting = up.user.ask("trigger", "retrain", "--study", "by_hand", cwd=up.folder)["run"]
     deadline = time.monotonic() + 60
     while str(starting).replace("-", "") not in up.pending():
         assert time.monotonic() < deadline, up.runs()
