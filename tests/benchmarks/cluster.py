@@ -41,7 +41,7 @@ def main() -> None:
                 rows.append({"round": number, "way": way, **_seconds(user, folder, workers, asked.model.absolute())})
                 print(rows[-1], flush=True)
     table = pd.DataFrame(rows).groupby("way", sort=False).median(numeric_only=True).drop(columns="round")
-    print(table.round(1).to_markdown() if hasattr(table, "to_markdown") else table)
+    print(table.round(1).to_string())
 
 
 def _seconds(user: User, folder: Path, workers: int, model: Path) -> dict[str, float]:

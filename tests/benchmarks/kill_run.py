@@ -90,15 +90,22 @@ def killed(
     run = user.start(*command(folder, where), cwd=where)
     time.sleep(moment)
     if victim == "worker":
-        below = [pid for pid in processes.descendants(run.pid) if "prefect" not in user.processes().get(pid, "prefect")]
+        while not (below := workers(user, run.pid)) and run.poll() is None:
+            time.sleep(0.02)
         if below:
             os.kill(int(random.choice(below)), signal.SIGKILL)
         code = run.wait(3600)
-        return f"one of {len(below)} workers killed after {moment:.1f} s, exit code {code}", left(user)
+        return f"one of {len(below)} workers killed after {moment:.1f} s or later, exit code {code}", left(user)
     ended = run.poll() is not None
     run.kill()
     run.wait()
     return f"flow killed after {moment:.1f} s{' (had ended)' if ended else ''}", left(user)
+
+
+def workers(user: User, flow: int) -> list[int]:
+    """Processes that the flow has started, Prefect's server apart."""
+    commands = user.processes()
+    return [pid for pid in processes.descendants(flow) if "prefect" not in commands.get(pid, "prefect")]
 
 
 def left(user: User) -> list[str]:
