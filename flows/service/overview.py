@@ -120,10 +120,14 @@ def _client() -> Iterator[tuple[str, Any]]:
     import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
-    if (address := server.known()) is None:
+    if (access := server.known()) is None:
         raise ServerError(NOBODY)
     try:
-        with SyncPrefectClient(address) as client:
-            yield address, client
+        with SyncPrefectClient(access.address, auth_string=access.auth) as client:
+            yield access.address, client
     except httpx.TransportError as error:
         raise ServerError("Prefect's server does not answer: is it up, and PREFECT_API_URL right?") from error
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.UNAUTHORIZED:
+            raise
+        raise ServerError("Prefect's server wants a password: is PREFECT_API_AUTH_STRING set, and right?") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flows import studies
-from flows.service import liveness, server
+from flows.service import keys, liveness, server
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
@@ -20,7 +21,7 @@ FLOWS = {
 
 
 def serve(files: Sequence[Path], port: int, say: Any) -> None:
-    """Run the studies' schedules until interrupted; `say` is told where the runs can be seen."""
+    """Run the studies' schedules until interrupted; `say` is told where runs are shown, and the password's file."""
     from prefect import serve as run_deployments
 
     wanted = deployments(files)
@@ -29,7 +30,8 @@ def serve(files: Sequence[Path], port: int, say: Any) -> None:
         liveness.settle()
         liveness.settle_served(TAG)
         _let_go({deployment.name for deployment in wanted})
-        say(address)
+        say(address, keys.password_file())
+        tempfile.tempdir = str(keys.password_file().parent)  # else the runner wants a folder in /tmp for all users
         run_deployments(*wanted, pause_on_shutdown=False, print_starting_message=False)
 
 

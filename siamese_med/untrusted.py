@@ -1,0 +1,70 @@
+"""What is read from a file that somebody else may have written: names that are no paths, numbers that are numbers.
+
+A model folder, a table or a report may come from another place. A name in it must not lead out of the folder that it
+is looked up in, and NaN would pass every comparison as false, so it would read as 'no change'.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST_NAME_BYTES = 200
+"""File systems allow 255, and suffixes are added."""
+
+
+def is_name(text: Any) -> bool:
+    """Whether this can be the name of a file or folder that is not hidden, and is no path."""
+    if not isinstance(text, str) or not text.isprintable() or text.startswith(".") or set(text) & set("/\\"):
+        return False
+    return 0 < len(text.encode()) <= LONGEST_NAME_BYTES
+
+
+def is_inside(text: Any) -> bool:
+    """Whether this is a path that stays in the folder that it counts from."""
+    if not isinstance(text, str) or not text or "\0" in text or "\\" in text:
+        return False
+    path = PurePosixPath(text)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; raises OSError, and ValueError also for a number that is NaN or infinite."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def first_unsafe(table: pd.DataFrame, names: Iterable[str], paths: Iterable[str] = ()) -> str | None:
+    """The first of these columns with a cell that is no name, or leads out of its folder; missing paths are fine."""
+    columns = [(column, is_name) for column in names] + [(column, is_inside) for column in paths]
+    for column, sound in columns:
+        cells = table[column].dropna() if sound is is_inside else table[column]
+        if not all(map(sound, cells.unique())):
+            return column
+    return None
+
+
+def first_unsafe_cell(row: Mapping[str, Any], names: Iterable[str], paths: Iterable[str] = ()) -> str | None:
+    """As `first_unsafe`, for one row."""
+    for column in names:
+        if not is_name(row[column]):
+            return column
+    return next((column for column in paths if row[column] is not None and not is_inside(row[column])), None)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}, which is no number")
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError("it holds a number that is too large")
+    return number
