@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from siamese_med.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,22 +44,22 @@ def read_json(path: Path) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def first_unsafe(table: pd.DataFrame, names: Iterable[str], paths: Iterable[str] = ()) -> str | None:
-    """The first of these columns with a cell that is no name, or leads out of its folder; missing paths are fine."""
-    columns = [(column, is_name) for column in names] + [(column, is_inside) for column in paths]
-    for column, sound in columns:
-        cells = table[column].dropna() if sound is is_inside else table[column]
-        if not all(map(sound, cells.unique())):
-            return column
-    return None
+def read_table(path: Path, names: Sequence[str], paths: Sequence[str] = ()) -> pd.DataFrame:
+    """A Parquet table; raises InputError where a cell of `names` is no name, or one of `paths` leads out of its folder.
 
+    Either may be missing.
+    """
+    import pandas as pd
 
-def first_unsafe_cell(row: Mapping[str, Any], names: Iterable[str], paths: Iterable[str] = ()) -> str | None:
-    """As `first_unsafe`, for one row."""
-    for column in names:
-        if not is_name(row[column]):
-            return column
-    return next((column for column in paths if row[column] is not None and not is_inside(row[column])), None)
+    try:
+        table = pd.read_parquet(path)
+        found = {column: table[column].dropna().unique() for column in (*names, *paths)}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"the table {path.name} cannot be read: remove it, and make it again") from error
+    for column, cells in found.items():
+        if not all(map(is_name if column in names else is_inside, cells)):
+            raise InputError(f"the table {path.name} has a path where none may be ({column}): make it again")
+    return table
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -13,6 +13,8 @@ from flows.service import keys, liveness, server
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
+BANNED = set("/%&><")
+"""In names of deployments."""
 FLOWS = {
     "nightly": "What is new, judged by the model that is in use.",
     "retrain": "A new model, which takes over where it is not worse.",
@@ -47,6 +49,8 @@ def deployments(files: Sequence[Path]) -> list[Any]:
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         raise ConfigError("two studies have files of one name: a study is called after its file, so rename one")
+    if [name for name in names if set(name) & BANNED]:
+        raise ConfigError(f"a study is called after its file, and Prefect bars {' '.join(sorted(BANNED))}: rename it")
     return [_deployment(name, file) for file in files for name in FLOWS]
 
 

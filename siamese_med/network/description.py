@@ -106,5 +106,5 @@ def flaw(about: Mapping[str, Any]) -> str | None:
 
 
 def digest(about: Mapping[str, Any]) -> str:
-    """Tells two models apart that go by one id: SHA-256 of the description, which holds those of weights and template."""
+    """SHA-256 of a description, which names those of weights and template: tells models apart that go by one id."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
