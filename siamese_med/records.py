@@ -210,8 +210,9 @@ def scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
-    texts = {name: [row[name] for row in ordered] for name in ("date", "mask")}  # pandas would make None a number
-    return table.astype({"changed": "Int64", "date": object, "mask": object}).assign(**texts)
+    # pandas would make None a number, also where only some scans have a mask or a date
+    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask")}
+    return table.astype({"changed": "Int64"}).assign(**texts)
 
 
 @dataclass(frozen=True)
