@@ -34,11 +34,6 @@ SCAN_COLUMNS = (
 )
 """Columns of the scan table, one row a scan."""
 
-ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume")
-"""`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see alignment.Alignment; `coverage`: share of the
-template's body inside the scan;
-`volume`: path of the aligned voxels, relative to the data folder."""
-
 PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
 """`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""
 
@@ -82,6 +77,9 @@ SCORE_COLUMNS = (
     "pictures",  # npz of the slices for the report, relative to the data folder, or None
 )
 """Columns of the score table, one row a pair."""
+
+SIGNIFICANCE = "significance"
+"""The score table's attribute that holds the limit of p by which its verdicts were given."""
 
 OWNER_COLUMNS = (
     "scan",
@@ -290,11 +288,3 @@ class Reported:
 
     index: Path
     dicom: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
-
-    alignments: pd.DataFrame
-    template: Path
