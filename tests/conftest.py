@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests import studies
+from tests.studies import Made
 
 if TYPE_CHECKING:
     from siamese_med.phantom.anatomy import Anatomy
@@ -28,6 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if name in item.path.parts), last))
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Every file, and every folder of TOGETHER, is tested by one process: fixtures that take long are made once.
 
@@ -69,15 +72,10 @@ def person() -> Anatomy:
 @pytest.fixture(scope="session")
 def acquired() -> Callable[..., Acquisition]:
     """Scans a patient coarsely (3 mm): the same seed gives the same pose, field of view and noise."""
-    import numpy as np
+    return studies.acquire
 
-    from siamese_med.phantom import scanner
 
-    machine = scanner.fleet(np.random.default_rng(1), 1)[0]
-
-    def scan(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: Any) -> Acquisition:
-        coarse: dict[str, Any] = {"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings}
-        chosen = replace(machine, **coarse)
-        return scanner.acquire(patient, chosen, np.random.default_rng(seed))
-
-    return scan
+@pytest.fixture(scope="session")
+def made_study() -> Made:
+    """A small study that was trained, scored and reported, shared by all tests and processes: only to be read."""
+    return studies.made()

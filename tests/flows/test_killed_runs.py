@@ -42,3 +42,4 @@ def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tm
         assert results.of_files(tmp_path / folder) == results.of_files(tiny.whole / folder)
     catalogues = [results.of_catalogue(f"sqlite:///{place}/data/catalogue.sqlite") for place in (tmp_path, tiny.whole)]
     assert catalogues[0] == catalogues[1]
+    assert tiny.outside() == set()  # what a run without any network does is tested by make test-long
