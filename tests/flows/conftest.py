@@ -59,10 +59,11 @@ class Tiny:
         """Where the undisturbed run's data and reports are; nobody changes them."""
         return self.made.whole
 
-    def run(self, where: Path, config: Path | None = None) -> list[str | Path]:
-        """The command that makes everything of the export."""
+    def run(self, where: Path, config: Path | None = None, export: Path | None = None) -> list[str | Path]:
+        """The command that makes everything of the export, or of a copy of it."""
         places = ["--data", where / "data", "--reports", where / "reports"]
-        return ["run", self.export / "manifest.csv", *places, "--config", config or self.folder / "config.toml"]
+        manifest = (export or self.export) / "manifest.csv"
+        return ["run", manifest, *places, "--config", config or self.folder / "config.toml"]
 
     def trained(self, where: Path) -> Path:
         """A place with the undisturbed run's model and nothing else: what trains finds its work done."""
