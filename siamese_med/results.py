@@ -1,11 +1,10 @@
-"""Whose the results below data/scores are: they are filed by a model's id, whatever its folder is called.
+"""Whose the tables below data/scores are: they are filed by a model's id, whatever its folder is called.
 
-Two models may go by one id: a copy of which something was edited. Results are of one of them, and a mark says which.
+Two models may go by one id: a copy of which something was edited. The tables are of one of them, and a mark says which.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +22,15 @@ OWNER_NAMES = ("scan", "subject", "owner")
 
 
 def take(study: Study, about: Mapping[str, Any]) -> None:
-    """Make sure that results under a model's id are this model's: those of another one are removed, to be made anew."""
+    """Make sure that tables under a model's id are this model's: those of another one are removed, to be made anew.
+
+    What was measured of single pairs and scans stays, since it is looked up by what it was measured with.
+    """
     mark = _mark(study, about)
     if mark.is_file() and mark.read_text(encoding="utf-8") == description.digest(about):
         return
     for path in (study.scores(about["id"]), study.owners(about["id"])):
         path.unlink(missing_ok=True)
-    if mark.parent.is_dir():
-        shutil.rmtree(mark.parent)
     files.write_text(mark, description.digest(about))
 
 
