@@ -62,6 +62,7 @@ def write_reports(
     folder = references.read(model)
     reference = references.reference(folder.model, cells.number(scores.attrs.get(SIGNIFICANCE)))
     measured, provenance = appraisal.read(folder.model, folder.metrics), references.provenance(folder, config)
+    shown = performance.performance(config.title, folder, measured, reference, provenance)  # first: it may refuse
     claim = claims.headline(measured)
     raised = alarms.alarms(_rows(owners), _rows(scans), measured.comparisons)
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
@@ -86,7 +87,6 @@ def write_reports(
     _remove_departed(reports, set(scans_of))
     maps.write_frame(reports, data / "scans", sorted(scans_of))
     files.write_parquet(reports / "pairs.parquet", outputs.pairs_frame(written))
-    shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
     shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
     index = _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))
