@@ -21,6 +21,10 @@ LONGEST_NAME_BYTES = 200
 """File systems allow 255, and suffixes are added."""
 
 
+class NotFiniteError(ValueError):
+    """A number in a file is NaN or infinite."""
+
+
 def is_name(text: Any) -> bool:
     """Whether this can be the name of a file or folder that is not hidden, and is no path."""
     if not isinstance(text, str) or not text.isprintable() or text.startswith(".") or set(text) & set("/\\"):
@@ -63,10 +67,10 @@ def read_table(path: Path, names: Sequence[str], paths: Sequence[str] = ()) -> p
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"it holds {constant}, which is no number")
+    raise NotFiniteError(f"it holds {constant}")
 
 
 def _finite(text: str) -> float:
     if math.isinf(number := float(text)):
-        raise ValueError("it holds a number that is too large")
+        raise NotFiniteError(f"it holds {text}")
     return number

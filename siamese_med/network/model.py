@@ -77,6 +77,8 @@ def read_about(folder: Path) -> dict[str, Any]:
         raise MissingFileError(f"no model folder at {folder}: check --model, or train one with `siamese-med train`")
     try:
         about: dict[str, Any] = untrusted.read_json(folder / "model.json")
+    except untrusted.NotFiniteError as error:
+        raise ModelError(f"the model.json in {folder} has NaN or an infinite number: copy the folder again") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} is not a model folder (no readable model.json): name one under data/models"
