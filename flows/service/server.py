@@ -40,11 +40,29 @@ def recording() -> Iterator[None]:
     """Have Prefect talk to a server for as long as the block takes."""
     named, served = _named(), _served()
     if access := named or (served if served and keys.proves_itself(served) else None):
-        with _talking_to(access):
+        with _talking_to(access), in_one_line():
             yield
     else:
         with started(ANY_PORT):
             yield
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Say it as ServerError where the server that the block talks to does not answer, or wants another password."""
+    import httpx
+
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServerError("Prefect's server does not answer: is it up, and PREFECT_API_URL right?") from error
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.UNAUTHORIZED:
+            raise
+        raise ServerError(
+            "Prefect's server wants another password: is it yours, and are PREFECT_API_URL and "
+            "PREFECT_API_AUTH_STRING right?"
+        ) from error
 
 
 def known() -> Access | None:

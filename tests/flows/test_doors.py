@@ -257,6 +257,18 @@ def test_two_users_serve_side_by_side(own: Own, tmp_path: Path) -> None:
     other.user.kill_all()
 
 
+def test_who_names_another_users_server_is_told_so_in_one_line(own: Own, tmp_path: Path) -> None:
+    """As after `export PREFECT_API_URL=...` on a machine where somebody else serves on that port now."""
+    other = User(tmp_path / "home", extra={"PREFECT_API_URL": own.exported["PREFECT_API_URL"]})
+    before = own.runs()
+    for call in (["trigger", "nightly"], ["ingest", str(study(tmp_path / "input").parent)]):
+        done = other.call(*call, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert "wants another password" in done.stderr
+    assert own.runs() == before
+
+
 @contextmanager
 def stranger(port: int = 0) -> Iterator[tuple[int, list[str]]]:
     """Another user's server: its port, and all that anybody says to it. It agrees to everything."""
