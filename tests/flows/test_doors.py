@@ -175,20 +175,6 @@ def test_events_are_heard_with_the_password_alone(own: Own, token: str, origin: 
             greeted()
 
 
-def test_the_password_is_nowhere_that_others_can_read(own: Own) -> None:
-    auth = json.loads((own.state / "server.lock").read_text())["auth"]
-    secrets = [own.password, own.password.partition(":")[2], auth, auth.partition(":")[2]]
-    commands = " ".join(own.user.processes().values())
-    assert "flows.service.door" in commands
-    assert not [secret for secret in secrets if secret in commands]
-    said = [own.folder / "serve.log", own.state / "server.log", *(own.user.home / "prefect").rglob("*")]
-    for file in [path for path in said if path.is_file()]:
-        assert not [secret for secret in secrets if secret.encode() in file.read_bytes()], file
-    closed = [own.state / "password", own.state / "server.lock", *(own.user.home / "prefect").glob("prefect.db*")]
-    assert len(closed) >= 3
-    assert {stat.S_IMODE(path.stat().st_mode) for path in closed} == {0o600}
-
-
 def test_the_own_command_line_needs_no_password(own: Own) -> None:
     here = f"http://127.0.0.1:{own.port}/api"
     for extra in ({}, {"PREFECT_API_URL": f"http://localhost:{own.port}/api"}, own.exported):
@@ -209,6 +195,20 @@ def test_prefects_own_commands_work_as_serve_says(own: Own) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert own.runs() == before + 1
+
+
+def test_the_password_is_nowhere_that_others_can_read(own: Own) -> None:
+    auth = json.loads((own.state / "server.lock").read_text())["auth"]
+    secrets = [own.password, own.password.partition(":")[2], auth, auth.partition(":")[2]]
+    commands = " ".join(own.user.processes().values())
+    assert "flows.service.door" in commands
+    assert not [secret for secret in secrets if secret in commands]
+    said = [own.folder / "serve.log", own.state / "server.log", *(own.user.home / "prefect").rglob("*")]
+    for file in [path for path in said if path.is_file()]:
+        assert not [secret for secret in secrets if secret.encode() in file.read_bytes()], file
+    closed = [own.state / "password", own.state / "server.lock", *(own.user.home / "prefect").glob("prefect.db*")]
+    assert len(closed) >= 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in closed} == {0o600}
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
