@@ -247,6 +247,7 @@ def test_a_second_user_on_the_port_is_told_so_and_touches_nothing(own: Own, tmp_
     assert other.left() == {}
 
 
+@pytest.mark.long
 def test_two_users_serve_side_by_side(own: Own, tmp_path: Path) -> None:
     other = Own(User(tmp_path / "home"), tmp_path, free_port())
     with other.user.serving(study(tmp_path, "theirs"), port=other.port, cwd=tmp_path):
@@ -343,6 +344,7 @@ def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert "others can read the password" in done.stderr
 
 
+@pytest.mark.long
 def test_a_server_for_one_run_is_locked_too() -> None:
     with server.started(server.ANY_PORT) as access:
         assert access.auth is not None
