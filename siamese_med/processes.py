@@ -35,9 +35,14 @@ def end_with_parent(parent: int | None = None) -> None:
 
 @contextmanager
 def group(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, output: IO[Any] | int | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    output: IO[Any] | int | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a process group of its own, which ends with the block: politely first, then not.
+
+    `descriptors` are open files that the command gets under their numbers.
 
     Call it in the main thread, or one that lives as long: to the kernel the thread is the parent.
     """
@@ -49,6 +54,7 @@ def group(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=descriptors,
     )
     try:
         yield process

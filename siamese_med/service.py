@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,8 @@ from siamese_med.manner import answering
 
 SAID = """\
 runs are shown at {page}; stop with Ctrl-C
-for Prefect's own commands: export PREFECT_API_URL={api}
+the page asks once for the password in {password}
+for Prefect's own commands: export PREFECT_API_URL={api} PREFECT_API_AUTH_STRING="$(cat {quoted})"
 """
 
 
@@ -43,8 +45,9 @@ def serve(
     return Answer({"stopped": True}, text="stopped")
 
 
-def _say(api: str) -> None:
-    sys.stderr.write(SAID.format(page=api.removesuffix("/api"), api=api))
+def _say(api: str, password: Path) -> None:
+    page, quoted = api.removesuffix("/api"), shlex.quote(str(password))
+    sys.stderr.write(SAID.format(page=page, password=password, api=api, quoted=quoted))
     sys.stderr.flush()
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flows import studies
-from flows.service import liveness, server
+from flows.service import keys, liveness, server
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
+BANNED = set("/%&><")
+"""In names of deployments."""
 FLOWS = {
     "nightly": "What is new, judged by the model that is in use.",
     "retrain": "A new model, which takes over where it is not worse.",
@@ -20,7 +23,7 @@ FLOWS = {
 
 
 def serve(files: Sequence[Path], port: int, say: Any) -> None:
-    """Run the studies' schedules until interrupted; `say` is told where the runs can be seen."""
+    """Run the studies' schedules until interrupted; `say` is told where runs are shown, and the password's file."""
     from prefect import serve as run_deployments
 
     wanted = deployments(files)
@@ -29,7 +32,8 @@ def serve(files: Sequence[Path], port: int, say: Any) -> None:
         liveness.settle()
         liveness.settle_served(TAG)
         _let_go({deployment.name for deployment in wanted})
-        say(address)
+        say(address, keys.password_file())
+        tempfile.tempdir = str(keys.password_file().parent)  # else the runner wants a folder in /tmp for all users
         run_deployments(*wanted, pause_on_shutdown=False, print_starting_message=False)
 
 
@@ -45,6 +49,8 @@ def deployments(files: Sequence[Path]) -> list[Any]:
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         raise ConfigError("two studies have files of one name: a study is called after its file, so rename one")
+    if [name for name in names if set(name) & BANNED]:
+        raise ConfigError(f"a study is called after its file, and Prefect bars {' '.join(sorted(BANNED))}: rename it")
     return [_deployment(name, file) for file in files for name in FLOWS]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.alarms import with_alarms
 from siamese_med.ingestion.reasons import OUTCOMES
+from siamese_med.ingestion.soundness import checked
 from siamese_med.records import SCAN_COLUMNS, Account, scan_table
 
 if TYPE_CHECKING:
@@ -166,11 +167,11 @@ def _engine(url: str) -> Engine:
 
 def _rows(connection: Connection, table: Table, column: str, values: Iterable[str] | None) -> list[dict[str, Any]]:
     if values is None:
-        return [dict(row) for row in connection.execute(table.select()).mappings()]
+        return [checked(table.name, row) for row in connection.execute(table.select()).mappings()]
     wanted, found = list(values), []
     for start in range(0, len(wanted), SOME):
         query = table.select().where(table.c[column].in_(wanted[start : start + SOME]))
-        found += [dict(row) for row in connection.execute(query).mappings()]
+        found += [checked(table.name, row) for row in connection.execute(query).mappings()]
     return found
 
 
