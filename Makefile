@@ -25,18 +25,20 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## everything that must hold, but for what takes longest
-	$(BIN)/pytest -n 3 -m "not long"
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-long: $(INSTALLED) ## what takes longest: whole benchmarks on small cohorts, more kills
-	$(BIN)/pytest -n 2 -m long
+test: lint ## everything that must hold, but for what takes longest
+	$(PYTEST) -m "not long"
+
+test-long: $(INSTALLED) ## what takes longest: the README's commands, kills, whole benchmarks; LONG_S=600 ends it in time
+	$(PYTEST) -m long $(if $(LONG_S),--within $(LONG_S))
 
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 clean: ## remove the environment, caches and the demo
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo .cache/tests .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 example: $(INSTALLED) ## renew the example report and the README's picture from the demo
 	$(BIN)/python -m tests.benchmarks.example demo

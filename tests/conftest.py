@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests import studies
+from tests.studies import Made
 
 if TYPE_CHECKING:
     from siamese_med.phantom.anatomy import Anatomy
     from siamese_med.phantom.scanner import Acquisition
 
+pytest_plugins = ["tests.time_limit"]
+
 OURS = ("PREFECT_", "SIAMESE_MED_", "XDG_")
-TOGETHER = ("end_to_end", "flows", "phantom", "preparation")
-"""Folders whose tests share something that takes long to make, so they run in one process."""
-FIRST = ("test_readme.py", "flows", "end_to_end")
+FIRST = (
+    "test_readme.py",
+    "flows/test_killed_runs.py",
+    "flows/test_serving.py",
+    "flows/test_air_gap.py",
+    "flows/test_postgres.py",
+    "network/test_ranks.py",
+    "flows/",
+    "network/",
+    "reporting/",
+    "ingestion/",
+    "end_to_end/",
+)
+"""Which tests start first: of the quick ones those that take longest, so that both processes end at the same time; of
+the long ones those that tell most, since .ci/run may not have the time for all."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; torch's threads would wait for one another
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest test starts first, then the folders that take longest."""
-    last = len(FIRST)
-    items.sort(key=lambda item: next((n for n, name in enumerate(FIRST) if name in item.path.parts), last))
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Every file, and every folder of TOGETHER, is tested by one process: fixtures that take long are made once.
-
-    Not by `--dist loadgroup`: with pytest 9.2 xdist 3.8 puts every test by itself, whatever its group.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0])
-            return path.parent.name if path.parent.name in TOGETHER else str(path)
-
-    config.option.loadscopereorder = False
-    return ByFile(config, log)
+    """Files and folders of FIRST come first, in this order."""
+    places = [f"/tests/{place}" for place in (*FIRST, "")]
+    items.sort(key=lambda item: next(n for n, place in enumerate(places) if place in item.path.as_posix()))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -69,15 +69,10 @@ def person() -> Anatomy:
 @pytest.fixture(scope="session")
 def acquired() -> Callable[..., Acquisition]:
     """Scans a patient coarsely (3 mm): the same seed gives the same pose, field of view and noise."""
-    import numpy as np
+    return studies.acquire
 
-    from siamese_med.phantom import scanner
 
-    machine = scanner.fleet(np.random.default_rng(1), 1)[0]
-
-    def scan(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: Any) -> Acquisition:
-        coarse: dict[str, Any] = {"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings}
-        chosen = replace(machine, **coarse)
-        return scanner.acquire(patient, chosen, np.random.default_rng(seed))
-
-    return scan
+@pytest.fixture(scope="session")
+def made_study() -> Made:
+    """A small study that was trained, scored and reported, shared by all tests and processes: only to be read."""
+    return studies.made()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.commands import ROOT
+from tests.studies import SECRET
 
 MARK = "SIAMESE_TEST_USER"
 POLL_S = 0.05
@@ -35,7 +36,7 @@ class User:
     def __post_init__(self) -> None:
         secret = self.home / ".config" / "siamese-med" / "secret"  # labels, and with them splits, follow the secret
         secret.parent.mkdir(parents=True, exist_ok=True)
-        secret.write_bytes(b"the secret of the tests, number 1")
+        secret.write_bytes(SECRET)
         secret.chmod(0o600)
 
     @property

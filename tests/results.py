@@ -20,16 +20,22 @@ CLOCKS = (
     "model.html",
 )
 """Files that say how long something took, or when."""
+TOLD_TO_PREFECT = "announced.json"
+"""The events that a recorded run has sent; the shared study (tests/studies.py) is made without Prefect."""
 OF_THE_PLACE = {"changed_ns", "inode", "input", "key"}
 """Columns of the catalogue about where a file lies."""
 
 
 def of_files(folder: Path) -> dict[str, str]:
-    """Digest of every file but those that hold times; a Parquet file by its values."""
+    """Digest of every file but those that hold times or what Prefect was told; a Parquet file by its values."""
+    left_out = (*CLOCKS, TOLD_TO_PREFECT)
     return {
         str(path.relative_to(folder)): _digest(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in CLOCKS and "sqlite" not in path.name and not path.name.endswith(".lock")
+        if path.is_file()
+        and path.name not in left_out
+        and "sqlite" not in path.name
+        and not path.name.endswith(".lock")
     }
 
 

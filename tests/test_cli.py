@@ -14,7 +14,7 @@ import pytest
 
 from siamese_med import config
 from siamese_med.console import Answer, plain
-from tests.commands import ROOT, siamese_med, write_nifti
+from tests.commands import ROOT, siamese_med, siamese_med_process, write_nifti
 
 COMMANDS = ["run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify"]
 COMMANDS += ["export", "demo", "config", "status", "promote", "reveal", "serve", "trigger"]
@@ -86,6 +86,18 @@ def test_an_error_is_one_line_and_an_exit_code(
         assert json.loads(result.stdout)["exit_code"] == code
     else:
         assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["config", "--quiet"], 0), (["run", "nowhere"], 2), (["bogus"], 2), (["ingest", "empty", "--no-prefect"], 3)],
+)
+def test_a_process_of_its_own_ends_as_the_command_does(arguments: list[str], code: int, tmp_path: Path) -> None:
+    """The other tests call the command line in their own process."""
+    (tmp_path / "empty").mkdir()
+    process, called = (run(*arguments, cwd=tmp_path) for run in (siamese_med_process, siamese_med))
+    assert (process.returncode, process.stdout, process.stderr) == (code, called.stdout, called.stderr)
+    assert called.returncode == code
 
 
 def test_config_prints_what_config_reads(tmp_path: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 from tests.commands import ROOT
 
 PACKAGE = ROOT / "siamese_med"
 FLOWS = ROOT / "flows"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+MODULE_LINES, FLOW_LINES = 300, 60
+NUMBERS = {"torch", "numpy", "pydicom", "nibabel", "monai", "pandas", "scipy", "sklearn"}
+"""What a flow leaves to the stages."""
 
 WHERE = {
     "prefect": set(),
@@ -26,7 +28,16 @@ WHERE = {
 """Who may import what: the top-level name of a module or folder of siamese_med."""
 
 
-def imports(path: Path) -> set[str]:
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Top-level packages that a file imports, at its top or inside a function."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -34,14 +45,16 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
-    return found
+    return frozenset(found)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_package_is_imported_only_where_it_belongs(path: Path) -> None:
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    strays = {package for package, homes in WHERE.items() if package in imports(path) and part not in homes}
-    assert not strays
+def test_packages_are_imported_only_where_they_belong() -> None:
+    strays = []
+    for path in MODULES:
+        part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        allowed = {package for package, homes in WHERE.items() if part in homes}
+        strays += [f"{named(path)} imports {package}" for package in imports(path) & WHERE.keys() - allowed]
+    assert strays == []
 
 
 def test_the_import_contracts_hold() -> None:
@@ -52,25 +65,33 @@ def test_the_import_contracts_hold() -> None:
 
 def test_stages_meet_only_in_stages() -> None:
     folders = {"ingestion", "preparation", "pairing", "network", "scoring", "reporting"}
-    for folder in folders:
+    strays = []
+    for folder in sorted(folders):
         for path in (PACKAGE / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             others = {other for other in folders - {folder} if f"siamese_med.{other}" in text}
-            assert not others, f"{path.relative_to(ROOT)} knows {others}"
+            strays += [f"{named(path)} knows {other}" for other in sorted(others)]
+    assert strays == []
 
 
-@pytest.mark.parametrize("path", sorted(FLOWS.glob("*.py")), ids=lambda path: path.name)
-def test_flows_are_thin(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 60
-    assert not imports(path) & {"torch", "numpy", "pydicom", "nibabel", "monai", "pandas", "scipy", "sklearn"}
+def test_flows_are_thin() -> None:
+    files = sorted(FLOWS.glob("*.py"))
+    assert files
+    assert [named(path) for path in files if lines(path) >= FLOW_LINES] == []
+    assert [f"{named(path)} imports {package}" for path in files for package in imports(path) & NUMBERS] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_are_short_and_named_by_what_they_hold(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
-    assert path.stem not in {"utils", "helpers", "common", "misc"}
-    if path.name == "__init__.py" and path.parent != PACKAGE:
+def test_modules_are_short() -> None:
+    assert [f"{named(path)}: {lines(path)} lines" for path in MODULES if lines(path) > MODULE_LINES] == []
+
+
+def test_modules_are_named_by_what_they_hold() -> None:
+    assert [named(path) for path in MODULES if path.stem in {"utils", "helpers", "common", "misc"}] == []
+
+
+def test_modules_are_imported_inwards_from_modules() -> None:
+    packages = [path for path in MODULES if path.name == "__init__.py" and path.parent != PACKAGE]
+    assert packages
+    for path in packages:
         statements = ast.parse(path.read_text(encoding="utf-8")).body
-        assert not [node for node in statements if not isinstance(node, ast.Expr)], (
-            "import modules inwards, from modules"
-        )
+        assert all(isinstance(node, ast.Expr) for node in statements), f"{named(path)} holds more than a docstring"

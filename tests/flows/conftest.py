@@ -1,43 +1,22 @@
-"""A user with a very small study: real files, real stages on coarse grids, a real Prefect server of his own."""
+"""A user with a very small study (tests/studies.py) and a Prefect home of their own, who runs the real command line."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from siamese_med import volume
-from siamese_med.phantom import anatomy
-from siamese_med.phantom.scanner import Acquisition
+from tests import studies
 from tests.commands import ROOT
 from tests.recorded import User
+from tests.studies import Made
 
-PATIENTS, VISITS = 8, 2
-CONFIG = """
-[prepare]
-shape = [24, 24, 24]
-spacing_mm = 8.0
-min_quality = 0.03
-[train]
-width = 8
-embedding = 16
-epochs = 2
-steps_per_epoch = 3
-patients_per_batch = 4
-change_steps = 3
-change_patches = 1
-change_sources = 4
-[score]
-spacing_mm = 6.0
-smoothing_mm = 4.0
-simulated_rescans = 4
-"""
+CONFIG = studies.CONFIG_TOML
+LOOPBACK = ("'127.0.0.1'", "127.0.0.1", "'localhost'", "localhost", "'::1'", "/", "'/", "b'", "None")
 LISTENER = """
 import os, sys
 def note(event, arguments):
@@ -57,25 +36,34 @@ class Tiny:
 
     folder: Path
     user: User
+    made: Made
 
     @property
     def export(self) -> Path:
-        return self.folder / "export"
+        """The shared export, which nobody changes; `made.copy_export` gives one to change."""
+        return self.made.export
 
     @property
     def connects(self) -> Path:
         """Where the addresses are that were sought."""
         return self.folder / "connects.txt"
 
+    def outside(self) -> set[str]:
+        """Addresses beyond this machine that a process of the user sought."""
+        sought = {line.partition(" ")[2].strip() for line in self.connects.read_text().splitlines()}
+        assert sought, "the listener heard nothing at all"
+        return {address for address in sought if not address.lstrip("(").startswith(LOOPBACK)}
+
     @property
     def whole(self) -> Path:
-        """Where the undisturbed run's data and reports are."""
-        return self.folder / "whole"
+        """Where the undisturbed run's data and reports are; nobody changes them."""
+        return self.made.whole
 
-    def run(self, where: Path, config: Path | None = None) -> list[str | Path]:
-        """The command that makes everything of the export."""
+    def run(self, where: Path, config: Path | None = None, export: Path | None = None) -> list[str | Path]:
+        """The command that makes everything of the export, or of a copy of it."""
         places = ["--data", where / "data", "--reports", where / "reports"]
-        return ["run", self.export / "manifest.csv", *places, "--config", config or self.folder / "config.toml"]
+        manifest = (export or self.export) / "manifest.csv"
+        return ["run", manifest, *places, "--config", config or self.folder / "config.toml"]
 
     def trained(self, where: Path) -> Path:
         """A place with the undisturbed run's model and nothing else: what trains finds its work done."""
@@ -98,22 +86,12 @@ class Tiny:
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory, acquired: Callable[..., Acquisition]) -> Iterator[Tiny]:
+def tiny(made_study: Made, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "hook").mkdir()
     (folder / "hook" / "sitecustomize.py").write_text(LISTENER)
     heard = {"PYTHONPATH": f"{folder / 'hook'}:{ROOT}", "CONNECTS": str(folder / "connects.txt")}
-    made = Tiny(folder, User(folder / "home", extra=heard))
-    rows = []
-    for number in range(PATIENTS):
-        who = anatomy.patient(np.random.default_rng([7, number]), difference=1.0)
-        for visit in range(VISITS):
-            path = made.export / f"p{number}_v{visit}.nii.gz"
-            volume.write(path, acquired(who, 10 * number + visit, pixel_mm=5.0, slice_mm=5.0).volume)
-            rows.append({"subject": f"p{number}", "session": visit, "path": path.name, "date": f"202{visit}-03-01"})
-    pd.DataFrame(rows).assign(changed=0).to_csv(made.export / "manifest.csv", index=False)
     (folder / "config.toml").write_text(CONFIG)
-    done = made.user.call(*made.run(made.whole), cwd=folder)
-    assert done.returncode in (0, 4), done.stderr
-    yield made
-    made.user.kill_all()
+    tiny = Tiny(folder, User(folder / "home", extra=heard), made_study)
+    yield tiny
+    tiny.user.kill_all()

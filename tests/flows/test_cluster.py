@@ -6,12 +6,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from siamese_med import parallel
+import pytest
+
+from flows import fan_out
+from flows.failures import StageFailed
+from siamese_med import console, parallel
 from tests import results
 from tests.clusters import cluster
 from tests.flows.conftest import CONFIG, Tiny
 
 
+@pytest.mark.long
 def test_a_cluster_that_loses_a_worker_gives_the_same_results(tiny: Tiny, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     with cluster(tmp_path / "dask", 2, tiny.user.environment) as (address, workers):
@@ -32,6 +37,15 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_results(tiny: Tiny, tmp_pa
     assert {"look at", "convert", "aligning scans", "scoring pairs"} <= labels
 
 
+def test_a_scheduler_that_does_not_answer_is_an_error_of_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_out, "PATIENCE_S", 1)
+    with pytest.raises(StageFailed) as caught, fan_out.over("tcp://127.0.0.1:9"):
+        pytest.fail("connected to nobody")
+    message, code, _ = console.explain(caught.value)
+    assert ("run.dask" in message, code) == (True, 2)
+
+
+@pytest.mark.long
 def test_a_scheduler_that_does_not_answer_is_said_in_one_line(tiny: Tiny, tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(f'{CONFIG}\n[run]\ndask = "tcp://127.0.0.1:9"\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -42,3 +43,6 @@ def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tm
         assert results.of_files(tmp_path / folder) == results.of_files(tiny.whole / folder)
     catalogues = [results.of_catalogue(f"sqlite:///{place}/data/catalogue.sqlite") for place in (tmp_path, tiny.whole)]
     assert catalogues[0] == catalogues[1]
+    announced = json.loads((tmp_path / "data" / results.TOLD_TO_PREFECT).read_text())
+    assert len(announced) == len(set(announced)) > 0
+    assert tiny.outside() == set()  # what a run without any network does is tested by make test-long

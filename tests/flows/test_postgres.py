@@ -52,37 +52,58 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_two_ingests_at_once_lose_nothing_and_double_nothing(tiny: Tiny, tmp_path: Path, postgres: str) -> None:
-    url = f"postgresql+pg8000://{postgres}/catalogue"
+def config_of(tmp_path: Path, url: str) -> Path:
+    """The config of the small study, with its catalogue on the server."""
     config = tmp_path / "config.toml"
     config.write_text(f'{CONFIG}\n[ingest]\ndatabase = "{url}"\n')
-    user = User(
-        tmp_path / "home", extra={"PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{postgres}/prefect"}
-    )
-    manifest = pd.read_csv(tiny.export / "manifest.csv")
-    places = ["--data", tmp_path / "data", "--reports", tmp_path / "reports", "--config", config]
-    halves = [tiny.export / f"half-{half}.csv" for half in range(2)]
-    try:
-        for half, file in enumerate(halves):
-            of_half = manifest.subject.str[1:].astype(int) % 2 == half  # all visits of a patient come together
-            manifest[of_half].to_csv(file, index=False)
-        at_once = [
-            user.start("ingest", file, *places, cwd=tmp_path, log=tmp_path / f"{file.stem}.txt") for file in halves
-        ]
-        codes = [process.wait(300) for process in at_once]
-    finally:
-        for file in halves:
-            file.unlink()
-    assert codes == [0, 0], [(tmp_path / f"{file.stem}.txt").read_text() for file in halves]
-    done = user.call(*tiny.run(tiny.trained(tmp_path), config), cwd=tmp_path)
-    assert done.returncode in (0, 4), done.stderr
-    found, expected = (results.of_catalogue(one) for one in (url, f"sqlite:///{tiny.whole}/data/catalogue.sqlite"))
+    return config
+
+
+def ingest_halves_at_once(tiny: Tiny, tmp_path: Path, user: User, *options: str | Path) -> None:
+    """Two processes ingest one half of the patients each, into one data folder and one catalogue."""
+    export = tiny.made.copy_export(tmp_path / "export")
+    manifest = pd.read_csv(export / "manifest.csv")
+    places = ["--data", tmp_path / "data", "--reports", tmp_path / "reports"]
+    at_once = []
+    for half in range(2):
+        of_half = manifest.subject.str[1:].astype(int) % 2 == half  # all visits of a patient come together
+        manifest[of_half].to_csv(export / f"half-{half}.csv", index=False)
+        log = tmp_path / f"half-{half}.txt"
+        at_once.append(user.start("ingest", export / f"half-{half}.csv", *places, *options, cwd=tmp_path, log=log))
+    codes = [process.wait(300) for process in at_once]
+    assert codes == [0, 0], [(tmp_path / f"half-{half}.txt").read_text() for half in range(2)]
+
+
+def assert_as_undisturbed(place: Path, tmp_path: Path, url: str) -> None:
+    """Scans and files are those that one ingest finds, and there are no others."""
+    found, expected = (results.of_catalogue(one) for one in (url, f"sqlite:///{place}/data/catalogue.sqlite"))
     assert {name: len(rows) for name, rows in found.items()} == {name: len(rows) for name, rows in expected.items()}
     assert found["scan"] == expected["scan"]
     assert found["file"] == expected["file"]
     scans = "data/scans/**/*.nii.gz"
-    contents = [{path.name: path.read_bytes() for path in place.glob(scans)} for place in (tmp_path, tiny.whole)]
+    contents = [{path.name: path.read_bytes() for path in one.glob(scans)} for one in (tmp_path, place)]
     assert contents[0] == contents[1]
+    assert not (tmp_path / "data" / "catalogue.sqlite").exists()
+
+
+def test_two_ingests_at_once_lose_nothing_and_double_nothing(tiny: Tiny, tmp_path: Path, postgres: str) -> None:
+    url = f"postgresql+pg8000://{postgres}/catalogue"
+    ingest_halves_at_once(tiny, tmp_path, tiny.user, "--config", config_of(tmp_path, url), "--no-prefect")
+    assert_as_undisturbed(tiny.made.trained, tmp_path, url)
+
+
+@pytest.mark.long
+def test_the_whole_line_with_prefect_on_postgresql_too(tiny: Tiny, tmp_path: Path, postgres: str) -> None:
+    call("createdb", "-h", "127.0.0.1", "-p", postgres.rpartition(":")[2], "-U", "postgres", "whole")
+    url = f"postgresql+pg8000://{postgres}/whole"
+    config = config_of(tmp_path, url)
+    user = User(
+        tmp_path / "home", extra={"PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{postgres}/prefect"}
+    )
+    ingest_halves_at_once(tiny, tmp_path, user, "--config", config)
+    done = user.call(*tiny.run(tiny.trained(tmp_path), config, tmp_path / "export"), cwd=tmp_path)
+    assert done.returncode in (0, 4), done.stderr
+    assert_as_undisturbed(tiny.whole, tmp_path, url)
     runs = subprocess.run(
         [BIN / "psql", "-h", "127.0.0.1", "-p", postgres.rpartition(":")[2], "-U", "postgres", "-At", "-c",
          "select name, state_type from flow_run", "prefect"], capture_output=True, text=True, check=True,
@@ -90,4 +111,3 @@ def test_two_ingests_at_once_lose_nothing_and_double_nothing(tiny: Tiny, tmp_pat
     assert sorted(line.split(" ")[0] for line in runs) == ["ingest", "ingest", "track-changes"]
     assert all(line.endswith("|COMPLETED") for line in runs)
     assert not (tmp_path / "home" / "prefect" / "prefect.db").exists()
-    assert not (tmp_path / "data" / "catalogue.sqlite").exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flows.service import server
 from tests.commands import siamese_med, write_nifti
 
 PRIVATE = (b"MUELLER", b"19500101")
@@ -25,8 +26,9 @@ class Runs:
         useless.mkdir()
         (useless / "letter.txt").write_text("no scan here")
         self.folder, self.home = folder, home
-        self.in_part = siamese_med("ingest", export, "--json", cwd=folder)
-        self.in_vain = siamese_med("ingest", useless, "--json", "--data", "other", cwd=folder)
+        with server.recording():  # one server for both, as a run has one for itself
+            self.in_part = siamese_med("ingest", export, "--json", cwd=folder)
+            self.in_vain = siamese_med("ingest", useless, "--json", "--data", "other", cwd=folder)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with sqlite3.connect(self.home / "prefect" / "prefect.db") as database:
@@ -80,9 +82,11 @@ def test_run_names_can_be_read(runs: Runs) -> None:
     assert {name for (name,) in runs.query("select name from task_run")} == {"ingest"}
 
 
-def test_nothing_private_reaches_prefect_or_the_study(runs: Runs) -> None:
+def test_nothing_private_reaches_prefect_or_the_study(runs: Runs, home: Path) -> None:
     registered = runs.home / ".local" / "state" / "siamese-med"
-    kept = [path for path in runs.home.rglob("*") if path.is_file() and registered not in path.parents]
+    places = (runs.home, home / "prefect")  # Prefect's home in this process is that of all tests
+    kept = [path for place in places for path in place.rglob("*") if path.is_file()]
+    kept = [path for path in kept if registered not in path.parents]
     kept += [path for name in ("data", "other") for path in (runs.folder / name).rglob("*") if path.is_file()]
     assert any(path.name == "prefect.db" for path in kept)
     for path in kept:

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from siamese_med import volume
 from siamese_med.config import ReportConfig
+from siamese_med.prepared import ALIGNMENT_COLUMNS
 from siamese_med.records import (
-    ALIGNMENT_COLUMNS,
     NO_EXTRAS,
     OWNER_COLUMNS,
     SCAN_COLUMNS,
@@ -32,6 +32,7 @@ from siamese_med.records import (
 from siamese_med.reporting import cohort
 from siamese_med.volume import Volume
 from tests import trained
+from tests.reporting import devtools
 from tests.reporting.devtools import Chromium
 
 HOSTILE = "</script><script>document.title='owned'</script>"
@@ -423,11 +424,16 @@ def page(written: Inputs) -> PageReader:
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+def chromium() -> Chromium:
     """One browser for all pages."""
-    running = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield running
-    running.close()
+    return devtools.shared()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_browser_left() -> Iterator[None]:
+    """The browser ends with the tests, whoever of them asked for it first."""
+    yield
+    devtools.end_shared()
 
 
 @pytest.fixture(scope="session")

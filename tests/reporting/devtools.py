@@ -1,6 +1,6 @@
 """A page in headless Chromium over its debugging pipe: one browser for many pages, in either colour scheme.
 
-Unlike `browser.visit` it reads a page without changing its file, and writes down every address that is asked for.
+It writes down every address that a page asks for, and what the console says.
 """
 
 from __future__ import annotations
@@ -9,10 +9,13 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ class Chromium:
 
     def __init__(self, profile: Path) -> None:
         assert browser.CHROMIUM, browser.ABSENT
+        self.profile = profile
         theirs_in, self._out = _pipe()
         self._in, theirs_out = _pipe()
         command = [browser.CHROMIUM, "--headless", "--no-sandbox", *browser.IN_SOFTWARE]
@@ -81,6 +85,20 @@ class Chromium:
             self._process.wait()
             os.close(self._in)
             os.close(self._out)
+
+
+@cache
+def shared() -> Chromium:
+    """The browser of this process, started when it is first asked for; `end_shared` ends it."""
+    return Chromium(Path(tempfile.mkdtemp(prefix="chromium-")))
+
+
+def end_shared() -> None:
+    """End the browser of this process, if there is one."""
+    if shared.cache_info().currsize:
+        shared().close()
+        shutil.rmtree(shared().profile, ignore_errors=True)
+        shared.cache_clear()
 
 
 class Tab:

@@ -116,7 +116,7 @@ def test_scans_with_a_flag_keep_their_picture_when_room_is_short() -> None:
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
-def test_a_reason_and_a_search_narrow_the_page(page: Path, tmp_path: Path) -> None:
+def test_a_reason_and_a_search_narrow_the_page(page: Path) -> None:
     script = """
     const visible = () => Array.from(document.querySelectorAll('[data-words]')).filter((item) => !item.hidden).length;
     const chip = document.querySelector('[data-word=missing_slice]');
@@ -128,6 +128,6 @@ def test_a_reason_and_a_search_narrow_the_page(page: Path, tmp_path: Path) -> No
     document.getElementById('find').dispatchEvent(new Event('input')); seen.push(visible());
     document.body.dataset.seen = seen.join(' ');
     """
-    visit = browser.driven(page, script, tmp_path)
+    visit = browser.visit(page, script)
     assert visit.console == ()
     assert 'data-seen="7 3 1 7"' in visit.document

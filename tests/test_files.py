@@ -1,0 +1,53 @@
+"""Files are replaced, never written in place: a reader sees the old file or the new one, and a failure leaves none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from siamese_med import files
+
+WRITERS = {
+    "text": lambda path: files.write_text(path, "new"),
+    "bytes": lambda path: files.write_bytes(path, b"new"),
+    "json": lambda path: files.write_json(path, "new"),
+    "replaced text": lambda path: files.replace_text(path, "new"),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_who_reads_the_old_file_goes_on_reading_it(writer: str, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file.txt"
+    path.parent.mkdir()
+    path.write_text("old and long enough to be seen")
+    with path.open() as reader:
+        WRITERS[writer](path)
+        assert reader.read() == "old and long enough to be seen"
+    assert path.read_text().strip().strip('"') == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail_midway() -> None:
+        with files.replacing(path) as temporary:
+            temporary.write_text("half of the n")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fail_midway()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_linked_file_never_changes_with_its_source(tmp_path: Path) -> None:
+    source, linked = tmp_path / "source", tmp_path / "linked"
+    files.write_text(source, "old")
+    files.link(source, linked)
+    files.write_text(source, "new")
+    assert linked.read_text() == "old"
+    files.link(source, linked)
+    assert linked.read_text() == "new"
