@@ -41,7 +41,7 @@ def register(order: Order, config_file: Path | None) -> str:
 def load(name: str) -> Order:
     """Read a study by name or by path of its file; raises MissingFileError or ConfigError without naming a path."""
     if not (file := Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml").is_file():
-        raise MissingFileError("no such study file: write one with input, data and reports, see the README")
+        raise MissingFileError("no such study file: write one with input, data and reports, see docs/nightly-runs.md")
     values = config.toml(file, "the study file")
     if wrong := sorted(values.keys() - set(KEYS)) or sorted({"data", "reports"} - values.keys()):
         missing = "unknown" if wrong[0] in values else "no"

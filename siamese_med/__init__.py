@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+
     from siamese_med.address import Pull as Pull
     from siamese_med.config import Config as Config
     from siamese_med.config import load as load_config  # noqa: F401
@@ -47,6 +49,8 @@ __all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _installed_version()
     if name not in _HOMES:
         raise AttributeError(f"module 'siamese_med' has no attribute '{name}'")
     module, attribute = _HOMES[name]
@@ -54,4 +58,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(_HOMES)
+    return sorted([*_HOMES, "__version__"])
+
+
+def _installed_version() -> str:
+    """Read the version from the installed package's metadata; only pyproject.toml states it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("siamese-med")
+    except PackageNotFoundError:  # used from a checkout that was never installed
+        return "0+unknown"

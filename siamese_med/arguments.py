@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,5 +23,18 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A TOML file o
 Model = Annotated[Path | None, typer.Option(help="A model's folder.")]
 GivenModel = Annotated[Path, typer.Option("--model", help="A model's folder.")]
 NoPrefect = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import siamese_med
+
+        sys.stdout.write(f"siamese-med {siamese_med.__version__}\n")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+]
 
 DATA, REPORTS = Path("data"), Path("reports")

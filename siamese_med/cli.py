@@ -23,6 +23,7 @@ from siamese_med.arguments import (
     Reports,
     Scan,
     Sent,
+    Version,
 )
 from siamese_med.console import Answer
 from siamese_med.manner import answering
@@ -37,7 +38,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _general_options(version: Version = False) -> None:
+    del version  # answered while the command line is parsed
 
 
 def _answer_of_stage(command: str, order: Order, config: Path | None, no_prefect: bool) -> Answer:

@@ -133,8 +133,8 @@ class TrainConfig(Section):
         return self.devices * self.hosts
 
     def fingerprint(self) -> str:
-        """As of any section; but several hosts make the same model as one, and where they meet is no matter."""
-        return self.digest(exclude={"hosts", "rendezvous"})
+        """As of any section, but for where the work is done: several devices or hosts make the same model as one."""
+        return self.digest(exclude={"accelerator", "devices", "hosts", "rendezvous"})
 
     @model_validator(mode="after")
     def hosts_meet_somewhere(self) -> TrainConfig:
@@ -162,6 +162,14 @@ class ScoreConfig(Section):
     min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")
     min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def measuring(self) -> str:
+        """Twelve hex digits of what the measurement of a pair depends on; verdicts are worked out anew each time."""
+        return self.digest(exclude={"false_match_rate", "significance", "simulated_rescans", "accelerator"})
+
+    def learning(self) -> str:
+        """Twelve hex digits of what the calibration and the noise floors of a model depend on."""
+        return self.digest(exclude={"significance", "min_overlap", "min_pair_quality", "accelerator"})
 
 
 class ReportConfig(Section):

@@ -17,7 +17,8 @@ from siamese_med import detectors, files, models, trials
 from siamese_med.network.cohort import Cohort
 from siamese_med.network.model import Model
 from siamese_med.network.siamese import distance_matrix, embed
-from siamese_med.records import Prepared, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import Study
 from siamese_med.scoring import metrics
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: Co
     """Digest of all that figures depend on but the models: with the same terms, those of two weeks are comparable."""
     mine = set(scans.id)
     quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(mine) & pairs.scan_b.isin(mine)]
-    measured = [one.model.measures(study.config.score).fingerprint() for one in contenders.values()]
-    templates = [files.digest(one.prepared.template) for one in contenders.values()]
-    parts = [*scans.id, *scans.sha256, *quiet.scan_a, *quiet.scan_b, *sorted({*measured}), *sorted({*templates})]
+    measured = [one.model.measures(study.config.score).learning() for one in contenders.values()]
+    aligned = [" ".join(one.prepared.contents(scans.id)) for one in contenders.values()]
+    parts = [*scans.id, *quiet.scan_a, *quiet.scan_b, *sorted({*measured}), *sorted({*aligned})]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -114,8 +115,7 @@ def _identity(study: Study, scans: pd.DataFrame, contenders: Contenders) -> dict
 
 
 def _cohort(study: Study, scans: pd.DataFrame, one: Contender) -> Cohort:
-    volumes = one.prepared.alignments.set_index("scan").volume
-    return Cohort([study.data / volumes[scan] for scan in scans.id], list(scans.subject))
+    return Cohort(one.prepared.volumes(study.data, scans.id), list(scans.subject))
 
 
 def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: Contenders) -> dict[str, Any]:
@@ -125,14 +125,13 @@ def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: 
     """
     together: dict[tuple[str, str], dict[str, Contender]] = {}
     for name, one in contenders.items():
-        key = files.digest(one.prepared.template), one.model.measures(study.config.score).fingerprint()
+        key = files.digest(one.prepared.template), one.model.measures(study.config.score).learning()
         together.setdefault(key, {})[name] = one
     z: dict[str, Values] = {}
     for group in together.values():
         (first, *_) = group.values()
         config = first.model.measures(study.config.score)
-        aligned = first.prepared.alignments
-        evidence = scans.assign(split="validation").merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
+        evidence = scans.assign(split="validation")
         tried = {name: detectors.of_model(one.model.about, one.model.folder, config) for name, one in group.items()}
         found = trials.planted(study.data, evidence, first.prepared, pairs, tried, config, SEED)
         z |= found.z

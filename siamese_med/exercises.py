@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from siamese_med.network import synthesis
 from siamese_med.network.synthesis import Source
 from siamese_med.parallel import in_parallel
+from siamese_med.prepared import PreparedScan
 from siamese_med.scoring import overlay
-from siamese_med.scoring.table import ScanRow, side, space_on
+from siamese_med.scoring.table import side, space_on
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,15 +30,15 @@ class Exercise:
 
     data: Path
     template: Path
-    earlier: ScanRow
-    later: ScanRow
+    earlier: PreparedScan
+    later: PreparedScan
     spacing_mm: float
     path: Path
 
 
 def sources(
     usable: pd.DataFrame,
-    rows: dict[str, ScanRow],
+    rows: dict[str, PreparedScan],
     pairs: pd.DataFrame,
     place: tuple[Path, Path],
     spacing_mm: float,

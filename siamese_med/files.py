@@ -131,6 +131,12 @@ def remove_leftovers(folder: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
+def version(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written to: inode, time and size. For what is kept in one process."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with path.open("rb") as file:

@@ -21,10 +21,10 @@ from siamese_med.network.cohort import Cohort
 from siamese_med.network.siamese import Siamese, distance_matrix, embed, shown, vectors
 from siamese_med.network.synthesis import Source
 from siamese_med.network.training import Progress
-from siamese_med.records import SAME_PATIENT, SPLITS, Prepared, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import SAME_PATIENT, SPLITS, Study
 from siamese_med.scoring import audit, evaluation, owners, similarity
 from siamese_med.scoring.evidence import Evidence
-from siamese_med.scoring.table import scan_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,15 +37,17 @@ MAKERS = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
 ELSEWHERE = ("ingest", "promote", "report", "run")
 UNTOLD: dict[str, bool | set[str]] = {**dict.fromkeys(ELSEWHERE, True), "train": {"rendezvous"}}
 """Of the config: what says nothing of a model, or names a computer."""
+DESCRIBED = ("id", "subject", "session", "date", "modality", "contrast", "scanner", "protocol", "shape", "spacing_mm")
+"""Columns of the scan table that calibration, strata and the confound audit of a model depend on."""
 MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
 
 
 def make(study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> Path:
     """Train, calibrate, measure and write one model; returns its folder, at once where it exists already."""
-    usable = _usable(scans, prepared, pairs)
+    usable = usable_scans(scans, prepared, pairs)
     _require_patients(usable)
-    identity = _identity(study, usable, prepared, pairs)
+    identity = model_id(study, usable, prepared, pairs)
     finished, building = study.models / identity, study.models / f".building-{identity}"
     if (finished / "model.json").is_file():
         return finished
@@ -69,7 +71,7 @@ def material(
     study: Study, scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame
 ) -> tuple[dict[str, Cohort], tuple[Positions, Positions]]:
     """What training takes: the volumes of each split, and the explicit training pairs, same and different."""
-    usable = _usable(scans, prepared, pairs)
+    usable = usable_scans(scans, prepared, pairs)
     cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
     return cohorts, _positions(usable, pairs)
 
@@ -81,13 +83,19 @@ def sources(
     settings = study.config.train
     if settings.change_steps == 0:
         return None
-    usable = _usable(scans, prepared, pairs)
-    rows = scan_rows(usable.drop(columns=["scan", "volume"]), prepared.alignments)
-    place = study.data, prepared.template
-    return exercises.sources(usable, rows, pairs, place, study.config.score.spacing_mm, settings.change_sources, folder)
+    usable = usable_scans(scans, prepared, pairs)
+    return exercises.sources(
+        usable,
+        prepared.scans(usable),
+        pairs,
+        (study.data, prepared.template),
+        study.config.score.spacing_mm,
+        settings.change_sources,
+        folder,
+    )
 
 
-def _usable(scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
+def usable_scans(scans: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
     """Aligned scans of patients that have a split, with their split and their volume."""
     sides = {
         **dict(zip(pairs.subject_a, pairs.split, strict=True)),
@@ -113,12 +121,14 @@ def _require_patients(usable: pd.DataFrame) -> None:
             )
 
 
-def _identity(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> str:
+def model_id(study: Study, usable: pd.DataFrame, prepared: Prepared, pairs: pd.DataFrame) -> str:
+    """Name a model by the recipe and a digest of everything that it is trained, calibrated and measured on."""
     parts = [
         study.config.train.fingerprint(),
-        study.config.score.fingerprint(),
+        study.config.score.learning(),
         files.digest(prepared.template),
-        *usable.sha256,
+        *usable[list(DESCRIBED)].astype(str).agg(" ".join, axis=1),
+        *prepared.contents(usable.id),
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
         str(model.FORMAT),
     ]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import promotion, stages
 from siamese_med.address import Pull
 from siamese_med.errors import NothingUsableError
-from siamese_med.records import NO_EXTRAS, Extras, Prepared, Study, Transfer
+from siamese_med.prepared import Prepared
+from siamese_med.records import NO_EXTRAS, Extras, Study, Transfer
 
 if TYPE_CHECKING:
     import pandas as pd

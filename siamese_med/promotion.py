@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med import files
 from siamese_med.errors import MissingFileError, ModelError
-from siamese_med.records import Prepared, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import Study
 
 if TYPE_CHECKING:
     import pandas as pd

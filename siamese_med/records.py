@@ -34,11 +34,6 @@ SCAN_COLUMNS = (
 )
 """Columns of the scan table, one row a scan."""
 
-ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume")
-"""`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see alignment.Alignment; `coverage`: share of the
-template's body inside the scan;
-`volume`: path of the aligned voxels, relative to the data folder."""
-
 PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
 """`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""
 
@@ -82,6 +77,9 @@ SCORE_COLUMNS = (
     "pictures",  # npz of the slices for the report, relative to the data folder, or None
 )
 """Columns of the score table, one row a pair."""
+
+SIGNIFICANCE = "significance"
+"""The score table's attribute that holds the limit of p by which its verdicts were given."""
 
 OWNER_COLUMNS = (
     "scan",
@@ -210,8 +208,9 @@ def scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
-    texts = {name: [row[name] for row in ordered] for name in ("date", "mask")}  # pandas would make None a number
-    return table.astype({"changed": "Int64", "date": object, "mask": object}).assign(**texts)
+    # pandas would make None a number, also where only some scans have a mask or a date
+    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask")}
+    return table.astype({"changed": "Int64"}).assign(**texts)
 
 
 @dataclass(frozen=True)
@@ -289,11 +288,3 @@ class Reported:
 
     index: Path
     dicom: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
-
-    alignments: pd.DataFrame
-    template: Path

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.address import Pull
-from siamese_med.records import NO_EXTRAS, Extras, Ingested, Prepared, Reported, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import NO_EXTRAS, Extras, Ingested, Reported, Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,8 +142,8 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     sides = [siamese.stacked(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
     measured = table.score(
         _marked_new(pairs, everything, chosen.about).assign(distance=siamese.distances(chosen.network, *sides)),
-        table.scan_rows(everything, prepared.alignments),
-        (chosen.about, chosen.template),
+        prepared.scans(everything),
+        chosen,
         detectors.of_model(chosen.about, model, config),
         study.scores(chosen.about["id"]).with_suffix(""),
         study.data,
@@ -249,6 +250,6 @@ def read_pairs(study: Study) -> pd.DataFrame:
 def _embedded(study: Study, chosen: Model, table: pd.DataFrame, prepared: Prepared) -> Tensor:
     from siamese_med.network.embedding import embeddings
 
-    volumes = prepared.alignments.set_index("scan").volume
-    cache = study.scores(chosen.about["id"]).with_suffix("") / "embeddings.parquet"
-    return embeddings(chosen.network, table, [study.data / volumes[scan] for scan in table.id], cache)
+    weights = chosen.about["weights_sha256"][:16]  # two models may bear one id: trained on two machines, say
+    cache = study.scores(chosen.about["id"]).with_suffix("") / f"embeddings-{weights}.parquet"
+    return embeddings(chosen.network, prepared.volumes(study.data, table.id), prepared.contents(table.id), cache)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import detectors
 from siamese_med.config import ScoreConfig
 from siamese_med.network.practice import Check
-from siamese_med.records import SPLITS, Prepared, Study
+from siamese_med.prepared import Prepared, PreparedScan
+from siamese_med.records import SPLITS, Study
 from siamese_med.scoring import floor, labels, rescans
 from siamese_med.scoring.comparison import stratum
 from siamese_med.scoring.labels import Labelled
 from siamese_med.scoring.overlay import Detector
 from siamese_med.scoring.rescans import Trials
-from siamese_med.scoring.table import ScanRow, scan_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def labelled(
 ) -> dict[str, Any] | None:
     """How the change score agrees with the study's own labels, on patients that were not learned from; None without."""
     mine = pairs[pairs.kind.isin(("rescan", "changed")) & pairs.split.isin(SPLITS[1:])]
-    rows = scan_rows(usable.drop(columns=["scan", "volume"]), prepared.alignments)
+    rows = prepared.scans(usable)
     floors = {name: floor.from_json(about[f"{name}_reference"]) for name in ("change", rescans.GROWTH)}
     known = [
         (pair, (rows[pair.scan_a], rows[pair.scan_b]))
@@ -90,12 +90,12 @@ def planted(
 ) -> Trials:
     """Detectors on pairs without change of the scans of `evidence`, also with changes planted; validation first."""
     evidence = evidence.sort_values(["split", "id"], ascending=[False, True])
-    rows = scan_rows(evidence.drop(columns=["scan", "volume"]), prepared.alignments)
+    rows = prepared.scans(evidence)
     quiet = pairs[pairs.kind == "rescan"]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _both(pair, rows)]
     one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
     return rescans.measured(known, one_each, (data, prepared.template), tried, config, seed)
 
 
-def _both(pair: Any, rows: Mapping[str, ScanRow]) -> bool:
+def _both(pair: Any, rows: Mapping[str, PreparedScan]) -> bool:
     return pair.scan_a in rows and pair.scan_b in rows

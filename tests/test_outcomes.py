@@ -9,7 +9,8 @@ import pytest
 
 from siamese_med import outcomes, stages
 from siamese_med.outcomes import Order
-from siamese_med.records import Extras, Prepared, Reported, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import Extras, Reported, Study
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from siamese_med.config import Config, PromoteConfig
 from siamese_med.contest import NEW, OLD, Contender
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import model
-from siamese_med.records import Prepared, Study
+from siamese_med.prepared import Prepared
+from siamese_med.records import Study
 
 Ask = Callable[..., promotion.Decision]
 

@@ -1,4 +1,7 @@
-"""Every command of the README is run, in order, in one study; so the README cannot lie."""
+"""Every command of the README and of the pages for users is run, in order, in one study (`make test-long`).
+
+`tests/test_documentation.py` checks the same commands in seconds, without running them.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,29 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.request import urlopen
 
 import pydicom
 import pytest
 
+from tests import documentation
 from tests.benchmarks import privacy
 from tests.commands import ROOT
+from tests.documentation import TASK_PAGES, Command
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
-README = (ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").is_file() else ""
-BLOCK = re.compile(r"^```(?:console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-OURS = ("siamese-med", "make", "python")
-ONLY_CHECKED = {
-    "make demo": "takes five minutes",
+INSTEAD = {"make demo": "siamese-med demo"}
+"""What a target of the Makefile does once the environment is there."""
+
+NOT_RUN = {
     "make test": "would run this test",
-    "make test-long": "takes ten minutes",
-    "make install": "ran before it",
+    "siamese-med demo --patients": "is the same as `make demo`, which was run",
+    'siamese-med ingest "dicomweb': "needs a PACS; tests/ingestion/test_dicomweb.py pulls from one",
+    "siamese-med serve study.toml": "writes into the user's configuration; `serve demo.toml --systemd` is run",
 }
-"""Commands that are only checked to be targets of the Makefile, and why."""
+"""Beginnings of commands that are only parsed, and why."""
 
 SMALLER = {
     "siamese-med demo": "--patients 8 --visits 2 --config quick.toml",
@@ -62,37 +66,22 @@ simulated_rescans = 4
 """
 
 
-@dataclass(frozen=True)
-class Command:
-    """One line of a console block: what is typed, the variables set before it, and the promised exit code."""
-
-    text: str
-    variables: tuple[str, ...]
-    code: int
-
-    @property
-    def script(self) -> str:
-        """What bash is given: variables first, and the smaller size where there is one."""
-        extra = next((more for start, more in SMALLER.items() if f"{self.text} ".startswith(f"{start} ")), "")
-        return "\n".join((*self.variables, f"{self.text} {extra}".rstrip()))
+def script(command: Command) -> str:
+    """What bash is given: variables first, and the smaller size where there is one."""
+    text = INSTEAD.get(command.text, command.text)
+    extra = next((more for start, more in SMALLER.items() if f"{text} ".startswith(f"{start} ")), "")
+    return "\n".join((*command.variables, f"{text} {extra}".rstrip()))
 
 
-def commands() -> list[Command]:
-    """Every `siamese-med`, `make` or `python` line of the console and bash blocks, in order.
-
-    `NAME=value` lines count for the commands after them; `# exit code 4` at a line's end promises that code.
-    """
+def steps() -> list[Command]:
+    """The commands of all pages that are run, in order, and the Python of its page as one more."""
     found: list[Command] = []
-    variables: tuple[str, ...] = ()
-    for block in BLOCK.findall(README):
-        lines = block.replace("\\\n", " ").splitlines()
-        for line in [line.removeprefix("$ ").strip() for line in lines if line.startswith("$ ") or "$ " not in block]:
-            code = re.search(r"# exit code (\d)", line)
-            typed = line.split("  #")[0].strip()
-            if re.match(r"[A-Z_]+=", typed):
-                variables += (typed,)
-            elif typed.split(" ")[0] in OURS:
-                found.append(Command(typed, variables, int(code[1]) if code else 0))
+    for page in TASK_PAGES:
+        found += [one for one in documentation.commands(page) if not one.text.startswith(tuple(NOT_RUN))]
+        if page.stem == "python":
+            found += [
+                Command(page, f"python -c {shlex.quote(block)}") for block in documentation.blocks(page, "python")
+            ]
     return found
 
 
@@ -164,53 +153,33 @@ def serving(study: Path, environment: dict[str, str]) -> Iterator[None]:
             assert process.wait(timeout=60) in (0, 143)
 
 
-def test_the_readme_shows_commands() -> None:
-    shown = " ".join(command.text for command in commands())
-    for verb in (
-        "run",
-        "ingest",
-        "prepare",
-        "pair",
-        "train",
-        "score",
-        "report",
-        "compare",
-        "identify",
-        "demo",
-        "reveal",
-        "promote",
-        "serve",
-        "trigger",
-    ):
-        assert f"siamese-med {verb}" in shown, f"the README shows no `siamese-med {verb}`"
+def test_what_is_not_run_is_still_shown() -> None:
+    shown = [command.text for page in TASK_PAGES for command in documentation.commands(page)]
+    assert [start for start in NOT_RUN if not any(text.startswith(start) for text in shown)] == []
 
 
-def test_every_command_of_the_readme_does_what_it_says_and_nobody_is_named(
+def test_every_command_of_the_documentation_does_what_it_says_and_nobody_is_named(
     study: Path, server: str, home: Path, stack: ExitStack
 ) -> None:
     """One test, since a later command needs what an earlier one left, and so does the search for names in all of it."""
     path = f"{study / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     own = {"PATH": path, "PYTHONPATH": str(ROOT), "PREFECT_API_URL": server}
-    (study / "demo.toml").write_text("".join(STUDY_FILE.findall(README)))
-    for command in commands():
+    pages = "".join(page.read_text(encoding="utf-8") for page in TASK_PAGES)
+    (study / "demo.toml").write_text("".join(STUDY_FILE.findall(pages)))
+    for command in steps():
         if command.text == GOES_ON:
             del own["PREFECT_API_URL"]  # from here on, who serves is found
             stack.enter_context(serving(study, os.environ | own))
             continue
-        if command.text in ONLY_CHECKED:
-            target = command.text.split()[1]
-            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-            continue
-        folder = ROOT if command.text.startswith("make") or "-m tests." in command.text else study
         result = subprocess.run(
-            ["bash", "-c", command.script],
-            cwd=folder,
+            ["bash", "-c", script(command)],
+            cwd=study,
             env=os.environ | own,
             capture_output=True,
             text=True,
             timeout=600,
         )
-        assert result.returncode == command.code, f"{command.text}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+        assert result.returncode == command.code, f"{command}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
     _track_hostile_patients(study, own)
     words = privacy.words_of(study / "hostile") | privacy.words_of(study / "demo" / "input")
     words |= {b"0171-555", SCRIPT.encode()}

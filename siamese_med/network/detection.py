@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from siamese_med import intensity
+from siamese_med import files, intensity
 from siamese_med.network import head, model
 from siamese_med.network.head import ChangeHead, Watcher
 from siamese_med.network.trunk import DEEPEST, Trunk
@@ -41,12 +41,16 @@ def evidence(folder: Path, pair: Pair, _spacing_mm: float) -> Tensor:
     return found(loaded(folder), pair.a, pair.b, pair.inside)
 
 
-@lru_cache(maxsize=2)
 def loaded(folder: Path) -> Watcher:
     """The part of a model that sees change, on an accelerator where there is one; read once a process."""
+    return _loaded(folder / model.WEIGHTS, files.version(folder / model.WEIGHTS))
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: Path, _version: tuple[int, int, int]) -> Watcher:
     from safetensors.torch import load_file
 
-    weights = load_file(folder / model.WEIGHTS)
+    weights = load_file(path)
     parts = {name: tensor for name, tensor in weights.items() if name.startswith(("trunk.", "change."))}
     trunk = Trunk(len(parts["trunk.halves.0.0.weight"]))
     watcher = Watcher(trunk, ChangeHead(trunk))

@@ -7,6 +7,7 @@ reference.parquet   scores of known pairs       training_log.csv, training.png, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class Model:
     def template(self) -> Path:
         """The template that scans must be aligned to."""
         return self.folder / "template.nii.gz"
+
+    @property
+    def instrument(self) -> str:
+        """Digest of what the model brings to the change score of a pair: weights, detector, noise floors."""
+        parts = [self.about[name] for name in ("weights_sha256", "change", "change_reference", "growth_reference")]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def measures(self, config: ScoreConfig) -> ScoreConfig:
         """`config` with the voxels and the smoothing that the model learned and measured its reference with."""

@@ -1,13 +1,14 @@
 """Align every scan once and keep what comes out: float16 volumes to be memory-mapped, and one alignment table.
 
 <data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
-                             /alignments.parquet  records.ALIGNMENT_COLUMNS
+                             /alignments.parquet  prepared.ALIGNMENT_COLUMNS
                              /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
-                             /volumes/<scan>.json matrix and quality; written after the voxels, so it marks them done
+                             /volumes/<scan>.json matrix, quality, digests; there only while the voxels are whole
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from siamese_med import alignment, files, resampling, volume
 from siamese_med.alignment import Transform
 from siamese_med.config import PrepareConfig
 from siamese_med.errors import EmptyInputError
-from siamese_med.intensity import normalise, upright
+from siamese_med.intensity import INVERTED, normalise, upright
 from siamese_med.parallel import in_parallel
 from siamese_med.preparation import template as templates
-from siamese_med.records import Prepared
+from siamese_med.prepared import Prepared
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def prepare(scans: pd.DataFrame, data: Path, template: Path | None, config: Prep
     folder = _folder(data / "prepared", template, config)
     files.remove_leftovers(folder)
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
-    waiting = scans[[not _cached(folder, data, _source(scan)) for scan in scans.itertuples()]]
+    origin = f"{files.digest(folder / 'template.nii.gz')} {config.transform} {METHOD}"
+    made_from = {scan.id: _made_from(_source(scan), data, origin) for scan in scans.itertuples()}
+    waiting = scans[[not _cached(folder, made_from[scan], scan) for scan in scans.id]]
     jobs = [
-        Batch(tuple(map(_source, part.itertuples())), data, folder, device, config.transform, config.batch)
+        Batch(tuple(map(_source, part.itertuples())), data, folder, device, config.transform, config.batch, origin)
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
     for _ in in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
@@ -130,11 +133,22 @@ def _source(scan: Any) -> Source:
     return Source(scan.id, scan.path, scan.sha256, scan.flags, scan.mask)
 
 
+def _made_from(scan: Source, data: Path, origin: str) -> str:
+    """Digest of everything that an alignment is made from; `origin`: the template, the transform and the method."""
+    mask = files.digest(data / scan.mask) if scan.mask else "no mask"
+    brightness = INVERTED if INVERTED in scan.flags else "as stored"
+    return _digest(scan.sha256, brightness, mask, origin)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Batch:
     """Scans aligned together; where they are fewer than `size`, the last one stands for those that lack.
 
-    So a scan's matrix does not depend on how many others came with it: its last digits would.
+    So a scan's matrix does not depend on how many others came with it: its last digits would. `origin`: see _made_from.
     """
 
     scans: tuple[Source, ...]
@@ -143,6 +157,7 @@ class Batch:
     device: str
     transform: Transform
     size: int
+    origin: str
 
 
 def _align_batch(batch: Batch) -> None:
@@ -159,9 +174,19 @@ def _align_batch(batch: Batch) -> None:
     )
     for scan, image, result in zip(batch.scans, loaded, found, strict=False):
         voxels, record = on_template(image, result, template, batch.device)
-        with files.replacing(batch.folder / "volumes" / f"{scan.id}.npy") as temporary:
-            np.save(temporary, voxels)
-        files.write_json(batch.folder / "volumes" / f"{scan.id}.json", {"sha256": _content(scan, batch.data), **record})
+        _keep(batch, scan, voxels, record)
+
+
+def _keep(batch: Batch, scan: Source, voxels: NDArray[np.float16], record: dict[str, Any]) -> None:
+    """Write voxels and record so that a run that is killed in between leaves no record of other voxels."""
+    made_from = _made_from(scan, batch.data, batch.origin)
+    aligned = hashlib.sha256(voxels.tobytes()).hexdigest()
+    content = _digest(made_from, json.dumps(record["matrix"]), aligned)
+    mark = batch.folder / "volumes" / f"{scan.id}.json"
+    mark.unlink(missing_ok=True)
+    with files.replacing(mark.with_suffix(".npy")) as temporary:
+        np.save(temporary, voxels)
+    files.write_json(mark, {"made_from": made_from, "content": content, **record})
 
 
 def _read(source: Source, data: Path) -> Volume:
@@ -171,11 +196,6 @@ def _read(source: Source, data: Path) -> Volume:
 
 def _mask(source: Source, data: Path) -> NDArray[np.bool_] | None:
     return volume.read(data / source.mask).voxels > 0 if source.mask else None
-
-
-def _content(source: Source, data: Path) -> str:
-    """Digest of all that an alignment depends on: with another mask it is another one."""
-    return f"{source.sha256} {files.digest(data / source.mask)}" if source.mask else source.sha256
 
 
 def on_template(
@@ -193,9 +213,9 @@ def on_template(
     return normalise(voxels, valid).cpu().numpy().astype(np.float16), record
 
 
-def _cached(folder: Path, data: Path, scan: Source) -> bool:
-    path = folder / "volumes" / f"{scan.id}.json"
-    return path.is_file() and json.loads(path.read_text())["sha256"] == _content(scan, data)
+def _cached(folder: Path, made_from: str, scan: str) -> bool:
+    path = folder / "volumes" / f"{scan}.json"
+    return path.is_file() and json.loads(path.read_text()).get("made_from") == made_from
 
 
 def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) -> pd.DataFrame:
@@ -212,6 +232,7 @@ def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) ->
                 "coverage": record["coverage"],
                 "ok": good_enough(record, min_quality),
                 "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
+                "content": record["content"],
             }
         )
     return pd.DataFrame(rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med import appraisal, claims, files
 from siamese_med.errors import InputError
 from siamese_med.parallel import in_parallel
+from siamese_med.records import SIGNIFICANCE
 from siamese_med.reporting import (
     alarms,
     lineups,
@@ -59,7 +60,7 @@ def write_reports(
     Equal input gives equal bytes. Paths in the tables are relative to `data`. Raises ModelError and InputError.
     """
     folder = references.read(model)
-    reference = references.reference(folder.model)
+    reference = references.reference(folder.model, scores.attrs.get(SIGNIFICANCE))
     measured, provenance = appraisal.read(folder.model, folder.metrics), references.provenance(folder, config)
     claim = claims.headline(measured)
     raised = alarms.alarms(_rows(owners), _rows(scans), measured.comparisons)

@@ -57,9 +57,9 @@ def read(folder: Path) -> ModelFolder:
     return ModelFolder(folder, model, metrics)
 
 
-def reference(model: dict[str, Any]) -> Reference:
-    """The threshold and the no-change pairs of a model."""
-    significance = cells.number(section(section(model, "config"), "score").get("significance")) or 0.05
+def reference(model: dict[str, Any], significance: float | None = None) -> Reference:
+    """The threshold and the no-change pairs of a model; `significance` of the verdicts, the model's where not given."""
+    significance = significance or cells.number(section(section(model, "config"), "score").get("significance")) or 0.05
     recorded = section(model, "change_reference").get("strata")
     return Reference(
         modalities=cells.words(model.get("modalities")),

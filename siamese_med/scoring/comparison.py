@@ -130,7 +130,7 @@ def judge(
         "volume_ml": int((probability >= change.MAP_THRESHOLD).sum()) * space.voxel_ml,
         "growth_ml": round(found.expansion.ml, 4),
         "growth_p": grown.p(found.growth),
-        "components": _components(found, probability, known, space, config),
+        "components": _components(found, probability, known, space),
         "seen": [] if reasons else _seen(found, later, known, space, instrument.detector),
         "reference": {"stratum": stratum(earlier, later).words, "source": known.source, "n": len(known.figures)},
         "pair_quality": round(found.pair.quality, 4),
@@ -151,6 +151,7 @@ def concluded(pairs: Sequence[dict[str, Any]], config: ScoreConfig) -> list[dict
     done = []
     for number, columns in enumerate(pairs):
         seen = {name: value for name, value in columns.items() if name != "seen"}
+        seen["components"] = [components.with_verdict(part, config.significance) for part in columns["components"]]
         if number in p:
             verdict = "changed" if p[number] < config.significance else "no_change"
             smallest = detectability.smallest_ml(columns["seen"], config.significance / len(judged))
@@ -159,14 +160,12 @@ def concluded(pairs: Sequence[dict[str, Any]], config: ScoreConfig) -> list[dict
     return done
 
 
-def _components(
-    found: Measured, probability: Tensor, known: Reference, space: PairSpace, config: ScoreConfig
-) -> list[dict[str, Any]]:
+def _components(found: Measured, probability: Tensor, known: Reference, space: PairSpace) -> list[dict[str, Any]]:
     def p(part: Tensor) -> float:
         return known.p(found.finding, change.figure(part, space))
 
     changed = probability >= change.MAP_THRESHOLD
-    parts = components.components(found.pair, found.evidence, changed, space, p, config.significance)
+    parts = components.components(found.pair, found.evidence, changed, space, p)
     return [part.as_json() for part in parts]
 
 

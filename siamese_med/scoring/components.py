@@ -41,8 +41,8 @@ BEFORE = 0.1
 class Component:
     """One part: ml, centre in template mm and in the earlier scan's mm, +1 brighter or -1 darker in the later scan.
 
-    kind: new, enlarging, shrinking, vanished, or stable: no more than the strongest place of a rescan (p at or over the
-    significance).
+    kind: new, enlarging, shrinking or vanished; `with_verdict` makes it stable where p is at or over the significance,
+    that is where a rescan's strongest place is as strong.
     """
 
     volume_ml: float
@@ -63,17 +63,21 @@ def components(
     changed: Tensor,
     space: PairSpace,
     p: Callable[[Tensor], float],
-    significance: float,
 ) -> list[Component]:
     """The parts of `changed` (bool), strongest first; `p` tells how often a rescan's whole map is as strong as one."""
     signed = evidence.numpy()
-    found = []
-    for sign in (1, -1):
-        for box, part in _parts(changed.numpy() & (signed * sign > 0), space):
-            strength = p(evidence[box] * torch.from_numpy(part))
-            kind = _kind(pair, box, part, space.spacing_mm) if strength < significance else "stable"
-            found.append(_component(pair, box, part, space, sign, kind, strength))
-    return sorted(found, key=lambda one: (one.p, -one.volume_ml))[:MOST]
+    found = [
+        (p(evidence[box] * torch.from_numpy(part)), -int(part.sum()), box, part, sign)
+        for sign in (1, -1)
+        for box, part in _parts(changed.numpy() & (signed * sign > 0), space)
+    ]
+    strongest = sorted(found, key=lambda one: one[:2])[:MOST]
+    return [_component(pair, box, part, space, sign, strength) for strength, _, box, part, sign in strongest]
+
+
+def with_verdict(part: dict[str, Any], significance: float) -> dict[str, Any]:
+    """A part's record where only parts with p below `significance` are more than `stable`."""
+    return part if part["p"] < significance else {**part, "kind": "stable"}
 
 
 def turned(part: dict[str, Any], to_earlier: NDArray[np.float64]) -> dict[str, Any]:
@@ -102,7 +106,7 @@ def _parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
     return parts
 
 
-def _component(pair: Overlay, box: Box, part: Mask, space: PairSpace, sign: int, kind: str, p: float) -> Component:
+def _component(pair: Overlay, box: Box, part: Mask, space: PairSpace, sign: int, p: float) -> Component:
     centre = np.argwhere(part).mean(0) + [side.start for side in box]
     position = space.affine @ [*centre, 1]
     earlier = pair.matrix_earlier @ position
@@ -111,7 +115,7 @@ def _component(pair: Overlay, box: Box, part: Mask, space: PairSpace, sign: int,
         position_mm=[round(float(value), 1) for value in position[:3]],
         earlier_mm=[round(float(value), 1) for value in earlier[:3]],
         sign=sign,
-        kind=kind,
+        kind=_kind(pair, box, part, space.spacing_mm),
         p=p,
     )
 

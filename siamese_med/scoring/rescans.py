@@ -18,12 +18,13 @@ from siamese_med.config import ScoreConfig
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.parallel import in_parallel
 from siamese_med.phantom import rescan
+from siamese_med.prepared import PreparedScan
 from siamese_med.scoring import change, comparison, detectability, expansion, floor, overlay
 from siamese_med.scoring.change import Finding
 from siamese_med.scoring.comparison import Side
 from siamese_med.scoring.floor import OTHER, SAME, Floor, Reference, Stratum
 from siamese_med.scoring.overlay import Detector, Overlay, PairSpace
-from siamese_med.scoring.table import ScanRow, side, space_on
+from siamese_med.scoring.table import side, space_on
 from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Rescan:
     data: Path
     template: Path
     stratum: Stratum
-    earlier: ScanRow
-    later: ScanRow | None
+    earlier: PreparedScan
+    later: PreparedScan | None
     seed: int
     detectors: Mapping[str, Detector]
     planted: bool
@@ -79,8 +80,8 @@ class Trials:
 
 
 def measured(
-    rescans: Sequence[tuple[ScanRow, ScanRow]],
-    scans: Sequence[ScanRow],
+    rescans: Sequence[tuple[PreparedScan, PreparedScan]],
+    scans: Sequence[PreparedScan],
     place: tuple[Path, Path],
     detectors: Mapping[str, Detector],
     config: ScoreConfig,
@@ -109,7 +110,7 @@ def measured(
 
 
 def figures(
-    pairs: Sequence[tuple[ScanRow, ScanRow]],
+    pairs: Sequence[tuple[PreparedScan, PreparedScan]],
     place: tuple[Path, Path],
     detectors: Mapping[str, Detector],
     config: ScoreConfig,
@@ -155,8 +156,8 @@ def _auc(z: NDArray[np.float64]) -> float:
 
 
 def _strata(
-    rescans: Sequence[tuple[ScanRow, ScanRow]], scans: Sequence[ScanRow], simulated: int
-) -> Iterator[tuple[Stratum, list[tuple[ScanRow, ScanRow | None]]]]:
+    rescans: Sequence[tuple[PreparedScan, PreparedScan]], scans: Sequence[PreparedScan], simulated: int
+) -> Iterator[tuple[Stratum, list[tuple[PreparedScan, PreparedScan | None]]]]:
     """Every kind of scan with same and with other scanner, and the pairs to measure there."""
     for kind in dict.fromkeys((scan.modality, scan.contrast) for scan in scans):
         alike = [scan for scan in scans if (scan.modality, scan.contrast) == kind]

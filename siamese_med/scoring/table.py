@@ -1,7 +1,7 @@
 """The score table: every pair measured once, in parallel, each result kept in a file of its own until a scan changes.
 
 <data>/scores/<model id>.parquet          records.SCORE_COLUMNS
-<data>/scores/<model id>/<pair>.json      the measured columns; written last, so it marks the pair done
+<data>/scores/<model id>/<pair>.json      the measured columns; there only while the pair's files are whole
                         /<pair>.npz       slices for the report
                         /<pair>_change.nii.gz   the change map in the earlier scan's space
 """
@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from siamese_med import files, volume
 from siamese_med.config import ScoreConfig
 from siamese_med.intensity import upright
 from siamese_med.parallel import in_parallel
-from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS
+from siamese_med.prepared import PreparedScan
+from siamese_med.records import SAME_PATIENT, SCORE_COLUMNS, SIGNIFICANCE
 from siamese_med.scoring import baselines, comparison, floor, overlay
 from siamese_med.scoring.comparison import Instrument, Side
 from siamese_med.scoring.overlay import Detector, PairSpace
@@ -32,39 +33,35 @@ from siamese_med.volume import Volume
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT = 4
+FORMAT = 5
 """Raised whenever the same scans would give other columns."""
 
 
-@dataclass(frozen=True)
-class ScanRow:
-    """What a worker needs of one scan; paths are relative to the data folder."""
+class ScoringModel(Protocol):
+    """What is needed of a trained model to score pairs, see network.model.Model."""
 
-    id: str
-    sha256: str
-    modality: str
-    contrast: str
-    scanner: str
-    path: str
-    volume: str
-    matrix: list[list[float]]
-    ok: bool
-    flags: tuple[str, ...]
+    @property
+    def about(self) -> dict[str, Any]: ...
+    @property
+    def template(self) -> Path: ...
+    @property
+    def instrument(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """One pair to measure: scans in the order earlier, later."""
+    """One pair to measure: scans in the order earlier, later. `instrument`: see network.model.Model.instrument."""
 
     data: Path
     folder: Path
     template: Path
-    earlier: ScanRow
-    later: ScanRow
+    earlier: PreparedScan
+    later: PreparedScan
     same_patient: bool
     subject: str
     references: tuple[dict[str, Any], dict[str, Any]]
     detector: Detector
+    instrument: str
     config: ScoreConfig
 
     @property
@@ -75,56 +72,39 @@ class Job:
 
     @property
     def content(self) -> str:
-        """Changes with whatever the result depends on."""
-        parts = [self.earlier.sha256, self.later.sha256, str(FORMAT), str(self.same_patient), self.config.fingerprint()]
-        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
-
-
-def scan_rows(scans: pd.DataFrame, alignments: pd.DataFrame) -> dict[str, ScanRow]:
-    """The two tables joined, by scan id."""
-    merged = scans.merge(alignments, left_on="id", right_on="scan")
-    return {
-        row.id: ScanRow(
-            row.id,
-            row.sha256,
-            row.modality,
-            row.contrast,
-            row.scanner,
-            row.path,
-            row.volume,
-            [[float(v) for v in line] for line in row.matrix],
-            bool(row.ok),
-            tuple(row.flags),
-        )
-        for row in merged.itertuples()
-    }
+        """Changes with whatever the measured columns depend on, and with nothing else."""
+        parts: list[Any] = [FORMAT, *((scan.content, scan.ok) for scan in (self.earlier, self.later))]
+        if self.same_patient:  # of two patients no change is measured
+            parts += [self.earlier.acquisition, self.later.acquisition, self.instrument, self.config.measuring()]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def score(
     pairs: pd.DataFrame,
-    rows: dict[str, ScanRow],
-    model: tuple[dict[str, Any], Path],
+    rows: dict[str, PreparedScan],
+    model: ScoringModel,
     detector: Detector,
     folder: Path,
     data: Path,
     config: ScoreConfig,
 ) -> pd.DataFrame:
-    """Scores of all pairs; `pairs` carries the network's distances, `model` is its description and its template."""
+    """Scores of all pairs; `pairs` carries the network's distances."""
     import pandas as pd
 
-    about, template = model
+    about = model.about
     curve = Calibration(**about["calibration"])
     jobs = [
         Job(
             data=data,
             folder=folder,
-            template=template,
+            template=model.template,
             earlier=rows[pair.scan_a],
             later=rows[pair.scan_b],
             same_patient=pair.kind in SAME_PATIENT,
             subject=pair.subject_a,
             references=(about["change_reference"], about["growth_reference"]),
             detector=detector,
+            instrument=model.instrument,
             config=config,
         )
         for pair in pairs.itertuples()
@@ -138,6 +118,7 @@ def score(
         columns=list(SCORE_COLUMNS),
     )
     table["interval_days"] = table.interval_days.astype("Int64")
+    table.attrs[SIGNIFICANCE] = config.significance  # the pages say by which limit a pair is called changed
     return table
 
 
@@ -165,8 +146,14 @@ def run(jobs: list[Job]) -> list[dict[str, Any]]:
 
 
 def measure(job: Job) -> None:
-    """Measure one pair and keep the result."""
-    columns: dict[str, Any] = baselines.scores(_prepared(job, job.earlier), _prepared(job, job.later))
+    """Measure one pair and keep the result.
+
+    What was kept before goes first: slices and map are written ahead of the columns, so a run that is killed in between
+    must not leave older columns beside them.
+    """
+    kept = job.folder / f"{job.name}.json"
+    kept.unlink(missing_ok=True)
+    columns: dict[str, Any] = baselines.scores(*(_aligned_voxels(job, scan) for scan in (job.earlier, job.later)))
     columns |= dict.fromkeys(("verdict", "reference", "transform", "map", "pictures"))
     columns |= {"comparable": True, "reasons": [], "components": []}
     if job.same_patient:
@@ -174,7 +161,7 @@ def measure(job: Job) -> None:
     else:
         failed = not (job.earlier.ok and job.later.ok)
         columns |= {"comparable": not failed, "reasons": ["alignment_failed"] if failed else []}
-    files.write_json(job.folder / f"{job.name}.json", {"content": job.content, "columns": columns})
+    files.write_json(kept, {"content": job.content, "columns": columns})
 
 
 def _measure_change(job: Job) -> dict[str, Any]:
@@ -194,21 +181,25 @@ def _measure_change(job: Job) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=2)
 def space_on(template: Path, spacing_mm: float) -> PairSpace:
     """The grid on which the pairs of one template are compared, made once a process."""
+    return _space_on(template, files.version(template), spacing_mm)
+
+
+@lru_cache(maxsize=2)
+def _space_on(template: Path, _version: tuple[int, int, int], spacing_mm: float) -> PairSpace:
     return overlay.pair_space(volume.read(template), spacing_mm)
 
 
-def side(data: Path, row: ScanRow) -> Side:
+def side(data: Path, prepared: PreparedScan) -> Side:
     """Read one scan of a pair."""
-    scan = volume.read(data / row.path)
-    bright = Volume(upright(scan.voxels, row.flags), scan.affine)
-    return Side(bright, np.asarray(row.matrix), row.modality, row.contrast, row.scanner, row.ok)
+    scan = volume.read(data / prepared.path)
+    bright = Volume(upright(scan.voxels, prepared.flags), scan.affine)
+    return Side(bright, np.asarray(prepared.matrix), *prepared.acquisition, prepared.ok)
 
 
-def _prepared(job: Job, row: ScanRow) -> Any:
-    return np.load(job.data / row.volume, mmap_mode="r")
+def _aligned_voxels(job: Job, prepared: PreparedScan) -> Any:
+    return np.load(job.data / prepared.volume, mmap_mode="r")
 
 
 def _cached(job: Job) -> dict[str, Any] | None:

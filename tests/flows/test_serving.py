@@ -29,6 +29,7 @@ EVERY_MINUTE = '[run]\nnightly = "* * * * *"\n'
 BY_HAND = '[run]\nnightly = ""\nretrain = ""\n'
 
 
+PAGE = ROOT / "docs" / "nightly-runs.md"
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FINDING = """
 import sys
@@ -166,9 +167,9 @@ def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
     assert again["scheduled"] == []
 
 
-def test_the_readmes_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
+def test_the_documented_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
     with listening() as (address, heard):
-        (example,) = [block for block in PYTHON.findall((ROOT / "README.md").read_text()) if "Webhook" in block]
+        (example,) = [block for block in PYTHON.findall(PAGE.read_text()) if "Webhook" in block]
         here = example.replace("https://chat.example/hook", address)
         assert here != example
         for script in (here, FINDING, FINDING):

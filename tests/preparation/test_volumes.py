@@ -15,7 +15,7 @@ from siamese_med.errors import EmptyInputError
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.scanner import Acquisition
 from siamese_med.preparation import template, volumes
-from siamese_med.records import ALIGNMENT_COLUMNS, Prepared
+from siamese_med.prepared import ALIGNMENT_COLUMNS, Prepared
 
 SHAPE = (32, 32, 32)
 CONFIG = PrepareConfig(shape=SHAPE, spacing_mm=6.5, accelerator="cpu", batch=2)

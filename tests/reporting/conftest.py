@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from siamese_med import volume
 from siamese_med.config import ReportConfig
+from siamese_med.prepared import ALIGNMENT_COLUMNS
 from siamese_med.records import (
-    ALIGNMENT_COLUMNS,
     NO_EXTRAS,
     OWNER_COLUMNS,
     SCAN_COLUMNS,

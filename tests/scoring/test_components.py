@@ -41,7 +41,7 @@ SPACE = PairSpace(centred_grid(SHAPE, SPACING_MM), np.ones(SHAPE, dtype=bool))
 def listed(pair: Overlay, p: float = 0.001) -> list[components.Component]:
     evidence = (pair.b - pair.a) * 20
     changed = evidence.abs() > 4
-    return components.components(pair, evidence, changed, SPACE, lambda _: p, 0.05)
+    return components.components(pair, evidence, changed, SPACE, lambda _: p)
 
 
 @pytest.mark.parametrize("contrast", [0.6, -0.5])
@@ -84,7 +84,10 @@ def test_a_part_turned_is_what_the_swapped_pair_says_of_it() -> None:
 
 def test_what_a_rescan_shows_too_is_stable_and_specks_are_not_listed() -> None:
     pair = laid(tissue(0), tissue(1) + 0.6 * ball((20, 18, 12), 3))
-    assert [part.kind for part in listed(pair, p=0.2)] == ["stable"]
+    (part,) = listed(pair, p=0.2)
+    assert [components.with_verdict(part.as_json(), limit)["kind"] for limit in (0.05, 0.2, 0.21)] == [
+        *("stable", "stable", "new"),
+    ]
     speck = tissue(1)
     speck[5, 5, 5] += 0.6
     assert listed(replace(pair, b=speck)) == []
@@ -97,8 +100,6 @@ def test_the_strongest_part_comes_first_and_the_list_ends() -> None:
         later = later + 0.6 * ball(centre, 2.2)
     pair = laid(tissue(0), later)
     evidence = (pair.b - pair.a) * 20
-    found = components.components(
-        pair, evidence, evidence > 4, SPACE, lambda part: 1e-3 / float(part.abs().max()), 0.05
-    )
+    found = components.components(pair, evidence, evidence > 4, SPACE, lambda part: 1e-3 / float(part.abs().max()))
     assert len(found) == components.MOST < len(centres)
     assert [part.p for part in found] == sorted(part.p for part in found)

@@ -1,0 +1,62 @@
+"""What somebody gets who installs without constraints.txt: versions that work, and a wheel with everything in it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from tests.architecture.test_dependencies import PINS, PROJECT, canonical
+from tests.commands import ROOT
+
+DIRECT = {canonical(one.name): one for one in map(Requirement, PROJECT["dependencies"])}
+PACKAGES = ("siamese_med", "flows")
+BROKEN = {
+    "sqlalchemy": "2.1.9",  # Prefect's scheduler makes no runs
+    "prefect": "3.9.1",  # asked for a certifi that was not published
+    "fastapi": "0.158.0",  # Prefect's server does not start
+    "torch": "2.14.1",  # not tested, and several GB of CUDA
+}
+
+
+def test_every_dependency_is_bounded_on_both_sides() -> None:
+    operators = {name: {part.operator for part in one.specifier} for name, one in DIRECT.items()}
+    assert {name for name, found in operators.items() if found != {">=", "<"}} == set()
+
+
+def test_what_is_pinned_lies_within_the_bounds() -> None:
+    pins = dict(pin.split("==") for pin in PINS)
+    assert {name for name, one in DIRECT.items() if not one.specifier.contains(pins[name])} == set()
+
+
+@pytest.mark.parametrize(("name", "version"), BROKEN.items())
+def test_a_version_that_is_known_not_to_work_is_out_of_bounds(name: str, version: str) -> None:
+    assert not DIRECT[name].specifier.contains(version)
+
+
+def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    without = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=without)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, source / name)
+    build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    there = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {str(path.relative_to(source)) for package in PACKAGES for path in (source / package).rglob("*.*")}
+    assert {name for name in wanted if (source / name).is_file()} - there == set()
+
+
+def test_the_citation_names_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["cff-version"], cited["title"], cited["version"]) == ("1.2.0", PROJECT["name"], PROJECT["version"])
+    assert {"message", "authors"} <= cited.keys()
+    assert cited["license"] == PROJECT["license"]
