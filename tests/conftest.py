@@ -73,6 +73,8 @@ def acquired() -> Callable[..., Acquisition]:
 
 
 @pytest.fixture(scope="session")
-def made_study() -> Made:
+def made_study() -> Iterator[Made]:
     """A small study that was trained, scored and reported, shared by all tests and processes: only to be read."""
-    return studies.made()
+    study = studies.made()
+    yield study
+    assert studies.untouched(study), "a test wrote into the shared study: let it take made_study.copy(tmp_path)"

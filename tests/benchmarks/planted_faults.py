@@ -54,7 +54,7 @@ FAULTS = (
         ("tests/test_volume.py",),
     ),
     Fault(
-        "a page's key lacks the code that makes it",
+        "a page's key lacks the code and the scans it is made from",
         "siamese_med/reporting/renewal.py",
         "[_code(), repr(job.report), repr(rows), repr(asked),",
         "[repr(job.report), repr(asked),",
