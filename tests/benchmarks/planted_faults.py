@@ -72,7 +72,7 @@ FAULTS = (
         "siamese_med/ingestion/commitment.py",
         '"scanner": self._label("scanner", facts.scanner)',
         '"scanner": str(facts.scanner)',
-        ("tests/ingestion/test_dicom.py", "tests/ingestion/test_batch.py"),
+        ("tests/ingestion/test_byte_search.py",),
     ),
     Fault(
         "pages have no content-security policy",
