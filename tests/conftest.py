@@ -35,7 +35,7 @@ FIRST = (
 """Which tests start first: of the quick ones those that take longest, so that all processes end at the same time; of
 the long ones those that tell most, since .ci/run may not have the time for all."""
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once; torch's threads would wait for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once: torch would start too many threads
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
