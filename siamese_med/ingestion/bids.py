@@ -69,7 +69,7 @@ def _label(content: dict[str, Any], key: str) -> tuple[str, ...]:
 def _flags(content: dict[str, Any]) -> tuple[str, ...]:
     """What ingest warned of when it wrote the scan; what of date, mask and patient is wrong shows anew."""
     said = content.get("Flags")
-    anew = ("date_unknown", "mask_unused", WRONG_PATIENT)
+    anew = ("date_unknown", "mask_unused", "mask_unread", WRONG_PATIENT)
     return tuple(word for word in FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 

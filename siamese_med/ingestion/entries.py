@@ -7,9 +7,7 @@ from dataclasses import astuple, dataclass, field
 from siamese_med.ingestion.content import Look
 from siamese_med.ingestion.secret import Pseudonyms
 from siamese_med.ingestion.sources import Found
-
-Unit = tuple[str, str]
-"""A content and the claim on it: SHA-256, and an HMAC or nothing."""
+from siamese_med.ingestion.tables import Unit
 
 
 @dataclass(slots=True)

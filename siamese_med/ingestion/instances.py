@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from siamese_med.ingestion import passing, reading
+from siamese_med.ingestion.reasons import RejectedError
+
 Numbers = tuple[float, ...]
 
 
@@ -97,11 +100,14 @@ class Instance:
         return self.facts.date
 
     def pixel_digest(self) -> str:
-        """SHA-256 of the pixels as they are stored; read anew, since hardly any slice is ever compared with another."""
+        """SHA-256 of the pixels as they are stored; read anew, since hardly any slice is ever compared with another.
+
+        Raises RejectedError where it cannot be read now.
+        """
         start, end = self.storage.encoded
         try:
-            with Path(self.storage.path).open("rb") as file:
+            with reading.opened(Path(self.storage.path)) as file:
                 file.seek(start)
                 return hashlib.sha256(file.read(end - start) if end else file.read()).hexdigest()
-        except OSError:
-            return self.content
+        except OSError as error:
+            raise RejectedError(passing.word_of(error), self.content) from error

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
-from siamese_med.ingestion import bids, contrast, tags
+from siamese_med.ingestion import bids, contrast, reading, tags
 
 REQUIRED = ("subject", "session", "path")
 OPTIONAL = "[,date][,changed][,mask]"
@@ -68,7 +68,7 @@ def collect(source: Path) -> list[Found]:
         raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
     if source.is_dir():
         found = _folder(source.absolute())
-    elif source.suffix.lower() in (".csv", ".tsv"):
+    elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
         found = _manifest(source)
     else:
         found = [plain(source, source.parent)]
@@ -78,7 +78,7 @@ def collect(source: Path) -> list[Found]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every regular file below a folder, in the order of its path's parts; links to folders are not followed."""
+    """Every file below a folder, also pipes and devices, in the order of its path's parts; links to folders are not."""
     return [Path(path) for path in _walked(str(folder))]
 
 
@@ -93,8 +93,15 @@ def _walked(folder: str) -> Iterator[str]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walked(entry.path)
-        elif entry.is_file():
+        elif entry.is_file() or _is_special(entry):
             yield entry.path
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    try:
+        return reading.is_special(entry.stat())
+    except OSError:
+        return False
 
 
 def natural(label: str) -> tuple[tuple[int, int, str], ...]:
