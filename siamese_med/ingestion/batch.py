@@ -11,12 +11,12 @@ from typing import Any
 from siamese_med import files, progress
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import catalogue as catalogues
-from siamese_med.ingestion import derivative, sources
+from siamese_med.ingestion import derivative, patience, sources
 from siamese_med.ingestion.candidates import Planned, Work, work_of
 from siamese_med.ingestion.catalogue import NOT_SHOWN, Catalogue
 from siamese_med.ingestion.commitment import Commitment
 from siamese_med.ingestion.conversion import Job, convert
-from siamese_med.ingestion.entries import Entry, Group, entry_of
+from siamese_med.ingestion.entries import Entry, Group, entries_of
 from siamese_med.ingestion.grouping import groups
 from siamese_med.ingestion.identification import identify, recognise, replaced, resolved
 from siamese_med.ingestion.looking import look
@@ -39,30 +39,36 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, v
 
     Raises MissingFileError, EmptyInputError, ManifestError or SecretError; a bad file raises nothing.
     """
-    found = sources.collect(source)
-    secret = pseudonyms(config.secret_file)
-    with files.alone(data / catalogues.LOCK), Workers(config.workers, config.timeout_s) as workers:
-        files.remove_leftovers(data / "scans")
-        catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
-        try:
-            run = Run(data, config, secret, catalogue, workers, [entry_of(one, secret) for one in found])
-            run.begin()
-            recognise(run, by_content=verify)
-            look(run, [entry for entry in run.entries if entry.unit is None])
-            identify(run)
-            gone = replaced(run)
-            _convert(run, groups(run, gone), gone)
-            if workers.lost:
-                files.remove_leftovers(data / "scans")
-            new = _remember(run, source.absolute())
-            if new:
-                derivative.write(data / "scans", catalogue.rows("scan"))
-            result = replace(_result(run), new=new)
-            if "no_disk_space" in result.account.reasons:
-                raise files.no_space(data, asdict(result.account))
-            return result
-        finally:
-            catalogue.close()
+    with patience.limited(config.timeout_s):
+        found = sources.collect(source)
+        secret = pseudonyms(config.secret_file)
+        with files.alone(data / catalogues.LOCK), Workers(config.workers, config.timeout_s) as workers:
+            files.remove_leftovers(data / "scans")
+            catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
+            try:
+                result = _ingest(
+                    Run(data, config, secret, catalogue, workers, entries_of(found, secret)), source, verify
+                )
+            finally:
+                catalogue.close()
+    if "no_disk_space" in result.account.reasons:
+        raise files.no_space(data, asdict(result.account))
+    return result
+
+
+def _ingest(run: Run, source: Path, verify: bool) -> Ingested:
+    run.begin()
+    recognise(run, by_content=verify)
+    look(run, [entry for entry in run.entries if entry.unit is None])
+    identify(run)
+    gone = replaced(run)
+    _convert(run, groups(run, gone), gone)
+    if run.workers.lost:
+        files.remove_leftovers(run.data / "scans")
+    new = _remember(run, source.absolute())
+    if new:
+        derivative.write(run.data / "scans", run.catalogue.rows("scan"))
+    return replace(_result(run), new=new)
 
 
 def _convert(run: Run, gathered: Sequence[Group], gone: set[Unit]) -> None:

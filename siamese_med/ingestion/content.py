@@ -82,7 +82,7 @@ def _look(path: Path, most_bytes: float) -> tuple[Look, Instance | None]:
     except RejectedError as rejected:
         return unread(rejected.reason), None
     except (OSError, MemoryError) as error:
-        return unread(passing.word_of(error)), None
+        return unread(passing.word_of(error) or "unreadable_file"), None
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _held(path, data, digest, most_bytes)
@@ -129,4 +129,4 @@ def hash_alone(path: str) -> Look:
     except RejectedError as rejected:
         return unread(rejected.reason)
     except OSError as error:
-        return unread(passing.word_of(error))
+        return unread(passing.word_of(error) or "unreadable_file")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from siamese_med.ingestion import passing, reading
+from siamese_med.ingestion import passing, patience, reading
 from siamese_med.ingestion.reasons import RejectedError
 
 Numbers = tuple[float, ...]
@@ -104,10 +104,13 @@ class Instance:
 
         Raises RejectedError where it cannot be read now.
         """
-        start, end = self.storage.encoded
         try:
-            with reading.opened(Path(self.storage.path)) as file:
-                file.seek(start)
-                return hashlib.sha256(file.read(end - start) if end else file.read()).hexdigest()
+            return patience.ask(self._pixel_digest)
         except OSError as error:
-            raise RejectedError(passing.word_of(error), self.content) from error
+            raise RejectedError(passing.word_of(error) or "read_error", self.content) from error
+
+    def _pixel_digest(self) -> str:
+        start, end = self.storage.encoded
+        with reading.opened(Path(self.storage.path)) as file:
+            file.seek(start)
+            return hashlib.sha256(file.read(end - start) if end else file.read()).hexdigest()

@@ -5,8 +5,11 @@ No file of the input is opened in the run's own process: one that blocks could n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
 
 from siamese_med import progress
 from siamese_med.ingestion import content
@@ -18,69 +21,77 @@ from siamese_med.ingestion.workers import WorkerHungError, WorkerLostError
 
 FILES_AT_ONCE = 32
 NOT_READ = {*PASSING, "special_file"}
-HUNG_IN_A_ROW = 8
-"""Requests after which a disk or share is taken to hang: waiting out the limit for each file would take days."""
+MOST_HUNG_CHUNKS = 8
+MOST_HUNG_IN_A_FOLDER = 3
+MOST_HUNG_ON_A_DISK = 12
+"""How many in a row may hang before the rest is not tried: waiting out the limit for every file would take days."""
 
 
 def look(run: Run, entries: Sequence[Entry]) -> None:
     """Give each entry its look; files of a lost process are looked at again one by one.
 
-    Where the input hangs, what was not tried is `timed_out` as well; the next run tries it.
+    Where a folder or a disk hangs, what was not tried is `timed_out` as well; the next run tries it.
     """
-    chunks = [entries[start : start + FILES_AT_ONCE] for start in range(0, len(entries), FILES_AT_ONCE)]
     with progress.shown("looking", len(entries), "files") as advance:
-        lost = _look_at_some(run, chunks, advance)
-        # By an order of chance: files that block lie together, and must not keep the others behind them from a try.
-        singles = [[entry] for entry in sorted(lost, key=lambda entry: entry.key)]
-        crashed = _look_at_some(run, singles, advance, alone=True)
+        lost = _look_together(run, entries, advance)
+        crashed = _look_alone(run, lost, advance)
         for index, one in run.workers.each(content.hash_alone, (str(entry.found.path) for entry in crashed)):
             crashed[index].look = _given_up(run, crashed[index], one) if isinstance(one, WorkerLostError) else one
             advance(1)
 
 
-def _look_at_some(
-    run: Run, chunks: Sequence[Sequence[Entry]], advance: Callable[[int], None], alone: bool = False
-) -> list[Entry]:
-    """Look at chunk by chunk; returns the entries of lost processes. `alone`: a trouble is the file's own."""
+def _look_together(run: Run, entries: Sequence[Entry], advance: Callable[[int], None]) -> list[Entry]:
+    """Look at many files at once; returns those of lost processes, and all that is left once several hung in a row."""
+    chunks = [entries[start : start + FILES_AT_ONCE] for start in range(0, len(entries), FILES_AT_ONCE)]
     left: list[Entry] = []
-    patience = _Patience()
-    requests = patience.limit(_glance(run, chunk) for chunk in chunks)
-    for index, looks in run.workers.each(content.look_at, requests):
-        patience.note(looks)
-        if not isinstance(looks, WorkerLostError):
-            for entry, one in zip(chunks[index], looks, strict=True):
-                entry.look = _as_named(entry, one)
-        elif alone and looks.reason:
-            chunks[index][0].look = _given_up(run, chunks[index][0], looks)
-        else:
+    asked = hung = 0
+
+    def requests() -> Iterator[Glance]:
+        nonlocal asked
+        while asked < len(chunks) and hung < MOST_HUNG_CHUNKS:
+            asked += 1
+            yield _glance(run, chunks[asked - 1])
+
+    for index, looks in run.workers.each(content.look_at, requests()):
+        hung = hung + 1 if isinstance(looks, WorkerHungError) else 0
+        if isinstance(looks, WorkerLostError):
             left += chunks[index]
             continue
+        for entry, one in zip(chunks[index], looks, strict=True):
+            entry.look = _as_named(entry, one)
         advance(len(chunks[index]))
-    for chunk in chunks[patience.asked :]:
-        left += [] if alone else chunk
-        for entry in chunk if alone else ():
-            entry.look = content.unread("timed_out")
-    return left
+    return [*left, *chain.from_iterable(chunks[asked:])]
 
 
-@dataclass
-class _Patience:
-    """Stops asking once a number of requests in a row hung; `asked` counts those that were made."""
+def _look_alone(run: Run, entries: Sequence[Entry], advance: Callable[[int], None]) -> list[Entry]:
+    """Look at one file at a time; returns those whose process crashed.
 
-    asked: int = 0
-    hung: int = 0
+    In an order of chance: files that block often lie together, and must not keep the same others from a try every time.
+    """
+    waiting = random.sample(entries, len(entries))
+    tried: list[Entry] = []
+    crashed: list[Entry] = []
+    hung: Counter[Path | int] = Counter()
 
-    def limit(self, requests: Iterable[Glance]) -> Iterator[Glance]:
-        """The requests, as long as there is hope."""
-        for request in requests:
-            if self.hung >= HUNG_IN_A_ROW:
-                return
-            self.asked += 1
-            yield request
+    def requests() -> Iterator[Glance]:
+        for entry in waiting:
+            if hung[entry.found.path.parent] >= MOST_HUNG_IN_A_FOLDER or hung[entry.device] >= MOST_HUNG_ON_A_DISK:
+                entry.look = content.unread("timed_out")
+                advance(1)
+            else:
+                tried.append(entry)
+                yield _glance(run, [entry])
 
-    def note(self, result: object) -> None:
-        """Note what came of a request."""
-        self.hung = self.hung + 1 if isinstance(result, WorkerHungError) else 0
+    for index, looks in run.workers.each(content.look_at, requests()):
+        entry = tried[index]
+        for place in (entry.found.path.parent, entry.device):
+            hung[place] = hung[place] + 1 if isinstance(looks, WorkerHungError) else 0
+        if isinstance(looks, WorkerLostError) and not looks.reason:
+            crashed.append(entry)
+            continue
+        entry.look = _given_up(run, entry, looks) if isinstance(looks, WorkerLostError) else _as_named(entry, looks[0])
+        advance(1)
+    return crashed
 
 
 def _given_up(run: Run, entry: Entry, lost: WorkerLostError) -> Look:
@@ -94,7 +105,13 @@ def _glance(run: Run, entries: Sequence[Entry]) -> Glance:
 
 
 def _as_named(entry: Entry, look: Look) -> Look:
-    """A side-car is no broken image, and a mask or derivative no scan, although its content might do."""
+    """A side-car is no broken image, and a mask or derivative no scan, although its content might do.
+
+    Where a text beside an image cannot be read, what it says of the image is not known, so neither is the image.
+    """
     word = entry.found.reason
     applies = look.voxels if word != "side_car" else not (look.voxels or look.packed or look.reason in NOT_READ)
-    return look.refused(word) if word and applies else look
+    if word and applies:
+        return look.refused(word)
+    claimed = look.voxels or (look.packed and entry.found.listed)
+    return content.unread(entry.found.trouble) if claimed and entry.found.claim and entry.found.trouble else look

@@ -19,6 +19,7 @@ WORDS: Mapping[int, str] = MappingProxyType(
         errno.ENOMEM: "out_of_memory",
         errno.EMFILE: "open_files_limit",
         errno.ENFILE: "open_files_limit",
+        **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR), ""),  # the name is at fault
     }
 )
 """Reason words by the number of a system error."""

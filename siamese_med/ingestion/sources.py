@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
-from siamese_med.ingestion import bids, contrast, reading, tags
+from siamese_med.ingestion import bids, contrast, passing, patience, reading, tags
 
 REQUIRED = ("subject", "session", "path")
 OPTIONAL = "[,date][,changed][,mask]"
@@ -52,13 +52,18 @@ class Found:
     claimed: Callable[[Path], Claim]
     reason: str = ""
     listed: bool = False
+    trouble: str = ""
     _claim: Claim | None = None
 
     @property
     def claim(self) -> Claim:
-        """What the input says of the file."""
+        """What the input says of the file; nothing, with a reason word as `trouble`, where that cannot be read now."""
         if self._claim is None:
-            self._claim = self.claimed(self.path)
+            try:
+                self._claim = patience.ask(self.claimed, self.path)
+            except OSError as error:
+                self.trouble = passing.word_of(error) or "unreadable_file"
+                self._claim = Claim("name", str(self.path))
         return self._claim
 
 
@@ -85,8 +90,7 @@ def files_below(folder: Path) -> list[Path]:
 def _walked(folder: str) -> Iterator[str]:
     """A folder that may not be read is named itself, so that it is not lost; links to folders and devices are."""
     try:
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name)
+        entries = patience.ask(_listed, folder)
     except OSError:
         yield folder
         return
@@ -95,6 +99,11 @@ def _walked(folder: str) -> Iterator[str]:
             yield from _walked(entry.path)
         elif entry.is_file() or _is_special(entry):
             yield entry.path
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listed:
+        return sorted(listed, key=lambda entry: entry.name)
 
 
 def _is_special(entry: os.DirEntry[str]) -> bool:
