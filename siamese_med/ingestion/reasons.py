@@ -53,7 +53,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
         "unreadable_header": "the header is cut or broken; export the file again",
         "truncated_pixels": "the pixels are cut; copy or export the file again",
-        "undecodable": "the pixels cannot be decoded; export the series uncompressed",
+        "undecodable": "no decoder that is installed reads the pixels; export the series uncompressed",
         "missing_slice": "the series lacks at least one slice; export the whole series again",
         "sop_uid_conflict": "two files bear one SOP instance UID and differ; remove the wrong one",
         "duplicate_position": "two slices lie at one place and differ; remove the wrong one",
