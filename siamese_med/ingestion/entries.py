@@ -13,8 +13,8 @@ from siamese_med.ingestion.tables import Unit
 
 NO_STAT = (0, 0, 0, 0)
 STATS_AT_ONCE = 256
-MOST_HUNG = 2
-"""Askings of so many files that may hang before no more are made."""
+MOST_HUNG = 3
+"""Files that the system may not answer for before it is asked for no more of them."""
 
 
 @dataclass(slots=True)
@@ -52,18 +52,23 @@ def entry_of(found: Found, secret: Pseudonyms) -> Entry:
 
 
 def entries_of(found: Sequence[Found], secret: Pseudonyms) -> list[Entry]:
-    """A new entry for each file. Where the system does not answer they have no stat, and so are looked at."""
-    entries, hung = [], 0
+    """A new entry for each file. Where the system does not answer it has no stat, and so is looked at."""
+    stats: list[tuple[int, int, int, int]] = []
+    hung = 0
     for start in range(0, len(found), STATS_AT_ONCE):
         some = found[start : start + STATS_AT_ONCE]
-        stats = [NO_STAT] * len(some)
-        if hung < MOST_HUNG:
+        try:
+            stats += patience.ask(_stats, some) if hung < MOST_HUNG else [NO_STAT] * len(some)
+            continue
+        except TimeoutError:
+            pass
+        for one in some:
             try:
-                stats = patience.ask(_stats, some)
+                stats.append(patience.ask(_stat, one) if hung < MOST_HUNG else NO_STAT)
             except TimeoutError:
+                stats.append(NO_STAT)
                 hung += 1
-        entries += [_entry(one, stat, secret) for one, stat in zip(some, stats, strict=True)]
-    return entries
+    return [_entry(one, stat, secret) for one, stat in zip(found, stats, strict=True)]
 
 
 def _entry(found: Found, stat: tuple[int, int, int, int], secret: Pseudonyms) -> Entry:

@@ -83,3 +83,32 @@ def different(place: Place, undisturbed: Place) -> list[str]:
 def balanced(facts: dict[str, Any]) -> bool:
     """Whether every file became one of the four."""
     return facts["files_seen"] == sum(facts[name] for name in ("ingested", "skipped", "duplicate", "quarantined"))
+
+
+SHARE = """
+import ctypes, os, struct, sys
+file = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={file},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}".encode()
+if ctypes.CDLL(None, use_errno=True).mount(b"share", sys.argv[1].encode(), b"fuse", 0, options):
+    sys.exit(ctypes.get_errno())
+unique = struct.unpack_from("<Q", os.read(file, 2**20), 8)[0]
+answer = struct.pack("<IIIIHHIIHHI", 7, 31, 0, 0, 8, 6, 4096, 1, 1, 0, 0).ljust(64, bytes(1))
+os.write(file, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+print("mounted", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def hung_share(folder: Path) -> Iterator[None]:
+    """Hide a folder behind a file system that says that it is there and answers nothing more."""
+    command = [sys.executable, "-c", SHARE, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        if server.stdout.readline() != b"mounted\n":
+            pytest.skip("a file system of one's own can be mounted by root alone, where the kernel has FUSE")
+        try:
+            yield
+        finally:
+            server.kill()
+            subprocess.run(["umount", "-l", folder], check=True)

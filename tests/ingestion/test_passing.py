@@ -84,6 +84,28 @@ def test_a_share_that_hangs_is_not_waited_for_file_by_file(new_place: NewPlace, 
     assert machine.different(place, undisturbed) == []
 
 
+def test_a_share_that_answers_nothing_costs_its_own_files_alone(new_place: NewPlace, export: Path) -> None:
+    place, undisturbed = new_place(), new_place()
+    with machine.hung_share(export / "a"):
+        first = place.ingest(export, timeout_s=2).account
+    assert first.reasons == {"timed_out": 1, "not_an_image": 1}
+    assert first.ingested == 7
+    place.ingest(export)
+    undisturbed.ingest(export)
+    assert machine.different(place, undisturbed) == []
+
+
+def test_a_known_share_that_answers_nothing_is_not_read_again_once_it_does(
+    place: Place, export: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = place.ingest(export).account
+    with machine.hung_share(export / "a"):
+        assert place.ingest(export, timeout_s=2).account.reasons == {"timed_out": 1, "not_an_image": 1}
+    looked = _looks(monkeypatch)
+    assert place.ingest(export).account == before == place.account()
+    assert looked == []
+
+
 @pytest.mark.parametrize("limit_s", [1e-4, 0.2])
 def test_what_took_too_long_is_tried_again_with_more_time(new_place: NewPlace, export: Path, limit_s: float) -> None:
     """The smaller limit is over before anything is read, the larger one while a large volume is decoded."""
