@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="siamese-med",
     help="Track change in a patient's medical images. Research use only.",
-    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict).",
+    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict), "
+    "6 the machine failed (a full disk, say).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -55,12 +55,21 @@ def explain(error: BaseException) -> tuple[str, int, dict[str, Any]]:
     """One line, the exit code, and the facts that a failed stage still has to tell."""
     from siamese_med.errors import SiameseMedError
 
-    error = getattr(error, "original", error)
+    error = _named(getattr(error, "original", error))
     if isinstance(error, SiameseMedError):
         return " ".join(str(error).split()), error.exit_code, getattr(error, "facts", {})
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on where it stopped", 130, {}
     return f"unexpected {type(error).__name__}: run again with --debug to see where", 1, {}
+
+
+def _named(error: BaseException) -> BaseException:
+    """The error, or what it means where a disk is full and whatever wrote there does not say so."""
+    from siamese_med import files
+
+    if isinstance(error, OSError) and files.is_full(error):
+        return files.no_space(Path(error.filename).parent if isinstance(error.filename, str) else Path.cwd())
+    return error
 
 
 @contextmanager

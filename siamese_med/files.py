@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,13 +15,66 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.errors import NoSpaceError
+
 if TYPE_CHECKING:
     import pandas as pd
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""System errors that mean: no space on the disk, in the quota, or for a file as large."""
+
+LITTLE_BYTES = 2**20
+"""Free space below which a disk is taken to be the full one."""
+
+
+def no_space(folder: Path, facts: dict[str, Any] | None = None) -> NoSpaceError:
+    """What to say of a full disk: that of the folder, or that of temporary files where only it is full."""
+    temporary = Path(tempfile.gettempdir())
+    place = temporary if _free_bytes(folder) >= LITTLE_BYTES > _free_bytes(temporary) else folder
+    return NoSpaceError(
+        f"no space left on the disk of {place}: free some, or raise your quota, then run the same command again; "
+        "what is finished stays",
+        facts,
+    )
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error comes from a full disk; libraries written in Rust put the number into their text."""
+    return (isinstance(error, OSError) and error.errno in FULL) or "(os error 28)" in str(error)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk into a NoSpaceError that names the folder that was written to."""
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise no_space(folder) from error
+        raise
 
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place."""
+    """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place.
+
+    Raises NoSpaceError where the disk is full.
+    """
+    with filling(path.parent), _replacing(path, mode) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(path.suffixes[-2:])
     handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
@@ -81,10 +135,14 @@ def replace_text(path: Path, text: str) -> None:
 
     One writer at a time; what a killed one leaves is found by `remove_leftovers`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with filling(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -32,10 +32,10 @@ FIRST = (
     "ingestion/",
     "end_to_end/",
 )
-"""Which tests start first: of the quick ones those that take longest, so that both processes end at the same time; of
+"""Which tests start first: of the quick ones those that take longest, so that all processes end at the same time; of
 the long ones those that tell most, since .ci/run may not have the time for all."""
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes test at once; torch's threads would wait for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once: torch would start too many threads
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -73,6 +73,8 @@ def acquired() -> Callable[..., Acquisition]:
 
 
 @pytest.fixture(scope="session")
-def made_study() -> Made:
+def made_study() -> Iterator[Made]:
     """A small study that was trained, scored and reported, shared by all tests and processes: only to be read."""
-    return studies.made()
+    study = studies.made()
+    yield study
+    assert studies.untouched(study), "a test wrote into the shared study: let it take made_study.copy(tmp_path)"

@@ -97,7 +97,21 @@ class Made:
 
     def copy_export(self, where: Path) -> Path:
         """A copy of the export in the folder `where`, for tests that add a manifest or change a scan."""
-        return Path(shutil.copytree(self.export, where))
+        shutil.copytree(self.export, where)
+        for path in where.iterdir():
+            path.chmod(0o644)
+        return where
+
+    def marks(self) -> str:
+        """Names, sizes and times of all files; SQLite's own come and go while the catalogue is read."""
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file() and "sqlite-" not in path.name)
+        kept = [path for path in paths if path != self.complete]
+        return "".join(f"{path.relative_to(self.folder)} {_size_and_time(path)}\n" for path in kept)
+
+    @property
+    def complete(self) -> Path:
+        """Written last, with the marks of all other files."""
+        return self.folder / "complete"
 
 
 def small() -> Config:
@@ -108,18 +122,23 @@ def small() -> Config:
 
 
 def made() -> Made:
-    """The study of the present code; made where there is none yet, which takes about a minute of work."""
+    """The study of the present code; made where there is none yet, which takes half a minute of work."""
     places = ROOT / ".cache" / "tests"
     places.mkdir(parents=True, exist_ok=True)
-    folder = places / f"study-{state_of_the_code()}"
+    study = Made(places / f"study-{state_of_the_code()}")
     with (places / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "complete").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            _make(Made(folder))
-            (folder / "complete").touch()
-            _forget_old(places, folder)
-    return Made(folder)
+        if not untouched(study):
+            shutil.rmtree(study.folder, ignore_errors=True)
+            _make(study)
+            study.complete.write_text(study.marks())
+            _forget_old(places, study.folder)
+    return study
+
+
+def untouched(study: Made) -> bool:
+    """Whether the study is complete and nobody has written into it since."""
+    return study.complete.is_file() and study.complete.read_text() == study.marks()
 
 
 @cache
@@ -134,6 +153,11 @@ def state_of_the_code() -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     found.update("\n".join([sys.version, threads, *packages, *sorted(set(machine))]).encode())
     return found.hexdigest()[:16]
+
+
+def _size_and_time(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
 def _code() -> list[Path]:

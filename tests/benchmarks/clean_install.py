@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -62,9 +63,15 @@ def install(folder: Path, python: str) -> Path:
     check = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False)
     print(f"pip check: {check.stdout.strip()}")
     frozen = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout.lower().split()
-    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    print("not as pinned: " + ", ".join(sorted(pin for pin in frozen if "==" in pin and pin not in pins)), flush=True)
+    here = {re.sub(r"[-_.]+", "-", name) + f"=={version.split('+')[0]}" for name, version in pairs(frozen)}
+    pins = set((ROOT / "constraints.txt").read_text(encoding="utf-8").split())
+    print(f"not as pinned: {', '.join(sorted(here - pins))}", flush=True)
     return environment
+
+
+def pairs(frozen: list[str]) -> list[tuple[str, str]]:
+    """Names and versions out of what `pip freeze` prints; what was installed from a folder has none."""
+    return [(name, version) for name, equals, version in (line.partition("==") for line in frozen) if equals]
 
 
 def wait_for_schedule(tool: str, folder: Path, environment: dict[str, str], port: int) -> None:

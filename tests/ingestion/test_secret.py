@@ -91,3 +91,10 @@ def test_a_catalogue_stays_with_its_secret(place: Place, tmp_path: Path) -> None
     other.chmod(0o600)
     with pytest.raises(SecretError, match="another"):
         Place(place.data, other).ingest(tmp_path / "a")
+
+
+@pytest.mark.parametrize("other", [("ward", "a1"), ("Ward", "A1"), ("ward", " A1"), ("ward", "A1 "), ("", "wardA1")])
+def test_whoever_has_another_issuer_or_id_is_another_subject(other: tuple[str, str]) -> None:
+    """Two hospitals may tell patients apart by the case of a letter; people merged by mistake cannot be told apart."""
+    made = Pseudonyms(b"x" * 32)
+    assert made.subject(*other) != made.subject("ward", "A1")
