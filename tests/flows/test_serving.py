@@ -70,7 +70,7 @@ class Workstation:
             shutil.copytree(tiny.whole / "data", folder / name / "data")
         files = tiny.study(folder / "by_hand", BY_HAND), tiny.study(folder / "nights", EVERY_MINUTE)
         config = folder / "by_hand" / "config.toml"
-        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2\naccelerator = 'cpu'"))
+        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2"))
         self.studies = [file.rename(file.with_name(f"{file.parent.name}.toml")) for file in files]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
