@@ -239,6 +239,7 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
     begun(up)
     starting = up.user.ask("trigger", "retrain", "--study", "by_hand", cwd=up.folder)["run"]
