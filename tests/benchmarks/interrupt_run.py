@@ -4,8 +4,8 @@ A chain of interruptions hits one folder: each time the same command is started 
 anew, by SIGINT and SIGTERM in turn, sent to its process alone and to its process group in turn. Every run must end
 within five seconds by 130 or 143, with one line on standard error and no process left. After --chain of them the
 command is left to finish, and its files are compared with those of an undisturbed run; then the next chain starts in
-an empty folder. Moments are drawn over a third of an undisturbed run, with --late over all of it, so that the first of a
-chain may hit a late stage too. With --load somebody else keeps that many cores busy.
+an empty folder. Moments are drawn over a third of an undisturbed run, with --late over all of it, so that the first of
+a chain may hit a late stage too. With --load somebody else keeps that many cores busy.
 
 python -m tests.benchmarks.interrupt_run FOLDER --command run --interrupts 10 --prefect --ranks 2 --seed 0
 """
@@ -83,6 +83,7 @@ class Bench:
 def main() -> int:
     """Print a line for each interruption and each completion; 0 where all were as they must be."""
     asked = _asked()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and theirs
     folder = asked.folder.absolute()
     (scratch := folder / "tmp").mkdir(parents=True, exist_ok=True)
     bench = Bench(folder, User(folder / "home", extra={"TMPDIR": str(scratch)}), asked.command, asked.prefect)
