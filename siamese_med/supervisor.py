@@ -33,8 +33,8 @@ WRITES_S = 0.5
 POLL_S = 0.01
 SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of Linux's prctl(2): orphans become children of this process, so that none escapes."""
-LONGEST_TMPDIR = 50
-"""Characters: the address of a socket in the folder for temporary files may have 107."""
+LONGEST_SCRATCH = 75
+"""Characters: multiprocessing adds 32 for the address of a socket, which may have 107."""
 TRACKER = b"multiprocessing.resource_tracker"
 """Frees named semaphores when all who used them are gone, and ends then."""
 CURSOR_AND_LINE = "\x1b[?25h\r\x1b[K"
@@ -186,7 +186,7 @@ def _own_scratch() -> str | None:
 
     parent = os.environ.get("TMPDIR") or "/tmp"
     folder = f"{parent}/siamese-med-{os.urandom(4).hex()}"
-    if len(folder) > LONGEST_TMPDIR:
+    if len(folder) > LONGEST_SCRATCH:
         return None
     try:
         os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib would be the largest import of this process
