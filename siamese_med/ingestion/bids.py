@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from siamese_med.ingestion import tags
+from siamese_med.ingestion.labels import Labels, normal
 from siamese_med.ingestion.reasons import FLAGS
 from siamese_med.records import WRONG_PATIENT
 
@@ -21,7 +22,8 @@ ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
 MACHINE = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
 SHIFTED_YEARS = 100
 LARGEST_TEXT = 16 * 2**20
-ENTITY = {"sub": re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)"), "ses": re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")}
+LONGEST_NAME = 200
+"""Characters of a data set's Name that count."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,21 @@ class SideCar:
     flags: tuple[str, ...] = ()
 
 
-def subject_and_session(path: Path, root: Path) -> tuple[str, str]:
-    """Labels after `sub-` and `ses-`, from the file's name, else its folders below the root; else empty."""
-    places = list(reversed(path.relative_to(root).parts))
-    labels = []
-    for entity in ("sub", "ses"):
-        matches = (ENTITY[entity].search(place) for place in places)
-        labels.append(next((match.group(1) for match in matches if match), ""))
-    return labels[0], labels[1] if labels[0] else ""
+def name_of(root: Path) -> str:
+    """The Name of a data set, in one spelling; empty where its description gives none."""
+    name = _json(root / DESCRIPTION).get("Name")
+    return normal(_text(" ".join(name.split())))[:LONGEST_NAME] if isinstance(name, str) else ""
+
+
+def _text(value: object) -> str:
+    """A value as text; JSON can write half of a character, which no encoding can."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def side_car(path: Path, stem: str) -> SideCar:
     """The JSON of the same name; empty where there is none or it is no JSON object."""
     content = _json(path.with_name(f"{stem}.json"))
-    scanner = tuple(str(content.get(key, "")) for key in MACHINE)
+    scanner = tuple(_text(content.get(key, "")) for key in MACHINE)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
     return SideCar(
@@ -87,19 +90,25 @@ class Tree:
         self.root = root
         self._rows = cache(_rows)
 
-    def date(self, path: Path, subject: str, session: str) -> date | None:
+    def date(self, path: Path, labels: Labels) -> date | None:
         """The `acq_time` of a scan in scans.tsv, else of its session in sessions.tsv."""
+        name, subject, session = normal(path.name), f"sub-{labels.subject}", f"ses-{labels.session}"
         for folder in (path.parent, *path.parents):
-            for table in (f"sub-{subject}_ses-{session}_scans.tsv", f"sub-{subject}_scans.tsv"):
-                for row in self._rows(folder / table):
-                    if row.get("filename", "").endswith(path.name) and (day := _day(row)):
+            for table in (f"{subject}_{session}_scans.tsv", f"{subject}_scans.tsv"):
+                for row in self._table(folder, table):
+                    if normal(PurePosixPath(row.get("filename", "")).name) == name and (day := _day(row)):
                         return day
-            for row in self._rows(folder / f"sub-{subject}_sessions.tsv"):
-                if row.get("session_id") == f"ses-{session}" and (day := _day(row)):
+            for row in self._table(folder, f"{subject}_sessions.tsv"):
+                if normal(row.get("session_id", "")) == session and (day := _day(row)):
                     return day
             if folder == self.root:
                 break
         return None
+
+    def _table(self, folder: Path, name: str) -> list[dict[str, str]]:
+        """Rows of a table, whose name may have composed or decomposed letters on disk."""
+        spellings = {name, unicodedata.normalize("NFD", name)}
+        return [row for one in sorted(spellings) for row in self._rows(folder / one)]
 
 
 def _day(row: dict[str, str]) -> date | None:

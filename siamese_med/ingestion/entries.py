@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field
 
 from siamese_med.ingestion.content import Look
+from siamese_med.ingestion.reasons import UNOPENED
 from siamese_med.ingestion.secret import Pseudonyms
-from siamese_med.ingestion.sources import Found
+from siamese_med.ingestion.sources import Claim, Found
 
 Unit = tuple[str, str]
 """A content and the claim on it: SHA-256, and an HMAC or nothing."""
@@ -31,6 +33,13 @@ class Entry:
         return self.unit
 
 
+def settle_unopened(entries: Iterable[Entry]) -> None:
+    """Give every entry that is counted and never opened its look, which holds the reason alone."""
+    for entry in entries:
+        if entry.unit is None and entry.found.reason in UNOPENED:
+            entry.look = Look(0, "", reason=entry.found.reason)
+
+
 @dataclass
 class Group:
     """Files that are judged together: a DICOM series, a NIfTI with its voxel file, or one file alone."""
@@ -43,16 +52,21 @@ class Group:
 def entry_of(found: Found, secret: Pseudonyms) -> Entry:
     """A new entry, with what the system says of the file without opening it."""
     try:
-        status = found.path.stat()
+        status = found.path.lstat() if found.reason in UNOPENED else found.path.stat()
         stat = (status.st_size, status.st_mtime_ns, status.st_ino)
-    except OSError:
+    except (OSError, ValueError):  # a NUL character is a ValueError
         stat = (0, 0, 0)
     return Entry(found, secret.label("path", found.path.absolute()), stat)
 
 
 def claim_on(entry: Entry, secret: Pseudonyms) -> str:
     """HMAC of what the input claims of an entry."""
-    return secret.label("claim", *astuple(entry.found.claim))
+    return claim_by(entry.found.claim, secret)
+
+
+def claim_by(claim: Claim, secret: Pseudonyms) -> str:
+    """HMAC of a claim."""
+    return secret.label("claim", *astuple(claim))
 
 
 def group_key(entry: Entry, secret: Pseudonyms) -> str:

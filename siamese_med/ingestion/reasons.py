@@ -25,6 +25,8 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
         "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
+        "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
+        "repository_file": "kept by git or DataLad for its own use; nothing to do",
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
 )
@@ -32,6 +34,14 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
 
 QUARANTINED: Mapping[str, str] = MappingProxyType(
     {
+        "special_file": "a pipe, socket or device, which is never opened; name a regular file",
+        "not_fetched": "its content was not fetched; run `datalad get` or `git annex get`, then run again",
+        "broken_link": "a link that leads nowhere or to itself; restore its target or remove it",
+        "unusable_path": "too long for the system, or with a character that no path may hold; shorten or correct it",
+        "subject_conflict": "the subjects of the folder and of the file name differ; rename one, or use a manifest",
+        "session_conflict": "the sessions of the folder and of the file name differ; rename one, or use a manifest",
+        "unclear_label": "where the label ends in the file name is unclear; use folders sub-*/ses-*, or a manifest",
+        "unclear_dataset": "one label in several folders; put dataset_description.json in each data set, or above all",
         "empty_file": "the file has no byte; copy it again",
         "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
         "unreadable_file": "the operating system refused to read it; check its permissions",
@@ -63,6 +73,11 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Should have been a scan, and cannot be used as it is."""
+
+UNOPENED = frozenset(
+    ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path")
+)
+"""Of the words above: those for a path that is counted without being opened."""
 
 DUPLICATE: Mapping[str, str] = MappingProxyType(
     {"duplicate": "the same content was seen under another name; nothing to do"}

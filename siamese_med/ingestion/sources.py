@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
-from siamese_med.ingestion import bids, contrast, tags
+from siamese_med.ingestion import bids, contrast, tags, walking
+from siamese_med.ingestion.datasets import DERIVATIVES, DataSet, DataSets
+from siamese_med.ingestion.labels import Labels, read_labels
+from siamese_med.ingestion.walking import Walked
 
 REQUIRED = ("subject", "session", "path")
 OPTIONAL = "[,date][,changed][,mask]"
 CHANGED = {"": None, "0": 0, "1": 1}
+NIFTI = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
+REPOSITORY = (".git", ".datalad")
+"""Folders in which git, git-annex and DataLad keep their own files."""
+
+NO_LABELS = Labels()
 
 
 @dataclass(frozen=True)
 class Claim:
     """What the input says of a file without the file's own word; part of a pseudonym, never written."""
 
-    kind: str  # manifest, bids or name
+    kind: str  # manifest, bids or name; the last two with the data set's name space where there are several
     subject: str
     session: str = ""
     date: date | None = None
@@ -38,33 +45,58 @@ class Claim:
     @property
     def given(self) -> bool:
         """Whether somebody said who it is; a bare file name is only a guess."""
-        return self.kind != "name"
+        return not self.by_place
+
+    @property
+    def in_bids(self) -> bool:
+        """Whether a BIDS label names the subject."""
+        return self.kind.partition(" ")[0] == "bids"
+
+    @property
+    def by_place(self) -> bool:
+        """Whether only the place of the file tells its subject from others."""
+        return self.kind.partition(" ")[0] == "name"
 
 
 @dataclass(slots=True)
 class Found:
-    """One file of the input; `reason` where its name says enough, `listed` where a manifest's row names it.
+    """One path of the input; `reason` where its name says enough, `listed` where a manifest's row names it.
 
     What name and side-cars claim is worked out when it is asked for, since DICOM files speak for themselves.
     """
 
     path: Path
-    claimed: Callable[[Path], Claim]
+    claimed: Callable[[Found], Claim]
     reason: str = ""
     listed: bool = False
+    labels: Labels = NO_LABELS
+    data_set: DataSet | None = None
     _claim: Claim | None = None
 
     @property
     def claim(self) -> Claim:
         """What the input says of the file."""
         if self._claim is None:
-            self._claim = self.claimed(self.path)
+            self._claim = self.claimed(self)
         return self._claim
+
+    def claimed_in(self, space: str) -> Claim:
+        """What the input would say of the file, were that its data set's name space."""
+        claim = self.claimed(self)
+        return replace(claim, kind=f"{claim.kind.partition(' ')[0]} {space}".strip())
+
+    def forget_claim(self) -> None:
+        """Work the claim out anew when it is asked for again, since its data set's name space changed."""
+        self._claim = None
 
 
 def collect(source: Path) -> list[Found]:
     """All files of the input in a fixed order; raises MissingFileError, EmptyInputError or ManifestError."""
-    if not source.exists():
+    try:
+        root = walking.check_path(source)
+    except FileNotFoundError:
+        root = Walked(str(source), "broken_link")
+    if root.reason:
         raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
     if source.is_dir():
         found = _folder(source.absolute())
@@ -78,23 +110,8 @@ def collect(source: Path) -> list[Found]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every regular file below a folder, in the order of its path's parts; links to folders are not followed."""
-    return [Path(path) for path in _walked(str(folder))]
-
-
-def _walked(folder: str) -> Iterator[str]:
-    """A folder that may not be read is named itself, so that it is not lost; links to folders and devices are."""
-    try:
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name)
-    except OSError:
-        yield folder
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walked(entry.path)
-        elif entry.is_file():
-            yield entry.path
+    """Every file below a folder that may be opened, in the order of its path's parts."""
+    return [Path(one.path) for one in walking.walk(folder) if not one.reason]
 
 
 def natural(label: str) -> tuple[tuple[int, int, str], ...]:
@@ -103,62 +120,90 @@ def natural(label: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _folder(source: Path) -> list[Found]:
-    paths = files_below(source)
-    roots = {path.parent for path in paths if path.name == bids.DESCRIPTION}
-    outermost = {root for root in roots if roots.isdisjoint(root.parents)}  # derivatives describe themselves too
+    walked = walking.walk(source)
+    described = [path.parent for one in walked if not one.reason and (path := Path(one.path)).name == bids.DESCRIPTION]
+    sets = DataSets({root.relative_to(source): bids.name_of(root) for root in described})
+    outermost = {root for root in described if set(described).isdisjoint(root.parents)}
     speakers = {root: partial(_named, root=root, tree=bids.Tree(root)) for root in outermost}
-    whole = partial(_named, root=source)
-    if not speakers:
-        return [_plain(path, source, whole) for path in paths]
-    root_of: dict[Path, Path | None] = {}
-    for folder in {path.parent for path in paths}:
-        root_of[folder] = next((root for root in (folder, *folder.parents) if root in speakers), None)
+    whole, whose = partial(_named, root=source), {}
     found = []
-    for path in paths:
-        root = root_of[path.parent]
-        found.append(_plain(path, source, whole) if root is None else _in_tree(path, root, speakers[root]))
+    for one in walked:
+        path = Path(one.path)
+        if path.parent not in whose:
+            root = next((root for root in (path.parent, *path.parent.parents) if root in outermost), None)
+            data_set = sets.of(path.parent.relative_to(source))
+            whose[path.parent] = data_set, (speakers[root] if root else whole)
+        found.append(_in_folder(one, path, source, *whose[path.parent]))
+    _refuse_unclear(found, source, sets)
     return found
 
 
-def _in_tree(path: Path, root: Path, speaker: Callable[[Path], Claim]) -> Found:
-    relative = path.relative_to(root)
-    if path.name.lower().endswith(bids.SIDE_CARS) or (len(relative.parts) == 1 and path.name in bids.ROOT_TEXTS):
-        return Found(path, partial(_nobody, root=root), "side_car")
-    if relative.parts[0] == "derivatives":
-        return Found(path, speaker, "derivative")
-    return Found(path, speaker, "non_image" if contrast.is_mask(_stem(path)) else "")
+def _in_folder(one: Walked, path: Path, source: Path, data_set: DataSet, speaker: Callable[[Found], Claim]) -> Found:
+    """A path below an input folder, with its labels and with the reason for which it is no scan, if any."""
+    folders = path.parent.relative_to(source).parts
+    if one.reason:
+        return Found(path, partial(_nobody, root=source), one.reason)
+    if not set(folders).isdisjoint(REPOSITORY):
+        return Found(path, partial(_nobody, root=source), "repository_file")
+    if _is_side_car(path, data_set.described, len(folders) == len(data_set.folder.parts)):
+        return Found(path, partial(_nobody, root=source), "side_car", data_set=data_set)
+    if folders[: len(data_set.folder.parts)] == data_set.folder.parts:
+        folders = folders[len(data_set.folder.parts) :]
+    labels = read_labels(folders, _stem(path))
+    reason = (
+        "derivative" if DERIVATIVES in folders else "non_image" if contrast.is_mask(_stem(path)) else labels.problem
+    )
+    return Found(path, speaker, reason, labels=labels, data_set=data_set)
+
+
+def _is_side_car(path: Path, described: bool, at_root: bool) -> bool:
+    if path.name.lower().endswith(bids.SIDE_CARS) and (described or _beside_an_image(path)):
+        return True
+    return described and at_root and path.name in bids.ROOT_TEXTS
+
+
+def _refuse_unclear(found: list[Found], source: Path, sets: DataSets) -> None:
+    """Note whose images lie in which data set, and refuse what one label names in places that may be two data sets."""
+    labelled = [one for one in found if one.data_set and one.labels.subject and not one.reason]
+    for one in labelled:
+        if one.data_set and one.path.name.lower().endswith(NIFTI):
+            sets.note(one.path.parent.relative_to(source), one.data_set, one.labels.subject)
+    for one in labelled:
+        if one.data_set and sets.is_unclear(one.data_set, one.labels.subject):
+            one.reason, one.labels = "unclear_dataset", NO_LABELS
 
 
 def plain(path: Path, root: Path) -> Found:
     """A file that no BIDS tree and no manifest speaks of."""
-    return _plain(path, root, partial(_named, root=root))
-
-
-def _plain(path: Path, root: Path, speaker: Callable[[Path], Claim]) -> Found:
-    if path.name.lower().endswith(bids.SIDE_CARS) and _beside_an_image(path):
+    if _is_side_car(path, described=False, at_root=False):
         return Found(path, partial(_nobody, root=root), "side_car")
-    return Found(path, speaker, "non_image" if contrast.is_mask(_stem(path)) else "")
+    labels = read_labels(path.parent.relative_to(root).parts, _stem(path))
+    reason = "non_image" if contrast.is_mask(_stem(path)) else labels.problem
+    return Found(path, partial(_named, root=root), reason, labels=labels)
 
 
-def _nobody(path: Path, root: Path) -> Claim:
+def _nobody(found: Found, root: Path) -> Claim:
     """Where nobody says whose a file is, its place stands for a patient: equal names never merge two of them."""
-    return Claim("name", str(path.relative_to(root).with_name(_stem(path))))
+    kind = found.data_set.kind("name") if found.data_set else "name"
+    return Claim(kind, str(found.path.relative_to(root).with_name(_stem(found.path))))
 
 
 def _beside_an_image(path: Path) -> bool:
     return any(path.with_name(_stem(path) + ending).is_file() for ending in (".nii", ".nii.gz"))
 
 
-def _named(path: Path, root: Path, tree: bids.Tree | None = None) -> Claim:
-    stem = _stem(path)
-    subject, session = bids.subject_and_session(path, root)
-    kind = "bids" if subject else "name"
-    car = bids.side_car(path, stem)
-    acquired = (tree.date(path, subject, session) if tree else None) or car.date
+def _named(found: Found, root: Path, tree: bids.Tree | None = None) -> Claim:
+    labels, stem = found.labels, _stem(found.path)
+    if labels.subject:
+        kind, who = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
+    else:
+        place = _nobody(found, root)
+        kind, who = place.kind, place.subject
+    car = bids.side_car(found.path, stem)
+    acquired = (tree.date(found.path, labels) if tree else None) or car.date
     word = contrast.from_suffix(stem)
     modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
-    who = subject or _nobody(path, root).subject
-    return Claim(kind, who, session, acquired, None, word, modality, car.scanner, car.protocol, car.flags)
+    return Claim(kind, who, labels.session, acquired, None, word, modality, car.scanner, car.protocol, car.flags)
 
 
 def _stem(path: Path) -> str:
@@ -193,8 +238,11 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
     if not cells["subject"] or not cells["path"]:
         raise ManifestError(f"{source} row {number} has no subject or no path: fill both in")
     path = source.parent / cells["path"]
-    if not path.exists():
-        raise ManifestError(f"{source} row {number} names a path that is not there: paths are relative to the manifest")
+    try:
+        named = walking.check_path(path)
+    except FileNotFoundError:
+        message = f"{source} row {number} names a path that is not there: paths are relative to the manifest"
+        raise ManifestError(message) from None
     label = cells.get("changed", "")
     if label not in CHANGED:
         raise ManifestError(f"{source} row {number}: 'changed' must be 0, 1 or empty")
@@ -203,21 +251,29 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
         "manifest", cells["subject"], cells["session"], tags.day(cells.get("date", "")), CHANGED[label], mask=mask
     )
     speaker = partial(_by_manifest, given=given)
-    return [Found(one, speaker, listed=True) for one in (files_below(path) if path.is_dir() else [path])]
+    walked = walking.walk(path) if not named.reason and path.is_dir() else [named]
+    return [Found(Path(one.path), speaker, one.reason, listed=True) for one in walked]
 
 
 def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
+    """Path, size and time of change; a mask that cannot be opened is left out with a flag later, like a broken one."""
     if not cell:
         return None
-    path = source.parent / cell
-    if not path.is_file():
+    path = source.parent / cell.replace("\0", "")
+    try:
+        named = walking.check_path(path)
+    except FileNotFoundError:
+        named = None
+    if named is not None and named.reason:
+        return str(path.absolute()), 0, 0
+    if named is None or not path.is_file():
         raise ManifestError(f"{source} row {number} names a mask that is not there: paths are relative to the manifest")
     status = path.stat()
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
-def _by_manifest(path: Path, given: Claim) -> Claim:
-    named = _named(path, path.parent)
+def _by_manifest(found: Found, given: Claim) -> Claim:
+    named = _named(found, found.path.parent)
     return replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
         mask=given.mask, date=given.date or named.date,
