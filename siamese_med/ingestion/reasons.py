@@ -60,6 +60,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "missing_patient_id": "no PatientID; export with it, or name the subject in a manifest",
         "patient_conflict": "one scan bears two patients; sort it out at the source, nothing of it was taken",
         "ndim_4": "several volumes in one series; set ingest.volume_of_4d to take one of them",
+        "unclear_repeats": "several volumes in one series, and no tag tells their slices apart; export each by itself",
         "ndim_2": "a single picture; a volume is needed",
         "corrupt_gzip": "the compressed file is damaged; copy it again",
         "truncated": "the file ends before its voxels do; copy it again",
