@@ -25,6 +25,7 @@ class DataSet:
     name: str = ""
     described: bool = False
     space: str = ""
+    known: bool = False  # did an earlier run give it its space?
     subjects: set[str] = field(default_factory=set)  # labels of its images
 
     def kind(self, word: str) -> str:

@@ -41,10 +41,10 @@ def settle_spaces(run: Run) -> None:
     written = {id(one): _written(run, one, sets, known) for one in sets}
     taken = [one for one in sets if written[id(one)] is not None]
     for one in taken:
-        one.space = written[id(one)] or ""
+        one.space, one.known = written[id(one)] or "", True
     others = [(one, _of_earlier_files(run, one, known)) for one in sets if one not in taken]
     for one, space in sorted(others, key=lambda pair: pair[1] is None):  # newcomers give way
-        one.space = _new_space(one, sets, known) if space is None else space
+        one.space, one.known = (_new_space(one, sets, known), False) if space is None else (space, True)
         if overlapping(one, taken):
             one.space = _own_space(one, alone=False)
         taken.append(one)
@@ -53,15 +53,15 @@ def settle_spaces(run: Run) -> None:
 
 def unite_copies(run: Run) -> None:
     """Let a copy of a data set (same Name, an equal image of an equal label) share the name space of the first."""
-    sets = [one for one in _with_subjects(run.entries) if one.name]
+    sets = sorted((one for one in _with_subjects(run.entries) if one.name), key=lambda one: not one.known)
     for number, one in enumerate(sets):
-        for first in sets[:number]:
-            if one.name == first.name and one.space != first.space and _images(run, one) & _images(run, first):
-                one.space = first.space
-                for entry in _entries(run, one):
-                    entry.found.forget_claim()
-                _note(run, sets, _known_spaces(run))
-                break
+        alike = [first for first in sets[:number] if first.name == one.name and first.space != one.space]
+        first = next((first for first in alike if _images(run, one) & _images(run, first)), None)
+        if first is not None and not one.known:
+            one.space = first.space
+            for entry in _entries(run, one):
+                entry.found.forget_claim()
+            _note(run, sets, _known_spaces(run))
 
 
 def _with_subjects(entries: Iterable[Entry]) -> list[DataSet]:

@@ -38,6 +38,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "not_fetched": "its content was not fetched; run `datalad get` or `git annex get`, then run again",
         "broken_link": "a link that leads nowhere or to itself; restore its target or remove it",
         "unusable_path": "too long for the system, or with a character that no path may hold; shorten or correct it",
+        "empty_folder": "the manifest names a folder without a file; correct its path, or mount what belongs there",
         "subject_conflict": "the subjects of the folder and of the file name differ; rename one, or use a manifest",
         "session_conflict": "the sessions of the folder and of the file name differ; rename one, or use a manifest",
         "unclear_label": "where the label ends in the file name is unclear; use folders sub-*/ses-*, or a manifest",
@@ -76,7 +77,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
 """Should have been a scan, and cannot be used as it is."""
 
 UNOPENED = frozenset(
-    ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path")
+    ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
 )
 """Of the words above: those for a path that is counted without being opened."""
 

@@ -211,7 +211,7 @@ def _stem(path: Path) -> str:
     for ending in (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm"):
         if name.lower().endswith(ending):
             name = name[: -len(ending)]
-    return name
+    return name or path.name  # of a file that is called .nii
 
 
 def _manifest(source: Path) -> list[Found]:
@@ -252,6 +252,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[Found]:
     )
     speaker = partial(_by_manifest, given=given)
     walked = walking.walk(path) if not named.reason and path.is_dir() else [named]
+    walked = walked or [Walked(named.path, "empty_folder")]
     return [Found(Path(one.path), speaker, one.reason, listed=True) for one in walked]
 
 
