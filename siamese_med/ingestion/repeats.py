@@ -47,7 +47,7 @@ def volumes_in_time(places: Places) -> Places:
     whole = [group for group in groups if len(group) == len(places)]
     if not whole:
         raise RejectedError("missing_slice")
-    return whole
+    return sorted(whole, key=lambda volume: min(plane.time for plane in volume))
 
 
 def _split_by_value(
