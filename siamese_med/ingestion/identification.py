@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from siamese_med.ingestion.entries import Entry, Unit, claim_on
+from siamese_med.ingestion.reasons import BY_PATH
 from siamese_med.ingestion.run import Run
 
 CONFLICT = "patient_conflict"
@@ -18,13 +19,24 @@ def recognise(run: Run, by_content: bool) -> None:
     run.load_fates("sha256", {place.unit[0] for place in run.paths.values()})
     for entry in [] if by_content else run.entries:
         place = run.paths.get(entry.key)
-        if place is not None and place.stat == entry.stat and place.unit in run.usable and _same_claim(run, entry):
+        if place is None or place.stat != entry.stat or place.unit not in run.usable:
+            continue
+        if _same_word(run, entry) and _same_claim(run, entry):
             entry.unit = place.unit
 
 
 def _same_claim(run: Run, entry: Entry) -> bool:
     known = run.paths[entry.key].unit[1]
     return not entry.found.listed if not known else known == claim_on(entry, run.secret)
+
+
+def _same_word(run: Run, entry: Entry) -> bool:
+    """Whether what the path alone says of a file is what decided about it; a description may have come beside it."""
+    unit = run.paths[entry.key].unit
+    word, before = entry.found.reason, run.fates[unit].reason
+    if before in BY_PATH:
+        return word == before
+    return not (unit[1] and run.fates[unit].scan and word in BY_PATH)
 
 
 def identify(run: Run) -> None:

@@ -76,6 +76,9 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
 )
 """Should have been a scan, and cannot be used as it is."""
 
+BY_PATH = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
+"""Of the words above: those that the path of a NIfTI file decides, with what lies around it."""
+
 UNOPENED = frozenset(
     ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
 )
