@@ -33,8 +33,15 @@ GROWING = (TRIGGER, REFERENCE, CLOCK, INSTANCE)
 """Tags that may grow from slice to slice."""
 
 
-def volumes_in_time(places: Places) -> Places:
+LEAST_SERIES = 4
+"""Repeats from which on images that are only numbered, place by place, are taken for a series in time."""
+
+
+def volumes_in_time(places: Places, modality: str) -> Places:
     """The whole volumes in time order, each with one slice of every place.
+
+    Philips' scanners number a functional series place by place and may write no other tag. A CT of that kind would
+    rather be several reconstructions, in whatever order.
 
     Raises RejectedError: unclear_repeats where no tag tells one volume's slices from another's, missing_slice where
     every volume lacks a slice.
@@ -43,7 +50,7 @@ def volumes_in_time(places: Places) -> Places:
     groups = [[plane for place in places for plane in place]]
     for tag in EQUAL_WITHIN_VOLUME:
         groups = [part for group in groups for part in _split_by_value(group, tag, place_of)]
-    groups = [volume for group in groups for volume in _split_by_order(group, place_of)]
+    groups = [volume for group in groups for volume in _split_by_order(group, place_of, modality != "CT")]
     whole = [group for group in groups if len(group) == len(places)]
     if not whole:
         raise RejectedError("missing_slice")
@@ -65,7 +72,7 @@ def _split_by_value(
     return [parts[value] for value in sorted(parts, key=lambda value: (str(type(value)), value))]
 
 
-def _split_by_order(group: list[Plane], place_of: Mapping[tuple[str, int], int]) -> Places:
+def _split_by_order(group: list[Plane], place_of: Mapping[tuple[str, int], int], numbers_count: bool) -> Places:
     by_place: dict[int, list[Plane]] = defaultdict(list)
     for plane in group:
         by_place[place_of[plane.file, plane.index]].append(plane)
@@ -73,7 +80,8 @@ def _split_by_order(group: list[Plane], place_of: Mapping[tuple[str, int], int])
         return [group]
     for which in GROWING:
         ordered = [sorted(place, key=lambda plane: plane.time[which]) for _, place in sorted(by_place.items())]
-        if _runs_through([[plane.time[which] for plane in place] for place in ordered], which):
+        values = [[plane.time[which] for plane in place] for place in ordered]
+        if _runs_through(values, which) or (which == INSTANCE and numbers_count and _numbered_by_place(values)):
             return [list(volume) for volume in zip(*ordered, strict=True)]
     raise RejectedError("unclear_repeats")
 
@@ -89,6 +97,12 @@ def _runs_through(values: Sequence[Sequence[float]], which: int) -> bool:
     by_volume = list(zip(*values, strict=True))
     one_by_one = _one_after_the_other(by_volume) or (which != INSTANCE and _one_after_the_other(values))
     return which == TRIGGER or one_by_one
+
+
+def _numbered_by_place(values: Sequence[Sequence[float]]) -> bool:
+    """Whether every place has a run of numbers of its own, all in the same steps, and long enough to be a series."""
+    steps = {tuple(b - a for a, b in pairwise(place)) for place in values}
+    return len(steps) == 1 and len(values[0]) >= LEAST_SERIES and _one_after_the_other(values)
 
 
 def _one_after_the_other(runs: Sequence[Sequence[float]]) -> bool:

@@ -231,7 +231,7 @@ def _repeats(places: list[list[Plane]], facts: Facts, config: IngestConfig) -> l
     counts = [len(place) for place in places]
     if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
         raise RejectedError("duplicate_position")
-    volumes = repeats.volumes_in_time(places)
+    volumes = repeats.volumes_in_time(places, facts.modality)
     static = facts.field_map and max(counts) <= MOST_FIELD_MAP_REPEATS
     if config.volume_of_4d == "refuse" and not static:
         raise RejectedError("ndim_4")

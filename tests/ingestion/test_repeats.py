@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import Dataset
+from pydicom.uid import generate_uid
 
 from siamese_med.ingestion import catalogue
 from siamese_med.ingestion.reasons import HINTS
@@ -168,3 +169,20 @@ def test_a_tag_that_changes_along_the_stack_splits_nothing(place: Place, tmp_pat
     ingested = place.ingest(tmp_path, volume_of_4d="first")
     assert len(ingested.scans) == 1
     assert is_volume(volumes_of(place, tmp_path)[0], 1)
+
+
+@pytest.mark.parametrize(("storage", "taken"), [(exports.MR, True), (CT, False)])
+def test_a_long_series_numbered_place_by_place_is_one_in_time(
+    place: Place, tmp_path: Path, storage: str, taken: bool
+) -> None:
+    slices = twice() + twice()
+    for number, dataset in enumerate(slices):  # four at each of six places
+        dataset.SOPInstanceUID = generate_uid()
+        dataset.InstanceNumber = 100 * (number % 12 // 2) + number % 2 + 2 * (number // 12) + 1
+        exports.fill(dataset, exports.voxels(1 + number % 2 + 2 * (number // 12))[number % 12 // 2])
+        dataset.SeriesInstanceUID, dataset.StudyInstanceUID = slices[0].SeriesInstanceUID, slices[0].StudyInstanceUID
+        dataset.FrameOfReferenceUID = slices[0].FrameOfReferenceUID
+    exports.write(tmp_path, [exports.of_class(storage, one) for one in slices])
+    ingested = place.ingest(tmp_path, volume_of_4d="first")
+    assert ingested.account.reasons == ({"repeat": 18} if taken else {"unclear_repeats": 24})
+    assert all(is_volume(voxels, 1) for voxels in volumes_of(place, tmp_path))
