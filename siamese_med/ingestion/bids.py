@@ -19,6 +19,7 @@ from siamese_med.records import WRONG_PATIENT
 DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
 ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
+ENDINGS = (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm")
 MACHINE = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
 SHIFTED_YEARS = 100
 LARGEST_TEXT = 16 * 2**20
@@ -35,6 +36,26 @@ class SideCar:
     protocol: tuple[str, ...] = ()
     date: date | None = None
     flags: tuple[str, ...] = ()
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without the endings of images and of their side-cars."""
+    name = path.name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return name or path.name  # of a file that is called .nii
+
+
+def is_side_car(path: Path, name: str, described: bool, at_root: bool) -> bool:
+    """Whether a file is a text that speaks of images; `at_root`: whether it lies in the data set's own folder."""
+    if name.lower().endswith(SIDE_CARS) and (described or _beside_an_image(path)):
+        return True
+    return described and at_root and name in ROOT_TEXTS
+
+
+def _beside_an_image(path: Path) -> bool:
+    return any(path.with_name(stem_of(path) + ending).is_file() for ending in (".nii", ".nii.gz"))
 
 
 def name_of(root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -119,47 +120,65 @@ def natural(label: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label) if part)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """What all files of one folder share: the folders that may bear labels, the data set, and who tells the claim."""
+
+    folders: tuple[str, ...]
+    data_set: DataSet
+    speaker: Callable[[Found], Claim]
+    nobody: Callable[[Found], Claim]
+    at_root: bool
+    in_repository: bool
+    labelled: bool
+
+
 def _folder(source: Path) -> list[Found]:
     walked = walking.walk(source)
-    described = [path.parent for one in walked if not one.reason and (path := Path(one.path)).name == bids.DESCRIPTION]
+    described = [path.parent for one in walked if one.path.endswith(bids.DESCRIPTION) and (path := _description(one))]
     sets = DataSets({root.relative_to(source): bids.name_of(root) for root in described})
     outermost = {root for root in described if set(described).isdisjoint(root.parents)}
     speakers = {root: partial(_named, root=root, tree=bids.Tree(root)) for root in outermost}
-    whole, whose = partial(_named, root=source), {}
+    whole, nobody = partial(_named, root=source), partial(_nobody, root=source)
+    places: dict[str, _Place] = {}
     found = []
     for one in walked:
-        path = Path(one.path)
-        if path.parent not in whose:
-            root = next((root for root in (path.parent, *path.parent.parents) if root in outermost), None)
-            data_set = sets.of(path.parent.relative_to(source))
-            whose[path.parent] = data_set, (speakers[root] if root else whole)
-        found.append(_in_folder(one, path, source, *whose[path.parent]))
+        folder, _, name = one.path.rpartition(os.sep)
+        if folder not in places:
+            above = (Path(folder), *Path(folder).parents)
+            speaker = next((speakers[root] for root in above if root in outermost), whole)
+            places[folder] = _place(above[0].relative_to(source), sets, speaker, nobody)
+        found.append(_in_folder(one, name, places[folder]))
     _refuse_unclear(found, source, sets)
     return found
 
 
-def _in_folder(one: Walked, path: Path, source: Path, data_set: DataSet, speaker: Callable[[Found], Claim]) -> Found:
+def _description(one: Walked) -> Path | None:
+    path = Path(one.path)
+    return path if path.name == bids.DESCRIPTION and not one.reason else None
+
+
+def _place(folder: Path, sets: DataSets, speaker: Callable[[Found], Claim], nobody: Callable[[Found], Claim]) -> _Place:
+    data_set = sets.of(folder)
+    inside = len(data_set.folder.parts)
+    folders = folder.parts[inside:] if folder.parts[:inside] == data_set.folder.parts else folder.parts
+    repository = not set(folder.parts).isdisjoint(REPOSITORY)
+    at_root, labelled = inside == len(folder.parts), any("sub-" in one for one in folders)
+    return _Place(folders, data_set, speaker, nobody, at_root, repository, labelled)
+
+
+def _in_folder(one: Walked, name: str, place: _Place) -> Found:
     """A path below an input folder, with its labels and with the reason for which it is no scan, if any."""
-    folders = path.parent.relative_to(source).parts
-    if one.reason:
-        return Found(path, partial(_nobody, root=source), one.reason)
-    if not set(folders).isdisjoint(REPOSITORY):
-        return Found(path, partial(_nobody, root=source), "repository_file")
-    if _is_side_car(path, data_set.described, len(folders) == len(data_set.folder.parts)):
-        return Found(path, partial(_nobody, root=source), "side_car", data_set=data_set)
-    if folders[: len(data_set.folder.parts)] == data_set.folder.parts:
-        folders = folders[len(data_set.folder.parts) :]
-    labels = read_labels(folders, _stem(path))
-    reason = (
-        "derivative" if DERIVATIVES in folders else "non_image" if contrast.is_mask(_stem(path)) else labels.problem
-    )
-    return Found(path, speaker, reason, labels=labels, data_set=data_set)
-
-
-def _is_side_car(path: Path, described: bool, at_root: bool) -> bool:
-    if path.name.lower().endswith(bids.SIDE_CARS) and (described or _beside_an_image(path)):
-        return True
-    return described and at_root and path.name in bids.ROOT_TEXTS
+    path, data_set = Path(one.path), place.data_set
+    if one.reason or place.in_repository:
+        return Found(path, place.nobody, one.reason or "repository_file")
+    if bids.is_side_car(path, name, data_set.described, place.at_root):
+        return Found(path, place.nobody, "side_car", data_set=data_set)
+    stem = bids.stem_of(path)
+    labels = read_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
+    reason = "non_image" if contrast.is_mask(stem) else labels.problem
+    reason = "derivative" if DERIVATIVES in place.folders else reason
+    return Found(path, place.speaker, reason, labels=labels, data_set=data_set)
 
 
 def _refuse_unclear(found: list[Found], source: Path, sets: DataSets) -> None:
@@ -175,25 +194,21 @@ def _refuse_unclear(found: list[Found], source: Path, sets: DataSets) -> None:
 
 def plain(path: Path, root: Path) -> Found:
     """A file that no BIDS tree and no manifest speaks of."""
-    if _is_side_car(path, described=False, at_root=False):
+    if bids.is_side_car(path, path.name, described=False, at_root=False):
         return Found(path, partial(_nobody, root=root), "side_car")
-    labels = read_labels(path.parent.relative_to(root).parts, _stem(path))
-    reason = "non_image" if contrast.is_mask(_stem(path)) else labels.problem
+    labels = read_labels(path.parent.relative_to(root).parts, bids.stem_of(path))
+    reason = "non_image" if contrast.is_mask(bids.stem_of(path)) else labels.problem
     return Found(path, partial(_named, root=root), reason, labels=labels)
 
 
 def _nobody(found: Found, root: Path) -> Claim:
     """Where nobody says whose a file is, its place stands for a patient: equal names never merge two of them."""
     kind = found.data_set.kind("name") if found.data_set else "name"
-    return Claim(kind, str(found.path.relative_to(root).with_name(_stem(found.path))))
-
-
-def _beside_an_image(path: Path) -> bool:
-    return any(path.with_name(_stem(path) + ending).is_file() for ending in (".nii", ".nii.gz"))
+    return Claim(kind, str(found.path.relative_to(root).with_name(bids.stem_of(found.path))))
 
 
 def _named(found: Found, root: Path, tree: bids.Tree | None = None) -> Claim:
-    labels, stem = found.labels, _stem(found.path)
+    labels, stem = found.labels, bids.stem_of(found.path)
     if labels.subject:
         kind, who = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
     else:
@@ -204,14 +219,6 @@ def _named(found: Found, root: Path, tree: bids.Tree | None = None) -> Claim:
     word = contrast.from_suffix(stem)
     modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
     return Claim(kind, who, labels.session, acquired, None, word, modality, car.scanner, car.protocol, car.flags)
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for ending in (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm"):
-        if name.lower().endswith(ending):
-            name = name[: -len(ending)]
-    return name or path.name  # of a file that is called .nii
 
 
 def _manifest(source: Path) -> list[Found]:

@@ -58,7 +58,12 @@ def walk(folder: Path) -> list[Walked]:
             _walk_real_folders(link, state)
         else:
             state.found.append(Walked(link, "linked_folder"))
-    return sorted(state.found, key=lambda one: Path(one.path).parts)
+    return sorted(state.found, key=lambda one: _in_parts(one.path))
+
+
+def _in_parts(path: str) -> str:
+    """What sorts a path by its parts: the separator comes before every other character."""
+    return path.replace(os.sep, "\0")
 
 
 def check_path(path: Path) -> Walked:
@@ -102,7 +107,7 @@ def _walk_real_folders(top: str, state: _Walk) -> None:
                     links.append(entry.path)
                 case reason:
                     state.found.append(Walked(entry.path, reason))
-    state.links.extend(sorted(links, key=lambda link: Path(link).parts))
+    state.links.extend(sorted(links, key=_in_parts))
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
