@@ -152,6 +152,7 @@ def _folder(source: Path) -> list[Found]:
     found = []
     for one in walked:
         folder, _, name = one.path.rpartition(os.sep)
+        folder = folder or os.sep  # the input may be the root of a container
         if folder not in places:
             above = (Path(folder), *Path(folder).parents)
             speaker = next((speakers[root] for root in above if root in outermost), whole)
