@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from siamese_med.supervisor import supervise
+
+if __name__ == "__main__":
+    supervise()  # before what follows is imported: it takes a while
+
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +39,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="siamese-med",
     help="Track change in a patient's medical images. Research use only.",
-    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict).",
+    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict), "
+    "6 the machine failed (a full disk, say).",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -278,7 +284,8 @@ service.add_to(app)
 
 
 def main() -> NoReturn:
-    """Run the command line; a wrong call is one line and exit code 2."""
+    """Run the command line below its supervisor; a wrong call is one line and exit code 2."""
+    supervise()
     try:
         code = app(standalone_mode=False)
     except TyperException as error:

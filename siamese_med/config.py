@@ -34,9 +34,9 @@ spacing_mm = 3.0
 
 
 class Section(BaseModel):
-    """A frozen part of the configuration; an unknown key is an error."""
+    """A frozen part of the configuration; an unknown key is an error, and so is TOML's nan or inf."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change whenever a value of this section does."""

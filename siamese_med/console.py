@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from siamese_med import interruption
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -41,8 +43,9 @@ class Answer:
 
 
 def settle(quiet: bool, debug: bool) -> None:
-    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C, a temporary server too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C also without a supervisor."""
+    if not interruption.supervised():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     handler = logging.StreamHandler(sys.stderr)
     log = logging.getLogger("siamese_med")
     log.handlers, log.propagate = [handler], False
@@ -55,12 +58,21 @@ def explain(error: BaseException) -> tuple[str, int, dict[str, Any]]:
     """One line, the exit code, and the facts that a failed stage still has to tell."""
     from siamese_med.errors import SiameseMedError
 
-    error = getattr(error, "original", error)
+    error = _named(getattr(error, "original", error))
     if isinstance(error, SiameseMedError):
         return " ".join(str(error).split()), error.exit_code, getattr(error, "facts", {})
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on where it stopped", 130, {}
     return f"unexpected {type(error).__name__}: run again with --debug to see where", 1, {}
+
+
+def _named(error: BaseException) -> BaseException:
+    """The error, or what it means where a disk is full and whatever wrote there does not say so."""
+    from siamese_med import files
+
+    if isinstance(error, OSError) and files.is_full(error):
+        return files.no_space(Path(error.filename).parent if isinstance(error.filename, str) else Path.cwd())
+    return error
 
 
 @contextmanager

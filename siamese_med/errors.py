@@ -15,6 +15,9 @@
     │   ├── NothingUsableError             files, but not one scan among them
     │   ├── TransferError                  a PACS that does not answer, or not to the end
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
+    ├── MachineError              exit 6   the machine fails, not the input: the same command may work later
+    │   ├── NoSpaceError                   a disk is full
+    │   └── DatabaseFailedError            the catalogue's database is locked, or its disk or server fails
     ├── RanksError                exit 1   a process of a training ended before its work was done
     └── LeakageError              exit 1   a patient in two splits
 
@@ -98,6 +101,24 @@ class TransferError(InputError):
 
 class NotEnoughDataError(InputError):
     """Too few patients, visits or pairs for the stage that was asked for."""
+
+
+class MachineError(SiameseMedError):
+    """The machine fails, not the input: once that is repaired, the same command goes on; `facts` as far as known."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = facts or {}
+
+
+class NoSpaceError(MachineError):
+    """A disk is full, or a quota or a limit on the size of files is used up."""
+
+
+class DatabaseFailedError(MachineError):
+    """The catalogue's database is locked, or its disk or server fails."""
 
 
 class RanksError(SiameseMedError):

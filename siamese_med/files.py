@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -10,22 +11,73 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import NoSpaceError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""System errors that mean: no space on the disk, in the quota, or for a file as large."""
+
+LITTLE_BYTES = 2**20
+"""Free space below which a disk is taken to be the full one."""
+
+
+def no_space(folder: Path, facts: dict[str, Any] | None = None) -> NoSpaceError:
+    """What to say of a full disk: that of the folder, or that of temporary files where only it is full."""
+    temporary = Path(tempfile.gettempdir())
+    place = temporary if _free_bytes(folder) >= LITTLE_BYTES > _free_bytes(temporary) else folder
+    return NoSpaceError(
+        f"no space left on the disk of {place}: free some, or raise your quota, then run the same command again; "
+        "what is finished stays",
+        facts,
+    )
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error comes from a full disk; libraries written in Rust put the number into their text."""
+    return (isinstance(error, OSError) and error.errno in FULL) or "(os error 28)" in str(error)
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[None]:
+    """Turn the error of a full disk into a NoSpaceError that names the folder that was written to."""
+    try:
+        yield
+    except NoSpaceError:
+        raise
+    except Exception as error:
+        if is_full(error):
+            raise no_space(folder) from error
+        raise
+
 
 @contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place."""
+    """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place.
+
+    What a killed writer of `path` left there is taken over, so that nothing of it stays. Raises NoSpaceError where the
+    disk is full.
+    """
+    with filling(path.parent), _replacing(path, mode) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _replacing(path: Path, mode: int) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = _claim_temporary(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -33,8 +85,32 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.chmod(mode)
         temporary.replace(path)
         _sync_folder(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _claim_temporary(path: Path) -> tuple[int, Path]:
+    """Lock the temporary file that goes by the name of `path`, or another one where a living writer has that."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with suppress(OSError):
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(handle)
+            if status.st_nlink == 1 and os.path.samestat(status, temporary.lstat()):  # neither renamed nor by `link`
+                os.ftruncate(handle, 0)
+                os.fchmod(handle, 0o600)
+                return handle, temporary
+        except OSError:
+            pass
+        os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle, Path(name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -81,10 +157,14 @@ def replace_text(path: Path, text: str) -> None:
 
     One writer at a time; what a killed one leaves is found by `remove_leftovers`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with filling(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".tmp-{path.name}")
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -107,6 +187,7 @@ def alone(lock: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.stderr.write("another run is at work on this data folder: waiting for it to end\n")
+            sys.stderr.flush()
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
@@ -125,9 +206,9 @@ def claimed(lock: Path, wait: bool) -> Iterator[bool]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed run left anywhere below `folder`."""
+    """Delete temporary files that a killed run left anywhere below `folder`; what a living one writes stays."""
     for leftover in folder.rglob(".tmp-*"):
-        if leftover.is_file():
+        if leftover.is_file() and not _is_locked(leftover):
             leftover.unlink(missing_ok=True)
 
 
@@ -135,6 +216,17 @@ def version(path: Path) -> tuple[int, int, int]:
     """What changes when a file is replaced or written to: inode, time and size. For what is kept in one process."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def digest(path: Path) -> str:

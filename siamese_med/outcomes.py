@@ -5,16 +5,15 @@ The command line turns an outcome into an exit code and the flows turn it into a
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import promotion, stages
+from siamese_med import promotion, stages, untrusted
 from siamese_med.address import Pull
-from siamese_med.errors import NothingUsableError
+from siamese_med.errors import ModelError, NothingUsableError
 from siamese_med.prepared import Prepared
 from siamese_med.records import NO_EXTRAS, Extras, Study, Transfer
 
@@ -179,9 +178,12 @@ def _promote(order: Order) -> Outcome:
 
 def _score(order: Order) -> Outcome:
     model = order.model or stages.current_model(order.study)
+    from siamese_med.network.model import read_about
+
     scores = stages.score(order.study, model)
     reasons = _counts(scores["reasons"].explode())
-    alarmed = _alarmed(order.study.owners(model.name))
+    identity = read_about(model)["id"]
+    alarmed = _alarmed(order.study.owners(identity))
     facts = {
         "pairs": len(scores),
         "comparable": int(scores["comparable"].sum()),
@@ -191,7 +193,7 @@ def _score(order: Order) -> Outcome:
         "alarms": len(alarmed),
         "wrong_patient": alarmed,
         "model": str(model),
-        "scores": str(order.study.scores(model.name)),
+        "scores": str(order.study.scores(identity)),
     }
     technical = sum(reasons.get(word, 0) for word in TECHNICAL)
     problems = _problem(technical, "pair", "not judged because an alignment failed")
@@ -257,7 +259,10 @@ def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", 
 def metrics_of(model: Path) -> dict[str, Any]:
     """The figures in a model's folder; empty where there are none."""
     path = model / "metrics.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    try:
+        return dict(untrusted.read_json(path)) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read, or holds NaN: copy the folder again") from error
 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:

@@ -35,9 +35,14 @@ def end_with_parent(parent: int | None = None) -> None:
 
 @contextmanager
 def group(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, output: IO[Any] | int | None = None
+    command: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    output: IO[Any] | int | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a process group of its own, which ends with the block: politely first, then not.
+
+    `descriptors` are open files that the command gets under their numbers.
 
     Call it in the main thread, or one that lives as long: to the kernel the thread is the parent.
     """
@@ -49,6 +54,7 @@ def group(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=descriptors,
     )
     try:
         yield process
@@ -69,4 +75,5 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[1]))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # below a supervisor they are blocked, and `end_group` sends one
     os.execvp(sys.argv[2], sys.argv[2:])

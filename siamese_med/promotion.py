@@ -6,15 +6,14 @@ was trained as a candidate speaks only when it is not worse than the one that do
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import files
+from siamese_med import files, untrusted
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.prepared import Prepared
 from siamese_med.records import Study
@@ -71,10 +70,13 @@ def read(study: Study) -> Current | None:
     if not path.is_file():
         return None
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
+        stored = untrusted.read_json(path)
         decisions = {name: Decision(**one) for name, one in stored.pop("decisions").items()}
-        return Current(**stored, decisions=decisions)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = Current(**stored, decisions=decisions)
+        if found.model and not untrusted.is_name(found.model):
+            raise ValueError("the model is no name")
+        return found
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read: remove it, and the newest model speaks") from error
 
 
@@ -100,10 +102,10 @@ def settle(study: Study) -> None:
 def appoint(study: Study, model: str, why: str, renew: bool = False) -> Current:
     """Let a model of this study speak because a person wants it; the one it replaces does not come back by itself.
 
+    `model` is its folder's name, or its id where the folder was renamed.
     `renew`: the validation patients are chosen anew at the next comparison. Raises MissingFileError.
     """
-    if not _finished(study.models / model):
-        raise MissingFileError(f"no finished model {model} in {study.models}: `promote` takes one of this study")
+    model = _folder_of(study, model)
     with _alone(study):
         before = read(study) or Current("", "", "")
         decisions = {name: one for name, one in before.decisions.items() if name != model}
@@ -229,6 +231,19 @@ def _too_few(decision: Decision, study: Study) -> str:
         f"{decision.patients} fixed validation patients with two scans are too few to compare models on, "
         f"{study.config.promote.min_patients} are needed: ingest more, or decide by `siamese-med promote`"
     )
+
+
+def _folder_of(study: Study, model: str) -> str:
+    """The name of a finished model's folder, by that name or by the model's id."""
+    from siamese_med.network.model import read_about
+
+    if untrusted.is_name(model) and _finished(study.models / model):
+        return model
+    for folder in _all_finished(study):
+        with suppress(ModelError):
+            if read_about(folder)["id"] == model:
+                return folder.name
+    raise MissingFileError(f"no finished model {model} in {study.models}: `promote` takes one of this study")
 
 
 def _newest(study: Study) -> Path:

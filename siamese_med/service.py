@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from siamese_med import interruption
 from siamese_med.console import Answer
 from siamese_med.manner import answering
 
 SAID = """\
 runs are shown at {page}; stop with Ctrl-C
-for Prefect's own commands: export PREFECT_API_URL={api}
+the page asks once for the password in {password}
+for Prefect's own commands: export PREFECT_API_URL={api} PREFECT_API_AUTH_STRING="$(cat {quoted})"
 """
 
 
@@ -43,8 +46,9 @@ def serve(
     return Answer({"stopped": True}, text="stopped")
 
 
-def _say(api: str) -> None:
-    sys.stderr.write(SAID.format(page=api.removesuffix("/api"), api=api))
+def _say(api: str, password: Path) -> None:
+    page, quoted = api.removesuffix("/api"), shlex.quote(str(password))
+    sys.stderr.write(SAID.format(page=page, password=password, api=api, quoted=quoted))
     sys.stderr.flush()
 
 
@@ -60,6 +64,7 @@ def trigger(
     import flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from flows.service import overview
 
+    interruption.say("interrupted; a run that was started goes on, `siamese-med status` shows it")
     facts = overview.trigger(run, study, wait)
     return Answer(facts, unfinished=overview.shortfall(facts))
 

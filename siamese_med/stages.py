@@ -78,13 +78,11 @@ def scans(study: Study) -> pd.DataFrame:
 
 def prepare(study: Study, model: Path | None = None) -> Prepared:
     """Scans to aligned volumes on one grid; on the template of `model` where one is given."""
-    from siamese_med.network.model import read_about
+    from siamese_med.network.model import template_of
+    from siamese_med.preparation import template as templates
     from siamese_med.preparation import volumes
 
-    template = study.config.prepare.template
-    if model is not None:
-        read_about(model)
-        template = model / "template.nii.gz"
+    template = template_of(model) if model is not None else templates.checked(study.config.prepare.template)
     return volumes.prepare(scans(study), study.data, template, study.config.prepare)
 
 
@@ -126,7 +124,7 @@ def current_model(study: Study) -> Path:
 
 def score(study: Study, model: Path) -> pd.DataFrame:
     """Pairs to scores; columns of records.SCORE_COLUMNS. Scans that are not prepared for this model yet are."""
-    from siamese_med import detectors
+    from siamese_med import detectors, results
     from siamese_med.files import write_parquet
     from siamese_med.network import siamese
     from siamese_med.network.model import load
@@ -136,6 +134,7 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     config = chosen.measures(study.config.score)
     prepared = prepare(study, model)
     everything, pairs = scans(study), read_pairs(study)
+    results.take(study, chosen.about)
     embedded = _embedded(study, chosen, everything, prepared)
     _look_for_owners(study, chosen, everything, prepared, embedded)
     vectors = dict(zip(everything.id, embedded, strict=True))
@@ -182,9 +181,7 @@ def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any])
 
 def report(study: Study, model: Path, extras: Extras = NO_EXTRAS, source: Path | Pull | None = None) -> Reported:
     """Scores to pages, and what else is asked for; `source` is the input, which DICOM objects are filed by."""
-    import pandas as pd
-
-    from siamese_med.errors import EmptyInputError
+    from siamese_med import results
     from siamese_med.ingestion import catalogue
     from siamese_med.network.model import read_about
     from siamese_med.reporting import cohort
@@ -194,18 +191,16 @@ def report(study: Study, model: Path, extras: Extras = NO_EXTRAS, source: Path |
 
         originals = export.check(extras.dicom, source, study)
         extras = replace(extras, pdf=True)  # it goes to the archive too
-    identity = read_about(model)["id"]
-    scores, owners = study.scores(identity), study.owners(identity)
-    if not (scores.is_file() and owners.is_file()):
-        raise EmptyInputError(f"no scores of the model {model.name}: run `siamese-med score` first")
+    about = read_about(model)
+    scores, owners = results.read(study, about)
     index = cohort.write_reports(
         study.reports,
         study.data,
         model,
         scans(study),
-        pd.read_parquet(scores),
+        scores,
         prepare(study, model).alignments,
-        pd.read_parquet(owners),
+        owners,
         catalogue.account(study.catalogue_url),
         study.config.report,
         extras,
@@ -213,7 +208,7 @@ def report(study: Study, model: Path, extras: Extras = NO_EXTRAS, source: Path |
     describe_files(study)
     if not extras.dicom:
         return Reported(index)
-    return Reported(index, export.write(extras.dicom, originals, study, identity, scans(study)))
+    return Reported(index, export.write(extras.dicom, originals, study, about["id"], scans(study)))
 
 
 def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:
@@ -235,13 +230,12 @@ def identify(scan: Path, model: Path, study: Study) -> dict[str, Any]:
 
 def read_pairs(study: Study) -> pd.DataFrame:
     """The pair table; raises EmptyInputError where there is none or nothing in it."""
-    import pandas as pd
-
     from siamese_med.errors import EmptyInputError
+    from siamese_med.untrusted import read_table
 
     if not study.pairs.is_file():
         raise EmptyInputError("there is no pair table yet: run `siamese-med pair` first")
-    pairs = pd.read_parquet(study.pairs)
+    pairs = read_table(study.pairs, ("scan_a", "scan_b", "subject_a", "subject_b"))
     if pairs.empty:
         raise EmptyInputError("the pair table is empty: a study needs two scans of a patient, or two patients")
     return pairs

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 VOXELS_START = 352
 """Where the voxels of a NIfTI-1 file begin."""
+FLAT_MM3 = 1e-9
+"""A voxel smaller than this has no extent along some axis."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def read(path: Path) -> Volume:
 
     image = nib.load(path)
     return Volume(np.asarray(image.dataobj, dtype=np.float32), np.asarray(image.affine, dtype=np.float64))
+
+
+def template_flaw(template: Volume) -> str | None:
+    """Why scans cannot be aligned to a volume; None where they can."""
+    if template.voxels.ndim != 3:
+        return "is not three-dimensional"
+    if not np.isfinite(template.voxels).all() or not np.ptp(template.voxels) > 0:
+        return "has voxels that are NaN or infinite, or all alike"
+    if not np.isfinite(template.affine).all() or abs(np.linalg.det(template.affine[:3, :3])) < FLAT_MM3:
+        return "has an affine that places no grid"
+    return None
 
 
 def write(path: Path, volume: Volume) -> None:

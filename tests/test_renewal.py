@@ -13,7 +13,7 @@ import pytest
 
 from siamese_med import models, volume
 from siamese_med.config import Config
-from siamese_med.ingestion.run import Run
+from siamese_med.ingestion import rules
 from siamese_med.pairing import pairs
 from siamese_med.phantom.anatomy import Anatomy
 from siamese_med.phantom.scanner import Acquisition
@@ -93,7 +93,7 @@ class Kept:
         paired = pairs.build(self._scans, study.pairs, config.pair)
         usable = models.usable_scans(self._scans, prepared, paired) if prepared.alignments.ok.any() else self._scans[:0]
         return {
-            "refused": Run(Path(), config.ingest, *(None,) * 3)._rules(),  # type: ignore[arg-type]
+            "refused": rules.digest(config.ingest),
             "aligned": (prepared.template.parent, prepared.contents(self._scans.id)),
             "usable": list(prepared.alignments.ok),
             "paired": paired.to_json(),

@@ -117,13 +117,9 @@ def _page(address: str, run: Any) -> str:
 @contextmanager
 def _client() -> Iterator[tuple[str, Any]]:
     """The address of the server that is known, and a client of it; raises ServerError where none is, or answers."""
-    import httpx
     from prefect.client.orchestration import SyncPrefectClient
 
-    if (address := server.known()) is None:
+    if (access := server.known()) is None:
         raise ServerError(NOBODY)
-    try:
-        with SyncPrefectClient(address) as client:
-            yield address, client
-    except httpx.TransportError as error:
-        raise ServerError("Prefect's server does not answer: is it up, and PREFECT_API_URL right?") from error
+    with server.in_one_line(), SyncPrefectClient(access.address, auth_string=access.auth) as client:
+        yield access.address, client

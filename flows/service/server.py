@@ -1,8 +1,15 @@
-"""The Prefect server that records a run: the one that is named, the one that `serve` keeps up, or one for this run."""
+"""The Prefect server that records a run: the one that is named, the one that `serve` keeps up, or one for this run.
+
+A server of ours listens on a socket that its starter has opened and keeps, so that no other program can take the port
+while the starter lives; and it proves itself, see `keys`, before anything is sent to it.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import json
+import os
 import socket
 import sys
 import time
@@ -10,77 +17,138 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import Popen
+from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
 
+from flows.service import keys
+from flows.service.keys import Access
 from siamese_med import processes, progress
 from siamese_med.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
+ANY_PORT = 0
 SENDING_S = 10.0
+PROBING_S = 2.0
 CHANCES = 3
 """Two servers that make their tables in one empty database stand in each other's way, once."""
 
 
 @contextmanager
-def recording() -> Iterator[str]:
-    """Have Prefect talk to a server for as long as the block takes; gives the address of its API."""
-    if address := known():
-        with _talking_to(address):
-            yield address
-        return
-    with started(_free_port()) as address:
-        yield address
+def recording() -> Iterator[None]:
+    """Have Prefect talk to a server for as long as the block takes."""
+    named, served = _named(), _served()
+    if access := named or (served if served and keys.proves_itself(served) else None):
+        with _talking_to(access), in_one_line():
+            yield
+    else:
+        with started(ANY_PORT):
+            yield
 
 
-def known() -> str | None:
-    """The address of the server that the user has named for Prefect, else of the one that `serve` keeps up, if any."""
-    from prefect.settings import get_current_settings
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Say it as ServerError where the server that the block talks to does not answer, or wants another password."""
+    import httpx
 
-    return get_current_settings().api.url or _served()
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServerError("Prefect's server does not answer: is it up, and PREFECT_API_URL right?") from error
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.UNAUTHORIZED:
+            raise
+        raise ServerError(
+            "Prefect's server wants another password: is it yours, and are PREFECT_API_URL and "
+            "PREFECT_API_AUTH_STRING right?"
+        ) from error
+
+
+def known() -> Access | None:
+    """The server that the user has named for Prefect, else the one that `serve` keeps up, if any.
+
+    Raises ServerError where that of `serve` does not prove itself: nothing may be sent to whoever answers there.
+    """
+    if named := _named():
+        return named
+    if (served := _served()) and not keys.proves_itself(served):
+        raise ServerError(f"the server at {served.address} is not yours, or it hangs: start `siamese-med serve` again")
+    return served
 
 
 @contextmanager
 def kept(port: int) -> Iterator[str]:
     """Keep a server up that others of this user find by `known`; raises ServerError where one is kept already."""
     (lock := _lock()).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys.password()  # made, or refused, before anything starts
     with lock.open("a+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ServerError("`siamese-med serve` is at work already: name all studies in one call") from error
-        with started(port) as address:
-            held.truncate(0)
-            held.write(address)
+        held.truncate(0)
+        os.fchmod(held.fileno(), 0o600)
+        with started(port, keys.password_file()) as access:
+            held.write(json.dumps({"address": access.address, "auth": access.auth}))
             held.flush()
             try:
-                yield address
+                yield access.address
             finally:
                 held.truncate(0)
 
 
 @contextmanager
-def started(port: int) -> Iterator[str]:
-    """A server on loopback that ends with the block and with this process; raises ServerError where it cannot start."""
+def started(port: int, password: Path | None = None) -> Iterator[Access]:
+    """A server on loopback that ends with the block and with this process; raises ServerError where it cannot start.
+
+    It is opened with the access that is given, and with what is in the file `password`, if that is named.
+    """
     from prefect.settings import get_current_settings
 
-    address, limit_s = f"http://{LOOPBACK}:{port}/api", get_current_settings().server.ephemeral.startup_timeout_seconds
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", str(port)]
-    (log := _state() / "server.log").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    limit_s = get_current_settings().server.ephemeral.startup_timeout_seconds
     with ExitStack() as stack, progress.waiting("starting Prefect's server"):
+        listener = stack.enter_context(_listening(port))
+        origin = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+        access = Access(f"{origin}/api", keys.new_auth())
+        command = [sys.executable, "-P", "-m", "flows.service.door", str(listener.fileno())]
+        command += [str(password)] if password else []
+        environment = _environment(origin, access)
+        (log := _state() / "server.log").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for chance in reversed(range(CHANCES)):
             output = stack.enter_context(log.open("wb"))
-            server = stack.enter_context(processes.group(command, output=output))
-            if _answers(server, address, time.monotonic() + limit_s):
+            server = stack.enter_context(processes.group(command, environment, output, [listener.fileno()]))
+            if _answers(server, access, time.monotonic() + limit_s):
                 up = stack.pop_all()
                 break
             if not chance:
-                raise ServerError(f"Prefect's server did not start: {log} says why; is the port free? (--port)")
-    with up, _talking_to(address):
+                raise ServerError(f"Prefect's server did not start: {log} says why")
+    with up, _talking_to(access):
         try:
-            yield address
+            yield access
         finally:
             _send_what_waits()
+
+
+def _environment(origin: str, access: Access) -> dict[str, str]:
+    """What the process of a server of ours sees; nobody but this user can read it there."""
+    import prefect
+
+    assert access.auth is not None
+    shared = Path(prefect.__ui_static_subpath__).parent  # where Prefect writes its pages to, unless told otherwise
+    pages = {} if os.access(shared, os.W_OK) else {"PREFECT_UI_STATIC_DIRECTORY": str(_state() / "ui")}
+    doors = {"PREFECT_SERVER_API_AUTH_STRING": access.auth, "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin}
+    return {**pages, **os.environ, **doors}
+
+
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        why = (
+            "is in use by another program" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        )
+        raise ServerError(f"port {port} {why}: choose another with --port") from error
 
 
 def _send_what_waits() -> None:
@@ -92,29 +160,43 @@ def _send_what_waits() -> None:
         worker.drain_all(timeout=SENDING_S)
 
 
-def _answers(server: Popen[bytes], address: str, deadline: float) -> bool:
+def _answers(server: Popen[bytes], access: Access, deadline: float) -> bool:
     """Wait until the server answers; false where it ends before, or takes too long."""
-    import httpx
-
-    with httpx.Client(trust_env=False) as client:  # a proxy is not asked for the way to this machine
-        while time.monotonic() < deadline and server.poll() is None:
-            try:
-                if client.get(f"{address}/health").is_success and server.poll() is None:
-                    return True
-            except httpx.TransportError:
-                time.sleep(0.1)
+    while time.monotonic() < deadline and server.poll() is None:
+        if keys.proves_itself(access, PROBING_S):
+            return True
+        time.sleep(0.1)
     return False
 
 
 @contextmanager
-def _talking_to(address: str) -> Iterator[None]:
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+def _talking_to(access: Access) -> Iterator[None]:
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: address}):
+    with temporary_settings({PREFECT_API_URL: access.address, PREFECT_API_AUTH_STRING: access.auth}):
         yield
 
 
-def _served() -> str | None:
+def _named() -> Access | None:
+    """The server that the user has named for Prefect, unless it is that of `serve`, which is known better."""
+    from prefect.settings import get_current_settings
+
+    api, served = get_current_settings().api, _served()
+    if api.url is None or (served and _place(api.url) == _place(served.address)):
+        return None
+    auth = api.auth_string.get_secret_value() if api.auth_string else None
+    if keys.is_password(auth):
+        raise ServerError("PREFECT_API_URL names a `siamese-med serve` that is not at work: start it, or unset this")
+    return Access(api.url, auth)
+
+
+def _place(address: str) -> tuple[str | None, int | None]:
+    """Host and port of an address; the names of loopback are one."""
+    parts = urlsplit(address)
+    return (LOOPBACK if parts.hostname in LOOPBACK_NAMES else parts.hostname), parts.port
+
+
+def _served() -> Access | None:
     """What the holder of the lock has written; None where nobody holds it."""
     if not (lock := _lock()).is_file():
         return None
@@ -122,14 +204,11 @@ def _served() -> str | None:
         try:
             fcntl.flock(text, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return text.read() or None
+            try:
+                return Access(**json.loads(text.read()))
+            except (ValueError, TypeError):
+                return None  # it starts up, or was started by an older version
     return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _lock() -> Path:

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import studies
-from flows.service import liveness, server
+from flows.service import keys, liveness, server
+from siamese_med import interruption
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
+BANNED = set("/%&><")
+"""In names of deployments."""
 FLOWS = {
     "nightly": "What is new, judged by the model that is in use.",
     "retrain": "A new model, which takes over where it is not worse.",
@@ -20,17 +23,30 @@ FLOWS = {
 
 
 def serve(files: Sequence[Path], port: int, say: Any) -> None:
-    """Run the studies' schedules until interrupted; `say` is told where the runs can be seen."""
-    from prefect import serve as run_deployments
-
+    """Run the studies' schedules until interrupted; `say` is told where runs are shown, and the password's file."""
     wanted = deployments(files)
     with server.kept(port) as address:
         os.environ[liveness.SERVED_BY] = str(os.getpid())
         liveness.settle()
         liveness.settle_served(TAG)
         _let_go({deployment.name for deployment in wanted})
-        say(address)
-        run_deployments(*wanted, pause_on_shutdown=False, print_starting_message=False)
+        say(address, keys.password_file())
+        _run(wanted)
+
+
+def _run(wanted: Sequence[Any]) -> None:
+    """As Prefect's `serve` does; a signal ends it by its supervisor, with its runs, and not by Prefect's runner."""
+    import asyncio
+
+    from prefect.runner import Runner
+
+    interruption.say("interrupted; the next `siamese-med serve` goes on where this one stopped")
+    runner = Runner(pause_on_shutdown=False)
+    for deployment in wanted:
+        runner.add_deployment(deployment)
+    if interruption.supervised():
+        runner.handle_sigterm = interruption.let_children_be_signalled()  # type: ignore[method-assign]
+    asyncio.run(runner.start())
 
 
 def check(files: Sequence[Path]) -> None:
@@ -45,6 +61,8 @@ def deployments(files: Sequence[Path]) -> list[Any]:
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
         raise ConfigError("two studies have files of one name: a study is called after its file, so rename one")
+    if [name for name in names if set(name) & BANNED]:
+        raise ConfigError(f"a study is called after its file, and Prefect bars {' '.join(sorted(BANNED))}: rename it")
     return [_deployment(name, file) for file in files for name in FLOWS]
 
 

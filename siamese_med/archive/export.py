@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import warnings
@@ -15,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med import files, volume
+from siamese_med import files, untrusted, volume
 from siamese_med.address import Pull
 from siamese_med.archive import document, images, measurements, segmentation
 from siamese_med.archive.filing import Filing, encoded
 from siamese_med.archive.images import Images, LeftOutError
-from siamese_med.errors import UsageError
+from siamese_med.errors import InputError, UsageError
 from siamese_med.ingestion.originals import Original, originals
 from siamese_med.records import Study
 from siamese_med.reporting import printing
@@ -74,9 +73,22 @@ def write(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFr
 def _wanted(reports: Path) -> Iterator[tuple[str, list[Pair]]]:
     """Patients, and the pairs of theirs that objects are made of."""
     for path in sorted(reports.glob("sub-*/report.json")):
-        pairs = json.loads(path.read_text(encoding="utf-8"))["pairs"]
-        if chosen := [pair for pair in pairs if pair["role"] in ROLES]:
+        try:
+            pairs = untrusted.read_json(path)["pairs"]
+            chosen = [pair for pair in pairs if pair["role"] in ROLES]
+            sound = all(map(_is_sound, chosen))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"a report cannot be read ({path.parent.name}): run `siamese-med report` again") from error
+        if not sound:
+            raise InputError(f"a report has a path for a name ({path.parent.name}): run `siamese-med report` again")
+        if chosen:
             yield path.parent.name, chosen
+
+
+def _is_sound(pair: Pair) -> bool:
+    """Whether what becomes part of a path is a name or a number, and the map lies in the data folder."""
+    named = untrusted.is_name(pair["later_session"]) and type(pair["number"]) is int
+    return named and (pair["map"] is None or untrusted.is_inside(pair["map"]))
 
 
 @contextmanager

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from siamese_med import files, progress
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import catalogue as catalogues
-from siamese_med.ingestion import derivative, sources
+from siamese_med.ingestion import derivative, patience, sources
 from siamese_med.ingestion.candidates import Planned, Work, work_of
 from siamese_med.ingestion.catalogue import NOT_SHOWN, Catalogue
 from siamese_med.ingestion.commitment import Commitment
 from siamese_med.ingestion.conversion import Job, convert
-from siamese_med.ingestion.entries import Entry, Group, Unit, entry_of
+from siamese_med.ingestion.entries import Entry, Group, entries_of
 from siamese_med.ingestion.grouping import groups
-from siamese_med.ingestion.identification import identify, recognise, replaced
+from siamese_med.ingestion.identification import identify, recognise, replaced, resolved
 from siamese_med.ingestion.looking import look
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import names
 from siamese_med.ingestion.run import Run
 from siamese_med.ingestion.secret import pseudonyms
+from siamese_med.ingestion.tables import Unit
 from siamese_med.ingestion.workers import Workers
 from siamese_med.records import Ingested
+
+NOT_LISTED = ("unlisted_folder", "timed_out")
+"""What may be said of a folder whose files are not known for now."""
 
 
 def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False) -> Ingested:
@@ -35,27 +39,36 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, v
 
     Raises MissingFileError, EmptyInputError, ManifestError or SecretError; a bad file raises nothing.
     """
-    found = sources.collect(source)
-    secret = pseudonyms(config.secret_file)
-    with files.alone(data / catalogues.LOCK), Workers(config.workers, config.timeout_s) as workers:
-        files.remove_leftovers(data / "scans")
-        catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
-        try:
-            run = Run(data, config, secret, catalogue, workers, [entry_of(one, secret) for one in found])
-            run.begin()
-            recognise(run, by_content=verify)
-            look(run, [entry for entry in run.entries if entry.unit is None])
-            identify(run)
-            gone = replaced(run)
-            _convert(run, groups(run, gone), gone)
-            if workers.lost:
-                files.remove_leftovers(data / "scans")
-            new = _remember(run, source.absolute())
-            if new:
-                derivative.write(data / "scans", catalogue.rows("scan"))
-            return replace(_result(run), new=new)
-        finally:
-            catalogue.close()
+    with patience.limited(config.timeout_s):
+        found = sources.collect(source)
+        secret = pseudonyms(config.secret_file)
+        with files.alone(data / catalogues.LOCK), Workers(config.workers, config.timeout_s) as workers:
+            files.remove_leftovers(data / "scans")
+            catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
+            try:
+                result = _ingest(
+                    Run(data, config, secret, catalogue, workers, entries_of(found, secret)), source, verify
+                )
+            finally:
+                catalogue.close()
+    if "no_disk_space" in result.account.reasons:
+        raise files.no_space(data, asdict(result.account))
+    return result
+
+
+def _ingest(run: Run, source: Path, verify: bool) -> Ingested:
+    run.begin()
+    recognise(run, by_content=verify)
+    look(run, [entry for entry in run.entries if entry.unit is None])
+    identify(run)
+    gone = replaced(run)
+    _convert(run, groups(run, gone), gone)
+    if run.workers.lost:
+        files.remove_leftovers(run.data / "scans")
+    new = _remember(run, source.absolute())
+    if new:
+        derivative.write(run.data / "scans", run.catalogue.rows("scan"))
+    return replace(_result(run), new=new)
 
 
 def _convert(run: Run, gathered: Sequence[Group], gone: set[Unit]) -> None:
@@ -68,7 +81,7 @@ def _convert(run: Run, gathered: Sequence[Group], gone: set[Unit]) -> None:
     """
     planned = (volume for group in gathered for volume in work_of(group, run.config, run.secret).volumes)
     named = names([volume.candidate for volume in planned], run.catalogue, run.secret)
-    commitment = Commitment(run.data, run.catalogue, run.secret, named, run.fates)
+    commitment = Commitment(run, named)
     commitment.note_replaced(gone)
     commitment.forget({run.fates[unit].series for unit in gone} - {group.key for group in gathered})
     at_work: dict[int, tuple[Work, Planned]] = {}
@@ -98,15 +111,17 @@ def _jobs(
 def _remember(run: Run, source: Path) -> bool:
     """Write down the input's paths, and say whether anything was new or gone, or is not yet on the ingest page.
 
-    What vanished from an input is told from what another input holds; what a pull left in the spool never stays.
+    What vanished from an input is told from what another input holds, and only where all of it could be listed; what a
+    pull left in the spool never stays.
     """
     label = run.secret.label("input", source)
-    rows = {entry.key: _path_row(entry, label) for entry in run.entries if entry.look is not None}
+    looked = [entry for entry in run.entries if entry.look is not None and entry.known not in run.kept]
+    rows = {entry.key: _path_row(entry, label) for entry in looked}
     if rows:
-        run.catalogue.write({"path": list(rows.values()), "meta": [NOT_SHOWN]})
+        run.catalogue.write({"path": list(rows.values()), "meta": [NOT_SHOWN]}, unread=resolved(run))
     spooled = source.is_relative_to(run.data.absolute())
-    gone = 0 if spooled else run.catalogue.forget_paths(label, {entry.key for entry in run.entries})
-    run.end()
+    listed = not any(entry.look and entry.look.reason in NOT_LISTED for entry in run.entries)
+    gone = run.catalogue.forget_paths(label, {entry.key for entry in run.entries}) if listed and not spooled else 0
     return bool(rows or gone) or not run.shown
 
 

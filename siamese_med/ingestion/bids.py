@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from siamese_med.ingestion import tags
-from siamese_med.ingestion.reasons import FLAGS
+from siamese_med.ingestion import passing, reading, tags
+from siamese_med.ingestion.reasons import FLAGS, RejectedError
 from siamese_med.records import WRONG_PATIENT
 
 DESCRIPTION = "dataset_description.json"
@@ -69,7 +70,7 @@ def _label(content: dict[str, Any], key: str) -> tuple[str, ...]:
 def _flags(content: dict[str, Any]) -> tuple[str, ...]:
     """What ingest warned of when it wrote the scan; what of date, mask and patient is wrong shows anew."""
     said = content.get("Flags")
-    anew = ("date_unknown", "mask_unused", WRONG_PATIENT)
+    anew = ("date_unknown", "mask_unused", "mask_unread", WRONG_PATIENT)
     return tuple(word for word in FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 
@@ -109,22 +110,29 @@ def _day(row: dict[str, str]) -> date | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_TEXT:
-            return {}
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(_text(path, "utf-8"))
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        if path.stat().st_size > LARGEST_TEXT:
-            return []
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [
-                {k: v for k, v in row.items() if k and isinstance(v, str)}
-                for row in csv.DictReader(file, delimiter="\t")
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        rows = csv.DictReader(io.StringIO(_text(path, "utf-8-sig"), newline=""), delimiter="\t")
+        return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows]
+    except (UnicodeDecodeError, csv.Error):
         return []
+
+
+def _text(path: Path, encoding: str) -> str:
+    """A text beside an image; nothing where there is none. Raises OSError where the machine does not give it now."""
+    try:
+        if path.stat().st_size > LARGEST_TEXT:
+            return ""
+        return reading.content(path).decode(encoding)
+    except RejectedError:  # a folder, a pipe or a device
+        return ""
+    except OSError as error:
+        if passing.word_of(error) in ("", "file_vanished"):
+            return ""
+        raise

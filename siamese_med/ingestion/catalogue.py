@@ -9,18 +9,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.alarms import with_alarms
 from siamese_med.ingestion.reasons import OUTCOMES
-from siamese_med.records import SCAN_COLUMNS, Account, scan_table
+from siamese_med.ingestion.tables import (
+    Unit,
+    delete_files,
+    delete_verdicts,
+    engine_of,
+    is_unread,
+    replace_rows,
+    rows_of,
+    tables,
+)
+from siamese_med.records import Account, scan_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection
 
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
 LAYOUT = "3"
@@ -32,53 +41,13 @@ LOCK = ".ingest.lock"
 NOT_SHOWN = {"key": "shown", "value": "no"}
 """A row of `meta`: the ingest page lacks something; written with what it lacks, so that a killed run is seen."""
 
-SOME = 500
-"""Values in one IN list; databases limit it."""
-
-
-@lru_cache(maxsize=1)
-def tables() -> dict[str, Table]:
-    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers.
-
-    An `alarm` is of a scan with a certain content, so that it ends with that content, and outlasts another ingest.
-    """
-    from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
-
-    meta = MetaData()
-
-    def words(*names: str, primary: int = 1) -> list[Column[Any]]:
-        return [Column(name, String, primary_key=place < primary) for place, name in enumerate(names)]
-
-    many = ("shape", "spacing_mm", "affine", "flags")
-    scan = [
-        Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]
-    ]
-    return {
-        "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
-                      *words("outcome", "reason", "scan", "series", primary=0)),
-        "path": Table("path", meta, *words("key", "sha256", "claim", "input"), Column("size", BigInteger),
-                      Column("changed_ns", BigInteger), Column("inode", BigInteger)),
-        "series": Table("series", meta, *words("key", "label"), Column("subjects", JSON),
-                        *words("visit", "date", "modality", "contrast", "source", primary=0),
-                        Column("slices", Integer)),
-        "subject": Table("subject", meta, *words("subject", "sealed")),
-        "thumbnail": Table("thumbnail", meta, *words("id"), Column("picture", LargeBinary)),
-        "session": Table("session", meta, *words("subject", "key", primary=2), Column("number", Integer),
-                         *words("date", primary=0)),
-        "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
-        "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer)),
-        "alarm": Table("alarm", meta, *words("scan"), *words("sha256", primary=0)),
-        "transfer": Table("transfer", meta, *words("key", "signature", "rules"), Column("outcomes", JSON)),
-        "meta": Table("meta", meta, *words("key", "value")),
-    }  # fmt: skip
-
 
 class Catalogue:
     """An open catalogue, for the one ingest run that holds the lock."""
 
     def __init__(self, url: str, secret_mark: str) -> None:
         self.tables = tables()
-        self.engine = _engine(url)
+        self.engine = engine_of(url)
         known = self._known()
         check_layout(known)
         if known:
@@ -99,31 +68,44 @@ class Catalogue:
     def rows(self, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Rows of a table as dictionaries, all or those whose column is among the values."""
         with self.engine.connect() as connection:
-            return _rows(connection, self.tables[table], column, values)
+            return rows_of(connection, self.tables[table], column, values)
 
     def scans_of(self, series: Iterable[str]) -> list[dict[str, Any]]:
         """The scan rows of some series, with the alarms that stand among their flags."""
         return with_alarms(self.rows("scan", "series", sorted(series)), self.rows("alarm"))
 
-    def write(self, rows: Mapping[str, list[dict[str, Any]]], gone: Iterable[str] = ()) -> None:
-        """Replace rows by their primary keys, and delete the scans named in `gone`, in one transaction."""
+    def write(
+        self,
+        rows: Mapping[str, list[dict[str, Any]]],
+        gone: Iterable[str] = (),
+        unbound: Iterable[Unit] = (),
+        unread: Iterable[str] = (),
+    ) -> None:
+        """Replace rows by their primary keys, in one transaction with what goes.
+
+        `gone`: scans; `unbound`: contents whose verdict holds by any rules; `unread`: what stood for files whose
+        content was not known.
+        """
         with self.engine.begin() as connection:
+            delete_verdicts(connection, unbound)
             for name, many in rows.items():
-                _replace(connection, self.tables[name], many)
+                replace_rows(connection, self.tables[name], many)
             for one in gone:
                 for table in (self.tables["scan"], self.tables["thumbnail"]):
                     connection.execute(table.delete().where(table.c.id == one))
+            delete_files(connection, unread)
 
     def forget_paths(self, source: str, present: set[str]) -> int:
         """Drop paths of one input that are no longer there, and say how many; their contents stay accounted for."""
         path = self.tables["path"]
         with self.engine.begin() as connection:
-            known = connection.execute(path.select().with_only_columns(path.c.key).where(path.c.input == source))
-            gone = [key for (key,) in known.all() if key not in present]
+            columns = path.select().with_only_columns(path.c.key, path.c.sha256).where(path.c.input == source)
+            gone = {key: digest for key, digest in connection.execute(columns).all() if key not in present}
             for key in gone:
                 connection.execute(path.delete().where(path.c.key == key))
+            delete_files(connection, {digest for digest in gone.values() if is_unread((digest, ""))})
             if gone:
-                _replace(connection, self.tables["meta"], [NOT_SHOWN])
+                replace_rows(connection, self.tables["meta"], [NOT_SHOWN])
         return len(gone)
 
     def close(self) -> None:
@@ -133,9 +115,9 @@ class Catalogue:
 
 def note_shown(url: str) -> None:
     """Write down that the ingest page holds all that the catalogue does."""
-    engine = _engine(url)
+    engine = engine_of(url)
     with engine.begin() as connection:
-        _replace(connection, tables()["meta"], [{**NOT_SHOWN, "value": "yes"}])
+        replace_rows(connection, tables()["meta"], [{**NOT_SHOWN, "value": "yes"}])
     engine.dispose()
 
 
@@ -154,38 +136,6 @@ def check_secret(known: Mapping[str, str], mark: str) -> None:
         raise SecretError("this catalogue was made under another pseudonym secret: name that one, or another --data")
 
 
-def _engine(url: str) -> Engine:
-    from sqlalchemy import create_engine
-    from sqlalchemy.engine import make_url
-
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    return create_engine(parsed)
-
-
-def _rows(connection: Connection, table: Table, column: str, values: Iterable[str] | None) -> list[dict[str, Any]]:
-    if values is None:
-        return [dict(row) for row in connection.execute(table.select()).mappings()]
-    wanted, found = list(values), []
-    for start in range(0, len(wanted), SOME):
-        query = table.select().where(table.c[column].in_(wanted[start : start + SOME]))
-        found += [dict(row) for row in connection.execute(query).mappings()]
-    return found
-
-
-def _replace(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Delete and insert, which every database understands."""
-    from sqlalchemy import and_, bindparam
-
-    if not rows:
-        return
-    keys = [column.name for column in table.primary_key]
-    match = and_(*(table.c[key] == bindparam(f"key_{key}") for key in keys))
-    connection.execute(table.delete().where(match), [{f"key_{key}": row[key] for key in keys} for row in rows])
-    connection.execute(table.insert(), rows)
-
-
 def scans(url: str) -> pd.DataFrame:
     """Every scan, sorted by id, with records.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
     with reading(url) as connection:
@@ -197,10 +147,10 @@ def note_alarms(url: str, alarms: Mapping[str, str]) -> None:
     with reading(url) as connection:
         if {row["scan"]: row["sha256"] for row in some_rows(connection, "alarm")} == dict(alarms):
             return
-    engine, table = _engine(url), tables()["alarm"]
+    engine, table = engine_of(url), tables()["alarm"]
     with engine.begin() as connection:
         connection.execute(table.delete())
-        _replace(connection, table, [{"scan": scan, "sha256": content} for scan, content in sorted(alarms.items())])
+        replace_rows(connection, table, [{"scan": scan, "sha256": content} for scan, content in sorted(alarms.items())])
     engine.dispose()
 
 
@@ -270,7 +220,7 @@ def some_rows(
     connection: Connection, table: str, column: str = "", values: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
     """Rows of a table by an open connection."""
-    return _rows(connection, tables()[table], column, values)
+    return rows_of(connection, tables()[table], column, values)
 
 
 @contextmanager
@@ -283,12 +233,12 @@ def reading(url: str, secret_mark: str | None = None) -> Iterator[Connection]:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
         raise EmptyInputError("there is no catalogue yet: run `siamese-med ingest INPUT` first")
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         if not inspect(engine).has_table("file"):
             raise EmptyInputError("the catalogue is empty: run `siamese-med ingest INPUT` first")
         with engine.connect() as connection:
-            known = {row["key"]: row["value"] for row in _rows(connection, tables()["meta"], "", None)}
+            known = {row["key"]: row["value"] for row in rows_of(connection, tables()["meta"], "", None)}
             check_layout(known)
             if secret_mark is not None:
                 check_secret(known, secret_mark)

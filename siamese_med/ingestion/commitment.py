@@ -5,43 +5,35 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import astuple, replace
-from pathlib import Path
 from typing import Any
 
-from siamese_med.ingestion import masks, ownership
+from siamese_med.ingestion import masks, ownership, rules
 from siamese_med.ingestion.candidates import Planned, Work
-from siamese_med.ingestion.catalogue import Catalogue
 from siamese_med.ingestion.conversion import Converted, Job
-from siamese_med.ingestion.entries import Unit
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import Name
-from siamese_med.ingestion.run import Fate
-from siamese_med.ingestion.secret import Pseudonyms
+from siamese_med.ingestion.run import Fate, Run
+from siamese_med.ingestion.tables import Unit
 from siamese_med.ingestion.workers import WorkerLostError
 
 SERIES_AT_ONCE = 64
 
 
 class Commitment:
-    """Takes results as they come; `fates`: what the run knows of every unit."""
+    """Takes results as they come, and tells the run what became of every unit."""
 
-    def __init__(
-        self,
-        data: Path,
-        catalogue: Catalogue,
-        secret: Pseudonyms,
-        names: dict[str, Name],
-        fates: dict[Unit, Fate],
-    ) -> None:
-        self._data, self._catalogue, self._secret, self._names, self._fates = data, catalogue, secret, names, fates
+    def __init__(self, run: Run, names: dict[str, Name]) -> None:
+        self._run, self._names = run, names
+        self._data, self._catalogue, self._secret, self._fates = run.data, run.catalogue, run.secret, run.fates
         self._results: dict[str, list[tuple[Planned, Converted]]] = defaultdict(list)
         self._waiting: dict[str, list[dict[str, Any]]] = _nothing()
         self._gone: dict[str, str] = {}
+        self._unbound: list[Unit] = []
         self._settled = 0
         self._before: dict[str, dict[str, str]] = defaultdict(dict)
-        for row in catalogue.rows("scan"):
+        for row in run.catalogue.rows("scan"):
             self._before[row["series"]][row["id"]] = row["path"]
-        self._sealed = {row["subject"] for row in catalogue.rows("subject")}
+        self._sealed = {row["subject"] for row in run.catalogue.rows("subject")}
 
     def job(self, planned: Planned) -> Job:
         """The job with the place its NIfTI goes to."""
@@ -53,9 +45,10 @@ class Commitment:
 
     def take(self, work: Work, planned: Planned, result: Converted | WorkerLostError) -> None:
         """Note one volume's result; when it was the last of its group, settle the group."""
-        converted = Converted(reason="undecodable") if isinstance(result, WorkerLostError) else result
+        if isinstance(result, WorkerLostError):
+            result = Converted(reason=result.reason or "undecodable")
         results = self._results[work.group.key]
-        results.append((planned, converted))
+        results.append((planned, result))
         if len(results) == len(work.volumes):
             self.settle(work)
 
@@ -63,21 +56,28 @@ class Commitment:
         """Decide on every file of a group, and on scans of an earlier run that its series no longer makes up."""
         reasons = dict(work.reasons)
         scans: dict[str, str] = {}
+        bound: set[str] = set()
+        troubled = False
         for planned, converted in self._results.pop(work.group.key, []):
             if converted.reason:
-                rest = "missing_slice" if converted.culprit else converted.reason
+                passes = rules.may_pass(converted.reason)
+                troubled |= passes
+                rest = "missing_slice" if converted.culprit and not passes else converted.reason
                 reasons.update(dict.fromkeys(planned.files, rest))
                 reasons.update({converted.culprit: converted.reason} if converted.culprit else {})
                 continue
             name = self._names[planned.candidate.key]
-            self._waiting["scan"].append(self._scan(name, planned, converted))
+            row = self._scan(name, planned, converted)
+            self._waiting["scan"].append(row)
             self._waiting["thumbnail"].append({"id": name.id, "picture": converted.thumbnail})
+            if rules.scan_depends(row["flags"], row["shape"], self._run.config):
+                bound.add(name.id)
             for file in planned.files:
                 scans.setdefault(file, name.id)
         made = {row["id"] for row in self._waiting["scan"]}
-        if not work.group.absent:
+        if not (work.group.absent or troubled):  # what was made before stays while it cannot be made anew
             self._gone.update({one: path for one, path in self._before[work.group.key].items() if one not in made})
-        self._note_files(work, reasons, scans)
+        self._note_files(work, reasons, scans, bound)
         self._note_owners(work)
         self._settled += 1
         if self._settled % SERIES_AT_ONCE == 0:
@@ -95,18 +95,29 @@ class Commitment:
         for group in groups:
             self._gone.update(self._before[group])
 
-    def _note_files(self, work: Work, reasons: dict[str, str], scans: dict[str, str]) -> None:
+    def _note_files(self, work: Work, reasons: dict[str, str], scans: dict[str, str], bound: set[str]) -> None:
         for entry in work.group.entries:
             digest, claim = entry.known
             scan = scans.get(digest, "")
             reason = "" if scan else reasons.get(digest) or "unreadable_header"
             fate = Fate(outcome(reason), reason, scan, work.group.key)
+            before = self._fates.get(entry.known)
             self._fates[entry.known] = fate
+            if entry.known in self._run.kept:
+                continue
             size = entry.look.size if entry.look else 0
             self._waiting["file"].append({"sha256": digest, "claim": claim, "size": size, **fate._asdict()})
+            if scan in bound or (rules.refusal_depends(reason) and not rules.may_pass(reason)):
+                self._waiting["verdict"].append({"sha256": digest, "claim": claim, "rules": self._rules_of(work)})
+            elif before is not None:
+                self._unbound.append(entry.known)
+
+    def _rules_of(self, work: Work) -> str:
+        """None, so that it is judged again, where the slices that a series lacks may be those that cannot be read."""
+        return "" if work.group.absent and self._run.kept else self._run.rules
 
     def _note_owners(self, work: Work) -> None:
-        if work.belongings is None:
+        if work.belongings is None or all(entry.known in self._run.kept for entry in work.group.entries):
             return
         self._waiting["series"].append(ownership.series_row(work.group.key, work.belongings, self._secret))
         for owner in sorted(work.belongings.owners, key=astuple):
@@ -145,11 +156,11 @@ class Commitment:
 
     def flush(self) -> None:
         """Write what waits in one transaction; only then remove files of scans that are no more."""
-        self._catalogue.write(self._waiting, self._gone)
+        self._catalogue.write(self._waiting, self._gone, self._unbound)
         for path in self._gone.values():
             (self._data / path).unlink(missing_ok=True)
-        self._waiting, self._gone = _nothing(), {}
+        self._waiting, self._gone, self._unbound = _nothing(), {}, []
 
 
 def _nothing() -> dict[str, list[dict[str, Any]]]:
-    return {"file": [], "scan": [], "series": [], "subject": [], "thumbnail": []}
+    return {"file": [], "verdict": [], "scan": [], "series": [], "subject": [], "thumbnail": []}

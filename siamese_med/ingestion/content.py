@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from siamese_med.ingestion import headers, nifti
+from siamese_med.ingestion import headers, nifti, passing, reading
 from siamese_med.ingestion.instances import Instance
 from siamese_med.ingestion.origins import Origin
 from siamese_med.ingestion.reasons import RejectedError
@@ -50,8 +51,9 @@ class Glance:
     max_gigabytes: float
 
 
-UNREADABLE = Look(0, "", reason="unreadable_file")
-"""A file that the system refuses to read, known by a hash of nothing."""
+def unread(reason: str) -> Look:
+    """A file whose content is not known, since it is never opened or the machine did not give it this time."""
+    return Look(0, "", reason=reason)
 
 
 def look_at(request: Glance) -> list[Look]:
@@ -75,17 +77,19 @@ def _look(path: Path, most_bytes: float) -> tuple[Look, Instance | None]:
     try:
         size = path.stat().st_size
         if size > most_bytes:
-            return Look(size, _hashed(path), reason="too_large"), None
-        data = path.read_bytes()
-    except OSError:
-        return UNREADABLE, None
+            return hashed(path), None
+        data = reading.content(path)
+    except RejectedError as rejected:
+        return unread(rejected.reason), None
+    except (OSError, MemoryError) as error:
+        return unread(passing.word_of(error) or "unreadable_file"), None
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _held(path, data, digest, most_bytes)
     except RejectedError as rejected:
         return Look(len(data), digest, reason=rejected.reason, origin=rejected.origin), None
-    except Exception:  # one file never ends a batch
-        return Look(len(data), digest, reason="unreadable_header"), None
+    except Exception as error:  # one file never ends a batch
+        return Look(len(data), digest, reason=passing.word_of(error) or "unreadable_header"), None
 
 
 def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> tuple[Look, Instance | None]:
@@ -111,14 +115,18 @@ def _other(path: Path, data: bytes, head: bytes) -> str:
     return "unreadable_header" if named and head[:4] in (b"\\\x01\0\0", b"\0\0\x01\\") else "not_an_image"
 
 
-def _hashed(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hashed(path: Path) -> Look:
+    """A file that is too large to look at: only its hash is taken; raises RejectedError or OSError."""
+    with reading.opened(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Look(os.fstat(file.fileno()).st_size, digest, reason="too_large")
 
 
-def hopeless(path: Path) -> Look:
-    """A file that ended or stalled the process that looked at it: only its hash is taken."""
+def hash_alone(path: str) -> Look:
+    """A file that ended the process which looked at it: only its hash is taken, by another process."""
     try:
-        return Look(path.stat().st_size, _hashed(path), reason="unreadable_header")
-    except OSError:
-        return UNREADABLE
+        return replace(hashed(Path(path)), reason="unreadable_header")
+    except RejectedError as rejected:
+        return unread(rejected.reason)
+    except OSError as error:
+        return unread(passing.word_of(error) or "unreadable_file")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese_med import thumbnails, volume
-from siamese_med.ingestion import masks, nifti, pixels
+from siamese_med.ingestion import masks, nifti, passing, pixels
 from siamese_med.ingestion.instances import Storage
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
@@ -49,17 +49,20 @@ def convert(job: Job) -> Converted:
         decoded, flags, nan_voxels = load(job)
     except RejectedError as rejected:
         return Converted(reason=rejected.reason, culprit=rejected.file)
-    except (OSError, MemoryError):
-        return Converted(reason="undecodable")
-    volume.write(Path(job.target), decoded)
-    masked = bool(job.mask) and masks.write(job, decoded)
-    unused = ("mask_unused",) if job.mask and not masked else ()
+    except (OSError, MemoryError) as error:
+        return Converted(reason=passing.word_of(error) or "undecodable")
+    try:
+        volume.write(Path(job.target), decoded)
+        unused = masks.write(job, decoded) if job.mask else ""
+    except OSError as error:
+        return Converted(reason=passing.word_of_write(error))
+    masked = bool(job.mask) and not unused
     return Converted(
         shape=tuple(decoded.voxels.shape),
         spacing_mm=tuple(round(float(edge), 6) for edge in decoded.spacing_mm),
         affine=tuple(tuple(round(float(one), 6) + 0.0 for one in row) for row in decoded.affine),
         sha256=decoded.content_digest(),
-        flags=(*flags, *unused),
+        flags=(*flags, *((unused,) if unused else ())),
         masked=masked,
         nan_voxels=nan_voxels,
         thumbnail=thumbnails.strip(decoded),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 
+from siamese_med.ingestion import patience
 from siamese_med.ingestion.content import Look
 from siamese_med.ingestion.secret import Pseudonyms
 from siamese_med.ingestion.sources import Found
+from siamese_med.ingestion.tables import Unit
 
-Unit = tuple[str, str]
-"""A content and the claim on it: SHA-256, and an HMAC or nothing."""
+NO_STAT = (0, 0, 0, 0)
+STATS_AT_ONCE = 256
+MOST_HUNG = 3
+"""Files that the system may not answer for before it is asked for no more of them."""
 
 
 @dataclass(slots=True)
@@ -19,6 +24,7 @@ class Entry:
     found: Found
     key: str  # HMAC of its path
     stat: tuple[int, int, int]  # size, nanosecond of the last change, inode
+    device: int = 0
     unit: Unit | None = None
     look: Look | None = None
     follows: Entry | None = None
@@ -42,12 +48,44 @@ class Group:
 
 def entry_of(found: Found, secret: Pseudonyms) -> Entry:
     """A new entry, with what the system says of the file without opening it."""
+    return _entry(found, _stat(found), secret)
+
+
+def entries_of(found: Sequence[Found], secret: Pseudonyms) -> list[Entry]:
+    """A new entry for each file. Where the system does not answer it has no stat, and so is looked at."""
+    stats: list[tuple[int, int, int, int]] = []
+    hung = 0
+    for start in range(0, len(found), STATS_AT_ONCE):
+        some = found[start : start + STATS_AT_ONCE]
+        try:
+            stats += patience.ask(_stats, some) if hung < MOST_HUNG else [NO_STAT] * len(some)
+            continue
+        except TimeoutError:
+            pass
+        for one in some:
+            try:
+                stats.append(patience.ask(_stat, one) if hung < MOST_HUNG else NO_STAT)
+            except TimeoutError:
+                stats.append(NO_STAT)
+                hung += 1
+    return [_entry(one, stat, secret) for one, stat in zip(found, stats, strict=True)]
+
+
+def _entry(found: Found, stat: tuple[int, int, int, int], secret: Pseudonyms) -> Entry:
+    return Entry(found, secret.label("path", found.path.absolute()), stat[:3], stat[3])
+
+
+def _stats(found: Sequence[Found]) -> list[tuple[int, int, int, int]]:
+    return [_stat(one) for one in found]
+
+
+def _stat(found: Found) -> tuple[int, int, int, int]:
+    """Size, nanosecond of the last change, inode, device."""
     try:
         status = found.path.stat()
-        stat = (status.st_size, status.st_mtime_ns, status.st_ino)
     except OSError:
-        stat = (0, 0, 0)
-    return Entry(found, secret.label("path", found.path.absolute()), stat)
+        return NO_STAT
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def claim_on(entry: Entry, secret: Pseudonyms) -> str:

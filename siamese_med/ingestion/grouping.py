@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from siamese_med.ingestion.entries import Entry, Group, Unit, group_key
+from siamese_med.ingestion.entries import Entry, Group, group_key
 from siamese_med.ingestion.looking import look
 from siamese_med.ingestion.run import Run
+from siamese_med.ingestion.tables import Unit
 
 
 def groups(run: Run, replaced: set[Unit]) -> list[Group]:

@@ -15,8 +15,8 @@ from typing import Any
 from siamese_med import files
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import catalogue as catalogues
+from siamese_med.ingestion import rules
 from siamese_med.ingestion.catalogue import Catalogue
-from siamese_med.ingestion.reasons import QUARANTINED
 from siamese_med.ingestion.secret import Pseudonyms
 
 
@@ -35,21 +35,25 @@ class History:
 
     def __init__(self, data: Path, url: str, secret: Pseudonyms, config: IngestConfig) -> None:
         self._data, self._url, self._secret = data, url, secret
-        self._rules = config.fingerprint()
+        self._rules = f"{config.fingerprint()} {rules.digest(config)}"
         with self._catalogue() as catalogue:
             self._rows = {row["key"]: row for row in catalogue.rows("transfer")}
-            there: dict[str, bool] = {}
+            self._there: dict[str, bool] = {}
+            self._bound: set[str] = set()
             for row in catalogue.rows("scan"):
-                there[row["series"]] = there.get(row["series"], True) and (data / row["path"]).is_file()
-        self._there = there
+                series = row["series"]
+                self._there[series] = self._there.get(series, True) and (data / row["path"]).is_file()
+                self._bound |= {series} if rules.scan_depends(row["flags"], row["shape"], config) else set()
 
     def stands(self, key: str, listed: Iterable[str]) -> bool:
         """Whether a series is listed as it was, its scans are still there, and its verdict by the rules that hold."""
         row = self._rows.get(key)
         if row is None or row["signature"] != self._signature(listed):
             return False
-        failed = any(word in QUARANTINED for word in row["outcomes"])
-        return (not failed or row["rules"] == self._rules) and self._there.get(key, "" not in row["outcomes"])
+        if any(rules.may_pass(word) for word in row["outcomes"]):
+            return False
+        bound = key in self._bound or any(rules.refusal_depends(word) for word in row["outcomes"])
+        return (not bound or row["rules"] == self._rules) and self._there.get(key, "" not in row["outcomes"])
 
     def outcomes(self, key: str) -> dict[str, int]:
         """How many files of a series became what: reason words, the empty one for ingested."""

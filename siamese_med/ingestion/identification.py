@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from siamese_med.ingestion.entries import Entry, Unit, claim_on
+from siamese_med.ingestion import rules
+from siamese_med.ingestion.entries import Entry, claim_on
 from siamese_med.ingestion.run import Run
+from siamese_med.ingestion.tables import Unit, is_unread
 
 
 def recognise(run: Run, by_content: bool) -> None:
@@ -44,12 +46,31 @@ def identify(run: Run) -> None:
             by_content[entry.look.sha256 or run.secret.label("unreadable", entry.key)].append(entry)
     for digest, entries in by_content.items():
         _identify_copies(run, digest, entries, claims.get(digest, []), given.get(digest, set()))
+    run.kept = {entry.known for entry in run.entries if _keeps_content(run, entry)}
+
+
+def _keeps_content(run: Run, entry: Entry) -> bool:
+    """Whether a file that cannot be read this time was read before: what it held then stands until it can be."""
+    place = run.paths.get(entry.key)
+    if place is None or entry.look is None or not is_unread(entry.known):
+        return False
+    return rules.may_pass(entry.look.reason) and not is_unread(place.unit) and place.unit in run.fates
+
+
+def resolved(run: Run) -> set[str]:
+    """What stood for files whose content was not known, and is now."""
+    before = {run.paths[entry.key].unit for entry in run.entries if entry.look is not None and entry.key in run.paths}
+    return {unit[0] for unit in before - {entry.known for entry in run.entries} if is_unread(unit)}
 
 
 def replaced(run: Run) -> set[Unit]:
     """Units that gave way to another content at their path and lie nowhere else."""
-    looked = {entry.key for entry in run.entries if entry.look is not None and entry.key in run.paths}
-    before = {run.paths[key].unit for key in looked}
+    looked = {
+        entry.key
+        for entry in run.entries
+        if entry.look is not None and entry.key in run.paths and entry.known not in run.kept
+    }
+    before = {unit for key in looked if not is_unread(unit := run.paths[key].unit)}
     gone = {unit for unit in before - {entry.known for entry in run.entries} if unit in run.fates}
     elsewhere = run.catalogue.rows("path", "sha256", {digest for digest, _ in gone})
     return gone - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from siamese_med.ingestion import passing, patience, reading
+from siamese_med.ingestion.reasons import RejectedError
+
 Numbers = tuple[float, ...]
 
 
@@ -97,11 +100,17 @@ class Instance:
         return self.facts.date
 
     def pixel_digest(self) -> str:
-        """SHA-256 of the pixels as they are stored; read anew, since hardly any slice is ever compared with another."""
-        start, end = self.storage.encoded
+        """SHA-256 of the pixels as they are stored; read anew, since hardly any slice is ever compared with another.
+
+        Raises RejectedError where it cannot be read now.
+        """
         try:
-            with Path(self.storage.path).open("rb") as file:
-                file.seek(start)
-                return hashlib.sha256(file.read(end - start) if end else file.read()).hexdigest()
-        except OSError:
-            return self.content
+            return patience.ask(self._pixel_digest)
+        except OSError as error:
+            raise RejectedError(passing.word_of(error) or "read_error", self.content) from error
+
+    def _pixel_digest(self) -> str:
+        start, end = self.storage.encoded
+        with reading.opened(Path(self.storage.path)) as file:
+            file.seek(start)
+            return hashlib.sha256(file.read(end - start) if end else file.read()).hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med import volume
-from siamese_med.ingestion import nifti
+from siamese_med.ingestion import nifti, passing
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.volume import Volume
 
@@ -23,21 +23,25 @@ def beside(scan: str) -> str:
     return f"{scan.removesuffix(ENDING)}_mask{ENDING}"
 
 
-def write(job: Job, scan: Volume) -> bool:
-    """Write the job's mask beside its scan, 1 where it marks, if it is a sound NIfTI on the scan's grid; else nothing.
+def write(job: Job, scan: Volume) -> str:
+    """Write the job's mask beside its scan, 1 where it marks, if it is a sound NIfTI on the scan's grid.
+
+    Else nothing is written; returns the flag that says so, or an empty word.
 
     Both are canonical, so a mask may be stored with other axes; its corners have to lie on the scan's to 0.1 mm.
     """
     path = Path(job.mask)
     try:
         mask, _, _ = nifti.decode(path, path, "refuse", job.max_gigabytes, 1)
-    except (RejectedError, OSError, MemoryError):
-        return False
+    except RejectedError:
+        return "mask_unused"
+    except (OSError, MemoryError) as error:
+        return "mask_unread" if passing.word_of(error) else "mask_unused"
     marked = mask.voxels > 0
     if not _on_one_grid(mask, scan) or not marked.any():
-        return False
+        return "mask_unused"
     volume.write(Path(beside(job.target)), Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine))
-    return True
+    return ""
 
 
 def _on_one_grid(mask: Volume, scan: Volume) -> bool:

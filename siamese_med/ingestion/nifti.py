@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from siamese_med import volume
-from siamese_med.ingestion import inflation
+from siamese_med.ingestion import inflation, reading
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.volume import Volume
 
@@ -242,7 +242,7 @@ def _content(path: Path, start: int, length: int) -> bytes:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
     """The file's own content, and whether it is compressed."""
-    with path.open("rb") as plain:
+    with reading.opened(path) as plain:
         squeezed = plain.read(2) == GZIP
         plain.seek(0)
         try:

@@ -12,9 +12,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from siamese_med.ingestion import catalogue, sources
-from siamese_med.ingestion.entries import Unit, entry_of
+from siamese_med.ingestion import catalogue, reading, sources
+from siamese_med.ingestion.entries import entry_of
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.secret import pseudonyms
+from siamese_med.ingestion.tables import Unit
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Original:
         """The bytes, read once and checked; None where the file is gone, unreadable or another one by now."""
         for path in self.paths:
             try:
-                data = path.read_bytes()
-            except OSError:
+                data = reading.content(path)
+            except (OSError, RejectedError):
                 continue
             if hashlib.sha256(data).hexdigest() == self.sha256:
                 return data

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from siamese_med import volume
+from siamese_med.ingestion import passing
 from siamese_med.ingestion.instances import Storage
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
@@ -63,7 +64,7 @@ def _decoded(file: str, storage: Storage) -> NDArray[Any]:
     except RejectedError as rejected:
         raise RejectedError(rejected.reason, file) from rejected
     except Exception as error:  # decoders raise whatever they like
-        raise RejectedError("undecodable", file) from error
+        raise RejectedError(passing.word_of(error) or "undecodable", file) from error
     pixels = pixels.reshape(storage.frames, storage.rows, storage.columns)
     return pixels if storage.tiles is None else _tiles(pixels[0], storage.tiles)
 
@@ -73,8 +74,8 @@ def _native(storage: Storage) -> NDArray[Any]:
     kind = np.dtype(f"{order}{'i' if storage.signed else 'u'}{storage.bits_allocated // 8}")
     count = storage.frames * storage.rows * storage.columns
     pixels = np.fromfile(storage.path, dtype=kind, count=count, offset=storage.offset or 0)
-    if pixels.size < count:
-        raise RejectedError("truncated_pixels")
+    if pixels.size < count:  # the file was long enough when it was looked at, or it would not have come here
+        raise RejectedError("read_error")
     pixels = pixels.astype(kind.newbyteorder("="), copy=False)
     spare = storage.bits_allocated - storage.bits_stored
     if 0 < spare < storage.bits_allocated and (storage.signed or storage.masked):

@@ -30,14 +30,30 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
 )
 """Expected in a hospital export, and no volume."""
 
+PASSING: Mapping[str, str] = MappingProxyType(
+    {
+        "unreadable_file": "the system does not let us read it; check its permissions, then run again",
+        "read_error": "the disk or the network share failed while it was read; check both, then run again",
+        "file_vanished": "it was listed and gone when it was to be read; run again once nothing moves there",
+        "unlisted_folder": "a folder whose files cannot be listed; check its permissions and the share, then run again",
+        "timed_out": "it took longer than ingest.timeout_s; run again, and raise that if it happens again",
+        "out_of_memory": "the memory did not suffice; set ingest.workers lower, then run again",
+        "open_files_limit": "too many files were open on this machine; raise `ulimit -n`, then run again",
+        "no_disk_space": "there was no space left to write it; free some, then run again",
+        "write_error": "its volume could not be written to the data folder; check that, then run again",
+    }
+)
+"""Troubles of the machine, not of the content: never remembered as a verdict, tried again by the next run."""
+
 QUARANTINED: Mapping[str, str] = MappingProxyType(
     {
+        **PASSING,
+        "special_file": "a pipe, socket or device, which is never opened; name a regular file",
         "empty_file": "the file has no byte; copy it again",
         "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
-        "unreadable_file": "the operating system refused to read it; check its permissions",
         "unreadable_header": "the header is cut or broken; export the file again",
         "truncated_pixels": "the pixels are cut; copy or export the file again",
-        "undecodable": "the pixels cannot be decoded; export the series uncompressed",
+        "undecodable": "no decoder that is installed reads the pixels; export the series uncompressed",
         "missing_slice": "the series lacks at least one slice; export the whole series again",
         "sop_uid_conflict": "two files bear one SOP instance UID and differ; remove the wrong one",
         "duplicate_position": "two slices lie at one place and differ; remove the wrong one",
@@ -84,6 +100,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "first_of_repeats": "one volume taken from several",
         "mean_of_repeats": "the mean of several volumes",
         "mask_unused": "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out",
+        "mask_unread": "its mask could not be read this time; the next run tries again",
         WRONG_PATIENT: "looks like another patient's scan; check the records, nothing was moved",
     }
 )

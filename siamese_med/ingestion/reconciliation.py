@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese_med.errors import MissingFileError
-from siamese_med.ingestion import headers, sources, tags
+from siamese_med.ingestion import headers, reading, sources, tags
+from siamese_med.ingestion.reasons import RejectedError
 
 MOST_OF_A_HEADER = 2**26
 META_GROUP = b"\x02\x00"
@@ -72,7 +73,10 @@ def _copies(folder: Path) -> Iterable[Copy]:
     if not folder.is_dir():
         raise MissingFileError("the folder of --sent is not there: name the one whose files were sent to the PACS")
     for path in sources.files_below(folder):
-        one = copy_of(path.read_bytes(), hashed=True)
+        try:
+            one = copy_of(reading.content(path), hashed=True)
+        except RejectedError:  # a pipe or a device was never sent
+            continue
         if one is not None and one.sop:
             yield one
 

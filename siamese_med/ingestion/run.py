@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from siamese_med.config import IngestConfig
+from siamese_med.ingestion import rules
 from siamese_med.ingestion.catalogue import Catalogue
-from siamese_med.ingestion.entries import Entry, Unit
+from siamese_med.ingestion.entries import Entry
 from siamese_med.ingestion.secret import Pseudonyms
+from siamese_med.ingestion.tables import Unit
 from siamese_med.ingestion.workers import Workers
 
 
@@ -44,23 +46,28 @@ class Run:
     paths: dict[str, Place] = field(default_factory=dict)  # by key, of this input
     fates: dict[Unit, Fate] = field(default_factory=dict)
     usable: set[Unit] = field(default_factory=set)  # units whose earlier outcome still stands
-    same_rules: bool = True  # as in the last run
+    kept: set[Unit] = field(default_factory=set)  # stand for files that cannot be read now, whose content is known
+    rules: str = ""  # digest of those that hold
     shown: bool = True  # is what the last run found on the ingest page?
     scans_there: set[str] = field(default_factory=set)
+    bound_scans: set[str] = field(
+        default_factory=set
+    )  # those of them that stand only under the rules they were made by
+    unsure_scans: set[str] = field(default_factory=set)  # those that lack something which could not be read
 
     def begin(self) -> None:
-        """Read which scans are there and which rules they were judged by."""
+        """Read which scans are there, and which of them might be others by now."""
+        self.rules = rules.digest(self.config)
         before = {row["key"]: row["value"] for row in self.catalogue.rows("meta")}
-        self.same_rules = before.get("rules", self._rules()) == self._rules()
         self.shown = before.get("shown") == "yes"
-        self.scans_there = {row["id"] for row in self.catalogue.rows("scan") if (self.data / row["path"]).is_file()}
-
-    def end(self) -> None:
-        """Note the rules of this run, now that everything was judged by them."""
-        self.catalogue.write({"meta": [{"key": "rules", "value": self._rules()}]})
-
-    def _rules(self) -> str:
-        return self.config.model_dump_json(include={"min_slices", "max_gigabytes", "volume_of_4d"})
+        for row in self.catalogue.rows("scan"):
+            if not (self.data / row["path"]).is_file():
+                continue
+            self.scans_there.add(row["id"])
+            if rules.scan_depends(row["flags"], row["shape"], self.config):
+                self.bound_scans.add(row["id"])
+            if "mask_unread" in row["flags"]:
+                self.unsure_scans.add(row["id"])
 
     def load_paths(self) -> None:
         """Read what is known of this input's paths."""
@@ -70,18 +77,27 @@ class Run:
 
     def load_fates(self, column: str, values: Iterable[str]) -> None:
         """Read what became of the units whose `sha256` or `series` is among the values."""
+        bound: set[Unit] = set()
         for row in self.catalogue.rows("file", column, values):
             unit = (row["sha256"], row["claim"])
             if unit not in self.fates:
                 fate = Fate(*(sys.intern(row[name]) for name in Fate._fields))
                 self.fates[unit] = fate
-                if self._stands(fate):
+                if self._is_bound(fate):
+                    bound.add(unit)
+                elif self._stands(fate):
                     self.usable.add(unit)
+        for row in self.catalogue.rows("verdict", "sha256", {digest for digest, _ in bound}):
+            unit = (row["sha256"], row["claim"])
+            if unit in bound and row["rules"] == self.rules and self._stands(self.fates[unit]):
+                self.usable.add(unit)
+
+    def _is_bound(self, fate: Fate) -> bool:
+        """Whether an outcome stands only under the rules that it was decided by."""
+        return fate.scan in self.bound_scans if fate.outcome == "ingested" else rules.refusal_depends(fate.reason)
 
     def _stands(self, fate: Fate) -> bool:
-        """Whether its scan is still there, or it failed by the rules that still hold; what was replaced may return."""
+        """Whether its scan is still there and whole; what may pass never stands, what was replaced may return."""
         if fate.outcome == "ingested":
-            return fate.scan in self.scans_there
-        if fate.reason == "replaced":
-            return False
-        return fate.outcome != "quarantined" or self.same_rules
+            return fate.scan in self.scans_there and fate.scan not in self.unsure_scans
+        return fate.reason != "replaced" and not rules.may_pass(fate.reason)

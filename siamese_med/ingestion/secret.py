@@ -17,6 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siamese_med import files
 from siamese_med.errors import CatalogueError, SecretError
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def _make(path: Path) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        if files.is_full(error):
+            raise files.no_space(path.parent) from error
         raise SecretError(
             f"no secret can be made at {path}: name a file with {ENVIRONMENT} or in the config"
         ) from error

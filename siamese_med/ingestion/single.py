@@ -56,7 +56,7 @@ def _one(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:
     """The result of one task; raises RejectedError, also where the process was lost."""
     _, result = next(workers.each(function, [task]))
     if isinstance(result, WorkerLostError):
-        raise RejectedError("undecodable")
+        raise RejectedError(result.reason or "undecodable")
     if isinstance(result, RejectedError):
         raise result
     return result

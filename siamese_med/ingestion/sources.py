@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError, MissingFileError
-from siamese_med.ingestion import bids, contrast, tags
+from siamese_med.ingestion import bids, contrast, passing, patience, reading, tags
 
 REQUIRED = ("subject", "session", "path")
 OPTIONAL = "[,date][,changed][,mask]"
@@ -52,13 +52,18 @@ class Found:
     claimed: Callable[[Path], Claim]
     reason: str = ""
     listed: bool = False
+    trouble: str = ""
     _claim: Claim | None = None
 
     @property
     def claim(self) -> Claim:
-        """What the input says of the file."""
+        """What the input says of the file; nothing, with a reason word as `trouble`, where that cannot be read now."""
         if self._claim is None:
-            self._claim = self.claimed(self.path)
+            try:
+                self._claim = patience.ask(self.claimed, self.path)
+            except OSError as error:
+                self.trouble = passing.word_of(error) or "unreadable_file"
+                self._claim = Claim("name", str(self.path))
         return self._claim
 
 
@@ -68,7 +73,7 @@ def collect(source: Path) -> list[Found]:
         raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
     if source.is_dir():
         found = _folder(source.absolute())
-    elif source.suffix.lower() in (".csv", ".tsv"):
+    elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
         found = _manifest(source)
     else:
         found = [plain(source, source.parent)]
@@ -78,23 +83,34 @@ def collect(source: Path) -> list[Found]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Every regular file below a folder, in the order of its path's parts; links to folders are not followed."""
+    """Every file below a folder, also pipes and devices, in the order of its path's parts; links to folders are not."""
     return [Path(path) for path in _walked(str(folder))]
 
 
 def _walked(folder: str) -> Iterator[str]:
     """A folder that may not be read is named itself, so that it is not lost; links to folders and devices are."""
     try:
-        with os.scandir(folder) as listed:
-            entries = sorted(listed, key=lambda entry: entry.name)
+        entries = patience.ask(_listed, folder)
     except OSError:
         yield folder
         return
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walked(entry.path)
-        elif entry.is_file():
+        elif entry.is_file() or _is_special(entry):
             yield entry.path
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listed:
+        return sorted(listed, key=lambda entry: entry.name)
+
+
+def _is_special(entry: os.DirEntry[str]) -> bool:
+    try:
+        return reading.is_special(entry.stat())
+    except OSError:
+        return False
 
 
 def natural(label: str) -> tuple[tuple[int, int, str], ...]:

@@ -34,10 +34,11 @@ class Spool:
         """Write one file whole or not at all; returns the SHA-256 of its content."""
         digest = hashlib.sha256(data).hexdigest()
         temporary = folder / ".tmp-taken"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(folder / digest)
+        with files.filling(folder):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            temporary.replace(folder / digest)
         self.size += len(data)
         return digest
 

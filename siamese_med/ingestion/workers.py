@@ -9,10 +9,13 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import select
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -23,15 +26,33 @@ from types import TracebackType
 from typing import IO, Any
 
 from siamese_med import parallel
+from siamese_med.ingestion import passing
 
 TOGETHER = 16
 """Tasks that travel to a cluster at once."""
+START_S = 120.0
+"""How long a child may take to start and import what its tasks need: that says nothing of a task."""
+END_S = 10.0
+"""How long a child may take to end."""
+MOST_AT_ONCE = 2**20
+"""Bytes taken from a pipe at once."""
 LENGTH = struct.Struct("!Q")
 START = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
 
 
 class WorkerLostError(Exception):
-    """The child died, hung beyond its limit, or failed in a way of its own."""
+    """The child died, hung beyond its limit, or failed in a way of its own.
+
+    `reason`: the word of a trouble of the machine, which may pass; empty where the task itself is at fault.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class WorkerHungError(WorkerLostError):
+    """The child took longer than its limit, and was killed."""
 
 
 class WorkerDiedError(WorkerLostError):
@@ -47,6 +68,7 @@ class Workers:
         self._local = threading.local()
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(self._count)
+        self._given_up = False
         self.lost = 0  # children that did not end by themselves, and may have left a temporary file
 
     def each(
@@ -76,7 +98,8 @@ class Workers:
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         """What ended a child need not be its task, so a second one tries."""
         result = self._attempt(function, task, timeout_s)
-        return self._attempt(function, task, timeout_s) if isinstance(result, WorkerDiedError) else result
+        again = isinstance(result, WorkerDiedError) and not self._given_up
+        return self._attempt(function, task, timeout_s) if again else result
 
     def _attempt(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         child: _Child | None = getattr(self._local, "child", None)
@@ -98,6 +121,7 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
+            self._given_up = True
             for child in self._children:
                 child.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -106,7 +130,7 @@ class Workers:
 
 
 class _Child:
-    """One process and its two pipes."""
+    """One process and its two pipes, which are never waited for without a limit."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -115,42 +139,90 @@ class _Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            bufsize=0,
         )
+        self._modules: set[str] = set()
 
     def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise WorkerLostError("no pipe to the process")
-        hung = threading.Event()
-        watchdog = threading.Timer(timeout_s, self._stop, (hung,))
-        watchdog.start()
-        try:
-            _send(stdin, (function.__module__, function.__qualname__, task))
-            good, value = _receive(stdout)
-        except (EOFError, OSError, pickle.UnpicklingError) as error:
-            self.kill()
-            if hung.is_set():
-                raise WorkerLostError("the process hung") from error
-            raise WorkerDiedError("the process died") from error
-        finally:
-            watchdog.cancel()
+        """The result of one task; raises WorkerLostError. The limit is the task's own, imports have another."""
+        if function.__module__ not in self._modules:
+            self._ask((function.__module__, "", None), max(START_S, timeout_s))
+            self._modules.add(function.__module__)
+        good, value = self._ask((function.__module__, function.__qualname__, task), timeout_s)
         if not good:
-            raise WorkerLostError(value)
+            raise WorkerLostError(*value)
         return value
 
-    def _stop(self, hung: threading.Event) -> None:
-        hung.set()
+    def _ask(self, message: Any, timeout_s: float) -> Any:
+        try:
+            return self._converse(message, time.monotonic() + timeout_s)
+        except TimeoutError as error:
+            self.kill()
+            raise WorkerHungError("the process hung", "timed_out") from error
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise self._death() from error
+
+    def _converse(self, message: Any, deadline: float) -> Any:
+        """Send a message and receive the answer; raises TimeoutError, or EOFError where the child is gone."""
+        content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        self._put(LENGTH.pack(len(content)) + content, deadline)
+        (length,) = LENGTH.unpack(self._take(LENGTH.size, deadline))
+        return pickle.loads(self._take(length, deadline))  # from our own child
+
+    def _put(self, content: bytes, deadline: float) -> None:
+        pipe = _descriptor(self._process.stdin)
+        os.set_blocking(pipe, False)
+        left = memoryview(content)
+        while left:
+            _wait_for(pipe, select.POLLOUT, deadline)
+            left = left[os.write(pipe, left) :]
+
+    def _take(self, count: int, deadline: float) -> bytes:
+        pipe = _descriptor(self._process.stdout)
+        pieces = []
+        while count > 0:
+            _wait_for(pipe, select.POLLIN, deadline)
+            piece = os.read(pipe, min(count, MOST_AT_ONCE))
+            if not piece:
+                raise EOFError
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
+
+    def _death(self) -> WorkerLostError:
+        """What to say of a child that ended by itself. Only the system kills it with SIGKILL: memory was short."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)
+        killed = self._process.returncode == -signal.SIGKILL
         self.kill()
+        return WorkerDiedError("the process died", "out_of_memory" if killed else "")
 
     def kill(self) -> None:
+        """End it at once; one that hangs inside the system ends once that lets it."""
         self._process.kill()
 
     def close(self) -> None:
+        """Let it end, and wait for that as long as it makes sense."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # closing writes what a dead child did not take
                     pipe.close()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_S)
+
+
+def _descriptor(pipe: IO[bytes] | None) -> int:
+    if pipe is None:
+        raise EOFError
+    return pipe.fileno()
+
+
+def _wait_for(pipe: int, event: int, deadline: float) -> None:
+    """Wait until a pipe takes or gives something, or has no other end any more; raises TimeoutError."""
+    poll = select.poll()
+    poll.register(pipe, event)
+    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        raise TimeoutError
 
 
 def _there(function: Callable[[Any], Any], timeout_s: float, tasks: Sequence[Any]) -> list[Any]:
@@ -171,14 +243,15 @@ def serve() -> None:
             module, name, task = _receive(tasks)
         except EOFError:
             return
-        _send(results, _attempt(getattr(importlib.import_module(module), name), task))
+        loaded = importlib.import_module(module)
+        _send(results, _attempt(getattr(loaded, name), task) if name else None)
 
 
 def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     try:
         return True, function(task)
     except Exception as error:  # the parent decides; the text may quote tag values
-        return False, type(error).__name__
+        return False, (type(error).__name__, passing.word_of(error))
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:

@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from siamese_med import files
+from siamese_med import files, untrusted, volume
 from siamese_med.config import ScoreConfig, TrainConfig
 from siamese_med.errors import MissingFileError, ModelError
-from siamese_med.network import atlas
+from siamese_med.network import atlas, description
 from siamese_med.network.siamese import Siamese
 
 FORMAT = 4
-WEIGHTS = "model.safetensors"
+WEIGHTS, TEMPLATE = "model.safetensors", "template.nii.gz"
 NEEDED = (
     *("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence"),
     *("change", "change_reference", "growth_reference"),
 )
 """What a description must hold for scans to be scored by it."""
+MEASURES = ("spacing_mm", "smoothing_mm")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Model:
     @property
     def template(self) -> Path:
         """The template that scans must be aligned to."""
-        return self.folder / "template.nii.gz"
+        return self.folder / TEMPLATE
 
     @property
     def instrument(self) -> str:
@@ -49,8 +51,14 @@ class Model:
 
     def measures(self, config: ScoreConfig) -> ScoreConfig:
         """`config` with the voxels and the smoothing that the model learned and measured its reference with."""
-        learned = self.about["config"]["score"]
-        return config.model_copy(update={name: learned[name] for name in ("spacing_mm", "smoothing_mm")})
+        try:
+            learned = {name: self.about["config"]["score"][name] for name in MEASURES}
+            return ScoreConfig.model_validate(config.model_dump() | learned)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model.json in {self.folder} does not say at which {' and '.join(MEASURES)} change is measured: "
+                "copy the folder again"
+            ) from error
 
 
 def write_weights(folder: Path, network: Siamese) -> str:
@@ -68,7 +76,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise MissingFileError(f"no model folder at {folder}: check --model, or train one with `siamese-med train`")
     try:
-        about: dict[str, Any] = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        about: dict[str, Any] = untrusted.read_json(folder / "model.json")
+    except untrusted.NotFiniteError as error:
+        raise ModelError(f"the model.json in {folder} has NaN or an infinite number: copy the folder again") from error
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} is not a model folder (no readable model.json): name one under data/models"
@@ -76,17 +86,21 @@ def read_about(folder: Path) -> dict[str, Any]:
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise ModelError(f"{folder} has model format {found}, this version reads {FORMAT}: train it again")
+    if not untrusted.is_name(about.get("id")):
+        raise ModelError(f"the id in the model.json of {folder} is no name, or a path: copy the folder again")
     return about
 
 
 def load(folder: Path) -> Model:
-    """Read a model folder, check its weights against their digest, and rebuild the network on the CPU."""
+    """Read a model folder, check its weights and its template, and rebuild the network on the CPU."""
     from safetensors import SafetensorError
 
     about = read_about(folder)
     missing = [key for key in NEEDED if key not in about]
     if missing:
         raise ModelError(f"the model.json in {folder} lacks {', '.join(missing)}: copy the folder again")
+    if wrong := description.flaw(about):
+        raise ModelError(f"the model.json in {folder} cannot be used ({wrong}): copy the folder again")
     weights = folder / WEIGHTS
     if not weights.is_file() or files.digest(weights) != about["weights_sha256"]:
         raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
@@ -94,7 +108,32 @@ def load(folder: Path) -> Model:
         network = _rebuilt(about, weights)
     except (KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(f"the weights in {folder} do not fit its description: train it again") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(f"the weights in {folder} hold NaN or infinite numbers: train it again")
+    check_template(folder, about)
     return Model(folder, network.eval(), about)
+
+
+def check_template(folder: Path, about: Mapping[str, Any]) -> None:
+    """Raise ModelError where the template is not the one that the model was trained on, or scans cannot lie on it."""
+    path = folder / TEMPLATE
+    known = about.get("template_sha256")
+    if not path.is_file() or (known is not None and files.digest(path) != known):
+        raise ModelError(f"the template in {folder} is missing or not that of its model.json: copy the folder again")
+    try:
+        template = volume.read(path)
+    except Exception as error:  # whatever nibabel makes of a broken file
+        raise ModelError(f"the template in {folder} cannot be read: copy the folder again") from error
+    if list(template.voxels.shape) != list(about.get("shape", ())):
+        raise ModelError(f"the template in {folder} has another shape than its model.json says: copy the folder again")
+    if wrong := volume.template_flaw(template):
+        raise ModelError(f"the template in {folder} {wrong}: copy the folder again")
+
+
+def template_of(folder: Path) -> Path:
+    """The template of a model folder, checked; raises as `load` does."""
+    check_template(folder, read_about(folder))
+    return folder / TEMPLATE
 
 
 def _rebuilt(about: dict[str, Any], weights: Path) -> Siamese:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med import alignment, resampling
+from siamese_med import alignment, resampling, volume
 from siamese_med.alignment import TEMPLATE_LEVELS, Alignment
+from siamese_med.errors import ConfigError, MissingFileError
 from siamese_med.intensity import normalise
 from siamese_med.volume import Volume, centred_grid
 
@@ -21,6 +23,21 @@ ROUNDS = (TEMPLATE_LEVELS[:1], TEMPLATE_LEVELS)
 """Coarsely to the first scan, then finely to the mean of all."""
 COARSEST_MM = 3.0
 WIDENED = 3
+
+
+def checked(path: Path | None) -> Path | None:
+    """The template that a config names, if it does; raises ConfigError where scans cannot be aligned to it."""
+    if path is None:
+        return None
+    if not path.is_file():
+        raise MissingFileError(f"prepare.template is not there: {path}")
+    try:
+        wrong = volume.template_flaw(volume.read(path))
+    except Exception as error:  # whatever nibabel makes of a broken file
+        raise ConfigError("prepare.template cannot be read: name a three-dimensional NIfTI") from error
+    if wrong:
+        raise ConfigError(f"prepare.template {wrong}: name another NIfTI")
+    return path
 
 
 def build(

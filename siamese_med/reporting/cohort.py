@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import appraisal, claims, files
+from siamese_med import appraisal, cells, claims, files
 from siamese_med.errors import InputError
 from siamese_med.parallel import in_parallel
 from siamese_med.records import SIGNIFICANCE
@@ -60,8 +60,9 @@ def write_reports(
     Equal input gives equal bytes. Paths in the tables are relative to `data`. Raises ModelError and InputError.
     """
     folder = references.read(model)
-    reference = references.reference(folder.model, scores.attrs.get(SIGNIFICANCE))
+    reference = references.reference(folder.model, cells.number(scores.attrs.get(SIGNIFICANCE)))
     measured, provenance = appraisal.read(folder.model, folder.metrics), references.provenance(folder, config)
+    shown = performance.performance(config.title, folder, measured, reference, provenance)  # first: it may refuse
     claim = claims.headline(measured)
     raised = alarms.alarms(_rows(owners), _rows(scans), measured.comparisons)
     scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
@@ -86,7 +87,6 @@ def write_reports(
     _remove_departed(reports, set(scans_of))
     maps.write_frame(reports, data / "scans", sorted(scans_of))
     files.write_parquet(reports / "pairs.parquet", outputs.pairs_frame(written))
-    shown = performance.performance(config.title, folder, measured, reference, provenance)
     files.write_text(reports / "model.html", pages.model_page(shown))
     shown_cohort = overview.cohort(config.title, written, account, reference, claim, provenance)
     index = _write_index(reports, shown_cohort, lineups.lineups(raised, _rows(scans), placed, data))

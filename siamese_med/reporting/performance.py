@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -117,6 +118,8 @@ def _test_pairs(folder: ModelFolder, methods: tuple[Method, ...]) -> TestPairs:
     drawn = [
         (method.name, test[SCORES[method.key]].to_numpy(float)) for method in methods if SCORES[method.key] in test
     ]
+    if not all(np.isfinite(values).all() for values in (distance, *(score for _, score in drawn))):
+        raise folder.broken("reference.parquet")
     return TestPairs(
         curves=tuple((name, curves.roc_points(same, score)) for name, score in drawn),
         same_distances=tuple(distance[same].tolist()),
@@ -136,9 +139,14 @@ def _gallery(folder: ModelFolder) -> Iterator[Example]:
     path = folder.path / "gallery.npz"
     if not path.is_file():
         return
-    with np.load(path, allow_pickle=False) as file:
-        first, second, same = file["a"], file["b"], file["same"]
-        distance, similarity = file["distance"], file["similarity"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            first, second, same = file["a"], file["b"], file["same"]
+            distance, similarity = file["distance"], file["similarity"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise folder.broken("gallery.npz") from error
+    if not all(np.isfinite(values).all() for values in (first, second, distance, similarity)):
+        raise folder.broken("gallery.npz")
     shown = windows(np.maximum(first, second))
     for index in range(min(len(same), GALLERY_LIMIT)):
         yield Example(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med import cells
+from siamese_med import cells, untrusted
 from siamese_med.appraisal import config_digest, section
 from siamese_med.errors import ModelError
 from siamese_med.reporting.content import Provenance, Reference, Stratum
@@ -41,18 +40,25 @@ class ModelFolder:
         path = self.path / name
         if not path.is_file():
             return None
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        try:
+            return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        except (OSError, ValueError) as error:
+            raise self.broken(name) from error
+
+    def broken(self, name: str) -> ModelError:
+        """What to say of a file of the folder that holds other things than training left there."""
+        return ModelError(f"{name} in the model folder cannot be read, or holds NaN: copy the folder again")
 
 
 def read(folder: Path) -> ModelFolder:
     """Read a model folder; raises ModelError where it has no readable model.json."""
     try:
-        model = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = untrusted.read_json(folder / "model.json")
         metrics_path = folder / "metrics.json"
-        metrics = json.loads(metrics_path.read_text(encoding="utf-8")) if metrics_path.is_file() else {}
+        metrics = untrusted.read_json(metrics_path) if metrics_path.is_file() else {}
     except (OSError, ValueError) as error:
         raise ModelError(
-            "a model folder needs a readable model.json and metrics.json: train a model, or check --model"
+            "a model folder needs a readable model.json and metrics.json without NaN: train a model, or check --model"
         ) from error
     return ModelFolder(folder, model, metrics)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -34,6 +35,8 @@ def main() -> None:
     folder: Path = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     environment = install(folder, given.python)
+    for name in ("home", "demo"):  # of an earlier call, whose runs would pass for those of this one
+        shutil.rmtree(folder / name, ignore_errors=True)
     home = {"HOME": str(folder / "home"), "PREFECT_HOME": str(folder / "home" / "prefect")}
     own = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "SIAMESE_", "PYTHON"))}
     (folder / "quick.toml").write_text(QUICK + EVERY_MINUTE, encoding="utf-8")
@@ -62,9 +65,15 @@ def install(folder: Path, python: str) -> Path:
     check = subprocess.run([*pip, "check"], capture_output=True, text=True, check=False)
     print(f"pip check: {check.stdout.strip()}")
     frozen = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True).stdout.lower().split()
-    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
-    print("not as pinned: " + ", ".join(sorted(pin for pin in frozen if "==" in pin and pin not in pins)), flush=True)
+    here = {re.sub(r"[-_.]+", "-", name) + f"=={version.split('+')[0]}" for name, version in pairs(frozen)}
+    pins = set((ROOT / "constraints.txt").read_text(encoding="utf-8").split())
+    print(f"not as pinned: {', '.join(sorted(here - pins))}", flush=True)
     return environment
+
+
+def pairs(frozen: list[str]) -> list[tuple[str, str]]:
+    """Names and versions out of what `pip freeze` prints; what was installed from a folder has none."""
+    return [(name, version) for name, equals, version in (line.partition("==") for line in frozen) if equals]
 
 
 def wait_for_schedule(tool: str, folder: Path, environment: dict[str, str], port: int) -> None:
@@ -80,10 +89,10 @@ def wait_for_schedule(tool: str, folder: Path, environment: dict[str, str], port
         while time.monotonic() - began < PATIENCE_S and serving.poll() is None:
             said = subprocess.run(ask, cwd=folder, env=environment, capture_output=True, text=True, check=False)
             runs = json.loads(said.stdout).get("runs", []) if said.stdout else []
-            if any(run["run"] == "nightly/nights" and run["state"] == "Completed" for run in runs):
+            if any(run["run"].startswith("nightly ") and run["state"] == "Completed" for run in runs):
                 print(f"schedule: a nightly run Completed {time.monotonic() - began:.0f} s after `serve` was started")
                 return
-            time.sleep(3)
+            time.sleep(10)
         print(f"schedule: no run in {PATIENCE_S} s\n{(folder / 'serve.log').read_text()}")
     finally:
         serving.terminate()

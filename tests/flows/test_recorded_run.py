@@ -100,7 +100,10 @@ def test_no_server_is_left_running(runs: Runs) -> None:
     servers = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"uvicorn" in (process / "cmdline").read_bytes() and home in (process / "environ").read_bytes():
+            if (
+                b"flows.service.door" in (process / "cmdline").read_bytes()
+                and home in (process / "environ").read_bytes()
+            ):
                 servers.append(process.name)
         except OSError:
             continue  # gone, or not ours

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +70,7 @@ class Workstation:
             shutil.copytree(tiny.whole / "data", folder / name / "data")
         files = tiny.study(folder / "by_hand", BY_HAND), tiny.study(folder / "nights", EVERY_MINUTE)
         config = folder / "by_hand" / "config.toml"
-        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2\naccelerator = 'cpu'"))
+        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2"))
         self.studies = [file.rename(file.with_name(f"{file.parent.name}.toml")) for file in files]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -90,9 +91,18 @@ class Workstation:
         """Have a study's runs start no more by themselves, as a press in Prefect's UI does."""
         for (deployment,) in self.user.query(f"select id from deployment where name = '{study}'"):
             address = f"http://127.0.0.1:{self.port}/api/deployments/{deployment}"
-            asked = Request(address, b'{"paused": true}', {"Content-Type": "application/json"}, method="PATCH")
+            token = b64encode(self.exported["PREFECT_API_AUTH_STRING"].encode()).decode()
+            headers = {"Content-Type": "application/json", "Authorization": f"Basic {token}"}
+            asked = Request(address, b'{"paused": true}', headers, method="PATCH")
             with urlopen(asked, timeout=30) as answer:
                 assert answer.status == 204
+
+    @property
+    def exported(self) -> dict[str, str]:
+        """What `serve` says to export for Prefect's own commands."""
+        password = self.user.home / ".local" / "state" / "siamese-med" / "password"
+        address = f"http://127.0.0.1:{self.port}/api"
+        return {"PREFECT_API_URL": address, "PREFECT_API_AUTH_STRING": password.read_text().strip()}
 
     def trigger(self, *more: str) -> tuple[int, dict[str, str]]:
         done = self.user.call("trigger", "nightly", "--study", "by_hand", "--json", *more, cwd=self.folder)
@@ -174,7 +184,7 @@ def test_the_documented_hook_hears_of_a_finding_once(up: Workstation, tmp_path: 
         assert here != example
         for script in (here, FINDING, FINDING):
             call = [sys.executable, "-c", script, str(tmp_path)]
-            environment = {**up.user.environment, "PREFECT_API_URL": f"http://127.0.0.1:{up.port}/api"}
+            environment = {**up.user.environment, **up.exported}
             done = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
         deadline = time.monotonic() + 60
@@ -218,7 +228,7 @@ def begun(up: Workstation) -> str:
 def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
     shutil.rmtree(up.folder / "by_hand" / "data")
     run = begun(up)
-    environment = {**up.user.environment, "PREFECT_API_URL": f"http://127.0.0.1:{up.port}/api"}
+    environment = {**up.user.environment, **up.exported}
     subprocess.run([sys.executable, "-m", "prefect", "flow-run", "cancel", run], env=environment, check=True)
     deadline = time.monotonic() + 60
     while any(word in " ".join(up.user.processes().values()) for word in ("network.ranks", "prefect.engine")):

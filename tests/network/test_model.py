@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from siamese_med import files
-from siamese_med.config import Config, TrainConfig
+from siamese_med import files, volume
+from siamese_med.config import Config, ScoreConfig, TrainConfig
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.network import atlas, model
 from siamese_med.network.siamese import Siamese
@@ -23,19 +25,25 @@ SMALL = TrainConfig(width=8, embedding=4)
 def folder(tmp_path: Path) -> Path:
     """As much of a model folder as loading needs."""
     torch.manual_seed(7)
+    bright = np.random.default_rng(7).uniform(0, 1, SHAPE).astype(np.float32)
+    volume.write(tmp_path / "template.nii.gz", volume.Volume(bright, volume.centred_grid(SHAPE, 8.0)))
+    stratum = {"contrast": "MR FLAIR", "scanner": "same scanner", "source": "rescans"}
+    stratum |= {"figures": [0.1, 0.2, 0.3], "levels": [0.1, 0.1, 0.2], "tail": [0.1, 0.01]}
+    floor = {"strata": [{**stratum, "noise_max": 1.0, "beyond": 0.0}]}
     about = {
         "id": "supcon-0",
         "format": model.FORMAT,
         "shape": list(SHAPE),
         "box": [list(edges) for edges in BOX],
-        "evidence": {},
-        "config": {"train": SMALL.model_dump(mode="json")},
+        "evidence": {"slope": -1.0, "intercept": 2.0, "alarm": -3.0},
+        "config": {"train": SMALL.model_dump(mode="json"), "score": {"spacing_mm": 6.0, "smoothing_mm": 4.0}},
         "weights_sha256": model.write_weights(tmp_path, Siamese(SMALL, atlas.blank(SHAPE, BOX))),
-        "calibration": {},
+        "template_sha256": files.digest(tmp_path / "template.nii.gz"),
+        "calibration": {"slope": -4.0, "intercept": 2.0, "threshold": 0.5, "false_match_rate": 0.01},
         "threshold": 0.5,
-        "change": {},
-        "change_reference": {},
-        "growth_reference": {},
+        "change": {"detector": "residual"},
+        "change_reference": floor,
+        "growth_reference": floor,
     }
     files.write_json(tmp_path / "model.json", about)
     return tmp_path
@@ -128,3 +136,117 @@ def test_an_unknown_setting_is_refused(folder: Path) -> None:
 def test_the_whole_configuration_can_be_kept(folder: Path) -> None:
     edit(folder, config=Config(train=SMALL).model_dump(mode="json"))
     assert model.load(folder).about["config"]["prepare"]["shape"] == [64, 64, 64]
+
+
+@pytest.mark.parametrize(
+    "identity", ["../../../escape/evil", "/tmp/evil", "a/b", "..", ".hidden", "", "a\nb", "a\\b", 7, None]
+)
+def test_an_id_that_is_a_path_is_refused(folder: Path, identity: object) -> None:
+    edit(folder, id=identity)
+    for read in (model.read_about, model.load, model.template_of):
+        with pytest.raises(ModelError, match="is no name, or a path") as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("threshold",), "NaN"),
+        (("threshold",), "Infinity"),
+        (("threshold",), "1e999"),
+        (("threshold",), '"NaN"'),
+        (("threshold",), "null"),
+        (("threshold",), "true"),
+        (("threshold",), "1.5"),
+        (("calibration", "threshold"), "NaN"),
+        (("calibration", "slope"), "-Infinity"),
+        (("calibration",), "{}"),
+        (("evidence", "alarm"), "NaN"),
+        (("change_reference", "strata", 0, "noise_max"), "NaN"),
+        (("change_reference", "strata", 0, "figures", 1), "NaN"),
+        (("growth_reference", "strata", 0, "levels"), "[0.1]"),
+        (("growth_reference", "strata", 0, "tail", 0), '"0.1"'),
+        (("change_reference", "strata"), "null"),
+        (("shape", 0), "24.5"),
+        (("box", 0, 0), "NaN"),
+        (("notes",), "[[NaN]]"),  # also where nothing reads it
+    ],
+)
+def test_a_number_that_is_none_is_refused(folder: Path, place: tuple[str | int, ...], value: str) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    part = about
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = "here"
+    (folder / "model.json").write_text(json.dumps(about).replace('"here"', value))
+    with pytest.raises(ModelError) as caught:
+        model.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_weights_that_are_no_numbers_are_refused(folder: Path, value: float, which: str) -> None:
+    network = Siamese(SMALL, atlas.blank(SHAPE, BOX))
+    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    tensors[0 if which == "first" else -1].view(-1)[0] = value
+    edit(folder, weights_sha256=model.write_weights(folder, network))
+    with pytest.raises(ModelError, match="NaN or infinite"):
+        model.load(folder)
+
+
+def flat() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    affine = volume.centred_grid(SHAPE, 8.0)
+    affine[2] = affine[1]
+    return affine
+
+
+@pytest.mark.parametrize("fault", ["absent", "nan", "constant", "shape", "flat", "text", "other"])
+def test_a_template_that_scans_cannot_lie_on_is_refused(folder: Path, fault: str) -> None:
+    path = folder / "template.nii.gz"
+    known = volume.read(path)
+    voxels, affine = known.voxels.copy(), known.affine
+    if fault == "absent":
+        path.unlink()
+    elif fault == "text":
+        path.write_text("not a NIfTI")
+    else:
+        if fault == "nan":
+            voxels[3, 4, 5] = np.nan
+        elif fault == "constant":
+            voxels[:] = 1.0
+        elif fault == "other":
+            voxels[0, 0, 0] += 1.0
+        elif fault == "shape":
+            voxels = voxels[:-1]
+        _write_as_it_is(path, voxels, flat() if fault == "flat" else affine)
+    if fault not in ("absent", "other"):
+        edit(folder, template_sha256=files.digest(path))
+    for read in (model.load, model.template_of):
+        with pytest.raises(ModelError, match="template") as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
+
+
+def _write_as_it_is(path: Path, voxels: Any, affine: Any) -> None:
+    import nibabel
+
+    image = nibabel.Nifti1Image(voxels, None)  # type: ignore[no-untyped-call]
+    image.header.set_sform(affine, code=1)
+    image.to_filename(path)
+
+
+@pytest.mark.parametrize(
+    "learned",
+    [{}, {"spacing_mm": 6.0}, {"spacing_mm": "6", "smoothing_mm": None}, {"spacing_mm": -1.0, "smoothing_mm": 4.0}],
+)
+def test_what_change_is_measured_at_has_to_be_known(folder: Path, learned: dict[str, object]) -> None:
+    edit(folder, config={"train": SMALL.model_dump(mode="json"), "score": learned})
+    with pytest.raises(ModelError):
+        model.load(folder).measures(ScoreConfig())
+
+
+def test_change_is_measured_as_the_model_learned_it(folder: Path) -> None:
+    found = model.load(folder).measures(ScoreConfig(significance=0.01))
+    assert (found.spacing_mm, found.smoothing_mm, found.significance) == (6.0, 4.0, 0.01)

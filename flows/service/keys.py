@@ -1,0 +1,108 @@
+"""What opens a Prefect server of ours: a token that it is started with, and the user's password for browsers.
+
+The token is new for every server and known to this user's processes alone, so nobody can use what was sent to a server
+that has ended since. The password is made once and stays, since a browser keeps it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from platformdirs import user_state_path
+
+from siamese_med.errors import ServerError
+
+USER = "siamese-med"
+TOKEN_BYTES = 32
+PROOF_PATH = "/siamese-med/proof"
+LONGEST_CHALLENGE = 128
+PROVING_S = 20.0
+"""How long a server may take to prove that it is ours: long, since the machine may be busy."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """The address of a server's API, and Prefect's `user:password` for it, where it wants one."""
+
+    address: str
+    auth: str | None = field(default=None, repr=False)
+
+
+def new_auth() -> str:
+    """What one server of ours, and nobody else, is opened with."""
+    return f"{USER}:{_random()}"
+
+
+def password_file() -> Path:
+    """Where this user's password for the pages lies."""
+    return user_state_path("siamese-med") / "password"
+
+
+def password() -> str:
+    """This user's `user:password` for the pages, made on first use; raises ServerError where others can read it."""
+    path = password_file()
+    if not path.exists():
+        _make(path)
+    found = path.stat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ServerError(f"others can read the password in {path}: remove the file, and a new password is made")
+    if len(text := path.read_text(encoding="ascii", errors="replace").strip()) < TOKEN_BYTES:
+        raise ServerError(f"the password in {path} is too short: remove the file, and a new password is made")
+    return text
+
+
+def is_password(auth: str | None) -> bool:
+    """Whether this is the user's password for the pages; makes none."""
+    return auth is not None and password_file().is_file() and hmac.compare_digest(auth.encode(), password().encode())
+
+
+def proof(auth: str, port: int, challenge: str) -> str:
+    """What only a server that was started with `auth`, on this port, can answer to a challenge."""
+    return hmac.digest(auth.encode(), f"{port} {challenge}".encode(), "sha256").hex()
+
+
+def proves_itself(access: Access, patience_s: float = PROVING_S) -> bool:
+    """Whether the server that answers at an address is the one that was started with `access.auth`.
+
+    Nothing secret is sent, so any other server learns nothing.
+    """
+    import httpx
+
+    assert access.auth is not None
+    address, challenge = urlsplit(access.address), secrets.token_hex(TOKEN_BYTES)
+    asked = f"{address.scheme}://{address.netloc}{PROOF_PATH}?{challenge}"
+    try:
+        # A proxy is not asked for the way to this machine.
+        with httpx.Client(trust_env=False, timeout=patience_s, follow_redirects=False) as client:
+            answer = client.get(asked).text
+    except httpx.HTTPError:
+        return False
+    return hmac.compare_digest(answer.encode(), proof(access.auth, address.port or 80, challenge).encode())
+
+
+def _make(path: Path) -> None:
+    """Create the password whole or not at all, so that two first servers at once agree on one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(f"{USER}:{_random()}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _random() -> str:
+    return base64.b32encode(secrets.token_bytes(TOKEN_BYTES)).decode().rstrip("=").lower()

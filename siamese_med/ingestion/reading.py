@@ -1,0 +1,44 @@
+"""Opening files of the input: regular ones alone, since a pipe or a device may block, or do something, when opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+from siamese_med.ingestion.reasons import RejectedError
+
+
+def opened(path: Path) -> BufferedReader:
+    """A regular file for reading; raises RejectedError (special_file, unlisted_folder), or OSError by the system."""
+    _check(path.stat().st_mode)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe by now
+    except BlockingIOError:  # another program holds a lease on the file, as Samba does, and has to give it up first
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _check(os.fstat(descriptor).st_mode)
+    except RejectedError:
+        file.close()
+        raise
+    return file
+
+
+def content(path: Path) -> bytes:
+    """All bytes of a regular file; raises what `opened` raises."""
+    with opened(path) as file:
+        return file.read()
+
+
+def is_special(status: os.stat_result) -> bool:
+    """Whether it is neither a file nor a folder, but a pipe, a socket or a device."""
+    return not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+
+
+def _check(mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise RejectedError("unlisted_folder")
+    if not stat.S_ISREG(mode):
+        raise RejectedError("special_file")

@@ -1,0 +1,73 @@
+"""A model folder that somebody renamed, linked, copied or edited: scores go by its id, or it is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from siamese_med import files, outcomes
+from siamese_med.errors import EmptyInputError, ModelError
+from siamese_med.network import model as models
+from siamese_med.outcomes import Order
+from siamese_med.records import Study
+from tests.end_to_end.conftest import Tracked
+
+
+@pytest.fixture
+def elsewhere(tracked: Tracked, tmp_path: Path) -> tuple[Study, Path]:
+    """A copy of the study, and its model under another name outside of it."""
+    study = replace(tracked.study, data=tmp_path / "data", reports=tmp_path / "reports")
+    shutil.copytree(tracked.study.data, study.data, ignore=shutil.ignore_patterns("scores"))
+    shutil.copytree(tracked.model, folder := tmp_path / "from a colleague")
+    return study, folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    about = json.loads((folder / "model.json").read_text())
+    files.write_json(folder / "model.json", {**about, **changes})
+
+
+def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
+    study, folder = elsewhere
+    (link := tmp_path / "link").symlink_to(folder)
+    identity = models.read_about(folder)["id"]
+    for name in (folder, link, study.models / identity):
+        facts = outcomes.perform("score", Order(study, model=name)).facts
+        assert facts["scores"] == str(study.scores(identity))
+        assert study.scores(identity).is_file()
+        assert outcomes.perform("report", Order(study, model=name)).facts["patients"] > 0
+    assert {path.name for path in (study.data / "scores").iterdir()} == {
+        identity,
+        f"{identity}.parquet",
+        f"{identity}_owners.parquet",
+    }
+
+
+def test_a_copy_that_was_edited_has_no_scores_of_the_first(elsewhere: tuple[Study, Path]) -> None:
+    study, folder = elsewhere
+    own = study.models / models.read_about(folder)["id"]
+    first = outcomes.perform("score", Order(study, model=own)).result
+    curve = models.read_about(folder)["calibration"]
+    edit(folder, calibration={**curve, "intercept": curve["intercept"] + 1.0})
+    with pytest.raises(EmptyInputError, match="no scores of the model"):
+        outcomes.perform("report", Order(study, model=folder))
+    second = outcomes.perform("score", Order(study, model=folder)).result
+    assert (second.similarity > first.similarity).any()
+    with pytest.raises(EmptyInputError, match="no scores of the model"):
+        outcomes.perform("report", Order(study, model=own))
+    assert outcomes.perform("score", Order(study, model=own)).result.similarity.equals(first.similarity)
+
+
+def test_an_id_that_is_a_path_writes_nothing(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
+    study, folder = elsewhere
+    edit(folder, id="../../../escape/evil")
+    before = sorted(tmp_path.rglob("*"))
+    for verb in ("prepare", "score", "report"):
+        with pytest.raises(ModelError, match="is no name, or a path"):
+            outcomes.perform(verb, Order(study, model=folder))
+    assert sorted(tmp_path.rglob("*")) == before
