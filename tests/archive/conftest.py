@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from siamese_med.phantom.scanner import Scanner
 from siamese_med.records import Study
 from siamese_med.reporting.content import Pair
 from siamese_med.volume import Volume
+from tests.ingestion import children
 
 Matrix = np.ndarray
 MODEL = "flair-model-0123456789abcdef"
@@ -132,7 +133,8 @@ class Hospital:
 
     def ingest(self) -> None:
         """Ingest the export."""
-        stages.ingest(self.source, self.study)
+        with children.kept():
+            stages.ingest(self.source, self.study)
 
     def scans(self, who: str) -> list[str]:
         """The scans of a patient in the order of visits."""
@@ -166,6 +168,13 @@ class Hospital:
         """The objects of a follow-up, by kind."""
         subject, session = scan_id.split("_")[:2]
         return {path.name.split("-")[0]: path for path in (self.root / folder / subject / session).glob("*.dcm")}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Worker processes that wait for another ingest end with the tests."""
+    yield
+    children.end()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 from siamese_med.config import IngestConfig
 from siamese_med.ingestion import batch, catalogue
 from siamese_med.records import Account, Ingested
+from tests.ingestion import children
 
 
 @dataclass
@@ -30,9 +31,9 @@ class Place:
         return f"sqlite:///{self.data / 'catalogue.sqlite'}"
 
     def ingest(self, source: Path, **settings: Any) -> Ingested:
-        """By one worker process, whose start is most of the work, unless `workers` says otherwise."""
-        config = IngestConfig(secret_file=self.secret, **{"workers": 1, **settings})
-        ingested = batch.ingest(source, self.data, self.url, config)
+        config = IngestConfig(secret_file=self.secret, **{"workers": 2, **settings})
+        with children.kept():
+            ingested = batch.ingest(source, self.data, self.url, config)
         assert ingested.account.balanced()
         return ingested
 
@@ -53,6 +54,13 @@ class Place:
         return {
             path.name: str(known[hashlib.sha256(path.read_bytes()).hexdigest()]) for path in sorted(folder.iterdir())
         }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_child_left() -> Iterator[None]:
+    """Worker processes that wait for another ingest end with the tests."""
+    yield
+    children.end()
 
 
 @pytest.fixture(scope="session")

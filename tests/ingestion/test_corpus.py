@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import corpus
+from tests.ingestion import children
 from tests.ingestion.conftest import Place
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
@@ -14,12 +15,13 @@ pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus at ../sha
 
 
 def test_every_case_is_as_expected() -> None:
-    results = corpus.run(CORPUS)
+    with children.kept():
+        results = corpus.run(CORPUS)
     assert not [one for one in results if one.problems], corpus.table(results)
 
 
 def test_all_at_once_every_file_is_accounted_for(place: Place) -> None:
-    ingested = place.ingest(CORPUS, workers=2)
+    ingested = place.ingest(CORPUS)
     assert ingested.account.files_seen == sum(path.is_file() for path in CORPUS.rglob("*"))
     assert place.account() == ingested.account
 

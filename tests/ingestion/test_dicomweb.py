@@ -24,7 +24,7 @@ from siamese_med.errors import AddressError, EmptyInputError, TransferError
 from siamese_med.ingestion import archive, dicomweb, spool
 from siamese_med.records import Ingested, Study, Transfer
 from tests.commands import ROOT, siamese_med
-from tests.ingestion import exports, orthanc
+from tests.ingestion import children, exports, orthanc
 from tests.ingestion.conftest import Place
 from tests.ingestion.orthanc import Orthanc
 
@@ -36,6 +36,13 @@ def no_proxy() -> Iterator[None]:
     """The loopback interface is reached without the proxy that the machine may have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def kept_children() -> Iterator[None]:
+    """All pulls of this module share worker processes."""
+    with children.kept():
         yield
 
 
