@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from siamese_med.supervisor import supervise
+
+if __name__ == "__main__":
+    supervise()  # before what follows is imported: it takes a while
+
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -279,7 +284,8 @@ service.add_to(app)
 
 
 def main() -> NoReturn:
-    """Run the command line; a wrong call is one line and exit code 2."""
+    """Run the command line below its supervisor; a wrong call is one line and exit code 2."""
+    supervise()
     try:
         code = app(standalone_mode=False)
     except TyperException as error:

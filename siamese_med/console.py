@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from siamese_med import interruption
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -41,8 +43,9 @@ class Answer:
 
 
 def settle(quiet: bool, debug: bool) -> None:
-    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C, a temporary server too."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C also without a supervisor."""
+    if not interruption.supervised():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     handler = logging.StreamHandler(sys.stderr)
     log = logging.getLogger("siamese_med")
     log.handlers, log.propagate = [handler], False

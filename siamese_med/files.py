@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,8 @@ def filling(folder: Path) -> Iterator[None]:
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place.
 
-    Raises NoSpaceError where the disk is full.
+    What a killed writer of `path` left there is taken over, so that nothing of it stays. Raises NoSpaceError where the
+    disk is full.
     """
     with filling(path.parent), _replacing(path, mode) as temporary:
         yield temporary
@@ -76,10 +77,7 @@ def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
 @contextmanager
 def _replacing(path: Path, mode: int) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = _claim_temporary(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -87,8 +85,32 @@ def _replacing(path: Path, mode: int) -> Iterator[Path]:
         temporary.chmod(mode)
         temporary.replace(path)
         _sync_folder(path.parent)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _claim_temporary(path: Path) -> tuple[int, Path]:
+    """Lock the temporary file that goes by the name of `path`, or another one where a living writer has that."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with suppress(OSError):
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            status = os.fstat(handle)
+            if status.st_nlink == 1 and os.path.samestat(status, temporary.lstat()):  # neither renamed nor by `link`
+                os.ftruncate(handle, 0)
+                os.fchmod(handle, 0o600)
+                return handle, temporary
+        except OSError:
+            pass
+        os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=".tmp-", suffix="".join(path.suffixes[-2:]), dir=path.parent)
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle, Path(name)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -165,6 +187,7 @@ def alone(lock: Path) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.stderr.write("another run is at work on this data folder: waiting for it to end\n")
+            sys.stderr.flush()
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
 
@@ -183,9 +206,9 @@ def claimed(lock: Path, wait: bool) -> Iterator[bool]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete temporary files that a killed run left anywhere below `folder`."""
+    """Delete temporary files that a killed run left anywhere below `folder`; what a living one writes stays."""
     for leftover in folder.rglob(".tmp-*"):
-        if leftover.is_file():
+        if leftover.is_file() and not _is_locked(leftover):
             leftover.unlink(missing_ok=True)
 
 
@@ -193,6 +216,17 @@ def version(path: Path) -> tuple[int, int, int]:
     """What changes when a file is replaced or written to: inode, time and size. For what is kept in one process."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def digest(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from siamese_med import console
+from siamese_med import console, interruption
 from siamese_med.console import Answer
 
 MANNER = {
@@ -31,6 +31,8 @@ def answering(command: Callable[..., Answer]) -> Callable[..., NoReturn]:
             try:
                 answer = command(**arguments)
             except (Exception, KeyboardInterrupt) as error:
+                interruption.wait_if_interrupted()
+                interruption.answering()
                 if debug:
                     errors.write(traceback.format_exc())
                 message, code, facts = console.explain(error)
@@ -38,6 +40,7 @@ def answering(command: Callable[..., Answer]) -> Callable[..., NoReturn]:
                     console.write_json(answers, {**facts, "error": message, "exit_code": code})
                 errors.write(f"siamese-med: {message}\n")
             else:
+                interruption.answering()
                 code = answer.exit_code(strict)
                 write = console.write_answer if not as_json else lambda stream, it: console.write_json(stream, it.facts)
                 write(answers, answer)

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from siamese_med import progress
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -57,9 +60,7 @@ def in_parallel(
 
 
 def _results(work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None) -> Iterator[Result]:
-    import multiprocessing
     import os
-    from concurrent.futures import ProcessPoolExecutor
 
     cluster = CLUSTER.get()
     workers = min(processes or os.cpu_count() or 1, len(jobs))
@@ -72,10 +73,43 @@ def _results(work: Callable[[Job], Result], jobs: Sequence[Job], label: str, pro
         with _one_thread_for_now():
             yield from map(work, jobs)
         return
+    with _pool(workers) as pool:
+        yield from pool.map(work, jobs, chunksize=together)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with the block: when their work is done, at once where it is not wanted any more."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    _start_resource_tracker()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(HEAVY)
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
-        yield from pool.map(work, jobs, chunksize=together)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.kill()  # not by SIGTERM, which is blocked in them below a supervisor
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_resource_tracker() -> None:
+    """Start Python's keeper of semaphores so that it says nothing of those that a killed run leaves, but frees them."""
+    import signal
+    import sys
+    from multiprocessing import resource_tracker
+
+    before, options = signal.pthread_sigmask(signal.SIG_BLOCK, ()), list(sys.warnoptions)
+    sys.warnoptions.append("ignore::UserWarning")  # it takes over these options when it starts
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions[:] = options
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # it unblocks them
 
 
 def batches(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
@@ -91,8 +125,10 @@ def _all(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
 
 
 def _begin() -> None:
+    import signal
     import threading
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked for the work ends its processes
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _one_thread()
 

@@ -75,4 +75,5 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 if __name__ == "__main__":
     end_with_parent(int(sys.argv[1]))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # below a supervisor they are blocked, and `end_group` sends one
     os.execvp(sys.argv[2], sys.argv[2:])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from siamese_med import interruption
 from siamese_med.console import Answer
 from siamese_med.manner import answering
 
@@ -63,6 +64,7 @@ def trigger(
     import flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from flows.service import overview
 
+    interruption.say("interrupted; a run that was started goes on, `siamese-med status` shows it")
     facts = overview.trigger(run, study, wait)
     return Answer(facts, unfinished=overview.shortfall(facts))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -51,4 +52,6 @@ def of_catalogue(url: str) -> dict[str, list[str]]:
 def _digest(path: Path) -> str:
     if path.suffix == ".parquet":
         return hashlib.sha256(pd.read_parquet(path).to_json().encode()).hexdigest()
+    if path.suffix == ".gz":  # igzip may choose another of two matches that are as long
+        return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()

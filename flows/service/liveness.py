@@ -10,13 +10,15 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from platformdirs import user_state_path
 
-from siamese_med import processes
+from siamese_med import interruption, processes
 
+INTERRUPTED = "interrupted; the next run goes on where it stopped"
 GONE = "its process ended without a word: killed, or the machine went down; the next run goes on where it stopped"
 SERVED_BY = "SIAMESE_MED_SERVED_BY"
 """Tells a run which process it must not outlive."""
@@ -48,9 +50,18 @@ def noted() -> Iterator[None]:
     """Have runs inside the block known by a lock of this process; before, say of others' what became of them."""
     from prefect import tags
 
-    with tags(hold()):
+    with tags(name := hold()):
         settle()
-        yield
+        with interruption.last_words(partial(_tell_of_interruption, name)):
+            yield
+
+
+def _tell_of_interruption(name: str) -> None:
+    """Have the server say Crashed of this process's runs at once; where that fails, the next run does it."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        _crash(client, _unfinished(client, name), INTERRUPTED)
 
 
 def settle() -> int:
@@ -97,7 +108,7 @@ def _unfinished(client: Any, name: str) -> list[Any]:
     return [run for run in found if run.state is None or not run.state.is_final()]
 
 
-def _crash(client: Any, runs: Sequence[Any]) -> int:
+def _crash(client: Any, runs: Sequence[Any], why: str = GONE) -> int:
     from prefect.client.schemas import filters
     from prefect.states import Crashed
 
@@ -105,8 +116,8 @@ def _crash(client: Any, runs: Sequence[Any]) -> int:
         of_run = filters.FlowRunFilter.model_validate({"id": {"any_": [run.id]}})
         for task in client.read_task_runs(flow_run_filter=of_run):
             if task.state is None or not task.state.is_final():
-                client.set_task_run_state(task.id, Crashed(message=GONE), force=True)
-        client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
+                client.set_task_run_state(task.id, Crashed(message=why), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=why), force=True)
     return len(runs)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from flows import studies
 from flows.service import keys, liveness, server
+from siamese_med import interruption
 from siamese_med.errors import ConfigError
 
 TAG = "siamese-med"
@@ -24,8 +24,6 @@ FLOWS = {
 
 def serve(files: Sequence[Path], port: int, say: Any) -> None:
     """Run the studies' schedules until interrupted; `say` is told where runs are shown, and the password's file."""
-    from prefect import serve as run_deployments
-
     wanted = deployments(files)
     with server.kept(port) as address:
         os.environ[liveness.SERVED_BY] = str(os.getpid())
@@ -33,8 +31,22 @@ def serve(files: Sequence[Path], port: int, say: Any) -> None:
         liveness.settle_served(TAG)
         _let_go({deployment.name for deployment in wanted})
         say(address, keys.password_file())
-        tempfile.tempdir = str(keys.password_file().parent)  # else the runner wants a folder in /tmp for all users
-        run_deployments(*wanted, pause_on_shutdown=False, print_starting_message=False)
+        _run(wanted)
+
+
+def _run(wanted: Sequence[Any]) -> None:
+    """As Prefect's `serve` does; a signal ends it by its supervisor, with its runs, and not by Prefect's runner."""
+    import asyncio
+
+    from prefect.runner import Runner
+
+    interruption.say("interrupted; the next `siamese-med serve` goes on where this one stopped")
+    runner = Runner(pause_on_shutdown=False)
+    for deployment in wanted:
+        runner.add_deployment(deployment)
+    if interruption.supervised():
+        runner.handle_sigterm = interruption.let_children_be_signalled()  # type: ignore[method-assign]
+    asyncio.run(runner.start())
 
 
 def check(files: Sequence[Path]) -> None:

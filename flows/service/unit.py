@@ -26,6 +26,7 @@ WorkingDirectory={folder}
 {environment}Restart=on-failure
 RestartSec=30
 KillMode=mixed
+SuccessExitStatus=129 130 143
 TimeoutStopSec=60
 
 [Install]

@@ -68,6 +68,7 @@ class Workers:
         self._local = threading.local()
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(self._count)
+        self._given_up = False
         self.lost = 0  # children that did not end by themselves, and may have left a temporary file
 
     def each(
@@ -97,7 +98,8 @@ class Workers:
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         """What ended a child need not be its task, so a second one tries."""
         result = self._attempt(function, task, timeout_s)
-        return self._attempt(function, task, timeout_s) if isinstance(result, WorkerDiedError) else result
+        again = isinstance(result, WorkerDiedError) and not self._given_up
+        return self._attempt(function, task, timeout_s) if again else result
 
     def _attempt(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         child: _Child | None = getattr(self._local, "child", None)
@@ -119,6 +121,7 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
+            self._given_up = True
             for child in self._children:
                 child.kill()
         self._threads.shutdown(cancel_futures=True)

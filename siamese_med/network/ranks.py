@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med.errors import RanksError
 from siamese_med.processes import end_with_parent, group
 from siamese_med.progress import shown
+from siamese_med.supervisor import supervise
 
 if TYPE_CHECKING:
     from siamese_med.config import TrainConfig
@@ -200,9 +202,11 @@ def _meeting(config: TrainConfig, scratch: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """A rank where torchrun has started this, else a host."""
+    """A rank where torchrun has started this, else a host, which a user may start and interrupt by hand."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
+        supervise()
         return _host(Path(arguments[0]))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # torchrun ends the other ranks by SIGTERM where one has failed
     agent = os.environ.get(AGENT)
     end_with_parent(None if agent is None else int(agent))
     _work(Path(arguments[0]))

@@ -175,20 +175,6 @@ def test_events_are_heard_with_the_password_alone(own: Own, token: str, origin: 
             greeted()
 
 
-def test_the_password_is_nowhere_that_others_can_read(own: Own) -> None:
-    auth = json.loads((own.state / "server.lock").read_text())["auth"]
-    secrets = [own.password, own.password.partition(":")[2], auth, auth.partition(":")[2]]
-    commands = " ".join(own.user.processes().values())
-    assert "flows.service.door" in commands
-    assert not [secret for secret in secrets if secret in commands]
-    said = [own.folder / "serve.log", own.state / "server.log", *(own.user.home / "prefect").rglob("*")]
-    for file in [path for path in said if path.is_file()]:
-        assert not [secret for secret in secrets if secret.encode() in file.read_bytes()], file
-    closed = [own.state / "password", own.state / "server.lock", *(own.user.home / "prefect").glob("prefect.db*")]
-    assert len(closed) >= 3
-    assert {stat.S_IMODE(path.stat().st_mode) for path in closed} == {0o600}
-
-
 def test_the_own_command_line_needs_no_password(own: Own) -> None:
     here = f"http://127.0.0.1:{own.port}/api"
     for extra in ({}, {"PREFECT_API_URL": f"http://localhost:{own.port}/api"}, own.exported):
@@ -209,6 +195,20 @@ def test_prefects_own_commands_work_as_serve_says(own: Own) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert own.runs() == before + 1
+
+
+def test_the_password_is_nowhere_that_others_can_read(own: Own) -> None:
+    auth = json.loads((own.state / "server.lock").read_text())["auth"]
+    secrets = [own.password, own.password.partition(":")[2], auth, auth.partition(":")[2]]
+    commands = " ".join(own.user.processes().values())
+    assert "flows.service.door" in commands
+    assert not [secret for secret in secrets if secret in commands]
+    said = [own.folder / "serve.log", own.state / "server.log", *(own.user.home / "prefect").rglob("*")]
+    for file in [path for path in said if path.is_file()]:
+        assert not [secret for secret in secrets if secret.encode() in file.read_bytes()], file
+    closed = [own.state / "password", own.state / "server.lock", *(own.user.home / "prefect").glob("prefect.db*")]
+    assert len(closed) >= 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in closed} == {0o600}
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
@@ -247,6 +247,7 @@ def test_a_second_user_on_the_port_is_told_so_and_touches_nothing(own: Own, tmp_
     assert other.left() == {}
 
 
+@pytest.mark.long
 def test_two_users_serve_side_by_side(own: Own, tmp_path: Path) -> None:
     other = Own(User(tmp_path / "home"), tmp_path, free_port())
     with other.user.serving(study(tmp_path, "theirs"), port=other.port, cwd=tmp_path):
@@ -343,6 +344,7 @@ def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert "others can read the password" in done.stderr
 
 
+@pytest.mark.long
 def test_a_server_for_one_run_is_locked_too() -> None:
     with server.started(server.ANY_PORT) as access:
         assert access.auth is not None

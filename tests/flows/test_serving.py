@@ -70,7 +70,7 @@ class Workstation:
             shutil.copytree(tiny.whole / "data", folder / name / "data")
         files = tiny.study(folder / "by_hand", BY_HAND), tiny.study(folder / "nights", EVERY_MINUTE)
         config = folder / "by_hand" / "config.toml"
-        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2\naccelerator = 'cpu'"))
+        config.write_text(config.read_text().replace("[train]", "[train]\ndevices = 2"))
         self.studies = [file.rename(file.with_name(f"{file.parent.name}.toml")) for file in files]
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -239,6 +239,7 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.long
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
     begun(up)
     starting = up.user.ask("trigger", "retrain", "--study", "by_hand", cwd=up.folder)["run"]

@@ -30,9 +30,9 @@ class Place:
         return f"sqlite:///{self.data / 'catalogue.sqlite'}"
 
     def ingest(self, source: Path, **settings: Any) -> Ingested:
-        ingested = batch.ingest(
-            source, self.data, self.url, IngestConfig(secret_file=self.secret, workers=2, **settings)
-        )
+        """By one worker process, whose start is most of the work, unless `workers` says otherwise."""
+        config = IngestConfig(secret_file=self.secret, **{"workers": 1, **settings})
+        ingested = batch.ingest(source, self.data, self.url, config)
         assert ingested.account.balanced()
         return ingested
 

@@ -19,7 +19,7 @@ def test_every_case_is_as_expected() -> None:
 
 
 def test_all_at_once_every_file_is_accounted_for(place: Place) -> None:
-    ingested = place.ingest(CORPUS)
+    ingested = place.ingest(CORPUS, workers=2)
     assert ingested.account.files_seen == sum(path.is_file() for path in CORPUS.rglob("*"))
     assert place.account() == ingested.account
 

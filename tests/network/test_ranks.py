@@ -40,7 +40,7 @@ except RanksError as error:
 """
 WAIT_S = 300
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,6 @@ def test_two_ranks_learn_what_one_learns(lesson: Lesson, tmp_path: Path) -> None
     assert shared == pytest.approx(one, rel=0.05)  # after steps on patches of its own
 
 
-@pytest.mark.long
 def test_no_rank_outlives_whoever_started_it_and_the_next_run_goes_on(lesson: Lesson, tmp_path: Path) -> None:
     volumes = map(str, lesson.cohort.volumes)
     command = [sys.executable, "-c", LAUNCHER, lesson.config.model_dump_json(), str(tmp_path), *volumes]
@@ -116,7 +115,6 @@ def test_no_rank_outlives_whoever_started_it_and_the_next_run_goes_on(lesson: Le
     assert lesson.same_again(lesson.config, tmp_path)
 
 
-@pytest.mark.long
 def test_two_hosts_meet_and_learn_what_two_ranks_of_one_learn(lesson: Lesson, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

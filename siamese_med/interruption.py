@@ -1,0 +1,121 @@
+"""The working process's side of an interruption: what it tells its supervisor (see supervisor.py), and what it is told.
+
+Without a supervisor (the library in somebody's script, or a system that is not Linux) all of this does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+LAST_WORDS, DONE, ANSWERING, SAY = "last-words", "done", "answering", "say "
+"""Lines that a worker writes to its supervisor."""
+
+
+class _Told:
+    """State of this process: its supervisor, the pipe to it, and whether an interruption is under way."""
+
+    supervisor: int | None = None
+    notes: int = -1
+    by: Sequence[signal.Signals] = ()
+    now: bool = False
+    last_words: list[Callable[[], Any]] = []  # noqa: RUF012 - one list for the process
+
+
+def begin(supervisor: int, caught: Sequence[signal.Signals], notes: int) -> None:
+    """Take the role of the worker: the signals are blocked in all of its threads but one, which waits for them."""
+    import threading
+
+    _Told.supervisor, _Told.by, _Told.notes = supervisor, caught, notes
+    for one in caught:  # for whoever unblocks them again, as Python's own resource tracker does when it starts
+        signal.signal(one, _noticed)
+    if caught:
+        threading.Thread(target=_listen, daemon=True, name="interruption").start()
+
+
+def supervised() -> bool:
+    """Whether this process has a supervisor."""
+    return _Told.supervisor is not None
+
+
+def say(text: str) -> None:
+    """Set the line that tells of an interruption from now on."""
+    _note(SAY + text)
+
+
+def answering() -> None:
+    """Note that the command's answer is being written from now on."""
+    _note(ANSWERING)
+
+
+def wait_if_interrupted() -> None:
+    """Do not go on where an interruption is under way: what comes next could only be a message about its effects."""
+    if _Told.now or set(_Told.by) & signal.sigpending():
+        _wait_for_end()
+
+
+@contextmanager
+def last_words(speak: Callable[[], None]) -> Iterator[None]:
+    """Have `speak` called, in a thread of its own, when an interruption comes while the block is at work."""
+    from contextvars import copy_context
+
+    if not supervised():
+        yield
+        return
+    words = copy_context()
+    _Told.last_words.append(entry := lambda: words.run(speak))
+    _note(LAST_WORDS)
+    try:
+        yield
+    finally:
+        _Told.last_words.remove(entry)
+
+
+def let_children_be_signalled() -> Callable[[int, FrameType | None], None]:
+    """Unblock the signals in this thread, whose children then have their defaults; gives the handler to keep."""
+    for one in _Told.by:
+        signal.signal(one, _noticed)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _Told.by)
+    return _noticed
+
+
+def _listen() -> None:
+    """Pass on to the supervisor what this process alone was sent, and speak the last words."""
+    while True:
+        heard = signal.sigwaitinfo(_Told.by)
+        if _pass_on(heard.si_signo, heard.si_pid):
+            for speak in list(_Told.last_words):
+                with suppress(Exception):  # nobody is left to be told of it
+                    speak()
+            _note(DONE)
+
+
+def _noticed(number: int, _frame: FrameType | None) -> None:
+    _pass_on(number, None)
+    _wait_for_end()
+
+
+def _pass_on(number: int, sender: int | None) -> bool:
+    """Tell the supervisor of the first signal, which it may not have had; gives whether it is the first."""
+    known, _Told.now = _Told.now, True
+    if not known and sender != _Told.supervisor and os.getppid() == _Told.supervisor:
+        os.kill(os.getppid(), number)
+    return not known
+
+
+def _wait_for_end() -> None:
+    while True:
+        time.sleep(1)
+
+
+def _note(text: str) -> None:
+    if supervised():
+        with suppress(OSError):
+            os.write(_Told.notes, f"{text}\n".encode())
