@@ -34,6 +34,16 @@ siamese_med.config.load = load
 from siamese_med.cli import main
 main()
 """
+ORPHANS = """
+import subprocess, sys, time
+from siamese_med.supervisor import supervise
+supervise()
+leave = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+for _ in range(4):
+    subprocess.run([sys.executable, "-c", leave], start_new_session=True)
+print("up", flush=True)
+time.sleep(600)
+"""
 SLOW_TO_IMPORT = "import time\nprint('up', flush=True)\ntime.sleep(600)\n"
 
 
@@ -101,6 +111,14 @@ def test_a_long_call_into_c_ends(user: User, tmp_path: Path, sent: signal.Signal
         assert line(process.stdout) == "up\n"
         process.send_signal(sent)
         assert ended(user, process) == (128 + sent, "", INTERRUPTED)
+
+
+def test_orphans_in_sessions_of_their_own_end(user: User, tmp_path: Path) -> None:
+    with started(user, "-c", ORPHANS, cwd=tmp_path) as process:
+        assert line(process.stdout) == "up\n"
+        wait_until(lambda: len(user.processes()) == 2 + 4)
+        process.send_signal(signal.SIGTERM)
+        assert ended(user, process) == (143, "", INTERRUPTED)
 
 
 def test_imports_end(user: User, tmp_path: Path) -> None:
