@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,22 +102,27 @@ def test_what_git_annex_keeps_for_itself_makes_no_scan_of_its_own(place: Place, 
     assert (ingested.account.ingested, ingested.account.reasons) == (1, {"repository_file": 2})
 
 
-@pytest.mark.parametrize("name", ["d", "ddd"])
-def test_folders_nested_without_end_end_nothing(place: Place, tmp_path: Path, name: str) -> None:
-    scan(tmp_path / "sub-01_T1w.nii.gz")
-    top = here = os.open(tmp_path, os.O_RDONLY)
+@pytest.fixture(params=["d", "ddd"])
+def deep(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder with folders nested as deep as names of one or three letters allow; too deep for pytest to remove."""
+    folder = tmp_path / request.param
+    here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(DEEPEST):
-        os.mkdir(name, dir_fd=here)
-        below = os.open(name, os.O_RDONLY, dir_fd=here)
-        if here != top:
-            os.close(here)
+        os.mkdir(request.param, dir_fd=here)
+        below = os.open(request.param, os.O_RDONLY, dir_fd=here)
+        os.close(here)
         here = below
     os.close(os.open("deep.nii", os.O_WRONLY | os.O_CREAT, dir_fd=here))
+    os.close(here)
+    yield folder
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_folders_nested_without_end_end_nothing(place: Place, tmp_path: Path, deep: Path) -> None:
+    scan(tmp_path / "sub-01_T1w.nii.gz")
     ingested = place.ingest(tmp_path)
     assert ingested.account.files_seen == 2
-    assert ingested.account.reasons == ({"empty_file": 1} if name == "d" else {"unusable_path": 1})
-    os.close(here)
-    os.close(top)
+    assert ingested.account.reasons == ({"empty_file": 1} if len(deep.name) == 1 else {"unusable_path": 1})
 
 
 def test_rows_of_a_manifest_that_cannot_be_opened_are_counted(place: Place, tmp_path: Path) -> None:
