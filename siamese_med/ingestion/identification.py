@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from siamese_med.ingestion import rules
 from siamese_med.ingestion.entries import Entry, claim_on
-from siamese_med.ingestion.reasons import BY_PATH
+from siamese_med.ingestion.reasons import BY_PATH, UNOPENED
 from siamese_med.ingestion.run import Run
 from siamese_med.ingestion.tables import Unit, is_unread
 
@@ -67,7 +67,8 @@ def _keeps_content(run: Run, entry: Entry) -> bool:
     place = run.paths.get(entry.key)
     if place is None or entry.look is None or not is_unread(entry.known):
         return False
-    return rules.may_pass(entry.look.reason) and not is_unread(place.unit) and place.unit in run.fates
+    closed = rules.may_pass(entry.look.reason) or entry.look.reason in UNOPENED
+    return closed and not is_unread(place.unit) and place.unit in run.fates
 
 
 def resolved(run: Run) -> set[str]:

@@ -92,6 +92,7 @@ def test_content_that_is_fetched_later_is_ingested_then(place: Place, tmp_path: 
     assert (account.files_seen, account.ingested) == (1, 1)  # what stood for it is gone
     (tmp_path / "annex/objects/key.nii.gz").unlink()
     assert place.ingest(link.parent).account.reasons == {"not_fetched": 1}
+    assert len(place.scans()) == 1  # content that was given back to the annex was not overwritten
 
 
 def test_what_git_annex_keeps_for_itself_makes_no_scan_of_its_own(place: Place, tmp_path: Path) -> None:
