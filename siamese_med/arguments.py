@@ -37,4 +37,10 @@ Version = Annotated[
     bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
 ]
 
+
+def general_options(version: Version = False) -> None:
+    """Options of the program itself, before the name of a command."""
+    del version  # answered while the command line is parsed
+
+
 DATA, REPORTS = Path("data"), Path("reports")

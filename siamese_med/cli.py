@@ -28,7 +28,7 @@ from siamese_med.arguments import (
     Reports,
     Scan,
     Sent,
-    Version,
+    general_options,
 )
 from siamese_med.console import Answer
 from siamese_med.manner import answering
@@ -48,9 +48,7 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _general_options(version: Version = False) -> None:
-    del version  # answered while the command line is parsed
+app.callback()(general_options)
 
 
 def _answer_of_stage(command: str, order: Order, config: Path | None, no_prefect: bool) -> Answer:

@@ -24,8 +24,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GOES_ON = "the same command goes on where it stopped"
 LAST_WORDS_S = 1.5
 """How long the worker may take to tell others that it ends; a second signal ends it at once."""
-DIES_S = 1.0
-"""How long to wait for killed processes; one that the kernel cannot end yet (a hung disk) is not waited for."""
+DIES_S, REST_DIES_S = 1.0, 2.0
+"""How long to wait for the killed worker, and for the others; who cannot be ended yet (a hung disk) is left behind."""
 STRAGGLES_S = 0.5
 """How long what is left below a worker that ended by itself may take to end too."""
 WRITES_S = 0.5
@@ -124,23 +124,25 @@ class _Supervisor:
     def _end_rest(self, patience_s: float) -> None:
         """Kill what is left below this process, orphans too; semaphores are freed by who is there for it."""
         now = time.monotonic()
-        kill_from, deadline = now + patience_s, now + patience_s + DIES_S
-        while (left := list(_below(os.getpid()))) and time.monotonic() < deadline:
+        kill_from, deadline = now + patience_s, now + patience_s + REST_DIES_S
+        while self._reap() and time.monotonic() < deadline:
             if time.monotonic() >= kill_from:
+                left = list(_below(os.getpid()))
                 others = [pid for pid in left if not _frees_semaphores(pid)]
-                for pid in others or (left if time.monotonic() > deadline - DIES_S / 2 else ()):
+                for pid in others or (left if time.monotonic() > deadline - REST_DIES_S / 2 else ()):
                     self._kill(pid, signal.SIGKILL)
-            self._reap()
             time.sleep(POLL_S)
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Collect who has ended; whether anybody is left: the children of all who end become this process's own."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
-                    return
+                    return True
                 if pid == self._worker:
                     self._status = status
+        return False
 
     def _kill(self, pid: int, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -203,14 +205,13 @@ def _adopt_orphans() -> None:
 
 
 def _below(root: int) -> Iterator[int]:
-    """All living descendants of a process, in sessions of their own too."""
+    """Descendants of a process, in sessions of their own too; some may be missed while others end."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdecimal():
             with suppress(OSError):
-                status, parent = _proc(int(name), "stat").rpartition(b")")[2].split()[:2]
-                if status not in b"ZX":
-                    children.setdefault(int(parent), []).append(int(name))
+                parent = int(_proc(int(name), "stat").rpartition(b")")[2].split()[1])
+                children.setdefault(parent, []).append(int(name))
     waiting = [root]
     while waiting:
         yield from (found := children.get(waiting.pop(), []))

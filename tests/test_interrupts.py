@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -20,17 +22,27 @@ from siamese_med.ingestion import catalogue
 from tests.recorded import User
 
 LIMIT_S = 5.0
-STARTS_S = 120.0
+STARTS_S = 90.0
 """How long a command may take, on a busy machine, until it is where it is to be interrupted."""
 INTERRUPTED = "siamese-med: interrupted; the same command goes on where it stopped\n"
 HOLDS_THE_GIL = """
-import re, siamese_med.config
+import itertools, siamese_med.config
 def load(*_):
     print("up", flush=True)
-    re.match("(a+)+b", "a" * 64)  # for years, and without a moment for another thread
+    sum(itertools.repeat(0))  # for ever, and without a moment for a signal handler or another thread
 siamese_med.config.load = load
 from siamese_med.cli import main
 main()
+"""
+ORPHANS = """
+import subprocess, sys, time
+from siamese_med.supervisor import supervise
+supervise()
+leave = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])"
+for _ in range(4):
+    subprocess.run([sys.executable, "-c", leave], start_new_session=True)
+print("up", flush=True)
+time.sleep(600)
 """
 SLOW_TO_IMPORT = "import time\nprint('up', flush=True)\ntime.sleep(600)\n"
 
@@ -76,6 +88,12 @@ def wait_until(reached: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def line(stream: IO[str] | None) -> str:
+    """The next line, empty where none comes in time."""
+    assert stream is not None
+    return stream.readline() if select.select([stream], [], [], STARTS_S)[0] else ""
+
+
 def ended(user: User, process: subprocess.Popen[str]) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of who must end by now, with all its processes."""
     output, errors = process.communicate(timeout=LIMIT_S)
@@ -90,18 +108,24 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
 def test_a_long_call_into_c_ends(user: User, tmp_path: Path, sent: signal.Signals) -> None:
     with started(user, "-c", HOLDS_THE_GIL, "config", cwd=tmp_path) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
+        assert line(process.stdout) == "up\n"
         process.send_signal(sent)
         assert ended(user, process) == (128 + sent, "", INTERRUPTED)
+
+
+def test_orphans_in_sessions_of_their_own_end(user: User, tmp_path: Path) -> None:
+    with started(user, "-c", ORPHANS, cwd=tmp_path) as process:
+        assert line(process.stdout) == "up\n"
+        wait_until(lambda: len(user.processes()) == 2 + 4)
+        process.send_signal(signal.SIGTERM)
+        assert ended(user, process) == (143, "", INTERRUPTED)
 
 
 def test_imports_end(user: User, tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text(SLOW_TO_IMPORT)
     user.extra["PYTHONPATH"] = f"{tmp_path}:{user.environment['PYTHONPATH']}"
     with started(user, "-m", "siamese_med.cli", "config", cwd=tmp_path) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
+        assert line(process.stdout) == "up\n"
         process.send_signal(signal.SIGINT)
         assert ended(user, process) == (130, "", INTERRUPTED)
 
@@ -128,8 +152,7 @@ def waiting(user: User, cwd: Path, *more: str, ignoring: int | None = None) -> I
     command = ("-m", "siamese_med.cli", "ingest", "input", "--no-prefect", *more)
     with lock.open("w") as held, started(user, *command, cwd=cwd, ignoring=ignoring) as process:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert process.stderr is not None
-        assert "waiting for it to end" in process.stderr.readline()
+        assert "waiting for it to end" in line(process.stderr)
         yield process
 
 

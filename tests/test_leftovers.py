@@ -1,4 +1,4 @@
-"""What a killed writer leaves is taken over by who writes the same file next; what a living one writes is not."""
+"""What a killed writer leaves is taken over by the next one of the same file, but never what a living one writes."""
 
 from __future__ import annotations
 

@@ -16,10 +16,11 @@ from siamese_med.ingestion.candidates import Planned, Work, work_of
 from siamese_med.ingestion.catalogue import NOT_SHOWN, Catalogue
 from siamese_med.ingestion.commitment import Commitment
 from siamese_med.ingestion.conversion import Job, convert
-from siamese_med.ingestion.entries import Entry, Group, entries_of
+from siamese_med.ingestion.entries import Entry, Group, entries_of, settle_unopened
 from siamese_med.ingestion.grouping import groups
 from siamese_med.ingestion.identification import identify, recognise, replaced, resolved
 from siamese_med.ingestion.looking import look
+from siamese_med.ingestion.namespaces import settle_spaces, unite_copies
 from siamese_med.ingestion.reasons import outcome
 from siamese_med.ingestion.register import names
 from siamese_med.ingestion.run import Run
@@ -58,8 +59,11 @@ def ingest(source: Path, data: Path, catalogue_url: str, config: IngestConfig, v
 
 def _ingest(run: Run, source: Path, verify: bool) -> Ingested:
     run.begin()
+    settle_spaces(run)
     recognise(run, by_content=verify)
-    look(run, [entry for entry in run.entries if entry.unit is None])
+    settle_unopened(run.entries)
+    look(run, [entry for entry in run.entries if entry.unit is None and entry.look is None])
+    unite_copies(run)
     identify(run)
     gone = replaced(run)
     _convert(run, groups(run, gone), gone)

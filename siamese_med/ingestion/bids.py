@@ -5,24 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from siamese_med.ingestion import passing, reading, tags
+from siamese_med.ingestion import passing, patience, reading, tags
+from siamese_med.ingestion.labels import Labels, normal
 from siamese_med.ingestion.reasons import FLAGS, RejectedError
 from siamese_med.records import WRONG_PATIENT
 
 DESCRIPTION = "dataset_description.json"
 SIDE_CARS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
 ROOT_TEXTS = ("README", "CHANGES", "LICENSE")
+ENDINGS = (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm")
 MACHINE = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
 SHIFTED_YEARS = 100
 LARGEST_TEXT = 16 * 2**20
-ENTITY = {"sub": re.compile(r"(?:^|[/_])sub-([A-Za-z0-9]+)"), "ses": re.compile(r"(?:^|[/_])ses-([A-Za-z0-9]+)")}
+LONGEST_NAME = 200
+"""Characters of a data set's Name that count."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,47 @@ class SideCar:
     flags: tuple[str, ...] = ()
 
 
-def subject_and_session(path: Path, root: Path) -> tuple[str, str]:
-    """Labels after `sub-` and `ses-`, from the file's name, else its folders below the root; else empty."""
-    places = list(reversed(path.relative_to(root).parts))
-    labels = []
-    for entity in ("sub", "ses"):
-        matches = (ENTITY[entity].search(place) for place in places)
-        labels.append(next((match.group(1) for match in matches if match), ""))
-    return labels[0], labels[1] if labels[0] else ""
+def stem_of(path: Path) -> str:
+    """A file's name without the endings of images and of their side-cars."""
+    name = path.name
+    for ending in ENDINGS:
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+    return name or path.name  # of a file that is called .nii
+
+
+def is_side_car(path: Path, name: str, described: bool, at_root: bool) -> bool:
+    """Whether a file is a text that speaks of images; `at_root`: whether it lies in the data set's own folder."""
+    if name.lower().endswith(SIDE_CARS) and (described or _beside_an_image(path)):
+        return True
+    return described and at_root and name in ROOT_TEXTS
+
+
+def _beside_an_image(path: Path) -> bool:
+    return any(path.with_name(stem_of(path) + ending).is_file() for ending in (".nii", ".nii.gz"))
+
+
+def name_of(root: Path) -> str:
+    """The Name of a data set, in one spelling; empty where its description gives none.
+
+    So it is where the description cannot be read now, which holds the images of the data set back.
+    """
+    try:
+        name = patience.ask(_json, root / DESCRIPTION).get("Name")
+    except OSError:
+        return ""
+    return normal(_text(" ".join(name.split())))[:LONGEST_NAME] if isinstance(name, str) else ""
+
+
+def _text(value: object) -> str:
+    """A value as text; JSON can write half of a character, which no encoding can."""
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def side_car(path: Path, stem: str) -> SideCar:
     """The JSON of the same name; empty where there is none or it is no JSON object."""
     content = _json(path.with_name(f"{stem}.json"))
-    scanner = tuple(str(content.get(key, "")) for key in MACHINE)
+    scanner = tuple(_text(content.get(key, "")) for key in MACHINE)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
     return SideCar(
@@ -86,21 +116,31 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._rows = cache(_rows)
+        self._rows, self._content = cache(_rows), cache(_content)
 
-    def date(self, path: Path, subject: str, session: str) -> date | None:
-        """The `acq_time` of a scan in scans.tsv, else of its session in sessions.tsv."""
+    def date(self, path: Path, labels: Labels) -> date | None:
+        """The `acq_time` of a scan in scans.tsv, else of its session in sessions.tsv.
+
+        Raises OSError where a table or the description, which says whose labels these are, cannot be read now.
+        """
+        self._content(self.root / DESCRIPTION, "utf-8")
+        name, subject, session = normal(path.name), f"sub-{labels.subject}", f"ses-{labels.session}"
         for folder in (path.parent, *path.parents):
-            for table in (f"sub-{subject}_ses-{session}_scans.tsv", f"sub-{subject}_scans.tsv"):
-                for row in self._rows(folder / table):
-                    if row.get("filename", "").endswith(path.name) and (day := _day(row)):
+            for table in (f"{subject}_{session}_scans.tsv", f"{subject}_scans.tsv"):
+                for row in self._table(folder, table):
+                    if normal(PurePosixPath(row.get("filename", "")).name) == name and (day := _day(row)):
                         return day
-            for row in self._rows(folder / f"sub-{subject}_sessions.tsv"):
-                if row.get("session_id") == f"ses-{session}" and (day := _day(row)):
+            for row in self._table(folder, f"{subject}_sessions.tsv"):
+                if normal(row.get("session_id", "")) == session and (day := _day(row)):
                     return day
             if folder == self.root:
                 break
         return None
+
+    def _table(self, folder: Path, name: str) -> list[dict[str, str]]:
+        """Rows of a table, whose name may have composed or decomposed letters on disk."""
+        spellings = {name, unicodedata.normalize("NFD", name)}
+        return [row for one in sorted(spellings) for row in self._rows(folder / one)]
 
 
 def _day(row: dict[str, str]) -> date | None:
@@ -110,7 +150,7 @@ def _day(row: dict[str, str]) -> date | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_text(path, "utf-8"))
+        content = json.loads(_content(path, "utf-8"))
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -118,13 +158,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        rows = csv.DictReader(io.StringIO(_text(path, "utf-8-sig"), newline=""), delimiter="\t")
+        rows = csv.DictReader(io.StringIO(_content(path, "utf-8-sig"), newline=""), delimiter="\t")
         return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows]
     except (UnicodeDecodeError, csv.Error):
         return []
 
 
-def _text(path: Path, encoding: str) -> str:
+def _content(path: Path, encoding: str) -> str:
     """A text beside an image; nothing where there is none. Raises OSError where the machine does not give it now."""
     try:
         if path.stat().st_size > LARGEST_TEXT:

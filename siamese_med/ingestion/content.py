@@ -109,6 +109,8 @@ def _held(path: Path, data: bytes, digest: str, most_bytes: float) -> tuple[Look
 
 def _other(path: Path, data: bytes, head: bytes) -> str:
     """A cut NIfTI header still shows its first bytes; anything else is no image."""
+    if data.startswith(b"/annex/objects/") or (data.startswith(b"version ") and b"git-lfs" in data[:64]):
+        return "not_fetched"  # git-annex and git LFS leave such a text in the place of the content
     named = path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr"))
     if named and len(head) < nifti.SHORTEST_HEADER and data.startswith(nifti.GZIP):
         return "truncated"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, field
 
 from siamese_med.ingestion import patience
 from siamese_med.ingestion.content import Look
+from siamese_med.ingestion.reasons import UNOPENED
 from siamese_med.ingestion.secret import Pseudonyms
-from siamese_med.ingestion.sources import Found
+from siamese_med.ingestion.sources import Claim, Found
 from siamese_med.ingestion.tables import Unit
 
 NO_STAT = (0, 0, 0, 0)
@@ -35,6 +36,13 @@ class Entry:
         if self.unit is None:
             raise LookupError("an entry was used before it was identified")
         return self.unit
+
+
+def settle_unopened(entries: Iterable[Entry]) -> None:
+    """Give every entry that is counted and never opened its look, which holds the reason alone."""
+    for entry in entries:
+        if entry.unit is None and entry.found.reason in UNOPENED:
+            entry.look = Look(0, "", reason=entry.found.reason)
 
 
 @dataclass
@@ -82,15 +90,20 @@ def _stats(found: Sequence[Found]) -> list[tuple[int, int, int, int]]:
 def _stat(found: Found) -> tuple[int, int, int, int]:
     """Size, nanosecond of the last change, inode, device."""
     try:
-        status = found.path.stat()
-    except OSError:
+        status = found.path.lstat() if found.reason in UNOPENED else found.path.stat()
+    except (OSError, ValueError):  # a NUL character is a ValueError
         return NO_STAT
     return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
 
 
 def claim_on(entry: Entry, secret: Pseudonyms) -> str:
     """HMAC of what the input claims of an entry."""
-    return secret.label("claim", *astuple(entry.found.claim))
+    return claim_by(entry.found.claim, secret)
+
+
+def claim_by(claim: Claim, secret: Pseudonyms) -> str:
+    """HMAC of a claim."""
+    return secret.label("claim", *astuple(claim))
 
 
 def group_key(entry: Entry, secret: Pseudonyms) -> str:

@@ -15,7 +15,9 @@ def groups(run: Run, replaced: set[Unit]) -> list[Group]:
     """
     firsts: dict[Unit, Entry] = {}
     for entry in run.entries:
-        firsts.setdefault(entry.known, entry)
+        first = firsts.setdefault(entry.known, entry)
+        if first is not entry and _speaks(entry) and not _speaks(first):
+            firsts[entry.known] = entry
     gathered: dict[str, Group] = {}
     fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, unit)}
     for unit, entry in firsts.items():
@@ -35,6 +37,11 @@ def groups(run: Run, replaced: set[Unit]) -> list[Group]:
 def _gather(run: Run, gathered: dict[str, Group], entry: Entry) -> None:
     key = group_key(entry, run.secret)
     gathered.setdefault(key, Group(key)).entries.append(entry)
+
+
+def _speaks(entry: Entry) -> bool:
+    """Whether a NIfTI says whose it is: of equal contents, one that is only a copy somewhere must not stand for all."""
+    return bool(entry.look and entry.look.voxels) and entry.found.claim.given
 
 
 def _settled(run: Run, unit: Unit) -> bool:

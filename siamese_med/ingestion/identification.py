@@ -6,8 +6,11 @@ from collections import defaultdict
 
 from siamese_med.ingestion import rules
 from siamese_med.ingestion.entries import Entry, claim_on
+from siamese_med.ingestion.reasons import BY_PATH
 from siamese_med.ingestion.run import Run
 from siamese_med.ingestion.tables import Unit, is_unread
+
+CONFLICT = "patient_conflict"
 
 
 def recognise(run: Run, by_content: bool) -> None:
@@ -15,17 +18,27 @@ def recognise(run: Run, by_content: bool) -> None:
 
     `by_content`: none of them, so that all are looked at.
     """
-    run.load_paths()
     run.load_fates("sha256", {place.unit[0] for place in run.paths.values()})
     for entry in [] if by_content else run.entries:
         place = run.paths.get(entry.key)
-        if place is not None and place.stat == entry.stat and place.unit in run.usable and _same_claim(run, entry):
+        if place is None or place.stat != entry.stat or place.unit not in run.usable:
+            continue
+        if _same_word(run, entry) and _same_claim(run, entry):
             entry.unit = place.unit
 
 
 def _same_claim(run: Run, entry: Entry) -> bool:
     known = run.paths[entry.key].unit[1]
     return not entry.found.listed if not known else known == claim_on(entry, run.secret)
+
+
+def _same_word(run: Run, entry: Entry) -> bool:
+    """Whether what the path alone says of a file is what decided about it; a description may have come beside it."""
+    unit = run.paths[entry.key].unit
+    word, before = entry.found.reason, run.fates[unit].reason
+    if before in BY_PATH:
+        return word == before
+    return not (unit[1] and run.fates[unit].scan and word in BY_PATH)
 
 
 def identify(run: Run) -> None:
@@ -36,10 +49,10 @@ def identify(run: Run) -> None:
         claims[digest].append(claim)
     headers = {entry.look.voxels: entry for entry in run.entries if entry.look and entry.look.voxels}
     by_content: dict[str, list[Entry]] = defaultdict(list)
-    given: dict[str, set[str]] = defaultdict(set)
+    given: dict[str, set[tuple[str, str]]] = defaultdict(set)
     for entry in run.entries:
         if entry.unit is not None and entry.unit[1]:
-            given[entry.unit[0]].add(entry.found.claim.subject)
+            given[entry.unit[0]].add(_person(entry))
         if entry.look is not None and entry.unit is None:
             header = headers.get(str(entry.found.path), entry) if headers else entry
             entry.follows = header if header is not entry else None
@@ -76,15 +89,21 @@ def replaced(run: Run) -> set[Unit]:
     return gone - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
 
 
-def _identify_copies(run: Run, digest: str, entries: list[Entry], known: list[str], given: set[str]) -> None:
+def _identify_copies(
+    run: Run, digest: str, entries: list[Entry], known: list[str], given: set[tuple[str, str]]
+) -> None:
     """`known`: claims on it in the catalogue; `given`: subjects that unchanged files of this input give it."""
     usable = [entry for entry in entries if entry.look and (entry.look.packed or entry.look.voxels)]
     claimed = [entry for entry in usable if _claimed(entry)]
-    if len({entry.found.claim.subject for entry in claimed} | given) > 1:
-        for entry in claimed:
+    contested = [claim for claim in known if run.fates[digest, claim].reason == CONFLICT]
+    in_conflict = len({_person(entry) for entry in claimed} | given) > 1
+    if in_conflict:
+        for entry in usable:
             if entry.look:
-                entry.look = entry.look.refused("patient_conflict")
-    if claimed:
+                entry.look = entry.look.refused(CONFLICT)
+    if in_conflict and contested:
+        claim = contested[0]
+    elif claimed:
         claim = claim_on(claimed[0], run.secret)
     elif known or not usable or (usable[0].look and usable[0].look.packed):
         claim = known[0] if known else ""
@@ -99,4 +118,9 @@ def _claimed(entry: Entry) -> bool:
     """Whether the input itself says who it is: a DICOM file's own word counts more than its name."""
     if entry.found.listed:
         return True
-    return bool(entry.look and entry.look.voxels) and entry.found.claim.kind == "bids"
+    return bool(entry.look and entry.look.voxels) and entry.found.claim.in_bids
+
+
+def _person(entry: Entry) -> tuple[str, str]:
+    """Who the input says that it is: equal labels of two data sets are two people."""
+    return entry.found.claim.kind, entry.found.claim.subject

@@ -53,8 +53,10 @@ class Plane:
     spacing: Numbers | None  # between rows, between columns, mm
     slope: float
     intercept: float
-    content: tuple[tuple[str, object], ...]  # what tells volumes of one place apart: image type, echo, inversion, flip
-    time: Numbers  # what orders repeats: temporal position, acquisition, trigger, clock, instance
+    content: tuple[
+        tuple[str, object], ...
+    ]  # what tells volumes of one place apart: image type, echo, kernel, energy, ...
+    time: Numbers  # what orders repeats; `repeats` names its places, the last is the instance number
     frame: tuple[str, str]  # frame of reference, stack
     instance: int | None
 

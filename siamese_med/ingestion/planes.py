@@ -69,7 +69,38 @@ def _content(dataset: Header) -> tuple[tuple[str, object], ...]:
         ("echo time", _rounded(tags.number(dataset, "EchoTime"))),
         ("inversion", _rounded(tags.number(dataset, "InversionTime"))),
         ("flip", _rounded(tags.number(dataset, "FlipAngle"))),
+        *_reconstruction(dataset, lambda _: dataset),
+        *_present(
+            ("series number", tags.integer(dataset, "SeriesNumber")),
+            ("description", tags.text(dataset, "SeriesDescription")),
+            ("sequence", tags.text(dataset, "SequenceName")),
+            ("gradient", tags.numbers(dataset, "DiffusionGradientOrientation", 3)),
+        ),
     )
+
+
+def _reconstruction(dataset: Header, group: Any) -> tuple[tuple[str, object], ...]:
+    """How the picture was made of what was measured; `group` gives a frame's group, or all of a classic header."""
+    made, beam = group("CTReconstructionSequence"), group("CTXRayDetailsSequence")
+    kernel = tags.words(made, "ConvolutionKernel"), tags.words(made, "ReconstructionAlgorithm")
+    energy = tags.number(beam, "KVP"), tags.number(made, "MonoenergeticEnergyEquivalent")
+    corrections = tags.words(dataset, "CorrectedImage"), tags.text(dataset, "AttenuationCorrectionMethod")
+    return _present(
+        ("kernel", kernel if any(kernel) else ()),
+        ("filter", tags.text(dataset, "FilterType")),
+        ("reconstruction", tags.text(dataset, "ReconstructionMethod")),
+        ("energy", energy if energy != (None, None) else ()),
+        ("correction", corrections if any(corrections) else ()),
+        ("unit", tags.text(dataset, "Units")),
+        ("agent", tags.text(dataset, "ContrastBolusAgent")),
+        ("coil", tags.text(dataset, "ReceiveCoilName")),
+        ("thickness", _rounded(tags.number(group("PixelMeasuresSequence"), "SliceThickness"))),
+    )
+
+
+def _present(*pairs: tuple[str, object]) -> tuple[tuple[str, object], ...]:
+    """Those that have a value, since a run holds the planes of all new files."""
+    return tuple((name, value) for name, value in pairs if value not in (None, "", ()))
 
 
 def _component(dataset: Header, image_type: tuple[str, ...]) -> str:
@@ -94,6 +125,7 @@ def _time(dataset: Header, temporal: str) -> tuple[float, ...]:
         tags.number(dataset, "AcquisitionNumber"),
         tags.number(dataset, "TriggerTime"),
         tags.number(dataset, "DiffusionBValue"),
+        tags.number(dataset, "FrameReferenceTime"),
         _as_number(clock),
         tags.number(dataset, "InstanceNumber"),
     )
@@ -146,6 +178,7 @@ def _frame_content(dataset: Header, group: Any) -> tuple[tuple[str, object], ...
     frame_type = tags.words(kind, "FrameType") or tags.words(dataset, "ImageType")
     named = tags.text(kind, "ComplexImageComponent").upper()
     timing = group("MRTimingAndRelatedParametersSequence")
+    direction = tags.first_item(group("MRDiffusionSequence"), "DiffusionGradientDirectionSequence")
     return (
         ("component", COMPONENTS.get(named) or _component(dataset, frame_type)),
         ("image type", frame_type),
@@ -153,6 +186,8 @@ def _frame_content(dataset: Header, group: Any) -> tuple[tuple[str, object], ...
         ("echo time", _rounded(tags.number(group("MREchoSequence"), "EffectiveEchoTime"))),
         ("inversion", None),
         ("flip", _rounded(tags.number(timing, "FlipAngle"))),
+        *_reconstruction(dataset, group),
+        *_present(("gradient", tags.numbers(direction, "DiffusionGradientOrientation", 3))),
     )
 
 
@@ -163,6 +198,8 @@ def _frame_time(group: Any, content: Dataset | None, index: int) -> tuple[float,
         tags.number(content, "FrameAcquisitionNumber"),
         tags.number(trigger, "NominalCardiacTriggerDelayTime"),
         tags.number(group("MRDiffusionSequence"), "DiffusionBValue"),
+        None,
+        _as_number(tags.text(content, "FrameAcquisitionDateTime")),
         float(index),
     )
     return tuple(0.0 if one is None else one for one in ordered)

@@ -32,11 +32,6 @@ def content(path: Path) -> bytes:
         return file.read()
 
 
-def is_special(status: os.stat_result) -> bool:
-    """Whether it is neither a file nor a folder, but a pipe, a socket or a device."""
-    return not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
-
-
 def _check(mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise RejectedError("unlisted_folder")

@@ -25,6 +25,8 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
         "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
+        "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
+        "repository_file": "kept by git or DataLad for its own use; nothing to do",
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
 )
@@ -49,6 +51,14 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
     {
         **PASSING,
         "special_file": "a pipe, socket or device, which is never opened; name a regular file",
+        "not_fetched": "its content was not fetched; run `datalad get` or `git annex get`, then run again",
+        "broken_link": "a link that leads nowhere or to itself; restore its target or remove it",
+        "unusable_path": "too long for the system, or with a character that no path may hold; shorten or correct it",
+        "empty_folder": "the manifest names a folder without a file; correct its path, or mount what belongs there",
+        "subject_conflict": "the subjects of the folder and of the file name differ; rename one, or use a manifest",
+        "session_conflict": "the sessions of the folder and of the file name differ; rename one, or use a manifest",
+        "unclear_label": "where the label ends in the file name is unclear; use folders sub-*/ses-*, or a manifest",
+        "unclear_dataset": "one label in several folders; put dataset_description.json in each data set, or above all",
         "empty_file": "the file has no byte; copy it again",
         "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
         "unreadable_header": "the header is cut or broken; export the file again",
@@ -66,6 +76,7 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
         "missing_patient_id": "no PatientID; export with it, or name the subject in a manifest",
         "patient_conflict": "one scan bears two patients; sort it out at the source, nothing of it was taken",
         "ndim_4": "several volumes in one series; set ingest.volume_of_4d to take one of them",
+        "unclear_repeats": "several volumes in one series, and no tag tells their slices apart; export each by itself",
         "ndim_2": "a single picture; a volume is needed",
         "corrupt_gzip": "the compressed file is damaged; copy it again",
         "truncated": "the file ends before its voxels do; copy it again",
@@ -79,6 +90,14 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
     }
 )
 """Should have been a scan, and cannot be used as it is."""
+
+BY_PATH = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
+"""Of the words above: those that the path of a NIfTI file decides, with what lies around it."""
+
+UNOPENED = frozenset(
+    ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
+)
+"""Of the words above: those for a path that is counted without being opened."""
 
 DUPLICATE: Mapping[str, str] = MappingProxyType(
     {"duplicate": "the same content was seen under another name; nothing to do"}

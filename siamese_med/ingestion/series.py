@@ -10,13 +10,16 @@ from typing import TypeVar
 import numpy as np
 
 from siamese_med.config import IngestConfig
-from siamese_med.ingestion import stacks
+from siamese_med.ingestion import repeats, stacks
 from siamese_med.ingestion.instances import Facts, Instance, Plane
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.stacks import Stack
 
-VOLUME_LIKE = ("component", "image type", "echo", "echo time", "inversion", "flip")
-"""What tells volumes of one place apart; whatever else repeats is time."""
+VOLUME_LIKE = (
+    "component", "image type", "echo", "echo time", "inversion", "flip", "kernel", "filter", "reconstruction", "energy",
+    "correction", "unit", "agent", "coil", "thickness", "series number", "description",
+)  # fmt: skip
+"""What tells volumes of one place apart; whatever else repeats is time. The order is part of the scans' names."""
 
 SAME_DIRECTION = 1e-3
 SAME_SPACING = 1e-3
@@ -169,10 +172,21 @@ def _by_content(name: str, planes: list[Plane]) -> dict[str, list[Plane]]:
 def _split(label: str, planes: list[Plane], attribute: str) -> dict[str, list[Plane]]:
     if len(_places(planes)) == len(planes):
         return {label: planes}
-    parts = _grouped(planes, lambda plane: str(dict(plane.content).get(attribute)))
-    if len(parts) == 1 or min(map(len, parts.values())) == 1:
+    parts = _grouped(planes, lambda plane: _said(plane, attribute))
+    if len(parts) == 1 or min(map(len, parts.values())) == 1 or not _differs_in_place(planes, attribute):
         return {label: planes}
     return {f"{label}, {attribute} {key}": parts[key] for key in sorted(parts)}
+
+
+def _said(plane: Plane, attribute: str) -> str:
+    return str(dict(plane.content).get(attribute))
+
+
+def _differs_in_place(planes: list[Plane], attribute: str) -> bool:
+    """Whether slices of one place differ in it, and not only those of one end of the stack from those of the other."""
+    repeated = [place for place in _places(planes) if len(place) > 1]
+    differing = sum(len({_said(plane, attribute) for plane in place}) > 1 for place in repeated)
+    return 2 * differing >= len(repeated)
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
@@ -203,8 +217,8 @@ def _volume(
     flags = _flags(planes, storages.values())
     if max(map(len, places)) == 1:
         return Draft(part, (stacks.build(planes, config.min_slices),), facts, storages, flags)
-    repeats = _repeats(places, facts, config)
-    built = tuple(stacks.build(repeat, config.min_slices) for repeat in repeats)
+    wanted = _repeats(places, facts, config)
+    built = tuple(stacks.build(volume, config.min_slices) for volume in wanted)
     used = {plane.file for stack in built for plane in stack.planes}
     for left_out in storages.keys() - used:
         verdict.reasons[left_out] = "repeat"
@@ -217,12 +231,11 @@ def _repeats(places: list[list[Plane]], facts: Facts, config: IngestConfig) -> l
     counts = [len(place) for place in places]
     if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
         raise RejectedError("duplicate_position")
+    volumes = repeats.volumes_in_time(places, facts.modality)
     static = facts.field_map and max(counts) <= MOST_FIELD_MAP_REPEATS
     if config.volume_of_4d == "refuse" and not static:
         raise RejectedError("ndim_4")
-    ordered = [sorted(place, key=lambda plane: (plane.time, plane.file)) for place in places]
-    wanted = min(counts) if config.volume_of_4d == "mean" else 1
-    return [[place[number] for place in ordered] for number in range(wanted)]
+    return volumes if config.volume_of_4d == "mean" else volumes[:1]
 
 
 def _flags(planes: list[Plane], instances: Iterable[Instance]) -> tuple[str, ...]:

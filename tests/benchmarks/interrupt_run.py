@@ -165,13 +165,9 @@ def _interrupted(bench: Bench, where: Path, moment: float, number: int) -> tuple
 def _stage(where: Path) -> str:
     """The stage that is at work, by what those before have left."""
     data = where / "data"
-    marks = {
-        "start": where / "demo.toml" if (where / "demo.toml").is_file() else data / "catalogue.sqlite",
-        "simulate": data / "catalogue.sqlite",
-        "ingest": data / "prepared",
-        "prepare": data / "pairs.parquet",
-    }
-    for stage, mark in marks.items():
+    if not data.exists():
+        return "simulate" if (where / "input").exists() else "start"
+    for stage, mark in {"ingest": data / "prepared", "prepare": data / "pairs.parquet"}.items():
         if not mark.exists():
             return stage
     if not list(data.glob("models/*/model.json")):
