@@ -23,13 +23,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def siamese_med(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Call `siamese-med` in the folder `cwd`, in this process, which saves the imports of a new one.
 
-    Folder, standard streams, signal handlers, log handlers and environment are afterwards as before.
+    Folder, standard streams, signal handlers, log handlers and environment are afterwards as before. There is no
+    supervisor: it would be the test process itself. Tests of interruptions start real processes.
     """
     from siamese_med import cli
 
     command = ["siamese-med", *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        with _streams(output, errors), _state_kept(cwd), patch.object(sys, "argv", command):
+        unsupervised = patch.object(cli, "supervise", lambda: None)
+        with _streams(output, errors), _state_kept(cwd), patch.object(sys, "argv", command), unsupervised:
             try:
                 cli.main()
             except SystemExit as ending:

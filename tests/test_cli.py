@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -95,7 +96,9 @@ def test_an_error_is_one_line_and_an_exit_code(
 def test_a_process_of_its_own_ends_as_the_command_does(arguments: list[str], code: int, tmp_path: Path) -> None:
     """The other tests call the command line in their own process."""
     (tmp_path / "empty").mkdir()
+    here = os.getpid()
     process, called = (run(*arguments, cwd=tmp_path) for run in (siamese_med_process, siamese_med))
+    assert os.getpid() == here  # a supervisor's worker would go on with the tests
     assert (process.returncode, process.stdout, process.stderr) == (code, called.stdout, called.stderr)
     assert called.returncode == code
 
