@@ -95,12 +95,13 @@ def killed(bench: Bench, data: Path, victim: str, after_s: float, random: np.ran
     process = processes.start(bench.command(data), output=-3)
     time.sleep(after_s)
     below = processes.descendants(process.pid)
-    if process.poll() is not None or (victim == "worker" and not below):
+    workers = processes.descendants(processes.supervised(process.pid))
+    if process.poll() is not None or (victim == "worker" and not workers):
         _end(process.pid, [*below, process.pid])
         process.wait()
         return None
     if victim == "worker":
-        os.kill(int(random.choice(below)), signal.SIGKILL)
+        os.kill(int(random.choice(workers)), signal.SIGKILL)
     elif victim == "parent":
         process.kill()
     else:

@@ -105,7 +105,8 @@ def killed(
 def workers(user: User, flow: int) -> list[int]:
     """Processes that the flow has started, Prefect's server apart."""
     commands = user.processes()
-    return [pid for pid in processes.descendants(flow) if "prefect" not in commands.get(pid, "prefect")]
+    below = processes.descendants(processes.supervised(flow))
+    return [pid for pid in below if "prefect" not in commands.get(pid, "prefect")]
 
 
 def left(user: User) -> list[str]:

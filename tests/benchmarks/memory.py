@@ -44,8 +44,9 @@ def watch(command: Sequence[str]) -> tuple[float, int, int, int]:
     process = processes.start(command, output=-3)
     parent = worker = total = 0
     while process.poll() is None:
-        now, parent_peak = processes.memory(process.pid)
-        below = [processes.memory(pid) for pid in processes.descendants(process.pid)]
+        working = processes.supervised(process.pid)
+        now, parent_peak = processes.memory(working)
+        below = [processes.memory(pid) for pid in processes.descendants(working)]
         parent, total = max(parent, parent_peak), max(total, now + sum(one for one, _ in below))
         worker = max([worker, *(peak for _, peak in below)])
         time.sleep(processes.POLL_S)

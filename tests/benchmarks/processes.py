@@ -104,6 +104,13 @@ def descendants(pid: int) -> list[int]:
     return found[1:]
 
 
+def supervised(pid: int) -> int:
+    """The process that does the work of a command, whose supervisor is `pid`; that itself while it is alone."""
+    with contextlib.suppress(OSError, IndexError):
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return pid
+
+
 def alive(pid: int) -> bool:
     """Whether a process still runs; one that only waits to be collected does not."""
     with contextlib.suppress(OSError, IndexError):
