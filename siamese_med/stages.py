@@ -241,9 +241,13 @@ def read_pairs(study: Study) -> pd.DataFrame:
     return pairs
 
 
+def embedding_cache(study: Study, about: dict[str, Any]) -> Path:
+    """Where the embeddings of a model are kept; of its weights, since two models trained apart may bear one id."""
+    return study.scores(about["id"]).with_suffix("") / f"embeddings-{about['weights_sha256'][:16]}.parquet"
+
+
 def _embedded(study: Study, chosen: Model, table: pd.DataFrame, prepared: Prepared) -> Tensor:
     from siamese_med.network.embedding import embeddings
 
-    weights = chosen.about["weights_sha256"][:16]  # two models may bear one id: trained on two machines, say
-    cache = study.scores(chosen.about["id"]).with_suffix("") / f"embeddings-{weights}.parquet"
-    return embeddings(chosen.network, prepared.volumes(study.data, table.id), prepared.contents(table.id), cache)
+    volumes, contents = prepared.volumes(study.data, table.id), prepared.contents(table.id)
+    return embeddings(chosen.network, volumes, contents, embedding_cache(study, chosen.about))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from siamese_med import files, outcomes, stages
+from siamese_med.network.model import read_about
 from siamese_med.outcomes import Order, Outcome
 from siamese_med.records import OWNER_COLUMNS, WRONG_PATIENT, Study
 from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
@@ -65,8 +66,9 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     scans, rng = stages.scans(study), np.random.default_rng(0)
     person = {subject: np.eye(16)[number] for number, subject in enumerate(sorted(set(scans.subject)))}
     vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
-    known = pd.DataFrame({"sha256": scans.sha256, "embedding": [vector.tolist() for vector in vectors]})
-    files.write_parquet(study.scores(model.name).with_suffix("") / "embeddings.parquet", known)
+    contents = stages.prepare(study, model).contents(scans.id)
+    known = pd.DataFrame({"content": contents, "embedding": [vector.tolist() for vector in vectors]})
+    files.write_parquet(stages.embedding_cache(study, read_about(model)), known)
 
 
 def test_the_owner_table_has_a_row_a_scan_and_one_alarm(misfiled: Misfiled) -> None:
