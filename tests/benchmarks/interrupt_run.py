@@ -190,7 +190,7 @@ def _completed(bench: Bench, where: Path, expected: Contents) -> tuple[str, list
 
 def _prepare(folder: Path, ranks: int) -> None:
     """Settings that are quick, and an export of a few coarse scans."""
-    more = f'[train]\ndevices = {ranks}\naccelerator = "cpu"\n' if ranks > 1 else "[train]\n"
+    more = f"[train]\ndevices = {ranks}\n" if ranks > 1 else "[train]\n"  # the accelerator is the CPU already
     (folder / "config.toml").write_text(CONFIG.replace("[train]\n", more))
     if (folder / "export").is_dir():
         return
