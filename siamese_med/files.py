@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -131,6 +132,25 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def create_private(path: Path, content: bytes) -> None:
+    """Create a file that its owner alone can read, whole or not at all; one that is there already stays as it is.
+
+    So two processes that make it at once agree on one content.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def link(source: Path, path: Path) -> None:

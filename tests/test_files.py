@@ -52,3 +52,12 @@ def test_a_linked_file_never_changes_with_its_source(tmp_path: Path) -> None:
     assert linked.read_text() == "old"
     files.link(source, linked)
     assert linked.read_text() == "new"
+
+
+def test_a_private_file_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "secret"
+    files.create_private(path, b"first")
+    files.create_private(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["secret"]

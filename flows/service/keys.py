@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_state_path
 
+from siamese_med import files
 from siamese_med.errors import ServerError
 
 USER = "siamese-med"
@@ -49,7 +50,7 @@ def password() -> str:
     """This user's `user:password` for the pages, made on first use; raises ServerError where others can read it."""
     path = password_file()
     if not path.exists():
-        _make(path)
+        files.create_private(path, f"{USER}:{_random()}\n".encode())
     found = path.stat()
     if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise ServerError(f"others can read the password in {path}: remove the file, and a new password is made")
@@ -85,23 +86,6 @@ def proves_itself(access: Access, patience_s: float = PROVING_S) -> bool:
     except httpx.HTTPError:
         return False
     return hmac.compare_digest(answer.encode(), proof(access.auth, address.port or 80, challenge).encode())
-
-
-def _make(path: Path) -> None:
-    """Create the password whole or not at all, so that two first servers at once agree on one."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{USER}:{_random()}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        return
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _random() -> str:

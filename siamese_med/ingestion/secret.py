@@ -123,19 +123,7 @@ def _read(path: Path) -> bytes:
 def _make(path: Path) -> None:
     """Create the secret whole or not at all, so that two first runs at once agree on one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(4)}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-        finally:
-            temporary.unlink(missing_ok=True)
+        files.create_private(path, secrets.token_bytes(32))
     except OSError as error:
         if files.is_full(error):
             raise files.no_space(path.parent) from error
