@@ -41,4 +41,4 @@ clean: ## remove the environment, caches and the demo
 	rm -rf $(VENV) demo .cache/tests .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 example: $(INSTALLED) ## renew the example report and the README's picture from the demo
-	$(BIN)/python -m tests.benchmarks.example demo
+	$(BIN)/python -m benchmarks.example demo

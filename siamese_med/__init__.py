@@ -11,38 +11,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
-    from siamese_med.address import Pull as Pull
-    from siamese_med.config import Config as Config
-    from siamese_med.config import load as load_config  # noqa: F401
-    from siamese_med.records import Study as Study
-    from siamese_med.stages import build_pairs as build_pairs
-    from siamese_med.stages import compare as compare
-    from siamese_med.stages import current_model as current_model
-    from siamese_med.stages import identify as identify
-    from siamese_med.stages import ingest as ingest
-    from siamese_med.stages import prepare as prepare
-    from siamese_med.stages import report as report
-    from siamese_med.stages import scans as scans
-    from siamese_med.stages import score as score
-    from siamese_med.stages import simulate as simulate
-    from siamese_med.stages import train as train
+    from siamese_med.pipeline.stages import build_pairs as build_pairs
+    from siamese_med.pipeline.stages import compare as compare
+    from siamese_med.pipeline.stages import current_model as current_model
+    from siamese_med.pipeline.stages import identify as identify
+    from siamese_med.pipeline.stages import ingest as ingest
+    from siamese_med.pipeline.stages import prepare as prepare
+    from siamese_med.pipeline.stages import report as report
+    from siamese_med.pipeline.stages import scans as scans
+    from siamese_med.pipeline.stages import score as score
+    from siamese_med.pipeline.stages import simulate as simulate
+    from siamese_med.pipeline.stages import train as train
+    from siamese_med.study.config import Config as Config
+    from siamese_med.study.config import load_config  # noqa: F401
+    from siamese_med.study.input_source import Pull as Pull
+    from siamese_med.study.tables import Study as Study
 
 _HOMES = {
-    "Config": ("siamese_med.config", "Config"),
-    "Pull": ("siamese_med.address", "Pull"),
-    "Study": ("siamese_med.records", "Study"),
-    "load_config": ("siamese_med.config", "load"),
-    "simulate": ("siamese_med.stages", "simulate"),
-    "ingest": ("siamese_med.stages", "ingest"),
-    "scans": ("siamese_med.stages", "scans"),
-    "prepare": ("siamese_med.stages", "prepare"),
-    "build_pairs": ("siamese_med.stages", "build_pairs"),
-    "train": ("siamese_med.stages", "train"),
-    "current_model": ("siamese_med.stages", "current_model"),
-    "score": ("siamese_med.stages", "score"),
-    "report": ("siamese_med.stages", "report"),
-    "compare": ("siamese_med.stages", "compare"),
-    "identify": ("siamese_med.stages", "identify"),
+    "Config": ("siamese_med.study.config", "Config"),
+    "Pull": ("siamese_med.study.input_source", "Pull"),
+    "Study": ("siamese_med.study.tables", "Study"),
+    "load_config": ("siamese_med.study.config", "load_config"),
+    "simulate": ("siamese_med.pipeline.stages", "simulate"),
+    "ingest": ("siamese_med.pipeline.stages", "ingest"),
+    "scans": ("siamese_med.pipeline.stages", "scans"),
+    "prepare": ("siamese_med.pipeline.stages", "prepare"),
+    "build_pairs": ("siamese_med.pipeline.stages", "build_pairs"),
+    "train": ("siamese_med.pipeline.stages", "train"),
+    "current_model": ("siamese_med.pipeline.stages", "current_model"),
+    "score": ("siamese_med.pipeline.stages", "score"),
+    "report": ("siamese_med.pipeline.stages", "report"),
+    "compare": ("siamese_med.pipeline.stages", "compare"),
+    "identify": ("siamese_med.pipeline.stages", "identify"),
 }
 
 __all__ = [*_HOMES]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from siamese_med.supervisor import supervise
+from siamese_med.runtime.supervisor import run_under_supervisor
 
 
 def main() -> None:
     """Run the command line below a supervisor."""
-    supervise()
-    from siamese_med.cli import main as command_line
+    run_under_supervisor()
+    from siamese_med.cli.main import main as command_line
 
     command_line()
 

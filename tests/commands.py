@@ -26,14 +26,14 @@ def siamese_med(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProces
     Folder, standard streams, signal handlers, log handlers and environment are afterwards as before. There is no
     supervisor: it would be the test process itself. Tests of interruptions start real processes.
     """
-    from siamese_med import cli
+    from siamese_med.cli import main
 
     command = ["siamese-med", *map(str, arguments)]
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        unsupervised = patch.object(cli, "supervise", lambda: None)
+        unsupervised = patch.object(main, "run_under_supervisor", lambda: None)
         with _streams(output, errors), _state_kept(cwd), patch.object(sys, "argv", command), unsupervised:
             try:
-                cli.main()
+                main.main()
             except SystemExit as ending:
                 code = ending.code if isinstance(ending.code, int) else 1
             except Exception:
@@ -46,7 +46,7 @@ def siamese_med(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProces
 
 def siamese_med_process(*arguments: str | Path, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
     """Call `siamese-med` in a process of its own; standard output and standard error are kept apart."""
-    starter = "import sys; sys.path.insert(0, sys.argv.pop(1)); from siamese_med.cli import main; main()"
+    starter = "import sys; sys.path.insert(0, sys.argv.pop(1)); from siamese_med.cli.main import main; main()"
     command = [sys.executable, "-c", starter, str(ROOT), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout_s, check=False)
 
@@ -91,11 +91,11 @@ def write_nifti(path: Path, seed: int = 0, edge: int = 12) -> Path:
     """A small valid head-like scan: a bright ball with noise, `edge`^3 voxels of 3 mm."""
     import numpy as np
 
-    from siamese_med import volume
+    from siamese_med.imaging import volume
 
     grid = np.indices((edge, edge, edge)) - (edge - 1) / 2
     ball = 100.0 * (np.linalg.norm(grid, axis=0) < edge / 3)
     noise = np.random.default_rng(seed).normal(0, 3, ball.shape)
     voxels = (ball + noise).astype(np.float32)
-    volume.write(path, volume.Volume(voxels, volume.centred_grid((edge, edge, edge), 3.0)))
+    volume.write_volume(path, volume.Volume(voxels, volume.make_centred_affine((edge, edge, edge), 3.0)))
     return path

@@ -13,8 +13,8 @@ from tests import studies
 from tests.studies import Made
 
 if TYPE_CHECKING:
-    from siamese_med.phantom.anatomy import Anatomy
-    from siamese_med.phantom.scanner import Acquisition
+    from siamese_med.simulation.anatomy import Anatomy
+    from siamese_med.simulation.scanner import Acquisition
 
 pytest_plugins = ["tests.time_limit"]
 
@@ -25,8 +25,9 @@ FIRST = (
     "flows/test_serving.py",
     "flows/test_air_gap.py",
     "flows/test_postgres.py",
-    "network/test_ranks.py",
+    "training/test_distributed.py",
     "flows/",
+    "training/",
     "network/",
     "reporting/",
     "ingestion/",
@@ -61,9 +62,9 @@ def person() -> Anatomy:
     """One simulated patient, made once."""
     import numpy as np
 
-    from siamese_med.phantom import anatomy
+    from siamese_med.simulation import anatomy
 
-    return anatomy.patient(np.random.default_rng(0), difference=0.5)
+    return anatomy.simulate_anatomy(np.random.default_rng(0), difference=0.5)
 
 
 @pytest.fixture(scope="session")

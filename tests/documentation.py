@@ -146,7 +146,7 @@ def usage_problem(words: list[str]) -> str:
 def _command_line() -> Any:
     from typer.main import get_command
 
-    from siamese_med.cli import app
+    from siamese_med.cli.main import app
 
     return get_command(app)
 
@@ -172,7 +172,7 @@ def target_problem(target: str) -> str:
 
 def module_problem(words: list[str]) -> str:
     """Whether a module of ours exists, and its source or that of its neighbours knows the options."""
-    if words[:2] != ["python", "-m"] or not words[2].startswith(("tests.", "siamese_med.", "flows.")):
+    if words[:2] != ["python", "-m"] or not words[2].startswith(("benchmarks.", "tests.", "siamese_med.")):
         return ""
     found = importlib.util.find_spec(words[2])
     if found is None or found.origin is None:
@@ -192,7 +192,7 @@ def option_problem(text: str) -> str:
 
 def setting_problem(text: str) -> str:
     """Of `section.key` in a sentence: whether the configuration has it, where it has the section."""
-    from siamese_med.config import Config
+    from siamese_med.study.config import Config
 
     named = re.fullmatch(r"(\w+)\.(\w+)(?: = .*)?", text)
     sections = Config.model_fields
@@ -211,18 +211,18 @@ def path_problem(text: str) -> str:
 
 def toml_problem(block: str, folder: Path) -> str:
     """What the loader says of a TOML block, which is a study file or a configuration."""
-    from flows import studies
-    from siamese_med import config
     from siamese_med.errors import SiameseMedError
+    from siamese_med.flows import study_files
+    from siamese_med.study import config
 
     file = folder / "block.toml"
     file.write_text(block, encoding="utf-8")
     is_study = not tomllib.loads(block).keys() <= set(config.Config.model_fields)
     in_comments = {key for line in block.splitlines() if line.startswith("#") for key in STUDY_KEY.findall(line)}
-    if is_study and (unknown := in_comments - set(studies.KEYS)):
+    if is_study and (unknown := in_comments - set(study_files.STUDY_FILE_KEYS)):
         return f"a study file has no key {min(unknown)}"
     try:
-        studies.load(str(file)) if is_study else config.load(file)
+        study_files.load_study_file(str(file)) if is_study else config.load_config(file)
     except SiameseMedError as error:
         return str(error)
     return ""

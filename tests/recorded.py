@@ -48,7 +48,7 @@ class User:
 
     def start(self, *arguments: str | Path, cwd: Path, log: Path | None = None) -> subprocess.Popen[bytes]:
         """Start a command of siamese-med in a session of its own."""
-        command = [sys.executable, "-m", "siamese_med.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "siamese_med", *map(str, arguments)]
         with (log or cwd / "log.txt").open("wb") as output:
             return subprocess.Popen(
                 command, cwd=cwd, env=self.environment, stdout=output, stderr=output, start_new_session=True
@@ -56,7 +56,7 @@ class User:
 
     def call(self, *arguments: str | Path, cwd: Path, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
         """Run a command of siamese-med to its end."""
-        command = [sys.executable, "-m", "siamese_med.cli", *map(str, arguments)]
+        command = [sys.executable, "-m", "siamese_med", *map(str, arguments)]
         return subprocess.run(
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )

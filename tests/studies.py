@@ -26,9 +26,9 @@ import pytest
 from tests.commands import ROOT
 
 if TYPE_CHECKING:
-    from siamese_med.config import Config
-    from siamese_med.phantom.anatomy import Anatomy
-    from siamese_med.phantom.scanner import Acquisition
+    from siamese_med.simulation.anatomy import Anatomy
+    from siamese_med.simulation.scanner import Acquisition
+    from siamese_med.study.config import Config
 
 PATIENTS, VISITS = 8, 2
 SECRET = b"the secret of the tests, number 1"
@@ -116,7 +116,7 @@ class Made:
 
 def small() -> Config:
     """The config of the study."""
-    from siamese_med.config import Config
+    from siamese_med.study.config import Config
 
     return Config.model_validate(tomllib.loads(CONFIG_TOML))
 
@@ -161,9 +161,8 @@ def _size_and_time(path: Path) -> str:
 
 
 def _code() -> list[Path]:
-    """Every file of the package and of the flows, templates too."""
-    folders = (ROOT / "siamese_med", ROOT / "flows")
-    paths = (path for folder in folders for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    """Every file of the package, templates too."""
+    paths = (path for path in (ROOT / "siamese_med").rglob("*") if "__pycache__" not in path.parts)
     return sorted(path for path in paths if path.is_file())
 
 
@@ -174,16 +173,16 @@ def _processor() -> list[str]:
 
 def _make(study: Made) -> None:
     """The real stages, in this process."""
-    from siamese_med import outcomes
-    from siamese_med.outcomes import Order
-    from siamese_med.records import Study
+    from siamese_med.pipeline import stage_results
+    from siamese_med.pipeline.stage_results import RunRequest
+    from siamese_med.study.tables import Study
 
     write_export(study.export)
     with in_one_process(study.folder):
-        order = Order(Study(study.whole / "data", study.whole / "reports", small()), study.export / "manifest.csv")
+        order = RunRequest(Study(study.whole / "data", study.whole / "reports", small()), study.export / "manifest.csv")
         model = None
-        for verb in outcomes.verbs_of(None):
-            outcome = outcomes.perform(verb, replace(order, model=model))
+        for verb in stage_results.select_stages(None):
+            outcome = stage_results.run_stage(verb, replace(order, model=model))
             if verb == "train":
                 model = outcome.model
                 shutil.copytree(study.whole, study.trained)
@@ -209,15 +208,15 @@ def write_export(folder: Path) -> Path:
     import numpy as np
     import pandas as pd
 
-    from siamese_med import volume
-    from siamese_med.phantom import anatomy
+    from siamese_med.imaging import volume
+    from siamese_med.simulation import anatomy
 
     rows = []
     for number in range(PATIENTS):
-        who = anatomy.patient(np.random.default_rng([7, number]), difference=1.0)
+        who = anatomy.simulate_anatomy(np.random.default_rng([7, number]), difference=1.0)
         for visit in range(VISITS):
             path = folder / f"p{number}_v{visit}.nii.gz"
-            volume.write(path, acquire(who, 10 * number + visit, pixel_mm=5.0, slice_mm=5.0).volume)
+            volume.write_volume(path, acquire(who, 10 * number + visit, pixel_mm=5.0, slice_mm=5.0).volume)
             rows.append({"subject": f"p{number}", "session": visit, "path": path.name, "date": f"202{visit}-03-01"})
     pd.DataFrame(rows).assign(changed=0).to_csv(folder / "manifest.csv", index=False)
     return folder / "manifest.csv"
@@ -227,11 +226,11 @@ def acquire(patient: Anatomy, seed: int, contrast: str = "FLAIR", **settings: An
     """Scan a patient coarsely (3 mm): the same seed gives the same pose, field of view and noise."""
     import numpy as np
 
-    from siamese_med.phantom import scanner
+    from siamese_med.simulation import scanner
 
     coarse: dict[str, Any] = {"pixel_mm": 3.0, "slice_mm": 3.0, "contrast": contrast, **settings}
-    machine = scanner.fleet(np.random.default_rng(1), 1)[0]
-    return scanner.acquire(patient, replace(machine, **coarse), np.random.default_rng(seed))
+    machine = scanner.draw_scanners(np.random.default_rng(1), 1)[0]
+    return scanner.acquire_scan(patient, replace(machine, **coarse), np.random.default_rng(seed))
 
 
 def _forget_old(places: Path, present: Path) -> None:

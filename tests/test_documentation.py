@@ -91,8 +91,8 @@ def test_every_block_is_of_a_language_that_is_checked(page: Path) -> None:
         ("siamese-med serve a.toml --port http", "--port"),
         ("siamese-med compare $SCANS --model m", "Missing"),
         ("make demonstration", "no target"),
-        ("python -m tests.benchmarks.nosuch", "no module"),
-        ("python -m tests.benchmarks.one_pair --spcing 1", "no option"),
+        ("python -m benchmarks.nosuch", "no module"),
+        ("python -m benchmarks.one_pair --spcing 1", "no option"),
     ],
 )
 def test_a_command_that_would_be_refused_is_found(typed: str, words: str) -> None:

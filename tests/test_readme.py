@@ -21,8 +21,9 @@ from urllib.request import urlopen
 import pydicom
 import pytest
 
+from benchmarks import privacy
+from siamese_med.flows import PREFECT_ENVIRONMENT
 from tests import documentation
-from tests.benchmarks import privacy
 from tests.commands import ROOT
 from tests.documentation import TASK_PAGES, Command
 
@@ -34,7 +35,7 @@ INSTEAD = {"make demo": "siamese-med demo"}
 NOT_RUN = {
     "make test": "would run this test",
     "siamese-med demo --patients": "is the same as `make demo`, which was run",
-    'siamese-med ingest "dicomweb': "needs a PACS; tests/ingestion/test_dicomweb.py pulls from one",
+    'siamese-med ingest "dicomweb': "needs a PACS; tests/ingestion/test_pacs_pull.py pulls from one",
     "siamese-med serve study.toml": "writes into the user's configuration; `serve demo.toml --systemd` is run",
 }
 """Beginnings of commands that are only parsed, and why."""
@@ -92,7 +93,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "quick.toml").write_text(QUICK)
     shim = folder / "bin" / "siamese-med"
     shim.parent.mkdir()
-    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m siamese_med.cli "$@"\n')
+    shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m siamese_med "$@"\n')
     shim.chmod(0o755)
     return folder
 
@@ -103,12 +104,11 @@ def server(study: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    import flows  # its settings, which keep the server from calling home
 
     options = ["--host", "127.0.0.1", "--port", str(port), "--no-ui"]
     command = [sys.executable, "-m", "prefect", "server", "start", *options]
     with (study / "server.log").open("w") as log:
-        process = subprocess.Popen(command, env=os.environ | flows.SETTINGS, stdout=log, stderr=log)
+        process = subprocess.Popen(command, env=os.environ | PREFECT_ENVIRONMENT, stdout=log, stderr=log)
         try:
             wait_for(f"http://127.0.0.1:{port}/api/health", process)
             yield f"http://127.0.0.1:{port}/api"

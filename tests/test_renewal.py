@@ -11,16 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med import models, volume
-from siamese_med.config import Config
-from siamese_med.ingestion import rules
-from siamese_med.pairing import pairs
-from siamese_med.phantom.anatomy import Anatomy
-from siamese_med.phantom.scanner import Acquisition
-from siamese_med.preparation import volumes
-from siamese_med.prepared import Prepared
-from siamese_med.records import Study
-from siamese_med.scoring.table import Job
+from siamese_med.imaging import volume
+from siamese_med.ingestion import verdict_rules
+from siamese_med.pairing import pair_table
+from siamese_med.preparation import aligned_volumes
+from siamese_med.scoring.score_table import PairJob
+from siamese_med.simulation.anatomy import Anatomy
+from siamese_med.simulation.scanner import Acquisition
+from siamese_med.study.config import Config
+from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.tables import Study
+from siamese_med.training import train_model
 
 PAGE = Path(__file__).parents[1] / "docs" / "renewal.md"
 ROW = re.compile(r"^\| `(?P<key>[a-z_0-9.]+)` \| (?P<renews>[a-z, ]*)\|$", re.MULTILINE)
@@ -89,24 +90,30 @@ class Kept:
 
     def keys(self, config: Config) -> dict[str, Any]:
         study = Study(self._data, self._data / "reports", config)
-        prepared = volumes.prepare(self._scans, self._data, config.prepare.template, config.prepare)
-        paired = pairs.build(self._scans, study.pairs, config.pair)
-        usable = models.usable_scans(self._scans, prepared, paired) if prepared.alignments.ok.any() else self._scans[:0]
+        prepared = aligned_volumes.prepare_scans(self._scans, self._data, config.prepare.template, config.prepare)
+        paired = pair_table.build_pair_table(self._scans, study.pairs, config.pair)
+        usable = (
+            train_model.select_usable_scans(self._scans, prepared, paired)
+            if prepared.alignments.ok.any()
+            else self._scans[:0]
+        )
         return {
-            "refused": rules.digest(config.ingest),
+            "refused": verdict_rules.compute_rules_digest(config.ingest),
             "aligned": (prepared.template.parent, prepared.contents(self._scans.id)),
             "usable": list(prepared.alignments.ok),
             "paired": paired.to_json(),
-            "model": models.model_id(study, usable, prepared, paired),
+            "model": train_model.compute_model_id(study, usable, prepared, paired),
             "embedded": prepared.contents(self._scans.id),
             "measured": self._job(prepared, config).content,
         }
 
-    def _job(self, prepared: Prepared, config: Config) -> Job:
+    def _job(self, prepared: PreparedStudy, config: Config) -> PairJob:
         """The two scans of the first patient."""
         earlier, later, *_ = prepared.scans(self._scans).values()
         where = (self._data, self._data, prepared.template)
-        return Job(*where, earlier, later, True, earlier.subject, ({}, {}), _no_detector, "an instrument", config.score)
+        return PairJob(
+            *where, earlier, later, True, earlier.subject, ({}, {}), _no_detector, "an instrument", config.score
+        )
 
 
 def _no_detector(*_: Any) -> Any:
@@ -120,8 +127,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory, person: Anatomy, acquired: Ca
     files = []
     for visit in range(2):
         path = data / f"scans/{visit}.nii.gz"
-        volume.write(path, acquired(person, visit, pixel_mm=6.0, slice_mm=6.0).volume)
-        files.append((path.name, volume.read(path).content_digest()))
+        volume.write_volume(path, acquired(person, visit, pixel_mm=6.0, slice_mm=6.0).volume)
+        files.append((path.name, volume.read_volume(path).content_digest()))
     rows = [_row(patient, visit, *files[visit]) for patient in range(10) for visit in range(2)]
     return Kept(data, pd.DataFrame(rows))
 
@@ -146,11 +153,11 @@ def unchanged(kept: Kept) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def template(unchanged: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study's template with another brightness in one voxel."""
-    made = volume.read(unchanged["aligned"][0] / "template.nii.gz")
+    made = volume.read_volume(unchanged["aligned"][0] / "template.nii.gz")
     voxels = made.voxels.copy()
     voxels[0, 0, 0] += 0.5
     path = tmp_path_factory.mktemp("template") / "other.nii.gz"
-    volume.write(path, volume.Volume(voxels, made.affine))
+    volume.write_volume(path, volume.Volume(voxels, made.affine))
     return path
 
 
@@ -183,8 +190,8 @@ def test_what_becomes_of_one_scan_renews_what_depends_on_it(
 ) -> None:
     scans = kept._scans.copy()
     scans.at[0, column] = value
-    first = volume.read(kept._data / scans.path[0])
-    volume.write(kept._data / "mask.nii.gz", volume.Volume((first.voxels > 0).astype(np.int16), first.affine))
+    first = volume.read_volume(kept._data / scans.path[0])
+    volume.write_volume(kept._data / "mask.nii.gz", volume.Volume((first.voxels > 0).astype(np.int16), first.affine))
     renewed = Kept(kept._data, scans).keys(Config.model_validate(SMALL))
     assert {what for what in unchanged if renewed[what] != unchanged[what]} - {"paired"} == renews
     kept.keys(Config.model_validate(SMALL))  # as it was before

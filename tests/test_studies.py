@@ -23,7 +23,7 @@ def state_of(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_the_key_follows_the_code_and_the_templates(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = studies._code()
-    assert {"volume.py", "base.html.j2", "ingest.py"} <= {path.name for path in code}
+    assert {"volume.py", "base.html.j2", "flows.py"} <= {path.name for path in code}
     for path in code:  # elsewhere, so that one can be changed
         (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / path.relative_to(ROOT))

@@ -22,16 +22,16 @@ CONTRASTS = (
     "unknown",
 )
 
-SUFFIXES = {
+CONTRAST_BY_SUFFIX = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
     "phase": "phase",
 }  # fmt: skip
 """Last part of a BIDS file name, lower case."""
 
-NOT_A_SCAN = ("mask", "dseg", "probseg", "seg", "gt")
+MASK_SUFFIXES = ("mask", "dseg", "probseg", "seg", "gt")
 
-KEYWORDS = (
+CONTRAST_PATTERNS = (
     ("FLAIR", r"flair|dark[ _-]?fluid|tirm"),
     ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
     ("bold", r"bold|fmri|resting|rest[ _-]state"),
@@ -42,33 +42,33 @@ KEYWORDS = (
     ("T2w", r"t2w?"),
     ("PDw", r"pdw?|proton[ _-]?density"),
 )
-FIELD_MAP = re.compile(
+FIELD_MAP_PATTERN = re.compile(
     r"(?<![a-z])(pe[ =_-]?(ap|pa|rl|lr)|spin[ _-]?echo[ _-]?field[ _-]?map|field[ _-]?map|topup|blip)", re.I
 )
-LOCALIZER = re.compile(
+LOCALIZER_PATTERN = re.compile(
     r"(?<![a-z])(locali[sz]er|scout|survey|surview|topogram|scanogram|3[ -]?plane[ _-]?loc|aahead)", re.I
 )
 
 
-def from_text(description: str) -> str:
+def guess_contrast_from_text(description: str) -> str:
     """The contrast that a series description or file name speaks of, or unknown."""
-    for contrast, pattern in KEYWORDS:
+    for contrast, pattern in CONTRAST_PATTERNS:
         if re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", description, re.I):
             return contrast
     return "unknown"
 
 
-def from_suffix(stem: str) -> str:
+def guess_contrast_from_name(stem: str) -> str:
     """The contrast that the last part of a BIDS name says, else what the whole name speaks of."""
-    return SUFFIXES.get(stem.rsplit("_", 1)[-1].lower()) or from_text(stem)
+    return CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or guess_contrast_from_text(stem)
 
 
-def is_mask(stem: str) -> bool:
+def is_mask_name(stem: str) -> bool:
     """Whether a file name is that of a mask or segmentation."""
-    return stem.rsplit("_", 1)[-1].lower() in NOT_A_SCAN
+    return stem.rsplit("_", 1)[-1].lower() in MASK_SUFFIXES
 
 
-def from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None) -> str:
+def guess_contrast_from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None) -> str:
     """The weighting of a spin or gradient echo by its times; unknown where they do not say."""
     if repetition_ms is None or echo_ms is None:
         return "unknown"
@@ -84,9 +84,11 @@ def from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms
 
 
 @lru_cache(maxsize=1024)
-def of_series(modality: str, description: str, times_ms: tuple[float | None, float | None, float | None]) -> str:
+def classify_series_contrast(
+    modality: str, description: str, times_ms: tuple[float | None, float | None, float | None]
+) -> str:
     """Contrast of a DICOM series: its modality, else its description, else repetition, echo and inversion time."""
     if modality in ("CT", "PT"):
         return {"CT": "CT", "PT": "PET"}[modality]
-    spoken = from_text(description)
-    return spoken if spoken != "unknown" else from_timing(*times_ms)
+    spoken = guess_contrast_from_text(description)
+    return spoken if spoken != "unknown" else guess_contrast_from_timing(*times_ms)

@@ -5,20 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamese_med import thumbnails, volume
-from siamese_med.ingestion import masks, nifti, passing, pixels
-from siamese_med.ingestion.instances import Storage
+from siamese_med.imaging import thumbnails, volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.ingestion import machine_errors, masks, nifti
+from siamese_med.ingestion.dicom import pixels
+from siamese_med.ingestion.dicom.instances import PixelStorage
+from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
-from siamese_med.ingestion.stacks import Stack
-from siamese_med.volume import Volume
 
 
 @dataclass(frozen=True)
-class Job:
+class ConversionJob:
     """What to decode, either stacks of DICOM slices or a NIfTI (header path, voxel path), and where to write it."""
 
-    repeats: tuple[Stack, ...] = ()
-    storages: tuple[tuple[str, Storage], ...] = ()
+    repeats: tuple[SliceStack, ...] = ()
+    storages: tuple[tuple[str, PixelStorage], ...] = ()
     nifti: tuple[str, str] | None = None
     mask: str = ""
     target: str = ""
@@ -28,7 +29,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConvertedVolume:
     """What is known of a volume once it is written; or the reason why it is not, with the file to blame."""
 
     shape: tuple[int, ...] = ()
@@ -43,21 +44,21 @@ class Converted:
     culprit: str | None = None
 
 
-def convert(job: Job) -> Converted:
+def convert_volume(job: ConversionJob) -> ConvertedVolume:
     """Decode, check, write."""
     try:
-        decoded, flags, nan_voxels = load(job)
+        decoded, flags, nan_voxels = decode_volume(job)
     except RejectedError as rejected:
-        return Converted(reason=rejected.reason, culprit=rejected.file)
+        return ConvertedVolume(reason=rejected.reason, culprit=rejected.file)
     except (OSError, MemoryError) as error:
-        return Converted(reason=passing.word_of(error) or "undecodable")
+        return ConvertedVolume(reason=machine_errors.find_machine_error_reason(error) or "undecodable")
     try:
-        volume.write(Path(job.target), decoded)
-        unused = masks.write(job, decoded) if job.mask else ""
+        volume.write_volume(Path(job.target), decoded)
+        unused = masks.write_mask(Path(job.mask), Path(job.target), decoded, job.max_gigabytes) if job.mask else ""
     except OSError as error:
-        return Converted(reason=passing.word_of_write(error))
+        return ConvertedVolume(reason=machine_errors.find_write_error_reason(error))
     masked = bool(job.mask) and not unused
-    return Converted(
+    return ConvertedVolume(
         shape=tuple(decoded.voxels.shape),
         spacing_mm=tuple(round(float(edge), 6) for edge in decoded.spacing_mm),
         affine=tuple(tuple(round(float(one), 6) + 0.0 for one in row) for row in decoded.affine),
@@ -65,21 +66,21 @@ def convert(job: Job) -> Converted:
         flags=(*flags, *((unused,) if unused else ())),
         masked=masked,
         nan_voxels=nan_voxels,
-        thumbnail=thumbnails.strip(decoded),
+        thumbnail=thumbnails.make_thumbnail_strip(decoded),
     )
 
 
-def load(job: Job) -> tuple[Volume, list[str], int]:
+def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
     """The canonical volume, flags that its voxels earn, and how many of them were no number; raises RejectedError."""
     if job.nifti is None:
-        return pixels.decode(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
+        return pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
     header, voxels = map(Path, job.nifti)
-    return nifti.decode(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
+    return nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
 
 
-def attempt(job: Job) -> tuple[Volume, list[str], int] | RejectedError:
+def try_decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int] | RejectedError:
     """Load in a worker and hand the voxels back; a refusal is returned, since only values cross the pipe."""
     try:
-        return load(job)
+        return decode_volume(job)
     except RejectedError as rejected:
         return rejected

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from siamese_med.ingestion.entries import Entry, Group, group_key
-from siamese_med.ingestion.looking import look
-from siamese_med.ingestion.run import Run
-from siamese_med.ingestion.tables import Unit
+from siamese_med.ingestion.catalogue.tables import ContentUnit
+from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry, compute_group_key
+from siamese_med.ingestion.inspection import inspect_entries
+from siamese_med.ingestion.run_state import IngestRun
 
 
-def groups(run: Run, replaced: set[Unit]) -> list[Group]:
+def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]:
     """Units that need a decision, gathered by series; known slices of a series that changed are looked at again.
 
     `replaced`: units that gave way to other contents.
     """
-    firsts: dict[Unit, Entry] = {}
+    firsts: dict[ContentUnit, InputEntry] = {}
     for entry in run.entries:
         first = firsts.setdefault(entry.known, entry)
-        if first is not entry and _speaks(entry) and not _speaks(first):
+        if first is not entry and _names_its_subject(entry) and not _names_its_subject(first):
             firsts[entry.known] = entry
-    gathered: dict[str, Group] = {}
+    gathered: dict[str, FileGroup] = {}
     fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, unit)}
     for unit, entry in firsts.items():
         if unit in fresh:
@@ -27,29 +27,29 @@ def groups(run: Run, replaced: set[Unit]) -> list[Group]:
     changed = gathered.keys() | {run.fates[unit].series for unit in replaced}
     old = (firsts.keys() & run.usable) - fresh
     again = [entry for unit, entry in firsts.items() if unit in old and run.fates[unit].series in changed]
-    look(run, [entry for entry in again if entry.look is None])
+    inspect_entries(run, [entry for entry in again if entry.look is None])
     for entry in again:
         _gather(run, gathered, entry)
     _mark_absent(run, gathered, firsts.keys() | replaced)
     return [gathered[key] for key in sorted(gathered)]
 
 
-def _gather(run: Run, gathered: dict[str, Group], entry: Entry) -> None:
-    key = group_key(entry, run.secret)
-    gathered.setdefault(key, Group(key)).entries.append(entry)
+def _gather(run: IngestRun, gathered: dict[str, FileGroup], entry: InputEntry) -> None:
+    key = compute_group_key(entry, run.secret)
+    gathered.setdefault(key, FileGroup(key)).entries.append(entry)
 
 
-def _speaks(entry: Entry) -> bool:
+def _names_its_subject(entry: InputEntry) -> bool:
     """Whether a NIfTI says whose it is: of equal contents, one that is only a copy somewhere must not stand for all."""
     return bool(entry.look and entry.look.voxels) and entry.found.claim.given
 
 
-def _settled(run: Run, unit: Unit) -> bool:
+def _settled(run: IngestRun, unit: ContentUnit) -> bool:
     """Whether an earlier outcome stands; what failed gets another chance in new company, that is at a new path."""
     return unit in run.usable and run.fates[unit].outcome != "quarantined"
 
 
-def _mark_absent(run: Run, gathered: dict[str, Group], present: set[Unit]) -> None:
+def _mark_absent(run: IngestRun, gathered: dict[str, FileGroup], present: set[ContentUnit]) -> None:
     """A series cannot be judged by its new slices alone if older ones, ingested before, are not in this input."""
     for unit in run.usable - present:
         fate = run.fates[unit]

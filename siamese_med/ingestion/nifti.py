@@ -16,38 +16,39 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from siamese_med import volume
-from siamese_med.ingestion import inflation, reading
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.ingestion import decompression_limits
+from siamese_med.ingestion.inputs import open_files
 from siamese_med.ingestion.reasons import RejectedError
-from siamese_med.volume import Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GZIP = b"\x1f\x8b"
-HEADER_BYTES = 540
-SHORTEST_HEADER = 348
-ORDERS: tuple[tuple[Literal["<", ">"], Literal["little", "big"]], ...] = (("<", "little"), (">", "big"))
-MAGIC: dict[bytes, Literal["single", "pair"]] = {
+GZIP_MAGIC = b"\x1f\x8b"
+NIFTI2_HEADER_BYTES = 540
+NIFTI1_HEADER_BYTES = 348
+BYTE_ORDERS: tuple[tuple[Literal["<", ">"], Literal["little", "big"]], ...] = (("<", "little"), (">", "big"))
+KIND_BY_MAGIC: dict[bytes, Literal["single", "pair"]] = {
     b"n+1\0": "single",
     b"ni1\0": "pair",
     b"n+2\0": "single",
     b"ni2\0": "pair",
 }
-MOST_TRAILING_BYTES = 64 * 2**20
-CHUNK = 2**20
-MOST_CONFLICT_MM = 0.1
-COMPLEX = (32, 1792, 2048)
-RGB = (128, 2304)
-VOXEL_KINDS = {
+MAX_TRAILING_BYTES = 64 * 2**20
+READ_CHUNK_BYTES = 2**20
+MAX_AFFINE_CONFLICT_MM = 0.1
+COMPLEX_DATATYPES = (32, 1792, 2048)
+RGB_DATATYPES = (128, 2304)
+DTYPE_BY_DATATYPE = {
     2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8",
 }  # fmt: skip
-MILLIMETRES = {1: 1000.0, 3: 0.001}
+MM_BY_UNIT_CODE = {1: 1000.0, 3: 0.001}
 """Factor of the unit codes metre and micrometre; all others are taken as millimetres."""
 
 
 @dataclass(frozen=True)
-class Header:
+class NiftiHeader:
     """The raw header of one file, and where its voxels are."""
 
     raw: Any  # numpy record
@@ -65,49 +66,52 @@ class Header:
         return tuple(dims)
 
 
-def header(head: bytes) -> Header | None:
+def parse_nifti_header(head: bytes) -> NiftiHeader | None:
     """The header that the first (uncompressed) bytes hold, or None where they are no NIfTI."""
     from nibabel import nifti1, nifti2
 
-    for size, layout, version in ((SHORTEST_HEADER, nifti1.header_dtype, 1), (HEADER_BYTES, nifti2.header_dtype, 2)):
-        for order, name in ORDERS:
+    for size, layout, version in (
+        (NIFTI1_HEADER_BYTES, nifti1.header_dtype, 1),
+        (NIFTI2_HEADER_BYTES, nifti2.header_dtype, 2),
+    ):
+        for order, name in BYTE_ORDERS:
             if int.from_bytes(head[:4], name) != size or len(head) < size:
                 continue
             raw = np.frombuffer(head, dtype=layout.newbyteorder(order), count=1)[0]
-            kind = MAGIC.get(bytes(raw["magic"]).ljust(4, b"\0")[:4])
+            kind = KIND_BY_MAGIC.get(bytes(raw["magic"]).ljust(4, b"\0")[:4])
             if kind is None and (version == 2 or not 1 <= int(raw["dim"][0]) <= 7):
                 return None
-            return Header(raw, kind or "analyze", order, version)
+            return NiftiHeader(raw, kind or "analyze", order, version)
     return None
 
 
-def head_of(start: bytes) -> bytes:
+def inflate_first_bytes(start: bytes) -> bytes:
     """The first bytes without gzip, `start` being those on disk; raises RejectedError: corrupt_gzip."""
-    if not start.startswith(GZIP):
+    if not start.startswith(GZIP_MAGIC):
         return start
     try:
-        return zlib.decompressobj(31).decompress(start, HEADER_BYTES)
+        return zlib.decompressobj(31).decompress(start, NIFTI2_HEADER_BYTES)
     except zlib.error as error:
         raise RejectedError("corrupt_gzip") from error
 
 
-def partner(path: Path) -> Path | None:
+def find_voxel_file(path: Path) -> Path | None:
     """The voxel file beside a `.hdr`, whatever the case of its suffix, compressed or not."""
     stem = path.with_suffix("").stem if path.suffix.lower() == ".gz" else path.stem
     wanted = {f"{stem}.img".lower(), f"{stem}.img.gz".lower()}
     return next((other for other in sorted(path.parent.iterdir()) if other.name.lower() in wanted), None)
 
 
-def decode(
+def decode_nifti(
     path: Path, voxel_path: Path, volume_of_4d: str, max_gigabytes: float, min_slices: int
 ) -> tuple[Volume, list[str], int]:
     """Canonical volume, flags, and how many voxels were no number; raises RejectedError with what is wrong."""
     with _opened(path) as (file, _):
-        found = header(_read(file, HEADER_BYTES))
+        found = parse_nifti_header(_read(file, NIFTI2_HEADER_BYTES))
     if found is None:
         raise RejectedError("unreadable_header")
     _check_shape(found, volume_of_4d, min_slices)
-    affine, flags = affine_of(found)
+    affine, flags = compute_nifti_affine(found)
     voxels = _voxels(found, voxel_path, max_gigabytes)
     voxels, more = _three_axes(voxels, volume_of_4d)
     finite = np.isfinite(voxels)
@@ -118,17 +122,17 @@ def decode(
         voxels, flags = np.where(finite, voxels, 0), [*flags, "nan_count"]
     if voxels[finite].min() == voxels[finite].max():
         raise RejectedError("constant_image")
-    return volume.canonical(Volume(volume.compact(voxels), affine)), [*flags, *more], missing
+    return volume.reorient_to_ras(Volume(volume.narrow_voxel_dtype(voxels), affine)), [*flags, *more], missing
 
 
-def _check_shape(found: Header, volume_of_4d: str, min_slices: int) -> None:
+def _check_shape(found: NiftiHeader, volume_of_4d: str, min_slices: int) -> None:
     code = int(found.raw["datatype"])
-    if code in COMPLEX:
+    if code in COMPLEX_DATATYPES:
         raise RejectedError("complex")
-    if code in RGB:
+    if code in RGB_DATATYPES:
         raise RejectedError("rgb")
     count, dims = int(found.raw["dim"][0]), found.dims
-    if not 1 <= count <= 7 or any(one <= 0 for one in dims) or code not in VOXEL_KINDS:
+    if not 1 <= count <= 7 or any(one <= 0 for one in dims) or code not in DTYPE_BY_DATATYPE:
         raise RejectedError("unreadable_header")
     if len(dims) < 3 or sum(one > 1 for one in dims[:3]) < 3:
         raise RejectedError("ndim_2")
@@ -138,7 +142,7 @@ def _check_shape(found: Header, volume_of_4d: str, min_slices: int) -> None:
         raise RejectedError("too_few_slices")
 
 
-def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
+def compute_nifti_affine(found: NiftiHeader) -> tuple[NDArray[np.float64], list[str]]:
     """Affine to RAS+ mm and flags; raises RejectedError: bad_spacing, no_orientation, bad_affine, affine_conflict."""
     spacing = np.asarray(found.raw["pixdim"][1:4], dtype=np.float64)
     if not np.isfinite(spacing).all() or (spacing == 0).any():
@@ -150,22 +154,22 @@ def affine_of(found: Header) -> tuple[NDArray[np.float64], list[str]]:
         raise RejectedError("no_orientation")
     for form in forms:
         _invertible(form)
-    factor = MILLIMETRES.get(int(found.raw["xyzt_units"]) & 7, 1.0)
+    factor = MM_BY_UNIT_CODE.get(int(found.raw["xyzt_units"]) & 7, 1.0)
     forms = [np.diag([factor, factor, factor, 1.0]) @ form for form in forms]
-    allowed = MOST_CONFLICT_MM + _rounding_mm(found, spacing)
-    if len(forms) == 2 and apart_mm(forms[0], forms[1], found.dims[:3]) > allowed:
+    allowed = MAX_AFFINE_CONFLICT_MM + _rounding_mm(found, spacing)
+    if len(forms) == 2 and compute_corner_distance_mm(forms[0], forms[1], found.dims[:3]) > allowed:
         raise RejectedError("affine_conflict")
     return forms[0], ["units_converted"] if factor != 1.0 else []
 
 
-def _sform(found: Header) -> NDArray[np.float64] | None:
+def _sform(found: NiftiHeader) -> NDArray[np.float64] | None:
     if int(found.raw["sform_code"]) <= 0:
         return None
     rows = [found.raw[name] for name in ("srow_x", "srow_y", "srow_z")]
     return np.asarray([*rows, [0, 0, 0, 1]], dtype=np.float64)
 
 
-def _rounding_mm(found: Header, spacing: NDArray[np.float64]) -> float:
+def _rounding_mm(found: NiftiHeader, spacing: NDArray[np.float64]) -> float:
     """How far float32 may turn the far corner: near a half turn the quaternion's first part is a root of rounding."""
     stored = [float(found.raw[name]) for name in ("quatern_b", "quatern_c", "quatern_d")]
     squared = max(0.0, 1.0 - sum(part * part for part in stored))
@@ -173,7 +177,7 @@ def _rounding_mm(found: Header, spacing: NDArray[np.float64]) -> float:
     return float(turn * np.linalg.norm(np.asarray(found.dims[:3]) * np.abs(spacing)))
 
 
-def _qform(found: Header, spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _qform(found: NiftiHeader, spacing: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Quaternion form; DICOM-like precision of float32 is allowed for in the length of the quaternion."""
     if int(found.raw["qform_code"]) <= 0:
         return None
@@ -200,23 +204,23 @@ def _invertible(form: NDArray[np.float64]) -> None:
         raise RejectedError("bad_affine")
 
 
-def apart_mm(one: NDArray[np.float64], other: NDArray[np.float64], dims: tuple[int, ...]) -> float:
+def compute_corner_distance_mm(one: NDArray[np.float64], other: NDArray[np.float64], dims: tuple[int, ...]) -> float:
     """Largest distance that a corner of the volume moves between two affines."""
     corners = np.stack(np.meshgrid(*([0, count - 1] for count in dims), indexing="ij"), -1).reshape(-1, 3)
     moved = np.c_[corners, np.ones(len(corners))] @ (one - other).T
     return float(np.linalg.norm(moved[:, :3], axis=1).max())
 
 
-def _voxels(found: Header, path: Path, max_gigabytes: float) -> NDArray[Any]:
+def _voxels(found: NiftiHeader, path: Path, max_gigabytes: float) -> NDArray[Any]:
     """Scaled voxels (i, j, k, ...)."""
-    kind = np.dtype(f"{found.order}{VOXEL_KINDS[int(found.raw['datatype'])]}")
+    kind = np.dtype(f"{found.order}{DTYPE_BY_DATATYPE[int(found.raw['datatype'])]}")
     count = int(np.prod([float(one) for one in found.dims]))
     if count * max(kind.itemsize, 4) > max_gigabytes * 1e9:
         raise RejectedError("too_large")
     start = float(found.raw["vox_offset"])
     if not np.isfinite(start) or not 0 <= start < 2**40:
         raise RejectedError("unreadable_header")
-    inflation.check(path.stat().st_size, start + count * kind.itemsize)
+    decompression_limits.check_inflated_size(path.stat().st_size, start + count * kind.itemsize)
     least = 0 if found.kind != "single" else (352 if found.version == 1 else 544)
     content = _content(path, max(int(start), least), count * kind.itemsize)
     stored = np.frombuffer(content, dtype=kind).reshape(found.dims, order="F")
@@ -242,8 +246,8 @@ def _content(path: Path, start: int, length: int) -> bytes:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
     """The file's own content, and whether it is compressed."""
-    with reading.opened(path) as plain:
-        squeezed = plain.read(2) == GZIP
+    with open_files.open_regular_file(path) as plain:
+        squeezed = plain.read(2) == GZIP_MAGIC
         plain.seek(0)
         try:
             if squeezed:
@@ -260,7 +264,7 @@ def _opened(path: Path) -> Iterator[tuple[IO[bytes], bool]]:
 def _read(file: IO[bytes], length: int) -> bytes:
     """Up to `length` bytes, grown piece by piece, so that a lie in the header costs no memory."""
     gathered = io.BytesIO()
-    while length > 0 and (piece := file.read(min(length, CHUNK))):
+    while length > 0 and (piece := file.read(min(length, READ_CHUNK_BYTES))):
         gathered.write(piece)
         length -= len(piece)
     return gathered.getvalue()
@@ -268,7 +272,7 @@ def _read(file: IO[bytes], length: int) -> bytes:
 
 def _skip(file: IO[bytes], length: int) -> None:
     while length > 0:
-        piece = file.read(min(length, CHUNK))
+        piece = file.read(min(length, READ_CHUNK_BYTES))
         if not piece:
             raise RejectedError("truncated")
         length -= len(piece)
@@ -276,9 +280,9 @@ def _skip(file: IO[bytes], length: int) -> None:
 
 def _skip_to_end(file: IO[bytes]) -> None:
     trailing = 0
-    while piece := file.read(CHUNK):
+    while piece := file.read(READ_CHUNK_BYTES):
         trailing += len(piece)
-        if trailing > MOST_TRAILING_BYTES:
+        if trailing > MAX_TRAILING_BYTES:
             raise RejectedError("too_large")
 
 

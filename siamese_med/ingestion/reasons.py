@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from siamese_med.records import WRONG_PATIENT
+from siamese_med.study.tables import WRONG_PATIENT
 
 if TYPE_CHECKING:
-    from siamese_med.ingestion.origins import Origin
+    from siamese_med.ingestion.dicom.origins import DicomOrigin
 
-OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
+FILE_OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
 """What can become of a file; each file has exactly one of them."""
 
-SKIPPED: Mapping[str, str] = MappingProxyType(
+SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "non_image": "a report, plan, segmentation, directory or waveform; nothing to do",
         "secondary_capture": "a screen picture, not a measured volume; export the original series",
@@ -32,7 +32,7 @@ SKIPPED: Mapping[str, str] = MappingProxyType(
 )
 """Expected in a hospital export, and no volume."""
 
-PASSING: Mapping[str, str] = MappingProxyType(
+MACHINE_REASONS: Mapping[str, str] = MappingProxyType(
     {
         "unreadable_file": "the system does not let us read it; check its permissions, then run again",
         "read_error": "the disk or the network share failed while it was read; check both, then run again",
@@ -47,9 +47,9 @@ PASSING: Mapping[str, str] = MappingProxyType(
 )
 """Troubles of the machine, not of the content: never remembered as a verdict, tried again by the next run."""
 
-QUARANTINED: Mapping[str, str] = MappingProxyType(
+QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
     {
-        **PASSING,
+        **MACHINE_REASONS,
         "special_file": "a pipe, socket or device, which is never opened; name a regular file",
         "not_fetched": "its content was not fetched; run `datalad get` or `git annex get`, then run again",
         "broken_link": "a link that leads nowhere or to itself; restore its target or remove it",
@@ -91,22 +91,22 @@ QUARANTINED: Mapping[str, str] = MappingProxyType(
 )
 """Should have been a scan, and cannot be used as it is."""
 
-BY_PATH = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
+PATH_REASONS = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
 """Of the words above: those that the path of a NIfTI file decides, with what lies around it."""
 
-UNOPENED = frozenset(
+UNOPENED_REASONS = frozenset(
     ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
 )
 """Of the words above: those for a path that is counted without being opened."""
 
-DUPLICATE: Mapping[str, str] = MappingProxyType(
+DUPLICATE_REASONS: Mapping[str, str] = MappingProxyType(
     {"duplicate": "the same content was seen under another name; nothing to do"}
 )
 
-HINTS: Mapping[str, str] = MappingProxyType({**SKIPPED, **DUPLICATE, **QUARANTINED})
+REASON_HINTS: Mapping[str, str] = MappingProxyType({**SKIPPED_REASONS, **DUPLICATE_REASONS, **QUARANTINED_REASONS})
 """Every reason word, and what to do."""
 
-FLAGS: Mapping[str, str] = MappingProxyType(
+SCAN_FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "date_unknown": "no valid date; the scan is left out of intervals",
         "inverted": "MONOCHROME1: low values mean bright; voxels are kept as measured",
@@ -133,16 +133,16 @@ class RejectedError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.file = file
-        self.origin: Origin | None = None  # of a DICOM file whose header could be read
+        self.origin: DicomOrigin | None = None  # of a DICOM file whose header could be read
 
     def __reduce__(self) -> tuple[type[RejectedError], tuple[str, str | None]]:
         return RejectedError, (self.reason, self.file)
 
 
-def outcome(reason: str) -> str:
+def get_outcome(reason: str) -> str:
     """Which of OUTCOMES a reason word belongs to; the empty word means ingested."""
     if not reason:
         return "ingested"
-    if reason in SKIPPED:
+    if reason in SKIPPED_REASONS:
         return "skipped"
-    return "duplicate" if reason in DUPLICATE else "quarantined"
+    return "duplicate" if reason in DUPLICATE_REASONS else "quarantined"

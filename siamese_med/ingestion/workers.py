@@ -25,19 +25,19 @@ from operator import itemgetter
 from types import TracebackType
 from typing import IO, Any
 
-from siamese_med import parallel
-from siamese_med.ingestion import passing
+from siamese_med.ingestion import machine_errors
+from siamese_med.runtime import parallel
 
-TOGETHER = 16
+TASKS_PER_CLUSTER_BATCH = 16
 """Tasks that travel to a cluster at once."""
-START_S = 120.0
+START_TIMEOUT_S = 120.0
 """How long a child may take to start and import what its tasks need: that says nothing of a task."""
-END_S = 10.0
+END_TIMEOUT_S = 10.0
 """How long a child may take to end."""
-MOST_AT_ONCE = 2**20
+MAX_PIPE_READ_BYTES = 2**20
 """Bytes taken from a pipe at once."""
-LENGTH = struct.Struct("!Q")
-START = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
+MESSAGE_LENGTH_STRUCT = struct.Struct("!Q")
+CHILD_START_COMMAND = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
 
 
 class WorkerLostError(Exception):
@@ -72,12 +72,15 @@ class Workers:
         self.lost = 0  # children that did not end by themselves, and may have left a temporary file
 
     def each(
-        self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None
+        self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None, label: str = "work"
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once."""
-        if cluster := parallel.CLUSTER.get():
-            remote = partial(_there, function, timeout_s or self._timeout_s)
-            results = cluster.each(remote, parallel.batches(tasks, TOGETHER), function.__name__.replace("_", " "))
+        """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once.
+
+        `label` names the tasks of a cluster.
+        """
+        if cluster := parallel.CURRENT_CLUSTER.get():
+            remote = partial(_run_cluster_batch, function, timeout_s or self._timeout_s)
+            results = cluster.each(remote, parallel.split_into_batches(tasks, TASKS_PER_CLUSTER_BATCH), label)
             for index, result in enumerate(chain.from_iterable(results)):
                 self.lost += isinstance(result, WorkerLostError)
                 yield index, result
@@ -134,7 +137,7 @@ class _Child:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", START.format(path=sys.path)],
+            [sys.executable, "-c", CHILD_START_COMMAND.format(path=sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -146,7 +149,7 @@ class _Child:
     def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         """The result of one task; raises WorkerLostError. The limit is the task's own, imports have another."""
         if function.__module__ not in self._modules:
-            self._ask((function.__module__, "", None), max(START_S, timeout_s))
+            self._ask((function.__module__, "", None), max(START_TIMEOUT_S, timeout_s))
             self._modules.add(function.__module__)
         good, value = self._ask((function.__module__, function.__qualname__, task), timeout_s)
         if not good:
@@ -165,8 +168,8 @@ class _Child:
     def _converse(self, message: Any, deadline: float) -> Any:
         """Send a message and receive the answer; raises TimeoutError, or EOFError where the child is gone."""
         content = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-        self._put(LENGTH.pack(len(content)) + content, deadline)
-        (length,) = LENGTH.unpack(self._take(LENGTH.size, deadline))
+        self._put(MESSAGE_LENGTH_STRUCT.pack(len(content)) + content, deadline)
+        (length,) = MESSAGE_LENGTH_STRUCT.unpack(self._take(MESSAGE_LENGTH_STRUCT.size, deadline))
         return pickle.loads(self._take(length, deadline))  # from our own child
 
     def _put(self, content: bytes, deadline: float) -> None:
@@ -182,7 +185,7 @@ class _Child:
         pieces = []
         while count > 0:
             _wait_for(pipe, select.POLLIN, deadline)
-            piece = os.read(pipe, min(count, MOST_AT_ONCE))
+            piece = os.read(pipe, min(count, MAX_PIPE_READ_BYTES))
             if not piece:
                 raise EOFError
             pieces.append(piece)
@@ -192,7 +195,7 @@ class _Child:
     def _death(self) -> WorkerLostError:
         """What to say of a child that ended by itself. Only the system kills it with SIGKILL: memory was short."""
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
+            self._process.wait(END_TIMEOUT_S)
         killed = self._process.returncode == -signal.SIGKILL
         self.kill()
         return WorkerDiedError("the process died", "out_of_memory" if killed else "")
@@ -208,7 +211,7 @@ class _Child:
                 with suppress(OSError):  # closing writes what a dead child did not take
                     pipe.close()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(END_S)
+            self._process.wait(END_TIMEOUT_S)
 
 
 def _descriptor(pipe: IO[bytes] | None) -> int:
@@ -225,7 +228,7 @@ def _wait_for(pipe: int, event: int, deadline: float) -> None:
         raise TimeoutError
 
 
-def _there(function: Callable[[Any], Any], timeout_s: float, tasks: Sequence[Any]) -> list[Any]:
+def _run_cluster_batch(function: Callable[[Any], Any], timeout_s: float, tasks: Sequence[Any]) -> list[Any]:
     """The results of a few tasks, on whatever machine this is: by a child there, which dies alone too."""
     with Workers(1, timeout_s) as workers:
         return [result for _, result in sorted(workers.each(function, tasks), key=itemgetter(0))]
@@ -251,22 +254,22 @@ def _attempt(function: Callable[[Any], Any], task: Any) -> tuple[bool, Any]:
     try:
         return True, function(task)
     except Exception as error:  # the parent decides; the text may quote tag values
-        return False, (type(error).__name__, passing.word_of(error))
+        return False, (type(error).__name__, machine_errors.find_machine_error_reason(error))
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
     content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-    pipe.write(LENGTH.pack(len(content)))
+    pipe.write(MESSAGE_LENGTH_STRUCT.pack(len(content)))
     pipe.write(content)
     pipe.flush()
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    header = _exactly(pipe, LENGTH.size)
-    return pickle.loads(_exactly(pipe, LENGTH.unpack(header)[0]))  # from our own child
+    header = _read_exactly(pipe, MESSAGE_LENGTH_STRUCT.size)
+    return pickle.loads(_read_exactly(pipe, MESSAGE_LENGTH_STRUCT.unpack(header)[0]))  # from our own child
 
 
-def _exactly(pipe: IO[bytes], count: int) -> bytes:
+def _read_exactly(pipe: IO[bytes], count: int) -> bytes:
     content = pipe.read(count)
     if len(content) < count:
         raise EOFError

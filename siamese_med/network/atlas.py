@@ -19,27 +19,27 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from siamese_med.network.cohort import Box, Cohort
+from siamese_med.network.scan_dataset import Box, ScanDataset
 
-MODES = 8
-SCANS_A_MODE = 4
+ATLAS_MODES = 8
+SCANS_PER_MODE = 4
 """With fewer, the modes would be the scans themselves, and nothing of these would be left over."""
-FITTED_ON = 48
+MAX_ATLAS_SCANS = 48
 """Training scans that the atlas is made of, at most; one a patient first."""
-SHARED = 0.98
+MIN_SHARED_BODY_FRACTION = 0.98
 """A voxel is looked at where so many of these scans show the body."""
-BODY = 0.3
+BODY_INTENSITY_THRESHOLD = 0.3
 """Of the brightness of bright tissue."""
 RIM_VOXELS = 2
-FINE_VOXELS = 4
-THUMBNAIL = 8
-STIFFNESS = 0.1
+COARSE_BLOCK_VOXELS = 4
+THUMBNAIL_BLOCKS_PER_AXIS = 8
+DISPLACEMENT_DAMPING = 0.1
 """Damps displacements where the atlas is flat, as a share of its mean squared gradient."""
-SMALLEST = 24
+MIN_GRID_VOXELS = 24
 """A grid thinner than this along an axis has no anatomy to be displaced."""
 
 
-class Plain(nn.Module):
+class MeanSubtraction(nn.Module):
     """For grids too small for an atlas, such as single slices: the volume less its mean."""
 
     channels = 1
@@ -74,11 +74,11 @@ class Atlas(nn.Module):
         super().__init__()
         self.box = box
         self.size = size = tuple(stop - start for start, stop in box)
-        self.block = [-(-n // THUMBNAIL) for n in shape]
+        self.block = [-(-n // THUMBNAIL_BLOCKS_PER_AXIS) for n in shape]
         self.grid = tuple(-(-n // 2) for n in size)
         self.register_buffer("core", torch.ones(1, 1, *size))
-        self.register_buffer("basis", torch.zeros(MODES + 1, 1, *size))
-        self.register_buffer("solver", torch.zeros(MODES + 1, int(np.prod(size))))
+        self.register_buffer("basis", torch.zeros(ATLAS_MODES + 1, 1, *size))
+        self.register_buffer("solver", torch.zeros(ATLAS_MODES + 1, int(np.prod(size))))
 
     def view(self, volumes: Tensor) -> Tensor:
         """Fine detail of volumes (b, 1, i, j, k) inside the common region, in units of its spread; else zero."""
@@ -100,7 +100,7 @@ class Atlas(nn.Module):
         pooled = functional.avg_pool3d(torch.cat([left * slope, steep, left], 1), 2, ceil_mode=True)
         pooled = functional.avg_pool3d(pooled, 3, 1, 1)
         mean_steep = steep.sum((2, 3, 4), keepdim=True) / known.sum((2, 3, 4), keepdim=True).clamp(min=1)
-        displacement = pooled[:, :3] / (pooled[:, 3:4] + STIFFNESS * mean_steep + 1e-6)
+        displacement = pooled[:, :3] / (pooled[:, 3:4] + DISPLACEMENT_DAMPING * mean_steep + 1e-6)
         return view, torch.cat([_at_unit_scale(displacement), _at_unit_scale(pooled[:, 4:])], 1)
 
     def _known(self, volumes: Tensor) -> Tensor:
@@ -115,16 +115,16 @@ class Atlas(nn.Module):
         return mean
 
 
-def blank(shape: Sequence[int], box: Box) -> Atlas | Plain:
+def build_empty_atlas(shape: Sequence[int], box: Box) -> Atlas | MeanSubtraction:
     """One to be filled with stored buffers."""
-    return Plain(shape) if min(shape) < SMALLEST else Atlas(shape, box)
+    return MeanSubtraction(shape) if min(shape) < MIN_GRID_VOXELS else Atlas(shape, box)
 
 
-def fitted(cohort: Cohort) -> Atlas | Plain:
+def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     """The atlas of a training cohort; its modes are the first principal components, so no labels are needed."""
     shape = cohort.shape
-    if min(shape) < SMALLEST:
-        return Plain(shape)
+    if min(shape) < MIN_GRID_VOXELS:
+        return MeanSubtraction(shape)
     chosen = _one_a_patient_first(cohort)
     core = _core([cohort.load(scan)[0].numpy() for scan in chosen])
     atlas = Atlas(shape, _box(core, shape))
@@ -136,22 +136,22 @@ def fitted(cohort: Cohort) -> Atlas | Plain:
     return atlas
 
 
-def _one_a_patient_first(cohort: Cohort) -> list[int]:
+def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
     """Positions of at most FITTED_ON scans: everybody's first, then everybody's second, and so on."""
     turn: dict[int, int] = {}
     order = []
     for position, label in enumerate(cohort.labels):
         turn[label] = turn.get(label, -1) + 1
         order.append((turn[label], position))
-    return [position for _, position in sorted(order)[:FITTED_ON]]
+    return [position for _, position in sorted(order)[:MAX_ATLAS_SCANS]]
 
 
 def _core(volumes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Where nearly all scans show the body, less its rim; the whole grid where they share nothing."""
     from scipy.ndimage import binary_erosion, binary_fill_holes
 
-    share = np.mean([binary_fill_holes(volume > BODY) for volume in volumes], axis=0)
-    for wanted in (SHARED, 0.5):
+    share = np.mean([binary_fill_holes(volume > BODY_INTENSITY_THRESHOLD) for volume in volumes], axis=0)
+    for wanted in (MIN_SHARED_BODY_FRACTION, 0.5):
         core = binary_erosion(share >= wanted, iterations=RIM_VOXELS)
         if core.mean() > 0.02:
             return np.asarray(core, dtype=np.float32)
@@ -163,7 +163,7 @@ def _box(core: NDArray[np.float32], shape: Sequence[int]) -> Box:
     found = np.argwhere(core > 0)
     edges = []
     for n, low, high in zip(shape, found.min(0), found.max(0) + 1, strict=True):
-        block = -(-n // THUMBNAIL)
+        block = -(-n // THUMBNAIL_BLOCKS_PER_AXIS)
         edges.append((int(low) // block * block, min(n, -(-int(high) // block) * block)))
     return tuple(edges)
 
@@ -172,14 +172,14 @@ def _set_modes(atlas: Atlas, views: Tensor) -> None:
     mean = views.mean(0)
     apart = (views - mean).flatten(1)
     _, vectors = torch.linalg.eigh(apart.double() @ apart.double().T)
-    count = min(MODES, len(views) // SCANS_A_MODE)
+    count = min(ATLAS_MODES, len(views) // SCANS_PER_MODE)
     modes = (vectors[:, len(views) - count :].float().T @ apart).view(count, *mean.shape)
     atlas.basis[0, 0], atlas.basis[1 : count + 1, 0] = mean, modes
     atlas.solver.copy_(torch.linalg.pinv(atlas.basis.flatten(1).T.double(), rtol=1e-3).float())
 
 
 def _coarse(volumes: Tensor) -> Tensor:
-    blocks = functional.avg_pool3d(volumes, FINE_VOXELS, ceil_mode=True)
+    blocks = functional.avg_pool3d(volumes, COARSE_BLOCK_VOXELS, ceil_mode=True)
     return functional.interpolate(blocks, size=volumes.shape[2:], mode="trilinear", align_corners=False)
 
 

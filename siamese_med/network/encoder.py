@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from siamese_med.config import TrainConfig
+    from siamese_med.study.config import TrainConfig
 
 
-def build(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
+def build_encoder(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
     """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed."""
     if config.encoder == "compact":
-        return Compact(config.embedding, channels, grid)
+        return CompactEncoder(config.embedding, channels, grid)
     from monai.networks import nets
 
     if config.encoder == "densenet121":
@@ -27,7 +27,7 @@ def build(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
     return network
 
 
-class Compact(nn.Module):
+class CompactEncoder(nn.Module):
     """A linear map that keeps where things are: blocks of 2 x 2 x 2 voxels, projected.
 
     It starts as a random projection, which keeps distances (Johnson and Lindenstrauss, 1984): training starts from
@@ -36,7 +36,7 @@ class Compact(nn.Module):
 
     def __init__(self, embedding: int, channels: int, grid: Sequence[int]) -> None:
         super().__init__()
-        self.path = _linear(embedding, channels, grid)
+        self.path = _pooled_projection(embedding, channels, grid)
 
     def forward(self, departures: Tensor) -> Tensor:
         """Embeddings (b, e) of departures (b, c, i, j, k)."""
@@ -44,7 +44,7 @@ class Compact(nn.Module):
         return embeddings
 
 
-def _linear(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+def _pooled_projection(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
     from monai.networks.blocks import Convolution
 
     strides = _strides(grid)
@@ -66,7 +66,7 @@ def _linear(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
     return nn.Sequential(pooling, nn.Flatten(), projection)
 
 
-def local(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
+def build_thin_grid_encoder(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
     """Convolutions of its own, whose last layer starts as nothing, for grids too thin for the trunk."""
     from monai.networks.blocks import Convolution, ResidualUnit
 

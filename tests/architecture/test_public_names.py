@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import siamese_med
-from siamese_med import stages
+from siamese_med.pipeline import stages
 from tests.commands import ROOT
 
 HEAVY = ("torch", "monai", "numpy", "pandas", "prefect", "pydicom", "nibabel", "sqlalchemy", "pydantic", "matplotlib")
@@ -35,8 +35,8 @@ def test_the_public_names_are_these() -> None:
 
 def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None:
     assert loaded_by("import siamese_med") == set()
-    assert loaded_by("import siamese_med.cli") == set()
+    assert loaded_by("import siamese_med.cli.main") == set()
 
 
 def test_importing_stages_or_outcomes_loads_no_network() -> None:
-    assert loaded_by("import siamese_med.outcomes") <= {"pydantic"}
+    assert loaded_by("import siamese_med.pipeline.stage_results") <= {"pydantic"}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from siamese_med.ingestion import secret
-from siamese_med.records import Study
+from siamese_med.ingestion.privacy import pseudonyms
+from siamese_med.study.tables import Study
 from tests import studies
 from tests.studies import PATIENTS, VISITS, Made
 
@@ -31,7 +31,7 @@ class Tracked:
 @pytest.fixture(scope="session", autouse=True)
 def known_secret(home: Path) -> None:
     """The secret of the shared study, where the stages look for one."""
-    path = secret.default_file()
+    path = pseudonyms.get_default_secret_file()
     assert path.is_relative_to(home)
     path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     path.write_bytes(studies.SECRET)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import center_of_mass, label
 
-from siamese_med import lettering
+from siamese_med.imaging import slice_labels
 
 
 def letters(picture: NDArray[np.float64]) -> dict[str, str]:
     """The letter at the top, right, bottom and left edge: the glyph that fits best anywhere in that margin."""
-    margin = lettering.MARGIN
+    margin = slice_labels.LABEL_MARGIN_PX
     bands = {
         "top": picture[:margin, margin:-margin],
         "right": picture[margin:-margin, -margin:],
@@ -26,7 +26,7 @@ def letters(picture: NDArray[np.float64]) -> dict[str, str]:
 
 
 def _fit(band: NDArray[np.float64], glyph: str) -> float:
-    ink = np.array([[bit == "1" for bit in line] for line in lettering._GLYPHS[glyph]])
+    ink = np.array([[bit == "1" for bit in line] for line in slice_labels._GLYPHS[glyph]])
     framed = np.pad(ink, 1) - 0.5
     shown = np.pad(band / band.max() - 0.5, 1, constant_values=-0.5)
     windows = np.lib.stride_tricks.sliding_window_view(shown, framed.shape)
@@ -35,7 +35,10 @@ def _fit(band: NDArray[np.float64], glyph: str) -> float:
 
 def blobs(picture: NDArray[np.float64]) -> list[tuple[int, float, float]]:
     """(pixels, to the right, downwards) of the bright spots inside the margins, from the middle, the largest first."""
-    inner = picture[lettering.MARGIN : -lettering.MARGIN, lettering.MARGIN : -lettering.MARGIN]
+    inner = picture[
+        slice_labels.LABEL_MARGIN_PX : -slice_labels.LABEL_MARGIN_PX,
+        slice_labels.LABEL_MARGIN_PX : -slice_labels.LABEL_MARGIN_PX,
+    ]
     parts, count = label(inner > 0.75 * inner.max())
     middle = (np.array(inner.shape) - 1) / 2
     found = []

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from siamese_med import volume
-from siamese_med.phantom import anatomy
-from siamese_med.phantom.scanner import Acquisition
-from siamese_med.volume import Volume
-from tests.benchmarks import identity
+from benchmarks import identity
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.simulation import anatomy
+from siamese_med.simulation.scanner import Acquisition
 from tests.end_to_end.conftest import Tracked
 
 pytestmark = pytest.mark.slow
@@ -64,7 +64,7 @@ def crops(tmp_path: Path) -> Path:
     common, *own = [field / field.std() for field in fields]
     for number, field in enumerate(own):
         voxels = (600 + 150 * common + 100 * field).astype(np.float32)
-        volume.write(tmp_path / "crops" / f"{number}.nii.gz", Volume(voxels, np.eye(4)))
+        volume.write_volume(tmp_path / "crops" / f"{number}.nii.gz", Volume(voxels, np.eye(4)))
     return tmp_path / "crops"
 
 
@@ -102,9 +102,9 @@ def test_heads_are_scored_by_a_model_that_has_not_seen_them(
     acquired: Callable[..., Acquisition],
 ) -> None:
     for number in range(3):
-        who = anatomy.patient(np.random.default_rng([11, number]), difference=1.0)
+        who = anatomy.simulate_anatomy(np.random.default_rng([11, number]), difference=1.0)
         scan = acquired(who, number, pixel_mm=4.0, slice_mm=4.0).volume
-        volume.write(tmp_path / "heads" / f"{number}.nii.gz", scan)
+        volume.write_volume(tmp_path / "heads" / f"{number}.nii.gz", scan)
     printed, found = run("heads", tmp_path / "study", "--heads", tmp_path / "heads", "--model", tracked.model)
     assert (found["patients"], found["scans"]) == ({"test": 3}, {"test": 6})
     assert found["test"]["ncc_highpass"]["auc"]["value"] > 0.9

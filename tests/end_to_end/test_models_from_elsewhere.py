@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from siamese_med import files, outcomes
 from siamese_med.errors import EmptyInputError, ModelError
-from siamese_med.network import model as models
-from siamese_med.outcomes import Order
-from siamese_med.records import Study
+from siamese_med.network import model_folder as models
+from siamese_med.pipeline import stage_results
+from siamese_med.pipeline.stage_results import RunRequest
+from siamese_med.runtime import files
+from siamese_med.study.tables import Study
 from tests.end_to_end.conftest import Tracked
 
 
@@ -29,18 +30,18 @@ def elsewhere(tracked: Tracked, tmp_path: Path) -> tuple[Study, Path]:
 
 def edit(folder: Path, **changes: Any) -> None:
     about = json.loads((folder / "model.json").read_text())
-    files.write_json(folder / "model.json", {**about, **changes})
+    files.write_json_file(folder / "model.json", {**about, **changes})
 
 
 def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
     study, folder = elsewhere
     (link := tmp_path / "link").symlink_to(folder)
-    identity = models.read_about(folder)["id"]
+    identity = models.read_description(folder)["id"]
     for name in (folder, link, study.models / identity):
-        facts = outcomes.perform("score", Order(study, model=name)).facts
+        facts = stage_results.run_stage("score", RunRequest(study, model=name)).facts
         assert facts["scores"] == str(study.scores(identity))
         assert study.scores(identity).is_file()
-        assert outcomes.perform("report", Order(study, model=name)).facts["patients"] > 0
+        assert stage_results.run_stage("report", RunRequest(study, model=name)).facts["patients"] > 0
     assert {path.name for path in (study.data / "scores").iterdir()} == {
         identity,
         f"{identity}.parquet",
@@ -50,17 +51,17 @@ def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Stud
 
 def test_a_copy_that_was_edited_has_no_scores_of_the_first(elsewhere: tuple[Study, Path]) -> None:
     study, folder = elsewhere
-    own = study.models / models.read_about(folder)["id"]
-    first = outcomes.perform("score", Order(study, model=own)).result
-    curve = models.read_about(folder)["calibration"]
+    own = study.models / models.read_description(folder)["id"]
+    first = stage_results.run_stage("score", RunRequest(study, model=own)).result
+    curve = models.read_description(folder)["calibration"]
     edit(folder, calibration={**curve, "intercept": curve["intercept"] + 1.0})
     with pytest.raises(EmptyInputError, match="no scores of the model"):
-        outcomes.perform("report", Order(study, model=folder))
-    second = outcomes.perform("score", Order(study, model=folder)).result
+        stage_results.run_stage("report", RunRequest(study, model=folder))
+    second = stage_results.run_stage("score", RunRequest(study, model=folder)).result
     assert (second.similarity > first.similarity).any()
     with pytest.raises(EmptyInputError, match="no scores of the model"):
-        outcomes.perform("report", Order(study, model=own))
-    assert outcomes.perform("score", Order(study, model=own)).result.similarity.equals(first.similarity)
+        stage_results.run_stage("report", RunRequest(study, model=own))
+    assert stage_results.run_stage("score", RunRequest(study, model=own)).result.similarity.equals(first.similarity)
 
 
 def test_an_id_that_is_a_path_writes_nothing(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
@@ -69,5 +70,5 @@ def test_an_id_that_is_a_path_writes_nothing(elsewhere: tuple[Study, Path], tmp_
     before = sorted(tmp_path.rglob("*"))
     for verb in ("prepare", "score", "report"):
         with pytest.raises(ModelError, match="is no name, or a path"):
-            outcomes.perform(verb, Order(study, model=folder))
+            stage_results.run_stage(verb, RunRequest(study, model=folder))
     assert sorted(tmp_path.rglob("*")) == before

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from siamese_med.outcomes import Order, follow, verbs_of
-from siamese_med.records import Study
+from siamese_med.pipeline.stage_results import RunRequest, run_stages_in_order, select_stages
+from siamese_med.study.tables import Study
 from tests.end_to_end.conftest import CONFIG, Tracked
 
 LATE = ("p1", "p6")
@@ -21,7 +21,7 @@ OF_A_RUN = re.compile(r"reports/run\.json|data/(\.ingest\.lock|catalogue\.sqlite
 def run(manifest: Path, folder: Path, model: Path) -> Study:
     """All stages but training."""
     study = Study(folder / "data", folder / "reports", CONFIG)
-    follow(verbs_of(model), Order(study, manifest, model))
+    run_stages_in_order(select_stages(model), RunRequest(study, manifest, model))
     return study
 
 

@@ -12,13 +12,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from siamese_med import contest, files, models, outcomes, promotion, stages
-from siamese_med.config import PromoteConfig
-from siamese_med.contest import NEW, OLD, Contender
-from siamese_med.network import detection, model
-from siamese_med.outcomes import RETRAIN, Order, Outcome
-from siamese_med.records import Study
-from siamese_med.scoring import detectability
+from siamese_med.network import change_inference, model_folder
+from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline.stage_results import RETRAIN_STAGES, RunRequest, StageResult
+from siamese_med.runtime import files
+from siamese_med.scoring.change import detectability
+from siamese_med.study.config import PromoteConfig
+from siamese_med.study.tables import Study
+from siamese_med.training import head_to_head, model_registry, train_model
+from siamese_med.training.head_to_head import CANDIDATE_MODEL, INCUMBENT_MODEL, ComparedModel
 from tests.end_to_end.conftest import Tracked
 
 Weights = dict[str, torch.Tensor]
@@ -52,11 +54,11 @@ class Trainer:
         """A complete model folder, consistent in itself."""
         folder = self.study.models / name
         shutil.copytree(self.first, folder)
-        save_file(alter(load_file(folder / model.WEIGHTS)), folder / model.WEIGHTS)
-        about = model.read_about(folder)
-        about |= {"id": name, "weights_sha256": files.digest(folder / model.WEIGHTS)}
+        save_file(alter(load_file(folder / model_folder.WEIGHTS_FILE)), folder / model_folder.WEIGHTS_FILE)
+        about = model_folder.read_description(folder)
+        about |= {"id": name, "weights_sha256": files.compute_file_digest(folder / model_folder.WEIGHTS_FILE)}
         about["change"] |= {"detector": detector} if detector else {}
-        files.write_json(folder / "model.json", about)
+        files.write_json_file(folder / "model.json", about)
         return folder
 
 
@@ -65,10 +67,10 @@ def trainer(study: Study) -> Trainer:
     return Trainer(study, stages.current_model(study))
 
 
-def retrain(study: Study, model: Path, monkeypatch: pytest.MonkeyPatch) -> outcomes.Outcomes:
+def retrain(study: Study, model: Path, monkeypatch: pytest.MonkeyPatch) -> stage_results.StageResults:
     """The retrain flow's verbs, with a training that ends in this model."""
-    monkeypatch.setattr(models, "make", lambda *_: model)
-    return outcomes.follow(RETRAIN, Order(study, candidate=True))
+    monkeypatch.setattr(train_model, "build_model", lambda *_: model)
+    return stage_results.run_stages_in_order(RETRAIN_STAGES, RunRequest(study, candidate=True))
 
 
 def pages_of(study: Study) -> str:
@@ -82,7 +84,7 @@ def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     done = {one.verb: one for one in retrain(study, worse, monkeypatch)}
     facts = done["promote"].facts
     assert (facts["promoted"], facts["candidate"]) == (False, "supcon-worse")
-    assert facts["figures"]["identity"][NEW] == 0.5 < facts["figures"]["identity"][OLD]
+    assert facts["figures"]["identity"][CANDIDATE_MODEL] == 0.5 < facts["figures"]["identity"][INCUMBENT_MODEL]
     assert facts["figures"]["identity"]["difference"]["high"] < 0
     assert facts["figures"]["change"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}  # the same head
     assert done["score"].model == done["report"].model == trainer.first
@@ -91,12 +93,14 @@ def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     assert (worse / "model.json").is_file()  # stays, and can be looked at
     assert stages.current_model(study) == trainer.first
 
-    by_hand = outcomes.perform("train", Order(study))  # finds the refused one, which is what this data gives
+    by_hand = stage_results.run_stage(
+        "train", RunRequest(study)
+    )  # finds the refused one, which is what this data gives
     assert by_hand.model == trainer.first
     assert "was refused before" in by_hand.failed_checks[0]
     assert stages.current_model(study) == trainer.first
 
-    monkeypatch.setattr(contest, "measure", lambda *_: pytest.fail("measured twice"))
+    monkeypatch.setattr(head_to_head, "compare_model_auc", lambda *_: pytest.fail("measured twice"))
     again = {one.verb: one for one in retrain(study, worse, monkeypatch)}
     assert again["promote"].facts == facts
     assert again["report"].model == trainer.first
@@ -106,35 +110,42 @@ def test_a_model_that_is_as_good_speaks_and_scores_and_reports_follow(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     equal = trainer.make("supcon-equal", as_it_is)
-    monkeypatch.setattr(models, "make", lambda *_: equal)
+    monkeypatch.setattr(train_model, "build_model", lambda *_: equal)
 
-    def perform(verb: str, order: Order) -> Outcome:
+    def perform(verb: str, order: RunRequest) -> StageResult:
         """Scores and pages are made in the test above; here it counts by which model they would be."""
-        return outcomes.perform(verb, order) if verb in ("train", "promote") else Outcome(verb, {"by": order.model})
+        return (
+            stage_results.run_stage(verb, order)
+            if verb in ("train", "promote")
+            else StageResult(verb, {"by": order.model})
+        )
 
-    done = {one.verb: one for one in outcomes.follow(RETRAIN, Order(study, candidate=True), perform)}
+    done = {
+        one.verb: one
+        for one in stage_results.run_stages_in_order(RETRAIN_STAGES, RunRequest(study, candidate=True), perform)
+    }
     facts = done["promote"].facts
     assert facts["promoted"]
     assert {name: one["difference"]["value"] for name, one in facts["figures"].items()} == {"identity": 0, "change": 0}
     assert done["score"].facts["by"] == done["report"].facts["by"] == equal == stages.current_model(study)
     assert (trainer.first / "model.json").is_file()
-    again = outcomes.follow(RETRAIN, Order(study, candidate=True), perform)
-    assert "it speaks already" in again[RETRAIN.index("promote")].facts["why"]
+    again = stage_results.run_stages_in_order(RETRAIN_STAGES, RunRequest(study, candidate=True), perform)
+    assert "it speaks already" in again[RETRAIN_STAGES.index("promote")].facts["why"]
 
 
 def test_a_model_that_sees_no_change_is_refused(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted changes are large here, since the study's voxels are; the head of the candidate finds nothing."""
-    monkeypatch.setattr(detectability, "PLANTED_ML", (30.0, 60.0))
-    monkeypatch.setattr(detection, "evidence", lambda _, laid, __: torch.zeros_like(laid.a))
+    monkeypatch.setattr(detectability, "PLANTED_RANGE_ML", (30.0, 60.0))
+    monkeypatch.setattr(change_inference, "detect_with_network", lambda _, laid, __: torch.zeros_like(laid.a))
     blind = trainer.make("supcon-blind", as_it_is, "network")
     sees = trainer.make("supcon-sees", as_it_is, "residual")
-    promotion.appoint(study, sees.name, "promoted by hand")
-    monkeypatch.setattr(models, "make", lambda *_: blind)
-    done = outcomes.follow(("train", "promote"), Order(study, candidate=True))[1]
+    model_registry.set_current_model(study, sees.name, "promoted by hand")
+    monkeypatch.setattr(train_model, "build_model", lambda *_: blind)
+    done = stage_results.run_stages_in_order(("train", "promote"), RunRequest(study, candidate=True))[1]
     figures = done.facts["figures"]
-    assert figures["change"][NEW] == 0.5 < figures["change"][OLD] - 0.05
+    assert figures["change"][CANDIDATE_MODEL] == 0.5 < figures["change"][INCUMBENT_MODEL] - 0.05
     assert figures["identity"]["difference"]["value"] == 0
     assert not done.facts["promoted"]
     assert done.model == sees == stages.current_model(study)
@@ -146,24 +157,26 @@ def test_models_are_measured_on_patients_whom_neither_learned_from_and_never_on_
     scans, pairs = stages.scans(study), stages.read_pairs(study)
     side = dict(zip([*pairs.subject_a, *pairs.subject_b], [*pairs.split, *pairs.split], strict=True))
     old, new = (contender(study, trainer.make(name, as_it_is)) for name in ("supcon-old", "supcon-new"))
-    mine = contest.eligible(scans, {OLD: old, NEW: new})
+    mine = head_to_head.select_eligible_scans(scans, {INCUMBENT_MODEL: old, CANDIDATE_MODEL: new})
     assert {side[subject] for subject in mine.subject} == {"validation"}
     assert mine.subject.nunique() == 2
 
-    untold = Contender(replace(old.model, about=without(old.model.about, "trained_on")), old.prepared)
+    untold = ComparedModel(replace(old.model, about=without(old.model.about, "trained_on")), old.prepared)
     assert untold.trained_on(scans) == set(old.model.about["trained_on"])  # as models made before have it
 
     first, other = mine.subject.unique()
     taught = {**new.model.about, "trained_on": [scans[scans.subject == first].sha256.iloc[0]]}
-    left = contest.eligible(scans, {OLD: old, NEW: Contender(replace(new.model, about=taught), new.prepared)})
+    left = head_to_head.select_eligible_scans(
+        scans, {INCUMBENT_MODEL: old, CANDIDATE_MODEL: ComparedModel(replace(new.model, about=taught), new.prepared)}
+    )
     assert set(left.subject) == {other}
 
     test = scans[scans.subject.map(side) == "test"].sha256
-    assert contest.eligible(scans, {OLD: old, NEW: new}, test).empty
+    assert head_to_head.select_eligible_scans(scans, {INCUMBENT_MODEL: old, CANDIDATE_MODEL: new}, test).empty
 
 
-def contender(study: Study, folder: Path) -> Contender:
-    return Contender(model.load(folder), stages.prepare(study, folder))
+def contender(study: Study, folder: Path) -> ComparedModel:
+    return ComparedModel(model_folder.load_model(folder), stages.prepare(study, folder))
 
 
 def without(about: dict[str, object], name: str) -> dict[str, object]:

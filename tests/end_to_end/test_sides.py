@@ -18,17 +18,18 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from siamese_med import lettering, resampling, stages, volume
-from siamese_med.config import Config
-from siamese_med.intensity import normalise
-from siamese_med.phantom import dicom, scanner
-from siamese_med.records import Study
-from siamese_med.reporting import lineups
-from siamese_med.reporting.album import Stack
-from siamese_med.reporting.content import Alarm, Slice, Weight
-from siamese_med.scoring import comparison, overlay, pictures, residual
-from siamese_med.scoring.comparison import Side
-from siamese_med.volume import Volume
+from siamese_med.imaging import resampling, slice_labels, volume
+from siamese_med.imaging.intensity import normalise_intensity
+from siamese_med.imaging.volume import Volume
+from siamese_med.pipeline import stages
+from siamese_med.reporting.data import side_by_side
+from siamese_med.reporting.data.report_content import EvidenceStatement, Slice, WrongPatientAlarm
+from siamese_med.reporting.render.slice_choice import PairSliceStack
+from siamese_med.scoring.change import pair_registration, pair_slices, residual_detector, score_pair
+from siamese_med.scoring.change.score_pair import PairScan
+from siamese_med.simulation import dicom_series, scanner
+from siamese_med.study.config import Config
+from siamese_med.study.tables import Study
 from tests.end_to_end.looking import grey, halves, marked
 
 CENTRE = np.array([12.0, -20.0, 30.0])
@@ -60,7 +61,7 @@ def head(codes: str, tilt: float, new: bool, texture: Volume) -> Volume:
     affine[:3, 3] = CENTRE - affine[:3, :3] @ ((shape - 1) / 2)
     voxels = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), -1)
     place = voxels @ affine[:3, :3].T + affine[:3, 3] - CENTRE
-    detail = resampling.resample(texture, affine, tuple(int(n) for n in shape))[0, 0].numpy()
+    detail = resampling.resample_volume(texture, affine, tuple(int(n) for n in shape))[0, 0].numpy()
     scan = np.where(((place / BODY_MM) ** 2).sum(-1) < 1, TISSUE * (1 + 0.5 * detail), 0)
     for centre, radius in [*MARKERS.values(), *([(NEW, NEW_RADIUS_MM)] if new else [])]:
         scan[np.linalg.norm(place - centre, axis=-1) < radius] = MARKER
@@ -85,7 +86,7 @@ class Ingested:
     export: Path
 
     def scan(self, name: str) -> Volume:
-        return volume.read(self.study.data / self.rows[name]["path"])
+        return volume.read_volume(self.study.data / self.rows[name]["path"])
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +97,11 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, texture: Volume) -> Inges
         made = head(DICOM.get(name, name), TILT if name == "oblique" else 0.0, name in dict(PAIRS).values(), texture)
         source = folder / "input" / name
         if name in DICOM:
-            machine = scanner.fleet(np.random.default_rng(1), 1)[0]
-            who = dicom.Person("Doe^Jane", f"P{number}", "19700101", "F")
-            dicom.write_series(source, made, machine, who, dicom.Visit("20210101", name))
+            machine = scanner.draw_scanners(np.random.default_rng(1), 1)[0]
+            who = dicom_series.PatientIdentity("Doe^Jane", f"P{number}", "19700101", "F")
+            dicom_series.write_dicom_series(
+                source, made, machine, who, dicom_series.SimulatedExamination("20210101", name)
+            )
         else:
             assert nib.aff2axcodes(made.affine) == tuple(name)
             source.mkdir(parents=True)
@@ -122,20 +125,25 @@ def compared(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> di
     grid = np.diag([4.0, 4.0, 4.0, 1.0])
     grid[:3, 3] = CENTRE - 4 * (np.array([44, 52, 46]) - 1) / 2
     scans = {name: ingested.scan(name) for name in ingested.rows}
-    template = Volume(normalise(*resampling.resample(scans["RAS"], grid, (44, 52, 46))[0]).numpy(), grid)
-    sides = {name: Side(scan, np.eye(4), "MR", "FLAIR", "unknown", True) for name, scan in scans.items()}
-    space = overlay.pair_space(template, 3.0)
+    template = Volume(
+        normalise_intensity(*resampling.resample_volume(scans["RAS"], grid, (44, 52, 46))[0]).numpy(), grid
+    )
+    sides = {name: PairScan(scan, np.eye(4), "MR", "FLAIR", "unknown", True) for name, scan in scans.items()}
+    space = pair_registration.build_pair_space(template, 3.0)
     made = {}
     for earlier, later in PAIRS:
-        measured = comparison.measured(
-            sides[earlier], sides[later], space, lambda pair, spacing: residual.evidence(pair, spacing, 2.0)
+        measured = score_pair.measure_pair(
+            sides[earlier],
+            sides[later],
+            space,
+            lambda pair, spacing: residual_detector.detect_with_residual(pair, spacing, 2.0),
         )
         probability = measured.evidence.abs() / measured.evidence.abs().max()
-        comparison.write_map(folder / f"{later}.nii", sides[earlier], measured, probability, space)
-        pictures.write(folder / f"{later}.npz", measured.pair, measured.evidence, probability, space)
-        stack = Stack(folder / f"{later}.npz")
+        score_pair.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability, space)
+        pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, measured.evidence, probability, space)
+        stack = PairSliceStack(folder / f"{later}.npz")
         slices = [stack.slice(index) for index in range(len(stack))]
-        made[later] = Compared(volume.read(folder / f"{later}.nii"), slices)
+        made[later] = Compared(volume.read_volume(folder / f"{later}.nii"), slices)
     return made
 
 
@@ -223,11 +231,13 @@ def _peak(change: Volume) -> NDArray[np.float64]:
 def test_a_lineup_shows_each_marker_beside_its_letter(ingested: Ingested, tmp_path: Path) -> None:
     grid = np.diag([3.0, 3.0, 3.0, 1.0])
     grid[:3, 3] = CENTRE - 3 * (np.array([60, 70, 60]) - 1) / 2
-    aligned = resampling.resample(ingested.scan("PIL"), grid, (60, 70, 60))[0]
-    np.save(tmp_path / "scan.npy", normalise(*aligned).numpy() / 2)
-    row, nothing = ingested.rows["PIL"], Weight("none", "", "")
-    alarm = Alarm(row["id"], row["session"], row["subject"], None, None, None, nothing, nothing)
-    (lineup,) = lineups.lineups([alarm], [row], [{"scan": row["id"], "volume": "scan.npy"}], tmp_path)
+    aligned = resampling.resample_volume(ingested.scan("PIL"), grid, (60, 70, 60))[0]
+    np.save(tmp_path / "scan.npy", normalise_intensity(*aligned).numpy() / 2)
+    row, nothing = ingested.rows["PIL"], EvidenceStatement("none", "", "")
+    alarm = WrongPatientAlarm(row["id"], row["session"], row["subject"], None, None, None, nothing, nothing)
+    (lineup,) = side_by_side.build_wrong_patient_comparisons(
+        [alarm], [row], [{"scan": row["id"], "volume": "scan.npy"}], tmp_path
+    )
     assert marked(grey(lineup.faces[0].picture)) == MARKED["axial"]
 
 
@@ -238,7 +248,7 @@ TURNS = {"left to right": np.fliplr, "top to bottom": np.flipud, "both": np.rot9
 def test_a_turned_picture_is_noticed(
     thumbnail: Callable[[str], list[NDArray[np.float64]]], compared: dict[str, Compared], turn: str
 ) -> None:
-    inner = slice(lettering.MARGIN, -lettering.MARGIN)
+    inner = slice(slice_labels.LABEL_MARGIN_PX, -slice_labels.LABEL_MARGIN_PX)
     seen = {plane: tile.copy() for plane, tile in zip(PLANES, thumbnail("oblique"), strict=True)}
     seen |= {f"{plane} slice": grey(one.panels.later) for plane, one in middle(compared["PIL"].slices).items()}
     for name, picture in seen.items():

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med import files, stages, volume
-from siamese_med.config import Config
-from siamese_med.records import Study
+from siamese_med.imaging import volume
+from siamese_med.pipeline import stages
+from siamese_med.runtime import files
+from siamese_med.study.config import Config
+from siamese_med.study.tables import Study
 from tests.end_to_end.conftest import Tracked
 
 
@@ -57,11 +59,11 @@ def test_a_scan_that_lies_elsewhere_is_embedded_anew(copied: Tracked) -> None:
     everything = stages.scans(copied.study)
     stages.score(copied.study, copied.model)
     one = everything.iloc[0]
-    scan = volume.read(copied.study.data / one.path)
+    scan = volume.read_volume(copied.study.data / one.path)
     corner = np.zeros(scan.voxels.shape, dtype=np.int16)
     corner[: scan.voxels.shape[0] // 2] = 1
     path = Path(one.path).with_name("mask.nii.gz")
-    volume.write(copied.study.data / path, volume.Volume(corner, scan.affine))
+    volume.write_volume(copied.study.data / path, volume.Volume(corner, scan.affine))
     _set_mask(copied.study, one.id, str(path))
     before = _embeddings(copied)
     stages.score(copied.study, copied.model)
@@ -116,7 +118,7 @@ def test_a_run_that_was_killed_between_voxels_and_record_leaves_no_record_of_oth
 
     other = with_settings(copied.study, "score", min_overlap=0.55)
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_json", killed)
+        patch.setattr(files, "write_json_file", killed)
         with pytest.raises(KeyboardInterrupt):
             stages.score(other, copied.model)
     stages.score(copied.study, copied.model)

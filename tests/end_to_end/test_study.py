@@ -8,10 +8,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from siamese_med import files, models, stages, volume
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError, UsageError
-from siamese_med.network import model
-from siamese_med.records import SCORE_COLUMNS, SPLITS, Extras, Study
+from siamese_med.imaging import volume
+from siamese_med.network import model_folder
+from siamese_med.pipeline import stages
+from siamese_med.runtime import files
+from siamese_med.study.tables import SCORE_COLUMNS, SPLITS, ReportExtras, Study
+from siamese_med.training import train_model
 from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
 
 MODEL_FILES = {
@@ -55,9 +58,9 @@ def test_training_the_same_twice_finds_the_first_model(tracked: Tracked) -> None
 
 
 def test_the_same_seed_gives_the_same_weights_and_figures_from_nothing(tracked: Tracked, tmp_path: Path) -> None:
-    first = model.read_about(tracked.model)
+    first = model_folder.read_description(tracked.model)
     tracked.model.rename(tmp_path / "first")
-    again = model.read_about(stages.train(tracked.study))
+    again = model_folder.read_description(stages.train(tracked.study))
     for key in ("id", "weights_sha256", "threshold", "calibration", "change_reference"):
         assert again[key] == first[key], key
 
@@ -109,9 +112,9 @@ def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
     similarity = [candidate["similarity"] for candidate in found["candidates"]]
     assert similarity == sorted(similarity, reverse=True)
     scans = stages.scans(tracked.study)
-    own = volume.read(tracked.export / "p2_v0.nii.gz").voxels.sum()
+    own = volume.read_volume(tracked.export / "p2_v0.nii.gz").voxels.sum()
     nearest = scans[scans.subject == found["candidates"][0]["subject"]]
-    sums = [volume.read(tracked.study.data / path).voxels.sum() for path in nearest.path]
+    sums = [volume.read_volume(tracked.study.data / path).voxels.sum() for path in nearest.path]
     assert min(abs(found - own) for found in sums) < 1e-4 * own
 
 
@@ -134,7 +137,7 @@ def test_too_few_patients_in_a_split_are_named_before_training(tracked: Tracked,
         "single scans": members[members.duplicated("subject")],
     }[left]
     with pytest.raises(NotEnoughDataError, match=f"the {split} split") as caught:
-        models.make(study, scans.drop(dropped.index), prepared, pairs)
+        train_model.build_model(study, scans.drop(dropped.index), prepared, pairs)
     assert "\n" not in str(caught.value)
     assert "sub-" not in str(caught.value)
 
@@ -147,8 +150,8 @@ def test_a_study_without_pairs_says_what_to_do(tmp_path: Path) -> None:
 def test_a_report_before_the_scores_says_what_to_do(tracked: Tracked, tmp_path: Path) -> None:
     copied = tmp_path / "model"
     copied.mkdir()
-    about = model.read_about(tracked.model)
-    files.write_json(copied / "model.json", {**about, "id": "other"})
+    about = model_folder.read_description(tracked.model)
+    files.write_json_file(copied / "model.json", {**about, "id": "other"})
     with pytest.raises(EmptyInputError, match="siamese-med score"):
         stages.report(tracked.study, copied)
 
@@ -157,10 +160,10 @@ def test_a_study_of_nifti_files_has_pages_and_no_dicom_objects(
     tracked: Tracked, scores: pd.DataFrame, tmp_path: Path
 ) -> None:
     back = tmp_path / "back"
-    reported = stages.report(tracked.study, tracked.model, Extras(dicom=back), tracked.export / "manifest.csv")
+    reported = stages.report(tracked.study, tracked.model, ReportExtras(dicom=back), tracked.export / "manifest.csv")
     assert reported.index.is_file()
     followed = int((scores.subject_a == scores.subject_b).sum())  # two visits, one contrast
     assert reported.dicom == {"objects": 0, "patients": 0, "left_out": {"not_dicom": followed}}
     assert not back.exists()
     with pytest.raises(UsageError, match="inside the data or reports folder"):
-        stages.report(tracked.study, tracked.model, Extras(dicom=tracked.study.reports / "back"), tracked.export)
+        stages.report(tracked.study, tracked.model, ReportExtras(dicom=tracked.study.reports / "back"), tracked.export)

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med import files, outcomes, stages
-from siamese_med.network.model import read_about
-from siamese_med.outcomes import Order, Outcome
-from siamese_med.records import OWNER_COLUMNS, WRONG_PATIENT, Study
+from siamese_med.network.model_folder import read_description
+from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline.stage_results import RunRequest, StageResult
+from siamese_med.runtime import files
+from siamese_med.study.tables import OWNER_COLUMNS, WRONG_PATIENT, Study
 from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
 
 
@@ -25,7 +26,7 @@ class Misfiled:
     study: Study
     source: Path
     model: Path
-    scored: Outcome
+    scored: StageResult
     scan: str
     filed: str
     owner: str
@@ -48,7 +49,7 @@ def misfiled(tracked: Tracked, tmp_path_factory: pytest.TempPathFactory) -> Misf
     filed, owner = counts.idxmax(), counts.idxmin()
     scan = stages.scans(study).query("subject == @filed").id.max()
     embed(study, model, {scan: owner})
-    scored = outcomes.perform("score", Order(study, model=model))
+    scored = stage_results.run_stage("score", RunRequest(study, model=model))
     stages.report(study, model)
     return Misfiled(study, source, model, scored, scan, filed, owner)
 
@@ -57,7 +58,9 @@ def with_evidence(trained: Path, folder: Path) -> Path:
     """The model as if many validation patients had been well told apart: even odds at a squared distance of 0.5."""
     model = Path(shutil.copytree(trained, folder / trained.name))
     about = json.loads((model / "model.json").read_text())
-    files.write_json(model / "model.json", {**about, "evidence": {"slope": -20.0, "intercept": 10.0, "alarm": 0.5}})
+    files.write_json_file(
+        model / "model.json", {**about, "evidence": {"slope": -20.0, "intercept": 10.0, "alarm": 0.5}}
+    )
     return model
 
 
@@ -68,7 +71,7 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
     contents = stages.prepare(study, model).contents(scans.id)
     known = pd.DataFrame({"content": contents, "embedding": [vector.tolist() for vector in vectors]})
-    files.write_parquet(stages.embedding_cache(study, read_about(model)), known)
+    files.write_parquet_file(stages.locate_embedding_cache(study, read_description(model)), known)
 
 
 def test_the_owner_table_has_a_row_a_scan_and_one_alarm(misfiled: Misfiled) -> None:
@@ -121,6 +124,6 @@ def test_the_index_puts_the_two_patients_first(misfiled: Misfiled) -> None:
 
 def test_the_flag_goes_when_the_scan_lies_with_its_patient(misfiled: Misfiled) -> None:
     embed(misfiled.study, misfiled.model, {})
-    scored = outcomes.perform("score", Order(misfiled.study, model=misfiled.model))
+    scored = stage_results.run_stage("score", RunRequest(misfiled.study, model=misfiled.model))
     assert (scored.facts["alarms"], scored.facts["wrong_patient"]) == (0, [])
     assert not any(WRONG_PATIENT in flags for flags in stages.scans(misfiled.study)["flags"])

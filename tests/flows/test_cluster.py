@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import fan_out
-from flows.failures import StageFailed
-from siamese_med import console, parallel
+from siamese_med.cli import console_output
+from siamese_med.flows import dask_work
+from siamese_med.flows.failures import StageFailed
+from siamese_med.runtime import parallel
 from tests import results
 from tests.clusters import cluster
 from tests.flows.conftest import CONFIG, Tiny
@@ -38,10 +39,10 @@ def test_a_cluster_that_loses_a_worker_gives_the_same_results(tiny: Tiny, tmp_pa
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error_of_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fan_out, "PATIENCE_S", 1)
-    with pytest.raises(StageFailed) as caught, fan_out.over("tcp://127.0.0.1:9"):
+    monkeypatch.setattr(dask_work, "DASK_CONNECT_TIMEOUT_S", 1)
+    with pytest.raises(StageFailed) as caught, dask_work.spread_over_dask("tcp://127.0.0.1:9"):
         pytest.fail("connected to nobody")
-    message, code, _ = console.explain(caught.value)
+    message, code, _ = console_output.explain_error(caught.value)
     assert ("run.dask" in message, code) == (True, 2)
 
 
@@ -62,7 +63,7 @@ def test_jobs_travel_in_batches_as_they_are_asked_for() -> None:
             asked.append(number)
             yield number
 
-    upcoming = parallel.batches(jobs(), 3)
+    upcoming = parallel.split_into_batches(jobs(), 3)
     assert next(upcoming) == [0, 1, 2]
     assert asked == [0, 1, 2]
     assert list(upcoming) == [[3, 4, 5], [6]]

@@ -8,8 +8,8 @@ import pickle
 import pytest
 from prefect.states import Failed
 
-from flows.failures import StageFailed, guarded, may_pass
 from siamese_med.errors import EmptyInputError
+from siamese_med.flows.failures import StageFailed, call_hiding_error_text, is_worth_retrying
 
 
 def fail(error: Exception) -> None:
@@ -18,7 +18,7 @@ def fail(error: Exception) -> None:
 
 def failure_of(error: Exception) -> StageFailed:
     with pytest.raises(StageFailed) as caught:
-        guarded(fail, error)
+        call_hiding_error_text(fail, error)
     return caught.value
 
 
@@ -45,8 +45,8 @@ def test_the_record_names_the_kind_of_error_and_never_its_message() -> None:
     ids=repr,
 )
 def test_only_passing_troubles_are_tried_again(error: Exception, again: bool) -> None:
-    assert may_pass(None, None, Failed(data=failure_of(error))) is again
+    assert is_worth_retrying(None, None, Failed(data=failure_of(error))) is again
 
 
 def test_a_call_that_works_gives_its_value() -> None:
-    assert guarded(divmod, 7, 2) == (3, 1)
+    assert call_hiding_error_text(divmod, 7, 2) == (3, 1)

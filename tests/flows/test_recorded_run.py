@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.service import server
+from siamese_med.flows.server import prefect_server
 from tests.commands import siamese_med, write_nifti
 
 PRIVATE = (b"MUELLER", b"19500101")
@@ -26,7 +26,7 @@ class Runs:
         useless.mkdir()
         (useless / "letter.txt").write_text("no scan here")
         self.folder, self.home = folder, home
-        with server.recording():  # one server for both, as a run has one for itself
+        with prefect_server.use_recording_server():  # one server for both, as a run has one for itself
             self.in_part = siamese_med("ingest", export, "--json", cwd=folder)
             self.in_vain = siamese_med("ingest", useless, "--json", "--data", "other", cwd=folder)
 
@@ -101,7 +101,7 @@ def test_no_server_is_left_running(runs: Runs) -> None:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if (
-                b"flows.service.door" in (process / "cmdline").read_bytes()
+                b"siamese_med.flows.server.access_control" in (process / "cmdline").read_bytes()
                 and home in (process / "environ").read_bytes()
             ):
                 servers.append(process.name)

@@ -35,12 +35,13 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FINDING = """
 import sys
 from pathlib import Path
-from flows import events
-from siamese_med.outcomes import Order, Outcome
-from siamese_med.records import Study
+from siamese_med.flows import events
+from siamese_med.pipeline.stage_results import RunRequest, StageResult
+from siamese_med.study.tables import Study
 
 pair = {"scan_a": "sub-somebody_ses-01", "scan_b": "sub-somebody_ses-02", "subject_a": "sub-somebody"}
-events.announce((Outcome("score", {"changed": [pair]}),), Order(Study(Path(sys.argv[1]), Path(sys.argv[1]))))
+request = RunRequest(Study(Path(sys.argv[1]), Path(sys.argv[1])))
+events.emit_finding_events((StageResult("score", {"changed": [pair]}),), request)
 """
 
 
@@ -220,7 +221,9 @@ def begun(up: Workstation) -> str:
     shutil.rmtree(up.folder / "by_hand" / "data", ignore_errors=True)  # with its model there is nothing to train
     said = up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
     deadline = time.monotonic() + 200
-    while sum("network.ranks" in command for command in up.user.processes().values()) < 3:  # torchrun and two ranks
+    while (
+        sum("training.distributed" in command for command in up.user.processes().values()) < 3
+    ):  # torchrun and two ranks
         assert time.monotonic() < deadline, (up.folder / "serve.log").read_text()
         time.sleep(0.1)
     return str(said["run"])
@@ -231,7 +234,7 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
     environment = {**up.user.environment, **up.exported}
     subprocess.run([sys.executable, "-m", "prefect", "flow-run", "cancel", run], env=environment, check=True)
     deadline = time.monotonic() + 60
-    while any(word in " ".join(up.user.processes().values()) for word in ("network.ranks", "prefect.engine")):
+    while any(word in " ".join(up.user.processes().values()) for word in ("training.distributed", "prefect.engine")):
         assert time.monotonic() < deadline, up.user.processes()
         time.sleep(0.2)
     while ("by_hand", "Cancelled", 0) not in up.runs():

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.config import IngestConfig
-from siamese_med.ingestion import batch, catalogue
-from siamese_med.records import Account, Ingested
+from siamese_med.ingestion import ingest_folder
+from siamese_med.ingestion.catalogue import catalogue
+from siamese_med.study.config import IngestConfig
+from siamese_med.study.tables import IngestAccount, IngestResult
 from tests.ingestion import children
 
 
@@ -30,18 +31,18 @@ class Place:
     def url(self) -> str:
         return f"sqlite:///{self.data / 'catalogue.sqlite'}"
 
-    def ingest(self, source: Path, **settings: Any) -> Ingested:
+    def ingest(self, source: Path, **settings: Any) -> IngestResult:
         config = IngestConfig(secret_file=self.secret, **{"workers": 2, **settings})
         with children.kept():
-            ingested = batch.ingest(source, self.data, self.url, config)
+            ingested = ingest_folder.ingest_files(source, self.data, self.url, config)
         assert ingested.account.balanced()
         return ingested
 
-    def account(self) -> Account:
-        return catalogue.account(self.url)
+    def account(self) -> IngestAccount:
+        return catalogue.read_account(self.url)
 
     def scans(self) -> pd.DataFrame:
-        return catalogue.scans(self.url)
+        return catalogue.read_scan_table(self.url)
 
     def voxels(self, scan: str) -> np.ndarray:
         """Stored voxels of a scan."""
@@ -50,7 +51,7 @@ class Place:
 
     def reasons(self, folder: Path) -> dict[str, str]:
         """Reason word (empty: ingested) of every file of a folder, by its name."""
-        known = catalogue.files(self.url).set_index("sha256")["reason"]
+        known = catalogue.read_file_table(self.url).set_index("sha256")["reason"]
         return {
             path.name: str(known[hashlib.sha256(path.read_bytes()).hexdigest()]) for path in sorted(folder.iterdir())
         }

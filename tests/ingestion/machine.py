@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import kill, processes
+from benchmarks import kill, processes
 from tests.ingestion.conftest import Place
 
 HOLDER = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.benchmarks import privacy
+from benchmarks import privacy
 from tests.commands import siamese_med
 from tests.ingestion import exports
 

@@ -23,7 +23,7 @@ from siamese_med.ingestion import contrast
     ],
 )
 def test_names(name: str, expected: str) -> None:
-    assert contrast.from_suffix(name) == expected
+    assert contrast.guess_contrast_from_name(name) == expected
     assert expected in contrast.CONTRASTS
 
 
@@ -40,8 +40,8 @@ def test_names(name: str, expected: str) -> None:
     ],
 )
 def test_timing(times: tuple[float | None, float | None, float | None], expected: str) -> None:
-    assert contrast.of_series("MR", "", times) == expected
+    assert contrast.classify_series_contrast("MR", "", times) == expected
 
 
 def test_computed_tomography_needs_no_timing() -> None:
-    assert contrast.of_series("CT", "brain T1", (None, None, None)) == "CT"
+    assert contrast.classify_series_contrast("CT", "brain T1", (None, None, None)) == "CT"

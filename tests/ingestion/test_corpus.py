@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import corpus
+from benchmarks import corpus
 from tests.ingestion import children
 from tests.ingestion.conftest import Place
 

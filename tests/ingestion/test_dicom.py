@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.config import IngestConfig
-from siamese_med.ingestion import single
-from siamese_med.ingestion.reasons import HINTS
+from siamese_med.ingestion import single_scan
+from siamese_med.ingestion.reasons import REASON_HINTS
+from siamese_med.study.config import IngestConfig
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
 from tests.ingestion.dicom_cases import CASES
@@ -29,9 +29,9 @@ class Export:
 
     def of(self, case: str) -> pd.DataFrame:
         """Scans that the case's files became part of."""
-        from siamese_med.ingestion import catalogue
+        from siamese_med.ingestion.catalogue import catalogue
 
-        files = catalogue.files(self.place.url).set_index("sha256")
+        files = catalogue.read_file_table(self.place.url).set_index("sha256")
         hashes = [exports.digest(path) for path in (self.folder / case).iterdir()]
         series = set(files.loc[hashes, "scan"]) - {""}
         return self.scans[self.scans["id"].isin(series)]
@@ -60,7 +60,7 @@ def test_a_clean_series_bears_no_flag(export: Export) -> None:
 
 
 def test_reasons_are_explained(export: Export) -> None:
-    assert set(export.place.account().reasons) <= set(HINTS)
+    assert set(export.place.account().reasons) <= set(REASON_HINTS)
 
 
 SAME_VOXELS = {
@@ -139,6 +139,6 @@ def test_a_volume_of_a_4d_series_can_be_asked_for(place: Place, tmp_path: Path, 
 
 def test_one_series_is_read_without_a_catalogue(tmp_path: Path) -> None:
     exports.write(tmp_path / "one", exports.series(patient=""))
-    scan = single.read_one(tmp_path / "one", IngestConfig())
+    scan = single_scan.read_single_scan(tmp_path / "one", IngestConfig())
     assert (scan.modality, scan.contrast) == ("MR", "T1w")
     assert scan.volume.voxels.shape == (exports.SLICES, exports.COLUMNS, exports.ROWS)

@@ -1,4 +1,4 @@
-"""A few dozen mutants of simulated files, each among sound siblings; `tests.benchmarks.fuzz` does thousands."""
+"""A few dozen mutants of simulated files, each among sound siblings; `benchmarks.fuzz` does thousands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import RLELossless
 
-from tests.benchmarks import fuzz
+from benchmarks import fuzz
 from tests.ingestion import exports
 
 MUTANTS = 60

@@ -13,18 +13,18 @@ from PIL import Image
 from sqlalchemy import create_engine, text
 
 from siamese_med.errors import CatalogueError
-from siamese_med.ingestion import catalogue
-from siamese_med.ingestion.inventory import inventory
-from siamese_med.records import Series
+from siamese_med.ingestion.catalogue import catalogue
+from siamese_med.ingestion.catalogue.inventory import read_inventory
+from siamese_med.study.tables import SeriesAccount
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
 
 LOCALIZER = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
 
 
-def of(place: Place, word: str) -> list[Series]:
+def of(place: Place, word: str) -> list[SeriesAccount]:
     """The series with files of this reason; the empty word is for those that were ingested."""
-    return [one for one in inventory(place.url).series if word in one.files]
+    return [one for one in read_inventory(place.url).series if word in one.files]
 
 
 def same_study(one: list, other: list) -> None:
@@ -55,7 +55,7 @@ def mixed(new_place: Callable[[], Place], tmp_path_factory: pytest.TempPathFacto
 
 
 def test_the_account_is_the_sum_of_what_is_listed(mixed: Place) -> None:
-    found = inventory(mixed.url)
+    found = read_inventory(mixed.url)
     assert found.account == mixed.account()
     assert found.account.balanced()
     listed = sum(sum(one.files.values()) for one in found.series) + sum(found.loose.values())
@@ -95,7 +95,7 @@ def test_two_patients_in_a_series_are_both_named(mixed: Place) -> None:
 
 
 def test_what_nobody_owns_is_counted_by_reason(mixed: Place) -> None:
-    assert inventory(mixed.url).loose == {"not_an_image": 1}
+    assert read_inventory(mixed.url).loose == {"not_an_image": 1}
 
 
 def test_nothing_of_the_input_can_be_read_from_the_catalogue(mixed: Place) -> None:
@@ -107,7 +107,7 @@ def test_nothing_of_the_input_can_be_read_from_the_catalogue(mixed: Place) -> No
 def test_a_word_that_is_no_modality_is_not_kept(place: Place, tmp_path: Path) -> None:
     exports.write(tmp_path, exports.series(**LOCALIZER, Modality="MUELLER"))
     place.ingest(tmp_path)
-    assert {one.modality for one in inventory(place.url).series} == {"unknown"}
+    assert {one.modality for one in read_inventory(place.url).series} == {"unknown"}
 
 
 def test_what_was_repaired_or_removed_is_no_longer_listed(place: Place, tmp_path: Path) -> None:
@@ -115,11 +115,11 @@ def test_what_was_repaired_or_removed_is_no_longer_listed(place: Place, tmp_path
     (tmp_path / "b.txt").write_text("a text")
     exports.nifti(2).to_filename(tmp_path / "c.nii")
     place.ingest(tmp_path)
-    assert inventory(place.url).departed == 0
+    assert read_inventory(place.url).departed == 0
     exports.nifti(1).to_filename(tmp_path / "a.nii")
     (tmp_path / "b.txt").unlink()
     place.ingest(tmp_path)
-    found = inventory(place.url)
+    found = read_inventory(place.url)
     assert found.departed == 2
     assert found.loose == {}
     assert [one.files for one in found.series] == [{"": 1}, {"": 1}]
@@ -131,7 +131,7 @@ def test_a_scan_stays_although_its_files_were_cleared_away(place: Place, tmp_pat
     shutil.rmtree(tmp_path / "a")
     exports.write(tmp_path / "b", exports.series("PAT-2"))
     place.ingest(tmp_path)
-    assert [one.files for one in inventory(place.url).series] == [{"": 6}, {"": 6}]
+    assert [one.files for one in read_inventory(place.url).series] == [{"": 6}, {"": 6}]
 
 
 def test_another_input_forgets_nothing(place: Place, tmp_path: Path) -> None:
@@ -139,14 +139,14 @@ def test_another_input_forgets_nothing(place: Place, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "note").write_text(name)
         place.ingest(tmp_path / name)
-    assert inventory(place.url).loose == {"not_an_image": 2}
+    assert read_inventory(place.url).loose == {"not_an_image": 2}
 
 
 def test_slices_that_come_alone_leave_what_is_known_of_their_series(place: Place, tmp_path: Path) -> None:
     exports.write_in_halves(tmp_path)
     place.ingest(tmp_path / "one")
     place.ingest(tmp_path / "two")
-    (one,) = inventory(place.url).series
+    (one,) = read_inventory(place.url).series
     assert (one.files, one.slices, len(one.scans)) == ({"": 4, "missing_slice": 4}, 4, 1)
 
 
@@ -158,7 +158,7 @@ def test_a_catalogue_of_another_layout_is_refused_in_one_line(place: Place, tmp_
         connection.execute(text("DELETE FROM meta WHERE key = 'layout'"))
         if layout:
             connection.execute(text("INSERT INTO meta VALUES ('layout', :layout)"), {"layout": layout})
-    for ask in (lambda: place.ingest(tmp_path), place.account, lambda: inventory(place.url)):
+    for ask in (lambda: place.ingest(tmp_path), place.account, lambda: read_inventory(place.url)):
         with pytest.raises(CatalogueError, match=f"layout {layout or 1} .* another --data") as error:
             ask()
         assert "\n" not in str(error.value)
@@ -166,6 +166,6 @@ def test_a_catalogue_of_another_layout_is_refused_in_one_line(place: Place, tmp_
 
 def test_a_catalogue_whose_making_was_interrupted_is_new(place: Place, tmp_path: Path) -> None:
     place.data.mkdir(parents=True)
-    catalogue.tables()["meta"].metadata.create_all(create_engine(place.url))
+    catalogue.get_catalogue_tables()["meta"].metadata.create_all(create_engine(place.url))
     exports.nifti().to_filename(tmp_path / "a.nii")
     assert place.ingest(tmp_path).account.ingested == 1

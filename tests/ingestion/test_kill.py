@@ -1,4 +1,4 @@
-"""Kill -9 at random moments of a small export; `tests.benchmarks.kill` does it thirty times on 2,000 files."""
+"""Kill -9 at random moments of a small export; `benchmarks.kill` does it thirty times on 2,000 files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import kill, large_export, processes
+from benchmarks import kill, large_export, processes
 
 SERIES, SLICES, SIZE, SEED = 10, 15, 32, 3
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from siamese_med.errors import MissingFileError
-from siamese_med.ingestion import walking
-from siamese_med.ingestion.reasons import HINTS, UNOPENED
+from siamese_med.ingestion.inputs import folder_walk
+from siamese_med.ingestion.reasons import REASON_HINTS, UNOPENED_REASONS
 from tests.ingestion.bids_trees import scan, subjects
 from tests.ingestion.conftest import Place
 
@@ -51,7 +51,7 @@ def test_what_links_lead_to_is_counted_once_with_what_to_do(place: Place, tmp_pa
         ingested = place.ingest(folder)
         assert ingested.account.reasons == expected
         assert (ingested.account.ingested, ingested.account.files_seen) == (1, 1 + sum(expected.values()))
-    assert HINTS.keys() >= UNOPENED
+    assert REASON_HINTS.keys() >= UNOPENED_REASONS
 
 
 def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_folders_that_link_to_each_other_are_walked_once(tmp_path: Path) -> None
     (tmp_path / "input").mkdir()
     for folder in (one.parent, two.parent):
         (tmp_path / "input" / folder.name).symlink_to(folder)
-    found = {Path(path.path).relative_to(tmp_path): path.reason for path in walking.walk(tmp_path / "input")}
+    found = {Path(path.path).relative_to(tmp_path): path.reason for path in folder_walk.walk_folder(tmp_path / "input")}
     assert {str(path): reason for path, reason in found.items()} == {
         "input/one/a.nii": "", "input/two/b.nii": "",
         "input/one/two": "linked_folder", "input/two/one": "linked_folder",
@@ -76,7 +76,7 @@ def test_a_link_to_more_than_was_walked_brings_the_rest(tmp_path: Path) -> None:
     (tmp_path / "input/b").symlink_to(tmp_path / "disk")
     names = {
         Path(one.path).relative_to(tmp_path / "input").as_posix(): one.reason
-        for one in walking.walk(tmp_path / "input")
+        for one in folder_walk.walk_folder(tmp_path / "input")
     }
     assert names == {"a/a.nii": "", "b/sub-01": "linked_folder", "b/sub-02/b.nii": ""}
 

@@ -10,9 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from siamese_med.config import IngestConfig
 from siamese_med.errors import InputError, MissingFileError
-from siamese_med.ingestion import single
+from siamese_med.ingestion import single_scan
+from siamese_med.study.config import IngestConfig
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
 
@@ -192,14 +192,14 @@ def test_a_volume_of_four_axes_can_be_asked_for(
 
 
 def test_one_file_is_read_without_a_catalogue(folder: Path) -> None:
-    scan = single.read_one(folder / "squeezed.nii.gz", IngestConfig())
+    scan = single_scan.read_single_scan(folder / "squeezed.nii.gz", IngestConfig())
     assert scan.volume.voxels.shape == (8, 7, 6)
     with pytest.raises(InputError, match="ndim_4"):
-        single.read_one(folder / "over_time.nii", IngestConfig())
+        single_scan.read_single_scan(folder / "over_time.nii", IngestConfig())
     with pytest.raises(MissingFileError):
-        single.read_one(folder / "not there.nii", IngestConfig())
+        single_scan.read_single_scan(folder / "not there.nii", IngestConfig())
     with pytest.raises(InputError, match="scans"):
-        single.read_one(folder, IngestConfig())
+        single_scan.read_single_scan(folder, IngestConfig())
 
 
 def _plain(path: Path) -> bytes:
@@ -208,8 +208,8 @@ def _plain(path: Path) -> bytes:
 
 
 def _scan(place: Place, path: Path) -> dict[str, object]:
-    from siamese_med.ingestion import catalogue
+    from siamese_med.ingestion.catalogue import catalogue
 
-    files = catalogue.files(place.url).set_index("sha256")
+    files = catalogue.read_file_table(place.url).set_index("sha256")
     scans = place.scans().set_index("id", drop=False)
     return dict(scans.loc[str(files.loc[exports.digest(path), "scan"])])

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese_med.config import TrainConfig
-from siamese_med.network.cohort import Cohort
+from siamese_med.network.scan_dataset import ScanDataset
+from siamese_med.study.config import TrainConfig
 
 SIDE = 16
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> ScanDataset:
     """Six patients with three scans each, 16^3."""
     folder = tmp_path_factory.mktemp("volumes")
     rng = np.random.default_rng(0)
@@ -27,7 +27,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
             paths.append(folder / f"scan-{patient}-{scan}.npy")
             np.save(paths[-1], noisy.astype(np.float16))
             subjects.append(f"sub-{patient}")
-    return Cohort(paths, subjects)
+    return ScanDataset(paths, subjects)
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from siamese_med.network import atlas
-from siamese_med.network.atlas import Atlas, Plain
-from siamese_med.network.cohort import Cohort
+from siamese_med.network.atlas import Atlas, MeanSubtraction
+from siamese_med.network.scan_dataset import ScanDataset
 
 SHAPE = (32, 40, 32)
 CONTRASTS = ((1.0, 0.6), (0.7, 1.1), (0.9, 0.5))
@@ -30,7 +30,7 @@ def head(rng: np.random.Generator, contrast: tuple[float, float], shift: float =
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
+def known(tmp_path_factory: pytest.TempPathFactory) -> ScanDataset:
     """Twelve scans of six people, in three contrasts."""
     folder, rng = tmp_path_factory.mktemp("volumes"), np.random.default_rng(0)
     paths = []
@@ -38,12 +38,12 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
         paths.append(folder / f"{number}.npy")
         voxels = head(rng, CONTRASTS[number % 3], 0.3 * rng.standard_normal())
         np.save(paths[-1], voxels.astype(np.float16))
-    return Cohort(paths, [str(number // 2) for number in range(12)])
+    return ScanDataset(paths, [str(number // 2) for number in range(12)])
 
 
 @pytest.fixture(scope="module")
-def fitted(known: Cohort) -> Atlas:
-    found = atlas.fitted(known)
+def fitted(known: ScanDataset) -> Atlas:
+    found = atlas.fit_atlas(known)
     assert isinstance(found, Atlas)
     return found
 
@@ -76,8 +76,8 @@ def test_what_is_shown_has_no_outline_no_background_and_an_empty_thumbnail(fitte
     assert blocks.abs().max() < 1e-5
 
 
-def test_of_the_scans_it_is_made_from_something_is_left_over(known: Cohort) -> None:
-    few = atlas.fitted(Cohort(known.volumes[:8], known.subjects[:8]))
+def test_of_the_scans_it_is_made_from_something_is_left_over(known: ScanDataset) -> None:
+    few = atlas.fit_atlas(ScanDataset(known.volumes[:8], known.subjects[:8]))
     assert isinstance(few, Atlas)
     for scan in range(8):
         view = few.view(known.load(scan, few.box)[None])
@@ -99,8 +99,8 @@ def test_a_scan_with_half_its_field_of_view_missing_gives_finite_departures(fitt
 
 def test_a_grid_too_thin_for_anatomy_is_shown_as_it_is(tmp_path: Path) -> None:
     np.save(tmp_path / "slice.npy", np.ones((16, 16, 1), dtype=np.float16))
-    found = atlas.fitted(Cohort([tmp_path / "slice.npy"], ["a"]))
-    assert isinstance(found, Plain)
+    found = atlas.fit_atlas(ScanDataset([tmp_path / "slice.npy"], ["a"]))
+    assert isinstance(found, MeanSubtraction)
     assert float(found(torch.full((1, 1, 16, 16, 1), 5.0))[1].abs().max()) == 0.0
 
 
@@ -109,5 +109,5 @@ def test_scans_that_share_no_body_still_give_an_atlas(tmp_path: Path) -> None:
         voxels = np.zeros((24, 24, 24), dtype=np.float16)
         voxels[:, :, 12 * number : 12 * number + 4] = 1
         np.save(tmp_path / f"{number}.npy", voxels)
-    found = atlas.fitted(Cohort([tmp_path / "0.npy", tmp_path / "1.npy"], ["a", "b"]))
+    found = atlas.fit_atlas(ScanDataset([tmp_path / "0.npy", tmp_path / "1.npy"], ["a", "b"]))
     assert found.box == ((0, 24), (0, 24), (0, 24))

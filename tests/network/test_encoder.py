@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from siamese_med.config import TrainConfig
 from siamese_med.network import atlas, encoder
-from siamese_med.network.siamese import Siamese
+from siamese_med.network.siamese import SiameseNetwork
+from siamese_med.study.config import TrainConfig
 
 
-def whole(config: TrainConfig, shape: tuple[int, int, int]) -> Siamese:
+def whole(config: TrainConfig, shape: tuple[int, int, int]) -> SiameseNetwork:
     """A network that looks at the whole grid."""
-    return Siamese(config, atlas.blank(shape, tuple((0, n) for n in shape)))
+    return SiameseNetwork(config, atlas.build_empty_atlas(shape, tuple((0, n) for n in shape)))
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (24, 28, 20), (8, 8, 1), (33, 17, 5), (64, 64, 12)])
@@ -37,7 +37,7 @@ def test_an_embedding_does_not_depend_on_the_batch_it_came_in() -> None:
 
 def test_before_training_the_compact_encoder_keeps_the_distances_of_what_it_is_given() -> None:
     torch.manual_seed(0)
-    compact = encoder.build(TrainConfig(width=8, embedding=512), 4, (16, 16, 16))
+    compact = encoder.build_encoder(TrainConfig(width=8, embedding=512), 4, (16, 16, 16))
     coarse = torch.randn(12, 4, 8, 8, 8)
     departures = torch.nn.functional.interpolate(coarse, scale_factor=2)  # nothing is lost by halving
     with torch.inference_mode():

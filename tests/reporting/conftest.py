@@ -18,19 +18,19 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from siamese_med import volume
-from siamese_med.config import ReportConfig
-from siamese_med.prepared import ALIGNMENT_COLUMNS
-from siamese_med.records import (
-    NO_EXTRAS,
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.reporting.write import study_pages
+from siamese_med.study.config import ReportConfig
+from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
+from siamese_med.study.tables import (
+    NO_REPORT_EXTRAS,
     OWNER_COLUMNS,
     SCAN_COLUMNS,
     SCORE_COLUMNS,
-    Account,
-    Extras,
+    IngestAccount,
+    ReportExtras,
 )
-from siamese_med.reporting import cohort
-from siamese_med.volume import Volume
 from tests import trained
 from tests.reporting import devtools
 from tests.reporting.devtools import Chromium
@@ -118,15 +118,15 @@ class Inputs:
     scores: pd.DataFrame
     alignments: pd.DataFrame
     owners: pd.DataFrame
-    account: Account
+    account: IngestAccount
     config: ReportConfig
-    extras: Extras = NO_EXTRAS
+    extras: ReportExtras = NO_REPORT_EXTRAS
 
     def write(self) -> Path:
         """Write the pages; returns the index."""
         tables = (self.scans, self.scores, self.alignments, self.owners)
         rest = (self.account, self.config, self.extras)
-        return cohort.write_reports(self.reports, self.data, self.model, *tables, *rest)
+        return study_pages.write_reports(self.reports, self.data, self.model, *tables, *rest)
 
     def only(self, *names: str) -> Inputs:
         """The same study with some of its patients."""
@@ -163,9 +163,9 @@ def add_images(study: Inputs, name: str) -> None:
     }
     paths = study.scans.set_index("id")["path"]
     for side, scan in volumes.items():
-        volume.write(study.data / paths[study.scores.loc[row, side]], scan)
+        volume.write_volume(study.data / paths[study.scores.loc[row, side]], scan)
     path = f"scores/{name}_change.nii.gz"
-    volume.write(study.data / path, Volume(ball.astype(np.float32), affine))
+    volume.write_volume(study.data / path, Volume(ball.astype(np.float32), affine))
     study.scores["map"] = study.scores["map"].astype(object)
     study.scores.loc[row, "map"] = path
     study.scores["transform"] = [turn.tolist() if at == row else None for at in study.scores.index]
@@ -388,7 +388,7 @@ def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
         scores=pd.DataFrame(builder.scores, columns=list(SCORE_COLUMNS)),
         alignments=pd.DataFrame(builder.alignments, columns=list(ALIGNMENT_COLUMNS)),
         owners=pd.DataFrame(builder.owners, columns=list(OWNER_COLUMNS)),
-        account=Account(files_seen=1834, ingested=1801, skipped=9, duplicate=17, quarantined=7, reasons=reasons),
+        account=IngestAccount(files_seen=1834, ingested=1801, skipped=9, duplicate=17, quarantined=7, reasons=reasons),
         config=config or ReportConfig(title=f"Simulated study {HOSTILE}"[:80], pictures_per_pair=5),
     )
 
@@ -440,7 +440,7 @@ def no_browser_left() -> Iterator[None]:
 def viewer_page(written: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The viewer of a pair whose later scan lies turned and shifted, with a bright ball in it."""
     folder = tmp_path_factory.mktemp("viewer")
-    study = replace(written.only("mixed"), reports=folder / "reports", extras=Extras(viewer=True))
+    study = replace(written.only("mixed"), reports=folder / "reports", extras=ReportExtras(viewer=True))
     study.data = folder / "data"
     add_images(study, "mixed")
     study.write()

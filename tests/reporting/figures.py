@@ -15,8 +15,8 @@ from itertools import pairwise
 from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 
-from siamese_med import wording
-from siamese_med.reporting import pages
+from siamese_med.reporting import formatting
+from siamese_med.reporting.render import pages
 
 NUMBER = re.compile(r"−?\d+(?:\u202f\d{3})*(?:\.\d+)?(?:\u00a0%)?")
 UNREAD = {"script", "style"}
@@ -32,17 +32,17 @@ def _forms(names: str, *forms: Form) -> dict[str, tuple[Form, ...]]:
 
 
 FORMS: dict[str, tuple[Form, ...]] = {
-    **_forms("number n visits patients files files_seen slices_available interval_days day", wording.count),
-    **_forms("counts reasons parameters model_format pair train measured", wording.count),
-    **_forms("change_z evidence owner_evidence", partial(wording.fixed, digits=1)),
-    **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(wording.fixed, digits=2)),
-    **_forms("distance ncc_highpass mutual_information pair_quality", partial(wording.fixed, digits=3)),
-    **_forms("alignment_quality threshold", partial(wording.fixed, digits=3)),
-    **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", wording.probability),
-    **_forms("power false_match_rate", wording.percent),
-    **_forms("shape earlier_mm", partial(wording.fixed, digits=0)),
-    **_forms("position_mm", partial(wording.fixed, digits=1)),
-    **_forms("band_z normal_z", partial(wording.fixed, digits=2), partial(wording.fixed, digits=1)),
+    **_forms("number n visits patients files files_seen slices_available interval_days day", formatting.count),
+    **_forms("counts reasons parameters model_format pair train measured", formatting.count),
+    **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
+    **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
+    **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),
+    **_forms("alignment_quality threshold", partial(formatting.fixed, digits=3)),
+    **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", formatting.probability),
+    **_forms("power false_match_rate", formatting.percent),
+    **_forms("shape earlier_mm", partial(formatting.fixed, digits=0)),
+    **_forms("position_mm", partial(formatting.fixed, digits=1)),
+    **_forms("band_z normal_z", partial(formatting.fixed, digits=2), partial(formatting.fixed, digits=1)),
 }
 """How a page writes the number under a key."""
 
@@ -67,7 +67,7 @@ def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def fixed_words() -> list[str]:
     """Pieces of the templates' own text that have a number in them, the longest first."""
     pieces: set[str] = set()
-    for path in pages.TEMPLATES.glob("*.j2"):
+    for path in pages.PAGE_TEMPLATE_FOLDER.glob("*.j2"):
         text = re.sub(r"\{#.*?#\}", "", path.read_text(encoding="utf-8"), flags=re.S)
         text = re.sub(r"\{%.*?%\}|\{\{.*?\}\}", "\0", text, flags=re.S)  # first: code in an attribute may hold a >
         for piece in re.split(r"<[^>]*>|\0", text):
@@ -84,7 +84,7 @@ def unknown(text: str, sources: Iterable[Any]) -> list[str]:
     known, strings = set(), set()
     for key, value in (leaf for source in sources for leaf in leaves(source)):
         if isinstance(value, str):
-            strings |= {value, wording.short(value), wording.spaced(value), wording.sentence(value)}
+            strings |= {value, formatting.short(value), formatting.spaced(value), formatting.sentence(value)}
             strings.add(value.split("_", 1)[-1])  # a scan's name within its patient
         else:
             known |= {number for form in FORMS.get(key, ()) for number in NUMBER.findall(form(value))}

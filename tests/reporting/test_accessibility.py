@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from siamese_med.reporting import intake
+from siamese_med.reporting.write import ingest_page
 from tests.commands import ROOT
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Inputs, pseudonym
@@ -91,7 +91,7 @@ def test_nothing_is_found_on_a_viewer(viewer_page: Path, chromium: Chromium) -> 
 
 
 def test_nothing_is_found_on_the_ingest_page(chromium: Chromium, tmp_path: Path) -> None:
-    page = intake.write(tmp_path / "ingest.html", "A study", MIXED)
+    page = ingest_page.write_ingest_page(tmp_path / "ingest.html", "A study", MIXED)
     with devtools.opened(chromium, page.as_uri()) as tab:
         assert found(tab) == {}
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from siamese_med.config import ReportConfig
-from siamese_med.records import Series
-from siamese_med.reporting import intake
+from siamese_med.reporting.write import ingest_page
+from siamese_med.study.config import ReportConfig
+from siamese_med.study.tables import SeriesAccount
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import HOSTILE, Builder, Inputs, pseudonym
 from tests.reporting.devtools import Chromium
@@ -104,11 +104,11 @@ def test_nothing_runs_on_the_ingest_page(chromium: Chromium, tmp_path: Path) -> 
     words = dict.fromkeys(PAYLOADS, "quarantined")
     hints = {bad: bad for bad in PAYLOADS}
     found = replace(known, series=tuple(series), loose=dict.fromkeys(PAYLOADS, 2), outcomes=words, hints=hints)
-    page = intake.write(tmp_path / "ingest.html", " ".join(PAYLOADS), replace(found, flags=hints))
+    page = ingest_page.write_ingest_page(tmp_path / "ingest.html", " ".join(PAYLOADS), replace(found, flags=hints))
     assert came_of_it(chromium, page) == NOTHING
 
 
-def _spoilt(series: Series, bad: str) -> Series:
+def _spoilt(series: SeriesAccount, bad: str) -> SeriesAccount:
     scans = tuple(replace(one, contrast=bad) for one in series.scans)
     return replace(series, label=bad, session=bad, modality=bad, contrast=bad, source=bad, scans=scans)
 

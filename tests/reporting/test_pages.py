@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from siamese_med.reporting import pages
+from siamese_med.reporting.render import pages
 from tests.reporting.conftest import HOSTILE, Inputs, PageReader, build, pseudonym, write_model
 
 PATIENTS = ("changed", "stable", "mixed", "unlike", "single", "bare")
@@ -81,7 +81,7 @@ def test_the_policy_names_this_style_and_this_script(page: PageReader, name: str
     policy = next(attrs["content"] for tag, attrs in Reader(source).tags if tag == "meta" and "http-equiv" in attrs)
     assert style
     assert script
-    assert policy == pages.policy(style.group(1), script.group(1))
+    assert policy == pages.make_content_security_policy(style.group(1), script.group(1))
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert "unsafe" not in policy
 

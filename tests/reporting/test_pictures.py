@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from siamese_med import lettering
-from siamese_med.reporting import pictures
-from siamese_med.reporting.windows import windows
+from siamese_med.imaging import slice_labels
+from siamese_med.reporting.render import pictures
+from siamese_med.reporting.render.crop import find_crop_windows
 
-MARGIN = lettering.MARGIN
+MARGIN = slice_labels.LABEL_MARGIN_PX
 
 
 def opened(url: str) -> Image.Image:
@@ -29,12 +29,12 @@ def marked(row: int, column: int, value: int = 200, background: int = 0) -> NDAr
 
 def glyph_at(pixels: NDArray[np.uint8], letter: str, row: int, column: int) -> bool:
     patch = pixels[row : row + 7, column : column + 5] > 0
-    return bool((patch == [[bit == "1" for bit in line] for line in lettering._GLYPHS[letter]]).all())
+    return bool((patch == [[bit == "1" for bit in line] for line in slice_labels._GLYPHS[letter]]).all())
 
 
 @pytest.mark.parametrize(("plane", "letters"), [("axial", "ALPR"), ("coronal", "SLIR"), ("sagittal", "SPIA")])
 def test_letters_stand_at_their_edges(plane: str, letters: str) -> None:
-    pixels = np.asarray(opened(pictures.scan(marked(5, 5), plane)))
+    pixels = np.asarray(opened(pictures.render_grey_slice(marked(5, 5), plane)))
     height, width = pixels.shape
     places = [(2, width // 2 - 2), (height // 2 - 3, width - 8), (height - 9, width // 2 - 2), (height // 2 - 3, 3)]
     for letter, (row, column) in zip(letters, places, strict=True):
@@ -43,7 +43,7 @@ def test_letters_stand_at_their_edges(plane: str, letters: str) -> None:
 
 def test_a_marker_on_the_patients_right_stays_beside_the_r_in_every_panel() -> None:
     there = marked(60, 2)
-    panels = pictures.panels(there, there, marked(60, 2, 250, 128), marked(60, 2, 255), "axial", 1.5)
+    panels = pictures.render_slice_panels(there, there, marked(60, 2, 250, 128), marked(60, 2, 255), "axial", 1.5)
     for name in ("earlier", "later", "difference", "change"):
         inside = np.asarray(opened(getattr(panels, name)))[MARGIN:-MARGIN, MARGIN:-MARGIN]
         assert np.argwhere(inside).tolist() == [[60, 2]]
@@ -51,7 +51,7 @@ def test_a_marker_on_the_patients_right_stays_beside_the_r_in_every_panel() -> N
 
 def test_scans_are_eight_bit_grey_and_keep_their_values() -> None:
     pixels = np.arange(12000, dtype=np.uint32).reshape(120, 100).astype(np.uint8)
-    picture = opened(pictures.scan(pixels, "axial", 1.0))
+    picture = opened(pictures.render_grey_slice(pixels, "axial", 1.0))
     assert picture.mode == "L"
     assert (np.asarray(picture)[MARGIN:-MARGIN, MARGIN:-MARGIN] == pixels).all()
 
@@ -59,7 +59,7 @@ def test_scans_are_eight_bit_grey_and_keep_their_values() -> None:
 def test_brighter_is_orange_darker_is_blue_and_none_is_black() -> None:
     pixels = np.full((120, 100), 128, np.uint8)
     pixels[10, 10], pixels[20, 20] = 255, 0
-    panels = pictures.panels(pixels, pixels, pixels, pixels, "axial", 1.5)
+    panels = pictures.render_slice_panels(pixels, pixels, pixels, pixels, "axial", 1.5)
     colours = np.asarray(opened(panels.difference).convert("RGB"))[MARGIN:, MARGIN:]
     brighter, darker, none = colours[10, 10], colours[20, 20], colours[30, 30]
     assert brighter[0] > brighter[2] + 100
@@ -69,8 +69,8 @@ def test_brighter_is_orange_darker_is_blue_and_none_is_black() -> None:
 
 def test_the_map_is_clear_where_change_is_improbable_and_opaque_where_it_is_not() -> None:
     change = np.zeros((120, 100), np.uint8)
-    change[10, 10], change[20, 20], change[30, 30] = 255, 100, round(255 * pictures.FAINTEST) - 1
-    panels = pictures.panels(change, change, change, change, "axial", 1.5)
+    change[10, 10], change[20, 20], change[30, 30] = 255, 100, round(255 * pictures.MIN_SHOWN_PROBABILITY) - 1
+    panels = pictures.render_slice_panels(change, change, change, change, "axial", 1.5)
     opacity = np.asarray(opened(panels.change).convert("RGBA"))[MARGIN:, MARGIN:, 3]
     assert opacity[10, 10] > opacity[20, 20] > 100
     assert opacity[30, 30] == opacity[40, 40] == 0
@@ -78,8 +78,8 @@ def test_the_map_is_clear_where_change_is_improbable_and_opaque_where_it_is_not(
 
 @pytest.mark.parametrize(("spacing_mm", "length"), [(1.0, 20), (1.5, 13), (0.5, 20)])
 def test_the_scale_bar_has_its_length(spacing_mm: float, length: int) -> None:
-    pixels = lettering.framed(np.zeros((120, 100), np.uint8), 0)
-    lettering.scale_bar(pixels, spacing_mm, 255)
+    pixels = slice_labels.add_label_margin(np.zeros((120, 100), np.uint8), 0)
+    slice_labels.draw_scale_bar(pixels, spacing_mm, 255)
     row = pixels[-5]
     assert np.flatnonzero(row[: 3 + length + 2])[0] == 3
     assert row[3 : 3 + length].all()
@@ -90,13 +90,13 @@ def test_windows_are_of_one_size_and_hold_the_body() -> None:
     slices = np.zeros((2, 60, 80), np.uint8)
     slices[0, 10:30, 20:70] = 100
     slices[1, 40:44, 5:9] = 100
-    first, second = windows(slices)
+    first, second = find_crop_windows(slices)
     assert slices[0][first].sum() == slices[0].sum()
     assert slices[1][second].sum() == slices[1].sum()
     assert slices[0][first].shape == slices[1][second].shape == (28, 58)
 
 
 def test_windows_of_black_slices_are_the_middle() -> None:
-    assert windows(np.zeros((0, 4, 4), np.uint8)) == []
-    (window,) = windows(np.zeros((1, 60, 80), np.uint8))
+    assert find_crop_windows(np.zeros((0, 4, 4), np.uint8)) == []
+    (window,) = find_crop_windows(np.zeros((1, 60, 80), np.uint8))
     assert window == (slice(26, 34), slice(36, 44))

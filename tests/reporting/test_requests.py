@@ -10,7 +10,7 @@ from queue import Queue
 
 import pytest
 
-from siamese_med.reporting import intake
+from siamese_med.reporting.write import ingest_page
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Inputs, pseudonym
 from tests.reporting.devtools import Chromium
@@ -72,7 +72,7 @@ def test_a_page_asks_for_its_own_file_alone(written: Inputs, chromium: Chromium,
 
 
 def test_the_ingest_page_asks_for_its_own_file_alone(chromium: Chromium, tmp_path: Path) -> None:
-    page = intake.write(tmp_path / "ingest.html", "A study", MIXED)
+    page = ingest_page.write_ingest_page(tmp_path / "ingest.html", "A study", MIXED)
     assert asked(chromium, page) == [page.as_uri()]
 
 

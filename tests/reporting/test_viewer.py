@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from siamese_med import volume
-from siamese_med.reporting import viewer
-from siamese_med.volume import Volume
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.reporting.render import viewer
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import MARKER_MM, Inputs
 from tests.reporting.devtools import Chromium
@@ -22,7 +22,7 @@ def layer(page: Path, name: str, folder: Path) -> Volume:
     text = page.read_text(encoding="utf-8")
     (base64_text,) = re.findall(rf'<script type="text/plain" id="{name}-voxels">([\w+/=]+)</script>', text)
     (folder / f"{name}.nii.gz").write_bytes(base64.b64decode(base64_text))
-    return volume.read(folder / f"{name}.nii.gz")
+    return volume.read_volume(folder / f"{name}.nii.gz")
 
 
 def test_niivue_is_the_one_that_was_looked_at() -> None:
@@ -51,7 +51,7 @@ def test_a_smaller_budget_gives_coarser_voxels_and_is_kept() -> None:
     random = np.random.default_rng(0)
     scan = Volume(random.normal(100, 20, (90, 100, 80)).clip(0).astype(np.float32), np.diag([1.5, 1.5, 1.5, 1.0]))
     change = Volume(np.zeros(scan.voxels.shape, np.float32), scan.affine)
-    fine, coarse = (viewer.fitted(scan, scan, change, np.eye(4), budget) for budget in (1_600_000, 200_000))
+    fine, coarse = (viewer.fit_viewer_layers(scan, scan, change, np.eye(4), budget) for budget in (1_600_000, 200_000))
     assert fine.spacing_mm < coarse.spacing_mm
     assert fine.size <= 1_600_000
     assert coarse.size <= 200_000

@@ -9,18 +9,18 @@ from functools import partial
 import numpy as np
 import pytest
 
-from siamese_med import alignment, resampling
-from siamese_med.config import ScoreConfig
-from siamese_med.intensity import normalise
-from siamese_med.phantom.anatomy import Anatomy
-from siamese_med.phantom.head import GRID_MM, GRID_SHAPE
-from siamese_med.phantom.scanner import Acquisition
-from siamese_med.scoring import comparison, floor, overlay, residual
-from siamese_med.scoring.comparison import Instrument, Side
-from siamese_med.scoring.floor import OTHER, Floor, Stratum
-from siamese_med.scoring.overlay import Detector, PairSpace
-from siamese_med.scoring.rescans import simulated
-from siamese_med.volume import Volume, centred_grid
+from siamese_med.imaging import registration, resampling
+from siamese_med.imaging.intensity import normalise_intensity
+from siamese_med.imaging.volume import Volume, make_centred_affine
+from siamese_med.scoring.change import noise_floor, pair_registration, residual_detector, score_pair
+from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, NoiseFloor, NoiseStratum
+from siamese_med.scoring.change.null_pairs import simulate_scan_pair
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
+from siamese_med.simulation.anatomy import Anatomy
+from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
+from siamese_med.simulation.scanner import Acquisition
+from siamese_med.study.config import ScoreConfig
 
 BALL_ML = 5.0
 BALL_VOXEL = np.array([78, 80, 68])
@@ -36,8 +36,8 @@ def score_config() -> ScoreConfig:
 @pytest.fixture(scope="session")
 def with_ball(person: Anatomy) -> Anatomy:
     """The patient with a new ball-shaped lesion of 5 ml."""
-    grid = np.stack(np.meshgrid(*map(np.arange, GRID_SHAPE), indexing="ij"), -1)
-    radius = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3) / GRID_MM
+    grid = np.stack(np.meshgrid(*map(np.arange, HEAD_GRID_SHAPE), indexing="ij"), -1)
+    radius = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3) / HEAD_GRID_MM
     lesion = person.lesion.clone()
     lesion[np.linalg.norm(grid - BALL_VOXEL, axis=-1) <= radius] = 1
     return replace(person, lesion=lesion)
@@ -55,38 +55,40 @@ def template(acquisitions: dict[str, Acquisition]) -> Volume:
     shape, scan = (44, 52, 44), acquisitions["first"].volume
     start = np.eye(4)
     start[:3, 3] = resampling.centre_of_mass(scan)
-    grid = centred_grid(shape, 4.0)
-    return Volume(normalise(*resampling.resample(scan, start @ grid, shape)[0]).numpy(), grid)
+    grid = make_centred_affine(shape, 4.0)
+    return Volume(normalise_intensity(*resampling.resample_volume(scan, start @ grid, shape)[0]).numpy(), grid)
 
 
 @pytest.fixture(scope="session")
-def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, Side]:
+def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, PairScan]:
     scans = [acquisition.volume for acquisition in acquisitions.values()]
-    found = alignment.align(scans, template)
+    found = registration.register_scans(scans, template)
     return {
-        name: Side(scan, one.matrix, "MR", "FLAIR", "unknown", True)
+        name: PairScan(scan, one.matrix, "MR", "FLAIR", "unknown", True)
         for name, scan, one in zip(acquisitions, scans, found, strict=True)
     }
 
 
 @pytest.fixture(scope="session")
 def space(template: Volume, score_config: ScoreConfig) -> PairSpace:
-    return overlay.pair_space(template, score_config.spacing_mm)
+    return pair_registration.build_pair_space(template, score_config.spacing_mm)
 
 
 @pytest.fixture(scope="session")
-def plain(score_config: ScoreConfig) -> Detector:
-    return partial(residual.evidence, smoothing_mm=score_config.smoothing_mm)
+def plain(score_config: ScoreConfig) -> ChangeDetector:
+    return partial(residual_detector.detect_with_residual, smoothing_mm=score_config.smoothing_mm)
 
 
 @pytest.fixture(scope="session")
-def instrument(sides: dict[str, Side], space: PairSpace, plain: Detector) -> Instrument:
+def instrument(sides: dict[str, PairScan], space: PairSpace, plain: ChangeDetector) -> CalibratedDetector:
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
-    pairs = [comparison.measured(sides["first"], sides["rescan"], space, plain)]
+    pairs = [score_pair.measure_pair(sides["first"], sides["rescan"], space, plain)]
     for seed in range(QUIET - 1):
-        again = replace(sides["first"], scan=simulated(sides["first"].scan, True, np.random.default_rng(seed))[0])
-        pairs.append(comparison.measured(sides["first"], again, space, plain))
-    known = floor.reference([pair.finding for pair in pairs], "synthesised")
-    grown = floor.reference([pair.growth for pair in pairs], "synthesised")
-    where = Stratum("MR FLAIR", OTHER)
-    return Instrument(plain, Floor({where: known}), Floor({where: grown}))
+        again = replace(
+            sides["first"], scan=simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))[0]
+        )
+        pairs.append(score_pair.measure_pair(sides["first"], again, space, plain))
+    known = noise_floor.build_no_change_reference([pair.finding for pair in pairs], "synthesised")
+    grown = noise_floor.build_no_change_reference([pair.growth for pair in pairs], "synthesised")
+    where = NoiseStratum("MR FLAIR", OTHER_SCANNER)
+    return CalibratedDetector(plain, NoiseFloor({where: known}), NoiseFloor({where: grown}))

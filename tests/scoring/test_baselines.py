@@ -7,8 +7,8 @@ import pytest
 import torch
 from monai.metrics.regression import compute_ssim_and_cs
 
-from siamese_med.intensity import CEILING
-from siamese_med.scoring import baselines
+from siamese_med.imaging.intensity import MAX_NORMALISED_INTENSITY
+from siamese_med.scoring.identity import baselines
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def several(scans: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
 
 
 def test_all_pairs_at_once_are_what_each_pair_is_alone(several: list[np.ndarray]) -> None:
-    found = baselines.matrices(several)
+    found = baselines.compute_baseline_matrices(several)
     for a in range(5):
         for b in range(5):
-            alone = baselines.scores(several[a], several[b])
+            alone = baselines.score_baselines(several[a], several[b])
             assert {name: found[name][a, b] for name in found} == pytest.approx(alone, abs=1e-5)
 
 
@@ -43,7 +43,7 @@ def test_correlation_counts_the_voxels_that_both_scans_show(several: list[np.nda
     one, other = (several[n].astype(float) for n in (0, 4))
     shared = (one > 0) & (other > 0)
     expected = np.corrcoef(one[shared], other[shared])[0, 1]
-    assert baselines.scores(several[0], several[4])["ncc"] == pytest.approx(expected, abs=1e-5)
+    assert baselines.score_baselines(several[0], several[4])["ncc"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_structural_similarity_is_that_of_monai(scans: tuple[np.ndarray, np.ndarray]) -> None:
@@ -52,36 +52,40 @@ def test_the_structural_similarity_is_that_of_monai(scans: tuple[np.ndarray, np.
     field[6:18, 6:18, 6:18] = 1
     one, other = (scan.astype(np.float32) * field.astype(np.float32) for scan in scans)
     theirs, _ = compute_ssim_and_cs(
-        *(torch.from_numpy(scan)[None, None] for scan in (one, other)), 3, (11,) * 3, (1.5,) * 3, data_range=CEILING
+        *(torch.from_numpy(scan)[None, None] for scan in (one, other)),
+        3,
+        (11,) * 3,
+        (1.5,) * 3,
+        data_range=MAX_NORMALISED_INTENSITY,
     )
     centres = [voxel for voxel in np.argwhere((one > 0) & (other > 0)) if (voxel % 2 == 0).all()]
     expected = np.mean([float(theirs[0, 0][tuple(voxel - 5)]) for voxel in centres])
-    assert baselines.scores(one, other)["ssim"] == pytest.approx(expected, abs=1e-4)
+    assert baselines.score_baselines(one, other)["ssim"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_scan_with_itself_correlates_fully(scans: tuple[np.ndarray, np.ndarray]) -> None:
-    found = baselines.scores(scans[0], scans[0])
+    found = baselines.score_baselines(scans[0], scans[0])
     assert found["ncc"] == pytest.approx(1.0, abs=1e-6)
     assert found["ncc_highpass"] == pytest.approx(1.0, abs=1e-6)
-    assert found["mutual_information"] == pytest.approx(np.log(baselines.BINS), abs=0.01)
+    assert found["mutual_information"] == pytest.approx(np.log(baselines.MUTUAL_INFORMATION_BINS), abs=0.01)
 
 
 def test_the_order_of_the_scans_does_not_matter(scans: tuple[np.ndarray, np.ndarray]) -> None:
-    one, other = baselines.scores(*scans), baselines.scores(*scans[::-1])
+    one, other = baselines.score_baselines(*scans), baselines.score_baselines(*scans[::-1])
     assert one == pytest.approx(other, abs=1e-6)
 
 
 def test_unlike_scans_score_lower_than_like_ones_in_every_measure(scans: tuple[np.ndarray, np.ndarray]) -> None:
     rng = np.random.default_rng(1)
     again = (scans[0] + 0.1 * rng.standard_normal(scans[0].shape) * (scans[0] > 0)).clip(0.001).astype(np.float16)
-    like, unlike = baselines.scores(scans[0], again), baselines.scores(*scans)
+    like, unlike = baselines.score_baselines(scans[0], again), baselines.score_baselines(*scans)
     assert all(like[name] > unlike[name] + 0.2 for name in baselines.BASELINES)
 
 
 def test_a_contrast_curve_leaves_mutual_information_as_it_is(scans: tuple[np.ndarray, np.ndarray]) -> None:
     one, other = scans
     curved = other.astype(np.float32) ** 2
-    plain, warped = baselines.scores(one, other), baselines.scores(one, curved)
+    plain, warped = baselines.score_baselines(one, other), baselines.score_baselines(one, curved)
     assert warped["mutual_information"] == pytest.approx(plain["mutual_information"], abs=1e-3)
 
 
@@ -90,11 +94,11 @@ def test_a_smooth_bias_field_costs_the_plain_correlation_more_than_the_high_pass
 ) -> None:
     one = scans[0].astype(np.float32)
     biased = one * np.linspace(0.5, 2.0, 24, dtype=np.float32)[:, None, None]
-    found = baselines.scores(one, biased)
+    found = baselines.score_baselines(one, biased)
     assert found["ncc_highpass"] > found["ncc"] + 0.05
 
 
 def test_scans_that_share_no_tissue_score_nothing() -> None:
     left, right = np.zeros((2, 24, 24, 24), dtype=np.float16)
     left[:8], right[16:] = 1, 1
-    assert baselines.scores(left, right) == dict.fromkeys(baselines.BASELINES, 0.0)
+    assert baselines.score_baselines(left, right) == dict.fromkeys(baselines.BASELINES, 0.0)

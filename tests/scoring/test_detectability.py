@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamese_med.resampling import smooth
-from siamese_med.scoring import detectability, residual
-from siamese_med.scoring.overlay import Detector, Overlay
+from siamese_med.imaging.resampling import smooth_images
+from siamese_med.scoring.change import detectability, residual_detector
+from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
 
 SHAPE = (44, 48, 40)
 SPACING_MM = 1.5
@@ -20,28 +20,32 @@ LIMIT = 6.0
 """Evidence over which the tests take a place for seen."""
 
 
-def pair(noise: float, brightness: float = 1.0) -> Overlay:
+def pair(noise: float, brightness: float = 1.0) -> RegisteredPair:
     """Two scans of smooth tissue, each with noise of its own."""
     draw = torch.Generator().manual_seed(0)
-    anatomy = brightness * (1 + 0.1 * smooth(torch.randn(1, 1, *SHAPE, generator=draw), 4.0)[0, 0])
+    anatomy = brightness * (1 + 0.1 * smooth_images(torch.randn(1, 1, *SHAPE, generator=draw), 4.0)[0, 0])
     a, b = (anatomy + noise * torch.randn(SHAPE, generator=draw) for _ in range(2))
-    return Overlay(a, b, a, b, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, np.eye(4), np.eye(4))
+    return RegisteredPair(a, b, a, b, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, np.eye(4), np.eye(4))
 
 
 @pytest.fixture
-def detector() -> Detector:
-    return partial(residual.evidence, smoothing_mm=2.0)
+def detector() -> ChangeDetector:
+    return partial(residual_detector.detect_with_residual, smoothing_mm=2.0)
 
 
 def p(_: Tensor, after: Tensor) -> list[float]:
     return [0.05 ** (float(place.abs().max()) / LIMIT) for place in after]
 
 
-def seen(one: Overlay, detector: Detector, softness_mm: tuple[float, ...] = (0.4, 0.4, 0.4)) -> float | None:
-    return detectability.smallest_ml(detectability.seen(one, detector, SPACING_MM, softness_mm, p), 0.05)
+def seen(
+    one: RegisteredPair, detector: ChangeDetector, softness_mm: tuple[float, ...] = (0.4, 0.4, 0.4)
+) -> float | None:
+    return detectability.find_smallest_detectable_ml(
+        detectability.measure_detection_curve(one, detector, SPACING_MM, softness_mm, p), 0.05
+    )
 
 
-def test_a_noisier_pair_shows_only_larger_changes_and_at_last_none(detector: Detector) -> None:
+def test_a_noisier_pair_shows_only_larger_changes_and_at_last_none(detector: ChangeDetector) -> None:
     quiet, usual, noisy = (seen(pair(noise), detector) for noise in (0.03, 0.08, 1.0))
     assert quiet is not None
     assert usual is not None
@@ -49,7 +53,7 @@ def test_a_noisier_pair_shows_only_larger_changes_and_at_last_none(detector: Det
     assert noisy is None
 
 
-def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: Detector) -> None:
+def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: ChangeDetector) -> None:
     one = pair(0.08)
     smallest = seen(one, detector)
     assert smallest is not None
@@ -60,8 +64,8 @@ def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: 
         hits = 0
         for centre in ((14, 15, 13), (30, 15, 27), (14, 33, 27), (30, 33, 13), (22, 24, 20)):
             away = (grid - torch.tensor(centre).float()).norm(dim=-1)
-            ball = smooth((radius * share ** (1 / 3) + 0.5 - away).clamp(0, 1)[None, None], 0.3)[0, 0]
-            later = one.b + detectability.TYPICAL_CONTRAST * ball
+            ball = smooth_images((radius * share ** (1 / 3) + 0.5 - away).clamp(0, 1)[None, None], 0.3)[0, 0]
+            later = one.b + detectability.PLANTED_CONTRAST * ball
             evidence = detector(replace(one, b=later), SPACING_MM)
             hits += float(evidence[away < radius + 2].abs().max()) > LIMIT
         found[share] = hits
@@ -69,32 +73,35 @@ def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: 
     assert found[1.5] >= 4
 
 
-def test_thick_slices_hide_small_changes(detector: Detector) -> None:
+def test_thick_slices_hide_small_changes(detector: ChangeDetector) -> None:
     sharp, thick = seen(pair(0.05), detector), seen(pair(0.05), detector, (0.4, 0.4, 2.5))
     assert sharp is not None
     assert thick is not None
     assert thick > 1.05 * sharp
 
 
-def test_a_pair_without_bright_tissue_promises_nothing(detector: Detector) -> None:
-    assert detectability.seen(pair(0.01, brightness=0.3), detector, SPACING_MM, (0.4, 0.4, 0.4), p) == []
-    assert detectability.smallest_ml([], 0.05) is None
+def test_a_pair_without_bright_tissue_promises_nothing(detector: ChangeDetector) -> None:
+    assert (
+        detectability.measure_detection_curve(pair(0.01, brightness=0.3), detector, SPACING_MM, (0.4, 0.4, 0.4), p)
+        == []
+    )
+    assert detectability.find_smallest_detectable_ml([], 0.05) is None
 
 
-def test_the_same_pair_gives_the_same_answer(detector: Detector) -> None:
+def test_the_same_pair_gives_the_same_answer(detector: ChangeDetector) -> None:
     assert seen(pair(0.05), detector) == seen(pair(0.05), detector)
 
 
 def test_the_smallest_volume_lies_between_one_that_is_missed_and_one_that_is_seen() -> None:
     curve = [(0.25, 0.4), (0.5, 0.1), (1.0, 0.001)]
-    found = detectability.smallest_ml(curve, 0.01)
+    found = detectability.find_smallest_detectable_ml(curve, 0.01)
     assert found == pytest.approx(0.5 * 2**0.5, rel=1e-3)  # 0.01 lies half-way from 0.1 to 0.001, in logarithms
-    assert detectability.smallest_ml(curve, 0.5) == 0.25
-    assert detectability.smallest_ml(curve, 0.0005) is None
+    assert detectability.find_smallest_detectable_ml(curve, 0.5) == 0.25
+    assert detectability.find_smallest_detectable_ml(curve, 0.0005) is None
 
 
 def test_voxels_of_a_turned_scan_blur_along_the_pairs_own_axes() -> None:
     axial = np.diag([1.0, 1.0, 4.0, 1.0])
-    assert detectability.softness_mm(axial, np.eye(4)) == pytest.approx(np.array([1, 1, 4]) / 12**0.5)
+    assert detectability.compute_blur_sd_mm(axial, np.eye(4)) == pytest.approx(np.array([1, 1, 4]) / 12**0.5)
     turned = np.array([[1.0, 0, 0, 5], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
-    assert detectability.softness_mm(axial, turned) == pytest.approx(np.array([1, 4, 1]) / 12**0.5)
+    assert detectability.compute_blur_sd_mm(axial, turned) == pytest.approx(np.array([1, 4, 1]) / 12**0.5)

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.scoring import baselines, evaluation
-from siamese_med.scoring.similarity import Calibration
+from siamese_med.scoring.identity import baselines, evaluation
+from siamese_med.scoring.identity.calibration import SimilarityCalibration
 
 PATIENTS, SCANS = 12, 3
-CURVE = Calibration(slope=-8.0, intercept=8.0, threshold=0.9, false_match_rate=0.01)
+CURVE = SimilarityCalibration(slope=-8.0, intercept=8.0, threshold=0.9, false_match_rate=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def distance(scans: pd.DataFrame) -> np.ndarray:
 def found(scans: pd.DataFrame, distance: np.ndarray) -> dict[str, Any]:
     noise = np.random.default_rng(1).normal(0, 1, distance.shape)
     worse = -distance + noise + noise.T
-    return evaluation.of_test_patients(scans, distance, {"ncc": worse}, CURVE, seed=0)
+    return evaluation.evaluate_test_patients(scans, distance, {"ncc": worse}, CURVE, seed=0)
 
 
 def test_every_method_has_every_figure_with_its_interval(found: dict[str, Any]) -> None:
@@ -54,7 +54,7 @@ def test_the_best_method_is_that_of_the_highest_auc(found: dict[str, Any]) -> No
 
 
 def test_a_tie_goes_to_the_simpler_method(scans: pd.DataFrame, distance: np.ndarray) -> None:
-    assert evaluation.of_test_patients(scans, distance, {"ncc": -distance}, CURVE, 0)["best"] == "ncc"
+    assert evaluation.evaluate_test_patients(scans, distance, {"ncc": -distance}, CURVE, 0)["best"] == "ncc"
 
 
 def test_all_pairs_are_counted(found: dict[str, Any]) -> None:
@@ -85,6 +85,6 @@ def test_baselines_of_files_are_those_of_their_volumes(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.npy" for number in range(3)]
     for path, voxels in zip(paths, volumes, strict=True):
         np.save(path, voxels)
-    found = evaluation.baseline_matrices(paths)
-    for name, matrix in baselines.matrices(list(volumes)).items():
+    found = evaluation.measure_baselines(paths)
+    for name, matrix in baselines.compute_baseline_matrices(list(volumes)).items():
         assert found[name] == pytest.approx(matrix)

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.scoring import strata
-from siamese_med.scoring.metrics import Pairs
+from siamese_med.scoring.identity import strata
+from siamese_med.scoring.identity.verification_metrics import ScanPairs
 
 SCANS = pd.DataFrame(
     [
@@ -24,7 +24,7 @@ SIMILARITY = np.array([0.9, 0.8, 0.1, 0.7, 0.2, 0.3])
 
 @pytest.fixture
 def found() -> dict[str, list[dict[str, object]]]:
-    return strata.by_group(SCANS, Pairs(list(SCANS.subject)), SIMILARITY, threshold=0.75)
+    return strata.summarise_by_group(SCANS, ScanPairs(list(SCANS.subject)), SIMILARITY, threshold=0.75)
 
 
 def groups(rows: list[dict[str, object]]) -> dict[tuple[object, object], object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
+from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from numpy.typing import NDArray
 
-SQUARE = (430, 400)
-WIDE = (430, 300)
-MARGINS = (34, 16, 48, 48)
-QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
-UNIT = Range(0.0, 1.0)
-RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
+SQUARE_SIZE_PX = (430, 400)
+WIDE_SIZE_PX = (430, 300)
+CURVE_MARGINS_PX = (34, 16, 48, 48)
+QUARTER_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+UNIT_RANGE = AxisRange(0.0, 1.0)
+DET_ERROR_RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
 """Error rates that the DET axes name, from end to end."""
 
-STEPS = 250
+MAX_AXIS_STEPS = 250
 """Steps on each axis of a square chart that can be told apart."""
 
-Curve = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+CurvePoints = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
 
 
-def roc_points(same: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
+def compute_roc_points(same: NDArray[np.bool_], score: NDArray[np.float64]) -> CurvePoints:
     """False and true positive rates over all thresholds, highest first; ties move together.
 
     `same` (n,) tells pairs of one patient, `score` (n,) is higher for them; pairs with a missing score are left out.
@@ -43,32 +43,38 @@ def roc_points(same: NDArray[np.bool_], score: NDArray[np.float64]) -> Curve:
     return np.r_[0.0, misses / misses[-1]], np.r_[0.0, hits / hits[-1]]
 
 
-def roc(curves: Sequence[tuple[str, Curve]]) -> Markup:
+def draw_roc_curves(curves: Sequence[tuple[str, CurvePoints]]) -> Markup:
     """One curve a method, the first one (the network) in the leading style."""
-    plot = Plot(f"ROC curves of {len(curves)} methods on the test pairs", SQUARE, UNIT, UNIT, MARGINS)
-    plot.axes("different pairs taken for the same person", "same-person pairs recognised", QUARTERS, QUARTERS)
+    plot = Plot(
+        f"ROC curves of {len(curves)} methods on the test pairs",
+        SQUARE_SIZE_PX,
+        UNIT_RANGE,
+        UNIT_RANGE,
+        CURVE_MARGINS_PX,
+    )
+    plot.axes("different pairs taken for the same person", "same-person pairs recognised", QUARTER_TICKS, QUARTER_TICKS)
     plot.curve([(0, 0), (1, 1)], "chance")
     for place, (_, curve) in reversed(list(enumerate(curves))):
-        plot.curve(_corners(curve, UNIT), f"series s{place}")
+        plot.curve(_corners(curve, UNIT_RANGE), f"series s{place}")
     entries = [(f"series s{place}", name) for place, (name, _) in enumerate(curves)]
     plot.legend(entries, plot.across(0.42), plot.down(0.06 + 0.055 * len(entries)))
     return plot.svg()
 
 
-def det(curves: Sequence[tuple[str, Curve]]) -> Markup:
+def draw_det_curves(curves: Sequence[tuple[str, CurvePoints]]) -> Markup:
     """Both errors on normal-deviate axes (Martin et al., Eurospeech 1997); one curve a method, the lower the better.
 
     Rates outside of the axes, zero among them, lie on the edge; the legend is the page's, since no corner stays free.
     """
     from scipy.stats import norm
 
-    ends = Range(*(float(norm.ppf(rate)) for rate in (RATES[0], RATES[-1])))
-    plot = Plot(f"DET curves of {len(curves)} methods on the test pairs", SQUARE, ends, ends, MARGINS)
-    ticks = [float(norm.ppf(rate)) for rate in RATES]
+    ends = AxisRange(*(float(norm.ppf(rate)) for rate in (DET_ERROR_RATES[0], DET_ERROR_RATES[-1])))
+    plot = Plot(f"DET curves of {len(curves)} methods on the test pairs", SQUARE_SIZE_PX, ends, ends, CURVE_MARGINS_PX)
+    ticks = [float(norm.ppf(rate)) for rate in DET_ERROR_RATES]
     plot.axes("different pairs taken for the same person", "same-person pairs missed", ticks, ticks, _rate)
     plot.curve([(ends.low, ends.low), (ends.high, ends.high)], "chance")
     for place, (_, (wrong, right)) in reversed(list(enumerate(curves))):
-        rates = np.clip([wrong, 1 - right], RATES[0], RATES[-1])
+        rates = np.clip([wrong, 1 - right], DET_ERROR_RATES[0], DET_ERROR_RATES[-1])
         plot.curve(_corners((norm.ppf(rates[0]), norm.ppf(rates[1])), ends), f"series s{place}")
     return plot.svg()
 
@@ -79,18 +85,20 @@ def _rate(deviate: float) -> str:
     return f"{100 * norm.cdf(deviate):.3g} %"
 
 
-def _corners(curve: Curve, ends: Range) -> list[tuple[float, float]]:
+def _corners(curve: CurvePoints, ends: AxisRange) -> list[tuple[float, float]]:
     """The points that can be told apart between the ends of both axes, so that few false matches keep their detail."""
     points = np.column_stack(curve)
-    steps = ((points - ends.low) / (ends.high - ends.low) * STEPS).round()
+    steps = ((points - ends.low) / (ends.high - ends.low) * MAX_AXIS_STEPS).round()
     moved = np.r_[True, (np.diff(steps, axis=0) != 0).any(axis=1)]
     return [(float(x), float(y)) for x, y in points[moved]]
 
 
-def calibration(bins: Sequence[tuple[float, float, int]]) -> Markup:
+def draw_calibration_curve(bins: Sequence[tuple[float, float, int]]) -> Markup:
     """(predicted, observed, n) a bin: on the diagonal, a similarity of .8 is right in 80 of 100 pairs."""
-    plot = Plot(f"Calibration of the similarity in {len(bins)} bins", SQUARE, UNIT, UNIT, MARGINS)
-    plot.axes("similarity", "share that is the same person", QUARTERS, QUARTERS)
+    plot = Plot(
+        f"Calibration of the similarity in {len(bins)} bins", SQUARE_SIZE_PX, UNIT_RANGE, UNIT_RANGE, CURVE_MARGINS_PX
+    )
+    plot.axes("similarity", "share that is the same person", QUARTER_TICKS, QUARTER_TICKS)
     plot.curve([(0, 0), (1, 1)], "chance")
     plot.curve([(predicted, observed) for predicted, observed, _ in bins], "series s0")
     most = max((n for _, _, n in bins), default=1) or 1
@@ -100,15 +108,15 @@ def calibration(bins: Sequence[tuple[float, float, int]]) -> Markup:
     return plot.svg()
 
 
-def training(epochs: Sequence[float], losses: Sequence[tuple[str, Sequence[float]]]) -> Markup:
+def draw_training_curve(epochs: Sequence[float], losses: Sequence[tuple[str, Sequence[float]]]) -> Markup:
     """Losses over the epochs; (name, values) each as long as `epochs`, missing values leave gaps."""
     finite = [value for _, values in losses for value in values if np.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
-    y = Range(min(0.0, low), high * 1.3 if high > 0 else 1.0)
-    x = Range(min(epochs), max(max(epochs), min(epochs) + 1))
-    plot = Plot(f"Loss over {len(epochs)} epochs", WIDE, x, y, MARGINS)
-    ticks = [tick for tick in nice_ticks(x.low, x.high) if tick == round(tick)]
-    plot.axes("epoch", "loss", ticks, nice_ticks(y.low, y.high))
+    y = AxisRange(min(0.0, low), high * 1.3 if high > 0 else 1.0)
+    x = AxisRange(min(epochs), max(max(epochs), min(epochs) + 1))
+    plot = Plot(f"Loss over {len(epochs)} epochs", WIDE_SIZE_PX, x, y, CURVE_MARGINS_PX)
+    ticks = [tick for tick in choose_ticks(x.low, x.high) if tick == round(tick)]
+    plot.axes("epoch", "loss", ticks, choose_ticks(y.low, y.high))
     for place, (_, values) in enumerate(losses):
         drawn = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if np.isfinite(value)]
         plot.curve(drawn, f"series s{place}")

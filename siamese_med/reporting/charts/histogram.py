@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
+from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markupsafe import Markup
 
-SIZE = (430, 300)
-MARGINS = (34, 16, 48, 40)
+HISTOGRAM_SIZE_PX = (430, 300)
+HISTOGRAM_MARGINS_PX = (34, 16, 48, 40)
 
 
-def histogram(
+def draw_histogram(
     title: str,
     x_label: str,
     groups: Sequence[tuple[str, str, Sequence[float]]],
@@ -33,23 +33,27 @@ def histogram(
     shares = [np.histogram(values, bins, (x.low, x.high))[0] / max(len(values), 1) for _, _, values in shown]
     top = max([0.05, *(float(share.max()) for share in shares)]) * 1.25
     plot = Plot(
-        f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}", SIZE, x, Range(0, top), MARGINS
+        f"{title}: {', '.join(f'{len(values)} {name}' for _, name, values in shown)}",
+        HISTOGRAM_SIZE_PX,
+        x,
+        AxisRange(0, top),
+        HISTOGRAM_MARGINS_PX,
     )
     if band:
-        plot.box(Range(*band), plot.y, "band")
-    plot.axes(x_label, y_label, nice_ticks(x.low, x.high), nice_ticks(0, top, 4))
+        plot.box(AxisRange(*band), plot.y, "band")
+    plot.axes(x_label, y_label, choose_ticks(x.low, x.high), choose_ticks(0, top, 4))
     edges = np.linspace(x.low, x.high, bins + 1)
     for (style, _, _), share in zip(shown, shares, strict=True):
         for height, left, right in zip(share, edges, edges[1:], strict=False):
             if height > 0:
-                plot.box(Range(float(left), float(right)), Range(0, float(height)), f"group {style}")
+                plot.box(AxisRange(float(left), float(right)), AxisRange(0, float(height)), f"group {style}")
     plot.legend([(f"swatch {style}", name) for style, name, _ in shown], plot.right - 150, plot.top + 14)
     return plot.svg()
 
 
-def _range(values: Sequence[float]) -> Range:
+def _range(values: Sequence[float]) -> AxisRange:
     if not values:
-        return Range(0.0, 1.0)
+        return AxisRange(0.0, 1.0)
     low, high = float(min(values)), float(max(values))
     slack = (high - low) * 0.02 or 0.5
-    return Range(low - slack, high + slack)
+    return AxisRange(low - slack, high + slack)

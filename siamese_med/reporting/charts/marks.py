@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from siamese_med.reporting.charts.plot import Plot
 
-SHAPES = {
+MARK_SHAPES = {
     "triangle": "M0,-9 L9,7 L-9,7 Z",
     "circle": "M-7,0 a7,7 0 1,0 14,0 a7,7 0 1,0 -14,0 Z",
     "ring": "M-6,0 a6,6 0 1,0 12,0 a6,6 0 1,0 -12,0 Z",
@@ -18,6 +18,6 @@ SHAPES = {
 """SVG paths around the origin, about 18 pixels wide."""
 
 
-def mark(plot: Plot, shape: str, x: float, y: float, style: str, hint: str) -> None:
+def draw_mark(plot: Plot, shape: str, x: float, y: float, style: str, hint: str) -> None:
     """One shape at a pixel position."""
-    plot.add("path", f"mark {shape} {style}", hint, d=SHAPES[shape], transform=f"translate({x},{y})")
+    plot.add("path", f"mark {shape} {style}", hint, d=MARK_SHAPES[shape], transform=f"translate({x},{y})")

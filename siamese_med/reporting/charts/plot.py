@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-Points = Sequence[tuple[float, float]]
+PlotPoints = Sequence[tuple[float, float]]
 
-GRADE = "tick grade"
+TICK_STYLE = "tick grade"
 """Style of the values of an axis: unlike other words of a chart they are nobody's figures."""
 
 
-def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
+def choose_ticks(low: float, high: float, about: int = 5) -> list[float]:
     """Round numbers from `low` to `high`, about as many as asked for."""
     if not high > low:
         return [low]
@@ -26,13 +26,13 @@ def nice_ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(tick * step, 10) for tick in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def tick_text(tick: float) -> str:
+def format_tick(tick: float) -> str:
     """A value of an axis without needless digits, with a true minus sign."""
     return f"{tick:g}".replace("-", "−")
 
 
 @dataclass(frozen=True)
-class Range:
+class AxisRange:
     """From the first to the last value of an axis."""
 
     low: float
@@ -47,7 +47,7 @@ class Plot:
     """An SVG picture with a drawing area; `title` is what a screen reader says."""
 
     def __init__(
-        self, title: str, size: tuple[int, int], x: Range, y: Range, margins: tuple[int, int, int, int]
+        self, title: str, size: tuple[int, int], x: AxisRange, y: AxisRange, margins: tuple[int, int, int, int]
     ) -> None:
         """`margins` in pixels: top, right, bottom, left."""
         self.x, self.y = x, y
@@ -82,12 +82,12 @@ class Plot:
         """A straight line between two pixel positions."""
         self.add("line", style, x1=start[0], y1=start[1], x2=end[0], y2=end[1])
 
-    def curve(self, points: Points, style: str) -> None:
+    def curve(self, points: PlotPoints, style: str) -> None:
         """A line through values."""
         path = " ".join(f"{self.across(x)},{self.down(y)}" for x, y in points)
         self.add("polyline", style, points=path)
 
-    def box(self, x: Range, y: Range, style: str, hint: str | None = None) -> None:
+    def box(self, x: AxisRange, y: AxisRange, style: str, hint: str | None = None) -> None:
         """A rectangle between values."""
         left, right, top, bottom = self.across(x.low), self.across(x.high), self.down(y.high), self.down(y.low)
         width, height = round(right - left, 1), round(bottom - top, 1)
@@ -99,17 +99,17 @@ class Plot:
         y_label: str,
         x_ticks: Iterable[float],
         y_ticks: Iterable[float],
-        written: Callable[[float], str] = tick_text,
+        written: Callable[[float], str] = format_tick,
     ) -> None:
         """Grid lines with their values, as `written` writes them, and what the axes mean."""
         for tick in y_ticks:
             row = self.down(tick)
             self.line((self.left, row), (self.right, row), "grid")
-            self.text(written(tick), self.left - 8, row + 4, GRADE, "end")
+            self.text(written(tick), self.left - 8, row + 4, TICK_STYLE, "end")
         for tick in x_ticks:
             column = self.across(tick)
             self.line((column, self.bottom), (column, self.bottom + 4), "axis")
-            self.text(written(tick), column, self.bottom + 18, GRADE)
+            self.text(written(tick), column, self.bottom + 18, TICK_STYLE)
         self.line((self.left, self.bottom), (self.right, self.bottom), "axis")
         if x_label:
             self.text(x_label, (self.left + self.right) / 2, self.height - 6, "label")

@@ -5,44 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from siamese_med import claims, wording
-from siamese_med.reporting.charts.plot import Range
-from siamese_med.reporting.charts.whiskers import Row, whiskers
+from siamese_med.reporting import formatting
+from siamese_med.reporting.charts.plot import AxisRange
+from siamese_med.reporting.charts.whiskers import WhiskerRow, draw_whiskers
+from siamese_med.reporting.model import statements
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from siamese_med.appraisal import Audit, Group
+    from siamese_med.reporting.model.metrics_file import AuditResult, SimilarityGroup
 
-CHANCE = 0.5
-KINDS = {True: ("s0", "circle", "same person"), False: ("s1", "diamond", "different persons")}
+CHANCE_AUC = 0.5
+PAIR_STYLES = {True: ("s0", "circle", "same person"), False: ("s1", "diamond", "different persons")}
 """Style, shape and words of pairs of one person and of two."""
 
 
-def audit(audit: Audit) -> Markup:
+def draw_audit_ranges(audit: AuditResult) -> Markup:
     """AUC of each shortcut with its interval, beside chance and the limit."""
     rows = [
-        Row(
+        WhiskerRow(
             shortcut.name.removeprefix("the "),
             shortcut.auc,
             "wrong_patient" if shortcut.failed else "no_change",
             "triangle" if shortcut.failed else "circle",
-            f"{shortcut.name}: AUC {claims.ends(shortcut.auc)}",
+            f"{shortcut.name}: AUC {statements.ends(shortcut.auc)}",
         )
         for shortcut in audit.measured
     ]
     lowest = min([0.4, *(row.figure.low for row in rows if row.figure.low is not None)])
-    limits = [(CHANCE, "chance"), (audit.limit, "limit")]
-    return whiskers(f"AUC of {len(rows)} shortcuts", "AUC", rows, Range(max(0.0, lowest), 1.0), limits)
+    limits = [(CHANCE_AUC, "chance"), (audit.limit, "limit")]
+    return draw_whiskers(f"AUC of {len(rows)} shortcuts", "AUC", rows, AxisRange(max(0.0, lowest), 1.0), limits)
 
 
-def stratum(name: str, groups: Sequence[Group], threshold: float | None) -> Markup:
+def draw_similarity_ranges(name: str, groups: Sequence[SimilarityGroup], threshold: float | None) -> Markup:
     """Median similarity and its 5th to 95th percentile, group by group."""
     rows = []
     for place, group in enumerate(groups):
-        style, shape, kind = KINDS[group.same]
+        style, shape, kind = PAIR_STYLES[group.same]
         shown = "" if place and groups[place - 1].name == group.name else group.name
-        hint = f"{group.name}, {kind}: {wording.count(group.pairs)} pairs, median {claims.ends(group.similarity)}"
-        rows.append(Row(shown, group.similarity, style, shape, hint))
+        hint = (
+            f"{group.name}, {kind}: {formatting.count(group.pairs)} pairs, median {statements.ends(group.similarity)}"
+        )
+        rows.append(WhiskerRow(shown, group.similarity, style, shape, hint))
     limits = [] if threshold is None else [(threshold, "threshold")]
-    return whiskers(f"Similarity by {name.lower()}", "similarity", rows, Range(0.0, 1.0), limits)
+    return draw_whiskers(f"Similarity by {name.lower()}", "similarity", rows, AxisRange(0.0, 1.0), limits)

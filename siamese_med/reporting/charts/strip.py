@@ -6,52 +6,58 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med import wording
-from siamese_med.reporting.charts.marks import mark
-from siamese_med.reporting.charts.plot import GRADE, Plot, Range
-from siamese_med.reporting.verdicts import STATUSES
+from siamese_med.reporting import formatting
+from siamese_med.reporting.charts.marks import draw_mark
+from siamese_med.reporting.charts.plot import TICK_STYLE, AxisRange, Plot
+from siamese_med.reporting.data.verdicts import STATUSES
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from siamese_med.reporting.content import Pair, Reference, Stratum
+    from siamese_med.reporting.data.report_content import ReportPair, ReportReference, ReportStratum
 
-SIZE = (360, 74)
-MARGINS = (18, 14, 22, 14)
+STRIP_SIZE_PX = (360, 74)
+STRIP_MARGINS_PX = (18, 14, 22, 14)
 
 
-def strip(pair: Pair, reference: Reference) -> Markup:
+def draw_change_strip(pair: ReportPair, reference: ReportReference) -> Markup:
     """The no-change pairs as bars, their band shaded, and this pair's z as a mark."""
     z = pair.change_z if pair.change_z is not None else 0.0
     known = reference.of(pair)
     low, high = known.band_z
     reach = max([4.0, high * 1.3, z * 1.1, *known.values_z[-1:]])
-    plot = Plot(_title(pair), SIZE, Range(min([-3.0, low, z, *known.values_z[:1]]), reach), Range(0, 1), MARGINS)
-    plot.box(Range(low, high), Range(0, 1), "band")
+    plot = Plot(
+        _title(pair),
+        STRIP_SIZE_PX,
+        AxisRange(min([-3.0, low, z, *known.values_z[:1]]), reach),
+        AxisRange(0, 1),
+        STRIP_MARGINS_PX,
+    )
+    plot.box(AxisRange(low, high), AxisRange(0, 1), "band")
     _bars(plot, known)
     plot.line((plot.left, plot.bottom), (plot.right, plot.bottom), "axis")
-    plot.text("0", plot.across(0), plot.bottom + 16, GRADE)
+    plot.text("0", plot.across(0), plot.bottom + 16, TICK_STYLE)
     plot.text(f"{high:.1f}", plot.across(high), plot.bottom + 16)
     if pair.change_z is not None:
         _needle(plot, pair, z)
     return plot.svg()
 
 
-def _title(pair: Pair) -> str:
-    return f"Change z {wording.fixed(pair.change_z, 1)} among the pairs without change"
+def _title(pair: ReportPair) -> str:
+    return f"Change z {formatting.fixed(pair.change_z, 1)} among the pairs without change"
 
 
-def _bars(plot: Plot, known: Stratum) -> None:
+def _bars(plot: Plot, known: ReportStratum) -> None:
     if not known.values_z:
         return
     counts, edges = np.histogram(known.values_z, bins=24, range=(plot.x.low, plot.x.high))
     for count, left, right in zip(counts, edges, edges[1:], strict=False):
         if count:
-            plot.box(Range(float(left), float(right)), Range(0, float(count / counts.max())), "bar")
+            plot.box(AxisRange(float(left), float(right)), AxisRange(0, float(count / counts.max())), "bar")
 
 
-def _needle(plot: Plot, pair: Pair, z: float) -> None:
+def _needle(plot: Plot, pair: ReportPair, z: float) -> None:
     status = STATUSES[pair.status]
     column = plot.across(z)
     plot.line((column, plot.top), (column, plot.bottom), f"needle {status.key}")
-    mark(plot, status.shape, column, plot.top - 4, status.key, status.label)
+    draw_mark(plot, status.shape, column, plot.top - 4, status.key, status.label)

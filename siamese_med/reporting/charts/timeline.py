@@ -5,31 +5,37 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from siamese_med import wording
-from siamese_med.reporting.charts.marks import mark
-from siamese_med.reporting.charts.plot import Plot, Range, nice_ticks
-from siamese_med.reporting.verdicts import STATUSES
+from siamese_med.reporting import formatting
+from siamese_med.reporting.charts.marks import draw_mark
+from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
+from siamese_med.reporting.data.verdicts import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markupsafe import Markup
 
-    from siamese_med.reporting.content import Pair, Reference, Visit
+    from siamese_med.reporting.data.report_content import ReportPair, ReportReference, ReportVisit
 
-SIZE = (880, 350)
-MARGINS = (56, 24, 92, 46)
-LABEL_ROOM = 46
+TIMELINE_SIZE_PX = (880, 350)
+TIMELINE_MARGINS_PX = (56, 24, 92, 46)
+MIN_LABEL_DISTANCE_PX = 46
 
 
-def timeline(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Reference) -> Markup:
+def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference) -> Markup:
     """Visits along the days (or in their order where a date is missing), change in z upwards."""
     places = _places(visits)
     shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != "other"]
-    plot = Plot(_title(visits, shown), SIZE, _days(list(places.values())), _height(shown, reference), MARGINS)
+    plot = Plot(
+        _title(visits, shown),
+        TIMELINE_SIZE_PX,
+        _days(list(places.values())),
+        _height(shown, reference),
+        TIMELINE_MARGINS_PX,
+    )
     low, high = reference.band_z
-    plot.box(plot.x, Range(max(low, plot.y.low), high), "band")
-    plot.axes("", "", [], nice_ticks(plot.y.low, plot.y.high))
+    plot.box(plot.x, AxisRange(max(low, plot.y.low), high), "band")
+    plot.axes("", "", [], choose_ticks(plot.y.low, plot.y.high))
     plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
     plot.text("Change (z), each visit against the one before", plot.left - 8, 22, "label", anchor="start")
     _visits(plot, visits, places)
@@ -40,37 +46,37 @@ def timeline(visits: Sequence[Visit], pairs: Sequence[Pair], reference: Referenc
     return plot.svg()
 
 
-def _places(visits: Sequence[Visit]) -> dict[str, float]:
+def _places(visits: Sequence[ReportVisit]) -> dict[str, float]:
     days = [visit.day for visit in visits]
     if all(day is not None for day in days):
         return {visit.session: float(visit.day or 0) for visit in visits}
     return {visit.session: float(place) for place, visit in enumerate(visits)}
 
 
-def _days(places: list[float]) -> Range:
+def _days(places: list[float]) -> AxisRange:
     length = max(places) - min(places) or 1.0
-    return Range(min(places) - 0.06 * length, max(places) + 0.08 * length)
+    return AxisRange(min(places) - 0.06 * length, max(places) + 0.08 * length)
 
 
-def _height(pairs: Sequence[Pair], reference: Reference) -> Range:
+def _height(pairs: Sequence[ReportPair], reference: ReportReference) -> AxisRange:
     values = [pair.change_z for pair in pairs if pair.change_z is not None]
     low, high = reference.band_z
     top = max([high * 2, *(value * 1.18 for value in values)])
-    return Range(min([low, *values]) - 0.6, max(top, 4.0))
+    return AxisRange(min([low, *values]) - 0.6, max(top, 4.0))
 
 
-def _title(visits: Sequence[Visit], pairs: Sequence[Pair]) -> str:
+def _title(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> str:
     changed = sum(pair.verdict == "changed" for pair in pairs)
     return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed; figures in the table below"
 
 
-def _visits(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
-    free = -float(LABEL_ROOM)
+def _visits(plot: Plot, visits: Sequence[ReportVisit], places: dict[str, float]) -> None:
+    free = -float(MIN_LABEL_DISTANCE_PX)
     for visit in visits:
         column = plot.across(places[visit.session])
         style = "visit scanner" if visit.scanner_changed else "visit"
         plot.line((column, plot.top), (column, plot.bottom + 6), style)
-        crowded = column - free < LABEL_ROOM
+        crowded = column - free < MIN_LABEL_DISTANCE_PX
         plot.text(visit.session, column, plot.bottom + (34 if crowded else 20), "visit-label")
         if visit.scanner_changed:
             plot.text("other scanner", column, plot.top - 6, "tick")
@@ -78,7 +84,7 @@ def _visits(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> No
     _intervals(plot, visits, places)
 
 
-def _intervals(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) -> None:
+def _intervals(plot: Plot, visits: Sequence[ReportVisit], places: dict[str, float]) -> None:
     row = plot.bottom + 50
     for first, second in pairwise(visits):
         left, right = plot.across(places[first.session]), plot.across(places[second.session])
@@ -90,7 +96,9 @@ def _intervals(plot: Plot, visits: Sequence[Visit], places: dict[str, float]) ->
             plot.text(f"{days} d" if right - left < 80 else f"{days} days", (left + right) / 2, row + 17, "tick")
 
 
-def _since_first(plot: Plot, pairs: Sequence[Pair], visits: Sequence[Visit], places: dict[str, float]) -> None:
+def _since_first(
+    plot: Plot, pairs: Sequence[ReportPair], visits: Sequence[ReportVisit], places: dict[str, float]
+) -> None:
     first = visits[0].session
     measured = [(places[pair.later_session], pair.change_z) for pair in pairs if pair.earlier_session == first]
     points = sorted((place, z) for place, z in measured if z is not None and place != places[first])
@@ -98,12 +106,12 @@ def _since_first(plot: Plot, pairs: Sequence[Pair], visits: Sequence[Visit], pla
         plot.curve([(places[first], 0.0), *points], "since-first")
 
 
-def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
+def _pair(plot: Plot, pair: ReportPair, places: dict[str, float]) -> None:
     status = STATUSES[pair.status]
     column = plot.across(places[pair.later_session])
     row = plot.bottom - 12 if pair.change_z is None else plot.down(pair.change_z)
-    value = "" if pair.change_z is None else wording.measure(pair.change_z, 1, ", z ")
-    mark(
+    value = "" if pair.change_z is None else formatting.measure(pair.change_z, 1, ", z ")
+    draw_mark(
         plot,
         status.shape,
         column,
@@ -114,7 +122,7 @@ def _pair(plot: Plot, pair: Pair, places: dict[str, float]) -> None:
     if pair.change_z is not None:
         near_end = column > plot.right - 60
         plot.text(
-            wording.measure(pair.change_z, 1, "z "),
+            formatting.measure(pair.change_z, 1, "z "),
             column + (-14 if near_end else 14),
             row + 4,
             "value",

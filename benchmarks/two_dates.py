@@ -1,0 +1,190 @@
+"""Simulated patients at two dates, laid on each other: what the benchmarks of volume change and of ordering measure.
+
+A patient is `anatomy.patient` at full difference; each date has a machine of one `scanner.fleet`. Overlays are kept
+under a folder, because making them takes longer than measuring them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+import torch
+
+from siamese_med.imaging import registration, volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.network import change_inference
+from siamese_med.preparation import study_template
+from siamese_med.runtime.files import replace_atomically, write_json_file
+from siamese_med.scoring.change import boundary_shift, change_map, pair_registration
+from siamese_med.scoring.change.change_map import MapSummary
+from siamese_med.scoring.change.detectors import build_residual_detector as unlearned
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.scoring.identity.verification_metrics import BOOTSTRAP_RESAMPLES
+from siamese_med.simulation import anatomy, scanner
+from siamese_med.simulation.anatomy import Anatomy
+from siamese_med.simulation.scanner import Scanner
+from siamese_med.study.config import ScoreConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Placed = tuple[Volume, NDArray[np.float64]]
+
+DIFFERENCE = 1.0
+GRID = (64, 64, 64)
+TEMPLATE_PATIENTS = 8
+
+Look = Callable[[RegisteredPair, PairSpace], MapSummary]
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """Machines of one contrast, a template of people who are not measured, and a folder for what is slow to make."""
+
+    folder: Path
+    seed: int
+    spacing_mm: float = 1.5
+    contrast: str = "FLAIR"
+
+    @property
+    def overlays(self) -> Path:
+        """Where they are kept."""
+        return self.folder / f"{self.contrast}_{self.seed}_{self.spacing_mm:g}mm"
+
+    @cached_property
+    def machines(self) -> list[Scanner]:
+        """Six machines."""
+        return scanner.draw_scanners(self.chance(1), scanner.SCANNER_COUNT, (self.contrast,))
+
+    @cached_property
+    def template(self) -> Volume:
+        """Made once of TEMPLATE_PATIENTS, then read."""
+        path = self.folder / f"template_{self.contrast}_{self.seed}.nii"
+        if not path.is_file():
+            scans = [self._template_scan(number) for number in range(TEMPLATE_PATIENTS)]
+            volume.write_volume(path, study_template.build_template(scans, GRID, None, "cpu"))
+        return volume.read_volume(path)
+
+    @cached_property
+    def space(self) -> PairSpace:
+        """The grid of the pairs."""
+        return pair_registration.build_pair_space(self.template, self.spacing_mm)
+
+    def chance(self, *what: int) -> np.random.Generator:
+        """The same for the same numbers, whatever was made before."""
+        return np.random.default_rng([self.seed, *what])
+
+    def machine(self, rng: np.random.Generator, other_than: Scanner | None = None) -> Scanner:
+        """One of the machines, but not `other_than`."""
+        choice = [machine for machine in self.machines if machine is not other_than]
+        return choice[rng.integers(len(choice))]
+
+    def placed(self, person: Anatomy, machine: Scanner, rng: np.random.Generator) -> Placed:
+        """A scan of a person, and template mm to scan mm."""
+        scan = scanner.acquire_scan(person, machine, rng).volume
+        return scan, registration.register_scans([scan], self.template)[0].matrix
+
+    def _template_scan(self, number: int) -> Volume:
+        rng = self.chance(3, number)
+        return scanner.acquire_scan(anatomy.simulate_anatomy(rng, DIFFERENCE), self.machine(rng), rng).volume
+
+
+class Patient:
+    """One person, his first scan, and the overlays of his later ones; what is already kept is not made again."""
+
+    def __init__(self, clinic: Clinic, number: int) -> None:
+        self.clinic, self.number = clinic, number
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """At the first date."""
+        return anatomy.simulate_anatomy(self.clinic.chance(2, self.number), DIFFERENCE)
+
+    @cached_property
+    def machine(self) -> Scanner:
+        """Of the first date."""
+        return self.clinic.machine(self.clinic.chance(4, self.number))
+
+    @cached_property
+    def first(self) -> Placed:
+        """The first scan."""
+        return self.clinic.placed(self.anatomy, self.machine, self.clinic.chance(5, self.number))
+
+    def later(self, name: str, person: Callable[[], Anatomy], same_machine: bool) -> Path:
+        """The first scan laid with one of a later date, whose pose, noise and perhaps machine are its own."""
+        path = self.clinic.overlays / f"{self.number:03d}_{name}.npz"
+        if not path.is_file():
+            rng = self.clinic.chance(6, self.number, crc32(name.encode()))
+            machine = self.machine if same_machine else self.clinic.machine(rng, self.machine)
+            scan, start = self.clinic.placed(person(), machine, rng)
+            _keep(path, pair_registration.register_pair(self.first[0], scan, (self.first[1], start), self.clinic.space))
+        return path
+
+
+def _keep(path: Path, pair: RegisteredPair) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replace_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            scans=torch.stack([pair.a, pair.b]).numpy().astype(np.float16),
+            inside=pair.inside.numpy(),
+            figures=np.array([pair.overlap, pair.quality]),
+            matrices=np.stack([pair.matrix_earlier, pair.matrix_later]),
+        )
+
+
+def _kept(path: Path) -> RegisteredPair:
+    """The overlay as kept; of the scans only the matched ones, which all detectors look at."""
+    with np.load(path) as kept:
+        a, b = torch.from_numpy(kept["scans"].astype(np.float32))
+        overlap, quality = map(float, kept["figures"])
+        return RegisteredPair(a, b, a, b, torch.from_numpy(kept["inside"]), overlap, quality, *kept["matrices"])
+
+
+def looked_at(path: Path, name: str, look: Look, clinic: Clinic) -> MapSummary:
+    """What a detector finds in a kept overlay (but for the tail), kept too: detectors are slow."""
+    answer = path.with_name(f"{path.stem}_{name}.json")
+    if not answer.is_file():
+        found = look(_kept(path), clinic.space)
+        write_json_file(answer, {part: getattr(found, part) for part in ("figure", "sign", "level", "noise")})
+    return MapSummary(**json.loads(answer.read_text()), tail=np.zeros(len(change_map.TAIL_THRESHOLDS)))
+
+
+def detectors(model: Path | None) -> dict[str, Look]:
+    """Those of brightness: the residual, and a model's network where one is given."""
+    found: dict[str, Look] = {"residual": partial(_by, unlearned(ScoreConfig()))}
+    return (
+        {**found, f"network {model.name}": partial(_by, partial(change_inference.detect_with_network, model))}
+        if model
+        else found
+    )
+
+
+def by_expansion(pair: RegisteredPair, space: PairSpace) -> MapSummary:
+    """Local volume change."""
+    return boundary_shift.summarise_boundary_shift(
+        boundary_shift.measure_boundary_shift(pair, space.spacing_mm), pair, space
+    )
+
+
+def _by(detector: ChangeDetector, pair: RegisteredPair, space: PairSpace) -> MapSummary:
+    return change_map.summarise_map(detector(pair, space.spacing_mm), pair, space)
+
+
+def interval(patients: Sequence[int], figure: Callable[[list[int]], float]) -> tuple[float, float]:
+    """95 % interval of a figure of the given places (of the list), by drawing patients with replacement."""
+    rng, everyone = np.random.default_rng(0), sorted(set(patients))
+    places = {one: [place for place, patient in enumerate(patients) if patient == one] for one in everyone}
+    draws = [
+        figure([place for one in rng.choice(everyone, len(everyone)) for place in places[int(one)]])
+        for _ in range(BOOTSTRAP_RESAMPLES)
+    ]
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,187 @@
+"""What the command line prints: one JSON object, or short tables; and one line for an error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from siamese_med.runtime import interruption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MAX_ROWS_SHOWN = 12
+TABLES_SHOWN_WHOLE = ("reasons",)
+COLUMNS_ONLY_IN_JSON = ("affine", "path", "subject", "session")
+"""Columns of a scan that people do not read in a terminal; its id holds subject and session."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command found out: facts, what was left undone, failed checks, and text that is printed as it is."""
+
+    facts: dict[str, Any]
+    unfinished: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
+    text: str | None = None
+    closing: str | None = field(default=None)
+
+    def exit_code(self, strict: bool) -> int:
+        """0 done, 4 done in part, 5 a check failed under --strict."""
+        if strict and self.failed_checks:
+            return 5
+        return 4 if self.unfinished else 0
+
+
+def configure_logging(quiet: bool, debug: bool) -> None:
+    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C also without a supervisor."""
+    if not interruption.is_supervised():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    handler = logging.StreamHandler(sys.stderr)
+    log = logging.getLogger("siamese_med")
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def explain_error(error: BaseException) -> tuple[str, int, dict[str, Any]]:
+    """One line, the exit code, and the facts that a failed stage still has to tell."""
+    from siamese_med.errors import SiameseMedError
+
+    error = _named(getattr(error, "original", error))
+    if isinstance(error, SiameseMedError):
+        return " ".join(str(error).split()), error.exit_code, getattr(error, "facts", {})
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command goes on where it stopped", 130, {}
+    return f"unexpected {type(error).__name__}: run again with --debug to see where", 1, {}
+
+
+def _named(error: BaseException) -> BaseException:
+    """The error, or what it means where a disk is full and whatever wrote there does not say so."""
+    from siamese_med.runtime import files
+
+    if isinstance(error, OSError) and files.is_disk_full_error(error):
+        return files.make_no_space_error(Path(error.filename).parent if isinstance(error.filename, str) else Path.cwd())
+    return error
+
+
+@contextmanager
+def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO]]:
+    """Give the streams for the answer and for errors, and keep everything else away from them.
+
+    Under --json whatever a library or a child process prints to standard output goes to standard error; under --quiet
+    what goes to standard error vanishes. File descriptors are switched, since Python's streams alone miss children.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with os.fdopen(kept[0], "w") as answers, os.fdopen(kept[1], "w") as errors, Path(os.devnull).open("w") as nowhere:
+        noise = nowhere if quiet else errors
+        os.dup2(noise.fileno(), 2)
+        if as_json:
+            os.dup2(noise.fileno(), 1)
+        try:
+            with redirect_stderr(noise), redirect_stdout(noise if as_json else answers):
+                yield answers, errors
+        finally:
+            answers.flush()
+            errors.flush()
+            os.dup2(kept[0], 1)
+            os.dup2(kept[1], 2)
+
+
+def write_json_answer(stream: TextIO, value: dict[str, Any]) -> None:
+    """Write one object; what JSON has no word for (NaN, infinity) becomes null."""
+    stream.write(json.dumps(to_json_value(value), indent=2, allow_nan=False) + "\n")
+
+
+def to_json_value(value: Any) -> Any:
+    """The same value in JSON's types: arrays as lists, paths as text, missing values and infinities as None."""
+    if value is None or (isinstance(value, str | bool | int) and type(value).__module__ == "builtins"):
+        return value
+    if hasattr(value, "tolist"):
+        return to_json_value(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): to_json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [to_json_value(item) for item in value]
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    return None if type(value).__name__ in ("NAType", "NaTType") else str(value)
+
+
+def write_answer(stream: TextIO, answer: CommandResult) -> None:
+    """Write an answer for people: its text as it is, or its facts as tables, and a closing line."""
+    if answer.text is not None:
+        stream.write(answer.text.rstrip("\n") + "\n")
+        return
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    for table in _tables(to_json_value(answer.facts)):
+        console.print(table)
+    for problem in dict.fromkeys((*answer.unfinished, *answer.failed_checks)):
+        console.print(f"[yellow]{problem}[/yellow]")
+    if answer.closing:
+        console.print(answer.closing, soft_wrap=True)
+
+
+def _tables(facts: dict[str, Any]) -> Iterator[Table]:
+    """One table of the single values, one for each list of records."""
+    from rich.table import Table
+
+    singles = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _flat(facts):
+        singles.add_row(name.replace("_", " "), _short(value))
+    if singles.rows:
+        yield singles
+    for name, rows in facts.items():
+        if isinstance(rows, list) and rows and isinstance(rows[0], dict):
+            yield _records(name, rows)
+
+
+def _records(name: str, rows: list[dict[str, Any]]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    columns = [column for column in rows[0] if "id" not in rows[0] or column not in COLUMNS_ONLY_IN_JSON]
+    shown = len(rows) if name in TABLES_SHOWN_WHOLE else MAX_ROWS_SHOWN
+    left = len(rows) - shown
+    caption = f"and {left} more, see --json" if left > 0 else None
+    table = Table(title=name, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold" if column in (columns[0], "hint") else "ellipsis")
+    for row in rows[:shown]:
+        table.add_row(*(_short(row[column]) for column in columns))
+    return table
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name} ")
+        elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
+            yield prefix + name, value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return " ".join(_short(item) for item in value) or "none"
+    return "none" if value is None else str(value)
+
+
+def shorten_path(path: Path) -> str:
+    """A path as short as it can be said from the working folder."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

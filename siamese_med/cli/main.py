@@ -1,0 +1,231 @@
+"""The command line: six verbs, the whole line, a few questions. Exit codes: see errors.py and CommandResult."""
+
+from __future__ import annotations
+
+from siamese_med.runtime.supervisor import run_under_supervisor
+
+if __name__ == "__main__":
+    run_under_supervisor()  # before what follows is imported: it takes a while
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from siamese_med.cli import console_output, questions, run_request, workstation
+from siamese_med.cli.command import make_command
+from siamese_med.cli.console_output import CommandResult
+from siamese_med.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_REPORTS,
+    ConfigOption,
+    DataOption,
+    InputArgument,
+    ModelOption,
+    NoPrefectOption,
+    ReportsOption,
+    SentOption,
+    general_options,
+)
+
+if TYPE_CHECKING:
+    from siamese_med.pipeline.stage_results import RunRequest, StageResults
+
+app = typer.Typer(
+    name="siamese-med",
+    help="Track change in a patient's medical images. Research use only.",
+    epilog="Exit codes: 0 done, 1 our fault, 2 usage, 3 nothing usable, 4 done in part, 5 a check failed (--strict), "
+    "6 the machine failed (a full disk, say).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+app.callback()(general_options)
+
+
+def _answer_of_stage(command: str, order: RunRequest, config: Path | None, no_prefect: bool) -> CommandResult:
+    (outcome,) = run_request.run_command(command, order, config, no_prefect)
+    return CommandResult(outcome.facts, outcome.unfinished, outcome.failed_checks)
+
+
+@app.command("run")
+@make_command
+def run_all_stages(
+    source: InputArgument,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    model: ModelOption = None,
+    sent: SentOption = None,
+    config: ConfigOption = None,
+    no_prefect: NoPrefectOption = False,
+) -> CommandResult:
+    """All six stages, from INPUT to reports; with --model, train is left out."""
+    order = run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config, model)
+    return _answer_of_run(run_request.run_command("run", order, config, no_prefect))
+
+
+def _answer_of_run(done: StageResults) -> CommandResult:
+    from siamese_med.pipeline import stage_results
+
+    return CommandResult(
+        stage_results.summarise_run(done),
+        tuple(problem for outcome in done for problem in outcome.unfinished),
+        tuple(dict.fromkeys(problem for outcome in done for problem in outcome.failed_checks)),
+        closing=f"reports: {console_output.shorten_path(Path(done[-1].facts['index']))}",
+    )
+
+
+@app.command("ingest")
+@make_command
+def ingest_input(
+    source: InputArgument,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    sent: SentOption = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash files again whose size and time are as before.")
+    ] = False,
+    config: ConfigOption = None,
+    no_prefect: NoPrefectOption = False,
+) -> CommandResult:
+    """Files to scans; every file is accounted for."""
+    order = replace(
+        run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config),
+        verify=verify,
+    )
+    answer = _answer_of_stage("ingest", order, config, no_prefect)
+    return replace(
+        answer, closing=f"files by patient and series: {console_output.shorten_path(order.study.files_page)}"
+    )
+
+
+def _add_stage(verb: str, purpose: str) -> None:
+    @app.command(verb, help=purpose)
+    @make_command
+    def stage(
+        data: DataOption = DEFAULT_DATA,
+        reports: ReportsOption = DEFAULT_REPORTS,
+        config: ConfigOption = None,
+        no_prefect: NoPrefectOption = False,
+    ) -> CommandResult:
+        return _answer_of_stage(verb, run_request.make_run_request(None, data, reports, config), config, no_prefect)
+
+
+def _add_stage_with_model(verb: str, purpose: str) -> None:
+    @app.command(verb, help=purpose)
+    @make_command
+    def stage(
+        data: DataOption = DEFAULT_DATA,
+        reports: ReportsOption = DEFAULT_REPORTS,
+        model: ModelOption = None,
+        config: ConfigOption = None,
+        no_prefect: NoPrefectOption = False,
+    ) -> CommandResult:
+        return _answer_of_stage(
+            verb, run_request.make_run_request(None, data, reports, config, model), config, no_prefect
+        )
+
+
+_add_stage_with_model("prepare", "Scans to aligned volumes, on the template of --model where one is given.")
+_add_stage("pair", "Scans to pairs; patients are split first.")
+_add_stage("train", "Pairs to a model, calibrated and measured.")
+_add_stage_with_model("score", "Pairs to scores, with --model or the current one.")
+
+
+@app.command("report")
+@make_command
+def make_report(
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    model: ModelOption = None,
+    viewer: Annotated[bool, typer.Option("--viewer", help="Also a page a pair to scroll through both dates.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also the patients' pages as PDF.")] = False,
+    dicom: Annotated[
+        Path | None, typer.Option(help="Write SEG, SR and PDF for the archive here; they name patients.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option("--input", metavar="INPUT", help="For --dicom: the folder that was ingested.")
+    ] = None,
+    config: ConfigOption = None,
+    no_prefect: NoPrefectOption = False,
+) -> CommandResult:
+    """Scores to pages, for --model or the current one."""
+    from siamese_med.errors import UsageError
+    from siamese_med.study.tables import ReportExtras
+
+    if (dicom is None) != (source is None):
+        raise UsageError("--dicom and --input go together: objects are filed by the headers of the input")
+    order = run_request.make_run_request(
+        run_request.read_input_argument(source, None) if source else None, data, reports, config, model
+    )
+    order = replace(order, extras=ReportExtras(viewer, pdf, dicom and dicom.absolute()))
+    answer = _answer_of_stage("report", order, config, no_prefect)
+    if dicom is not None:
+        sys.stderr.write("the objects below --dicom name patients: send them to their archive and nowhere else\n")
+    return answer
+
+
+@app.command("demo")
+@make_command
+def run_demo(
+    folder: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("demo"),
+    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 16,
+    visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
+    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+    config: ConfigOption = None,
+    no_prefect: NoPrefectOption = False,
+) -> CommandResult:
+    """Simulate a cohort, run the whole line on it (by FOLDER/demo.toml if no config is given), and name the reports."""
+    from siamese_med.pipeline import stages
+    from siamese_med.runtime.files import write_text_file
+    from siamese_med.study.config import DEMO_CONFIG
+
+    if config is None:
+        config = folder / "demo.toml"
+        write_text_file(config, DEMO_CONFIG)
+    order = run_request.make_run_request(None, folder / "data", folder / "reports", config)
+    order = replace(order, source=stages.simulate(folder, patients, visits, seed))
+    return _answer_of_run(run_request.run_command("run", order, config, no_prefect))
+
+
+@app.command("promote")
+@make_command
+def promote_model(
+    model: Annotated[str, typer.Argument(help="A model of this study: its folder, or its id.")],
+    renew: Annotated[bool, typer.Option("--renew", help="Choose the fixed validation patients anew.")] = False,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Let MODEL speak from now on, without holding it against the current one; score and report follow it."""
+    from siamese_med.training import model_registry
+
+    record = model_registry.set_current_model(
+        run_request.make_study(data, reports, config), Path(model).name, "promoted by hand", renew
+    )
+    return CommandResult({"model": record.model, "since": record.since, "why": record.why})
+
+
+questions.add_question_commands(app)
+workstation.add_workstation_commands(app)
+
+
+def main() -> NoReturn:
+    """Run the command line below its supervisor; a wrong call is one line and exit code 2."""
+    run_under_supervisor()
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:
+        message = " ".join(error.format_message().split()).rstrip(".")
+        if "--json" in sys.argv:
+            console_output.write_json_answer(sys.stdout, {"error": message, "exit_code": 2})
+        if message:  # none where the help was all there is to say
+            sys.stderr.write(f"siamese-med: {message}; see `siamese-med --help`\n")
+        sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,46 @@
+"""What commands are given: the arguments and options that several of them share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+InputArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="INPUT",
+        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
+    ),
+]
+SentOption = Annotated[Path | None, typer.Option(help="The folder that was sent to the PACS: did all of it come back?")]
+ScanArgument = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
+DataOption = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
+ReportsOption = Annotated[Path, typer.Option(help="Where the pages go.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
+ModelOption = Annotated[Path | None, typer.Option(help="A model's folder.")]
+RequiredModelOption = Annotated[Path, typer.Option("--model", help="A model's folder.")]
+NoPrefectOption = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import siamese_med
+
+        sys.stdout.write(f"siamese-med {siamese_med.__version__}\n")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+]
+
+
+def general_options(version: VersionOption = False) -> None:
+    """Options of the program itself, before the name of a command."""
+    del version  # answered while the command line is parsed
+
+
+DEFAULT_DATA, DEFAULT_REPORTS = Path("data"), Path("reports")

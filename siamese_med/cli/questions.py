@@ -1,0 +1,121 @@
+"""Commands that answer a question and change nothing in the study."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from siamese_med.cli import console_output, run_request, workstation
+from siamese_med.cli.command import make_command
+from siamese_med.cli.console_output import CommandResult
+from siamese_med.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_REPORTS,
+    ConfigOption,
+    DataOption,
+    ReportsOption,
+    RequiredModelOption,
+    ScanArgument,
+)
+
+
+def add_question_commands(app: typer.Typer) -> None:
+    """Give the command line these commands."""
+    app.command("export")(export_pairs)
+    app.command("compare")(compare_two_scans)
+    app.command("identify")(identify_patient)
+    app.command("config")(print_config)
+    app.command("status")(show_status)
+    app.command("reveal")(print_revealed_label)
+
+
+@make_command
+def export_pairs(
+    reports: ReportsOption = DEFAULT_REPORTS,
+    output: Annotated[Path | None, typer.Option(help="The CSV file to write; else it is printed.")] = None,
+) -> CommandResult:
+    """All pairs of all patients as one CSV table, out of the reports."""
+    from siamese_med.reporting.write import pair_export
+    from siamese_med.runtime.files import write_text_file
+
+    table, facts = pair_export.collect_pairs_csv(reports)
+    if output is None:
+        return CommandResult(facts, text=table)
+    write_text_file(output, table)
+    return CommandResult({**facts, "file": console_output.shorten_path(output)})
+
+
+@make_command
+def compare_two_scans(
+    a: ScanArgument,
+    b: ScanArgument,
+    model: RequiredModelOption,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Compare scan A with scan B, without a catalogue: same person? changed?"""
+    from siamese_med.pipeline import stages
+
+    return CommandResult(
+        stages.compare(a, b, model, run_request.make_study_for_scans([a, b], model, data, reports, config))
+    )
+
+
+@make_command
+def identify_patient(
+    scan: ScanArgument,
+    model: RequiredModelOption,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Rank the enrolled patients for one scan; nothing is retrained."""
+    from siamese_med.pipeline import stages
+
+    return CommandResult(
+        stages.identify(scan, model, run_request.make_study_for_scans([scan], model, data, reports, config))
+    )
+
+
+@make_command
+def print_config(config: ConfigOption = None) -> CommandResult:
+    """Print the effective configuration as TOML."""
+    from siamese_med.study.config import format_as_toml, load_config
+
+    effective = load_config(config)
+    return CommandResult(effective.model_dump(mode="json"), text=format_as_toml(effective))
+
+
+@make_command
+def show_status(
+    data: DataOption = DEFAULT_DATA, reports: ReportsOption = DEFAULT_REPORTS, config: ConfigOption = None
+) -> CommandResult:
+    """What the study holds, which runs there were and will be, and which step comes next."""
+    from siamese_med.pipeline import study_status
+
+    return CommandResult(
+        study_status.summarise_study(run_request.make_study(data, reports, config)) | workstation.list_prefect_runs()
+    )
+
+
+@make_command
+def print_revealed_label(
+    label: Annotated[str, typer.Argument(help="A subject, a scan id, a series, or a reason word.")],
+    source: Annotated[
+        Path | None, typer.Option("--input", metavar="INPUT", help="Also list the files below; none is read.")
+    ] = None,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Map a pseudonym back to patient and files, with the secret; never recorded."""
+    from siamese_med.ingestion.privacy import reidentification
+    from siamese_med.pipeline import stages
+
+    facts = stages.reveal_pseudonym(label, run_request.make_study(data, reports, config), source)
+    sys.stderr.write(reidentification.PATIENT_NAMES_WARNING)
+    return CommandResult(facts, text=reidentification.format_revealed_label(facts))

@@ -1,0 +1,212 @@
+"""From the reports to DICOM objects in a folder, which names patients and is for their hospital's archive alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.dicom_export import encapsulated_pdf, segmentation, source_images, structured_report
+from siamese_med.dicom_export.identifiers import ExportContext, encode_dicom_object
+from siamese_med.dicom_export.source_images import LeftOutError, SourceImages
+from siamese_med.errors import InputError, UsageError
+from siamese_med.imaging import volume
+from siamese_med.ingestion.privacy.originals import OriginalFile, find_original_files
+from siamese_med.reporting.render import pdf_pages
+from siamese_med.runtime import files, untrusted_input
+from siamese_med.study.input_source import Pull
+from siamese_med.study.tables import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ExportedPair = Mapping[str, Any]
+EXPORTED_PAIR_ROLES = ("newest", "since_first")
+"""Pairs that end with the newest visit; steps between older ones were news when they were the newest."""
+
+EXPORTED_FILE_PATTERN = re.compile(r"(seg|sr)-pair\d+\.dcm|report-pdf\.dcm")
+
+
+def check_export_folder(folder: Path, source: Path | Pull | None, study: Study) -> Path:
+    """The input folder, where objects may be written to `folder` by its files; raises UsageError."""
+    if not isinstance(source, Path):
+        raise UsageError("--dicom needs the files on disk: give with --input the folder that was ingested, no address")
+    for kept in (study.data, study.reports):
+        if folder.resolve().is_relative_to(kept.resolve()):
+            raise UsageError(
+                "--dicom lies inside the data or reports folder, which name nobody: give a folder elsewhere"
+            )
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("--dicom is a file: give a folder")
+    return source
+
+
+def write_dicom_export(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFrame) -> dict[str, Any]:
+    """Write the objects of every patient who has a report; how many objects and patients, and follow-ups left out.
+
+    `model`: its id; `scans`: the catalogue's. The same reports and files give the same bytes.
+    """
+    wanted = dict(_read_exported_pairs(study.reports))
+    from_dicom = set(scans[scans["source"] == "dicom"].id)
+    mentioned = {pair[side] for pairs in wanted.values() for pair in pairs for side in ("earlier", "later")}
+    config = study.config.ingest
+    found = find_original_files(mentioned & from_dicom, study.catalogue_url, config.secret_file, source)
+    desk = _PatientExporter(study, model, found, from_dicom)
+    objects, patients, left_out = 0, 0, Counter[str]()
+    with _quiet():
+        for subject, pairs in wanted.items():
+            made, reasons = desk.patient(subject, pairs)
+            left_out.update(reasons)
+            if made:
+                _write_patient_files(folder / subject, made)
+                objects, patients = objects + len(made), patients + 1
+    return {"objects": objects, "patients": patients, "left_out": dict(sorted(left_out.items()))}
+
+
+def _read_exported_pairs(reports: Path) -> Iterator[tuple[str, list[ExportedPair]]]:
+    """Patients, and the pairs of theirs that objects are made of."""
+    for path in sorted(reports.glob("sub-*/report.json")):
+        try:
+            pairs = untrusted_input.read_untrusted_json(path)["pairs"]
+            chosen = [pair for pair in pairs if pair["role"] in EXPORTED_PAIR_ROLES]
+            sound = all(map(_is_sound, chosen))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"a report cannot be read ({path.parent.name}): run `siamese-med report` again") from error
+        if not sound:
+            raise InputError(f"a report has a path for a name ({path.parent.name}): run `siamese-med report` again")
+        if chosen:
+            yield path.parent.name, chosen
+
+
+def _is_sound(pair: ExportedPair) -> bool:
+    """Whether what becomes part of a path is a name or a number, and the map lies in the data folder."""
+    named = untrusted_input.is_safe_name(pair["later_session"]) and type(pair["number"]) is int
+    return named and (pair["map"] is None or untrusted_input.is_safe_relative_path(pair["map"]))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither library may say what it thinks of a header, since it would quote it."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class _PatientExporter:
+    """Where one patient's objects are made."""
+
+    study: Study
+    model: str
+    found: Mapping[str, Sequence[OriginalFile]]
+    from_dicom: set[str]
+
+    def patient(self, subject: str, pairs: Sequence[ExportedPair]) -> tuple[dict[str, bytes], list[str]]:
+        """Files by their path below the patient's folder, and a reason for each follow-up that lacks some."""
+        later: dict[str, SourceImages] = {}
+        reasons: dict[str, str] = {}
+        for scan in sorted({pair["later"] for pair in pairs}):
+            try:
+                later[scan] = self._images(scan)
+            except LeftOutError as left_out:
+                reasons[scan] = left_out.reason
+            except Exception:  # whatever a hostile header makes the libraries raise
+                reasons[scan] = "not_encodable"
+        usable = [pair for pair in pairs if pair["later"] in later]
+        if not usable:
+            return {}, list(reasons.values())
+        pdf = _read_or_print_pdf(self.study.reports / subject)  # of our own page: where that fails, it is our fault
+        try:
+            made = dict(self._objects(subject, usable, later, pdf))
+        except Exception:  # and whatever an object of it makes them raise: it ends with this patient
+            return {}, [*reasons.values(), *("not_encodable" for _ in later)]
+        return made, [*reasons.values(), *("no_frame_of_reference" for one in later.values() if not one.placed)]
+
+    def _images(self, scan: str) -> SourceImages:
+        if scan not in self.from_dicom:
+            raise LeftOutError("not_dicom")
+        if scan not in self.found:
+            raise LeftOutError("source_missing")
+        return source_images.read_source_images(self.found[scan], self.study.config.ingest.max_gigabytes * 1e9)
+
+    def _objects(
+        self, subject: str, pairs: Sequence[ExportedPair], later: Mapping[str, SourceImages], pdf: bytes
+    ) -> Iterator[tuple[str, bytes]]:
+        for pair in pairs:
+            for kind, content in self._of_pair(pair, later[pair["later"]]):
+                yield f"{pair['later_session']}/{kind}-pair{pair['number']:02d}.dcm", content
+        session, beside = pairs[0]["later_session"], later[pairs[0]["later"]]
+        filing = ExportContext("pdf", pairs[0]["number"], f"{subject} {session}", self.model, beside)
+        yield (
+            f"{session}/report-pdf.dcm",
+            encode_dicom_object(encapsulated_pdf.build_encapsulated_pdf(pdf, beside.datasets, filing), beside.owner),
+        )
+
+    def _of_pair(self, pair: ExportedPair, later: SourceImages) -> Iterator[tuple[str, bytes]]:
+        about = (pair["number"], f"{pair['earlier']} {pair['later']}", self.model, later)
+        seg = None
+        if (mask := self._mask(pair, later)) is not None:
+            seg = segmentation.build_segmentation(mask, later, ExportContext("seg", *about))
+            yield "seg", encode_dicom_object(seg, later.owner)
+        report = structured_report.build_measurement_report(
+            pair, later.datasets, self._earlier(pair), seg, ExportContext("sr", *about)
+        )
+        yield "sr", encode_dicom_object(report, later.owner)
+
+    def _mask(self, pair: ExportedPair, later: SourceImages) -> Any:
+        """Where the pair changed, on the follow-up's images; None where nothing did, or nobody can tell.
+
+        A scan that may be another patient's has its numbers in the measurements, and nothing drawn on it.
+        """
+        judged = pair["status"] in ("changed", "no_change")
+        if not (judged and pair["map"] and pair["transform"] and later.placed):
+            return None
+        change_map = volume.read_volume(self.study.data / pair["map"])
+        mask = segmentation.resample_change_mask(change_map, np.asarray(pair["transform"], dtype=np.float64), later)
+        return mask if mask.any() else None
+
+    def _earlier(self, pair: ExportedPair) -> Sequence[Any]:
+        """The images of the earlier date, which are named as evidence as far as they are there."""
+        try:
+            return self._images(pair["earlier"]).datasets
+        except Exception:
+            return ()
+
+
+def _read_or_print_pdf(folder: Path) -> bytes:
+    """The patient's page as PDF: as it was written with the page, else made of it."""
+    written = folder / "report.pdf"
+    if written.is_file():
+        return written.read_bytes()
+    return pdf_pages.render_pdf((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def _write_patient_files(folder: Path, made: Mapping[str, bytes]) -> None:
+    """Write one patient's files, for the user's eyes only, and remove those of an earlier export that are no more."""
+    if folder.is_dir():
+        files.remove_stale_temporary_files(folder)
+    for name, content in made.items():
+        with files.replace_atomically(folder / name, mode=0o600) as temporary:
+            temporary.write_bytes(content)
+    for path in _departed(folder.glob("ses-*/*.dcm"), {folder / name for name in made}):
+        path.unlink()
+
+
+def _departed(there: Iterable[Path], made: set[Path]) -> list[Path]:
+    return [path for path in there if EXPORTED_FILE_PATTERN.fullmatch(path.name) and path not in made]

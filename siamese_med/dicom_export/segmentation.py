@@ -1,0 +1,79 @@
+"""The change map as a DICOM segmentation on the grid of the follow-up's own images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.dicom_export.identifiers import (
+    CODING_SCHEME,
+    MANUFACTURER,
+    RESEARCH_USE_NOTICE,
+    ExportContext,
+    get_software_version,
+)
+from siamese_med.imaging import resampling
+from siamese_med.imaging.volume import Volume
+from siamese_med.scoring.change.change_map import CHANGED_VOXEL_PROBABILITY
+
+if TYPE_CHECKING:
+    from highdicom.seg import Segmentation
+    from numpy.typing import NDArray
+
+    from siamese_med.dicom_export.source_images import SourceImages
+
+MAX_VOXELS_PER_CHUNK = 2**22
+SEGMENT_LABEL = "Change"
+
+
+def resample_change_mask(change_map: Volume, transform: NDArray[np.float64], images: SourceImages) -> NDArray[np.bool_]:
+    """Where the map, in the earlier scan's space, is at or over its threshold: (slice, row, column) of the images.
+
+    `transform`: 4x4, the earlier scan's mm to the later one's (RAS+).
+    """
+    to_map = np.linalg.inv(transform) @ images.affine
+    columns, rows, slices = images.shape
+    mask = np.zeros((slices, rows, columns), dtype=bool)
+    step = max(1, MAX_VOXELS_PER_CHUNK // (rows * columns))
+    for start in range(0, slices, step):
+        shift = np.eye(4)
+        shift[2, 3] = start
+        part = mask[start : start + step]
+        values = resampling.resample_volume(change_map, to_map @ shift, (columns, rows, len(part)), nearest=True)[0, 0]
+        part[:] = values.numpy().T >= CHANGED_VOXEL_PROBABILITY
+    return mask
+
+
+def build_segmentation(mask: NDArray[np.bool_], images: SourceImages, filing: ExportContext) -> Segmentation:
+    """A binary segmentation with one segment, of a mask (slice, row, column) that is not empty."""
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+    from highdicom.sr import CodedConcept
+    from pydicom.sr.codedict import codes
+
+    algorithm = AlgorithmIdentificationSequence(MANUFACTURER, codes.DCM.ArtificialIntelligence, get_software_version())
+    segment = SegmentDescription(
+        segment_number=1,
+        segment_label=SEGMENT_LABEL,
+        segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
+        segmented_property_type=CodedConcept("change", CODING_SCHEME, "Change beyond what a rescan would show"),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=filing.tracking,
+        tracking_id=f"{MANUFACTURER} change {filing.number}",
+    )
+    made = Segmentation(
+        source_images=list(images.datasets),
+        pixel_array=mask.astype(np.uint8),
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        content_label="CHANGE",
+        content_description=f"{RESEARCH_USE_NOTICE}: change map",
+        **filing.common("change map", np.packbits(mask).tobytes()),
+    )
+    for item in made.DimensionOrganizationSequence:
+        item.DimensionOrganizationUID = filing.uid("dimensions")
+    for item in made.DimensionIndexSequence:
+        item.DimensionOrganizationUID = filing.uid("dimensions")
+    return made

@@ -1,0 +1,16 @@
+"""Runs that Prefect records. Importing this package sets how Prefect starts, so it must come before Prefect itself."""
+
+from __future__ import annotations
+
+import os
+
+PREFECT_ENVIRONMENT = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",  # the default 20 s is too short for the first migration
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_UI_API_URL": "/api",  # whatever the port, and whatever way led to the page
+}
+
+for _name, _value in PREFECT_ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)

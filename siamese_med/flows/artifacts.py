@@ -1,0 +1,50 @@
+"""What a run leaves in Prefect's artifacts: the account, the model's figures, the summary with its links."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+
+from siamese_med.pipeline import stage_results
+from siamese_med.pipeline.stage_results import RunRequest, StageResults
+from siamese_med.reporting.write import markdown_summary
+
+
+def publish_artifacts(done: StageResults, order: RunRequest) -> None:
+    """Make the artifacts of the stages that ran."""
+    by_verb = {outcome.verb: outcome for outcome in done}
+    if ingested := by_verb.get("ingest"):
+        _table("ingest-account", "What became of every file", _account(ingested.facts))
+    if (trained := by_verb.get("train")) and trained.model:
+        _table(
+            "model-metrics", f"Model {trained.model.name}", _figures(stage_results.read_model_metrics(trained.model))
+        )
+    if promoted := by_verb.get("promote"):
+        _table("promotion", "Which model speaks, and why", _figures(promoted.facts))
+    if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
+        text = markdown_summary.render_run_summary(
+            scored.result, ingested.result.account, reported.result, order.study.config.report.url
+        )
+        create_markdown_artifact(text, key="summary", description="Verdicts of this run")
+
+
+def _account(facts: dict[str, Any]) -> dict[str, int]:
+    counts = {name: value for name, value in facts.items() if isinstance(value, int)}
+    transfer = {f"transfer: {what}": count for what, count in facts.get("transfer", {}).items()}
+    return counts | transfer | {f"reason: {word}": count for word, count in facts["reasons"].items()}
+
+
+def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures as one level, `outer.inner`; lists are left out."""
+    flat: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, dict):
+            flat |= _figures(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float | str):
+            flat[prefix + name] = value
+    return flat
+
+
+def _table(key: str, description: str, values: dict[str, Any]) -> None:
+    create_table_artifact([{"what": name, "value": value} for name, value in values.items()], key, description)

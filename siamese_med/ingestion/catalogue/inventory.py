@@ -1,0 +1,119 @@
+"""The catalogue as people ask for it: by patient and series, what was accepted, what was not and why."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.ingestion.catalogue import catalogue
+from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
+from siamese_med.ingestion.reasons import REASON_HINTS, SCAN_FLAGS, get_outcome
+from siamese_med.study.tables import IngestInventory, ScanThumbnail, SeriesAccount
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from siamese_med.ingestion.catalogue.catalogue import FileTally
+
+CatalogueRow = Mapping[str, Any]
+SERIES_LABEL_CHARS = 12
+"""Characters shown of a series' HMAC: 60 bits, so that two of a study never meet."""
+
+
+@dataclass
+class _GatheredSeries:
+    """Groups of files that bear one label and subject; `row` is that of the group that was judged as the series."""
+
+    row: CatalogueRow
+    files: Counter[str] = field(default_factory=Counter)
+    scans: list[ScanThumbnail] = field(default_factory=list)
+
+
+def read_inventory(url: str) -> IngestInventory:
+    """Everything that the ingest page tells; raises EmptyInputError or CatalogueError."""
+    with catalogue.open_catalogue(url) as connection:
+        groups = {row["key"]: row for row in catalogue.select_rows(connection, "series")}
+        counted = catalogue.count_files(connection)
+        pictures = _pictures(connection)
+        sessions = _sessions(connection)
+    counts, departed = _counts(counted)
+    gathered: dict[tuple[Any, ...], _GatheredSeries] = {}
+    loose: Counter[str] = Counter()
+    for key in sorted(groups):
+        row = groups[key]
+        if not row["subjects"] and not row["source"]:
+            loose.update(counts[key])
+        elif counts[key] or pictures[key]:
+            one = gathered.setdefault((*row["subjects"], row["label"]), _GatheredSeries(row))
+            one.row = row if row["label"] == key else one.row
+            one.files.update(counts[key])
+            one.scans += pictures[key]
+    series = sorted((_series(one, sessions) for one in gathered.values()), key=_order)
+    account = catalogue.build_account_from_tallies(counted)
+    words = {word: get_outcome(word) for word in REASON_HINTS}
+    return IngestInventory(
+        account, tuple(series), dict(sorted(loose.items())), departed, words, dict(REASON_HINTS), dict(SCAN_FLAGS)
+    )
+
+
+def _order(one: SeriesAccount) -> tuple[Any, ...]:
+    return one.subjects, one.session or "~", one.date or "~", one.modality, one.label
+
+
+def _series(one: _GatheredSeries, sessions: Mapping[tuple[str, str], str]) -> SeriesAccount:
+    row = one.row
+    visits = (sessions.get((subject, row["visit"])) for subject in row["subjects"])
+    return SeriesAccount(
+        label=format_series_label(row["label"]),
+        subjects=tuple(row["subjects"]),
+        session=next((visit for visit in visits if visit), None),
+        date=row["date"],
+        modality=row["modality"],
+        contrast=row["contrast"],
+        source=row["source"],
+        slices=row["slices"],
+        files=dict(sorted(one.files.items())),
+        scans=tuple(sorted(one.scans, key=lambda scan: scan.id)),
+    )
+
+
+def format_series_label(label: str) -> str:
+    """A series' HMAC as people see it."""
+    return f"series-{label[:SERIES_LABEL_CHARS]}"
+
+
+def _counts(counted: Iterable[FileTally]) -> tuple[dict[str, Counter[str]], int]:
+    """Files by group and reason, copies as duplicates; and how many that were not accepted lie nowhere any more."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    departed = 0
+    for one in counted:
+        if one.places or one.outcome == "ingested":
+            counts[one.series].update({one.reason: one.files})
+            counts[one.series].update({"duplicate": one.files * (one.places - 1)} if one.places > 1 else {})
+        else:
+            departed += one.files
+    return counts, departed
+
+
+def _pictures(connection: Connection) -> dict[str, list[ScanThumbnail]]:
+    thumbnails = {row["id"]: row["picture"] for row in catalogue.select_rows(connection, "thumbnail")}
+    pictures: dict[str, list[ScanThumbnail]] = defaultdict(list)
+    alarms = catalogue.select_rows(connection, "alarm")
+    for row in add_wrong_patient_flags(catalogue.select_rows(connection, "scan"), alarms):
+        said = (row["contrast"], tuple(row["shape"]), tuple(row["spacing_mm"]), tuple(row["flags"]))
+        pictures[row["series"]].append(ScanThumbnail(row["id"], *said, thumbnails.get(row["id"], b"")))
+    return pictures
+
+
+def _sessions(connection: Connection) -> dict[tuple[str, str], str]:
+    rows = catalogue.select_rows(connection, "session")
+    return {(row["subject"], row["key"]): f"ses-{row['number']:02d}" for row in rows}
+
+
+def list_reasons_with_hints(counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Reason words with their counts and hints, those that need somebody first."""
+    rank = {"quarantined": 0, "skipped": 1, "duplicate": 2}
+    words: Iterable[str] = sorted(counts, key=lambda word: (rank.get(get_outcome(word), 3), -counts[word], word))
+    return [{"reason": word, "files": counts[word], "hint": REASON_HINTS.get(word, "")} for word in words]

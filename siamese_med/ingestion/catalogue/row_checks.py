@@ -1,0 +1,28 @@
+"""Rows of the catalogue whose text becomes part of a path: a database may come from elsewhere, or have been edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from siamese_med.errors import CatalogueError
+from siamese_med.runtime import untrusted_input
+
+NAME_COLUMNS = {"scan": ("id", "subject", "session"), "name": ("id", "subject", "session")}
+PATH_COLUMNS = {"scan": ("path", "mask")}
+"""Columns by table; paths count from the data folder."""
+
+
+def check_catalogue_row(table: str, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The row; raises CatalogueError where a name in it is a path, or a path leads out of the data folder."""
+    for columns, sound in (
+        (NAME_COLUMNS, untrusted_input.is_safe_name),
+        (PATH_COLUMNS, untrusted_input.is_safe_relative_path),
+    ):
+        for column in columns.get(table, ()):
+            if row[column] is not None and not sound(row[column]):
+                raise CatalogueError(
+                    f"the catalogue holds a {table} with a path where none may be ({column}): restore it, "
+                    "or ingest again into another --data"
+                )
+    return dict(row)

@@ -1,0 +1,99 @@
+"""Names of scans: a session number once given stays, and so does a scan's id; both come before anything is decoded.
+
+Giving all names of a run in one transaction, in an order that depends on the input alone, makes an interrupted run end
+in the same names as an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.inputs.sources import make_natural_sort_key
+from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+
+
+@dataclass(frozen=True)
+class NameCandidate:
+    """A volume that wants a name. `key`, `session_key` and `series` are HMACs; `order` sorts within a session."""
+
+    key: str
+    subject: str
+    session_key: str
+    session_label: str
+    date: date | None
+    suffix: str
+    order: tuple[Any, ...]
+    series: str
+
+
+@dataclass(frozen=True)
+class ScanName:
+    """What a scan is called."""
+
+    id: str
+    subject: str
+    session: str
+
+
+def assign_scan_names(
+    candidates: Sequence[NameCandidate], catalogue: Catalogue, secret: Pseudonyms
+) -> dict[str, ScanName]:
+    """A name for each candidate's key, old ones kept, new ones written to the catalogue."""
+    subjects = sorted({one.subject for one in candidates})
+    sessions, new_sessions = _sessions(candidates, catalogue.rows("session", "subject", subjects), secret)
+    known = catalogue.rows("name", "subject", subjects)
+    given = {row["key"]: ScanName(row["id"], row["subject"], row["session"]) for row in known}
+    runs = Counter(_without_run(name.id) for name in given.values())
+    rows = []
+    for one in sorted(candidates, key=lambda one: (one.subject, one.order, one.key)):
+        if one.key in given:
+            continue
+        session = f"ses-{sessions[one.subject, one.session_key]:02d}"
+        stem = f"{one.subject}_{session}_{one.suffix}"
+        runs[stem] += 1
+        given[one.key] = ScanName(_with_run(stem, runs[stem]), one.subject, session)
+        name = given[one.key]
+        rows.append({"key": one.key, "id": name.id, "subject": name.subject, "session": session, "series": one.series})
+    catalogue.write({"session": new_sessions, "name": rows})
+    return {one.key: given[one.key] for one in candidates}
+
+
+def _with_run(stem: str, run: int) -> str:
+    """BIDS puts entities before the suffix; the first of its kind needs none."""
+    entities, _, suffix = stem.rpartition("_")
+    return stem if run == 1 else f"{entities}_run-{run}_{suffix}"
+
+
+def _without_run(scan: str) -> str:
+    return re.sub(r"_run-\d+", "", scan)
+
+
+def _sessions(
+    candidates: Sequence[NameCandidate], known: list[dict[str, Any]], secret: Pseudonyms
+) -> tuple[dict[tuple[str, str], int], list[dict[str, Any]]]:
+    """Numbers of all sessions, and rows of new ones: by date within the subject, undated ones last by label."""
+    numbers = {(row["subject"], row["key"]): int(row["number"]) for row in known}
+    last: defaultdict[str, int] = defaultdict(int)
+    for (subject, _), number in numbers.items():
+        last[subject] = max(last[subject], number)
+    new: dict[tuple[str, str], NameCandidate] = {}
+    for one in sorted(candidates, key=_by_date):
+        if (one.subject, one.session_key) not in numbers:
+            new.setdefault((one.subject, one.session_key), one)
+    rows = []
+    for (subject, key), one in new.items():
+        last[subject] += 1
+        numbers[subject, key] = last[subject]
+        shifted = secret.shifted(one.date, subject)
+        rows.append({"subject": subject, "key": key, "number": last[subject], "date": shifted})
+    return numbers, rows
+
+
+def _by_date(one: NameCandidate) -> tuple[Any, ...]:
+    return one.subject, one.date is None, one.date or date.max, make_natural_sort_key(one.session_label), one.order

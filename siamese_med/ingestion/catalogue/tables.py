@@ -1,0 +1,149 @@
+"""The tables of the catalogue, and how rows are read, replaced and deleted; what a failing database means."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import DatabaseFailedError
+from siamese_med.ingestion.catalogue.row_checks import check_catalogue_row
+from siamese_med.runtime.files import make_no_space_error
+from siamese_med.study.tables import SCAN_COLUMNS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy.engine import ExceptionContext
+
+ContentUnit = tuple[str, str]
+"""A content and the claim on it: SHA-256, and an HMAC or nothing."""
+
+SHA256_HEX_CHARS = 64
+"""Characters of a SHA-256."""
+
+MAX_VALUES_PER_QUERY = 500
+"""Values in one IN list; databases limit it."""
+
+LOCK_TIMEOUT_S = 30.0
+"""How long to wait for another program that locks the database."""
+
+SQLITE_PRIMARY_CODE_MASK = 0xFF
+"""The bits of an SQLite error code that say which kind it is."""
+
+
+def is_unread_unit(unit: ContentUnit) -> bool:
+    """Whether it stands for a file whose content is not known: it bears an HMAC of the path instead."""
+    return len(unit[0]) != SHA256_HEX_CHARS
+
+
+@lru_cache(maxsize=1)
+def get_catalogue_tables() -> dict[str, Table]:
+    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers.
+
+    A `verdict` names the rules that an outcome depends on. An `alarm` is of a scan with a certain content, so that it
+    ends with that content, and outlasts another ingest.
+    """
+    from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+
+    meta = MetaData()
+
+    def words(*names: str, primary: int = 1) -> list[Column[Any]]:
+        return [Column(name, String, primary_key=place < primary) for place, name in enumerate(names)]
+
+    many = ("shape", "spacing_mm", "affine", "flags")
+    scan = [
+        Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]
+    ]
+    return {
+        "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
+                      *words("outcome", "reason", "scan", "series", primary=0)),
+        "path": Table("path", meta, *words("key", "sha256", "claim", "input"), Column("size", BigInteger),
+                      Column("changed_ns", BigInteger), Column("inode", BigInteger)),
+        "series": Table("series", meta, *words("key", "label"), Column("subjects", JSON),
+                        *words("visit", "date", "modality", "contrast", "source", primary=0),
+                        Column("slices", Integer)),
+        "subject": Table("subject", meta, *words("subject", "sealed")),
+        "thumbnail": Table("thumbnail", meta, *words("id"), Column("picture", LargeBinary)),
+        "session": Table("session", meta, *words("subject", "key", primary=2), Column("number", Integer),
+                         *words("date", primary=0)),
+        "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
+        "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer)),
+        "alarm": Table("alarm", meta, *words("scan"), *words("sha256", primary=0)),
+        "transfer": Table("transfer", meta, *words("key", "signature", "rules"), Column("outcomes", JSON)),
+        "verdict": Table("verdict", meta, *words("sha256", "claim", "rules", primary=2)),
+        "meta": Table("meta", meta, *words("key", "value")),
+    }  # fmt: skip
+
+
+def create_catalogue_engine(url: str) -> Engine:
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import make_url
+
+    parsed = make_url(url)
+    sqlite = parsed.get_backend_name() == "sqlite"
+    folder = Path(parsed.database or "").parent
+    if sqlite and parsed.database:
+        folder.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_S} if sqlite else {})
+    event.listen(engine, "handle_error", partial(_explain, folder if sqlite else None))
+    return engine
+
+
+def _explain(folder: Path | None, context: ExceptionContext) -> None:
+    """Raise what is to be said of a machine that fails; any other error goes its way."""
+    code = getattr(context.original_exception, "sqlite_errorcode", 0) & SQLITE_PRIMARY_CODE_MASK
+    if code == sqlite3.SQLITE_FULL:
+        raise make_no_space_error(folder or Path())
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise DatabaseFailedError(
+            "the catalogue is locked by another program: let that end, then run the same command again"
+        )
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        raise DatabaseFailedError(
+            f"the catalogue in {folder} cannot be read or written: check that its disk has space and works and that "
+            "the folder is yours, then run the same command again"
+        )
+    if context.is_disconnect or (folder is None and context.connection is None):
+        raise DatabaseFailedError("the catalogue's database server does not answer: start it, then run again")
+
+
+def fetch_rows(connection: Connection, table: Table, column: str, values: Iterable[str] | None) -> list[dict[str, Any]]:
+    if values is None:
+        return [check_catalogue_row(table.name, row) for row in connection.execute(table.select()).mappings()]
+    wanted, found = list(values), []
+    for start in range(0, len(wanted), MAX_VALUES_PER_QUERY):
+        query = table.select().where(table.c[column].in_(wanted[start : start + MAX_VALUES_PER_QUERY]))
+        found += [check_catalogue_row(table.name, row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Delete and insert, which every database understands."""
+    from sqlalchemy import and_, bindparam
+
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key]
+    match = and_(*(table.c[key] == bindparam(f"key_{key}") for key in keys))
+    connection.execute(table.delete().where(match), [{f"key_{key}": row[key] for key in keys} for row in rows])
+    connection.execute(table.insert(), rows)
+
+
+def delete_verdict_rows(connection: Connection, units: Iterable[ContentUnit]) -> None:
+    table = get_catalogue_tables()["verdict"]
+    for digest, claim in units:
+        connection.execute(table.delete().where(table.c.sha256 == digest, table.c.claim == claim))
+
+
+def delete_file_rows(connection: Connection, digests: Iterable[str]) -> None:
+    """Drop the rows of contents, and those of groups of files that they were alone in."""
+    file, series, verdict = (get_catalogue_tables()[name] for name in ("file", "series", "verdict"))
+    wanted = list(digests)
+    groups = {row["series"] for row in fetch_rows(connection, file, "sha256", wanted)}
+    for digest in wanted:
+        for table in (file, verdict):
+            connection.execute(table.delete().where(table.c.sha256 == digest))
+    for group in groups - {row["series"] for row in fetch_rows(connection, file, "series", groups)}:
+        connection.execute(series.delete().where(series.c.key == group))

@@ -1,0 +1,232 @@
+"""Headers of plain DICOM files, indexed without being parsed: values are decoded one by one when they are asked for.
+
+Parsing the whole header is the largest cost of ingest, and of its 150 elements some forty are needed. Whatever is out
+of the ordinary (another byte order, an odd length, tags out of order, a letter beyond ASCII, a number that is none)
+raises NotPlainError, and pydicom decides; tests hold the two against each other on every file and thousands of mutants.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Collection
+from functools import lru_cache
+from typing import Any
+
+from siamese_med.ingestion.dicom.elements import DICOM_ELEMENTS
+
+IMPLICIT_VR_SYNTAX_UID = "1.2.840.10008.1.2"
+EXPLICIT_VR_SYNTAX_PATTERN = re.compile(r"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)")
+"""Uncompressed, JPEG and its relatives, RLE."""
+
+META_BODY_OFFSET, FIRST_TAG_AFTER_META = 132, 0x00030000
+"""Where the meta group's elements begin; the first tag that is none of them."""
+
+UNDEFINED_LENGTH = 0xFFFFFFFF
+PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Float, double and integer."""
+
+ITEM_TAG, ITEM_END_TAG, SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+MAX_SEQUENCE_DEPTH = 8
+MAX_CACHED_VALUE_BYTES = 64
+CHARSET_TAG = 0x00080005
+ASCII_CHARSETS_PATTERN = re.compile(
+    rb"((ISO_IR |ISO 2022 IR )(6|100|101|109|110|126|127|138|144|148|149|166|192|203|58|87)[ \\]*)*"
+)
+"""Those that give ASCII's codes no other letters."""
+
+PER_FRAME_GROUPS_TAG = 0x52009230
+"""The frames of an enhanced file are nested sequences: not plain."""
+
+SHORT_FORM_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+LONG_FORM_VRS = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
+IS_LONG_FORM_BY_VR = {**dict.fromkeys(SHORT_FORM_VRS, False), **dict.fromkeys(LONG_FORM_VRS, True)}
+TEXT_VRS = frozenset(b"CS DA DT LO SH TM UI".split())
+STRUCT_FORMAT_BY_VR = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
+NUMBER_PATTERN = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
+INTEGER_PATTERN = re.compile(rb" *[+-]?\d+ *")
+
+EXPLICIT_HEAD_STRUCT = struct.Struct("<HH2sH")
+ELEMENT_LENGTH_STRUCT = struct.Struct("<I")
+IMPLICIT_HEAD_STRUCT = struct.Struct("<HHI")
+
+
+class NotPlainError(Exception):
+    """Something that only a full parser should judge."""
+
+
+class PlainHeader:
+    """Elements of the top level as (VR, start, length); `get` decodes one, as pydicom's Dataset would.
+
+    `end`: where the pixel data's element starts, or the data end. `original_encoding`: (implicit VR?, little endian?).
+    """
+
+    def __init__(self, data: bytes, start: int, implicit: bool, meta: PlainHeader | None) -> None:
+        self.file_meta = meta
+        self.original_encoding = (implicit, True)
+        self._data, self._implicit = data, implicit
+        self._elements: dict[int, tuple[bytes, int, int]] = {}
+        stop = len(data) if meta else _end_of_meta(data)
+        self.end = self._index(start, stop)
+        self._check_charset()
+
+    def _index(self, position: int, stop: int) -> int:
+        """Where the pixels begin, or `stop` where there are none; a step takes a microsecond, hence no calls in it."""
+        data, implicit, elements, last = self._data, self._implicit, self._elements, -1
+        head = IMPLICIT_HEAD_STRUCT.unpack_from if implicit else EXPLICIT_HEAD_STRUCT.unpack_from
+        while position + 8 <= stop:
+            start, vr = position + 8, b""
+            if implicit:
+                group, element, length = head(data, position)
+            else:
+                group, element, vr, length = head(data, position)
+                if IS_LONG_FORM_BY_VR.get(vr):
+                    length = _long_length(data, start)
+                    start += 4
+                elif vr not in IS_LONG_FORM_BY_VR:
+                    raise NotPlainError
+            tag = group << 16 | element
+            if tag in PIXEL_DATA_TAGS:
+                return position
+            if tag <= last or (length & 1 and length != UNDEFINED_LENGTH):
+                raise NotPlainError
+            position = start + length if length != UNDEFINED_LENGTH else _after_sequence(data, start, vr, implicit, 1)
+            elements[tag] = (vr, start, position - start)
+            last = tag
+        if position != stop:
+            raise NotPlainError
+        return stop
+
+    def _check_charset(self) -> None:
+        vr, start, length = self._elements.get(CHARSET_TAG, (b"", 0, 0))
+        if vr not in (b"CS", b"") or not ASCII_CHARSETS_PATTERN.fullmatch(self._data, start, start + length):
+            raise NotPlainError
+
+    @property
+    def tags(self) -> Collection[int]:
+        """Tags of the elements, group and element in one number."""
+        return self._elements.keys()
+
+    def get(self, key: str | tuple[int, int]) -> Any:
+        """The value of a keyword or (group, element): text, number, list of them, bytes, or None where it is empty."""
+        tag, usual = DICOM_ELEMENTS[key] if isinstance(key, str) else (key[0] << 16 | key[1], b"")
+        found = self._elements.get(tag)
+        if found is None:
+            return None
+        vr, start, length = found
+        if self._implicit:
+            vr = usual
+        elif usual not in (b"", vr):
+            raise NotPlainError
+        if not length:
+            return None
+        content = self._data[start : start + length]
+        return _decode_cached(content, vr) if length <= MAX_CACHED_VALUE_BYTES else _decode_value(content, vr)
+
+
+def parse_plain_header(data: bytes) -> PlainHeader:
+    """The header of a file with preamble and meta group; raises NotPlainError."""
+    if data[128:140] != b"DICM\x02\0\0\0UL\x04\0" or len(data) < META_BODY_OFFSET + 12:
+        raise NotPlainError
+    meta = PlainHeader(data, META_BODY_OFFSET, False, None)
+    if any(tag >= FIRST_TAG_AFTER_META for tag in meta.tags):
+        raise NotPlainError
+    syntax = str(meta.get("TransferSyntaxUID"))
+    implicit = syntax == IMPLICIT_VR_SYNTAX_UID
+    looks_explicit = data[meta.end + 4 : meta.end + 6] in SHORT_FORM_VRS
+    if implicit == looks_explicit or not (implicit or EXPLICIT_VR_SYNTAX_PATTERN.fullmatch(syntax)):
+        raise NotPlainError
+    header = PlainHeader(data, meta.end, implicit, meta)
+    if header.end == len(data) or PER_FRAME_GROUPS_TAG in header.tags:
+        raise NotPlainError
+    return header
+
+
+def _end_of_meta(data: bytes) -> int:
+    """The meta group's first element says how long the others are."""
+    return int(min(len(data), META_BODY_OFFSET + 12 + ELEMENT_LENGTH_STRUCT.unpack_from(data, META_BODY_OFFSET + 8)[0]))
+
+
+def _long_length(data: bytes, position: int) -> int:
+    if position + 4 > len(data):
+        raise NotPlainError
+    return int(ELEMENT_LENGTH_STRUCT.unpack_from(data, position)[0])
+
+
+def _head(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, int]:
+    """Tag, VR (empty where implicit), where the value starts, and its length."""
+    start = position + 8
+    if implicit:
+        group, element, length = IMPLICIT_HEAD_STRUCT.unpack_from(data, position)
+        return group << 16 | element, b"", start, length
+    group, element, vr, length = EXPLICIT_HEAD_STRUCT.unpack_from(data, position)
+    if vr not in IS_LONG_FORM_BY_VR:
+        raise NotPlainError
+    if IS_LONG_FORM_BY_VR[vr]:
+        length, start = _long_length(data, start), start + 4
+    return group << 16 | element, vr, start, length
+
+
+def _after_sequence(data: bytes, position: int, vr: bytes, implicit: bool, depth: int) -> int:
+    """Where a sequence of undefined length ends."""
+    while vr in (b"SQ", b"") and depth <= MAX_SEQUENCE_DEPTH and position + 8 <= len(data):
+        group, element, length = IMPLICIT_HEAD_STRUCT.unpack_from(data, position)
+        tag, position = group << 16 | element, position + 8
+        if tag == SEQUENCE_END_TAG and length == 0:
+            return position
+        if tag != ITEM_TAG:
+            break
+        position = _after_item(data, position, implicit, depth) if length == UNDEFINED_LENGTH else position + length
+    raise NotPlainError
+
+
+def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
+    """Where an item of undefined length ends."""
+    while position + 8 <= len(data):
+        group, element, length = IMPLICIT_HEAD_STRUCT.unpack_from(data, position)
+        if group << 16 | element == ITEM_END_TAG and length == 0:
+            return position + 8
+        tag, vr, start, length = _head(data, position, implicit)
+        if tag in PIXEL_DATA_TAGS:
+            break
+        position = (
+            start + length if length != UNDEFINED_LENGTH else _after_sequence(data, start, vr, implicit, depth + 1)
+        )
+    raise NotPlainError
+
+
+@lru_cache(maxsize=4096)
+def _decode_cached(content: bytes, vr: bytes) -> Any:
+    """Most values are those of the slice before."""
+    return _decode_value(content, vr)
+
+
+def _decode_value(content: bytes, vr: bytes) -> Any:
+    if vr in TEXT_VRS:
+        if not content.isascii() or b"\x1b" in content:
+            raise NotPlainError
+        return _one_or_many(content.decode("ascii").rstrip(" \0").split("\\"))
+    if vr in (b"DS", b"IS"):
+        return _numbers(content.rstrip(b" \0"), INTEGER_PATTERN if vr == b"IS" else NUMBER_PATTERN)
+    if vr in STRUCT_FORMAT_BY_VR:
+        letter = STRUCT_FORMAT_BY_VR[vr]
+        count, rest = divmod(len(content), struct.calcsize(letter))
+        if rest:
+            raise NotPlainError
+        return _one_or_many(list(struct.unpack(f"<{count}{letter}", content)))
+    if vr in (b"OB", b"OW"):
+        return content
+    raise NotPlainError
+
+
+def _numbers(content: bytes, pattern: re.Pattern[bytes]) -> Any:
+    if not content:
+        return None
+    parts = content.split(b"\\")
+    if not all(pattern.fullmatch(part) for part in parts):
+        raise NotPlainError
+    return _one_or_many([float(part) for part in parts])
+
+
+def _one_or_many(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values

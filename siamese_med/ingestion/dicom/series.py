@@ -1,0 +1,257 @@
+"""From the files of a series to its volumes: one patient, one geometry, no place twice; or the reason why not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from siamese_med.ingestion.dicom import repeated_positions, slice_geometry
+from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts, SlicePlane
+from siamese_med.ingestion.dicom.slice_geometry import SliceStack
+from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.study.config import IngestConfig
+
+VOLUME_ATTRIBUTES = (
+    "component", "image type", "echo", "echo time", "inversion", "flip", "kernel", "filter", "reconstruction", "energy",
+    "correction", "unit", "agent", "coil", "thickness", "series number", "description",
+)  # fmt: skip
+"""What tells volumes of one place apart; whatever else repeats is time. The order is part of the scans' names."""
+
+DIRECTION_TOLERANCE = 1e-3
+RELATIVE_SPACING_TOLERANCE = 1e-3
+MAX_FIELD_MAP_REPEATS = 4
+MAX_GEOMETRIES = 64
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class VolumeDraft:
+    """One volume that a series holds: repeats of one stack (one, unless the config takes something of a 4D series)."""
+
+    part: str  # which volume of the series, stable over runs
+    repeats: tuple[SliceStack, ...]
+    facts: ScanFacts
+    storages: dict[str, DicomInstance]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass
+class SeriesVerdict:
+    """What became of a series: its volumes, and a reason for each file that is in none of them."""
+
+    drafts: list[VolumeDraft] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def assess_series(
+    instances: Sequence[DicomInstance], config: IngestConfig, subject_given: bool = False
+) -> SeriesVerdict:
+    """All files of one series UID; `subject_given` where a manifest names the subject and no PatientID is needed."""
+    verdict = SeriesVerdict()
+    try:
+        _check_one_patient(instances, subject_given)
+        _check_distinct_uids(instances)
+        broken = {one.content: one.flaw for one in instances if one.flaw}
+        verdict.reasons.update(broken)
+        sound = _without_copies([one for one in instances if not one.flaw], verdict)
+        if broken and sound:
+            raise RejectedError("missing_slice")
+        if sound:
+            _draft(sound, config, verdict)
+    except RejectedError as rejected:
+        for one in instances:
+            verdict.reasons.setdefault(one.content, rejected.reason)
+        verdict.drafts.clear()
+    return verdict
+
+
+def _check_one_patient(instances: Sequence[DicomInstance], subject_given: bool) -> None:
+    patients = {(one.issuer, one.patient) for one in instances}
+    if len(patients) > 1 and len({patient for _, patient in patients} - {""}) == 0:
+        raise RejectedError("missing_patient_id")
+    if len(patients) > 1:
+        raise RejectedError("patient_conflict")
+    if not subject_given and not next(iter(patients))[1]:
+        raise RejectedError("missing_patient_id")
+
+
+def _check_distinct_uids(instances: Sequence[DicomInstance]) -> None:
+    """Files are distinct by content already, so a SOP instance UID that comes twice stands for two different things."""
+    if any(uid and count > 1 for uid, count in Counter(one.sop for one in instances).items()):
+        raise RejectedError("sop_uid_conflict")
+
+
+def _without_copies(instances: Sequence[DicomInstance], verdict: SeriesVerdict) -> list[DicomInstance]:
+    """Leave out single slices with the place and the pixels of another one."""
+    kept: list[DicomInstance] = []
+    for alike in _grouped(sorted(instances, key=lambda one: one.content), _place_and_kind).values():
+        pixels = [one.pixel_digest() for one in alike] if len(alike) > 1 else []
+        for number, one in enumerate(alike):
+            if number and pixels[number] in pixels[:number]:
+                verdict.reasons[one.content] = "duplicate"
+            else:
+                kept.append(one)
+    return kept
+
+
+def _place_and_kind(one: DicomInstance) -> Hashable:
+    plane = one.planes[0]
+    if plane.position is None:
+        return one.content
+    return plane.position, plane.content, plane.time[:-1], len(one.planes)
+
+
+def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: SeriesVerdict) -> None:
+    by_content = {one.content: one for one in instances}
+    planes = [plane for one in instances for plane in one.planes]
+    slice_geometry.check_slice_geometry(planes)
+    parts = _by_geometry(planes)
+    for number, part in enumerate(parts):
+        try:
+            _draft_part(f"geometry {number}", part, by_content, config, verdict)
+        except RejectedError as rejected:
+            raise RejectedError("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
+
+
+def _by_geometry(planes: Iterable[SlicePlane]) -> list[list[SlicePlane]]:
+    """Planes of one matrix, spacing, direction, frame of reference and stack, in an order of their own."""
+    parts: list[list[SlicePlane]] = []
+    known: dict[Hashable, list[SlicePlane]] = {}  # to the letter, as nearly all slices of a series are
+    for plane in planes:
+        letter = (plane.rows, plane.columns, plane.frame, plane.orientation, plane.spacing)
+        if letter not in known:
+            known[letter] = next((part for part in parts if _alike(part[0], plane)), [])
+        part = known[letter]
+        if not part:
+            parts.append(part)
+        part.append(plane)
+        if len(parts) > MAX_GEOMETRIES:
+            raise RejectedError("mixed_geometry")
+    return sorted(parts, key=lambda part: (part[0].rows, part[0].columns, part[0].orientation, part[0].frame))
+
+
+def _alike(one: SlicePlane, other: SlicePlane) -> bool:
+    if (one.rows, one.columns, one.frame) != (other.rows, other.columns, other.frame):
+        return False
+    turned = (abs(a - b) for a, b in zip(one.orientation or (), other.orientation or (), strict=True))
+    scaled = (abs(a - b) / a for a, b in zip(one.spacing or (), other.spacing or (), strict=True))
+    return max(turned) <= DIRECTION_TOLERANCE and max(scaled) <= RELATIVE_SPACING_TOLERANCE
+
+
+def _draft_part(
+    name: str,
+    planes: list[SlicePlane],
+    instances: dict[str, DicomInstance],
+    config: IngestConfig,
+    verdict: SeriesVerdict,
+) -> None:
+    contents = _by_content(name, planes)
+    failures: dict[str, str] = {}
+    for part, group in contents.items():
+        try:
+            verdict.drafts.append(_volume(part, group, instances, config, verdict))
+        except RejectedError as rejected:
+            failures[part] = rejected.reason
+    if len(failures) == len(contents):
+        raise RejectedError(next(iter(failures.values())))
+    for part, reason in failures.items():
+        for plane in contents[part]:
+            verdict.reasons.setdefault(plane.file, reason)
+
+
+def _by_content(name: str, planes: list[SlicePlane]) -> dict[str, list[SlicePlane]]:
+    """Split by echo, component and the like, but only where one place is taken more than once."""
+    groups = {name: planes}
+    if len(_places(planes)) == len(planes):
+        return groups
+    for attribute in VOLUME_ATTRIBUTES:
+        groups = {part: one for label, group in groups.items() for part, one in _split(label, group, attribute).items()}
+    return groups
+
+
+def _split(label: str, planes: list[SlicePlane], attribute: str) -> dict[str, list[SlicePlane]]:
+    if len(_places(planes)) == len(planes):
+        return {label: planes}
+    parts = _grouped(planes, lambda plane: _said(plane, attribute))
+    if len(parts) == 1 or min(map(len, parts.values())) == 1 or not _differs_in_place(planes, attribute):
+        return {label: planes}
+    return {f"{label}, {attribute} {key}": parts[key] for key in sorted(parts)}
+
+
+def _said(plane: SlicePlane, attribute: str) -> str:
+    return str(dict(plane.content).get(attribute))
+
+
+def _differs_in_place(planes: list[SlicePlane], attribute: str) -> bool:
+    """Whether slices of one place differ in it, and not only those of one end of the stack from those of the other."""
+    repeated = [place for place in _places(planes) if len(place) > 1]
+    differing = sum(len({_said(plane, attribute) for plane in place}) > 1 for place in repeated)
+    return 2 * differing >= len(repeated)
+
+
+def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
+    groups: dict[K, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
+
+
+def _places(planes: list[SlicePlane]) -> list[list[SlicePlane]]:
+    """Planes gathered by where they lie, within a micrometre or so."""
+    along = slice_geometry.compute_slice_depths(planes)
+    order = np.argsort(along, kind="stable")
+    places: list[list[SlicePlane]] = []
+    for before, index in zip([-1, *order[:-1]], order, strict=True):
+        if before < 0 or along[index] - along[before] > slice_geometry.POSITION_TOLERANCE_MM:
+            places.append([])
+        places[-1].append(planes[index])
+    return places
+
+
+def _volume(
+    part: str,
+    planes: list[SlicePlane],
+    instances: dict[str, DicomInstance],
+    config: IngestConfig,
+    verdict: SeriesVerdict,
+) -> VolumeDraft:
+    places = _places(planes)
+    storages = {plane.file: instances[plane.file] for plane in planes}
+    facts = instances[min(planes, key=lambda plane: (plane.time, plane.file)).file].facts
+    flags = _flags(planes, storages.values())
+    if max(map(len, places)) == 1:
+        return VolumeDraft(part, (slice_geometry.build_slice_stack(planes, config.min_slices),), facts, storages, flags)
+    wanted = _repeats(places, facts, config)
+    built = tuple(slice_geometry.build_slice_stack(volume, config.min_slices) for volume in wanted)
+    used = {plane.file for stack in built for plane in stack.planes}
+    for left_out in storages.keys() - used:
+        verdict.reasons[left_out] = "repeat"
+    word = "mean_of_repeats" if len(built) > 1 else "first_of_repeats"
+    return VolumeDraft(part, built, facts, {file: storages[file] for file in sorted(used)}, (*flags, word))
+
+
+def _repeats(places: list[list[SlicePlane]], facts: ScanFacts, config: IngestConfig) -> list[list[SlicePlane]]:
+    """The volumes to take of a 4D series, in time order; raises RejectedError where that is not wanted or not whole."""
+    counts = [len(place) for place in places]
+    if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
+        raise RejectedError("duplicate_position")
+    volumes = repeated_positions.split_into_volumes(places, facts.modality)
+    static = facts.field_map and max(counts) <= MAX_FIELD_MAP_REPEATS
+    if config.volume_of_4d == "refuse" and not static:
+        raise RejectedError("ndim_4")
+    return volumes if config.volume_of_4d == "mean" else volumes[:1]
+
+
+def _flags(planes: list[SlicePlane], instances: Iterable[DicomInstance]) -> tuple[str, ...]:
+    flags = {flag for one in instances for flag in one.facts.flags}
+    if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
+        flags.add("rescale_varies")
+    if planes[0].component == "phase":
+        flags.add("phase")
+    return tuple(sorted(flags))

@@ -1,0 +1,81 @@
+"""Which DICOM files are volumes of MR, CT or PET, and why the others are not; judged by SOP class first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siamese_med.ingestion import contrast
+from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.reasons import RejectedError
+
+if TYPE_CHECKING:
+    from siamese_med.ingestion.dicom.tags import DicomHeader
+
+STORAGE_UID_ROOT = "1.2.840.10008.5.1.4.1.1."
+MODALITY_BY_SOP_CLASS = {
+    f"{STORAGE_UID_ROOT}{tail}": modality
+    for tail, modality in (
+        ("2", "CT"), ("2.1", "CT"), ("2.2", "CT"), ("4", "MR"), ("4.1", "MR"), ("4.4", "MR"),
+        ("128", "PT"), ("130", "PT"), ("128.1", "PT"),
+    )
+}  # fmt: skip
+"""Classic, enhanced and legacy converted storage."""
+
+COLOUR_SOP_CLASSES = (f"{STORAGE_UID_ROOT}4.3",)
+PROJECTION_SOP_CLASSES = tuple(
+    f"{STORAGE_UID_ROOT}{tail}"
+    for tail in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.1.1", "12.2", "12.2.1", "12.3",
+                 "13.1.1", "13.1.2", "13.1.3", "13.1.4", "13.1.5")
+)  # fmt: skip
+OTHER_IMAGE_SOP_CLASSES = tuple(f"{STORAGE_UID_ROOT}{tail}" for tail in ("3", "3.1", "5", "6", "6.1", "6.2", "20"))
+SECONDARY_CAPTURE_UID = f"{STORAGE_UID_ROOT}7"
+LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "SCANOGRAM"}
+PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP"}
+GREYSCALE_INTERPRETATIONS = {"MONOCHROME1", "MONOCHROME2"}
+
+
+def determine_modality(dataset: DicomHeader) -> str:
+    """MR, CT or PT; raises RejectedError with the reason for which the file is skipped."""
+    kind = _sop_class(dataset)
+    if kind == SECONDARY_CAPTURE_UID or kind.startswith(f"{SECONDARY_CAPTURE_UID}."):
+        raise RejectedError("secondary_capture")
+    if kind in PROJECTION_SOP_CLASSES:
+        raise RejectedError("projection")
+    if kind in COLOUR_SOP_CLASSES:
+        raise RejectedError("rgb")
+    if kind in OTHER_IMAGE_SOP_CLASSES:
+        raise RejectedError("unsupported_modality")
+    found = MODALITY_BY_SOP_CLASS.get(kind) or (_by_modality(dataset) if not kind else None)
+    if found is None:
+        raise RejectedError("non_image")
+    _refuse_views(dataset)
+    return found
+
+
+def _sop_class(dataset: DicomHeader) -> str:
+    meta = getattr(dataset, "file_meta", None)
+    return tags.get_tag_text(dataset, "SOPClassUID") or tags.get_tag_text(meta, "MediaStorageSOPClassUID")
+
+
+def _by_modality(dataset: DicomHeader) -> str | None:
+    """A file without a SOP class is an image if it says what it shows and how large that is."""
+    if not tags.get_tag_integer(dataset, "Rows"):
+        raise RejectedError("unreadable_header" if tags.get_tag_text(dataset, "StudyInstanceUID") else "not_an_image")
+    named = tags.get_tag_text(dataset, "Modality").upper()
+    return named if named in ("MR", "CT", "PT") else None
+
+
+def _refuse_views(dataset: DicomHeader) -> None:
+    """Localizers, projections and colour pictures are kept as MR or CT images too."""
+    image_type = set(tags.get_tag_words(dataset, "ImageType"))
+    if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(
+        tags.get_tag_text(dataset, "SeriesDescription")
+    ):
+        raise RejectedError("localizer")
+    if image_type & PROJECTION_TYPES:
+        raise RejectedError("projection")
+    photometric = tags.get_tag_text(dataset, "PhotometricInterpretation").upper()
+    if (tags.get_tag_integer(dataset, "SamplesPerPixel") or 1) > 1 or (
+        photometric and photometric not in GREYSCALE_INTERPRETATIONS
+    ):
+        raise RejectedError("rgb")

@@ -1,0 +1,170 @@
+"""The ingest run: which files are new, what they hold, what becomes of them, and an account of every one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from siamese_med.ingestion.catalogue import bids_dataset
+from siamese_med.ingestion.catalogue import catalogue as catalogues
+from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
+from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
+from siamese_med.ingestion.catalogue.tables import ContentUnit
+from siamese_med.ingestion.commit import IngestCommitter
+from siamese_med.ingestion.conversion import ConversionJob, convert_volume
+from siamese_med.ingestion.grouping import group_entries
+from siamese_med.ingestion.identification import (
+    find_replaced_units,
+    find_resolved_contents,
+    identify_contents,
+    recognise_unchanged_files,
+)
+from siamese_med.ingestion.inputs import sources, time_limits
+from siamese_med.ingestion.inputs.dataset_namespaces import assign_namespaces, merge_dataset_copies
+from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry, make_entries, mark_unopened_entries
+from siamese_med.ingestion.inspection import inspect_entries
+from siamese_med.ingestion.privacy.pseudonyms import load_pseudonyms
+from siamese_med.ingestion.reasons import get_outcome
+from siamese_med.ingestion.run_state import IngestRun
+from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume, plan_group
+from siamese_med.ingestion.workers import Workers
+from siamese_med.runtime import files, progress
+from siamese_med.study.config import IngestConfig
+from siamese_med.study.tables import IngestResult
+
+UNLISTED_REASONS = ("unlisted_folder", "timed_out")
+"""What may be said of a folder whose files are not known for now."""
+
+
+def ingest_files(
+    source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False
+) -> IngestResult:
+    """Turn files into scans under `data`, and account for each; running it again does only what is new.
+
+    What is new is told by path, size, time and inode; `verify` reads and hashes every file again.
+
+    Raises MissingFileError, EmptyInputError, ManifestError or SecretError; a bad file raises nothing.
+    """
+    with time_limits.limit_system_calls(config.timeout_s):
+        found = sources.collect_input_paths(source)
+        secret = load_pseudonyms(config.secret_file)
+        with (
+            files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE),
+            Workers(config.workers, config.timeout_s) as workers,
+        ):
+            files.remove_stale_temporary_files(data / "scans")
+            catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
+            try:
+                result = _ingest(
+                    IngestRun(data, config, secret, catalogue, workers, make_entries(found, secret)), source, verify
+                )
+            finally:
+                catalogue.close()
+    if "no_disk_space" in result.account.reasons:
+        raise files.make_no_space_error(data, asdict(result.account))
+    return result
+
+
+def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
+    run.begin()
+    assign_namespaces(run)
+    recognise_unchanged_files(run, by_content=verify)
+    mark_unopened_entries(run.entries)
+    inspect_entries(run, [entry for entry in run.entries if entry.unit is None and entry.look is None])
+    merge_dataset_copies(run)
+    identify_contents(run)
+    gone = find_replaced_units(run)
+    _convert(run, group_entries(run, gone), gone)
+    if run.workers.lost:
+        files.remove_stale_temporary_files(run.data / "scans")
+    new = _record_paths(run, source.absolute())
+    if new:
+        bids_dataset.write_bids_derivative(run.data / "scans", run.catalogue.rows("scan"))
+    return replace(_result(run), new=new)
+
+
+def _convert(run: IngestRun, gathered: Sequence[FileGroup], gone: set[ContentUnit]) -> None:
+    """Name all volumes, then decode them in workers, and write each group down once it is done.
+
+    `gone`: units that were replaced, with whose groups their scans go, unless what is left makes them anew.
+
+    A group is judged once for the names and once more when its turn comes: keeping every plan would cost more memory
+    the larger the export.
+    """
+    planned = (volume for group in gathered for volume in plan_group(group, run.config, run.secret).volumes)
+    named = assign_scan_names([volume.candidate for volume in planned], run.catalogue, run.secret)
+    commitment = IngestCommitter(run, named)
+    commitment.note_replaced(gone)
+    commitment.forget({run.fates[unit].series for unit in gone} - {group.key for group in gathered})
+    at_work: dict[int, tuple[GroupPlan, PlannedVolume]] = {}
+    with progress.show_progress("converting", sum(len(group.entries) for group in gathered), "files") as advance:
+        for index, converted in run.workers.each(
+            convert_volume, _jobs(run, gathered, commitment, at_work), label="convert"
+        ):
+            work, volume = at_work.pop(index)
+            commitment.take(work, volume, converted)
+            advance(len(volume.files))
+    commitment.flush()
+
+
+def _jobs(
+    run: IngestRun,
+    gathered: Sequence[FileGroup],
+    commitment: IngestCommitter,
+    at_work: dict[int, tuple[GroupPlan, PlannedVolume]],
+) -> Iterator[ConversionJob]:
+    """Jobs one by one as workers ask for them, each noted in `at_work` by its number; volumeless groups are settled."""
+    number = 0
+    for group in gathered:
+        work = plan_group(group, run.config, run.secret)
+        if not work.volumes:
+            commitment.settle(work)
+        for volume in work.volumes:
+            at_work[number] = (work, volume)
+            number += 1
+            yield commitment.job(volume)
+
+
+def _record_paths(run: IngestRun, source: Path) -> bool:
+    """Write down the input's paths, and say whether anything was new or gone, or is not yet on the ingest page.
+
+    What vanished from an input is told from what another input holds, and only where all of it could be listed; what a
+    pull left in the spool never stays.
+    """
+    label = run.secret.label("input", source)
+    looked = [entry for entry in run.entries if entry.look is not None and entry.known not in run.kept]
+    rows = {entry.key: _path_row(entry, label) for entry in looked}
+    if rows:
+        run.catalogue.write(
+            {"path": list(rows.values()), "meta": [PAGE_OUTDATED_ROW]}, unread=find_resolved_contents(run)
+        )
+    spooled = source.is_relative_to(run.data.absolute())
+    listed = not any(entry.look and entry.look.reason in UNLISTED_REASONS for entry in run.entries)
+    gone = run.catalogue.forget_paths(label, {entry.key for entry in run.entries}) if listed and not spooled else 0
+    return bool(rows or gone) or not run.shown
+
+
+def _path_row(entry: InputEntry, source: str) -> dict[str, Any]:
+    (digest, claim), (size, changed_ns, inode) = entry.known, entry.stat
+    stat = {"size": size, "changed_ns": changed_ns, "inode": inode}
+    return {"key": entry.key, "sha256": digest, "claim": claim, "input": source, **stat}
+
+
+def _result(run: IngestRun) -> IngestResult:
+    """Every entry counted once: the first of a unit as what it became, its copies as duplicates."""
+    outcomes: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    seen: set[ContentUnit] = set()
+    series: set[str] = set()
+    for entry in run.entries:
+        fate = run.fates[entry.known]
+        word = "duplicate" if entry.known in seen else fate.reason
+        seen.add(entry.known)
+        outcomes[get_outcome(word)] += 1
+        words.update([word] if word else [])
+        series.update([fate.series] if fate.scan else [])
+    account = catalogues.build_account(outcomes, words)
+    return IngestResult(account, run.catalogue.scans_of(series))

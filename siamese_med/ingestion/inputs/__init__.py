@@ -1,0 +1,1 @@
+"""What an input names and claims: folders, BIDS trees, manifests, and whose each file is."""

@@ -1,0 +1,167 @@
+"""Subject and session labels of BIDS paths: taken whole from the folders, and checked against the file's name.
+
+A label may hold underscores, hyphens, dots, spaces and any letter, as real studies have them, although BIDS allows only
+ASCII letters and digits. Upper and lower case differ. The two Unicode spellings of one letter (composed, as most
+systems write it, and decomposed, as macOS does) are the same label.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from siamese_med.ingestion import contrast
+
+BIDS_ENTITIES = {
+    "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain", "rec", "dir", "run", "mod",
+    "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split", "recording", "chunk", "seg", "res",
+    "den", "label", "desc", "atlas", "scale", "from", "to", "mode", "tpl", "cohort", "model", "subset",
+    "feature",
+}  # fmt: skip
+"""Keys that BIDS knows: `_run-` ends a label, while `_S-` may be a part of it."""
+
+BIDS_IMAGE_SUFFIXES = {
+    *contrast.CONTRAST_BY_SUFFIX,
+    "unit1", "megre", "mese", "vfa", "irt1", "mpm", "mts", "mtr", "pdt2", "inplanet1", "inplanet2", "t1map",
+    "t2map", "t2starmap", "r1map", "r2map", "r2starmap", "pdmap", "mtsat", "mtrmap", "tb1map", "tb1dam",
+    "tb1epi", "tb1tfl", "m0map", "s0map", "chimap", "t1rho", "fieldmap", "magnitude", "magnitude1",
+    "magnitude2", "phase1", "phase2", "phasediff", "sbref", "cbv", "asl", "m0scan", "adc", "fa", "trace",
+    "colfa", "expadc", "s0", "defacemask", "mask", "dseg", "probseg", "seg", "gt",
+}  # fmt: skip
+"""Last parts of BIDS image names, in lower case."""
+
+INFORMAL_SUFFIXES = {
+    "scan", "image", "img", "volume", "vol", "brain", "head", "anat", "mri", "mr", "ct", "pet", "orig", "raw",
+    "lesion", "lesions", "roi",
+}  # fmt: skip
+"""Words that people put last in a name that is not quite BIDS."""
+
+ALL_SUFFIXES = BIDS_IMAGE_SUFFIXES | INFORMAL_SUFFIXES
+
+SUBJECT_PATTERN = re.compile(r"(?:^|_)sub-")
+SESSION_PATTERN = re.compile(r"(?:^|_)ses-")
+
+
+@dataclass(frozen=True, slots=True)
+class BidsLabels:
+    """What a path says of subject and session; `problem` is the reason word where it contradicts itself."""
+
+    subject: str = ""
+    session: str = ""
+    problem: str = ""
+
+
+def normalise_unicode(text: str) -> str:
+    """Text with composed letters (NFC)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def read_bids_labels(folders: Sequence[str], stem: str) -> BidsLabels:
+    """Labels of a file by its folders below the data set, outermost first, and its name without suffix."""
+    above, name = _of_folders(tuple(folders)), normalise_unicode(stem)
+    if above.problem:
+        return above
+    subjects = len(SUBJECT_PATTERN.findall(name))
+    if subjects > 1:
+        return BidsLabels(problem="unclear_label")
+    subject = above.subject or _subject_from_inner_folder(folders, subjects)
+    if subjects and not subject:
+        subject, problem = _without_folder(_text_after(SUBJECT_PATTERN, name))
+    else:
+        problem = "" if not subjects or _agrees(subject, _text_after(SUBJECT_PATTERN, name)) else "subject_conflict"
+    if problem or not subject:
+        return BidsLabels(problem=problem)
+    session = above.session
+    if SESSION_PATTERN.search(name):
+        if not session:
+            session, problem = _without_folder(_text_after(SESSION_PATTERN, name))
+        elif not _agrees(session, _text_after(SESSION_PATTERN, name)):
+            problem = "session_conflict"
+    return BidsLabels(problem=problem) if problem else BidsLabels(subject, session)
+
+
+@lru_cache(maxsize=4096)
+def _of_folders(folders: tuple[str, ...]) -> BidsLabels:
+    """The one subject and session that the folders name."""
+    subjects, sessions = set(), set()
+    for folder in map(normalise_unicode, folders):
+        if folder.startswith("sub-") and len(folder) > len("sub-"):
+            subject, session = _of_folder(folder)
+            subjects.add(subject)
+            sessions.update([session] if session else [])
+        elif folder.startswith("ses-") and len(folder) > len("ses-"):
+            sessions.add(folder.removeprefix("ses-"))
+    if len(subjects) > 1:
+        return BidsLabels(problem="subject_conflict")
+    if len(sessions) > 1 and subjects:
+        return BidsLabels(problem="session_conflict")
+    return BidsLabels("".join(subjects), sessions.pop() if len(sessions) == 1 else "")
+
+
+def _of_folder(folder: str) -> tuple[str, str]:
+    """`sub-002_S_0413`, and also `sub-01_ses-02` and `sub-01_T1w`, which people make beside BIDS."""
+    tokens = folder.removeprefix("sub-").split("_")
+    end = next((place for place, token in enumerate(tokens) if place and _is_entity(token)), len(tokens))
+    while 1 < end == len(tokens) and tokens[-1].lower() in BIDS_IMAGE_SUFFIXES:
+        tokens, end = tokens[:-1], end - 1
+    rest = "_".join(tokens[end:])
+    session = _without_folder(rest.removeprefix("ses-"))[0] if rest.startswith("ses-") else ""
+    return "_".join(tokens[:end]), session
+
+
+def _subject_from_inner_folder(folders: Sequence[str], named: int) -> str:
+    """The label of a folder like `visit_sub-01`, where neither a folder `sub-` nor the file's name has one."""
+    if named:
+        return ""
+    within = (normalise_unicode(folder) for folder in reversed(folders))
+    return next(
+        (_of_folder(f"sub-{_text_after(SUBJECT_PATTERN, one)}")[0] for one in within if SUBJECT_PATTERN.search(one)), ""
+    )
+
+
+def _text_after(entity: re.Pattern[str], name: str) -> str:
+    found = entity.search(name)
+    return name[found.end() :] if found else ""
+
+
+def _without_folder(text: str) -> tuple[str, str]:
+    """The label at the beginning of `002_S_0413_ses-1_T1w`, and a problem where it is not clear how far it goes."""
+    tokens = text.split("_")
+    end = next((place for place, token in enumerate(tokens) if place and _is_entity(token)), len(tokens))
+    known = end < len(tokens)
+    while 1 < end == len(tokens) and _is_word(tokens[-1]):
+        tokens, end, known = tokens[:-1], end - 1, True
+    label = "_".join(tokens[:end])
+    clear = end == 1 or (known and not any(_may_be_entity(token) for token in tokens[1:end]))
+    return (label, "") if label and clear else ("", "unclear_label")
+
+
+def _agrees(label: str, text: str) -> bool:
+    """Whether what follows `sub-` in a file's name is this label, alone or before entities and a suffix."""
+    if text == label:
+        return True
+    if not text.startswith(f"{label}_"):
+        return False
+    tokens = text[len(label) + 1 :].split("_")
+    end = next((place for place, token in enumerate(tokens) if _is_entity(token)), len(tokens))
+    last_may_be_any_word = end == len(tokens) and len(tokens[-1]) > 1 and tokens[-1].isalpha()
+    return all(_is_word(token) for token in tokens[: end - last_may_be_any_word])
+
+
+def _is_entity(token: str) -> bool:
+    key, hyphen, value = token.partition("-")
+    return bool(hyphen and value) and key in BIDS_ENTITIES
+
+
+def _may_be_entity(token: str) -> bool:
+    """Of a form that BIDS gives to entities, under a key that it does not know."""
+    key, hyphen, _ = token.partition("-")
+    return bool(hyphen) and key.isascii() and key.isalpha() and key.islower()
+
+
+def _is_word(token: str) -> bool:
+    """What kind of picture it is, and so no part of a label."""
+    return token.lower() in ALL_SUFFIXES or contrast.guess_contrast_from_text(token) != "unknown"

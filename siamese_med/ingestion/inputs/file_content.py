@@ -1,0 +1,140 @@
+"""One look at one file: its hash and what it holds. Runs in a worker process; reads every file once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from siamese_med.ingestion import machine_errors, nifti
+from siamese_med.ingestion.dicom import headers
+from siamese_med.ingestion.dicom.instances import DicomInstance
+from siamese_med.ingestion.dicom.origins import DicomOrigin
+from siamese_med.ingestion.inputs import open_files
+from siamese_med.ingestion.reasons import RejectedError
+
+CHUNK = 2**22
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedFile:
+    """What one file holds: a DICOM instance, a NIfTI (`voxels`: the path of its voxels), or a reason word.
+
+    Instances of files that were looked at together are `packed` together, since a run holds those of all new files.
+    """
+
+    size: int
+    sha256: str
+    voxels: str = ""
+    reason: str = ""
+    origin: DicomOrigin | None = None  # of a DICOM file that is no instance
+    packed: bytes = b""
+    place: int = 0
+
+    @property
+    def instance(self) -> DicomInstance | None:
+        """The DICOM instance, if it is one."""
+        return _unpacked(self.packed)[self.place] if self.packed else None
+
+    def refused(self, reason: str) -> InspectedFile:
+        """The same file, taken for nothing."""
+        return replace(self, packed=b"", voxels="", reason=reason)
+
+
+@dataclass(frozen=True)
+class InspectionRequest:
+    """A request to look at some files."""
+
+    paths: tuple[str, ...]
+    max_gigabytes: float
+
+
+def make_unread_file(reason: str) -> InspectedFile:
+    """A file whose content is not known, since it is never opened or the machine did not give it this time."""
+    return InspectedFile(0, "", reason=reason)
+
+
+def inspect_files(request: InspectionRequest) -> list[InspectedFile]:
+    """Look at each file of a request, in its order."""
+    seen = [_inspect_file(Path(path), request.max_gigabytes * 1e9) for path in request.paths]
+    packed = zlib.compress(pickle.dumps([instance for _, instance in seen]), 1)
+    return [
+        look if instance is None else replace(look, packed=packed, place=place)
+        for place, (look, instance) in enumerate(seen)
+    ]
+
+
+@lru_cache(maxsize=32)
+def _unpacked(packed: bytes) -> list[DicomInstance]:
+    """What `inspect_files` packed; the bytes come from our own process, never from a file."""
+    instances: list[DicomInstance] = pickle.loads(zlib.decompress(packed))
+    return instances
+
+
+def _inspect_file(path: Path, most_bytes: float) -> tuple[InspectedFile, DicomInstance | None]:
+    try:
+        size = path.stat().st_size
+        if size > most_bytes:
+            return hash_oversized_file(path), None
+        data = open_files.read_regular_file(path)
+    except RejectedError as rejected:
+        return make_unread_file(rejected.reason), None
+    except (OSError, MemoryError) as error:
+        return make_unread_file(machine_errors.find_machine_error_reason(error) or "unreadable_file"), None
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return _recognise_content(path, data, digest, most_bytes)
+    except RejectedError as rejected:
+        return InspectedFile(len(data), digest, reason=rejected.reason, origin=rejected.origin), None
+    except Exception as error:  # one file never ends a batch
+        return InspectedFile(
+            len(data), digest, reason=machine_errors.find_machine_error_reason(error) or "unreadable_header"
+        ), None
+
+
+def _recognise_content(
+    path: Path, data: bytes, digest: str, most_bytes: float
+) -> tuple[InspectedFile, DicomInstance | None]:
+    if not data:
+        raise RejectedError("empty_file")
+    if headers.looks_like_dicom(data[: headers.PREAMBLE_BYTES + 8]):
+        return InspectedFile(len(data), digest), headers.read_dicom_instance(str(path), data, digest, most_bytes)
+    head = nifti.inflate_first_bytes(data)
+    found = nifti.parse_nifti_header(head)
+    if found is None:
+        raise RejectedError(_refusal_of_unknown(path, data, head))
+    voxels = path if found.kind == "single" else nifti.find_voxel_file(path)
+    if voxels is None:
+        raise RejectedError("no_orientation" if found.kind == "analyze" else "truncated")
+    return InspectedFile(len(data), digest, voxels=str(voxels)), None
+
+
+def _refusal_of_unknown(path: Path, data: bytes, head: bytes) -> str:
+    """A cut NIfTI header still shows its first bytes; anything else is no image."""
+    if data.startswith(b"/annex/objects/") or (data.startswith(b"version ") and b"git-lfs" in data[:64]):
+        return "not_fetched"  # git-annex and git LFS leave such a text in the place of the content
+    named = path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr"))
+    if named and len(head) < nifti.NIFTI1_HEADER_BYTES and data.startswith(nifti.GZIP_MAGIC):
+        return "truncated"
+    return "unreadable_header" if named and head[:4] in (b"\\\x01\0\0", b"\0\0\x01\\") else "not_an_image"
+
+
+def hash_oversized_file(path: Path) -> InspectedFile:
+    """A file that is too large to look at: only its hash is taken; raises RejectedError or OSError."""
+    with open_files.open_regular_file(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return InspectedFile(os.fstat(file.fileno()).st_size, digest, reason="too_large")
+
+
+def hash_crashed_file(path: str) -> InspectedFile:
+    """A file that ended the process which looked at it: only its hash is taken, by another process."""
+    try:
+        return replace(hash_oversized_file(Path(path)), reason="unreadable_header")
+    except RejectedError as rejected:
+        return make_unread_file(rejected.reason)
+    except OSError as error:
+        return make_unread_file(machine_errors.find_machine_error_reason(error) or "unreadable_file")

@@ -1,0 +1,152 @@
+"""Walking through an input: every file once, links followed once, and a reason for whatever cannot be opened.
+
+Nothing that lies in a folder ends the walk, and nothing is passed over: what is neither a file nor a folder with files
+is handed out too, with the reason word under which it is counted.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from siamese_med.ingestion.inputs import time_limits
+
+SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
+"""A link into these shows processes and devices, never an export, and a walk through them need not end."""
+
+ANNEX_TARGET_PART = "annex/objects/"
+"""Part of the target of a link that git-annex or DataLad made."""
+
+MAX_SAFE_PATH_CHARS = 1000
+"""Characters of a path that no system finds too long."""
+
+MISSING_TARGET_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedPath:
+    """One path of an input; `reason` is a word for a path that is counted and never opened, else empty."""
+
+    path: str
+    reason: str = ""
+
+
+@dataclass
+class _WalkState:
+    """What was found so far below the real path `root`; real paths of walked folders, and links still to look at."""
+
+    root: str
+    found: list[WalkedPath] = field(default_factory=list)
+    walked: set[str] = field(default_factory=set)
+    links: deque[str] = field(default_factory=deque)
+
+
+def walk_folder(folder: Path) -> list[WalkedPath]:
+    """Everything below a folder, in the order of its paths' parts.
+
+    All real folders come before all links to folders, so a folder that can be reached both ways is walked where it
+    lies. A link to a folder that was walked before, that holds the link or the input, or that belongs to the system is
+    counted and not followed.
+    """
+    state = _WalkState(os.path.realpath(folder))
+    _walk_real_folders(str(folder), state)
+    while state.links:
+        link = state.links.popleft()
+        if _may_follow(link, state):
+            _walk_real_folders(link, state)
+        else:
+            state.found.append(WalkedPath(link, "linked_folder"))
+    return sorted(state.found, key=lambda one: _in_parts(one.path))
+
+
+def _in_parts(path: str) -> str:
+    """What sorts a path by its parts: the separator comes before every other character."""
+    return path.replace(os.sep, "\0")
+
+
+def check_input_path(path: Path) -> WalkedPath:
+    """A path that somebody wrote down; with the reason for which it cannot be opened, where that is known already.
+
+    Raises FileNotFoundError where nothing lies there, not even a link.
+    """
+    try:
+        mode = path.stat().st_mode
+    except ValueError:  # a NUL character
+        return WalkedPath(str(path), "unusable_path")
+    except OSError as error:
+        reason = _reason_of(str(path), error)
+        if not reason and error.errno in MISSING_TARGET_ERRNOS:
+            raise FileNotFoundError from error
+        return WalkedPath(str(path), reason)
+    return WalkedPath(str(path), "" if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else "special_file")
+
+
+def _walk_real_folders(top: str, state: _WalkState) -> None:
+    """Note the files below a folder, and the links to folders in the order of their paths."""
+    waiting, links = [(top, os.path.realpath(top))], []
+    while waiting:
+        folder, real = waiting.pop()
+        if real in state.walked:  # its files were found through a link to it
+            state.found.append(WalkedPath(folder, "linked_folder"))
+            continue
+        try:
+            entries = time_limits.call_with_time_limit(_listed, folder)
+        except OSError as error:
+            too_long = error.errno == errno.ENAMETOOLONG
+            state.found.append(WalkedPath(folder, "unusable_path" if too_long else ""))
+            continue
+        state.walked.add(real)
+        for entry in entries:
+            match _kind_of(entry):
+                case "folder":
+                    waiting.append((entry.path, f"{real.rstrip(os.sep)}{os.sep}{entry.name}"))
+                case "link":
+                    links.append(entry.path)
+                case reason:
+                    state.found.append(WalkedPath(entry.path, reason))
+    state.links.extend(sorted(links, key=_in_parts))
+
+
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as listed:
+        return list(listed)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> str:
+    """`folder`, `link` (to a folder), or the reason word of a file, empty where it may be opened."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        if len(entry.path) < MAX_SAFE_PATH_CHARS and entry.is_file(follow_symlinks=False):
+            return ""
+        mode = entry.stat().st_mode
+    except OSError as error:
+        return _reason_of(entry.path, error)
+    if stat.S_ISDIR(mode):
+        return "link"
+    return "" if stat.S_ISREG(mode) else "special_file"
+
+
+def _may_follow(link: str, state: _WalkState) -> bool:
+    target, place = os.path.realpath(link), os.path.realpath(Path(link).parent)
+    if target in state.walked or _contains(target, state.root) or _contains(target, place):
+        return False
+    return not any(_contains(one, target) for one in SYSTEM_FOLDERS)
+
+
+def _contains(folder: str, path: str) -> bool:
+    """Whether a real path is that folder or lies in it."""
+    return path == folder or path.startswith(f"{folder.rstrip(os.sep)}{os.sep}")
+
+
+def _reason_of(path: str, error: OSError) -> str:
+    """Why a path cannot be opened; empty where only an attempt to read it can tell."""
+    if error.errno == errno.ENAMETOOLONG:
+        return "unusable_path"
+    if error.errno not in MISSING_TARGET_ERRNOS or not Path(path).is_symlink():
+        return ""
+    return "not_fetched" if ANNEX_TARGET_PART in f"{Path(path).readlink()} {os.path.realpath(path)}" else "broken_link"

@@ -1,0 +1,95 @@
+"""A CSV or TSV manifest: each row names files and says whose they are; messages name the row, never what is in it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from siamese_med.errors import EmptyInputError, ManifestError
+from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.inputs import folder_walk
+from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, claim_by_name
+from siamese_med.ingestion.inputs.folder_walk import WalkedPath
+
+REQUIRED_COLUMNS = ("subject", "session", "path")
+OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask]"
+CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
+
+
+def read_manifest(source: Path) -> list[InputPath]:
+    """Files that a manifest's rows name; a message names the row, never what is in it."""
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
+            columns = tuple(rows.fieldnames or ())
+            lacking = [name for name in REQUIRED_COLUMNS if name not in columns]
+            if lacking:
+                raise ManifestError(
+                    f"{source} lacks the column {lacking[0]}: "
+                    f"it needs {','.join(REQUIRED_COLUMNS)}{OPTIONAL_COLUMNS_TEXT}"
+                )
+            found = [one for number, row in enumerate(rows, 2) for one in _row(source, number, row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(
+            f"{source} is not a CSV file in UTF-8: it needs {','.join(REQUIRED_COLUMNS)}{OPTIONAL_COLUMNS_TEXT}"
+        ) from error
+    if not found:
+        raise EmptyInputError(f"{source} names no file: give it one row for each scan")
+    return found
+
+
+def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPath]:
+    cells = {
+        name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str) and not isinstance(cell, list)
+    }
+    if not cells["subject"] or not cells["path"]:
+        raise ManifestError(f"{source} row {number} has no subject or no path: fill both in")
+    path = source.parent / cells["path"]
+    try:
+        named = folder_walk.check_input_path(path)
+    except FileNotFoundError:
+        message = f"{source} row {number} names a path that is not there: paths are relative to the manifest"
+        raise ManifestError(message) from None
+    label = cells.get("changed", "")
+    if label not in CHANGED_BY_CELL:
+        raise ManifestError(f"{source} row {number}: 'changed' must be 0, 1 or empty")
+    mask = _mask(source, number, cells.get("mask", ""))
+    given = InputClaim(
+        "manifest",
+        cells["subject"],
+        cells["session"],
+        tags.parse_dicom_date(cells.get("date", "")),
+        CHANGED_BY_CELL[label],
+        mask=mask,
+    )
+    speaker = partial(_claim_by_manifest, given=given)
+    walked = folder_walk.walk_folder(path) if not named.reason and path.is_dir() else [named]
+    walked = walked or [WalkedPath(named.path, "empty_folder")]
+    return [InputPath(Path(one.path), speaker, one.reason, listed=True) for one in walked]
+
+
+def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
+    """Path, size and time of change; a mask that cannot be opened is left out with a flag later, like a broken one."""
+    if not cell:
+        return None
+    path = source.parent / cell.replace("\0", "")
+    try:
+        named = folder_walk.check_input_path(path)
+    except FileNotFoundError:
+        named = None
+    if named is not None and named.reason:
+        return str(path.absolute()), 0, 0
+    if named is None or not path.is_file():
+        raise ManifestError(f"{source} row {number} names a mask that is not there: paths are relative to the manifest")
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:
+    named = claim_by_name(found, found.path.parent)
+    return replace(
+        named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
+        mask=given.mask, date=given.date or named.date,
+    )  # fmt: skip

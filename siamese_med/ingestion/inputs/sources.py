@@ -1,0 +1,143 @@
+"""Which files an input names, and what it claims about them: a folder, a BIDS tree, a CSV manifest or one file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from siamese_med.errors import EmptyInputError, MissingFileError
+from siamese_med.ingestion import contrast
+from siamese_med.ingestion.inputs import bids_metadata, folder_walk
+from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsDataset, BidsDatasets
+from siamese_med.ingestion.inputs.bids_labels import read_bids_labels
+from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
+from siamese_med.ingestion.inputs.folder_walk import WalkedPath
+from siamese_med.ingestion.inputs.manifest import read_manifest
+
+NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
+REPOSITORY_FOLDERS = (".git", ".datalad")
+"""Folders in which git, git-annex and DataLad keep their own files."""
+
+
+def collect_input_paths(source: Path) -> list[InputPath]:
+    """All files of the input in a fixed order; raises MissingFileError, EmptyInputError or ManifestError."""
+    try:
+        root = folder_walk.check_input_path(source)
+    except FileNotFoundError:
+        root = WalkedPath(str(source), "broken_link")
+    if root.reason:
+        raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
+    if source.is_dir():
+        found = _folder(source.absolute())
+    elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
+        found = read_manifest(source)
+    else:
+        found = [make_plain_input_path(source, source.parent)]
+    if not found:
+        raise EmptyInputError(f"{source} holds no file: name a folder with DICOM or NIfTI files, or a CSV manifest")
+    return found
+
+
+def list_files_below(folder: Path) -> list[Path]:
+    """Every file below a folder that may be opened, in the order of its path's parts."""
+    return [Path(one.path) for one in folder_walk.walk_folder(folder) if not one.reason]
+
+
+def make_natural_sort_key(label: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key that puts 2 before 10."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label) if part)
+
+
+@dataclass(frozen=True)
+class _FolderContext:
+    """What all files of one folder share: the folders that may bear labels, the data set, and who tells the claim."""
+
+    folders: tuple[str, ...]
+    data_set: BidsDataset
+    speaker: Callable[[InputPath], InputClaim]
+    nobody: Callable[[InputPath], InputClaim]
+    at_root: bool
+    in_repository: bool
+    labelled: bool
+
+
+def _folder(source: Path) -> list[InputPath]:
+    walked = folder_walk.walk_folder(source)
+    described = [
+        path.parent
+        for one in walked
+        if one.path.endswith(bids_metadata.DATASET_DESCRIPTION_FILE) and (path := _description(one))
+    ]
+    sets = BidsDatasets({root.relative_to(source): bids_metadata.read_dataset_name(root) for root in described})
+    outermost = {root for root in described if set(described).isdisjoint(root.parents)}
+    speakers = {root: partial(claim_by_name, root=root, tree=bids_metadata.BidsTree(root)) for root in outermost}
+    whole, nobody = partial(claim_by_name, root=source), partial(claim_by_place, root=source)
+    places: dict[str, _FolderContext] = {}
+    found = []
+    for one in walked:
+        folder, _, name = one.path.rpartition(os.sep)
+        folder = folder or os.sep  # the input may be the root of a container
+        if folder not in places:
+            above = (Path(folder), *Path(folder).parents)
+            speaker = next((speakers[root] for root in above if root in outermost), whole)
+            places[folder] = _place(above[0].relative_to(source), sets, speaker, nobody)
+        found.append(_in_folder(one, name, places[folder]))
+    _refuse_unclear(found, source, sets)
+    return found
+
+
+def _description(one: WalkedPath) -> Path | None:
+    path = Path(one.path)
+    return path if path.name == bids_metadata.DATASET_DESCRIPTION_FILE and not one.reason else None
+
+
+def _place(
+    folder: Path,
+    sets: BidsDatasets,
+    speaker: Callable[[InputPath], InputClaim],
+    nobody: Callable[[InputPath], InputClaim],
+) -> _FolderContext:
+    data_set = sets.of(folder)
+    inside = len(data_set.folder.parts)
+    folders = folder.parts[inside:] if folder.parts[:inside] == data_set.folder.parts else folder.parts
+    repository = not set(folder.parts).isdisjoint(REPOSITORY_FOLDERS)
+    at_root, labelled = inside == len(folder.parts), any("sub-" in one for one in folders)
+    return _FolderContext(folders, data_set, speaker, nobody, at_root, repository, labelled)
+
+
+def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
+    """A path below an input folder, with its labels and with the reason for which it is no scan, if any."""
+    path, data_set = Path(one.path), place.data_set
+    if one.reason or place.in_repository:
+        return InputPath(path, place.nobody, one.reason or "repository_file")
+    if bids_metadata.is_sidecar(path, name, data_set.described, place.at_root):
+        return InputPath(path, place.nobody, "side_car", data_set=data_set)
+    stem = bids_metadata.get_image_stem(path)
+    labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
+    reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
+    reason = "derivative" if DERIVATIVES_FOLDER in place.folders else reason
+    return InputPath(path, place.speaker, reason, labels=labels, data_set=data_set)
+
+
+def _refuse_unclear(found: list[InputPath], source: Path, sets: BidsDatasets) -> None:
+    """Note whose images lie in which data set, and refuse what one label names in places that may be two data sets."""
+    labelled = [one for one in found if one.data_set and one.labels.subject and not one.reason]
+    for one in labelled:
+        if one.data_set and one.path.name.lower().endswith(NIFTI_ENDINGS):
+            sets.note(one.path.parent.relative_to(source), one.data_set, one.labels.subject)
+    for one in labelled:
+        if one.data_set and sets.is_unclear(one.data_set, one.labels.subject):
+            one.reason, one.labels = "unclear_dataset", NO_LABELS
+
+
+def make_plain_input_path(path: Path, root: Path) -> InputPath:
+    """A file that no BIDS tree and no manifest speaks of."""
+    if bids_metadata.is_sidecar(path, path.name, described=False, at_root=False):
+        return InputPath(path, partial(claim_by_place, root=root), "side_car")
+    labels = read_bids_labels(path.parent.relative_to(root).parts, bids_metadata.get_image_stem(path))
+    reason = "non_image" if contrast.is_mask_name(bids_metadata.get_image_stem(path)) else labels.problem
+    return InputPath(path, partial(claim_by_name, root=root), reason, labels=labels)

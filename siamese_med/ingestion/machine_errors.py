@@ -1,0 +1,45 @@
+"""Which errors are troubles of the machine that may pass, and the reason word of each."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from siamese_med.errors import NoSpaceError
+from siamese_med.runtime.files import DISK_FULL_ERRNOS
+
+REASON_BY_ERRNO: Mapping[int, str] = MappingProxyType(
+    {
+        **dict.fromkeys(DISK_FULL_ERRNOS, "no_disk_space"),
+        errno.EACCES: "unreadable_file",
+        errno.EPERM: "unreadable_file",
+        errno.ENOENT: "file_vanished",
+        errno.ETIMEDOUT: "timed_out",
+        errno.ENOMEM: "out_of_memory",
+        errno.EMFILE: "open_files_limit",
+        errno.ENFILE: "open_files_limit",
+        **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR), ""),  # the name is at fault
+    }
+)
+"""Reason words by the number of a system error."""
+
+
+def find_machine_error_reason(error: BaseException) -> str:
+    """The reason word of a trouble that may pass; empty where the error says something of the content.
+
+    Libraries raise OSError for broken content too; what comes from the system has a number.
+    """
+    if isinstance(error, NoSpaceError):
+        return "no_disk_space"
+    if isinstance(error, MemoryError):
+        return "out_of_memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return REASON_BY_ERRNO.get(error.errno, "read_error")
+    return ""
+
+
+def find_write_error_reason(error: OSError) -> str:
+    """The same for what went wrong while the result was written."""
+    word = find_machine_error_reason(error)
+    return word if word in ("no_disk_space", "open_files_limit", "out_of_memory") else "write_error"

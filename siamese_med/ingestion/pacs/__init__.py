@@ -1,0 +1,1 @@
+"""Pulling studies from a PACS over DICOMweb, and checking that everything arrived."""

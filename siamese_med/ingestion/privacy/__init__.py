@@ -1,0 +1,1 @@
+"""Pseudonyms, and the way back from them for those who hold the secret."""

@@ -1,0 +1,132 @@
+"""From a group of files to the volumes that it should become: who, when, which files, and how to decode them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from siamese_med.ingestion.catalogue.scan_names import NameCandidate
+from siamese_med.ingestion.conversion import ConversionJob
+from siamese_med.ingestion.dicom import series
+from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
+from siamese_med.ingestion.dicom.series import VolumeDraft
+from siamese_med.ingestion.inputs import ownership
+from siamese_med.ingestion.inputs.claims import InputClaim
+from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
+from siamese_med.ingestion.inputs.ownership import GroupOwnership
+from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.study.config import IngestConfig
+
+
+@dataclass(frozen=True)
+class PlannedVolume:
+    """One volume to be: its name's candidate, the job that makes it, and what is known of it beforehand."""
+
+    candidate: NameCandidate
+    job: ConversionJob
+    facts: ScanFacts
+    changed: int | None
+    source: str
+    files: tuple[str, ...]  # content hashes
+
+
+@dataclass
+class GroupPlan:
+    """What a group becomes: volumes, and a reason for each content that is in none of them."""
+
+    group: FileGroup
+    volumes: list[PlannedVolume] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
+    belongings: GroupOwnership | None = None  # not known where slices of an earlier run are missing
+
+
+def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> GroupPlan:
+    """Judge a group."""
+    work = GroupPlan(group, belongings=None if group.absent else ownership.collect_ownership(group, secret))
+    instances = [entry.look.instance for entry in group.entries if entry.look and entry.look.instance]
+    if instances and group.absent:
+        work.reasons.update({one.content: "missing_slice" for one in instances})
+    elif instances:
+        _plan_dicom(work, instances, config, secret)
+    else:
+        _plan_nifti(work, config, secret)
+    return work
+
+
+def _plan_dicom(work: GroupPlan, instances: list[DicomInstance], config: IngestConfig, secret: Pseudonyms) -> None:
+    found = work.group.entries[0].found
+    given = found.claim if found.listed else None
+    verdict = series.assess_series(instances, config, subject_given=given is not None)
+    work.reasons.update(verdict.reasons)
+    for draft in verdict.drafts:
+        work.volumes.append(_from_dicom(work.group.key, draft, given, config, secret))
+
+
+def _from_dicom(
+    key: str, draft: VolumeDraft, claim: InputClaim | None, config: IngestConfig, secret: Pseudonyms
+) -> PlannedVolume:
+    one = next(iter(draft.storages.values()))
+    day = (claim.date if claim else None) or draft.facts.date
+    owner = ownership.identify_dicom_owner(claim, one, day)
+    label = owner.visit if claim else ""
+    facts = replace(
+        draft.facts, date=day, flags=draft.flags, contrast="phase" if "phase" in draft.flags else draft.facts.contrast
+    )
+    order = (facts.number, facts.clock, draft.part)
+    candidate = NameCandidate(
+        secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
+        _suffix(facts), order, key,
+    )  # fmt: skip
+    storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
+    job = apply_config_limits(ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim)), config)
+    return PlannedVolume(candidate, job, facts, claim.changed if claim else None, "dicom", tuple(draft.storages))
+
+
+def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> None:
+    entry = next((one for one in work.group.entries if one.follows is None), work.group.entries[0])
+    look = entry.look
+    contents = [one.known[0] for one in work.group.entries]
+    if look is None or not look.voxels:
+        work.reasons.update(dict.fromkeys(contents, look.reason if look else "unreadable_file"))
+        return
+    work.volumes.append(_from_nifti(work.group.key, entry, look.voxels, contents, config, secret))
+
+
+def _from_nifti(
+    key: str, entry: InputEntry, voxels: str, contents: Iterable[str], config: IngestConfig, secret: Pseudonyms
+) -> PlannedVolume:
+    claim = entry.found.claim
+    owner = ownership.identify_nifti_owner(claim)
+    facts = ScanFacts(
+        claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags
+    )
+    candidate = NameCandidate(
+        key=secret.label("scan", key, entry.known[0]),
+        subject=owner.subject(secret),
+        session_key=owner.session_key(secret),
+        session_label=owner.visit,
+        date=claim.date,
+        suffix=_suffix(facts),
+        order=(0, "", entry.found.path.name),
+        series=key,
+    )
+    job = apply_config_limits(ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim)), config)
+    return PlannedVolume(candidate, job, facts, claim.changed, "nifti", tuple(contents))
+
+
+def _mask(claim: InputClaim | None) -> str:
+    return claim.mask[0] if claim and claim.mask else ""
+
+
+def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:
+    """The job under the limits of the config."""
+    return replace(
+        job, volume_of_4d=config.volume_of_4d, max_gigabytes=config.max_gigabytes, min_slices=config.min_slices
+    )
+
+
+def _suffix(facts: ScanFacts) -> str:
+    """The last part of a scan's id, of closed vocabularies."""
+    if facts.contrast != "unknown":
+        return facts.contrast
+    return facts.modality if facts.modality != "unknown" else "scan"

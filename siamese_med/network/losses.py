@@ -1,0 +1,134 @@
+"""The four recipes: what is minimised, and the distance that goes with it.
+
+Losses and miners are those of pytorch-metric-learning; each takes (embeddings, labels, pairs), where `pairs` are the
+indices (a1, positive, a2, negative) of explicit pairs, or None for all pairs of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from siamese_med.study.config import TrainConfig
+
+if TYPE_CHECKING:
+    Pairs = tuple[Tensor, Tensor, Tensor, Tensor] | None
+
+
+class MetricLoss(nn.Module):
+    """Embeddings to a loss, and pairs of embeddings to a distance: 0 for a scan with itself, the same both ways."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        """Mean loss of a batch (b, e) with patient labels (b,)."""
+        raise NotImplementedError
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance of rows (n, e) and (n, e): (n,)."""
+        return (self.unit(a) - self.unit(b)).square().sum(-1).sqrt()
+
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance of each row (n, e) to each row (m, e): (n, m)."""
+        apart: Tensor = torch.cdist(self.unit(a), self.unit(b))
+        return apart
+
+    def unit(self, embeddings: Tensor) -> Tensor:
+        """The embeddings as the distance sees them."""
+        return embeddings
+
+
+class SupervisedContrastiveLoss(MetricLoss):
+    """Khosla et al., NeurIPS 2020, on all pairs of a batch; embeddings on the unit sphere."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        from pytorch_metric_learning.losses import SupConLoss
+
+        self.loss: Any = SupConLoss(temperature=config.temperature)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        loss: Tensor = self.loss(embeddings, labels, pairs)
+        return loss
+
+    def unit(self, embeddings: Tensor) -> Tensor:
+        return nn.functional.normalize(embeddings, dim=-1)
+
+
+class PairContrastiveLoss(MetricLoss):
+    """Hadsell, Chopra and LeCun, CVPR 2006: pull pairs together, push others beyond the margin."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        from pytorch_metric_learning.distances import LpDistance
+        from pytorch_metric_learning.losses import ContrastiveLoss
+
+        self.loss: Any = ContrastiveLoss(
+            pos_margin=0, neg_margin=config.margin, distance=LpDistance(normalize_embeddings=False)
+        )
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        loss: Tensor = self.loss(embeddings, labels, pairs)
+        return loss
+
+
+class MinedTripletLoss(MetricLoss):
+    """Schroff et al., CVPR 2015, on the triplets that a miner picks: batch-hard (Hermans et al., 2017) or semi-hard."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        from pytorch_metric_learning.distances import LpDistance
+        from pytorch_metric_learning.losses import TripletMarginLoss
+        from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
+
+        distance = LpDistance(normalize_embeddings=False)
+        self.loss: Any = TripletMarginLoss(margin=config.margin, distance=distance, smooth_loss=True)
+        self.miner: Any = (
+            BatchHardMiner(distance=distance)
+            if config.miner == "batch_hard"
+            else TripletMarginMiner(margin=config.margin, distance=distance, type_of_triplets="semihard")
+        )
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        loss: Tensor = self.loss(embeddings, labels, pairs if pairs is not None else self.miner(embeddings, labels))
+        return loss
+
+
+class PairCrossEntropyLoss(MetricLoss):
+    """Binary cross-entropy on a sigmoid of the weighted |a - b| (Koch et al., 2015); both classes weigh the same."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__()
+        self.head = nn.Linear(config.embedding, 1)
+        # near is the same and far is different from the first step on, or the head learns for as long as the encoder
+        nn.init.constant_(self.head.weight, -2 / config.embedding**0.5)
+        nn.init.constant_(self.head.bias, 1.0)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        anchors, positives, others, negatives = pairs if pairs is not None else _all_pairs(labels)
+        same = self.head((embeddings[anchors] - embeddings[positives]).abs())
+        different = self.head((embeddings[others] - embeddings[negatives]).abs())
+        return (nn.functional.softplus(-same).mean() + nn.functional.softplus(different).mean()) / 2
+
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        return -nn.functional.linear((a - b).abs(), self.head.weight)[..., 0]
+
+    def distances(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.stack([self.distance(row.expand_as(b), b) for row in a])
+
+
+def _all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
+    same = labels[first] == labels[second]
+    return first[same], second[same], first[~same], second[~same]
+
+
+def build_loss(config: TrainConfig) -> MetricLoss:
+    """The configured recipe."""
+    kinds: dict[str, type[MetricLoss]] = {
+        "supcon": SupervisedContrastiveLoss,
+        "bce": PairCrossEntropyLoss,
+        "contrastive": PairContrastiveLoss,
+        "triplet": MinedTripletLoss,
+    }
+    return kinds[config.recipe](config)

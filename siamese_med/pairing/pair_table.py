@@ -1,0 +1,195 @@
+"""The pair table: same-patient pairs along each time line, and different-patient pairs, easy and hard."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from siamese_med.errors import EmptyInputError
+from siamese_med.pairing import patient_splits
+from siamese_med.pairing.stable_draw import PartnerRing
+from siamese_med.runtime import files
+from siamese_med.study.config import PairConfig
+from siamese_med.study.tables import PAIR_COLUMNS, SAME_PATIENT, SPLITS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Key = TypeVar("Key")
+
+SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
+MAX_SCANS_FOR_ALL_PAIRS = 6
+"""A time line of at most this many scans gives all its pairs; a longer one its neighbours and those with the first."""
+
+
+def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
+    """Split the patients (those of an earlier table keep their side), then build, check and write the pair table."""
+    import pandas as pd
+
+    if scans.empty:
+        raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
+    scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
+    sides = patient_splits.assign_splits(scans.subject.unique(), _read_known_splits(path), config)
+    rows = list(build_same_patient_pairs(scans, config.rescan_days))
+    same = Counter(row["subject_a"] for row in rows)
+    for split in SPLITS:
+        members = scans[scans.subject.map(sides) == split]
+        rows += build_different_patient_pairs(members, same, config)
+    table = pd.DataFrame([{**row, "split": sides[row["subject_a"]]} for row in rows], columns=list(PAIR_COLUMNS))
+    table["interval_days"] = table.interval_days.astype("Int64")
+    patient_splits.check_patient_leakage(table)
+    files.write_parquet_file(path, table)
+    return table
+
+
+def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, Any]]:
+    """Pairs of each patient's scans, earlier first; alike in modality and contrast where there are such."""
+    for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
+        streams = _group_scans(mine, _contrast)
+        pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(stream)]
+        if not pairs and len(mine) > 1:  # nothing alike: pair what there is, so that the report can say why not
+            pairs = _pair_time_line(mine)
+        labels = _labels(mine)
+        for earlier, later in pairs:
+            days = _days_between(earlier, later)
+            kind = _kind(days, _labels_between(labels, earlier, later), rescan_days)
+            yield _row(earlier, later, subject, subject, days, kind)
+
+
+def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:
+    """Scans that agree in what is asked of them, in their order."""
+    found: dict[Key, list[Any]] = defaultdict(list)
+    for scan in scans:
+        found[what(scan)].append(scan)
+    return found
+
+
+def _in_order(scans: Iterable[Any]) -> list[Any]:
+    """Scans by patient and date; those without one by session, after the dated."""
+
+    def when(scan: Any) -> tuple[Any, ...]:
+        dated = isinstance(scan.date, str)
+        return (
+            scan.subject,
+            not dated,
+            scan.date if dated else "",
+            int(SESSION_NUMBER_PATTERN.findall(scan.session)[0]),
+            scan.id,
+        )
+
+    return sorted(scans, key=when)
+
+
+def _pair_time_line(line: list[Any]) -> list[tuple[Any, Any]]:
+    if len(line) <= MAX_SCANS_FOR_ALL_PAIRS:
+        return list(combinations(line, 2))
+    return [*pairwise(line), *((line[0], later) for later in line[2:])]
+
+
+def _days_between(earlier: Any, later: Any) -> int | None:
+    from datetime import date
+
+    if not (isinstance(earlier.date, str) and isinstance(later.date, str)):
+        return None
+    return (date.fromisoformat(later.date) - date.fromisoformat(earlier.date)).days
+
+
+def _labels(mine: Iterable[Any]) -> dict[str, bool | None]:
+    """Visits of one patient in order, and whether each changed against the one before, where that is known."""
+    labels: dict[str, bool | None] = {}
+    for scan in mine:
+        known = _label(getattr(scan, "changed", None))
+        labels[scan.session] = labels.get(scan.session) if known is None else known
+    return labels
+
+
+def _label(value: Any) -> bool | None:
+    import pandas as pd
+
+    return None if value is None or pd.isna(value) else bool(value)
+
+
+def _labels_between(labels: dict[str, bool | None], earlier: Any, later: Any) -> list[bool | None]:
+    visits = list(labels)
+    return [labels[visit] for visit in visits[visits.index(earlier.session) + 1 : visits.index(later.session) + 1]]
+
+
+def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> str:
+    """What the labels of all visits on the way say; where they leave it open, the interval."""
+    if any(labels):
+        return "changed"
+    if labels and all(label is False for label in labels):
+        return "rescan"
+    return "rescan" if days is not None and days <= rescan_days else "follow_up"
+
+
+def build_different_patient_pairs(
+    scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig
+) -> list[dict[str, Any]]:
+    """About `negatives` times as many pairs as each patient has of his own (`same`); hard ones share the machine.
+
+    Each scan draws for itself, by its id alone, so that a scan that comes changes few pairs of others.
+    """
+    everyone = list(scans.itertuples())
+    rings = {
+        level: {alike: PartnerRing(members, config.seed) for alike, members in _group_scans(everyone, level).items()}
+        for level in (_machine, _contrast)
+    }
+    counts = scans.subject.value_counts()
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for scan in everyone:
+        rng = np.random.default_rng([config.seed, zlib.crc32(str(scan.id).encode())])
+        own = counts[scan.subject]
+        for _ in range(round(config.negatives * max(same.get(scan.subject, 0), own) / own + 0.499)):
+            level = _machine if rng.random() < config.hard else _contrast
+            other = rings[level][level(scan)].after(rng.random(), scan.subject)
+            if other is None:
+                continue
+            first, second = sorted((scan, other), key=lambda one: str(one.id))
+            alike = scan.scanner == other.scanner and scan.protocol == other.protocol and scan.scanner != "unknown"
+            kind = "different_hard" if alike else "different"
+            rows[(first.id, second.id)] = _row(first, second, first.subject, second.subject, None, kind)
+    return list(rows.values())
+
+
+def _machine(scan: Any) -> tuple[str, ...]:
+    return scan.modality, scan.contrast, scan.scanner, scan.protocol
+
+
+def _contrast(scan: Any) -> tuple[str, ...]:
+    return scan.modality, scan.contrast
+
+
+def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> dict[str, Any]:
+    return {
+        "scan_a": a.id,
+        "scan_b": b.id,
+        "subject_a": subject_a,
+        "subject_b": subject_b,
+        "interval_days": days,
+        "kind": kind,
+    }
+
+
+def is_same_patient(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Which rows are pairs of one patient."""
+    return pairs.kind.isin(SAME_PATIENT)
+
+
+def _read_known_splits(path: Path) -> dict[str, str]:
+    import pandas as pd
+
+    if not path.is_file():
+        return {}
+    earlier = pd.read_parquet(path, columns=["subject_a", "subject_b", "split"])
+    return {
+        **dict(zip(earlier.subject_b, earlier.split, strict=True)),
+        **dict(zip(earlier.subject_a, earlier.split, strict=True)),
+    }

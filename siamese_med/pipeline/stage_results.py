@@ -1,0 +1,275 @@
+"""What a stage's result means to whoever asked for it: facts for people and programs, what is missing, what failed.
+
+The command line turns an outcome into an exit code and the flows turn it into a Prefect state, so the two agree.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import ModelError, NothingUsableError
+from siamese_med.pipeline import stages
+from siamese_med.runtime import untrusted_input
+from siamese_med.study.input_source import Pull
+from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.tables import NO_REPORT_EXTRAS, PacsTransfer, ReportExtras, Study
+from siamese_med.training import model_registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGE_NAMES = ("ingest", "prepare", "pair", "train", "score", "report")
+"""The stages, in the order of the line."""
+
+RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
+"""Of an order with `candidate`: a new model, which speaks where it is not worse, and pages by the one that does."""
+
+TECHNICAL_REASONS = ("alignment_failed", "pair_alignment_failed")
+"""Reasons that keep a pair from being judged although the two scans could be compared."""
+
+SCAN_FACT_COLUMNS = ("id", "subject", "session", "modality", "shape", "spacing_mm", "affine", "path", "flags")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What was asked for: the study, the input of ingest, and the model (None: train one, or take the current)."""
+
+    study: Study
+    source: Path | Pull | None = None
+    model: Path | None = None
+    verify: bool = False  # read files again that seem unchanged
+    extras: ReportExtras = NO_REPORT_EXTRAS
+    candidate: bool = False  # what is trained does not speak before it is promoted
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """One stage's result. `unfinished` makes it done in part; `failed_checks` count under --strict."""
+
+    verb: str
+    facts: dict[str, Any]
+    unfinished: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
+    model: Path | None = None
+    result: Any = field(default=None, repr=False)
+    seconds: float = 0.0
+
+
+StageResults = tuple[StageResult, ...]
+StageRunner = Callable[[str, RunRequest], StageResult]
+
+
+def select_stages(model: Path | None) -> tuple[str, ...]:
+    """All six verbs, or five where a model is given and nothing has to be trained."""
+    return STAGE_NAMES if model is None else tuple(verb for verb in STAGE_NAMES if verb != "train")
+
+
+def run_stage(verb: str, order: RunRequest) -> StageResult:
+    """Run one stage and say what its result means; raises what the stage raises."""
+    started = time.perf_counter()
+    outcome = _STAGES[verb](order)
+    return replace(outcome, seconds=round(time.perf_counter() - started, 3))
+
+
+def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: StageRunner = run_stage) -> StageResults:
+    """Run stages one after the other; a model that one of them trains is what the later ones use."""
+    done: list[StageResult] = []
+    for verb in verbs:
+        done.append(perform_one(verb, order))
+        order = replace(order, model=done[-1].model or order.model)
+    return tuple(done)
+
+
+def summarise_run(done: StageResults) -> dict[str, Any]:
+    """A whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages."""
+    facts = {outcome.verb: outcome.facts for outcome in done}
+    account = {name: value for name, value in facts.get("ingest", {}).items() if name != "scans"}
+    return {
+        "seconds": {outcome.verb: outcome.seconds for outcome in done},
+        "account": account,
+        "aligned": facts["prepare"]["aligned"],
+        "pairs": facts["score"]["pairs"],
+        "comparable": facts["score"]["comparable"],
+        "verdicts": facts["score"]["verdicts"],
+        "alarms": facts["score"]["alarms"],
+        "wrong_patient": facts["score"]["wrong_patient"],
+        "model": facts["score"]["model"],
+        "reports": facts["report"]["index"],
+    }
+
+
+def _ingest(order: RunRequest) -> StageResult:
+    if order.source is None:
+        raise NothingUsableError("no input was named: give a folder or a CSV manifest")
+    result = stages.ingest(order.source, order.study, order.verify)
+    account = result.account
+    facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
+    facts["reasons"] = dict(account.reasons)
+    facts |= {"transfer": asdict(result.transfer)} if result.transfer else {}
+    rows = sorted(result.scan_rows, key=lambda row: str(row["id"]))
+    facts["scans"] = [{name: row[name] for name in SCAN_FACT_COLUMNS} for row in rows]
+    if not facts["scans"]:
+        words = ", ".join(sorted(account.reasons)) or "no file"
+        raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
+    problems = _problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
+    problems += _incomplete(result.transfer) if result.transfer else ()
+    return StageResult("ingest", facts, problems, problems, result=result)
+
+
+def _incomplete(transfer: PacsTransfer) -> tuple[str, ...]:
+    """What a pull from a PACS lacks."""
+    return (
+        *_problem(transfer.failed, "stud", "not transferred: run the same command again", ("y", "ies")),
+        *_problem(transfer.missing, "instance", "listed by the PACS did not come: run the same command again"),
+        *_problem(transfer.unexpected, "instance", "came that the PACS had not listed: run the same command again"),
+        *_problem(transfer.not_returned, "instance", "sent to the PACS did not come back: it dropped or replaced them"),
+    )
+
+
+def _prepare(order: RunRequest) -> StageResult:
+    result = stages.prepare(order.study, order.model)
+    failed = _rows(result.alignments.loc[~result.alignments["ok"].astype(bool)], ("scan", "quality"))
+    facts = {"scans": len(result.alignments), "aligned": len(result.alignments) - len(failed), "failed": failed}
+    facts["template"] = str(result.template)
+    problems = _problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
+    return StageResult("prepare", facts, problems, problems, result=result)
+
+
+def _misfit(failed: int, order: RunRequest, result: PreparedStudy) -> str:
+    """What to do where it is the model's template, rather than a scan, that does not fit."""
+    if order.model is None or 2 * failed <= len(result.alignments):
+        return ""
+    return ": they do not fit this model's template, so train on this study, or lower prepare.min_quality"
+
+
+def _pair(order: RunRequest) -> StageResult:
+    pairs = stages.build_pairs(order.study)
+    facts = {"pairs": len(pairs), "kinds": _counts(pairs["kind"]), "splits": _counts(pairs["split"])}
+    return StageResult("pair", facts, result=pairs)
+
+
+def _train(order: RunRequest) -> StageResult:
+    model = stages.train(order.study, order.candidate)
+    refused = None if order.candidate else model_registry.list_refused_models(order.study).get(model.name)
+    if refused is None:
+        return StageResult("train", {"model": str(model)}, (), _failed_audit(model), model)
+    speaks = stages.current_model(order.study)
+    advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` lets it speak all the same"
+    return StageResult("train", {"model": str(model), "speaks": str(speaks)}, (), (advice,), speaks)
+
+
+def _promote(order: RunRequest) -> StageResult:
+    """A model that is refused is an answer, no failure; the stages after this one use the model that speaks."""
+    candidate = order.model or stages.current_model(order.study)
+    model, decision = stages.promote_candidate(order.study, candidate)
+    facts = {
+        "candidate": candidate.name,
+        "speaks": model.name,  # no path: it goes into Prefect's records
+        "promoted": decision.promoted,
+        "why": decision.why,
+        "patients": decision.patients,
+        "scans": decision.scans,
+        "figures": decision.figures,
+    }
+    return StageResult("promote", facts, model=model, result=decision)
+
+
+def _score(order: RunRequest) -> StageResult:
+    model = order.model or stages.current_model(order.study)
+    from siamese_med.network.model_folder import read_description
+
+    scores = stages.score(order.study, model)
+    reasons = _counts(scores["reasons"].explode())
+    identity = read_description(model)["id"]
+    alarmed = _alarmed(order.study.owners(identity))
+    facts = {
+        "pairs": len(scores),
+        "comparable": int(scores["comparable"].sum()),
+        "reasons": reasons,
+        "verdicts": _counts(scores["verdict"]),
+        "changed": _changed(scores),
+        "alarms": len(alarmed),
+        "wrong_patient": alarmed,
+        "model": str(model),
+        "scores": str(order.study.scores(identity)),
+    }
+    technical = sum(reasons.get(word, 0) for word in TECHNICAL_REASONS)
+    problems = _problem(technical, "pair", "not judged because an alignment failed")
+    return StageResult("score", facts, problems, _failed_audit(model), model, scores)
+
+
+def _report(order: RunRequest) -> StageResult:
+    model = order.model or stages.current_model(order.study)
+    result = stages.report(order.study, model, order.extras, order.source)
+    patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
+    facts: dict[str, Any] = {"index": str(result.index), "patients": patients}
+    facts |= {"dicom": dict(result.dicom)} if result.dicom else {}
+    left_out = result.dicom["left_out"] if result.dicom else {}
+    problems = (
+        *_problem(left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"),
+        *_problem(left_out.get("not_encodable", 0), "follow-up", "without objects: a header does not fit into one"),
+    )
+    return StageResult("report", facts, problems, problems, model, result.index)
+
+
+_STAGES: dict[str, Callable[[RunRequest], StageResult]] = {
+    "ingest": _ingest,
+    "prepare": _prepare,
+    "pair": _pair,
+    "train": _train,
+    "promote": _promote,
+    "score": _score,
+    "report": _report,
+}
+
+
+def _changed(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Pairs that changed beyond noise, by what a reader looks for first."""
+    columns = ("scan_a", "scan_b", "subject_a", "change_p_adjusted", "volume_ml")
+    return _rows(scores[scores["verdict"] == "changed"], columns)
+
+
+def _alarmed(owners: Path) -> list[dict[str, Any]]:
+    """Scans that look like another patient's than the one under whose name they are filed: an answer, no failure."""
+    import pandas as pd
+
+    rows = _rows(pd.read_parquet(owners).query("alarm"), ("scan", "subject", "owner"))
+    return [{**row, "owner": row["owner"] if isinstance(row["owner"], str) else None} for row in rows]
+
+
+def _failed_audit(model: Path) -> tuple[str, ...]:
+    """The shortcuts (header, background, outline, histogram, thumbnail) that may solve the model's task."""
+    audit = read_model_metrics(model).get("audit", {})
+    return tuple(_suspected(shortcut, audit) for shortcut in audit.get("failed", []))
+
+
+def _suspected(shortcut: str, audit: dict[str, Any]) -> str:
+    if audit["auc"][shortcut]["low"] > audit["limit"]:
+        return f"identity can be told from the {shortcut} alone"
+    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
+
+
+def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
+    """`3 files quarantined ...` as the only problem; none where the count is zero."""
+    return (f"{count} {thing}{endings[count != 1]} {what}",) if count else ()
+
+
+def read_model_metrics(model: Path) -> dict[str, Any]:
+    """The figures in a model's folder; empty where there are none."""
+    path = model / "metrics.json"
+    try:
+        return dict(untrusted_input.read_untrusted_json(path)) if path.is_file() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{path} cannot be read, or holds NaN: copy the folder again") from error
+
+
+def _counts(column: pd.Series[Any]) -> dict[str, int]:
+    return {str(word): int(count) for word, count in column.dropna().value_counts().items()}
+
+
+def _rows(frame: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in frame[list(columns)].itertuples(index=False, name=None)]

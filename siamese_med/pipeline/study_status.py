@@ -1,0 +1,74 @@
+"""What a study holds so far, and which step comes next; looks only, writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from siamese_med.pipeline import stages
+from siamese_med.study.tables import Study
+from siamese_med.training import model_registry
+
+NEXT_COMMAND = {
+    "scans": "siamese-med ingest INPUT",
+    "aligned": "siamese-med prepare",
+    "pairs": "siamese-med pair",
+    "models": "siamese-med train",
+    "scored_models": "siamese-med score",
+    "reports": "siamese-med report",
+}
+"""What to do where a count is still zero, in the order of the line."""
+
+
+def summarise_study(study: Study) -> dict[str, Any]:
+    """Counts of what each stage has left, the account of the files seen so far, and the next step."""
+    known = _has_catalogue(study)
+    scans = stages.scans(study) if known else None
+    counts = {
+        "patients": 0 if scans is None else int(scans["subject"].nunique()),
+        "scans": 0 if scans is None else len(scans),
+        "aligned": max((_rows(table) for table in study.prepared.glob("*/alignments.parquet")), default=0),
+        "pairs": _rows(study.pairs),
+        "models": sum(1 for _ in study.models.glob("*/model.json")),
+        "scored_models": sum(1 for _ in study.scores("any").parent.glob("*.parquet")),
+        "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
+    }
+    step = next((command for name, command in NEXT_COMMAND.items() if not counts[name]), "open the reports")
+    account, reasons = _account(study) if known else ({}, [])
+    page = str(study.files_page) if study.files_page.is_file() else None
+    speaking = _speaking(study) if counts["models"] else {}
+    return {"account": account, **counts, **speaking, "files_page": page, "next_step": step, "reasons": reasons}
+
+
+def _speaking(study: Study) -> dict[str, Any]:
+    """The current model, since when and why, and the last one that was refused."""
+    record, refused = model_registry.read_current_record(study), model_registry.list_refused_models(study)
+    last = next(reversed(refused), None)
+    return {
+        "current_model": model_registry.find_current_model(study).name,
+        "current_since": record.since if record else None,
+        "current_why": record.why if record else "the newest",
+        "last_refused": f"{last}, {refused[last].at}: {refused[last].why}" if last else None,
+    }
+
+
+def _account(study: Study) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Counts of files by outcome, and by reason with a hint what to do."""
+    from siamese_med.ingestion.catalogue import catalogue, inventory
+
+    account = asdict(catalogue.read_account(study.catalogue_url))
+    return account, inventory.list_reasons_with_hints(account.pop("reasons"))
+
+
+def _has_catalogue(study: Study) -> bool:
+    return study.config.ingest.database is not None or (study.data / "catalogue.sqlite").is_file()
+
+
+def _rows(table: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    if not table.is_file():
+        return 0
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(table).num_rows)

@@ -1,0 +1,245 @@
+"""Align every scan once and keep what comes out: float16 volumes to be memory-mapped, and one alignment table.
+
+<data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
+                             /alignments.parquet  prepared_scans.ALIGNMENT_COLUMNS
+                             /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
+                             /volumes/<scan>.json matrix, quality, digests; there only while the voxels are whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from siamese_med.errors import EmptyInputError
+from siamese_med.imaging import registration, resampling, volume
+from siamese_med.imaging.intensity import INVERTED_FLAG, normalise_intensity, undo_monochrome1
+from siamese_med.imaging.registration import Transform
+from siamese_med.imaging.volume import Volume
+from siamese_med.preparation import study_template as templates
+from siamese_med.runtime import files
+from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.study.config import PrepareConfig
+from siamese_med.study.prepared_scans import PreparedStudy
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+MAX_TEMPLATE_SCANS = 8
+PREPARATION_VERSION = 3
+"""Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
+MATRIX_DECIMALS = 7
+"""Decimals kept of a matrix: a ten-thousandth of a millimetre at the skull; what is below follows the batch."""
+MIN_COVERAGE_FRACTION = 0.5
+"""Share of the template's body that a scan has to show."""
+
+
+def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> PreparedStudy:
+    """Align all scans of the table to the template (the study's own where none is given) and cache the volumes."""
+    if scans.empty:
+        raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
+    device = choose_device(config.accelerator)
+    folder = _folder(data / "prepared", template, config)
+    files.remove_stale_temporary_files(folder)
+    _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
+    origin = f"{files.compute_file_digest(folder / 'template.nii.gz')} {config.transform} {PREPARATION_VERSION}"
+    made_from = {scan.id: _digest_inputs(_scan_to_align(scan), data, origin) for scan in scans.itertuples()}
+    waiting = scans[[not _cached(folder, made_from[scan], scan) for scan in scans.id]]
+    jobs = [
+        AlignmentBatch(
+            tuple(map(_scan_to_align, part.itertuples())), data, folder, device, config.transform, config.batch, origin
+        )
+        for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
+    ]
+    for _ in run_in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
+        pass
+    table = _table(scans, data, folder, config.min_quality)
+    files.write_parquet_file(folder / "alignments.parquet", table)
+    return PreparedStudy(table, folder / "template.nii.gz")
+
+
+def align_scan(
+    scan: Volume, template: Volume, transform: Transform = "rigid", device: str = "cpu"
+) -> tuple[NDArray[np.float16], dict[str, Any]]:
+    """One scan to the template's grid: voxels (i, j, k) and the record that `prepare_scans` keeps beside them."""
+    found = registration.register_scans([scan], template, device=device, transform=transform)[0]
+    return resample_to_template(scan, found, template, device)
+
+
+def is_alignment_usable(record: dict[str, Any], min_quality: float) -> bool:
+    """Whether an alignment record is one to build on."""
+    return bool(record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE_FRACTION)
+
+
+def choose_device(accelerator: str) -> str:
+    """`cuda` where it is asked for or there is one, else `cpu`."""
+    import torch
+
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    return "cuda"
+
+
+def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Path:
+    """Named after what changes voxels or matrices; a template that the study made leads to the study's folder."""
+    shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
+    shape = f"{shaping.fingerprint()}-{PREPARATION_VERSION}"
+    own = prepared / f"{shape}-study"
+    if template is None:
+        return own
+    given = files.compute_file_digest(template)
+    if (own / "template.nii.gz").is_file() and files.compute_file_digest(own / "template.nii.gz") == given:
+        return own
+    return prepared / f"{shape}-{given[:8]}"
+
+
+def _keep_template(
+    path: Path, given: Path | None, scans: pd.DataFrame, data: Path, config: PrepareConfig, device: str
+) -> None:
+    """Kept once made: scans that come later are aligned to the template that is there."""
+    if path.is_file():
+        return
+    if given:
+        made = volume.reorient_to_ras(volume.read_volume(given))
+    else:
+        chosen = [_scan_to_align(scan) for scan in _representatives(scans).itertuples()]
+        masks = [_mask(source, data) for source in chosen]
+        made = templates.build_template(
+            [_read(one, data) for one in chosen], config.shape, config.spacing_mm, device, masks
+        )
+    volume.write_volume(path, Volume(made.voxels.astype(np.float32), made.affine))
+
+
+def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
+    """One scan a subject of the commonest modality and contrast; pseudonyms are random, so their order is a draw."""
+    kind = scans.groupby(["modality", "contrast"]).size().idxmax()
+    alike = scans[(scans.modality == kind[0]) & (scans.contrast == kind[1])]
+    return alike.sort_values("id").groupby("subject").head(1).head(MAX_TEMPLATE_SCANS)
+
+
+class ScanToAlign(NamedTuple):
+    """What is needed of a row of the scan table; paths are relative to the data folder."""
+
+    id: str
+    path: str
+    sha256: str
+    flags: Sequence[str]
+    mask: str | None
+
+
+def _scan_to_align(scan: Any) -> ScanToAlign:
+    return ScanToAlign(scan.id, scan.path, scan.sha256, scan.flags, scan.mask)
+
+
+def _digest_inputs(scan: ScanToAlign, data: Path, origin: str) -> str:
+    """Digest of everything that an alignment is made from; `origin`: the template, the transform and the method."""
+    mask = files.compute_file_digest(data / scan.mask) if scan.mask else "no mask"
+    brightness = INVERTED_FLAG if INVERTED_FLAG in scan.flags else "as stored"
+    return _digest(scan.sha256, brightness, mask, origin)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class AlignmentBatch:
+    """Scans aligned together; where they are fewer than `size`, the last one stands for those that lack.
+
+    So a scan's matrix does not depend on how many others came with it: its last digits would. `origin`: see _made_from.
+    """
+
+    scans: tuple[ScanToAlign, ...]
+    data: Path
+    folder: Path
+    device: str
+    transform: Transform
+    size: int
+    origin: str
+
+
+def _align_batch(batch: AlignmentBatch) -> None:
+    template = volume.read_volume(batch.folder / "template.nii.gz")
+    loaded = [_read(scan, batch.data) for scan in batch.scans]
+    masks = [_mask(scan, batch.data) for scan in batch.scans]
+    lacking = batch.size - len(loaded)
+    found = registration.register_scans(
+        [*loaded, *loaded[-1:] * lacking],
+        template,
+        device=batch.device,
+        masks=[*masks, *masks[-1:] * lacking],
+        transform=batch.transform,
+    )
+    for scan, image, result in zip(batch.scans, loaded, found, strict=False):
+        voxels, record = resample_to_template(image, result, template, batch.device)
+        _write_aligned_scan(batch, scan, voxels, record)
+
+
+def _write_aligned_scan(
+    batch: AlignmentBatch, scan: ScanToAlign, voxels: NDArray[np.float16], record: dict[str, Any]
+) -> None:
+    """Write voxels and record so that a run that is killed in between leaves no record of other voxels."""
+    made_from = _digest_inputs(scan, batch.data, batch.origin)
+    aligned = hashlib.sha256(voxels.tobytes()).hexdigest()
+    content = _digest(made_from, json.dumps(record["matrix"]), aligned)
+    mark = batch.folder / "volumes" / f"{scan.id}.json"
+    mark.unlink(missing_ok=True)
+    with files.replace_atomically(mark.with_suffix(".npy")) as temporary:
+        np.save(temporary, voxels)
+    files.write_json_file(mark, {"made_from": made_from, "content": content, **record})
+
+
+def _read(source: ScanToAlign, data: Path) -> Volume:
+    scan = volume.read_volume(data / source.path)
+    return Volume(undo_monochrome1(scan.voxels, source.flags), scan.affine)
+
+
+def _mask(source: ScanToAlign, data: Path) -> NDArray[np.bool_] | None:
+    return volume.read_volume(data / source.mask).voxels > 0 if source.mask else None
+
+
+def resample_to_template(
+    scan: Volume, found: registration.Alignment, template: Volume, device: str = "cpu"
+) -> tuple[NDArray[np.float16], dict[str, Any]]:
+    matrix = found.matrix.round(MATRIX_DECIMALS)
+    voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
+    body = template.voxels > template.voxels.mean()
+    coverage = float(valid.cpu().numpy()[body].mean())
+    record = {
+        "matrix": matrix.tolist(),
+        "quality": round(found.quality, 4),
+        "coverage": round(coverage, 4),
+    }
+    return normalise_intensity(voxels, valid).cpu().numpy().astype(np.float16), record
+
+
+def _cached(folder: Path, made_from: str, scan: str) -> bool:
+    path = folder / "volumes" / f"{scan}.json"
+    return path.is_file() and json.loads(path.read_text()).get("made_from") == made_from
+
+
+def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for scan in scans.itertuples():
+        record = json.loads((folder / "volumes" / f"{scan.id}.json").read_text())
+        rows.append(
+            {
+                "scan": scan.id,
+                "matrix": record["matrix"],
+                "quality": record["quality"],
+                "coverage": record["coverage"],
+                "ok": is_alignment_usable(record, min_quality),
+                "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
+                "content": record["content"],
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,1 @@
+"""What a page says, as typed data, before anything is drawn."""

@@ -1,0 +1,122 @@
+"""The cohort as data: one row a patient, what asks for a look first, and the account of the input's files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting.data import file_counts, patient, verdicts, wrong_patient_alarms
+from siamese_med.reporting.data.report_content import PatientReport, Provenance, ReportReference, WrongPatientAlarm
+from siamese_med.reporting.model.statements import ModelHeadline
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siamese_med.study.tables import IngestAccount
+
+
+@dataclass(frozen=True)
+class CohortRow:
+    """One patient: the figures are those of the newest visit's pair, `lowest_similarity` is over all pairs.
+
+    `alarms`: scans that seem to be another patient's; `claimed`: scans of others that seem to be this patient's.
+    """
+
+    subject: str
+    status: str
+    visits: int
+    pairs: int
+    newest_visit: str | None
+    alarms: int
+    claimed: int
+    interval_days: int | None
+    change_z: float | None
+    change_p: float | None
+    volume_ml: float | None
+    smallest_detectable_ml: float | None
+    similarity: float | None
+    lowest_similarity: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Keys of verdicts.STATUSES under which the patient is found."""
+        return (self.status, verdicts.SCAN_FILED_ELSEWHERE) if self.claimed else (self.status,)
+
+
+@dataclass(frozen=True)
+class CohortIndex:
+    """Everything that is on the index."""
+
+    title: str
+    patients: int
+    alarms: tuple[WrongPatientAlarm, ...]
+    rows: tuple[CohortRow, ...]
+    counts: dict[str, int]
+    pair_verdicts: dict[str, int]
+    changes_z: tuple[float, ...]
+    similarities: tuple[float, ...]
+    intake: file_counts.FileCounts
+    reference: ReportReference
+    claim: ModelHeadline
+    provenance: Provenance
+
+
+def build_cohort_row(report: PatientReport) -> CohortRow:
+    """A patient's line in the table."""
+    newest = patient.choose_lead_pair(report.pairs) if report.pairs else None
+    judged = [pair.similarity for pair in report.pairs if pair.identity_judged and pair.similarity is not None]
+    return CohortRow(
+        subject=report.subject,
+        status=report.headline.status,
+        visits=len(report.visits),
+        pairs=len(report.pairs),
+        newest_visit=report.visits[-1].session if report.visits else None,
+        alarms=len(report.alarms),
+        claimed=len(report.claimed),
+        interval_days=newest.interval_days if newest else None,
+        change_z=newest.change_z if newest else None,
+        change_p=newest.change_p if newest else None,
+        volume_ml=newest.volume_ml if newest else None,
+        smallest_detectable_ml=newest.smallest_detectable_ml if newest else None,
+        similarity=newest.similarity if newest else None,
+        lowest_similarity=min(judged, default=None),
+        reasons=tuple(reason.word for reason in newest.reasons) if newest else (),
+    )
+
+
+def build_cohort_index(
+    title: str,
+    reports: Sequence[PatientReport],
+    account: IngestAccount,
+    reference: ReportReference,
+    claim: ModelHeadline,
+    provenance: Provenance,
+) -> CohortIndex:
+    """The index as data, alarms first, the largest change first among equals."""
+    pairs = [pair for report in reports for pair in report.pairs]
+    rows = sorted((build_cohort_row(report) for report in reports), key=_urgency)
+    found = Counter(word for line in rows for word in line.words)
+    return CohortIndex(
+        title=title,
+        patients=len(rows),
+        alarms=tuple(
+            sorted(
+                (alarm for report in reports for alarm in report.alarms), key=wrong_patient_alarms.get_alarm_sort_key
+            )
+        ),
+        rows=tuple(rows),
+        counts={key: found[key] for key in verdicts.STATUSES},
+        pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
+        changes_z=tuple(pair.change_z for pair in pairs if pair.change_z is not None),
+        similarities=tuple(pair.similarity for pair in pairs if pair.similarity is not None),
+        intake=file_counts.count_files_by_outcome(account),
+        reference=reference,
+        claim=claim,
+        provenance=provenance,
+    )
+
+
+def _urgency(line: CohortRow) -> tuple[int, float, str]:
+    return min(verdicts.STATUSES[word].rank for word in line.words), -(line.change_z or 0.0), line.subject

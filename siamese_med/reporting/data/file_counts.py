@@ -1,0 +1,42 @@
+"""The account of the input's files, with shares for a bar."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from siamese_med.study.tables import IngestAccount
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of some of the input's files."""
+
+    name: str
+    files: int
+    share: float
+
+
+@dataclass(frozen=True)
+class FileCounts:
+    """The account of the last ingest; `reasons` are (word, files), the most frequent first."""
+
+    files_seen: int
+    balanced: bool
+    outcomes: tuple[FileOutcome, ...]
+    reasons: tuple[tuple[str, int], ...]
+
+
+def count_files_by_outcome(account: IngestAccount) -> FileCounts:
+    """The account with shares of all files, for a bar."""
+    files = asdict(account)
+    return FileCounts(
+        files_seen=account.files_seen,
+        balanced=account.balanced(),
+        outcomes=tuple(
+            FileOutcome(name, files[name], files[name] / account.files_seen if account.files_seen else 0.0)
+            for name in ("ingested", "skipped", "duplicate", "quarantined")
+        ),
+        reasons=tuple(sorted(account.reasons.items(), key=lambda item: (-item[1], item[0]))),
+    )

@@ -1,0 +1,161 @@
+"""The model page as data: how well the network and the baselines tell patients apart, with examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from siamese_med.reporting import table_cells
+from siamese_med.reporting.charts import curves
+from siamese_med.reporting.model import statements
+from siamese_med.reporting.model.metrics_file import get_json_section
+from siamese_med.reporting.render import pictures
+from siamese_med.reporting.render.crop import find_crop_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from siamese_med.reporting.charts.curves import CurvePoints
+    from siamese_med.reporting.data.report_content import Provenance, ReportReference
+    from siamese_med.reporting.model.metrics_file import MethodPerformance, ModelFigures
+    from siamese_med.reporting.model.reference_figures import ModelFolder
+    from siamese_med.reporting.model.statements import ModelHeadline
+
+MAX_GALLERY_PAIRS = 12
+
+SCORE_COLUMN_OF_METHOD = {
+    "network": "similarity",
+    "ncc": "ncc",
+    "ncc_highpass": "ncc_highpass",
+    "mutual_information": "mutual_information",
+    "ssim": "ssim",
+}
+"""Column of reference.parquet that holds each method's score."""
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How training went; None for what was not recorded."""
+
+    epochs: int | None
+    seconds: float | None
+    pairs_per_second: float | None
+    stopped_early: bool
+
+
+@dataclass(frozen=True)
+class ExamplePair:
+    """Two middle slices, shown as pictures, and what the network said of them."""
+
+    first: str
+    second: str
+    same: bool
+    distance: float | None
+    similarity: float | None
+
+
+@dataclass(frozen=True)
+class TestPairs:
+    """The model's test pairs: ROC corners a method, distances of both kinds."""
+
+    curves: tuple[tuple[str, CurvePoints], ...]
+    same_distances: tuple[float, ...]
+    different_distances: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelPage:
+    """Everything that is on the model page."""
+
+    title: str
+    measured: ModelFigures
+    claim: ModelHeadline
+    test: TestPairs
+    training: TrainingSummary
+    log: tuple[tuple[str, tuple[float, ...]], ...]
+    gallery: tuple[ExamplePair, ...]
+    reference: ReportReference
+    provenance: Provenance
+    settings: dict[str, dict[str, Any]]
+
+
+def build_model_page(
+    title: str, folder: ModelFolder, measured: ModelFigures, reference: ReportReference, provenance: Provenance
+) -> ModelPage:
+    """Read what a model page shows from the model folder; parts that training did not leave are empty."""
+    return ModelPage(
+        title=title,
+        measured=measured,
+        claim=statements.compose_model_headline(measured),
+        test=_test_pairs(folder, measured.methods),
+        training=_training(get_json_section(folder.metrics, "training")),
+        log=_log(folder),
+        gallery=tuple(_gallery(folder)),
+        reference=reference,
+        provenance=provenance,
+        settings=get_json_section(folder.model, "config"),
+    )
+
+
+def _training(figures: dict[str, Any]) -> TrainingSummary:
+    return TrainingSummary(
+        epochs=table_cells.parse_integer(figures.get("epochs")),
+        seconds=table_cells.parse_number(figures.get("seconds")),
+        pairs_per_second=table_cells.parse_number(figures.get("pairs_per_second")),
+        stopped_early=bool(figures.get("stopped_early")),
+    )
+
+
+def _test_pairs(folder: ModelFolder, methods: tuple[MethodPerformance, ...]) -> TestPairs:
+    table = folder.table("reference.parquet")
+    if table is None or not len(table):
+        return TestPairs((), (), ())
+    test = table[table["split"] == "test"]
+    same = test["same"].to_numpy(bool)
+    distance = test["distance"].to_numpy(float)
+    drawn = [
+        (method.name, test[SCORE_COLUMN_OF_METHOD[method.key]].to_numpy(float))
+        for method in methods
+        if SCORE_COLUMN_OF_METHOD[method.key] in test
+    ]
+    if not all(np.isfinite(values).all() for values in (distance, *(score for _, score in drawn))):
+        raise folder.broken("reference.parquet")
+    return TestPairs(
+        curves=tuple((name, curves.compute_roc_points(same, score)) for name, score in drawn),
+        same_distances=tuple(distance[same].tolist()),
+        different_distances=tuple(distance[~same].tolist()),
+    )
+
+
+def _log(folder: ModelFolder) -> tuple[tuple[str, tuple[float, ...]], ...]:
+    table = folder.table("training_log.csv")
+    if table is None or not len(table):
+        return ()
+    names = [name for name in ("epoch", "train_loss", "validation_loss", "validation_auc") if name in table]
+    return tuple((name, tuple(table[name].astype(float).tolist())) for name in names)
+
+
+def _gallery(folder: ModelFolder) -> Iterator[ExamplePair]:
+    path = folder.path / "gallery.npz"
+    if not path.is_file():
+        return
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            first, second, same = file["a"], file["b"], file["same"]
+            distance, similarity = file["distance"], file["similarity"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise folder.broken("gallery.npz") from error
+    if not all(np.isfinite(values).all() for values in (first, second, distance, similarity)):
+        raise folder.broken("gallery.npz")
+    shown = find_crop_windows(np.maximum(first, second))
+    for index in range(min(len(same), MAX_GALLERY_PAIRS)):
+        yield ExamplePair(
+            first=pictures.render_grey_slice(first[index][shown[index]], "axial"),
+            second=pictures.render_grey_slice(second[index][shown[index]], "axial"),
+            same=bool(same[index]),
+            distance=table_cells.parse_number(distance[index]),
+            similarity=table_cells.parse_number(similarity[index]),
+        )

@@ -1,0 +1,127 @@
+"""One patient's report as data, from the tables that the score stage left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.reporting import formatting
+from siamese_med.reporting.data import patient_visits, verdicts
+from siamese_med.reporting.data.report_content import (
+    PatientHeadline,
+    PatientReport,
+    Provenance,
+    ReportPair,
+    ReportReference,
+    ReportVisit,
+    WrongPatientAlarm,
+)
+from siamese_med.study.tables import WRONG_PATIENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from siamese_med.reporting.model.statements import ModelHeadline
+
+SPLITS_SEEN_IN_TRAINING = ("train", "validation")
+
+
+def build_patient_report(
+    subject: str,
+    scans: Sequence[Mapping[str, Any]],
+    scores: Sequence[Mapping[str, Any]],
+    alignments: Mapping[str, Mapping[str, Any]],
+    alarms: Sequence[WrongPatientAlarm],
+    title: str,
+    reference: ReportReference,
+    claim: ModelHeadline,
+    provenance: Provenance,
+) -> PatientReport:
+    """All that a page says about one patient, without pictures: those follow from slice_choice.illustrated.
+
+    `alarms` are those of the whole study.
+    """
+    own = tuple(alarm for alarm in alarms if alarm.subject == subject)
+    visits = patient_visits.build_visits(scans, alignments)
+    known = {scan.id for visit in visits for scan in visit.scans if reference.knows(scan)}
+    pairs = patient_visits.build_report_pairs(scores, visits, known, {alarm.scan for alarm in own})
+    return PatientReport(
+        subject=subject,
+        title=title,
+        headline=compose_patient_headline(visits, pairs, own),
+        warnings=_warnings(visits, pairs, reference),
+        alarms=own,
+        claimed=tuple(alarm for alarm in alarms if alarm.owner == subject),
+        visits=visits,
+        pairs=pairs,
+        reference=reference,
+        claim=claim,
+        provenance=provenance,
+    )
+
+
+def compose_patient_headline(
+    visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], alarms: Sequence[WrongPatientAlarm]
+) -> PatientHeadline:
+    """The verdict on the newest visit; a scan that seems to be another person's comes before any verdict on change."""
+    if alarms:
+        return PatientHeadline(WRONG_PATIENT, _doubt(alarms))
+    if not pairs:
+        return PatientHeadline(
+            "one_visit", "There is no pair of scans to compare yet." if visits else "There is no scan."
+        )
+    newest = choose_lead_pair(pairs)
+    since_first = next((pair for pair in pairs if pair.role == "since_first" and pair.status == "changed"), None)
+    if newest.status != "changed" and since_first:
+        return PatientHeadline("changed", f"{_sentence(since_first)} {_sentence(newest)}")
+    return PatientHeadline(newest.status, _sentence(newest))
+
+
+def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair:
+    """The pair that speaks for the newest visit: of several contrasts, the one that can be judged and says most."""
+    newest = [pair for pair in pairs if pair.role == "newest"] or list(pairs)
+    judged = [pair for pair in newest if pair.verdict != "not_comparable"] or newest
+    return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number))
+
+
+def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
+    sessions = sorted({alarm.session for alarm in alarms})
+    scans = "A scan" if len(alarms) == 1 else f"{len(alarms)} scans"
+    look = "does not look" if len(alarms) == 1 else "do not look"
+    return (
+        f"{scans} of {' and '.join(sessions)} {look} like this patient's. Check whose it is before reading anything "
+        "about change."
+    )
+
+
+def _sentence(pair: ReportPair) -> str:
+    between = f"From {pair.earlier_session} to {pair.later_session}"
+    if pair.verdict == "changed":
+        return f"{between} the anatomy changed more than a rescan would."
+    if pair.verdict == "no_change":
+        return f"{between} nothing changed beyond what a rescan would{_seen(pair)}."
+    why = "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
+    return f"{between} no verdict is possible: {why}."
+
+
+def _seen(pair: ReportPair) -> str:
+    """What no change is worth."""
+    if pair.smallest_detectable_ml is None:
+        return ", in a pair too noisy to promise that any change would have been seen"
+    return f"; a change of {formatting.fixed(pair.smallest_detectable_ml)} ml would have been seen"
+
+
+def _warnings(
+    visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference
+) -> tuple[str, ...]:
+    warnings = []
+    if any(pair.split in SPLITS_SEEN_IN_TRAINING for pair in pairs):
+        warnings.append("The model saw this patient while it was trained or calibrated: its similarity is optimistic.")
+    if any(visit.scanner_changed for visit in visits):
+        warnings.append("The scanner changed between visits: part of a measured change may come from it.")
+    if any(visit.day is None for visit in visits):
+        warnings.append(
+            "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
+        )
+    if not any(stratum.n for stratum in reference.strata):
+        warnings.append("The model holds no pairs without change: the reference band is that of a normal distribution.")
+    return tuple(warnings)

@@ -1,0 +1,83 @@
+"""Scans that look like another patient's than the one under whose name they are filed."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.reporting import formatting, table_cells
+from siamese_med.reporting.data.report_content import EvidenceStatement, WrongPatientAlarm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Row = Mapping[str, Any]
+
+ALARM_ADVICE = "Nothing was moved; check the records."
+
+MIN_COMPARISONS = 2
+"""Comparisons that are taken for granted where their number was not recorded: words then say next to nothing."""
+
+
+def list_wrong_patient_alarms(
+    owners: Iterable[Row], scans: Iterable[Row], comparisons: int | None
+) -> tuple[WrongPatientAlarm, ...]:
+    """The alarms of the owner table, the plainest first; of scans and patients that the scan table does not know, none.
+
+    `owners` has tables.OWNER_COLUMNS, `scans` tables.SCAN_COLUMNS. The evidence was learned from so many
+    `comparisons` with strangers; words claim no more than one in as many.
+    """
+    known = {str(row["id"]): row for row in scans}
+    subjects = {str(row["subject"]) for row in known.values()}
+    raised = [row for row in owners if table_cells.parse_flag(row["alarm"]) and str(row["scan"]) in known]
+    bearable = math.log10(max(comparisons or 0, MIN_COMPARISONS))
+    found = [_alarm(row, known[str(row["scan"])], subjects, bearable) for row in raised]
+    return tuple(sorted(found, key=get_alarm_sort_key))
+
+
+def _alarm(row: Row, scan: Row, subjects: set[str], bearable: float) -> WrongPatientAlarm:
+    evidence, owner = table_cells.parse_number(row["evidence"]), table_cells.parse_text(row["owner"])
+    known = owner in subjects and owner != scan["subject"]
+    owner_evidence = table_cells.parse_number(row["owner_evidence"]) if known else None
+    return WrongPatientAlarm(
+        scan=str(row["scan"]),
+        session=str(scan["session"]),
+        subject=str(scan["subject"]),
+        evidence=evidence,
+        owner=owner if known else None,
+        owner_evidence=owner_evidence,
+        against=_against(evidence, bearable),
+        in_favour=_in_favour(owner_evidence, bearable),
+    )
+
+
+def _against(evidence: float | None, bearable: float) -> EvidenceStatement:
+    if evidence is None:
+        return EvidenceStatement("unknown", "", "There is no other scan of this patient to tell by.")
+    return _weight("that it is another person's", -evidence, evidence, bearable)
+
+
+def _in_favour(evidence: float | None, bearable: float) -> EvidenceStatement:
+    if evidence is None:
+        return EvidenceStatement("unknown", "", "No patient of this study fits it clearly better.")
+    return _weight("that it is the likelier owner's", evidence, evidence, bearable)
+
+
+def _weight(of_what: str, exponent: float, figure: float, bearable: float) -> EvidenceStatement:
+    ratio = f"(log10 likelihood ratio {formatting.fixed(figure, 1)})"
+    if exponent <= 0:
+        return EvidenceStatement("none", "", f"There is no evidence {of_what} {ratio}.")
+    strength, times = (
+        formatting.describe_evidence_strength(min(exponent, bearable)),
+        formatting.describe_likelihood_ratio(exponent, bearable),
+    )
+    if exponent > bearable:
+        strength = f"at least {strength}"
+        ratio = f"{ratio}, and more than that the validation patients cannot bear out"
+    sentence = f"The evidence {of_what} is {strength}: what is seen is {times} as likely then as otherwise {ratio}."
+    return EvidenceStatement(strength, times, sentence)
+
+
+def get_alarm_sort_key(alarm: WrongPatientAlarm) -> tuple[bool, float, str]:
+    """Sorts the plainest alarm first."""
+    return alarm.evidence is None, alarm.evidence or 0.0, alarm.scan

@@ -1,0 +1,206 @@
+"""What may be said of a model, in sentences; pages and model card say the same.
+
+A shortcut (header, histogram, ...) from which identity can be told withholds the headline: then it may be that the
+network learned the shortcut, and its figures say nothing about anatomy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting import formatting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from siamese_med.reporting.model.metrics_file import (
+        AuditResult,
+        CalibrationFigures,
+        IntervalEstimate,
+        MethodPerformance,
+        ModelFigures,
+        ShortcutFigures,
+    )
+
+MAX_CALIBRATION_ERROR = 0.03
+"""Expected calibration error up to which the similarity counts as a probability that is right."""
+
+MAX_FALSE_MATCH_RATE_FACTOR = 1.5
+"""How far the false-match rate on test patients may lie from the nominal one, either way."""
+
+INTENDED_USE = (
+    "Research on scans of the kind the model was trained on: quality control of longitudinal studies (mixed-up "
+    "patients), and pointing at pairs and places worth a look. A trained reader decides."
+)
+
+LIMITS = (
+    "Not for diagnosis, treatment or triage; no clinical validation was made.",
+    "Another modality, contrast, body part or much another scanner lies outside: such pairs get no verdict, or an "
+    "unreliable one.",
+    "The error rates hold for patients like the test patients; with few of them the intervals are wide.",
+    "Where a baseline is as good as the network, the network's score has no claim of its own.",
+    "Identity and change are separate questions. A high similarity says nothing about change.",
+    "The wrong-patient alarm weighs pictures. It moves nothing, misses some, and can be wrong: check the records.",
+)
+
+
+MIN_EXPECTED_FALSE_MATCHES = 5
+"""False matches that must be expected for their rate to be judged."""
+
+MIN_DIFFERENT_PAIRS_FOR_01PCT = 1000
+"""Pairs of two persons from which on a false-match rate of 0.1 % is more than none."""
+
+
+@dataclass(frozen=True)
+class ModelHeadline:
+    """The headline of a model, or why there is none."""
+
+    text: str
+    withheld: bool
+
+
+def compose_model_headline(appraisal: ModelFigures) -> ModelHeadline:
+    """How well the network tells persons apart, beside the best baseline; withheld where a shortcut can do it."""
+    if appraisal.audit and appraisal.audit.failed:
+        return ModelHeadline(_withheld(appraisal.audit), withheld=True)
+    if not appraisal.network:
+        return ModelHeadline(
+            "No measurement on test patients came with this model, so nothing is claimed for its similarity.", False
+        )
+    unaudited = "" if appraisal.audit else " Whether identity can be told from a shortcut alone was not recorded."
+    return ModelHeadline(_beside_baselines(appraisal, appraisal.network) + unaudited, withheld=False)
+
+
+def _withheld(audit: AuditResult) -> str:
+    certain = [shortcut for shortcut in audit.failed if not _may_be_chance(shortcut, audit.limit)]
+    uncertain = [shortcut for shortcut in audit.failed if _may_be_chance(shortcut, audit.limit)]
+    doubt = f"{_named(uncertain)}: {_test_patients(audit)} are too few to say."
+    if not certain:
+        return (
+            f"It cannot be excluded that identity is told from {doubt} So the network's figures are not shown as a "
+            "result."
+        )
+    text = f"Identity can be told from {_named(certain)}, so the network's figures are not shown as a result."
+    return f"{text} Nor can it be excluded for {doubt}" if uncertain else text
+
+
+def _named(shortcuts: Sequence[ShortcutFigures]) -> str:
+    return " and ".join(f"{shortcut.name} alone, AUC {ends(shortcut.auc)}" for shortcut in shortcuts)
+
+
+def _may_be_chance(shortcut: ShortcutFigures, limit: float) -> bool:
+    return shortcut.auc.low is not None and shortcut.auc.low <= limit
+
+
+def _test_patients(audit: AuditResult) -> str:
+    return "the test patients" if audit.patients is None else f"{audit.patients} test patients"
+
+
+def _beside_baselines(appraisal: ModelFigures, network: MethodPerformance) -> str:
+    best, rival = appraisal.best, appraisal.best_baseline
+    if not rival:
+        return f"On the test patients the network reached an AUC of {ends(network.auc)}; no baseline stands beside it."
+    if (
+        best
+        and best.key != network.key
+        and formatting.fixed(best.auc.value, 3) == formatting.fixed(network.auc.value, 3)
+    ):
+        return (
+            f"On the test patients {best.name}, which learns nothing, told persons apart as well as the network: AUC "
+            f"{ends(best.auc)} and {ends(network.auc)}. The network has no claim to be better."
+        )
+    if best and best.key != network.key:
+        return (
+            f"On the test patients {best.name}, which learns nothing, told persons apart best: AUC {ends(best.auc)}. "
+            f"The network reached {ends(network.auc)} and has no claim to be better."
+        )
+    if network.auc.low is not None and rival.auc.value is not None and network.auc.low > rival.auc.value:
+        return (
+            "On the test patients the network told persons apart better than every baseline: AUC "
+            f"{ends(network.auc)}. The best of them, {rival.name}, reached {ends(rival.auc)}."
+        )
+    return (
+        f"On the test patients the network told persons apart best of all methods: AUC {ends(network.auc)}. "
+        f"Its interval does not exclude {rival.name} ({formatting.fixed(rival.auc.value, 3)}): "
+        "it is not shown to be better."
+    )
+
+
+def audit_note(audit: AuditResult | None) -> str:
+    """What the audit found, and what its intervals leave open."""
+    if audit is None:
+        return "The confound audit was not recorded with this model."
+    if audit.failed:
+        names = " and ".join(shortcut.name for shortcut in audit.failed)
+        return f"Over the limit of {audit.limit:.2f}: {names}. The network may have learned the same thing."
+    text = f"No shortcut alone tells the test patients apart with an AUC over {audit.limit:.2f}."
+    highest = max((one.auc.high for one in audit.shortcuts if one.auc.high is not None), default=0.0)
+    if highest > audit.limit:
+        text += (
+            f" With {_test_patients(audit)} that is not proof: an interval reaches up to {formatting.fixed(highest)}."
+        )
+    return text
+
+
+def calibration_note(calibration: CalibrationFigures) -> str:
+    """Whether a similarity of .8 is right in 80 of 100 pairs."""
+    error = calibration.error
+    if error.value is None:
+        return "The expected calibration error was not recorded."
+    text = f"Expected calibration error on test pairs: {ends(error)}."
+    if error.value > MAX_CALIBRATION_ERROR:
+        return f"{text} That is over {MAX_CALIBRATION_ERROR:.2f}: read the similarity as a rank, not as a probability."
+    return text
+
+
+def match_note(appraisal: ModelFigures) -> str:
+    """The false-match rate that was promised, and the one that came."""
+    calibration, pairs = appraisal.calibration, appraisal.counts["pairs_test"]["different"]
+    found, nominal = calibration.false_match_rate, calibration.nominal
+    if found.value is None or not nominal:
+        return "The false-match rate on test patients was not recorded."
+    text = (
+        f"Of the test pairs of two persons {format_percent_with_interval(found)} are at or over the threshold of "
+        f"{formatting.fixed(calibration.threshold, 3)}; "
+        f"nominal, from validation patients: {formatting.percent(nominal)}."
+    )
+    if pairs is not None and pairs * nominal < MIN_EXPECTED_FALSE_MATCHES:
+        return f"{text} {formatting.count(pairs)} such pairs are too few to tell one from the other."
+    if nominal / MAX_FALSE_MATCH_RATE_FACTOR <= found.value <= nominal * MAX_FALSE_MATCH_RATE_FACTOR:
+        return text
+    if found.low is not None and found.high is not None and found.low <= nominal <= found.high:
+        return f"{text} The interval holds the nominal rate, and more patients would tell."
+    return f"{text} That is off by more than a factor of {MAX_FALSE_MATCH_RATE_FACTOR:g}."
+
+
+def size_note(appraisal: ModelFigures) -> str:
+    """On how much the figures rest."""
+    measured, pairs = appraisal.counts["measured"], appraisal.counts["pairs_test"]
+    text = (
+        f"{formatting.count(measured['patients'])} test patients with {formatting.count(measured['scans'])} scans; "
+        f"{formatting.count(pairs['same'])} pairs of one person, {formatting.count(pairs['different'])} of two. "
+        "95 % intervals by a bootstrap over patients, never pairs"
+    )
+    text += "." if appraisal.seed is None else f", seed {appraisal.seed}."
+    if pairs["different"] is not None and pairs["different"] < MIN_DIFFERENT_PAIRS_FOR_01PCT:
+        text += " So few pairs of two persons cannot resolve 0.1 %: that column allows no false match at all."
+    if any(figure.low == figure.high is not None for one in appraisal.methods for figure in one.figures.values()):
+        text += " Where no error was seen the interval closes: a bootstrap cannot tell how rare errors are."
+    return text
+
+
+def ends(figure: IntervalEstimate, digits: int = 3) -> str:
+    """A figure with its interval in words."""
+    value = formatting.fixed(figure.value, digits)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({formatting.fixed(figure.low, digits)} to {formatting.fixed(figure.high, digits)})"
+
+
+def format_percent_with_interval(figure: IntervalEstimate) -> str:
+    """A share with its interval, as per cent."""
+    value = formatting.percent(figure.value)
+    if figure.low is None or figure.high is None:
+        return value
+    return f"{value} ({formatting.percent(figure.low)} to {formatting.percent(figure.high)})"

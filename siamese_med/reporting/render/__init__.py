@@ -1,0 +1,1 @@
+"""Data to HTML, pictures and PDF."""

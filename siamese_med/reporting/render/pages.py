@@ -1,0 +1,205 @@
+"""Data to HTML: templates that escape everything, one style and one script inlined, named in the policy by digest."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from siamese_med.reporting import formatting
+from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip, timeline
+from siamese_med.reporting.data import verdicts, wrong_patient_alarms
+from siamese_med.reporting.model import metrics_file, statements
+from siamese_med.reporting.render import viewer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jinja2 import Environment
+
+    from siamese_med.reporting.data.cohort_index import CohortIndex
+    from siamese_med.reporting.data.model_page import ModelPage
+    from siamese_med.reporting.data.received_files import IngestPage
+    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+    from siamese_med.reporting.data.side_by_side import WrongPatientComparison
+    from siamese_med.reporting.render.viewer import ViewerLayers
+
+PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class PatientFileLinks:
+    """Files beside a patient's pages by the number of the pair: change maps and viewers."""
+
+    maps: Mapping[int, str]
+    viewers: Mapping[int, str]
+
+
+def render_patient_pages(report: PatientReport, apart: Sequence[int], links: PatientFileLinks) -> dict[str, str]:
+    """The pages of one patient by file name; the pairs numbered in `apart`, in the order of time, get their own."""
+    shown = [pair for pair in report.pairs if pair.role != "other"]
+    names = {pair.number: f"#pair-{pair.number}" for pair in shown} | {n: f"pair-{n}.html" for n in apart}
+    common = {"report": report, "links": names, "files": links, "strips": _strips(report)}
+    written = {"report.html": _patient_page(common, [pair for pair in shown if pair.number not in apart])}
+    pairs = {pair.number: pair for pair in shown}
+    for before, number, after in zip((None, *apart), apart, (*apart[1:], None), strict=False):
+        page = _environment().get_template("step.html.j2")
+        written[f"pair-{number}.html"] = page.render(**common, pair=pairs[number], before=before, after=after)
+    return written
+
+
+def render_printed_page(report: PatientReport) -> str:
+    """Everything about one patient on one page, for print."""
+    shown = [pair for pair in report.pairs if pair.role != "other"]
+    names = {pair.number: f"#pair-{pair.number}" for pair in shown}
+    common = {"report": report, "links": names, "files": PatientFileLinks({}, {}), "strips": _strips(report)}
+    return _patient_page(common, shown)
+
+
+def _patient_page(common: dict[str, Any], shown: Sequence[ReportPair]) -> str:
+    report = common["report"]
+    chart = timeline.draw_timeline(report.visits, report.pairs, report.reference) if report.visits else ""
+    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timeline=chart)
+
+
+def _strips(report: PatientReport) -> dict[int, Markup]:
+    return {
+        pair.number: strip.draw_change_strip(pair, report.reference)
+        for pair in report.pairs
+        if pair.change_z is not None
+    }
+
+
+def render_viewer_page(report: PatientReport, pair: ReportPair, layers: ViewerLayers) -> str:
+    """The page in which both dates of one pair can be scrolled through."""
+    script = (PAGE_TEMPLATE_FOLDER / "viewer.js").read_text(encoding="utf-8")
+    style = (PAGE_TEMPLATE_FOLDER / "page.css").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("viewer.html.j2")
+        .render(
+            report=report,
+            pair=pair,
+            home="report.html",
+            layers=layers,
+            places=[part for part in pair.components if len(part.earlier_mm) == 3 and None not in part.earlier_mm],
+            niivue=Markup(viewer.read_niivue_source()),
+            script=Markup(script),
+            policy=make_content_security_policy(style, viewer.read_niivue_source(), script),
+        )
+    )
+
+
+def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientComparison] = ()) -> str:
+    """The index over all patients."""
+    pairs = [("s0", "follow-up pairs", cohort.changes_z)]
+    similarities = [("s0", "follow-up pairs", cohort.similarities)]
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            cohort=cohort,
+            lineups=lineups,
+            change=histogram.draw_histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
+            similarity=histogram.draw_histogram("Similarity", "similarity", similarities),
+        )
+    )
+
+
+def render_ingest_page(shown: IngestPage) -> str:
+    """The page on what came in."""
+    return _environment().get_template("ingest.html.j2").render(page=shown)
+
+
+def render_model_page(model: ModelPage) -> str:
+    """The page of the model."""
+    distances = [
+        ("s0", "same person", model.test.same_distances),
+        ("s1", "different persons", model.test.different_distances),
+    ]
+    calibration, audit = model.measured.calibration, model.measured.audit
+    return (
+        _environment()
+        .get_template("model.html.j2")
+        .render(
+            model=model,
+            measured=model.measured,
+            figure_names=metrics_file.FIGURE_NAMES,
+            roc=curves.draw_roc_curves(model.test.curves) if model.test.curves else "",
+            det=curves.draw_det_curves(model.test.curves) if model.test.curves else "",
+            distances=histogram.draw_histogram("Distances", "distance of the embeddings", distances),
+            calibration=curves.draw_calibration_curve(calibration.bins) if calibration.bins else "",
+            audit=ranges.draw_audit_ranges(audit) if audit else "",
+            strata=[
+                (name, groups, ranges.draw_similarity_ranges(name, groups, calibration.threshold))
+                for key, name in metrics_file.STRATUM_NAMES.items()
+                if (groups := model.measured.strata[key])
+            ],
+            training=_training(model),
+        )
+    )
+
+
+def _training(model: ModelPage) -> Markup | str:
+    log = dict(model.log)
+    names = {"train_loss": "training", "validation_loss": "validation"}
+    losses = [(name, log[column]) for column, name in names.items() if column in log]
+    return curves.draw_training_curve(log["epoch"], losses) if "epoch" in log and losses else ""
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    # autoescape=True and not select_autoescape: that one leaves .html.j2 unescaped
+    environment = Environment(
+        loader=FileSystemLoader(PAGE_TEMPLATE_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = ((PAGE_TEMPLATE_FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment.globals.update(
+        style=Markup(style),
+        script=Markup(script),
+        policy=make_content_security_policy(style, script),
+        statuses=verdicts.STATUSES,
+        shapes=marks.MARK_SHAPES,
+        advice=wrong_patient_alarms.ALARM_ADVICE,
+        claims=statements,
+    )
+    for name in (
+        "fixed",
+        "measure",
+        "probability",
+        "percent",
+        "count",
+        "interval",
+        "known",
+        "short",
+        "place",
+        "sizes",
+        "spaced",
+        "sentence",
+    ):
+        environment.filters[name] = getattr(formatting, name)
+    return environment
+
+
+def make_content_security_policy(style: str, *scripts: str) -> str:
+    """A content-security policy under which this style and these scripts run, and nothing else, from nowhere else."""
+    sources = " ".join(f"'{_source(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_source(style)}'; script-src {sources}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _source(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,131 @@
+"""Slices as small PNG pictures in data URLs: grey for the scans, palettes for the difference and the change map.
+
+Slices arrive in display orientation: the patient's right at the left edge of axial and coronal slices, the front at the
+left edge of sagittal ones; head or front at the top.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.imaging import slice_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+LETTER_GREY_LEVEL = 255
+SHADES_PER_COLOUR = 15
+"""Shades of each of the two difference colours, and of the change map."""
+
+MIN_SHOWN_PROBABILITY = 0.1
+"""Probability of change below which the map shows the anatomy alone."""
+
+ZLIB_STRATEGY_RLE = 3
+"""zlib's strategy Z_RLE: filtered slices become as small as by Pillow's `optimize`, which searches for repeats (3 %
+smaller where noisy, 1.5 % larger where smooth), in a tenth to a quarter of the time."""
+
+_BRIGHTER = (255, 170, 66)
+_DARKER = (86, 168, 255)
+_CHANGE_LOW = (122, 40, 160)
+_CHANGE_HIGH = (255, 214, 74)
+_LETTERS = (220, 224, 230)
+
+
+@dataclass(frozen=True)
+class Panels:
+    """The four pictures of one slice as data URLs of one size; `change` is transparent, to lie on `earlier`."""
+
+    width: int
+    height: int
+    earlier: str
+    later: str
+    difference: str
+    change: str
+
+    @property
+    def size(self) -> int:
+        """Bytes that the pictures add to a page."""
+        return sum(len(url) for url in (self.earlier, self.later, self.difference, self.change))
+
+
+def render_slice_panels(
+    earlier: NDArray[np.uint8],
+    later: NDArray[np.uint8],
+    difference: NDArray[np.uint8],
+    change: NDArray[np.uint8],
+    plane: str,
+    spacing_mm: float,
+) -> Panels:
+    """The pictures of one slice; all inputs (rows, columns) uint8, difference 128 = none, change 255 = certain."""
+    height, width = (edge + 2 * slice_labels.LABEL_MARGIN_PX for edge in earlier.shape)
+    return Panels(
+        width=width,
+        height=height,
+        earlier=render_grey_slice(earlier, plane, spacing_mm),
+        later=render_grey_slice(later, plane, spacing_mm),
+        difference=_difference(difference, plane, spacing_mm),
+        change=_change(change),
+    )
+
+
+def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float | None = None) -> str:
+    """Data URL of an 8-bit grey PNG with letters, and a scale bar where the spacing is known."""
+    picture = slice_labels.add_label_margin(pixels, 0)
+    slice_labels.draw_orientation_letters(picture, plane, LETTER_GREY_LEVEL)
+    if spacing_mm:
+        slice_labels.draw_scale_bar(picture, spacing_mm, LETTER_GREY_LEVEL)
+    return _url(picture)
+
+
+def _difference(pixels: NDArray[np.uint8], plane: str, spacing_mm: float) -> str:
+    """Palette PNG: 0 black, 1..SHADES brighter, then as many darker, last the letters."""
+    shift = (pixels.astype(np.float32) - 128) / 127
+    shade = np.round(np.abs(shift).clip(0, 1) * SHADES_PER_COLOUR).astype(np.uint8)
+    letters = 2 * SHADES_PER_COLOUR + 1
+    picture = slice_labels.add_label_margin(
+        np.where((shift < 0) & (shade > 0), shade + SHADES_PER_COLOUR, shade).astype(np.uint8), 0
+    )
+    slice_labels.draw_orientation_letters(picture, plane, letters)
+    slice_labels.draw_scale_bar(picture, spacing_mm, letters)
+    black = (0, 0, 0)
+    return _url(picture, [black, *_ramp(black, _BRIGHTER), *_ramp(black, _DARKER), _LETTERS])
+
+
+def _change(pixels: NDArray[np.uint8]) -> str:
+    """Palette PNG, transparent where change is improbable."""
+    probability = pixels.astype(np.float32) / 255
+    shade = (
+        np.ceil((probability - MIN_SHOWN_PROBABILITY) / (1 - MIN_SHOWN_PROBABILITY) * SHADES_PER_COLOUR)
+        .clip(0, SHADES_PER_COLOUR)
+        .astype(np.uint8)
+    )
+    opacity = [0, *(int(110 + 110 * step / SHADES_PER_COLOUR) for step in range(1, SHADES_PER_COLOUR + 1))]
+    return _url(slice_labels.add_label_margin(shade, 0), [(0, 0, 0), *_ramp(_CHANGE_LOW, _CHANGE_HIGH)], bytes(opacity))
+
+
+def _ramp(start: tuple[int, int, int], end: tuple[int, int, int]) -> list[tuple[int, int, int]]:
+    weights = (np.arange(1, SHADES_PER_COLOUR + 1)[:, None] / SHADES_PER_COLOUR) ** 0.7
+    shades = np.round((1 - weights) * np.array(start) + weights * np.array(end)).astype(int)
+    return [(int(red), int(green), int(blue)) for red, green, blue in shades]
+
+
+def _url(
+    pixels: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]] | None = None, opacity: bytes | None = None
+) -> str:
+    from PIL import Image
+
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if palette:
+        image = image.convert("L")
+        image.putpalette([level for colour in palette for level in colour])
+    buffer = io.BytesIO()
+    options = {"transparency": opacity} if opacity is not None else {}
+    image.save(buffer, "PNG", compress_level=9, compress_type=ZLIB_STRATEGY_RLE, **options)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

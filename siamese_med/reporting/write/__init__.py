@@ -1,0 +1,1 @@
+"""Writing the report's files: pages, JSON, TSV and change maps."""

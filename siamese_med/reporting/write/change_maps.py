@@ -1,0 +1,86 @@
+"""The change maps as a BIDS derivative beside the pages: NIfTI files with side-cars, named by subject and session.
+
+    sub-X/ses-6/anat/sub-X_ses-6_space-ses5FLAIR_desc-changeFLAIR_probseg.nii.gz
+
+is the map of the later scan (FLAIR of ses-6) in the space of the earlier one (FLAIR of ses-5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.runtime import files
+from siamese_med.study import bids
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+
+BIDS_IGNORED_FILES = (
+    *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet", "run.json"),
+    *("report.pdf", "report.json", "pairs.tsv"),
+)
+"""Files of the reports that BIDS has no names for."""
+REPORTS_README = """Reports of siamese-med. Research use only: not a medical device.
+
+`index.html` leads to the page of every patient. `sub-*/ses-*/anat` holds the change maps: per voxel, the share of so
+deviant voxels that a rescan would not have given, in the space of the earlier scan, filed under the later visit. The
+JSON beside a map names both scans, and the matrix from the earlier scan's millimetres to the later one's (RAS+).
+`sub-*/report.json` (`report.schema.json`) and `sub-*/pairs.tsv` (`pairs.json`) hold the figures of the pages,
+`pairs.parquet` those of all patients. Subjects are pseudonyms, and dates are shifted.
+"""
+
+
+def write_bids_files(reports: Path, scans: Path, subjects: list[str]) -> None:
+    """Write what makes the folder a BIDS dataset; `scans` is the derivative that the maps come from."""
+    links = {"scans": Path(os.path.relpath(scans, reports)).as_posix()}
+    description = bids.make_dataset_description("Change maps and reports of siamese-med", DatasetLinks=links)
+    files.write_json_file(reports / "dataset_description.json", description)
+    files.write_text_file(reports / "README", REPORTS_README)
+    files.write_text_file(reports / ".bidsignore", "".join(f"{name}\n" for name in BIDS_IGNORED_FILES))
+    files.write_text_file(reports / "participants.tsv", "".join(f"{name}\n" for name in ("participant_id", *subjects)))
+
+
+def name_change_map(pair: ReportPair) -> str:
+    """Where the map of a pair goes below the patient's folder."""
+    subject, session, *middle, contrast = pair.later.split("_")
+    space = re.sub(r"[^A-Za-z0-9]", "", pair.earlier.removeprefix(f"{subject}_"))
+    stem = "_".join((subject, session, *middle, f"space-{space}", f"desc-change{contrast}", "probseg"))
+    return f"{session}/anat/{stem}.nii.gz"
+
+
+def write_change_maps(folder: Path, report: PatientReport, paths: Mapping[str, str], data: Path) -> dict[int, str]:
+    """Put the maps of a patient's pairs into his folder, with side-cars; returns their names by pair number.
+
+    `paths` of the scans by id, relative to `data`, where the maps lie already: they are linked where that is possible,
+    so that they take no room twice.
+    """
+    written = {}
+    for pair in report.pairs:
+        if not (pair.map and (data / pair.map).is_file()):
+            continue
+        written[pair.number] = name_change_map(pair)
+        files.link_or_copy_file(data / pair.map, folder / written[pair.number])
+        side_car = folder / written[pair.number].replace(".nii.gz", ".json")
+        files.write_text_file_without_sync(
+            side_car, json.dumps(_side_car(pair, paths, report), indent=2, sort_keys=True) + "\n"
+        )
+    return written
+
+
+def _side_car(pair: ReportPair, paths: Mapping[str, str], report: PatientReport) -> dict[str, Any]:
+    earlier, later = (f"bids:scans:{paths[one].removeprefix('scans/')}" for one in (pair.earlier, pair.later))
+    return {
+        "Description": "Probability, against a rescan, that tissue changed",
+        "SpatialReference": earlier,
+        "Sources": [earlier, later],
+        "EarlierToLaterMillimetres": pair.transform,
+        "Model": report.provenance.model,
+        "Pair": pair.number,
+        "Verdict": pair.verdict,
+    }

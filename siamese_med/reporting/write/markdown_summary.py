@@ -1,0 +1,95 @@
+"""A short Markdown summary of a run, for a place that shows Markdown."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting import formatting, table_cells
+from siamese_med.reporting.data import verdicts
+from siamese_med.reporting.data.wrong_patient_alarms import ALARM_ADVICE
+from siamese_med.study.tables import SAME_PATIENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from siamese_med.study.tables import IngestAccount
+
+MAX_ALARMS_LISTED = 20
+
+
+def render_run_summary(scores: pd.DataFrame, account: IngestAccount, index: Path, url: str | None = None) -> str:
+    """What came in, what the pairs say, who asks for a look; `index` is what write_reports returned.
+
+    `url` is where its folder is served, if it is: then pages are links, since a browser follows none to a file.
+    """
+    parts = (_heading(index, url), _intake(account), _pairs(scores), _alarms(_patients(index), url))
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(index: Path, url: str | None) -> str:
+    pages = _link("all pages", url, index.name) if url else f"The pages: `{index.parent.name}/{index.name}`"
+    return f"# Change report\n\nResearch use only. {pages}"
+
+
+def _link(text: str, url: str, page: str) -> str:
+    return f"[{text}]({url.rstrip('/')}/{page})"
+
+
+def _intake(account: IngestAccount) -> str:
+    return (
+        f"{account.files_seen} files seen = {account.ingested} ingested + {account.skipped} skipped "
+        f"+ {account.duplicate} duplicate + {account.quarantined} quarantined."
+    )
+
+
+def _pairs(scores: pd.DataFrame) -> str:
+    verdict_of = scores[scores["kind"].isin(SAME_PATIENT)]["verdict"]
+    found = Counter(table_cells.parse_text(verdict) or "not_comparable" for verdict in verdict_of)
+    named = (f"{found[key]} {status.label.lower()}" for key, status in verdicts.STATUSES.items() if found[key])
+    return f"{sum(found.values())} pairs of one patient: {', '.join(named) or 'none'}."
+
+
+def _patients(index: Path) -> list[dict[str, str]]:
+    """The cohort table beside the index, so that the summary and the page cannot disagree."""
+    with (index.parent / "cohort.tsv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, dialect="excel-tab"))
+
+
+def _alarms(patients: list[dict[str, str]], url: str | None) -> str:
+    alarms = [patient for patient in patients if any(verdicts.STATUSES[word].alarm for word in _words(patient))]
+    if not alarms:
+        return f"None of {len(patients)} patients asks for a look."
+    lines = [
+        f"{len(alarms)} of {len(patients)} patients ask for a look:",
+        "",
+        "| Patient | Verdict | z | Volume (ml) | Lowest similarity |",
+        "|---|---|---:|---:|---:|",
+        *(_line(patient, url) for patient in alarms[:MAX_ALARMS_LISTED]),
+    ]
+    if len(alarms) > MAX_ALARMS_LISTED:
+        lines.append(f"\nand {len(alarms) - MAX_ALARMS_LISTED} more on the index page.")
+    if misfiled := sum(int(patient["alarms"]) for patient in patients):
+        look = "scan looks" if misfiled == 1 else "scans look"
+        lines.append(f"\n{misfiled} {look} like another patient's. {ALARM_ADVICE}")
+    return "\n".join(lines)
+
+
+def _words(patient: dict[str, str]) -> tuple[str, ...]:
+    """Keys of verdicts.STATUSES, as overview.Row.words has them."""
+    return (patient["status"], verdicts.SCAN_FILED_ELSEWHERE) if int(patient["claimed"]) else (patient["status"],)
+
+
+def _line(patient: dict[str, str], url: str | None) -> str:
+    name = formatting.short(patient["subject"])
+    fields = (
+        _link(name, url, f"{patient['subject']}/report.html") if url else name,
+        ", ".join(verdicts.STATUSES[word].label for word in _words(patient)),
+        formatting.fixed(patient["change_z"], 1),
+        formatting.fixed(patient["volume_ml"], 2),
+        formatting.probability(patient["lowest_similarity"]),
+    )
+    return f"| {' | '.join(fields)} |"

@@ -1,0 +1,104 @@
+"""One patient's folder: the pages, the tables, the change maps, and what else is asked for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.reporting.render import pages, pdf_pages, slice_choice, viewer
+from siamese_med.reporting.write import change_maps, json_tsv
+from siamese_med.runtime import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+    from siamese_med.study.config import ReportConfig
+    from siamese_med.study.tables import ReportExtras
+
+MAX_VISITS_ON_ONE_PAGE = 4
+"""With more visits than this, every step but the newest gets a page of its own."""
+
+OWN_FILE_PATTERN = re.compile(
+    r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|pairs\.tsv"
+    r"|ses-\d+/anat/sub-[A-Za-z0-9]+_ses-\d+_[A-Za-z0-9_-]+_probseg\.(json|nii\.gz)"
+)
+"""Files that only this module makes, so those that it did not make this time may go."""
+
+
+@dataclass(frozen=True)
+class PatientFolderJob:
+    """One patient's folder to write: what its pages say, the rows of the scan table, and where all data lie."""
+
+    folder: Path
+    report: PatientReport
+    rows: Sequence[Mapping[str, Any]]
+    data: Path
+    config: ReportConfig
+    extras: ReportExtras
+
+
+def write_patient_folder(job: PatientFolderJob) -> None:
+    """Write one patient's files and remove what is left of former ones."""
+    folder, report, data, config, extras = job.folder, job.report, job.data, job.config, job.extras
+    scans = {str(row["id"]): row for row in job.rows}
+    linked = change_maps.write_change_maps(
+        folder, report, {name: str(row["path"]) for name, row in scans.items()}, data
+    )
+    shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair))
+    with_viewer = _write_viewers(folder, shown, scans, data) if extras.viewer else {}
+    texts = pages.render_patient_pages(
+        shown, select_pairs_with_own_page(report), pages.PatientFileLinks(linked, with_viewer)
+    )
+    texts["pairs.tsv"] = json_tsv.format_pairs_tsv(shown.pairs)
+    for name, text in texts.items():
+        files.write_text_file(folder / name, text)
+    files.write_json_file(folder / "report.json", json_tsv.serialise_patient_report(shown))
+    if extras.pdf:
+        files.write_bytes_file(folder / "report.pdf", pdf_pages.render_pdf(pages.render_printed_page(shown)))
+    side_cars = {name.replace(".nii.gz", ".json") for name in linked.values()}
+    printed = {"report.pdf"} if extras.pdf else set()
+    remove_stale_files(folder, {*texts, "report.json", *linked.values(), *side_cars, *with_viewer.values(), *printed})
+
+
+def select_pairs_with_own_page(report: PatientReport) -> tuple[int, ...]:
+    """Numbers of the pairs that get a page of their own, in the order of time."""
+    if len(report.visits) <= MAX_VISITS_ON_ONE_PAGE:
+        return ()
+    return tuple(pair.number for pair in reversed(report.pairs) if pair.role == "step")
+
+
+def remove_stale_files(folder: Path, keep: set[str]) -> None:
+    """Remove our files of a patient's folder but those to keep, and the folder where nothing else is in it."""
+    for path in sorted(folder.rglob("*"), reverse=True):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and OWN_FILE_PATTERN.fullmatch(name) and name not in keep:
+            path.unlink()
+        elif path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _illustrated(report: PatientReport, data: Path, per_pair: int) -> tuple[ReportPair, ...]:
+    """The pairs with the slices that fit on the page on which each is shown."""
+    alone = set(select_pairs_with_own_page(report))
+    together = [pair for pair in report.pairs if pair.number not in alone]
+    groups = [together, *([pair] for pair in report.pairs if pair.number in alone)]
+    done = {pair.number: pair for group in groups for pair in slice_choice.add_slices_to_pairs(group, data, per_pair)}
+    return tuple(done[pair.number] for pair in report.pairs)
+
+
+def _write_viewers(
+    folder: Path, report: PatientReport, scans: Mapping[str, Mapping[str, Any]], data: Path
+) -> dict[int, str]:
+    """Write a viewer for every pair that the pages show; returns their names by pair number."""
+    written = {}
+    for pair in report.pairs:
+        layers = viewer.build_viewer_layers(pair, scans, data) if pair.role != "other" else None
+        if layers is not None:
+            written[pair.number] = f"viewer-{pair.number}.html"
+            files.write_text_file(folder / written[pair.number], pages.render_viewer_page(report, pair, layers))
+    return written

@@ -1,0 +1,93 @@
+"""Which patients' folders would come out as they lie there: those need not be written again.
+
+Two digests of every folder are kept in run.json: of all that it was made from, and of its files as they were left, by
+size and time. Where both are the same, so is what writing would leave; in any other case a folder is written again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting.write.patient_folder import OWN_FILE_PATTERN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from siamese_med.reporting.write.patient_folder import PatientFolderJob
+
+PACKAGE_FOLDER = Path(__file__).parents[2]
+RENDERING_FOLDERS = ("reporting", "imaging", "study", "runtime")
+"""Whose code a page depends on: what reporting may import, see the contracts in pyproject.toml."""
+RENDERING_PACKAGES = ("jinja2", "numpy", "pillow", "weasyprint")
+"""Packages whose versions may change the bytes of a page."""
+USED_SCAN_COLUMNS = ("id", "path", "sha256", "flags")
+"""What a folder takes from the scan table besides what its pages say."""
+
+FolderMarks = tuple[str, str]
+
+
+def read_folder_marks(record: Path) -> dict[str, FolderMarks]:
+    """The marks of a former run by subject; none where there are none that can be read."""
+    try:
+        kept = json.loads(record.read_text(encoding="utf-8"))["folders"]
+        return {subject: (made_from, left) for subject, (made_from, left) in kept.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def digest_folder_inputs(job: PatientFolderJob) -> str:
+    """Digest of all that a patient's folder is made from, the code among it; large files by their size and time."""
+    named = sorted({name for pair in job.report.pairs for name in (pair.map, pair.pictures) if name})
+    rows = [[str(row[name]) for name in USED_SCAN_COLUMNS] for row in job.rows]
+    asked = job.extras.viewer, job.extras.pdf
+    return _digest(
+        [_code(), repr(job.report), repr(rows), repr(asked), *_stamps(job.data, map(job.data.joinpath, named))]
+    )
+
+
+def digest_folder_files(folder: Path) -> str:
+    """Digest of our files in a patient's folder by name, size and time."""
+    return _digest(
+        _stamps(folder, (path for path in folder.rglob("*") if OWN_FILE_PATTERN.fullmatch(_name(path, folder))))
+    )
+
+
+def _stamps(folder: Path, paths: Iterable[Path]) -> list[str]:
+    return sorted(
+        f"{_name(path, folder)} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths if path.is_file()
+    )
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+@cache
+def list_rendering_files() -> list[Path]:
+    """Modules, templates, styles and scripts that the bytes of a page depend on, sorted."""
+    ours = [path for folder in RENDERING_FOLDERS for path in (PACKAGE_FOLDER / folder).rglob("*")]
+    return sorted(path for path in ours if path.is_file() and path.suffix != ".pyc")
+
+
+def _code() -> str:
+    """Digest of what makes the pages: our modules and templates, and the packages below them."""
+    paths = list_rendering_files()
+    return _digest(
+        [*(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths), *map(_version, RENDERING_PACKAGES)]
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,1 @@
+"""What changed between two scans of one patient: registration, change map, noise floor, verdict."""

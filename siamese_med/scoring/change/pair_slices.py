@@ -1,0 +1,141 @@
+"""The slices a report shows of a pair, chosen and windowed here, so that reporting needs no scan.
+
+Display orientation: axial row 0 anterior, column 0 patient right; coronal row 0 superior, column 0 patient right;
+sagittal row 0 superior, column 0 anterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siamese_med.imaging.resampling import smooth_images
+from siamese_med.runtime import files
+from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MIN_SLICE_DISTANCE_MM = 9.0
+"""Two slices of strongest change lie at least this far apart."""
+MAX_AXIAL_SLICES = 4
+"""Axial slices of strongest change, at most."""
+PLANE_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
+"""Which grid axis a plane's slices are numbered along."""
+NEUTRAL_GREY = {"difference": 128}
+"""The grey of nothing, where it is not black."""
+DIFFERENCE_SMOOTHING_SD_MM = 2.0
+DIFFERENCE_RANGE = 0.5
+"""Difference, in units of bright tissue, that is drawn fully white or black."""
+
+
+@dataclass(frozen=True)
+class SliceChoice:
+    """One slice: its plane, its index in the pair's grid, and why it is shown."""
+
+    plane: str
+    index: int
+    chosen: str
+
+
+def write_pair_slices(
+    path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor, space: PairSpace
+) -> None:
+    """Write the chosen slices of one pair as npz; see records and the report for the names in it."""
+    choices = choose_slices(evidence, space)
+    window = _window(pair)
+    volumes = {
+        "earlier": (pair.earlier.numpy() * window).clip(0, 255),
+        "later": (pair.later.numpy() * window).clip(0, 255),
+        "difference": (128 + _difference(pair, space) * 127 / DIFFERENCE_RANGE).clip(0, 255),
+        "change": probability.numpy() * 255,
+    }
+    side = max(space.inside.shape)
+    slices = {
+        name: np.stack(
+            [_pad_to_square(orient_slice(volume, choice), side, NEUTRAL_GREY.get(name, 0)) for choice in choices]
+        )
+        for name, volume in volumes.items()
+    }
+    arrays: dict[str, Any] = {**slices}
+    with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            **arrays,
+            plane=np.array([choice.plane for choice in choices]),
+            position_mm=np.array([_position(choice, space) for choice in choices]),
+            chosen=np.array([choice.chosen for choice in choices]),
+            spacing_mm=np.array(space.spacing_mm),
+        )
+
+
+def choose_slices(evidence: Tensor, space: PairSpace) -> list[SliceChoice]:
+    """Slices through the strongest change, axial ones and a coronal one; then fixed ones.
+
+    Fixed are the middle of the body in three planes, and axially also three quarters of the way up.
+    """
+    strength = evidence.abs()
+    peak = np.unravel_index(int(strength.argmax()), strength.shape)
+    choices = [SliceChoice("axial", index, "strongest change") for index in _strongest(strength, space)]
+    choices.insert(2, SliceChoice("coronal", int(peak[1]), "strongest change"))
+    body = np.argwhere(space.inside)
+    middle = np.round(body.mean(0)).astype(int)
+    choices.append(SliceChoice("axial", int(middle[2]), "fixed"))
+    choices.append(SliceChoice("axial", int(np.round(body[:, 2].min() + 0.75 * np.ptp(body[:, 2]))), "fixed"))
+    choices += [
+        SliceChoice(plane, int(middle[axis]), "fixed") for plane, axis in PLANE_AXES.items() if plane != "axial"
+    ]
+    return list(dict.fromkeys(choices))
+
+
+def _strongest(strength: Tensor, space: PairSpace) -> list[int]:
+    """Axial slices in the order of the strongest evidence in each, none within APART_MM of one before."""
+    peaks = strength.amax((0, 1))
+    found: list[int] = []
+    while len(found) < MAX_AXIAL_SLICES and float(peaks.max()) > 0:
+        found.append(int(peaks.argmax()))
+        near = (torch.arange(len(peaks)) - found[-1]).abs() * space.spacing_mm < MIN_SLICE_DISTANCE_MM
+        peaks = peaks * ~near
+    return found or [int(np.round(np.argwhere(space.inside).mean(0))[2])]
+
+
+def orient_slice(volume: NDArray[Any], choice: SliceChoice) -> NDArray[Any]:
+    """One slice (rows, columns) of an RAS+ volume (i, j, k), turned as a radiologist expects it."""
+    if choice.plane == "axial":
+        return volume[::-1, ::-1, choice.index].T
+    if choice.plane == "coronal":
+        return volume[::-1, choice.index, ::-1].T
+    return volume[choice.index, ::-1, ::-1].T
+
+
+def _difference(pair: RegisteredPair, space: PairSpace) -> NDArray[np.float32]:
+    """Later - earlier, contrast and bias field matched, smoothed a little so that noise does not hide what is there."""
+    difference = smooth_images(
+        ((pair.b - pair.a) * pair.inside)[None, None], DIFFERENCE_SMOOTHING_SD_MM / space.spacing_mm
+    )
+    return np.asarray((difference[0, 0] * pair.inside).numpy())
+
+
+def _window(pair: RegisteredPair) -> float:
+    """Grey levels per unit, one for both dates."""
+    shown = torch.cat([pair.earlier[pair.inside], pair.later[pair.inside]])
+    shown = shown[:: max(1, shown.numel() // 100_000)]
+    top = float(torch.quantile(shown, 0.998)) if shown.numel() else 1.0
+    return 255 / max(top * 1.05, 1e-3)
+
+
+def _pad_to_square(image: NDArray[Any], side: int, fill: int) -> NDArray[np.uint8]:
+    rows, columns = image.shape
+    top, left = (side - rows) // 2, (side - columns) // 2
+    padding = ((top, side - rows - top), (left, side - columns - left))
+    return np.pad(np.round(image).astype(np.uint8), padding, constant_values=fill)
+
+
+def _position(choice: SliceChoice, space: PairSpace) -> float:
+    axis = PLANE_AXES[choice.plane]
+    return float(space.affine[axis, 3] + space.affine[axis, axis] * choice.index)

@@ -1,0 +1,1 @@
+"""Whether two scans are of one patient: calibration, baselines, evaluation, wrong-patient alarms."""

@@ -1,0 +1,126 @@
+"""How well a model does, with the baselines beside it, on scans of patients it has not learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.runtime import files
+from siamese_med.scoring.identity import baselines, strata, verification_metrics
+from siamese_med.scoring.identity.baselines import BASELINES
+from siamese_med.scoring.identity.calibration import SimilarityCalibration
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float64]
+
+GALLERY_PAIRS_PER_KIND = 4
+
+
+def measure_baselines(volumes: Sequence[Path]) -> dict[str, Matrix]:
+    """Each baseline over all pairs of n volumes: symmetric (n, n), higher is more alike."""
+    return baselines.compute_baseline_matrices([np.load(path, mmap_mode="r") for path in volumes])
+
+
+def evaluate_test_patients(
+    scans: pd.DataFrame, distance: Matrix, matrices: dict[str, Matrix], curve: SimilarityCalibration, seed: int
+) -> dict[str, Any]:
+    """Network and baselines on the test scans, with intervals; which is best; and how far similarity is to be trusted.
+
+    `scans` has a row for each row of the matrices, with columns subject, date, scanner and contrast.
+    """
+    subjects = list(scans.subject)
+    methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
+    table = {
+        name: verification_metrics.bootstrap_verification(matrix, subjects, seed) for name, matrix in methods.items()
+    }
+    pairs = verification_metrics.ScanPairs(subjects)
+    similarity = curve.similarities(distance[pairs.places])
+    return {
+        "test": table,
+        "best": max(table, key=lambda name: table[name]["auc"]["value"] or 0.0),
+        **_evaluate_calibration(pairs, similarity, curve, seed),
+        "strata": strata.summarise_by_group(scans, pairs, similarity, curve.threshold),
+        "measured": {"patients": len(set(subjects)), "scans": len(subjects)},
+        "pairs_test": {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())},
+    }
+
+
+def _evaluate_calibration(
+    pairs: verification_metrics.ScanPairs, similarity: Matrix, curve: SimilarityCalibration, seed: int
+) -> dict[str, Any]:
+    """Calibration error and false-match rate, with intervals."""
+    accepted = similarity >= curve.threshold
+
+    def figures(drawn: Matrix) -> dict[str, float]:
+        weight = pairs.weights(drawn)
+        different = np.where(pairs.same, 0.0, weight)
+        return {
+            "ece": verification_metrics.calibration_bins(similarity, pairs.same, weight)[0],
+            "false_matches": float((different * accepted).sum() / different.sum()),
+        }
+
+    draws = verification_metrics.draw_patients(pairs.subjects, seed)
+    found = verification_metrics.compute_intervals(figures(np.ones(len(pairs.subjects))), map(figures, draws))
+    bins = verification_metrics.calibration_bins(similarity, pairs.same)[1]
+    return {"calibration": {"ece": found["ece"], "bins": bins}, "false_match_rate_test": found["false_matches"]}
+
+
+def build_reference_table(
+    split: str,
+    scans: Sequence[str],
+    subjects: Sequence[str],
+    distance: Matrix,
+    curve: SimilarityCalibration,
+    matrices: dict[str, Matrix],
+) -> pd.DataFrame:
+    """One row a pair of a split: the scores of pairs of which it is known whether they are of one patient."""
+    import pandas as pd
+
+    first, second = np.triu_indices(len(scans), 1)
+    names = np.asarray(subjects)
+    columns = {name: matrix[first, second] for name, matrix in matrices.items()}
+    empty = {name: np.nan for name in BASELINES if name not in columns}
+    return pd.DataFrame(
+        {
+            "split": split,
+            "scan_a": np.asarray(scans)[first],
+            "scan_b": np.asarray(scans)[second],
+            "same": names[first] == names[second],
+            "similarity": curve.similarities(distance[first, second]),
+            "distance": distance[first, second],
+            **columns,
+            **empty,
+        }
+    )
+
+
+def write_gallery(path: Path, reference: pd.DataFrame, volumes: dict[str, Path]) -> None:
+    """Example pairs as middle axial slices: of each kind the most alike, the least alike and two between."""
+    chosen = []
+    for _, kind in reference.groupby("same", sort=False):
+        ordered = kind.sort_values("distance")
+        places = np.unique(
+            np.linspace(0, len(ordered) - 1, min(GALLERY_PAIRS_PER_KIND, len(ordered))).round().astype(int)
+        )
+        chosen += [ordered.iloc[place] for place in places]
+    with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            a=np.stack([_thumbnail(volumes[row.scan_a]) for row in chosen]),
+            b=np.stack([_thumbnail(volumes[row.scan_b]) for row in chosen]),
+            same=np.array([bool(row.same) for row in chosen]),
+            distance=np.array([row.distance for row in chosen]),
+            similarity=np.array([row.similarity for row in chosen]),
+        )
+
+
+def _thumbnail(path: Path) -> NDArray[np.uint8]:
+    voxels = np.load(path, mmap_mode="r")
+    middle = np.asarray(voxels[::-1, ::-1, voxels.shape[2] // 2], dtype=np.float32).T
+    return (middle * 255 / 1.6).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,87 @@
+"""Similarity by what may move it although the patient stays: time between the scans, scanner, contrast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from siamese_med.scoring.identity.verification_metrics import ScanPairs
+
+INTERVAL_GROUPS_MAX_DAYS = {
+    "up to 1 month": 31,
+    "1 to 6 months": 183,
+    "6 to 12 months": 366,
+    "1 to 2 years": 731,
+    "over 2 years": 10**6,
+}
+"""Groups of time between two scans, and the most days of each."""
+
+
+def summarise_by_group(
+    scans: pd.DataFrame, pairs: ScanPairs, similarity: NDArray[np.float64], threshold: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Median, 5th and 95th percentile of similarity, and the share accepted, of each group of pairs of the scans.
+
+    `scans` has columns date, scanner and contrast; different patients have no interval.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, groups in _groups(scans, pairs).items():
+        found[name] = []
+        for group in _in_order(name, groups):
+            for kind, of_kind in (("same", pairs.same), ("different", ~pairs.same)):
+                values = similarity[(groups == group) & of_kind]
+                if len(values):
+                    found[name].append({"group": group, "kind": kind, **_spread(values, threshold)})
+    return found
+
+
+def _spread(similarity: NDArray[np.float64], threshold: float) -> dict[str, float]:
+    low, median, high = np.quantile(similarity, [0.05, 0.5, 0.95])
+    accepted = float((similarity >= threshold).mean())
+    return {
+        "pairs": len(similarity),
+        "median": float(median),
+        "low": float(low),
+        "high": float(high),
+        "accepted": accepted,
+    }
+
+
+def _groups(scans: pd.DataFrame, pairs: ScanPairs) -> dict[str, NDArray[np.str_]]:
+    """The group of every pair, by what divides them; the empty word where it belongs to none."""
+    contrast, scanner = (scans[name].to_numpy(str) for name in ("contrast", "scanner"))
+    first, second = pairs.places
+    machines = np.where(scanner[first] == scanner[second], "same scanner", "other scanner")
+    unknown = (scanner[first] == "unknown") | (scanner[second] == "unknown")
+    low, high = np.sort(np.stack([contrast[first], contrast[second]]), 0)
+    words = {(a, b): a if a == b else f"{a} and {b}" for a, b in set(zip(low, high, strict=True))}
+    return {
+        "interval": np.where(pairs.same, _intervals(scans, pairs), ""),
+        "scanner": np.where(unknown, "scanner unknown", machines),
+        "contrast": np.array([words[both] for both in zip(low, high, strict=True)], dtype=str),
+    }
+
+
+def _intervals(scans: pd.DataFrame, pairs: ScanPairs) -> NDArray[np.str_]:
+    import pandas as pd
+
+    days = pd.to_datetime(scans.date, errors="coerce").to_numpy("datetime64[D]")
+    first, second = pairs.places
+    between = np.abs((days[second] - days[first]).astype(float))
+    between[np.isnat(days[second]) | np.isnat(days[first])] = np.nan
+    groups = np.full(len(between), "", dtype=f"U{max(map(len, INTERVAL_GROUPS_MAX_DAYS))}")
+    for low, (word, high) in zip(
+        [-1, *INTERVAL_GROUPS_MAX_DAYS.values()], INTERVAL_GROUPS_MAX_DAYS.items(), strict=False
+    ):
+        groups[(between > low) & (between <= high)] = word
+    return groups
+
+
+def _in_order(name: str, groups: NDArray[np.str_]) -> list[str]:
+    present = set(groups.tolist()) - {""}
+    return [word for word in INTERVAL_GROUPS_MAX_DAYS if word in present] if name == "interval" else sorted(present)

@@ -1,0 +1,245 @@
+"""The one configuration: typed, frozen, unknown keys refused; a TOML file overrides it.
+
+A function gets its own section, never the whole. `siamese-med config` prints the effective values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from siamese_med.errors import ConfigError, MissingFileError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Size3 = tuple[Count, Count, Count]
+
+
+DEMO_CONFIG = """\
+# A demo has minutes: its network learns for a short while only, and change is looked for on coarse voxels.
+[train]
+epochs = 4
+change_steps = 40
+change_sources = 12
+
+[score]
+spacing_mm = 3.0
+"""
+"""What `siamese-med demo` sets where it is given no config."""
+
+
+class ConfigSection(BaseModel):
+    """A frozen part of the configuration; an unknown key is an error, and so is TOML's nan or inf."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change whenever a value of this section does."""
+        return self.digest()
+
+    def digest(self, exclude: set[str] | None = None) -> str:
+        """Twelve hex digits of all values but the excluded ones."""
+        canonical = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+class IngestConfig(ConfigSection):
+    """How files become scans."""
+
+    secret_file: Path | None = Field(None, description="pseudonym secret; default: in the user's config folder")
+    database: str | None = Field(None, description="SQLAlchemy URL; default: catalogue.sqlite under --data")
+    workers: int = Field(0, ge=0, description="processes; 0 means one a core")
+    min_slices: Count = Field(3, description="fewer slices than this is no volume")
+    max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
+    timeout_s: Positive = Field(120.0, description="a series whose decoding takes longer is given up")
+    volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
+    transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
+    transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
+
+
+class PrepareConfig(ConfigSection):
+    """How scans become aligned volumes on one grid."""
+
+    shape: Size3 = Field((64, 64, 64), description="voxels of the grid: left-right, back-front, foot-head")
+    spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
+    template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
+    transform: Literal["rigid", "affine"] = Field("rigid", description="6 or 12 degrees of freedom to the template")
+    min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
+    batch: Count = Field(4, description="scans aligned together")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class PairConfig(ConfigSection):
+    """How scans become pairs; patients are split first."""
+
+    seed: int = 0
+    validation: Fraction = Field(0.25, description="share of patients for stopping and calibration")
+    test: Fraction = Field(0.25, description="share of the patients that are looked at once")
+    negatives: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
+    hard: Fraction = Field(0.5, description="share of those with the same scanner and protocol")
+    rescan_days: int = Field(1, ge=0, description="visits this close count as rescans without change")
+
+    @model_validator(mode="after")
+    def leaves_patients_to_train_on(self) -> PairConfig:
+        """Validation and test together must leave someone to learn from."""
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1")
+        return self
+
+
+class TrainConfig(ConfigSection):
+    """How pairs become a model."""
+
+    recipe: Literal["supcon", "bce", "contrastive", "triplet"] = Field(
+        "supcon", description="supervised-contrastive; cross-entropy on |a-b|; contrastive; triplet with miner"
+    )
+    sampling: Literal["batch", "pairs"] = Field(
+        "batch", description="all pairs of a batch, or the explicit pairs alone"
+    )
+    encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
+    width: Count = Field(16, description="channels of the shared trunk's first stage")
+    embedding: Count = 256
+    margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
+    temperature: Positive = Field(0.2, description="of the supervised-contrastive loss")
+    miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
+    patients_per_batch: Count = 16
+    scans_per_patient: Count = 2
+    epochs: Count = 8
+    steps_per_epoch: Count = 8
+    patience: Count = Field(4, description="epochs without a better validation loss")
+    learning_rate: Positive = 1e-3
+    weight_decay: float = Field(0.01, ge=0)
+    augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
+    new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
+    change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the plain residual")
+    change_patches: Count = Field(3, description="synthesised follow-ups a step")
+    change_rate: Positive = 2e-3
+    change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = Field(1, description="processes a host: one a GPU, or on the CPU where it has none")
+    hosts: Count = Field(1, description="that train together; see docs/scale.md for what to start on the others")
+    rendezvous: str | None = Field(None, pattern=r"^[^\s:]+:\d+$", description="host:port at which several hosts meet")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    seed: int = 0
+
+    @property
+    def ranks(self) -> int:
+        """Processes that train together; the batch is theirs together, whatever their number."""
+        return self.devices * self.hosts
+
+    def fingerprint(self) -> str:
+        """As of any section, but for where the work is done: several devices or hosts make the same model as one."""
+        return self.digest(exclude={"accelerator", "devices", "hosts", "rendezvous"})
+
+    @model_validator(mode="after")
+    def hosts_meet_somewhere(self) -> TrainConfig:
+        """Several hosts find each other at an address that all of them know."""
+        if self.hosts > 1 and self.rendezvous is None:
+            raise ValueError("more than one host needs a rendezvous, host:port")
+        return self
+
+
+class PromoteConfig(ConfigSection):
+    """When a model that was trained anew may speak instead of the one that does."""
+
+    margin: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
+    min_patients: int = Field(4, ge=2, description="fixed validation patients; with fewer no model is promoted")
+
+
+class ScoreConfig(ConfigSection):
+    """How pairs become scores."""
+
+    false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
+    spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
+    smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
+    significance: Fraction = Field(0.05, description="p below which a change is called one")
+    simulated_rescans: int = Field(16, ge=3, description="pairs without change a contrast, where fewer than 8 are real")
+    min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")
+    min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    def measurement_fingerprint(self) -> str:
+        """Twelve hex digits of what the measurement of a pair depends on; verdicts are worked out anew each time."""
+        return self.digest(exclude={"false_match_rate", "significance", "simulated_rescans", "accelerator"})
+
+    def calibration_fingerprint(self) -> str:
+        """Twelve hex digits of what the calibration and the noise floors of a model depend on."""
+        return self.digest(exclude={"significance", "min_overlap", "min_pair_quality", "accelerator"})
+
+
+class ReportConfig(ConfigSection):
+    """What the pages show."""
+
+    title: str = Field("Change report", max_length=80)
+    pictures_per_pair: int = Field(8, ge=1, le=12)
+    url: str | None = Field(None, pattern=r"^https?://[^\s()<>]+$", description="where the reports are served, if so")
+
+
+class RunConfig(ConfigSection):
+    """How recorded runs are carried out, and when they start by themselves."""
+
+    dask: str | None = Field(None, description="address of a Dask scheduler that shares work, tcp://HOST:8786 say")
+    nightly: str = Field("0 2 * * *", description="cron of the nightly run under `serve`; empty: never by itself")
+    retrain: str = Field("0 4 * * 0", description="cron of the weekly retraining; empty: never by itself")
+    timezone: str = Field("UTC", description="of both, such as Europe/Berlin")
+
+
+class Config(ConfigSection):
+    """All sections, in the order of the stages."""
+
+    ingest: IngestConfig = IngestConfig()
+    prepare: PrepareConfig = PrepareConfig()
+    pair: PairConfig = PairConfig()
+    train: TrainConfig = TrainConfig()
+    promote: PromoteConfig = PromoteConfig()
+    score: ScoreConfig = ScoreConfig()
+    report: ReportConfig = ReportConfig()
+    run: RunConfig = RunConfig()
+
+
+def load_config(path: Path | None) -> Config:
+    """Read a TOML file over the defaults; raises ConfigError or MissingFileError in one line."""
+    if path is None:
+        return Config()
+    if not path.is_file():
+        raise MissingFileError(f"no config file at {path}: check --config")
+    try:
+        return Config.model_validate(read_toml(path, str(path)))
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}: see `siamese-med config` for what may be set") from error
+
+
+def read_toml(path: Path, called: str) -> dict[str, Any]:
+    """The values of a TOML file, which an error names as `called`; raises ConfigError."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{called} is not TOML ({error}): see `siamese-med config` for a valid one") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "file"
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{where}'"
+    return f"'{where}' {problem['msg'][0].lower()}{problem['msg'][1:]}"
+
+
+def format_as_toml(config: Config) -> str:
+    """The config as TOML that `load_config` reads back; unset values are left out, descriptions become comments."""
+    lines: list[str] = []
+    for section, values in config.model_dump(mode="json").items():
+        lines.append(f"[{section}]")
+        fields = type(getattr(config, section)).model_fields
+        for key, value in values.items():
+            note = fields[key].description
+            text = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
+            lines.append(f"{text}  # {note}" if note else text)
+        lines.append("")
+    return "\n".join(lines)

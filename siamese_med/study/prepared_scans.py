@@ -1,0 +1,87 @@
+"""A scan as every later stage uses it: where its files lie, how it is aligned, and one digest of all of that.
+
+Training, embeddings and pair scores are kept from run to run. Each of them is looked up by `PreparedScan.content`, so
+none of them can outlive a change of the scan, its mask, the template, the transform or the method of preparation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume", "content")
+"""`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see registration.Alignment; `coverage`: share of the
+template's body inside the scan; `ok`: whether quality and coverage suffice; `volume`: path of the aligned voxels,
+relative to the data folder; `content`: see PreparedScan."""
+
+
+@dataclass(frozen=True)
+class PreparedScan:
+    """One scan and its place on a template; paths are relative to the data folder.
+
+    path: NIfTI of the scan as it was ingested. volume: its voxels on the template's grid, .npy, float16 (i, j, k).
+    matrix: 4x4, template mm to scan mm (RAS+). ok: whether the alignment is good enough to be used.
+    content: SHA-256 of everything that a result can depend on: the scan's voxels and affine, whether they are inverted,
+    the mask, the template, the transform, the method's version, the matrix found, and the aligned voxels.
+    """
+
+    id: str
+    subject: str
+    modality: str
+    contrast: str
+    scanner: str
+    flags: tuple[str, ...]
+    path: str
+    volume: str
+    matrix: list[list[float]]
+    ok: bool
+    content: str
+
+    @property
+    def acquisition(self) -> tuple[str, str, str]:
+        """What decides with which other scans this one can be compared, and against which noise floor."""
+        return self.modality, self.contrast, self.scanner
+
+
+@dataclass(frozen=True)
+class PreparedStudy:
+    """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
+
+    alignments: pd.DataFrame
+    template: Path
+
+    def scans(self, table: pd.DataFrame) -> dict[str, PreparedScan]:
+        """The rows of a scan table that were aligned, joined with their alignment, by scan id."""
+        described = ["id", "subject", "modality", "contrast", "scanner", "flags", "path"]
+        merged = table[described].merge(self.alignments, left_on="id", right_on="scan")
+        return {row.id: _prepared_scan(row) for row in merged.itertuples()}
+
+    def volumes(self, data: Path, scans: pd.Series[str]) -> list[Path]:
+        """Where the aligned voxels of these scans lie, in the order of their ids."""
+        paths = self.alignments.set_index("scan").volume
+        return [data / paths[scan] for scan in scans]
+
+    def contents(self, scans: pd.Series[str]) -> list[str]:
+        """The digests of these scans, in the order of their ids."""
+        known = self.alignments.set_index("scan").content
+        return [known[scan] for scan in scans]
+
+
+def _prepared_scan(row: Any) -> PreparedScan:
+    return PreparedScan(
+        id=row.id,
+        subject=row.subject,
+        modality=row.modality,
+        contrast=row.contrast,
+        scanner=row.scanner,
+        flags=tuple(row.flags),
+        path=row.path,
+        volume=row.volume,
+        matrix=[[float(value) for value in line] for line in row.matrix],
+        ok=bool(row.ok),
+        content=row.content,
+    )

@@ -1,0 +1,290 @@
+"""What the stages hand to one another: tables with fixed columns, and where everything lies on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.study.config import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCAN_COLUMNS = (
+    "id",  # sub-*_ses-*_*: unique, a file name, no part of it from the input but closed vocabularies
+    "subject",  # sub-<pseudonym>
+    "session",  # ses-<n>, numbered by date within the subject, stable once given
+    "date",  # ISO date shifted by the patient's own offset, or None
+    "modality",  # DICOM modality: MR, CT, PT, ...
+    "contrast",  # T1w, T2w, FLAIR, PDw, ... or unknown
+    "scanner",  # scanner-<pseudonym of maker, model and serial>, or unknown
+    "protocol",  # protocol-<pseudonym of sequence timing and matrix>, or unknown
+    "shape",  # three voxel counts
+    "spacing_mm",  # three edges
+    "affine",  # 4x4, voxel to RAS+ millimetres
+    "path",  # of the NIfTI, relative to the data folder
+    "sha256",  # of the NIfTI's voxels and affine: the scan's content
+    "flags",  # words such as date_unknown, inverted, burned_in
+    "source",  # dicom or nifti
+    "changed",  # 1 or 0 where the manifest says whether this visit changed against the one before, else missing
+    "mask",  # of the part to be aligned, on the scan's grid, relative to the data folder; None where none was given
+)
+"""Columns of the scan table, one row a scan."""
+
+PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
+"""`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""
+
+PAIR_KINDS = ("rescan", "follow_up", "changed", "different", "different_hard")
+"""Same patient: rescan (no change expected), follow_up (not known), changed (known); and two kinds of other patient."""
+
+SAME_PATIENT = ("rescan", "follow_up", "changed")
+
+SPLITS = ("train", "validation", "test")
+
+SCORE_COLUMNS = (
+    "scan_a",
+    "scan_b",
+    "subject_a",
+    "subject_b",
+    "interval_days",
+    "kind",
+    "split",  # of the study; new where the model has learned from neither scan
+    "comparable",  # bool: may a verdict be given on change (same patient) or identity (different)?
+    "reasons",  # list of words from NOT_COMPARABLE
+    "similarity",  # calibrated probability that it is one person, 0 to 1
+    "distance",  # of the two embeddings
+    "change_z",  # standard deviations above the no-change pairs, brightness or growth; missing for two patients
+    "change_p",  # one-sided, from the no-change pairs, brightness and growth taken together
+    "change_p_adjusted",  # for all judged pairs of the patient together; the verdict follows from it
+    "change_sign",  # +1 brighter, -1 darker in the later scan
+    "volume_ml",  # of the change map over its threshold
+    "growth_ml",  # what the enclosed tissue gained where local volume changed most, later against earlier
+    "growth_p",  # of local volume change alone, one-sided
+    "components",  # list of the map's parts: ml, place, sign, kind, p; see change.components.Component
+    "smallest_detectable_ml",  # change that would have been seen with 80 % power, among as many looks; missing: none
+    "reference",  # the no-change pairs it was held against: stratum, source, n
+    "verdict",  # changed, no_change, not_comparable; missing for different patients
+    "ncc",
+    "ncc_highpass",
+    "mutual_information",
+    "ssim",
+    "pair_quality",  # correlation after pair alignment
+    "transform",  # 4x4, the earlier scan's mm to the later one's (RAS+, rigid); missing where nothing was laid
+    "map",  # NIfTI of the change map in the earlier scan's space, relative to the data folder, or None
+    "pictures",  # npz of the slices for the report, relative to the data folder, or None
+)
+"""Columns of the score table, one row a pair."""
+
+SIGNIFICANCE_ATTRIBUTE = "significance"
+"""The score table's attribute that holds the limit of p by which its verdicts were given."""
+
+OWNER_COLUMNS = (
+    "scan",
+    "subject",  # under whom it is filed
+    "evidence",  # log10 likelihood ratio that it is of this subject, from the subject's other scans; missing: none
+    "alarm",  # bool: the scan seems to be another person's
+    "owner",  # the subject it fits much better, or None
+    "owner_evidence",  # as evidence, for that subject
+)
+"""Columns of the owner table, one row a scan. An alarm moves nothing: somebody has to look."""
+
+WRONG_PATIENT = "wrong_patient"
+"""The flag of a scan under alarm, for as long as the alarm stands."""
+
+NOT_COMPARABLE_REASONS = {
+    "other_modality": "the two scans are of different modality",
+    "other_contrast": "the two scans are of different contrast",
+    "alignment_failed": "a scan could not be aligned to the study's template",
+    "pair_alignment_failed": "the two scans could not be aligned to each other",
+    "little_overlap": "the two scans share too little of the body",
+    "contrast_not_in_reference": "the model was calibrated on no pairs without change of this contrast",
+    "outside_reference": "the pair is noisier than every no-change pair the model was calibrated on",
+}
+"""Reasons why a pair gets no verdict, and what each means."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Where one study keeps its files, and how it is configured."""
+
+    data: Path = Path("data")
+    reports: Path = Path("reports")
+    config: Config = field(default_factory=Config)
+
+    @property
+    def catalogue_url(self) -> str:
+        """SQLAlchemy URL of the catalogue."""
+        return self.config.ingest.database or f"sqlite:///{self.data / 'catalogue.sqlite'}"
+
+    @property
+    def scans(self) -> Path:
+        """Folder of the ingested NIfTI files."""
+        return self.data / "scans"
+
+    @property
+    def prepared(self) -> Path:
+        """Folder that holds one folder per prepare fingerprint."""
+        return self.data / "prepared"
+
+    @property
+    def pairs(self) -> Path:
+        """The pair table."""
+        return self.data / "pairs.parquet"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the models."""
+        return self.data / "models"
+
+    @property
+    def files_page(self) -> Path:
+        """The page on what came in."""
+        return self.reports / "ingest.html"
+
+    def scores(self, model_id: str) -> Path:
+        """The score table of one model."""
+        return self.data / "scores" / f"{model_id}.parquet"
+
+    def owners(self, model_id: str) -> Path:
+        """Whose each scan is, by the embeddings of one model."""
+        return self.data / "scores" / f"{model_id}_owners.parquet"
+
+
+@dataclass(frozen=True)
+class ReportExtras:
+    """What the report stage writes only on request.
+
+    `viewer`: a page a pair in which one can scroll through both dates; `pdf`: the patients' pages as PDF; `dicom`: the
+    folder for DICOM objects that go back to the archive, outside the reports, since they bear the patients' names.
+    """
+
+    viewer: bool = False
+    pdf: bool = False
+    dicom: Path | None = None
+
+
+NO_REPORT_EXTRAS = ReportExtras()
+
+
+@dataclass(frozen=True)
+class IngestAccount:
+    """What became of every file of one ingest run: `files_seen` is the sum of the four outcomes."""
+
+    files_seen: int
+    ingested: int
+    skipped: int
+    duplicate: int
+    quarantined: int
+    reasons: dict[str, int]
+
+    def balanced(self) -> bool:
+        """Whether every file is accounted for exactly once."""
+        return self.files_seen == self.ingested + self.skipped + self.duplicate + self.quarantined
+
+
+@dataclass
+class PacsTransfer:
+    """What came of a pull from a PACS, in counts alone."""
+
+    studies: int = 0  # that matched
+    unchanged: int = 0  # of them: nothing new, so nothing was pulled
+    failed: int = 0  # of them: could not be pulled to the end
+    series: int = 0  # that were pulled
+    listed: int = 0  # instances of these series, by the server's own word
+    received: int = 0  # of them
+    missing: int = 0  # of them
+    twice: int = 0  # came more than once
+    unexpected: int = 0  # came although they were not listed
+    sent: int = 0  # distinct instances that had been sent to the server, where that is known
+    not_returned: int = 0  # of them: the server has not, or has something else in their place
+
+
+def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Scan rows as a frame with SCAN_COLUMNS, sorted by id."""
+    import pandas as pd
+
+    ordered = sorted(rows, key=lambda row: row["id"])
+    table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
+    # pandas would make None a number, also where only some scans have a mask or a date
+    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask")}
+    return table.astype({"changed": "Int64"}).assign(**texts)
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """The result of the ingest stage: the account, and the scans that this input's files make up.
+
+    `scan_rows` are their rows of the catalogue; `new`: was anything new, changed or gone?
+    """
+
+    account: IngestAccount
+    scan_rows: Sequence[Mapping[str, Any]]
+    transfer: PacsTransfer | None = None
+    new: bool = True
+
+    @cached_property
+    def scans(self) -> pd.DataFrame:
+        """The scans as a frame with SCAN_COLUMNS."""
+        return build_scan_table(self.scan_rows)
+
+
+@dataclass(frozen=True)
+class ScanThumbnail:
+    """A scan as the ingest page shows it; `thumbnail` is a WebP of three slices."""
+
+    id: str
+    contrast: str
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+    flags: tuple[str, ...]
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class SeriesAccount:
+    """What became of the files of one series; it may bear several `subjects`, or none that anybody names.
+
+    `files`: counts by reason word, the empty word for those that were ingested.
+    """
+
+    label: str
+    subjects: tuple[str, ...]
+    session: str | None
+    date: str | None
+    modality: str
+    contrast: str
+    source: str  # dicom, nifti, or nothing where it is neither
+    slices: int
+    files: dict[str, int]
+    scans: tuple[ScanThumbnail, ...]
+
+
+@dataclass(frozen=True)
+class IngestInventory:
+    """Every file ever seen: the account, the series by patient, and what belongs to no patient and no series.
+
+    `departed` files were not accepted and have been replaced or removed since, so they are in the account alone.
+    `outcomes`, `hints` and `flags` explain the words.
+    """
+
+    account: IngestAccount
+    series: tuple[SeriesAccount, ...]
+    loose: dict[str, int]
+    departed: int
+    outcomes: dict[str, str]
+    hints: dict[str, str]
+    flags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """The result of the report stage: the index, and where DICOM objects were asked for, what came of that.
+
+    `dicom`: counts of `objects` and `patients`, and how many follow-ups were `left_out` by reason word.
+    """
+
+    index: Path
+    dicom: Mapping[str, Any] | None = None

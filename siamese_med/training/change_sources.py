@@ -1,0 +1,82 @@
+"""What the change head learns from: the study's own rescans, and single scans of which follow-ups are made.
+
+A source is a pair without change, laid on each other as any pair is; a single scan is laid on itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.scoring.change import pair_registration
+from siamese_med.scoring.score_table import load_pair_space, read_pair_scan
+from siamese_med.study.prepared_scans import PreparedScan
+from siamese_med.training import synthetic_follow_ups
+from siamese_med.training.synthetic_follow_ups import ChangeSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAINING_SOURCES_PER_VALIDATION_SOURCE = 4
+"""For so many sources to learn from there is one to check on."""
+
+
+@dataclass(frozen=True)
+class ChangeSourceJob:
+    """Two scans to lay on each other, or one to lay on itself, and the file to keep them in."""
+
+    data: Path
+    template: Path
+    earlier: PreparedScan
+    later: PreparedScan
+    spacing_mm: float
+    path: Path
+
+
+def build_change_sources(
+    usable: pd.DataFrame,
+    rows: dict[str, PreparedScan],
+    pairs: pd.DataFrame,
+    place: tuple[Path, Path],
+    spacing_mm: float,
+    most: int,
+    folder: Path,
+) -> tuple[list[ChangeSource], list[ChangeSource]]:
+    """Sources of training and of validation patients, at most `most` and a quarter of them, kept under `folder`.
+
+    `usable`: aligned scans with their split; `place`: data folder and template. What is there already is left as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for split, count in (("train", most), ("validation", max(1, most // TRAINING_SOURCES_PER_VALIDATION_SOURCE))):
+        chosen = list(_select_scan_pairs(usable[usable.split == split], pairs))[:count]
+        jobs = [
+            ChangeSourceJob(*place, rows[a], rows[b], spacing_mm, folder / f"{split}-{number:04d}.npy")
+            for number, (a, b) in enumerate(chosen)
+        ]
+        found.append(list(run_in_parallel(_write_registered_source, jobs, f"laying out {split} exercises")))
+    return found[0], found[1]
+
+
+def _select_scan_pairs(scans: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Rescans first, then a scan of each patient and contrast, every patient's first scan before anyone's second."""
+    quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(scans.id) & pairs.scan_b.isin(scans.id)]
+    contrast = scans.set_index("id").contrast
+    quiet = quiet[contrast.reindex(quiet.scan_a).to_numpy() == contrast.reindex(quiet.scan_b).to_numpy()]
+    yield from zip(quiet.scan_a, quiet.scan_b, strict=True)
+    single = scans[~scans.id.isin(quiet.scan_a)].drop_duplicates(["subject", "contrast"])
+    turn = single.groupby("subject").cumcount()
+    for scan in single.assign(turn=turn).sort_values(["turn", "id"]).id:
+        yield scan, scan
+
+
+def _write_registered_source(exercise: ChangeSourceJob) -> ChangeSource:
+    if exercise.path.is_file():
+        return synthetic_follow_ups.read_change_source(exercise.path, exercise.spacing_mm)
+    earlier, later = (read_pair_scan(exercise.data, row) for row in (exercise.earlier, exercise.later))
+    space = load_pair_space(exercise.template, exercise.spacing_mm)
+    laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
+    return synthetic_follow_ups.write_change_source(exercise.path, laid.a, laid.b, laid.inside, exercise.spacing_mm)

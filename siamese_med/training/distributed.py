@@ -1,0 +1,221 @@
+"""Training over several processes, its ranks: `train.devices` of them on each of `train.hosts` hosts, by torchrun.
+
+`train_on_ranks` writes a job into the training's folder, paths and settings alone. It has torchrun start the ranks in a
+process group of its own, and reads the checkpoints that any training leaves. Each rank runs the ordinary loop on its
+share of every batch. The ranks end with the process that called `train_on_ranks`, however that ends.
+
+Of several hosts one runs the train stage. On each of the others, with the data folder and the package at the same
+paths, start its part by
+
+    python -m siamese_med.training.distributed DATA/models/.building-ID/job.json
+
+which is what `train_on_ranks` starts too, and which ends with the others. Whoever reaches the rendezvous can take part,
+so the network between the hosts has to be trusted. A single host's ranks meet in a file and use the loopback alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from siamese_med.errors import RanksError
+from siamese_med.runtime.processes import end_with_parent, run_process_group
+from siamese_med.runtime.progress import show_progress
+from siamese_med.runtime.supervisor import run_under_supervisor
+
+if TYPE_CHECKING:
+    from siamese_med.network.scan_dataset import ScanDataset
+    from siamese_med.network.siamese import SiameseNetwork
+    from siamese_med.study.config import TrainConfig
+    from siamese_med.training.identity_training import Pairs, Sources, TrainingProgress
+
+JOB_FILE, LOG_FILE, STEPS_FILE = "job.json", "ranks.log", "steps"
+"""What ranks are told, what they say, and a byte for every step that they have done."""
+AGENT_VARIABLE = "SIAMESE_MED_AGENT"
+"""Names the process id of torchrun, which no rank outlives."""
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+POLL_INTERVAL_S = 0.2
+
+
+def train_on_ranks(
+    train: ScanDataset,
+    validation: ScanDataset,
+    pairs: tuple[Pairs, Pairs] | None,
+    config: TrainConfig,
+    folder: Path,
+    sources: Sources | None = None,
+) -> tuple[SiameseNetwork, TrainingProgress]:
+    """As `training.fit`, by as many ranks as `config` says; raises RanksError when one of them fails.
+
+    Call it in the main thread: to the kernel the ranks' parent is a thread.
+    """
+    from siamese_med.training import identity_training
+
+    if config.ranks > 1:
+        identity_training.require_pairs(train, validation)
+        files_of_ours = [folder / name for name in (JOB_FILE, LOG_FILE, STEPS_FILE)]
+        (folder / STEPS_FILE).unlink(missing_ok=True)
+        _write_job(folder / JOB_FILE, train, validation, pairs, config, sources)
+        with show_progress("training", identity_training.count_training_steps(config, sources)) as advance:
+            _run_host(folder, config, advance)
+        for path in files_of_ours:
+            path.unlink(missing_ok=True)
+    # of a finished training this is all that is left to do: to take the best weights from the checkpoints
+    alone = config.model_copy(update={"devices": 1, "hosts": 1}) if config.ranks > 1 else config
+    return identity_training.train_network(train, validation, pairs, alone, folder, sources)
+
+
+def _run_host(folder: Path, config: TrainConfig, advance: Callable[[int], None]) -> None:
+    """Start this host's part, and wait for the end of it."""
+    if config.hosts > 1:
+        sys.stderr.write(
+            f"on each of the other hosts: python -m siamese_med.training.distributed {folder / JOB_FILE}\n"
+        )
+        sys.stderr.flush()
+    command = [sys.executable, "-m", "siamese_med.training.distributed", str(folder / JOB_FILE)]
+    seen = 0
+    with (folder / LOG_FILE).open("wb") as log, run_process_group(command, output=log) as host:
+        while host.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                host.wait(POLL_INTERVAL_S)
+            done = (folder / STEPS_FILE).stat().st_size if (folder / STEPS_FILE).is_file() else 0
+            advance(done - seen)
+            seen = done
+    if host.returncode != 0:
+        raise RanksError(
+            f"a training process ended before its work was done: see {folder / LOG_FILE}, then train again, "
+            "which goes on from the last checkpoint"
+        )
+
+
+def _write_job(
+    path: Path,
+    train: ScanDataset,
+    validation: ScanDataset,
+    pairs: tuple[Pairs, Pairs] | None,
+    config: TrainConfig,
+    sources: Sources | None,
+) -> None:
+    """Patients are numbers here, in the order that their names had."""
+    from siamese_med.runtime import files
+
+    files.write_json_file(
+        path,
+        {
+            "config": config.model_dump(mode="json"),
+            "cohorts": [
+                [[str(volume.absolute()) for volume in c.volumes], c.labels.tolist()] for c in (train, validation)
+            ],
+            "pairs": None if pairs is None else [[[int(a), int(b)] for a, b in kind] for kind in pairs],
+            "sources": None
+            if sources is None
+            else [[{**vars(source), "path": str(source.path.absolute())} for source in part] for part in sources],
+        },
+    )
+
+
+def _train_as_rank(path: Path) -> None:
+    """What a rank does."""
+    from siamese_med.network.scan_dataset import ScanDataset
+    from siamese_med.study.config import TrainConfig
+    from siamese_med.training import identity_training
+    from siamese_med.training.synthetic_follow_ups import ChangeSource
+
+    job: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    train, validation = (
+        ScanDataset([Path(volume) for volume in volumes], [f"{label:08d}" for label in labels])
+        for volumes, labels in job["cohorts"]
+    )
+    pairs: Any = None if job["pairs"] is None else tuple([(a, b) for a, b in kind] for kind in job["pairs"])
+    sources: Any = None
+    if job["sources"] is not None:
+        sources = tuple([ChangeSource(**{**s, "path": Path(s["path"])}) for s in part] for part in job["sources"])
+    config = TrainConfig.model_validate(job["config"])
+    tally = _StepCounter(path.parent / STEPS_FILE)
+    identity_training.train_network(train, validation, pairs, config, path.parent, sources, tally.opened)
+
+
+@dataclass(frozen=True)
+class _StepCounter:
+    """A file that has a byte for every step done, by which whoever started the ranks shows how far they are."""
+
+    path: Path
+
+    @contextmanager
+    def opened(self, _verb: str, _total: int) -> Iterator[Callable[[int], None]]:
+        """Of rank 0; the others take the same steps and write nowhere."""
+        nowhere = os.environ["RANK"] != "0"
+        with Path(os.devnull if nowhere else self.path).open("wb", buffering=0) as file:
+
+            def advance(steps: int) -> None:
+                file.write(b"." * steps)
+
+            yield advance
+
+
+def _start_ranks(path: Path) -> int:
+    """This host's part of a job: torchrun and its ranks; returns the exit status."""
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    from siamese_med.study.config import TrainConfig
+
+    config = TrainConfig.model_validate(json.loads(path.read_text(encoding="utf-8"))["config"])
+    os.environ[AGENT_VARIABLE] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // config.devices)))
+    with tempfile.TemporaryDirectory(prefix="siamese-med-") as scratch:
+        try:
+            run.main(
+                [*_rendezvous_arguments(config, Path(scratch)), "-m", "siamese_med.training.distributed", str(path)]
+            )
+        except ChildFailedError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    return 0
+
+
+def _rendezvous_arguments(config: TrainConfig, scratch: Path) -> list[str]:
+    """The arguments by which torchrun finds the other hosts; none of it leaves a single host."""
+    from siamese_med.training.rank_batches import STORE_VARIABLE
+
+    common = [
+        f"--nproc-per-node={config.devices}",
+        f"--nnodes={config.hosts}",
+        "--rdzv-backend=c10d",
+        "--rdzv-id=train",
+    ]
+    if config.hosts == 1 or str(config.rendezvous).rpartition(":")[0] in LOOPBACK_HOSTS:
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+        common.append("--local-addr=127.0.0.1")
+        socket.getfqdn = lambda name="": name or socket.gethostname()  # torchrun's logs would ask a name server
+    if config.hosts > 1:
+        return [*common, f"--rdzv-endpoint={config.rendezvous}"]
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # it would listen on every address of this host
+    os.environ[STORE_VARIABLE] = str(scratch / "ranks")
+    return [*common, "--rdzv-conf=store_type=file", f"--rdzv-endpoint={scratch / 'hosts'}"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """A rank where torchrun has started this, else a host, which a user may start and interrupt by hand."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        run_under_supervisor()
+        return _start_ranks(Path(arguments[0]))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # torchrun ends the other ranks by SIGTERM where one has failed
+    agent = os.environ.get(AGENT_VARIABLE)
+    end_with_parent(None if agent is None else int(agent))
+    _train_as_rank(Path(arguments[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,188 @@
+"""Two models on the same validation patients: how well each tells persons apart, and planted changes from rescans.
+
+Neither model may have learned weights from these patients, and both were calibrated on them, so that neither has an
+advantage. Test patients are never looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.network.model_folder import TrainedModel
+from siamese_med.network.scan_dataset import ScanDataset
+from siamese_med.network.siamese import compute_distance_matrix, embed_scans
+from siamese_med.runtime import files
+from siamese_med.scoring.change import detectors
+from siamese_med.scoring.identity import verification_metrics
+from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.tables import Study
+from siamese_med.training import detector_selection, train_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+INCUMBENT_MODEL, CANDIDATE_MODEL = "incumbent", "candidate"
+COMPARISON_SEED = 0
+"""Of the planted changes and of the bootstrap: not the study's, since figures of different weeks are compared."""
+
+
+@dataclass(frozen=True)
+class ComparedModel:
+    """A model, and the study's scans as they lie on its template."""
+
+    model: TrainedModel
+    prepared: PreparedStudy
+
+    @property
+    def learned_from(self) -> set[str]:
+        """SHA-256 of the scans of its training and validation patients."""
+        return set(self.model.about["learned_from"])
+
+    def trained_on(self, scans: pd.DataFrame) -> set[str]:
+        """SHA-256 of the scans that weights came from; a model made before says of which scans they did not."""
+        import pandas as pd
+
+        if "trained_on" in self.model.about:
+            return set(self.model.about["trained_on"])
+        known = pd.read_parquet(self.model.folder / "reference.parquet", columns=["split", "scan_a", "scan_b"])
+        known = known[known.split == "validation"]
+        return self.learned_from - set(scans[scans.id.isin({*known.scan_a, *known.scan_b})].sha256)
+
+
+ComparedModels = Mapping[str, ComparedModel]
+"""By INCUMBENT_MODEL and CANDIDATE_MODEL."""
+
+
+def select_eligible_scans(
+    scans: pd.DataFrame, contenders: ComparedModels, fixed: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Scans that both models may be measured on, of patients with two of them; of those whose SHA-256 is `fixed`.
+
+    Both were calibrated on them, neither has trained on any scan of their patients, and they are aligned for both.
+    """
+    trained = set().union(*(one.trained_on(scans) for one in contenders.values()))
+    barred = set(scans[scans.sha256.isin(trained)].subject)
+    mine = scans[~scans.subject.isin(barred)]
+    for one in contenders.values():
+        aligned = one.prepared.alignments
+        mine = mine[mine.sha256.isin(one.learned_from) & mine.id.isin(set(aligned[aligned.ok].scan))]
+    if fixed is not None:
+        mine = mine[mine.sha256.isin(set(fixed))]
+    return mine[mine.groupby("subject").id.transform("size") > 1].sort_values("id").reset_index(drop=True)
+
+
+def choose_fixed_scans(scans: pd.DataFrame, contenders: ComparedModels) -> list[str]:
+    """SHA-256 of the scans to be fixed: all that are eligible, or as many as one measures on, by patients."""
+    return sorted(train_model.select_measured_scans(select_eligible_scans(scans, contenders), COMPARISON_SEED).sha256)
+
+
+def digest_comparison_terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> str:
+    """Digest of all that figures depend on but the models: with the same terms, those of two weeks are comparable."""
+    mine = set(scans.id)
+    quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(mine) & pairs.scan_b.isin(mine)]
+    measured = [one.model.measures(study.config.score).calibration_fingerprint() for one in contenders.values()]
+    aligned = [" ".join(one.prepared.contents(scans.id)) for one in contenders.values()]
+    parts = [*scans.id, *quiet.scan_a, *quiet.scan_b, *sorted({*measured}), *sorted({*aligned})]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def compare_model_auc(
+    study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels
+) -> dict[str, Any]:
+    """AUC of both models and their difference (new less old), for identity and for change.
+
+    Each difference has a 95 % interval from a bootstrap over patients (percentiles), both models on the same draws.
+    """
+    return {
+        "identity": _identity(study, scans, contenders),
+        "change": _change(study, scans, pairs, contenders),
+    }
+
+
+def _identity(study: Study, scans: pd.DataFrame, contenders: ComparedModels) -> dict[str, Any]:
+    """All pairs of the scans: is it one person?"""
+    subjects = list(scans.subject)
+    pairs = verification_metrics.ScanPairs(subjects)
+    alike = {
+        name: -compute_distance_matrix(one.model.network, embed_scans(one.model.network, _cohort(study, scans, one)))[
+            pairs.places
+        ]
+        for name, one in contenders.items()
+    }
+    draws = map(pairs.weights, verification_metrics.draw_patients(subjects, COMPARISON_SEED))
+    return _compared(alike, pairs.same, draws)
+
+
+def _cohort(study: Study, scans: pd.DataFrame, one: ComparedModel) -> ScanDataset:
+    return ScanDataset(one.prepared.volumes(study.data, scans.id), list(scans.subject))
+
+
+def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> dict[str, Any]:
+    """Pairs without change and the same with one planted: which is which? The same pairs for both models.
+
+    Models on one template at one voxel size are tried together, which is the rule; else each on its own.
+    """
+    together: dict[tuple[str, str], dict[str, ComparedModel]] = {}
+    for name, one in contenders.items():
+        key = (
+            files.compute_file_digest(one.prepared.template),
+            one.model.measures(study.config.score).calibration_fingerprint(),
+        )
+        together.setdefault(key, {})[name] = one
+    z: dict[str, Values] = {}
+    for group in together.values():
+        (first, *_) = group.values()
+        config = first.model.measures(study.config.score)
+        evidence = scans.assign(split="validation")
+        tried = {
+            name: detectors.build_model_detector(one.model.about, one.model.folder, config)
+            for name, one in group.items()
+        }
+        found = detector_selection.run_detector_trials(
+            study.data, evidence, first.prepared, pairs, tried, config, COMPARISON_SEED
+        )
+        z |= found.z
+    planted = ~np.isnan(z[INCUMBENT_MODEL][:, 1])
+    values = {name: np.concatenate([one[:, 0], one[planted, 1]]) for name, one in z.items()}
+    changed = np.repeat([False, True], [len(planted), planted.sum()])
+    owner = dict(zip(scans.id, scans.subject, strict=True))
+    subjects = np.array([owner[scan] for scan in found.scans])
+    return _compared(values, changed, _draws(np.concatenate([subjects, subjects[planted]]), changed))
+
+
+def _draws(subjects: NDArray[np.str_], changed: Flags) -> Iterable[Values]:
+    """How often each value counts where its patient is drawn so often; draws without both kinds are left out."""
+    everyone, place = np.unique(subjects, return_inverse=True)
+    rng = np.random.default_rng(COMPARISON_SEED)
+    for _ in range(verification_metrics.BOOTSTRAP_RESAMPLES):
+        times = np.bincount(rng.integers(len(everyone), size=len(everyone)), minlength=len(everyone)).astype(float)
+        weight = times[place]
+        if weight[changed].any() and weight[~changed].any():
+            yield weight
+
+
+def _compared(values: Mapping[str, Values], positive: Flags, draws: Iterable[Values]) -> dict[str, Any]:
+    ranks = {name: verification_metrics.rank_scores(one) for name, one in values.items()}
+
+    def figures(weight: Values) -> dict[str, float]:
+        curves = {
+            name: verification_metrics.compute_ranked_roc(*rank, positive, weight) for name, rank in ranks.items()
+        }
+        auc = {name: float(np.trapezoid(true, false)) for name, (false, true) in curves.items()}
+        return {"difference": auc[CANDIDATE_MODEL] - auc[INCUMBENT_MODEL], **auc}
+
+    found = verification_metrics.compute_intervals(figures(np.ones(len(positive))), map(figures, draws))
+    return {
+        INCUMBENT_MODEL: found[INCUMBENT_MODEL]["value"],
+        CANDIDATE_MODEL: found[CANDIDATE_MODEL]["value"],
+        "difference": found["difference"],
+    }

@@ -1,0 +1,297 @@
+"""The train stage put together: network and scoring meet here, in a model folder that appears all at once.
+
+A model's id is a digest of all it is made from, so training the same thing twice finds the first one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.errors import EmptyInputError, NotEnoughDataError
+from siamese_med.network import model_folder
+from siamese_med.network.scan_dataset import ScanDataset
+from siamese_med.network.siamese import (
+    SiameseNetwork,
+    compute_distance_matrix,
+    embed_scans,
+    extract_network_view,
+    project_embeddings,
+)
+from siamese_med.reporting.model import card
+from siamese_med.runtime import files
+from siamese_med.scoring.identity import calibration, confound_audit, evaluation, wrong_patient
+from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
+from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.tables import SAME_PATIENT, SPLITS, Study
+from siamese_med.training import change_sources, detector_selection, distributed, identity_training, training_curve
+from siamese_med.training.identity_training import TrainingProgress
+from siamese_med.training.synthetic_follow_ups import ChangeSource
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Positions = list[tuple[int, int]]
+"""Pairs as places of their scans in a cohort."""
+
+RECORDED_PACKAGES = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
+
+EXCLUDED_CONFIG_SECTIONS = ("ingest", "promote", "report", "run")
+EXCLUDED_CONFIG: dict[str, bool | set[str]] = {**dict.fromkeys(EXCLUDED_CONFIG_SECTIONS, True), "train": {"rendezvous"}}
+"""Of the config: what says nothing of a model, or names a computer."""
+MODEL_ID_COLUMNS = (
+    "id",
+    "subject",
+    "session",
+    "date",
+    "modality",
+    "contrast",
+    "scanner",
+    "protocol",
+    "shape",
+    "spacing_mm",
+)
+"""Columns of the scan table that calibration, strata and the confound audit of a model depend on."""
+TARGET_MEASURED_SCANS = 600
+"""Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
+
+
+def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> Path:
+    """Train, calibrate, measure and write one model; returns its folder, at once where it exists already."""
+    usable = select_usable_scans(scans, prepared, pairs)
+    _require_patients(usable)
+    identity = compute_model_id(study, usable, prepared, pairs)
+    finished, building = study.models / identity, study.models / f".building-{identity}"
+    if (finished / "model.json").is_file():
+        return finished
+    building.mkdir(parents=True, exist_ok=True)
+    files.remove_stale_temporary_files(building)
+    cohorts, explicit = collect_training_data(study, scans, prepared, pairs)
+    exercised = prepare_change_sources(study, scans, prepared, pairs, building / "exercises")
+    network, progress = distributed.train_on_ranks(
+        cohorts["train"], cohorts["validation"], explicit, study.config.train, building, exercised
+    )
+    shutil.rmtree(building / "exercises", ignore_errors=True)
+    _write_model_files(building, identity, study, usable, prepared, pairs, network, progress)
+    for checkpoint in identity_training.CHECKPOINT_FILES:
+        (building / checkpoint).unlink(missing_ok=True)
+    shutil.rmtree(finished, ignore_errors=True)
+    building.rename(finished)
+    return finished
+
+
+def collect_training_data(
+    study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame
+) -> tuple[dict[str, ScanDataset], tuple[Positions, Positions]]:
+    """What training takes: the volumes of each split, and the explicit training pairs, same and different."""
+    usable = select_usable_scans(scans, prepared, pairs)
+    cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
+    return cohorts, _positions(usable, pairs)
+
+
+def prepare_change_sources(
+    study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path
+) -> tuple[list[ChangeSource], list[ChangeSource]] | None:
+    """What the change head learns from and is checked on, kept under `folder`; None where it is not to learn."""
+    settings = study.config.train
+    if settings.change_steps == 0:
+        return None
+    usable = select_usable_scans(scans, prepared, pairs)
+    return change_sources.build_change_sources(
+        usable,
+        prepared.scans(usable),
+        pairs,
+        (study.data, prepared.template),
+        study.config.score.spacing_mm,
+        settings.change_sources,
+        folder,
+    )
+
+
+def select_usable_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Aligned scans of patients that have a split, with their split and their volume."""
+    sides = {
+        **dict(zip(pairs.subject_a, pairs.split, strict=True)),
+        **dict(zip(pairs.subject_b, pairs.split, strict=True)),
+    }
+    aligned = prepared.alignments[prepared.alignments.ok]
+    usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
+    usable = usable.assign(split=usable.subject.map(sides)).dropna(subset=["split"]).sort_values("id")
+    if usable.empty:
+        raise EmptyInputError("no scan could be aligned, so there is nothing to train on: see `siamese-med status`")
+    return usable.reset_index(drop=True)
+
+
+def _require_patients(usable: pd.DataFrame) -> None:
+    """Every split needs pairs of both kinds: to learn from, to calibrate on, and to measure with."""
+    for split in SPLITS:
+        scans = usable[usable.split == split].subject.value_counts()
+        if len(scans) < 2 or scans.max() < 2:
+            raise NotEnoughDataError(
+                f"the {split} split has {len(scans)} patients, {int((scans > 1).sum())} with two aligned scans: "
+                "each split needs two patients, one of them with two scans; ingest more patients, "
+                "or score with an existing model (--model)"
+            )
+
+
+def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> str:
+    """Name a model by the recipe and a digest of everything that it is trained, calibrated and measured on."""
+    parts = [
+        study.config.train.fingerprint(),
+        study.config.score.calibration_fingerprint(),
+        files.compute_file_digest(prepared.template),
+        *usable[list(MODEL_ID_COLUMNS)].astype(str).agg(" ".join, axis=1),
+        *prepared.contents(usable.id),
+        *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
+        str(model_folder.MODEL_FORMAT),
+    ]
+    return f"{study.config.train.recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+
+
+def _cohort(usable: pd.DataFrame, data: Path) -> ScanDataset:
+    return ScanDataset([data / path for path in usable.volume], list(usable.subject))
+
+
+def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[Positions, Positions]:
+    """Explicit training pairs, same and different, as positions in the training cohort."""
+    place = {scan: position for position, scan in enumerate(usable[usable.split == "train"].id)}
+    mine = pairs[(pairs.split == "train") & pairs.scan_a.isin(place) & pairs.scan_b.isin(place)]
+    kinds: tuple[Positions, Positions] = ([], [])
+    for pair in mine.itertuples():
+        kinds[0 if pair.kind in SAME_PATIENT else 1].append((place[pair.scan_a], place[pair.scan_b]))
+    return kinds
+
+
+def _write_model_files(
+    folder: Path,
+    identity: str,
+    study: Study,
+    usable: pd.DataFrame,
+    prepared: PreparedStudy,
+    pairs: pd.DataFrame,
+    network: SiameseNetwork,
+    progress: TrainingProgress,
+) -> None:
+    """Everything in the folder but the weights' training; model.json comes last."""
+    weights = model_folder.write_weights(folder, network)
+    measured = _evaluate_model(study, usable, network)
+    curve, reference = measured.curve, measured.reference
+    files.write_parquet_file(folder / "reference.parquet", reference)
+    paths = {row.id: study.data / row.volume for row in usable.itertuples()}
+    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
+    with files.replace_atomically(folder / "template.nii.gz") as temporary:
+        shutil.copyfile(prepared.template, temporary)
+    training_curve.write_curve(folder / "training.png", progress.log)
+    seed = study.config.train.seed
+    learned, unseen = (usable[usable.split == split] for split in ("train", "test"))
+    metrics = {
+        **measured.figures,
+        **_counts(usable),
+        "audit": confound_audit.audit_confounds(
+            learned, unseen, study.data, prepared.template, partial(extract_network_view, network), seed
+        ),
+        "seed": seed,
+        "training": _summarise_training(progress, study),
+    }
+    about = {
+        "id": identity,
+        "format": model_folder.MODEL_FORMAT,
+        "recipe": study.config.train.recipe,
+        "created_by": _package_versions(),
+        "config": study.config.model_dump(mode="json", exclude=EXCLUDED_CONFIG),
+        "modalities": sorted(set(learned.modality)),
+        "contrasts": sorted(set(learned.contrast)),
+        "learned_from": sorted(usable[usable.split != "test"].sha256),
+        "trained_on": sorted(learned.sha256),
+        "shape": list(_cohort(usable, study.data).shape),
+        "box": [list(edges) for edges in network.atlas.box],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "template_sha256": files.compute_file_digest(prepared.template),
+        "weights_sha256": weights,
+        "calibration": vars(curve),
+        "threshold": curve.threshold,
+        "false_match_rate": curve.false_match_rate,
+        "evidence": vars(measured.evidence),
+        **detector_selection.select_change_detector(study, usable, prepared, pairs, folder, progress.practised),
+    }
+    metrics["change_labels"] = detector_selection.evaluate_on_study_labels(
+        study, usable, prepared, pairs, folder, about
+    )
+    files.write_json_file(folder / "metrics.json", metrics)
+    card.write_model_card(folder, about, metrics)
+    files.write_json_file(folder / "model.json", about)
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """What validation patients gave (similarity, the alarm), and how it held on test patients."""
+
+    curve: calibration.SimilarityCalibration
+    evidence: EvidenceCurve
+    reference: pd.DataFrame
+    figures: dict[str, Any]
+
+
+def _evaluate_model(study: Study, usable: pd.DataFrame, network: SiameseNetwork) -> ModelEvaluation:
+    """Calibrate on validation patients, then look at test patients once."""
+    import pandas as pd
+
+    seed, rate = study.config.train.seed, study.config.score.false_match_rate
+    split = {name: select_measured_scans(usable[usable.split == name], seed) for name in ("validation", "test")}
+    embedded = {name: embed_scans(network, _cohort(part, study.data)) for name, part in split.items()}
+    distance = {name: compute_distance_matrix(network, embeddings) for name, embeddings in embedded.items()}
+    known, unseen = split["validation"], split["test"]
+    curve = calibration.calibrate_similarity(distance["validation"], list(known.subject), rate)
+    evidence = wrong_patient.calibrate_evidence_curve(
+        project_embeddings(network, embedded["validation"]), list(known.subject), list(known.session), rate, seed
+    )
+    baselines = evaluation.measure_baselines(list(_cohort(unseen, study.data).volumes))
+    figures = evaluation.evaluate_test_patients(unseen, distance["test"], baselines, curve, seed)
+    tables = [
+        evaluation.build_reference_table(name, list(part.id), list(part.subject), distance[name], curve, found)
+        for name, part, found in (("validation", known, {}), ("test", unseen, baselines))
+    ]
+    return ModelEvaluation(curve, evidence, pd.concat(tables, ignore_index=True), figures)
+
+
+def select_measured_scans(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Scans of patients drawn until there are enough to measure on: pairs grow with their square."""
+    order = np.random.default_rng(seed).permutation(scans.subject.unique())
+    counts = scans.subject.value_counts()[order].cumsum()
+    return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < TARGET_MEASURED_SCANS]))]
+
+
+def _counts(usable: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "patients": {split: int(usable[usable.split == split].subject.nunique()) for split in SPLITS},
+        "scans": {split: int((usable.split == split).sum()) for split in SPLITS},
+    }
+
+
+def _summarise_training(progress: TrainingProgress, study: Study) -> dict[str, Any]:
+    seconds = sum(epoch.seconds for epoch in progress.log)
+    return {
+        "epochs": len(progress.log),
+        "best_epoch": progress.best.epoch + 1,
+        "seconds": round(seconds, 1),
+        "pairs_per_second": round(sum(epoch.pairs for epoch in progress.log) / max(seconds, 1e-9), 1),
+        "stopped_early": len(progress.log) < study.config.train.epochs,
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for name in RECORDED_PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions

@@ -1,0 +1,261 @@
+"""What the pair table holds, and what it must never hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from siamese_med.errors import EmptyInputError
+from siamese_med.pairing import pair_table
+from siamese_med.study.config import PairConfig
+from siamese_med.study.tables import PAIR_COLUMNS, SAME_PATIENT
+from tests.pairing.conftest import Table
+
+Cohort = Callable[..., pd.DataFrame]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "pairs.parquet"
+
+
+def test_pairs_stay_within_one_split(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(24), place, PairConfig())
+    sides = pd.concat(
+        [
+            table[["subject_a", "split"]].set_axis(["subject", "split"], axis=1),
+            table[["subject_b", "split"]].set_axis(["subject", "split"], axis=1),
+        ]
+    )
+    assert sides.groupby("subject").split.nunique().max() == 1
+    assert set(table.split) == {"train", "validation", "test"}
+
+
+def test_building_again_over_the_table_leaves_the_same_bytes(cohort: Cohort, place: Path) -> None:
+    pair_table.build_pair_table(cohort(9), place, PairConfig())
+    once = place.read_bytes()
+    pair_table.build_pair_table(cohort(9), place, PairConfig())
+    assert place.read_bytes() == once
+
+
+def test_the_table_on_disk_is_the_one_returned(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(8), place, PairConfig())
+    assert tuple(table.columns) == PAIR_COLUMNS
+    pd.testing.assert_frame_equal(pd.read_parquet(place), table, check_dtype=False)
+
+
+def test_never_a_scan_with_itself_and_no_pair_twice(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(12), place, PairConfig(negatives=4))
+    assert (table.scan_a != table.scan_b).all()
+    unordered = [frozenset(pair) for pair in zip(table.scan_a, table.scan_b, strict=True)]
+    assert len(set(unordered)) == len(unordered)
+
+
+def test_kinds_say_whether_the_patients_are_the_same(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(12), place, PairConfig())
+    assert ((table.subject_a == table.subject_b) == table.kind.isin(SAME_PATIENT)).all()
+    assert (pair_table.is_same_patient(table) == table.kind.isin(SAME_PATIENT)).all()
+
+
+def test_known_patients_keep_their_split_in_a_later_table(cohort: Cohort, place: Path) -> None:
+    before = pair_table.build_pair_table(cohort(9), place, PairConfig()).set_index("subject_a").split.to_dict()
+    after = pair_table.build_pair_table(cohort(40), place, PairConfig()).set_index("subject_a").split.to_dict()
+    assert {name: after[name] for name in before} == before
+
+
+def test_visits_without_a_date_are_ordered_by_number_not_by_letter(table: Table) -> None:
+    scans = table({"subject": "sub-1", "session": session, "date": None} for session in ("ses-10", "ses-9"))
+    (row,) = pair_table.build_same_patient_pairs(scans, 1)
+    assert (row["scan_a"], row["scan_b"]) == ("sub-1_ses-9_FLAIR", "sub-1_ses-10_FLAIR")
+
+
+def test_the_earlier_scan_comes_first_whatever_the_order_of_the_sessions(table: Table) -> None:
+    scans = table(
+        [
+            {"subject": "sub-1", "session": "ses-1", "date": "2020-05-01"},
+            {"subject": "sub-1", "session": "ses-2", "date": "2019-05-01"},
+        ]
+    )
+    (row,) = pair_table.build_same_patient_pairs(scans, 1)
+    assert (row["scan_a"], row["scan_b"]) == ("sub-1_ses-2_FLAIR", "sub-1_ses-1_FLAIR")
+    assert row["interval_days"] == 366
+
+
+@pytest.mark.parametrize(
+    ("days", "changed", "kind"),
+    [
+        (0, None, "rescan"),
+        (1, None, "rescan"),
+        (2, None, "follow_up"),
+        (400, None, "follow_up"),
+        (400, 1, "changed"),
+        (1, 1, "changed"),
+        (400, 0, "rescan"),
+        (400, float("nan"), "follow_up"),
+    ],
+)
+def test_the_kind_follows_the_interval_unless_the_manifest_knows(
+    table: Table, days: int, changed: float | None, kind: str
+) -> None:
+    later = (pd.Timestamp("2020-01-01") + pd.Timedelta(days=days)).date().isoformat()
+    scans = table(
+        [
+            {"subject": "sub-1", "session": "ses-1", "date": "2020-01-01"},
+            {"subject": "sub-1", "session": "ses-2", "date": later, "changed": changed},
+        ]
+    )
+    (row,) = pair_table.build_same_patient_pairs(scans, rescan_days=1)
+    assert (row["kind"], row["interval_days"]) == (kind, days)
+
+
+def test_a_known_change_is_not_undone_by_a_quiet_visit_after_it(table: Table) -> None:
+    dates = ["2020-01-01", "2020-06-01", "2020-12-01"]
+    labels = [None, 1, 0]
+    scans = table(
+        {"subject": "sub-1", "session": f"ses-{n + 1}", "date": date, "changed": label}
+        for n, (date, label) in enumerate(zip(dates, labels, strict=True))
+    )
+    kinds = {
+        (row["scan_a"][6:11], row["scan_b"][6:11]): row["kind"] for row in pair_table.build_same_patient_pairs(scans, 1)
+    }
+    assert kinds[("ses-1", "ses-2")] == "changed"
+    assert kinds[("ses-2", "ses-3")] == "rescan"
+    assert kinds[("ses-1", "ses-3")] == "changed"
+
+
+def test_an_unknown_date_gives_no_interval_and_no_rescan(table: Table) -> None:
+    scans = table(
+        [
+            {"subject": "sub-1", "session": "ses-1", "date": None},
+            {"subject": "sub-1", "session": "ses-2", "date": "2020-01-01"},
+        ]
+    )
+    (row,) = pair_table.build_same_patient_pairs(scans, 1)
+    assert (row["interval_days"], row["kind"]) == (None, "follow_up")
+    assert row["scan_a"] == "sub-1_ses-2_FLAIR"
+
+
+def test_hard_pairs_share_scanner_and_protocol_and_the_others_do_not(cohort: Cohort, place: Path) -> None:
+    scans = cohort(24)
+    table = pair_table.build_pair_table(scans, place, PairConfig(negatives=3, hard=0.5))
+    machine = scans.set_index("id").scanner
+    different = table[~table.kind.isin(SAME_PATIENT)]
+    alike = different.scan_a.map(machine).to_numpy() == different.scan_b.map(machine).to_numpy()
+    assert (alike == (different.kind == "different_hard").to_numpy()).all()
+    assert 0.4 < alike.mean() < 0.9
+
+
+def test_only_hard_pairs_where_only_hard_ones_are_asked_for(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(24), place, PairConfig(hard=1.0))
+    assert set(table.kind) - set(SAME_PATIENT) == {"different_hard"}
+
+
+def test_an_unknown_scanner_makes_no_pair_hard(table: Table, place: Path) -> None:
+    scans = table(
+        {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": "unknown"} for n in range(8) for v in (1, 2)
+    )
+    assert "different_hard" not in set(pair_table.build_pair_table(scans, place, PairConfig()).kind)
+
+
+def test_about_as_many_different_pairs_as_are_asked_for(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(40), place, PairConfig(negatives=2))
+    same = table.kind.isin(SAME_PATIENT)
+    assert 1.4 < (~same).sum() / same.sum() < 2.6
+
+
+def test_the_same_seed_gives_the_same_table_and_another_one_other_pairs(cohort: Cohort, tmp_path: Path) -> None:
+    scans = cohort(20)
+    first = pair_table.build_pair_table(scans, tmp_path / "1.parquet", PairConfig(seed=3))
+    again = pair_table.build_pair_table(
+        scans.sample(frac=1, random_state=0), tmp_path / "2.parquet", PairConfig(seed=3)
+    )
+    other = pair_table.build_pair_table(scans, tmp_path / "3.parquet", PairConfig(seed=4))
+    keys = [set(zip(t.scan_a, t.scan_b, t.kind, t.split, strict=True)) for t in (first, again, other)]
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]
+
+
+@pytest.mark.parametrize(("visits", "expected"), [(2, 1), (6, 15), (7, 11), (40, 77)])
+def test_a_long_time_line_grows_linearly(cohort: Cohort, visits: int, expected: int) -> None:
+    assert len(list(pair_table.build_same_patient_pairs(cohort(1, visits), 1))) == expected
+
+
+def test_a_long_time_line_keeps_every_neighbour_and_the_first_visit_as_base(cohort: Cohort) -> None:
+    rows = {(row["scan_a"], row["scan_b"]) for row in pair_table.build_same_patient_pairs(cohort(1, 9), 1)}
+    line = [f"sub-000_ses-{n}_FLAIR" for n in range(1, 10)]
+    assert rows == {*pairwise(line), *((line[0], later) for later in line[2:])}
+
+
+def test_scans_of_like_contrast_are_paired_where_there_are_such(table: Table) -> None:
+    scans = table({"subject": "sub-1", "session": f"ses-{v}", "contrast": c} for v in (1, 2) for c in ("FLAIR", "T1w"))
+    found = {(row["scan_a"], row["scan_b"]) for row in pair_table.build_same_patient_pairs(scans, 1)}
+    assert found == {(f"sub-1_ses-1_{c}", f"sub-1_ses-2_{c}") for c in ("FLAIR", "T1w")}
+
+
+def test_a_patient_with_other_contrasts_alone_is_paired_so_that_the_report_can_say_why_not(table: Table) -> None:
+    scans = table(
+        [
+            {"subject": "sub-1", "session": "ses-1", "contrast": "T1w"},
+            {"subject": "sub-1", "session": "ses-2", "contrast": "FLAIR"},
+        ]
+    )
+    (row,) = pair_table.build_same_patient_pairs(scans, 1)
+    assert (row["scan_a"], row["scan_b"]) == ("sub-1_ses-1_T1w", "sub-1_ses-2_FLAIR")
+
+
+def test_an_empty_catalogue_is_an_error_in_one_line(table: Table, place: Path) -> None:
+    with pytest.raises(EmptyInputError, match="ingest"):
+        pair_table.build_pair_table(table([{"subject": "sub-1"}]).iloc[:0], place, PairConfig())
+
+
+def test_one_patient_with_one_scan_gives_an_empty_table(table: Table, place: Path) -> None:
+    assert pair_table.build_pair_table(table([{"subject": "sub-1"}]), place, PairConfig()).empty
+
+
+def drawn(table: pd.DataFrame) -> set[tuple[str, str, str, str]]:
+    return set(zip(table.scan_a, table.scan_b, table.kind, table.split, strict=True))
+
+
+def test_a_night_with_five_new_scans_leaves_nearly_all_pairs_as_they_were(
+    cohort: Cohort, table: Table, place: Path
+) -> None:
+    scans = cohort(200, visits=2)
+    before = drawn(pair_table.build_pair_table(scans, place, PairConfig()))
+    new = table(
+        {"subject": f"sub-{patient:03d}", "session": "ses-3", "scanner": "scanner-1", "protocol": "protocol-1"}
+        for patient in range(5)
+    )
+    after = drawn(pair_table.build_pair_table(pd.concat([scans, new]), place, PairConfig()))
+    of_new = {pair for pair in after if {pair[0], pair[1]} & set(new.id)}
+    assert len(of_new) >= 5 * 3  # two of the patient's own, and one that the scan draws
+    assert len(before - after) < 20
+    assert len(after - before - of_new) < 5  # of patients whose number of own pairs went up
+
+
+def test_pairs_follow_from_the_scans_however_these_came(cohort: Cohort, tmp_path: Path) -> None:
+    everything = cohort(30)
+    first = everything[everything.session != "ses-3"]
+    pair_table.build_pair_table(first, tmp_path / "nightly.parquet", PairConfig())
+    nightly = pair_table.build_pair_table(everything, tmp_path / "nightly.parquet", PairConfig())
+    at_once = pair_table.build_pair_table(everything, tmp_path / "full.parquet", PairConfig())
+    pd.testing.assert_frame_equal(nightly, at_once)
+    assert (tmp_path / "nightly.parquet").read_bytes() == (tmp_path / "full.parquet").read_bytes()
+
+
+def test_no_scan_is_drawn_much_more_often_than_others(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(200), place, PairConfig(negatives=4))
+    different = table[~table.kind.isin(SAME_PATIENT)]
+    drawn = pd.concat([different.scan_a, different.scan_b]).value_counts()
+    assert len(drawn) == 600
+    assert drawn.max() < 3 * drawn.mean()
+
+
+def test_patients_of_one_machine_are_not_paired_with_themselves(table: Table, place: Path) -> None:
+    scans = table(
+        {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": f"scanner-{n}"} for n in range(8) for v in (1, 2)
+    )
+    assert set(pair_table.build_pair_table(scans, place, PairConfig(hard=1.0)).kind) <= set(SAME_PATIENT)

@@ -1,0 +1,48 @@
+"""What a stage's result is said to mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline.stage_results import RunRequest
+from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.tables import ReportExtras, ReportResult, Study
+
+
+@pytest.mark.parametrize(
+    ("aligned", "model", "advised"),
+    [((False, False, True), Path("model"), True), ((False, True, True), Path("model"), False), ((False,), None, False)],
+)
+def test_scans_that_mostly_do_not_fit_a_models_template_come_with_advice(
+    aligned: tuple[bool, ...], model: Path | None, advised: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pd.DataFrame({"scan": [f"scan-{n}" for n in range(len(aligned))], "quality": 0.01, "ok": aligned})
+    monkeypatch.setattr(stages, "prepare", lambda *_: PreparedStudy(table, Path("template.nii.gz")))
+    (problem,) = stage_results.run_stage("prepare", RunRequest(Study(), model=model)).unfinished
+    assert "not aligned" in problem
+    assert ("train on this study" in problem) is advised
+
+
+@pytest.mark.parametrize(
+    ("left_out", "problems"),
+    [
+        ({}, 0),
+        ({"not_dicom": 4, "multi_frame": 1, "no_date": 1, "no_frame_of_reference": 2}, 0),
+        ({"source_missing": 3, "not_encodable": 1}, 2),
+    ],
+)
+def test_a_follow_up_whose_files_fail_makes_the_export_done_in_part(
+    left_out: dict[str, int], problems: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = {"objects": 3, "patients": 1, "left_out": left_out}
+    monkeypatch.setattr(stages, "report", lambda *_: ReportResult(tmp_path / "index.html", said))
+    order = RunRequest(Study(reports=tmp_path), tmp_path, tmp_path, extras=ReportExtras(dicom=tmp_path / "back"))
+    outcome = stage_results.run_stage("report", order)
+    assert outcome.facts["dicom"] == said
+    assert outcome.result == tmp_path / "index.html"  # what a recorded run links to
+    assert len(outcome.unfinished) == problems
+    assert all(str(left_out[word]) in " ".join(outcome.unfinished) for word in left_out if problems)

@@ -1,0 +1,260 @@
+"""What counts as change, what does not, and where it is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume, make_centred_affine
+from siamese_med.scoring.change import change_map, score_pair
+from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
+from siamese_med.scoring.change.noise_floor import NoiseFloor
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.score_pair import CalibratedDetector, PairMeasurement, PairScan
+from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
+from siamese_med.simulation.scanner import Acquisition
+from siamese_med.study.config import ScoreConfig
+from tests.scoring.conftest import BALL_ML, BALL_VOXEL
+
+Judged = tuple[dict[str, Any], Any]
+
+
+def judged(
+    earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
+) -> tuple[dict[str, Any], Any]:
+    """The columns of a patient's only pair, and what was measured."""
+    columns, measured = score_pair.score_pair(earlier, later, space, instrument, config)
+    return score_pair.apply_multiple_testing([columns], config)[0], measured
+
+
+@pytest.fixture(scope="module")
+def ball(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> Judged:
+    """First visit against the visit with the ball."""
+    return judged(sides["first"], sides["ball"], space, instrument, score_config)
+
+
+def test_a_scan_has_not_changed_against_itself(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    columns, measured = judged(sides["first"], sides["first"], space, instrument, score_config)
+    assert (columns["change_z"], columns["change_p"], columns["change_p_adjusted"]) == (0, 1, 1)
+    assert (columns["volume_ml"], columns["components"], columns["verdict"]) == (0, [], "no_change")
+    assert measured[0].finding.figure == 0
+    assert float(measured[1].max()) == 0
+
+
+def test_a_planted_ball_is_found_and_brighter(ball: Judged) -> None:
+    columns, _ = ball
+    assert columns["verdict"] == "changed"
+    assert columns["change_p"] == columns["change_p_adjusted"] < 0.01
+    assert columns["change_z"] > 3
+    assert columns["change_sign"] == 1
+    assert columns["smallest_detectable_ml"] is not None
+    assert 0.1 < columns["smallest_detectable_ml"] < BALL_ML  # what is there already must not help a smaller one
+    assert columns["reference"] == {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 5}
+
+
+def test_the_ball_is_the_strongest_component_new_and_at_its_place(
+    ball: Judged, sides: dict[str, PairScan], acquisitions: dict[str, Acquisition]
+) -> None:
+    strongest = ball[0]["components"][0]
+    assert (strongest["kind"], strongest["sign"]) == ("new", 1)
+    assert BALL_ML / 3 < strongest["volume_ml"] < 2 * BALL_ML
+    there = acquisitions["first"]
+    expected = np.linalg.inv(there.to_anatomy) @ make_centred_affine(HEAD_GRID_SHAPE, HEAD_GRID_MM) @ [*BALL_VOXEL, 1]
+    np.testing.assert_allclose(strongest["earlier_mm"], expected[:3], atol=5)
+    template_mm = np.linalg.inv(sides["first"].matrix) @ expected
+    np.testing.assert_allclose(strongest["position_mm"], template_mm[:3], atol=5)
+
+
+def test_the_transform_leads_from_the_earlier_scans_mm_to_the_later_ones(
+    ball: Judged, acquisitions: dict[str, Acquisition]
+) -> None:
+    first, later = acquisitions["first"], acquisitions["ball"]
+    points = np.array([[0, 0, 0, 1], [50, 0, 0, 1], [0, -60, 30, 1], [-40, 20, 40, 1]]).T
+    expected = np.linalg.inv(later.to_anatomy) @ first.to_anatomy @ points
+    assert np.abs(expected - points).max() > 2  # the head lay otherwise
+    np.testing.assert_allclose(np.array(ball[0]["transform"]) @ points, expected, atol=1)
+
+
+def test_the_same_ball_in_the_earlier_scan_is_darker_and_has_vanished(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    columns, _ = judged(sides["ball"], sides["first"], space, instrument, score_config)
+    assert (columns["verdict"], columns["change_sign"]) == ("changed", -1)
+    assert (columns["components"][0]["kind"], columns["components"][0]["sign"]) == ("vanished", -1)
+
+
+def test_a_rescan_is_called_no_change(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    columns, _ = judged(sides["first"], sides["rescan"], space, instrument, score_config)
+    assert (columns["verdict"], columns["comparable"], columns["reasons"]) == ("no_change", True, [])
+    assert {part["kind"] for part in columns["components"]} <= {"stable"}
+
+
+def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
+    ball: Judged, sides: dict[str, PairScan], acquisitions: dict[str, Acquisition], space: PairSpace, tmp_path: Path
+) -> None:
+    found, probability = ball[1]
+    score_pair.write_change_map(tmp_path / "map.nii.gz", sides["first"], found, probability, space)
+    written = volume.read_volume(tmp_path / "map.nii.gz")
+    scan = acquisitions["first"]
+    assert written.voxels.shape == scan.volume.voxels.shape
+    np.testing.assert_allclose(written.affine, scan.volume.affine, atol=1e-4)
+    assert 0 <= written.voxels.min() <= written.voxels.max() <= 1
+    grid = make_centred_affine(HEAD_GRID_SHAPE, HEAD_GRID_MM)
+    to_voxel = np.linalg.inv(scan.to_anatomy @ scan.volume.affine)
+    expected = to_voxel @ grid @ [*BALL_VOXEL, 1]
+    brightest = np.argwhere(written.voxels >= written.voxels.max() - 1e-3)
+    distance_mm = np.linalg.norm((brightest - expected[:3]) * scan.volume.spacing_mm, axis=1)
+    radius_mm = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3)
+    assert np.median(distance_mm) < radius_mm
+    assert written.voxels[tuple(np.round(expected[:3]).astype(int))] > 0.9
+    over_ml = (written.voxels >= change_map.CHANGED_VOXEL_PROBABILITY).sum() * scan.volume.spacing_mm.prod() / 1000
+    assert 0.8 < over_ml / ball[0]["volume_ml"] < 1.25
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"modality": "CT"}, "other_modality"),
+        ({"contrast": "T1w"}, "other_contrast"),
+        ({"aligned": False}, "alignment_failed"),
+    ],
+)
+def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
+    sides: dict[str, PairScan],
+    space: PairSpace,
+    instrument: CalibratedDetector,
+    score_config: ScoreConfig,
+    changes: dict[str, Any],
+    reason: str,
+) -> None:
+    columns, _ = judged(sides["first"], replace(sides["rescan"], **changes), space, instrument, score_config)
+    assert (columns["verdict"], columns["comparable"]) == ("not_comparable", False)
+    assert reason in columns["reasons"]
+
+
+def test_a_contrast_without_a_reference_is_not_comparable(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    unseen = [replace(sides[name], contrast="T2w") for name in ("first", "ball")]
+    columns, measured = judged(unseen[0], unseen[1], space, instrument, score_config)
+    assert (columns["verdict"], columns["reasons"]) == ("not_comparable", ["contrast_not_in_reference"])
+    assert columns["change_p"] is None
+    assert measured is None
+
+
+def test_a_scanner_without_a_reference_is_not_comparable(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "rescan")]
+    columns, _ = judged(alike[0], alike[1], space, instrument, score_config)
+    assert columns["reasons"] == ["contrast_not_in_reference"]
+
+
+def test_an_unknown_contrast_is_taken_for_that_of_the_other_scan(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    columns, _ = judged(sides["first"], replace(sides["rescan"], contrast="unknown"), space, instrument, score_config)
+    assert (columns["verdict"], columns["reference"]["stratum"]) == ("no_change", "MR FLAIR, other scanner")
+
+
+def test_half_a_head_shares_too_little(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    scan = sides["rescan"].scan
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, 2] * (scan.voxels.shape[2] // 2)
+    upper = Volume(scan.voxels[:, :, scan.voxels.shape[2] // 2 :], affine)
+    columns, _ = judged(sides["first"], replace(sides["rescan"], scan=upper), space, instrument, score_config)
+    assert "little_overlap" in columns["reasons"]
+
+
+def test_noise_in_place_of_a_scan_is_no_aligned_pair(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    scan = sides["rescan"].scan
+    noise = Volume(np.random.default_rng(0).random(scan.voxels.shape, dtype=np.float32), scan.affine)
+    columns, _ = judged(sides["first"], replace(sides["rescan"], scan=noise), space, instrument, score_config)
+    assert "pair_alignment_failed" in columns["reasons"]
+
+
+def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
+    sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
+) -> None:
+    quiet = NoiseFloor({where: replace(one, noise_max=1e-4) for where, one in instrument.floor.references.items()})
+    columns, _ = judged(
+        sides["first"],
+        sides["rescan"],
+        space,
+        CalibratedDetector(instrument.detector, quiet, instrument.growth),
+        score_config,
+    )
+    assert "outside_reference" in columns["reasons"]
+
+
+def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_config: ScoreConfig) -> None:
+    def pair(p: float, comparable: bool = True) -> dict[str, Any]:
+        seen = [(0.5, 0.03), (1.0, 0.012)]
+        return {**score_pair.NOT_COMPARABLE_COLUMNS, "comparable": comparable, "change_p": p, "seen": seen}
+
+    alone = score_pair.apply_multiple_testing([pair(0.03), pair(0.001, comparable=False)], score_config)
+    assert [columns["verdict"] for columns in alone] == ["changed", "not_comparable"]
+    assert alone[0]["smallest_detectable_ml"] == 0.5
+    among = score_pair.apply_multiple_testing([pair(0.03), pair(0.6), pair(0.001)], score_config)
+    assert [columns["verdict"] for columns in among] == ["no_change", "no_change", "changed"]
+    assert [round(columns["change_p_adjusted"], 6) for columns in among] == [0.06, 0.6, 0.003]
+    assert 0.5 < among[0]["smallest_detectable_ml"] < 1.0
+    assert "seen" not in among[0]
+
+
+def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(
+    sides: dict[str, PairScan], space: PairSpace, plain: ChangeDetector
+) -> None:
+    forth = score_pair.measure_pair(sides["first"], sides["ball"], space, plain)
+    swapped = replace(forth.pair, a=forth.pair.b, b=forth.pair.a)
+    evidence = plain(swapped, space.spacing_mm)
+    torch.testing.assert_close(evidence, -forth.evidence, rtol=0, atol=1e-6)
+    back = change_map.summarise_map(evidence, swapped, space)
+    assert back.figure == pytest.approx(forth.finding.figure, rel=1e-6)
+    assert back.sign == -forth.finding.sign
+
+
+def test_the_figure_grows_with_extent_and_with_strength(space: PairSpace) -> None:
+    shape = space.inside.shape
+    small, large, strong = (torch.zeros(shape) for _ in range(3))
+    small[5:7, 5:7, 5:7] = 6
+    large[5:9, 5:9, 5:9] = -6
+    strong[5:7, 5:7, 5:7] = 12
+    figures = [change_map.compute_q_norm(evidence, space) for evidence in (small, large, strong)]
+    assert figures[0] < figures[1] < figures[2]
+    assert figures[2] == pytest.approx(2 * figures[0])
+    assert figures[1] == pytest.approx(8 ** (1 / change_map.NORM_EXPONENT) * figures[0])
+
+
+def test_the_map_is_the_share_of_voxels_beyond_what_rescans_have() -> None:
+    tail = np.zeros(len(TAIL_THRESHOLDS))
+    tail[:11] = np.linspace(1, 0, 11)
+    finding = MapSummary(9.0, 1, 1.0, 0.02, np.maximum(tail, 0.1 * (TAIL_THRESHOLDS < 10)))
+    evidence = torch.tensor([[[0.0, 1.0, 6.0, -6.0, 6.0]]])
+    inside = torch.tensor([[[True, True, True, True, False]]])
+    found = change_map.compute_probability_map(evidence, inside, finding, tail)[0, 0]
+    assert found[0] == pytest.approx(0, abs=1e-5)
+    assert found[2] == found[3] > 0.95
+    assert found[4] == 0
+
+
+def test_the_figure_lies_over_the_maps_own_level(ball: Judged) -> None:
+    measured: PairMeasurement = ball[1][0]
+    assert measured.finding.figure > measured.finding.level > 0
+    assert 0 < measured.finding.noise < 0.2

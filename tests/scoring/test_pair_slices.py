@@ -1,0 +1,89 @@
+"""Slices turned as a radiologist expects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from siamese_med.imaging.volume import make_centred_affine
+from siamese_med.scoring.change import pair_slices
+from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+from siamese_med.scoring.change.pair_slices import SliceChoice
+
+SHAPE = (20, 24, 16)
+PLACES = {"right": (17, 12, 8), "left": (2, 12, 8), "front": (10, 21, 8), "back": (10, 2, 8), "head": (10, 12, 13)}
+
+
+def shown(marker: str, choice: SliceChoice) -> tuple[int, int, tuple[int, ...]]:
+    """Row and column of a marked voxel in a displayed slice, and the slice's shape; RAS+ voxels."""
+    scan = np.zeros(SHAPE)
+    scan[PLACES[marker]] = 1
+    image = pair_slices.orient_slice(scan, choice)
+    (row,), (column,) = np.nonzero(image)
+    return int(row), int(column), image.shape
+
+
+@pytest.mark.parametrize("choice", [SliceChoice("axial", 8, "fixed"), SliceChoice("coronal", 12, "fixed")])
+def test_the_patients_right_is_on_the_left_of_the_picture(choice: SliceChoice) -> None:
+    _, column, (_, columns) = shown("right", choice)
+    assert column < columns / 2
+    _, column, (_, columns) = shown("left", choice)
+    assert column > columns / 2
+
+
+def test_the_front_is_at_the_top_of_an_axial_and_on_the_left_of_a_sagittal_slice() -> None:
+    row, _, (rows, _) = shown("front", SliceChoice("axial", 8, "fixed"))
+    assert row < rows / 2
+    _, column, (_, columns) = shown("front", SliceChoice("sagittal", 10, "fixed"))
+    assert column < columns / 2
+
+
+@pytest.mark.parametrize("choice", [SliceChoice("coronal", 12, "fixed"), SliceChoice("sagittal", 10, "fixed")])
+def test_the_head_is_up(choice: SliceChoice) -> None:
+    row, _, (rows, _) = shown("head", choice)
+    assert row < rows / 2
+
+
+@pytest.fixture
+def pair() -> tuple[RegisteredPair, Tensor, PairSpace]:
+    """A body with one strong and one weaker change, in different slices."""
+    inside = np.zeros(SHAPE, dtype=bool)
+    inside[2:-2, 2:-2, 2:-2] = True
+    tissue = torch.from_numpy(inside.astype(np.float32))
+    deviation = torch.zeros(SHAPE)
+    deviation[15, 18, 11], deviation[5, 6, 4] = 9, -6
+    laid = RegisteredPair(
+        tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4), np.eye(4)
+    )
+    return laid, deviation, PairSpace(make_centred_affine(SHAPE, 3.0), inside)
+
+
+def test_the_slices_run_through_the_strongest_changes_and_the_middle(
+    pair: tuple[RegisteredPair, Tensor, PairSpace],
+) -> None:
+    chosen = {(one.plane, one.index, one.chosen) for one in pair_slices.choose_slices(*pair[1:])}
+    assert ("axial", 11, "strongest change") in chosen
+    assert ("axial", 4, "strongest change") in chosen
+    assert ("coronal", 18, "strongest change") in chosen
+    assert {plane for plane, _, why in chosen if why == "fixed"} == {"axial", "coronal", "sagittal"}
+
+
+def test_the_file_holds_every_panel_of_every_slice_with_its_place(
+    pair: tuple[RegisteredPair, Tensor, PairSpace], tmp_path: Path
+) -> None:
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", *pair[:2], pair[1].abs() / 9, pair[2])
+    stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
+    count = len(pair_slices.choose_slices(*pair[1:]))
+    for name in ("earlier", "later", "difference", "change"):
+        assert stored[name].dtype == np.uint8
+        assert stored[name].shape == (count, 24, 24)
+    first = list(stored["plane"]).index("axial")
+    assert stored["position_mm"][first] == pytest.approx((11 - 7.5) * 3)
+    assert stored["change"][first].max() == 255
+    row, column = np.unravel_index(stored["change"][first].argmax(), (24, 24))
+    assert (row, column) == (24 - 1 - 18, 2 + 20 - 1 - 15)
+    assert stored["difference"][first][row, column] > 128
