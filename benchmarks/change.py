@@ -28,11 +28,11 @@ from benchmarks.planted import BINS_MM3, NONE, SPACING_MM
 from benchmarks.readings import Reading
 from benchmarks.response import Judged, Settings
 from siamese_med.network import change_inference
-from siamese_med.network.model_folder import read_description
 from siamese_med.scoring.change import detectors
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.identity.verification_metrics import BootstrapInterval
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.model_info import read_model_info
 
 NETWORK, PLAIN = "network", "deviation"
 QUIET_SETS = {
@@ -128,11 +128,11 @@ def model_alarms(chosen: Sequence[Rival], models: Sequence[Path]) -> dict[str, d
     """False alarms of each model as it is used: by its own detector, noise floor and rules; by set."""
     found = {}
     for model in models:
-        about = read_description(model)
-        learned = about["change"]["detector"] == detectors.NETWORK_DETECTOR
+        info = read_model_info(model)
+        learned = info.change.detector == detectors.NETWORK_DETECTOR
         rival = next(one for one in chosen if one.name == (f"{NETWORK} {model.name}" if learned else PLAIN))
         there = [name for name in QUIET_SETS if (rival.folder / name).is_dir()]
-        found[model.name] = {name: false_alarms.of_model(about, rival.read(name), ScoreConfig()) for name in there}
+        found[model.name] = {name: false_alarms.of_model(info, rival.read(name), ScoreConfig()) for name in there}
     return found
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.planted import NONE
 from benchmarks.readings import Reading
 from siamese_med.scoring.change import noise_floor
 from siamese_med.scoring.change.noise_floor import NoiseFloor
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.model_info import ModelInfo
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Alarms:
         return f"{self.changed} of {self.judged}: {share}, {self.not_comparable} not comparable"
 
 
-def of_model(about: Mapping[str, Any], readings: Iterable[Reading], config: ScoreConfig) -> Alarms:
+def of_model(info: ModelInfo, readings: Iterable[Reading], config: ScoreConfig) -> Alarms:
     """Verdicts of single looks on the pairs without change; `readings` are of the detector that the model chose."""
-    known = noise_floor.parse_noise_floor(about["change_reference"])
+    known = noise_floor.from_record(info.change_reference)
     p = [_p(one, known, config) for one in readings if one.facts.family == NONE]
     judged = [value for value in p if value is not None]
     return Alarms(len(judged), sum(value < config.significance for value in judged), len(p) - len(judged))

@@ -27,7 +27,7 @@ from siamese_med.network.siamese import compute_distance_matrix, embed_scans
 from siamese_med.pipeline import stages
 from siamese_med.scoring.identity import evaluation
 from siamese_med.scoring.identity.baselines import BASELINES
-from siamese_med.scoring.identity.calibration import SimilarityCalibration
+from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.simulation import cohort, follow_ups
 from siamese_med.study import config as configuration
 from siamese_med.study.tables import SAME_PATIENT, Study
@@ -133,8 +133,9 @@ def _with_existing_model(study: Study, model: Path) -> dict[str, Any]:
     distance = compute_distance_matrix(
         chosen.network, embed_scans(chosen.network, ScanDataset(paths, list(usable.subject)))
     )
-    curve = SimilarityCalibration(**chosen.about["calibration"])
-    found = evaluation.evaluate_test_patients(usable, distance, evaluation.measure_baselines(paths), curve, 0)
+    curve = make_calibration(chosen.info)
+    figures = evaluation.evaluate_test_patients(usable, distance, evaluation.measure_baselines(paths), curve, 0)
+    found: dict[str, Any] = figures.to_json_object()
     found |= {"patients": {"test": int(usable.subject.nunique())}, "scans": {"test": len(usable)}}
     rows = [(name, "-", found["test"][name]) for name in ("network", *BASELINES)]
     print(verification.counts(found), end="\n\n")

@@ -63,7 +63,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     chosen = load_model(given.model)
-    detector = detectors.build_model_detector(chosen.about, given.model, chosen.measures(ScoreConfig()))
+    detector = detectors.build_model_detector(chosen.info, given.model, chosen.measures(ScoreConfig()))
     for patient in sorted(path.parent for path in given.patients.glob("*/gt.nii.gz")):
         pair = read(patient, volume.read_volume(chosen.template))
         evidence = detector(pair.laid, pair.space.spacing_mm)

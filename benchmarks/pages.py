@@ -65,8 +65,8 @@ class Bench:
         self.builder = Builder(folder / "data")
         write_model(folder / "model")
         read = reference_figures.read_model_folder(folder / "model")
-        measured = metrics_file.read_model_figures(read.model, read.metrics)
-        self._about = (reference_figures.build_reference(read.model), statements.compose_model_headline(measured))
+        measured = metrics_file.read_model_figures(read.info, read.metrics)
+        self._about = (reference_figures.build_reference(read.info), statements.compose_model_headline(measured))
         self._provenance = reference_figures.build_provenance(read, ReportConfig())
 
     def report(self, subject: str) -> PatientReport:

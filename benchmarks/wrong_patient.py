@@ -20,7 +20,7 @@ from siamese_med.network.model_folder import TrainedModel, load_model
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.pipeline import stages
 from siamese_med.scoring.identity import verification_metrics, wrong_patient
-from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
+from siamese_med.scoring.identity.patient_evidence import EvidenceCurve, make_evidence
 from siamese_med.study.config import Config
 from siamese_med.study.tables import Study
 
@@ -37,9 +37,9 @@ def main() -> None:
     given = arguments.parse_args()
     study = Study(given.study / "data", given.study / "reports", Config())
     model = load_model(given.model or stages.current_model(study))
-    study = replace(study, config=Config(prepare=model.about["config"]["prepare"]))
+    study = replace(study, config=Config.model_validate({"prepare": model.info.config.list_settings()["prepare"]}))
     scans = _test_scans(study, model)
-    curve = EvidenceCurve(**model.about["evidence"])
+    curve = make_evidence(model.info)
     vectors = _vectors(study, model, scans)
     outcomes = pd.concat(
         _round(scans, vectors, curve, np.random.default_rng([given.seed, number])) for number in range(given.rounds)
@@ -47,9 +47,7 @@ def main() -> None:
     print(
         f"{scans.subject.nunique()} test patients, {len(scans)} scans, {given.rounds} rounds of {SHARE:.0%} exchanged"
     )
-    print(
-        f"seed {given.seed}, model {model.about['id']}, suspicion from which on there is an alarm: {curve.alarm:.2f}\n"
-    )
+    print(f"seed {given.seed}, model {model.info.id}, suspicion from which on there is an alarm: {curve.alarm:.2f}\n")
     print("| scans a patient | found | right owner named | false alarms among the others |\n|---|---|---|---|")
     print(_line("all", outcomes, given.seed))
     for count, part in outcomes.groupby("scans"):
@@ -63,7 +61,7 @@ def _test_scans(study: Study, model: TrainedModel) -> pd.DataFrame:
     alignments = stages.prepare(study, model.folder).alignments
     scans = scans.merge(alignments[["scan", "ok", "volume"]], left_on="id", right_on="scan")
     scans = scans[scans.subject.isin({*mine.subject_a, *mine.subject_b})]
-    return scans[wrong_patient.find_judgeable_scans(scans, scans.ok.to_numpy(bool), model.about)].reset_index(drop=True)
+    return scans[wrong_patient.find_judgeable_scans(scans, scans.ok.to_numpy(bool), model.info)].reset_index(drop=True)
 
 
 def _vectors(study: Study, model: TrainedModel, scans: pd.DataFrame) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What training leaves in a model folder about itself, made up: model.json and metrics.json."""
+"""What training leaves in a model folder about itself, made up: a valid model.json and metrics.json."""
 
 from __future__ import annotations
 
@@ -6,39 +6,73 @@ from typing import Any
 
 import numpy as np
 
+from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS
+from siamese_med.scoring.change.noise_floor import (
+    OTHER_SCANNER,
+    SAME_SCANNER,
+    NoChangeReference,
+    NoiseFloor,
+    NoiseStratum,
+)
+from siamese_med.study.model_info import MODEL_FORMAT, ModelInfo, RecordedNoiseFloor
+from siamese_med.study.model_metrics import ModelMetrics
 
-def about() -> dict[str, Any]:
-    """model.json, as far as pages and card read it."""
-    values = np.random.default_rng(4).standard_normal(64)
-    return {
+PAIRS_PER_STRATUM = 64
+CALIBRATION = {"slope": -12.0, "intercept": 7.4, "threshold": 0.583, "false_match_rate": 0.01}
+
+
+def model_json(**changes: Any) -> dict[str, Any]:
+    """Return the content of model.json with some of its keys changed."""
+    floor = noise_floor().to_json_object()
+    about = {
         "id": "supcon-4c1e9a7f20b3",
-        "format": 1,
+        "format": MODEL_FORMAT,
         "recipe": "supcon",
-        "created_by": {"python": "3.11.9", "torch": "2.13.0", "monai": "1.6.1", "siamese_med": "0.1.0"},
+        "created_by": {"siamese-med": "0.1.0", "torch": "2.13.0", "monai": "1.6.1", "numpy": "2.4.6"},
         "config": {
+            "pair": {"seed": 5, "test": 0.25, "validation": 0.25},
+            "prepare": {"shape": [64, 64, 64], "spacing_mm": None},
+            "score": {"significance": 0.05, "smoothing_mm": 2.0, "spacing_mm": 1.5},
             "train": {"seed": 3, "recipe": "supcon", "epochs": 14},
-            "pair": {"seed": 5},
-            "score": {"significance": 0.05},
         },
         "modalities": ["MR"],
         "contrasts": ["FLAIR"],
+        "learned_from": ["1a" * 32, "2b" * 32, "3c" * 32],
+        "trained_on": ["1a" * 32, "2b" * 32],
+        "shape": [64, 64, 64],
+        "box": [[8, 56], [0, 64], [8, 64]],
+        "parameters": 311204,
         "template_sha256": "5e" * 32,
         "weights_sha256": "a7" * 32,
-        "alarm": -1.2,
-        "threshold": 0.583,
-        "false_match_rate": 0.01,
-        "change": {"detector": "residual", "planted": 24, "auc": {"network": 0.81, "residual": 0.84}},
-        "change_reference": {
-            "strata": [
-                {"contrast": "MR FLAIR", "scanner": scanner, "source": source, "n": 64, "z": values.tolist()}
-                for scanner, source in (("other scanner", "synthesised"), ("same scanner", "rescans"))
-            ],
-        },
-        "parameters": 311204,
+        "calibration": CALIBRATION,
+        "threshold": CALIBRATION["threshold"],
+        "false_match_rate": CALIBRATION["false_match_rate"],
+        "evidence": {"slope": -7.3, "intercept": 5.2, "alarm": 1.5},
+        "change": {"detector": "residual", "planted": 24, "auc": {"network": 0.81, "residual": 0.84}, "practised": []},
+        "change_reference": floor,
+        "growth_reference": floor,
     }
+    return about | changes
 
 
-def metrics(best: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
+def model_info(**changes: Any) -> ModelInfo:
+    """Return what `model_json` says, as it is read from the file."""
+    return ModelInfo.model_validate(model_json(**changes))
+
+
+def noise_floor(pairs: int = PAIRS_PER_STRATUM) -> RecordedNoiseFloor:
+    """Return a noise floor of two strata, each with so many pairs without change."""
+    figures = np.random.default_rng(4).normal(0.3, 0.2, pairs).tolist()
+    tail = np.exp(-TAIL_THRESHOLDS).tolist()
+    strata = ((SAME_SCANNER, "rescans"), (OTHER_SCANNER, "synthesised"))
+    references = {
+        NoiseStratum("MR FLAIR", scanner): NoChangeReference(source, figures, [0.0] * pairs, tail, 1.0, 0.1)
+        for scanner, source in strata
+    }
+    return NoiseFloor(references).to_record()
+
+
+def metrics_json(best: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
     """metrics.json as training leaves it; the method `best` has the highest AUC."""
     auc = {"network": 0.957, "ncc": 0.861, "ncc_highpass": 0.946, "mutual_information": 0.943, "ssim": 0.9, best: 0.982}
     shortcuts = ("header", "background", "outline", "histogram", "thumbnail")
@@ -70,6 +104,11 @@ def metrics(best: str, failed: tuple[str, ...] = ()) -> dict[str, Any]:
         },
         "training": {"epochs": 12, "seconds": 48.2, "pairs_per_second": 262.4, "stopped_early": True},
     }
+
+
+def model_metrics(best: str, failed: tuple[str, ...] = ()) -> ModelMetrics:
+    """Return what `metrics_json` says, as it is read from the file."""
+    return ModelMetrics.model_validate(metrics_json(best, failed))
 
 
 def _figure(value: float, reach: float = 0.012) -> dict[str, float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
-from siamese_med.pipeline import stage_results
 from siamese_med.pipeline.stage_results import RunRequest, StageResults
 from siamese_med.reporting.write import markdown_summary
+from siamese_med.study.model_metrics import read_model_metrics
 
 
 def publish_artifacts(done: StageResults, order: RunRequest) -> None:
@@ -17,9 +19,7 @@ def publish_artifacts(done: StageResults, order: RunRequest) -> None:
     if ingested := by_verb.get("ingest"):
         _table("ingest-account", "What became of every file", _account(ingested.facts))
     if (trained := by_verb.get("train")) and trained.model:
-        _table(
-            "model-metrics", f"Model {trained.model.name}", _figures(stage_results.read_model_metrics(trained.model))
-        )
+        _table("model-metrics", f"Model {trained.model.name}", _figures(_recorded(trained.model)))
     if promoted := by_verb.get("promote"):
         _table("promotion", "Which model speaks, and why", _figures(promoted.facts))
     if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
@@ -35,9 +35,15 @@ def _account(facts: dict[str, Any]) -> dict[str, int]:
     return counts | transfer | {f"reason: {word}": count for word, count in facts["reasons"].items()}
 
 
-def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _recorded(model: Path) -> dict[str, object]:
+    """The figures of metrics.json by name, in its order."""
+    figures = _figures(read_model_metrics(model).to_json_object())
+    return dict(sorted(figures.items(), key=lambda figure: figure[0].split(".")))
+
+
+def _figures(metrics: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested figures as one level, `outer.inner`; lists are left out."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in metrics.items():
         if isinstance(value, dict):
             flat |= _figures(value, f"{prefix}{name}.")
@@ -46,5 +52,5 @@ def _figures(metrics: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _table(key: str, description: str, values: dict[str, Any]) -> None:
+def _table(key: str, description: str, values: Mapping[str, object]) -> None:
     create_table_artifact([{"what": name, "value": value} for name, value in values.items()], key, description)

@@ -21,7 +21,7 @@ from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change import components, detectors, noise_floor, pair_registration, score_pair
 from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
 from siamese_med.scoring.identity import baselines
-from siamese_med.scoring.identity.calibration import SimilarityCalibration
+from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
     return {
         "comparable": columns["comparable"],
         "reasons": columns["reasons"],
-        "similarity": SimilarityCalibration(**chosen.about["calibration"]).similarity(distance),
+        "similarity": make_calibration(chosen.info).similarity(distance),
         "distance": distance,
         "change": {
             name.removeprefix("change_"): columns[name]
@@ -51,7 +51,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
         "reference": columns["reference"],
         "verdict": columns["verdict"],
         "baselines": baselines.score_baselines(*_in_fixed_order([first, second])),
-        "model": chosen.about["id"],
+        "model": chosen.info.id,
     }
 
 
@@ -63,7 +63,7 @@ def rank_enrolled_patients(
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
     side, voxels = _aligned(scan, volume.read_volume(chosen.template), config)
     asked = _embeddings(chosen, [voxels]).expand_as(enrolled)
-    curve = SimilarityCalibration(**chosen.about["calibration"])
+    curve = make_calibration(chosen.info)
     nearest: dict[str, float] = {}
     for subject, distance in zip(scans.subject, measure_distances(chosen.network, asked, enrolled), strict=True):
         nearest[subject] = min(nearest.get(subject, np.inf), float(distance))
@@ -79,7 +79,7 @@ def rank_enrolled_patients(
         "comparable": side.aligned,
         "reasons": [] if side.aligned else ["alignment_failed"],
         "threshold": curve.threshold,
-        "model": chosen.about["id"],
+        "model": chosen.info.id,
     }
 
 
@@ -106,11 +106,8 @@ def _change(a: PairScan, b: PairScan, template: Volume, chosen: TrainedModel, co
     first, second = (a, b) if digests[0] <= digests[1] else (b, a)
     score = chosen.measures(config.score)
     space = pair_registration.build_pair_space(template, score.spacing_mm)
-    detector = detectors.build_model_detector(chosen.about, chosen.template.parent, score)
-    instrument = CalibratedDetector(
-        detector,
-        *(noise_floor.parse_noise_floor(chosen.about[name]) for name in ("change_reference", "growth_reference")),
-    )
+    detector = detectors.build_model_detector(chosen.info, chosen.template.parent, score)
+    instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
     columns, _ = score_pair.score_pair(first, second, space, instrument, score)
     (judged,) = score_pair.apply_multiple_testing([columns], score)
     return judged if first is a else _turned(judged, a)

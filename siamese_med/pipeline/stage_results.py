@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.errors import ModelError, NothingUsableError
+from siamese_med.errors import NothingUsableError
 from siamese_med.pipeline import stages
-from siamese_med.runtime import untrusted_input
 from siamese_med.study.input_source import Pull
+from siamese_med.study.model_info import read_model_info
+from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import NO_REPORT_EXTRAS, PacsTransfer, ReportExtras, Study
 from siamese_med.training import model_registry
@@ -180,11 +181,9 @@ def _promote(order: RunRequest) -> StageResult:
 
 def _score(order: RunRequest) -> StageResult:
     model = order.model or stages.current_model(order.study)
-    from siamese_med.network.model_folder import read_description
-
     scores = stages.score(order.study, model)
     reasons = _counts(scores["reasons"].explode())
-    identity = read_description(model)["id"]
+    identity = read_model_info(model).id
     alarmed = _alarmed(order.study.owners(identity))
     facts = {
         "pairs": len(scores),
@@ -243,12 +242,13 @@ def _alarmed(owners: Path) -> list[dict[str, Any]]:
 
 def _failed_audit(model: Path) -> tuple[str, ...]:
     """The shortcuts (header, background, outline, histogram, thumbnail) that may solve the model's task."""
-    audit = read_model_metrics(model).get("audit", {})
-    return tuple(_suspected(shortcut, audit) for shortcut in audit.get("failed", []))
+    audit = read_model_metrics(model).audit
+    return () if audit is None else tuple(_suspected(shortcut, audit) for shortcut in audit.failed)
 
 
-def _suspected(shortcut: str, audit: dict[str, Any]) -> str:
-    if audit["auc"][shortcut]["low"] > audit["limit"]:
+def _suspected(shortcut: str, audit: ConfoundFigures) -> str:
+    lowest = audit.auc.get(shortcut, Estimate()).low
+    if lowest is not None and audit.limit is not None and lowest > audit.limit:
         return f"identity can be told from the {shortcut} alone"
     return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
 
@@ -256,15 +256,6 @@ def _suspected(shortcut: str, audit: dict[str, Any]) -> str:
 def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
     """`3 files quarantined ...` as the only problem; none where the count is zero."""
     return (f"{count} {thing}{endings[count != 1]} {what}",) if count else ()
-
-
-def read_model_metrics(model: Path) -> dict[str, Any]:
-    """The figures in a model's folder; empty where there are none."""
-    path = model / "metrics.json"
-    try:
-        return dict(untrusted_input.read_untrusted_json(path)) if path.is_file() else {}
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read, or holds NaN: copy the folder again") from error
 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:

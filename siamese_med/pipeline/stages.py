@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siamese_med.network.model_folder import TrainedModel
+    from siamese_med.study.model_info import ModelInfo
     from siamese_med.training.model_registry import PromotionDecision
 
 
@@ -141,21 +142,21 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     config = chosen.measures(study.config.score)
     prepared = prepare(study, model)
     everything, pairs = scans(study), read_pairs(study)
-    score_tables.remove_tables_of_other_model(study, chosen.about)
+    score_tables.remove_tables_of_other_model(study, chosen.info)
     embedded = _embedded(study, chosen, everything, prepared)
     _look_for_owners(study, chosen, everything, prepared, embedded)
     vectors = dict(zip(everything.id, embedded, strict=True))
     sides = [siamese.stack_embeddings(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
     measured = score_table.score_pairs(
-        _marked_new(pairs, everything, chosen.about).assign(distance=siamese.measure_distances(chosen.network, *sides)),
+        _marked_new(pairs, everything, chosen.info).assign(distance=siamese.measure_distances(chosen.network, *sides)),
         prepared.scans(everything),
         chosen,
-        detectors.build_model_detector(chosen.about, model, config),
-        study.scores(chosen.about["id"]).with_suffix(""),
+        detectors.build_model_detector(chosen.info, model, config),
+        study.scores(chosen.info.id).with_suffix(""),
         study.data,
         config,
     )
-    write_parquet_file(study.scores(chosen.about["id"]), measured)
+    write_parquet_file(study.scores(chosen.info.id), measured)
     return measured
 
 
@@ -167,21 +168,21 @@ def _look_for_owners(
     from siamese_med.network import siamese
     from siamese_med.runtime.files import hold_exclusive_lock, write_parquet_file
     from siamese_med.scoring.identity import wrong_patient
-    from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
+    from siamese_med.scoring.identity.patient_evidence import make_evidence
 
     aligned = prepared.alignments.set_index("scan").ok.reindex(everything.id).to_numpy(bool)
-    judged = wrong_patient.find_judgeable_scans(everything, aligned, chosen.about)
+    judged = wrong_patient.find_judgeable_scans(everything, aligned, chosen.info)
     vectors = siamese.project_embeddings(chosen.network, embedded)
-    found = wrong_patient.build_owner_table(everything, judged, vectors, EvidenceCurve(**chosen.about["evidence"]))
-    write_parquet_file(study.owners(chosen.about["id"]), found)
+    found = wrong_patient.build_owner_table(everything, judged, vectors, make_evidence(chosen.info))
+    write_parquet_file(study.owners(chosen.info.id), found)
     alarmed = everything[found.alarm.to_numpy()]
     with hold_exclusive_lock(study.data / catalogue.INGEST_LOCK_FILE):
         catalogue.replace_wrong_patient_alarms(study.catalogue_url, dict(zip(alarmed.id, alarmed.sha256, strict=True)))
 
 
-def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, about: dict[str, Any]) -> pd.DataFrame:
+def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) -> pd.DataFrame:
     """A study's own splits say nothing of a model that was made elsewhere: pairs it has not learned from are new."""
-    learned = set(scans[scans.sha256.isin(about["learned_from"])].id)
+    learned = set(scans[scans.sha256.isin(info.learned_from)].id)
     new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != "test")
     return pairs.assign(split=pairs.split.mask(new, "new"))
 
@@ -191,17 +192,17 @@ def report(
 ) -> ReportResult:
     """Scores to pages, and what else is asked for; `source` is the input, which DICOM objects are filed by."""
     from siamese_med.ingestion.catalogue import catalogue
-    from siamese_med.network.model_folder import read_description
     from siamese_med.reporting.write import study_pages
     from siamese_med.study import score_tables
+    from siamese_med.study.model_info import read_model_info
 
     if extras.dicom:
         from siamese_med.dicom_export import export
 
         originals = export.check_export_folder(extras.dicom, source, study)
         extras = replace(extras, pdf=True)  # it goes to the archive too
-    about = read_description(model)
-    scores, owners = score_tables.read_score_tables(study, about)
+    info = read_model_info(model)
+    scores, owners = score_tables.read_score_tables(study, info)
     index = study_pages.write_reports(
         study.reports,
         study.data,
@@ -217,7 +218,7 @@ def report(
     write_files_page(study)
     if not extras.dicom:
         return ReportResult(index)
-    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, about["id"], scans(study)))
+    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, scans(study)))
 
 
 def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:
@@ -252,13 +253,13 @@ def read_pairs(study: Study) -> pd.DataFrame:
     return pairs
 
 
-def locate_embedding_cache(study: Study, about: dict[str, Any]) -> Path:
+def locate_embedding_cache(study: Study, info: ModelInfo) -> Path:
     """Where the embeddings of a model are kept; of its weights, since two models trained apart may bear one id."""
-    return study.scores(about["id"]).with_suffix("") / f"embeddings-{about['weights_sha256'][:16]}.parquet"
+    return study.scores(info.id).with_suffix("") / f"embeddings-{info.weights_sha256[:16]}.parquet"
 
 
 def _embedded(study: Study, chosen: TrainedModel, table: pd.DataFrame, prepared: PreparedStudy) -> Tensor:
     from siamese_med.network.embedding_cache import embed_with_cache
 
     volumes, contents = prepared.volumes(study.data, table.id), prepared.contents(table.id)
-    return embed_with_cache(chosen.network, volumes, contents, locate_embedding_cache(study, chosen.about))
+    return embed_with_cache(chosen.network, volumes, contents, locate_embedding_cache(study, chosen.info))

@@ -24,16 +24,19 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.change import noise_floor, pair_registration, score_pair
+from siamese_med.scoring.change.noise_floor import NoiseFloor
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
 from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
 from siamese_med.scoring.identity import baselines
-from siamese_med.scoring.identity.calibration import SimilarityCalibration
+from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.tables import SAME_PATIENT, SCORE_COLUMNS, SIGNIFICANCE_ATTRIBUTE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from siamese_med.study.model_info import ModelInfo
 
 SCORE_METHOD_VERSION = 5
 """Raised whenever the same scans would give other columns."""
@@ -43,7 +46,7 @@ class ScoringModel(Protocol):
     """What is needed of a trained model to score pairs, see network.model_folder.Model."""
 
     @property
-    def about(self) -> dict[str, Any]: ...
+    def info(self) -> ModelInfo: ...
     @property
     def template(self) -> Path: ...
     @property
@@ -61,7 +64,7 @@ class PairJob:
     later: PreparedScan
     same_patient: bool
     subject: str
-    references: tuple[dict[str, Any], dict[str, Any]]
+    floors: tuple[NoiseFloor, NoiseFloor]
     detector: ChangeDetector
     instrument: str
     config: ScoreConfig
@@ -98,8 +101,8 @@ def score_pairs(
     """Scores of all pairs; `pairs` carries the network's distances."""
     import pandas as pd
 
-    about = model.about
-    curve = SimilarityCalibration(**about["calibration"])
+    curve, floors = make_calibration(model.info), noise_floor.make_floors(model.info)
+    instrument = model.instrument  # once: it is a digest over all of the model's noise floors
     jobs = [
         PairJob(
             data=data,
@@ -109,9 +112,9 @@ def score_pairs(
             later=rows[pair.scan_b],
             same_patient=pair.kind in SAME_PATIENT,
             subject=pair.subject_a,
-            references=(about["change_reference"], about["growth_reference"]),
+            floors=floors,
             detector=detector,
-            instrument=model.instrument,
+            instrument=instrument,
             config=config,
         )
         for pair in pairs.itertuples()
@@ -178,7 +181,7 @@ def score_and_store_pair(job: PairJob) -> None:
 def _measure_change(job: PairJob) -> dict[str, Any]:
     space = load_pair_space(job.template, job.config.spacing_mm)
     earlier, later = read_pair_scan(job.data, job.earlier), read_pair_scan(job.data, job.later)
-    instrument = CalibratedDetector(job.detector, *(noise_floor.parse_noise_floor(one) for one in job.references))
+    instrument = CalibratedDetector(job.detector, *job.floors)
     columns, measured = score_pair.score_pair(earlier, later, space, instrument, job.config)
     if measured is None:
         return columns

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -46,6 +46,23 @@ class ChangeValidation:
     step: int
     train_loss: float
     validation_loss: float
+
+
+class _CheckLine(TypedDict):
+    """A Check as plain values, which a checkpoint holds."""
+
+    step: int
+    train_loss: float
+    validation_loss: float
+
+
+class _State(TypedDict):
+    """How far training is: running mean of the weights, the best mean so far, and the log."""
+
+    step: int
+    mean: dict[str, Tensor]
+    best: dict[str, Tensor]
+    log: list[_CheckLine]
 
 
 def train_change_head(
@@ -139,7 +156,7 @@ def _soft_dice(common: Tensor, both: Tensor) -> Tensor:
 
 
 def _validate_mean_weights(
-    state: dict[str, Any],
+    state: _State,
     parts: ChangeNetwork,
     sources: Sequence[ChangeSource],
     config: TrainConfig,
@@ -153,7 +170,7 @@ def _validate_mean_weights(
     loss = _validation_loss(parts, sources, config, fabric)
     parts.load_state_dict(now)
     state["step"] = step
-    state["log"].append(asdict(ChangeValidation(step, train_loss, loss)))
+    state["log"].append({"step": step, "train_loss": train_loss, "validation_loss": loss})
     if loss <= min(line["validation_loss"] for line in state["log"]):
         state["best"] = {name: tensor.clone() for name, tensor in state["mean"].items()}
 
@@ -181,12 +198,11 @@ def _validation_loss(parts: ChangeNetwork, sources: Sequence[ChangeSource], conf
     return rank_batches.broadcast_values((float(np.mean(losses.tolist())),), fabric)[0]
 
 
-def _initial_state(
-    parts: ChangeNetwork, sources: Sequence[ChangeSource], config: TrainConfig, fabric: Any
-) -> dict[str, Any]:
+def _initial_state(parts: ChangeNetwork, sources: Sequence[ChangeSource], config: TrainConfig, fabric: Any) -> _State:
     weights = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
     loss = _validation_loss(parts, sources, config, fabric)
-    return {"step": 0, "mean": weights, "best": dict(weights), "log": [asdict(ChangeValidation(0, loss, loss))]}
+    log: list[_CheckLine] = [{"step": 0, "train_loss": loss, "validation_loss": loss}]
+    return {"step": 0, "mean": weights, "best": dict(weights), "log": log}
 
 
 def _update_mean_weights(mean: dict[str, Tensor], parts: ChangeNetwork, step: int) -> None:
@@ -203,19 +219,19 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) 
         group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / config.change_steps))
 
 
-def _save(folder: Path, state: dict[str, Any], parts: ChangeNetwork, optimizer: torch.optim.Optimizer) -> None:
+def _save(folder: Path, state: _State, parts: ChangeNetwork, optimizer: torch.optim.Optimizer) -> None:
     with files.replace_atomically(folder / CHANGE_CHECKPOINT) as temporary:
         torch.save({**state, "parts": parts.state_dict(), "optimizer": optimizer.state_dict()}, temporary)
 
 
-def _restored(folder: Path, parts: ChangeNetwork, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+def _restored(folder: Path, parts: ChangeNetwork, optimizer: torch.optim.Optimizer) -> _State | None:
     path = folder / CHANGE_CHECKPOINT
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, weights_only=True)  # tensors and plain values alone, no code
-    parts.load_state_dict(state.pop("parts"))
-    optimizer.load_state_dict(state.pop("optimizer"))
-    return state
+    stored = torch.load(path, weights_only=True)  # tensors and plain values alone, no code
+    parts.load_state_dict(stored["parts"])
+    optimizer.load_state_dict(stored["optimizer"])
+    return {"step": stored["step"], "mean": stored["mean"], "best": stored["best"], "log": stored["log"]}
 
 
 def _write_log(folder: Path, log: Sequence[ChangeValidation]) -> None:

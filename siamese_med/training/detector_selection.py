@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from siamese_med.scoring.change.null_pairs import DetectorTrials
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.score_pair import find_pair_stratum
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.model_info import DetectorChoice, LossCheck, ModelInfo, RecordedNoiseFloor
+from siamese_med.study.model_metrics import LabelAgreement
 from siamese_med.study.prepared_scans import PreparedScan, PreparedStudy
 from siamese_med.study.tables import SPLITS, Study
 from siamese_med.training.change_training import ChangeValidation
@@ -24,6 +27,15 @@ NOISE_FLOOR_SPLITS = ("train", "validation")
 best on what it has learned from, so for one that leaves validation alone."""
 
 
+@dataclass(frozen=True)
+class ChangeCalibration:
+    """The detector that gives the verdicts, and what it and local growth come to on pairs without change."""
+
+    change: DetectorChoice
+    change_reference: RecordedNoiseFloor
+    growth_reference: RecordedNoiseFloor
+
+
 def select_change_detector(
     study: Study,
     usable: pd.DataFrame,
@@ -31,7 +43,7 @@ def select_change_detector(
     pairs: pd.DataFrame,
     folder: Path,
     practised: Sequence[ChangeValidation],
-) -> dict[str, Any]:
+) -> ChangeCalibration:
     """The noise floors, and which detector gives the verdicts: the better on validation patients' planted changes."""
     rivals = detectors.build_candidate_detectors(folder if practised else None, study.config.score)
     splits = NOISE_FLOOR_SPLITS if len(rivals) == 1 else NOISE_FLOOR_SPLITS[1:]
@@ -40,30 +52,25 @@ def select_change_detector(
         study.data, evidence, prepared, pairs, rivals, study.config.score, study.config.train.seed
     )
     chosen = max(rivals, key=lambda name: found.auc[name])
-    return {
-        "change": {
-            "detector": chosen,
-            "planted": found.n,
-            "auc": {name: found.auc[name] for name in rivals},
-            "practised": [vars(check) for check in practised],
-        },
-        "change_reference": found.floors[chosen].as_json(),
-        "growth_reference": found.floors[null_pairs.GROWTH].as_json(),
-    }
+    return ChangeCalibration(
+        DetectorChoice(
+            detector=chosen,
+            planted=found.n,
+            auc={name: found.auc[name] for name in rivals},
+            practised=tuple(LossCheck(**vars(check)) for check in practised),
+        ),
+        found.floors[chosen].to_record(),
+        found.floors[null_pairs.GROWTH].to_record(),
+    )
 
 
 def evaluate_on_study_labels(
-    study: Study,
-    usable: pd.DataFrame,
-    prepared: PreparedStudy,
-    pairs: pd.DataFrame,
-    folder: Path,
-    about: Mapping[str, Any],
-) -> dict[str, Any] | None:
+    study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path, info: ModelInfo
+) -> LabelAgreement | None:
     """How the change score agrees with the study's own labels, on patients that were not learned from; None without."""
     mine = pairs[pairs.kind.isin(("rescan", "changed")) & pairs.split.isin(SPLITS[1:])]
     rows = prepared.scans(usable)
-    floors = {name: noise_floor.parse_noise_floor(about[f"{name}_reference"]) for name in ("change", null_pairs.GROWTH)}
+    floors = dict(zip(("change", null_pairs.GROWTH), noise_floor.make_floors(info), strict=True))
     known = [
         (pair, (rows[pair.scan_a], rows[pair.scan_b]))
         for pair in mine.itertuples()
@@ -71,7 +78,7 @@ def evaluate_on_study_labels(
     ]
     if len({pair.kind for pair, _ in known}) < 2:
         return None
-    detector = detectors.build_model_detector(about, folder, study.config.score)
+    detector = detectors.build_model_detector(info, folder, study.config.score)
     place = study.data, prepared.template
     found = null_pairs.measure_real_pairs(
         [sides for _, sides in known], place, {"change": detector}, study.config.score

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import numpy as np
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     Values = NDArray[np.float64]
     Flags = NDArray[np.bool_]
 
-INCUMBENT_MODEL, CANDIDATE_MODEL = "incumbent", "candidate"
+INCUMBENT_MODEL: Final = "incumbent"
+CANDIDATE_MODEL: Final = "candidate"
 COMPARISON_SEED = 0
 """Of the planted changes and of the bootstrap: not the study's, since figures of different weeks are compared."""
 
@@ -45,17 +46,25 @@ class ComparedModel:
     @property
     def learned_from(self) -> set[str]:
         """SHA-256 of the scans of its training and validation patients."""
-        return set(self.model.about["learned_from"])
+        return set(self.model.info.learned_from)
 
     def trained_on(self, scans: pd.DataFrame) -> set[str]:
         """SHA-256 of the scans that weights came from; a model made before says of which scans they did not."""
         import pandas as pd
 
-        if "trained_on" in self.model.about:
-            return set(self.model.about["trained_on"])
+        if self.model.info.trained_on is not None:
+            return set(self.model.info.trained_on)
         known = pd.read_parquet(self.model.folder / "reference.parquet", columns=["split", "scan_a", "scan_b"])
         known = known[known.split == "validation"]
         return self.learned_from - set(scans[scans.id.isin({*known.scan_a, *known.scan_b})].sha256)
+
+
+class AucComparison(TypedDict):
+    """AUC of two models on the same pairs; `difference` (new less old) has value, low and high."""
+
+    incumbent: float
+    candidate: float
+    difference: dict[str, float]
 
 
 ComparedModels = Mapping[str, ComparedModel]
@@ -97,7 +106,7 @@ def digest_comparison_terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFra
 
 def compare_model_auc(
     study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels
-) -> dict[str, Any]:
+) -> dict[str, AucComparison]:
     """AUC of both models and their difference (new less old), for identity and for change.
 
     Each difference has a 95 % interval from a bootstrap over patients (percentiles), both models on the same draws.
@@ -108,7 +117,7 @@ def compare_model_auc(
     }
 
 
-def _identity(study: Study, scans: pd.DataFrame, contenders: ComparedModels) -> dict[str, Any]:
+def _identity(study: Study, scans: pd.DataFrame, contenders: ComparedModels) -> AucComparison:
     """All pairs of the scans: is it one person?"""
     subjects = list(scans.subject)
     pairs = verification_metrics.ScanPairs(subjects)
@@ -126,7 +135,7 @@ def _cohort(study: Study, scans: pd.DataFrame, one: ComparedModel) -> ScanDatase
     return ScanDataset(one.prepared.volumes(study.data, scans.id), list(scans.subject))
 
 
-def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> dict[str, Any]:
+def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> AucComparison:
     """Pairs without change and the same with one planted: which is which? The same pairs for both models.
 
     Models on one template at one voxel size are tried together, which is the rule; else each on its own.
@@ -144,7 +153,7 @@ def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: 
         config = first.model.measures(study.config.score)
         evidence = scans.assign(split="validation")
         tried = {
-            name: detectors.build_model_detector(one.model.about, one.model.folder, config)
+            name: detectors.build_model_detector(one.model.info, one.model.folder, config)
             for name, one in group.items()
         }
         found = detector_selection.run_detector_trials(
@@ -170,7 +179,7 @@ def _draws(subjects: NDArray[np.str_], changed: Flags) -> Iterable[Values]:
             yield weight
 
 
-def _compared(values: Mapping[str, Values], positive: Flags, draws: Iterable[Values]) -> dict[str, Any]:
+def _compared(values: Mapping[str, Values], positive: Flags, draws: Iterable[Values]) -> AucComparison:
     ranks = {name: verification_metrics.rank_scores(one) for name, one in values.items()}
 
     def figures(weight: Values) -> dict[str, float]:
@@ -180,9 +189,10 @@ def _compared(values: Mapping[str, Values], positive: Flags, draws: Iterable[Val
         auc = {name: float(np.trapezoid(true, false)) for name, (false, true) in curves.items()}
         return {"difference": auc[CANDIDATE_MODEL] - auc[INCUMBENT_MODEL], **auc}
 
-    found = verification_metrics.compute_intervals(figures(np.ones(len(positive))), map(figures, draws))
+    whole = figures(np.ones(len(positive)))
+    apart = verification_metrics.compute_intervals(whole, map(figures, draws))["difference"]
     return {
-        INCUMBENT_MODEL: found[INCUMBENT_MODEL]["value"],
-        CANDIDATE_MODEL: found[CANDIDATE_MODEL]["value"],
-        "difference": found["difference"],
+        INCUMBENT_MODEL: whole[INCUMBENT_MODEL],
+        CANDIDATE_MODEL: whole[CANDIDATE_MODEL],
+        "difference": {end: at for end, at in apart.items() if at is not None},
     }

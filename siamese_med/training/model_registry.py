@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.runtime import files, untrusted_input
@@ -21,7 +21,7 @@ from siamese_med.study.tables import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-    from siamese_med.training.head_to_head import ComparedModels
+    from siamese_med.training.head_to_head import AucComparison, ComparedModels
 
 CURRENT_MODEL_FILE, CURRENT_MODEL_LOCK = "current_model.json", ".current_model.lock"
 COMPARED_FIGURES = {"identity": "telling persons apart", "change": "seeing planted changes"}
@@ -42,7 +42,7 @@ class PromotionDecision:
     by_hand: bool = False
     patients: int = 0
     scans: int = 0
-    figures: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, AucComparison] = field(default_factory=dict)
     terms: str = ""
     rule: str = ""
 
@@ -227,7 +227,7 @@ def _judged(study: Study, record: CurrentModel, decision: PromotionDecision) -> 
     return replace(record, best=best, terms=decision.terms), decision
 
 
-def _sentence(name: str, figure: dict[str, Any], best: float) -> str:
+def _sentence(name: str, figure: AucComparison, best: float) -> str:
     from siamese_med.training.head_to_head import CANDIDATE_MODEL, INCUMBENT_MODEL
 
     apart = figure["difference"]
@@ -247,13 +247,13 @@ def _too_few(decision: PromotionDecision, study: Study) -> str:
 
 def _folder_of(study: Study, model: str) -> str:
     """The name of a finished model's folder, by that name or by the model's id."""
-    from siamese_med.network.model_folder import read_description
+    from siamese_med.study.model_info import read_model_info
 
     if untrusted_input.is_safe_name(model) and _finished(study.models / model):
         return model
     for folder in _all_finished(study):
         with suppress(ModelError):
-            if read_description(folder)["id"] == model:
+            if read_model_info(folder).id == model:
                 return folder.name
     raise MissingFileError(f"no finished model {model} in {study.models}: `promote` takes one of this study")
 

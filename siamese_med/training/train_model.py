@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,10 +28,20 @@ from siamese_med.reporting.model import card
 from siamese_med.runtime import files
 from siamese_med.scoring.identity import calibration, confound_audit, evaluation, wrong_patient
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
+from siamese_med.study.model_info import (
+    MODEL_FILE,
+    MODEL_FORMAT,
+    ModelInfo,
+    RecordedConfig,
+    RecordedEvidence,
+    SimilarityCurve,
+)
+from siamese_med.study.model_metrics import METRICS_FILE, IdentityFigures, ModelMetrics
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import SAME_PATIENT, SPLITS, Study
 from siamese_med.training import change_sources, detector_selection, distributed, identity_training, training_curve
 from siamese_med.training.identity_training import TrainingProgress
+from siamese_med.training.model_provenance import count_by_split, list_package_versions, summarise_training
 from siamese_med.training.synthetic_follow_ups import ChangeSource
 
 if TYPE_CHECKING:
@@ -39,8 +49,6 @@ if TYPE_CHECKING:
 
 Positions = list[tuple[int, int]]
 """Pairs as places of their scans in a cohort."""
-
-RECORDED_PACKAGES = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibabel")
 
 EXCLUDED_CONFIG_SECTIONS = ("ingest", "promote", "report", "run")
 EXCLUDED_CONFIG: dict[str, bool | set[str]] = {**dict.fromkeys(EXCLUDED_CONFIG_SECTIONS, True), "train": {"rendezvous"}}
@@ -68,7 +76,7 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
     _require_patients(usable)
     identity = compute_model_id(study, usable, prepared, pairs)
     finished, building = study.models / identity, study.models / f".building-{identity}"
-    if (finished / "model.json").is_file():
+    if (finished / MODEL_FILE).is_file():
         return finished
     building.mkdir(parents=True, exist_ok=True)
     files.remove_stale_temporary_files(building)
@@ -149,7 +157,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         *usable[list(MODEL_ID_COLUMNS)].astype(str).agg(" ".join, axis=1),
         *prepared.contents(usable.id),
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
-        str(model_folder.MODEL_FORMAT),
+        str(MODEL_FORMAT),
     ]
     return f"{study.config.train.recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
@@ -181,51 +189,71 @@ def _write_model_files(
     """Everything in the folder but the weights' training; model.json comes last."""
     weights = model_folder.write_weights(folder, network)
     measured = _evaluate_model(study, usable, network)
-    curve, reference = measured.curve, measured.reference
-    files.write_parquet_file(folder / "reference.parquet", reference)
-    paths = {row.id: study.data / row.volume for row in usable.itertuples()}
-    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
-    with files.replace_atomically(folder / "template.nii.gz") as temporary:
+    _write_examples(folder, study, usable, measured.reference)
+    with files.replace_atomically(folder / model_folder.TEMPLATE_FILE) as temporary:
         shutil.copyfile(prepared.template, temporary)
     training_curve.write_curve(folder / "training.png", progress.log)
     seed = study.config.train.seed
     learned, unseen = (usable[usable.split == split] for split in ("train", "test"))
-    metrics = {
-        **measured.figures,
-        **_counts(usable),
-        "audit": confound_audit.audit_confounds(
-            learned, unseen, study.data, prepared.template, partial(extract_network_view, network), seed
-        ),
-        "seed": seed,
-        "training": _summarise_training(progress, study),
-    }
-    about = {
-        "id": identity,
-        "format": model_folder.MODEL_FORMAT,
-        "recipe": study.config.train.recipe,
-        "created_by": _package_versions(),
-        "config": study.config.model_dump(mode="json", exclude=EXCLUDED_CONFIG),
-        "modalities": sorted(set(learned.modality)),
-        "contrasts": sorted(set(learned.contrast)),
-        "learned_from": sorted(usable[usable.split != "test"].sha256),
-        "trained_on": sorted(learned.sha256),
-        "shape": list(_cohort(usable, study.data).shape),
-        "box": [list(edges) for edges in network.atlas.box],
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "template_sha256": files.compute_file_digest(prepared.template),
-        "weights_sha256": weights,
-        "calibration": vars(curve),
-        "threshold": curve.threshold,
-        "false_match_rate": curve.false_match_rate,
-        "evidence": vars(measured.evidence),
-        **detector_selection.select_change_detector(study, usable, prepared, pairs, folder, progress.practised),
-    }
-    metrics["change_labels"] = detector_selection.evaluate_on_study_labels(
-        study, usable, prepared, pairs, folder, about
+    audited = confound_audit.audit_confounds(
+        learned, unseen, study.data, prepared.template, partial(extract_network_view, network), seed
     )
-    files.write_json_file(folder / "metrics.json", metrics)
-    card.write_model_card(folder, about, metrics)
-    files.write_json_file(folder / "model.json", about)
+    change = detector_selection.select_change_detector(study, usable, prepared, pairs, folder, progress.practised)
+    info = _describe_model(identity, study, usable, prepared, network, weights, measured, change)
+    metrics = ModelMetrics(
+        **dict(measured.figures),
+        patients=count_by_split(usable.groupby("split").subject.nunique()),
+        scans=count_by_split(usable.split.value_counts()),
+        audit=audited,
+        seed=seed,
+        training=summarise_training(progress, study.config.train),
+        change_labels=detector_selection.evaluate_on_study_labels(study, usable, prepared, pairs, folder, info),
+    )
+    files.write_json_file(folder / METRICS_FILE, metrics.to_json_object())
+    card.write_model_card(folder, info, metrics)
+    files.write_json_file(folder / MODEL_FILE, info.to_json_object())
+
+
+def _write_examples(folder: Path, study: Study, usable: pd.DataFrame, reference: pd.DataFrame) -> None:
+    """Write the scores of pairs of which the truth is known, and pictures of some of them."""
+    files.write_parquet_file(folder / "reference.parquet", reference)
+    paths = {row.id: study.data / row.volume for row in usable.itertuples()}
+    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
+
+
+def _describe_model(
+    identity: str,
+    study: Study,
+    usable: pd.DataFrame,
+    prepared: PreparedStudy,
+    network: SiameseNetwork,
+    weights_sha256: str,
+    measured: ModelEvaluation,
+    change: detector_selection.ChangeCalibration,
+) -> ModelInfo:
+    """Return what model.json says; every field is set, since only what is set is written."""
+    learned = usable[usable.split == "train"]
+    return ModelInfo(
+        id=identity,
+        format=MODEL_FORMAT,
+        recipe=study.config.train.recipe,
+        created_by=list_package_versions(),
+        config=RecordedConfig.model_validate(study.config.model_dump(mode="json", exclude=EXCLUDED_CONFIG)),
+        modalities=tuple(sorted(set(learned.modality))),
+        contrasts=tuple(sorted(set(learned.contrast))),
+        learned_from=tuple(sorted(usable[usable.split != "test"].sha256)),
+        trained_on=tuple(sorted(learned.sha256)),
+        shape=_cohort(usable, study.data).shape,
+        box=network.atlas.box,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        template_sha256=files.compute_file_digest(prepared.template),
+        weights_sha256=weights_sha256,
+        calibration=SimilarityCurve(**vars(measured.curve)),
+        evidence=RecordedEvidence(**vars(measured.evidence)),
+        change=change.change,
+        change_reference=change.change_reference,
+        growth_reference=change.growth_reference,
+    )
 
 
 @dataclass(frozen=True)
@@ -235,7 +263,7 @@ class ModelEvaluation:
     curve: calibration.SimilarityCalibration
     evidence: EvidenceCurve
     reference: pd.DataFrame
-    figures: dict[str, Any]
+    figures: IdentityFigures
 
 
 def _evaluate_model(study: Study, usable: pd.DataFrame, network: SiameseNetwork) -> ModelEvaluation:
@@ -265,33 +293,3 @@ def select_measured_scans(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
     order = np.random.default_rng(seed).permutation(scans.subject.unique())
     counts = scans.subject.value_counts()[order].cumsum()
     return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < TARGET_MEASURED_SCANS]))]
-
-
-def _counts(usable: pd.DataFrame) -> dict[str, Any]:
-    return {
-        "patients": {split: int(usable[usable.split == split].subject.nunique()) for split in SPLITS},
-        "scans": {split: int((usable.split == split).sum()) for split in SPLITS},
-    }
-
-
-def _summarise_training(progress: TrainingProgress, study: Study) -> dict[str, Any]:
-    seconds = sum(epoch.seconds for epoch in progress.log)
-    return {
-        "epochs": len(progress.log),
-        "best_epoch": progress.best.epoch + 1,
-        "seconds": round(seconds, 1),
-        "pairs_per_second": round(sum(epoch.pairs for epoch in progress.log) / max(seconds, 1e-9), 1),
-        "stopped_early": len(progress.log) < study.config.train.epochs,
-    }
-
-
-def _package_versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for name in RECORDED_PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions

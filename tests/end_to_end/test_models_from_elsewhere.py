@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from siamese_med.errors import EmptyInputError, ModelError
-from siamese_med.network import model_folder as models
 from siamese_med.pipeline import stage_results
 from siamese_med.pipeline.stage_results import RunRequest
 from siamese_med.runtime import files
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import Study
 from tests.end_to_end.conftest import Tracked
 
@@ -36,7 +36,7 @@ def edit(folder: Path, **changes: Any) -> None:
 def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
     study, folder = elsewhere
     (link := tmp_path / "link").symlink_to(folder)
-    identity = models.read_description(folder)["id"]
+    identity = read_model_info(folder).id
     for name in (folder, link, study.models / identity):
         facts = stage_results.run_stage("score", RunRequest(study, model=name)).facts
         assert facts["scores"] == str(study.scores(identity))
@@ -51,9 +51,9 @@ def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Stud
 
 def test_a_copy_that_was_edited_has_no_scores_of_the_first(elsewhere: tuple[Study, Path]) -> None:
     study, folder = elsewhere
-    own = study.models / models.read_description(folder)["id"]
+    own = study.models / read_model_info(folder).id
     first = stage_results.run_stage("score", RunRequest(study, model=own)).result
-    curve = models.read_description(folder)["calibration"]
+    curve = read_model_info(folder).calibration.to_json_object()
     edit(folder, calibration={**curve, "intercept": curve["intercept"] + 1.0})
     with pytest.raises(EmptyInputError, match="no scores of the model"):
         stage_results.run_stage("report", RunRequest(study, model=folder))

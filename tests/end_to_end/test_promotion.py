@@ -18,6 +18,7 @@ from siamese_med.pipeline.stage_results import RETRAIN_STAGES, RunRequest, Stage
 from siamese_med.runtime import files
 from siamese_med.scoring.change import detectability
 from siamese_med.study.config import PromoteConfig
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import Study
 from siamese_med.training import head_to_head, model_registry, train_model
 from siamese_med.training.head_to_head import CANDIDATE_MODEL, INCUMBENT_MODEL, ComparedModel
@@ -55,7 +56,7 @@ class Trainer:
         folder = self.study.models / name
         shutil.copytree(self.first, folder)
         save_file(alter(load_file(folder / model_folder.WEIGHTS_FILE)), folder / model_folder.WEIGHTS_FILE)
-        about = model_folder.read_description(folder)
+        about = read_model_info(folder).to_json_object()
         about |= {"id": name, "weights_sha256": files.compute_file_digest(folder / model_folder.WEIGHTS_FILE)}
         about["change"] |= {"detector": detector} if detector else {}
         files.write_json_file(folder / "model.json", about)
@@ -161,13 +162,16 @@ def test_models_are_measured_on_patients_whom_neither_learned_from_and_never_on_
     assert {side[subject] for subject in mine.subject} == {"validation"}
     assert mine.subject.nunique() == 2
 
-    untold = ComparedModel(replace(old.model, about=without(old.model.about, "trained_on")), old.prepared)
-    assert untold.trained_on(scans) == set(old.model.about["trained_on"])  # as models made before have it
+    untold = ComparedModel(
+        replace(old.model, info=old.model.info.model_copy(update={"trained_on": None})), old.prepared
+    )
+    assert untold.trained_on(scans) == set(old.model.info.trained_on or ())  # as models made before have it
 
     first, other = mine.subject.unique()
-    taught = {**new.model.about, "trained_on": [scans[scans.subject == first].sha256.iloc[0]]}
+    known = (scans[scans.subject == first].sha256.iloc[0],)
+    taught = new.model.info.model_copy(update={"trained_on": known})
     left = head_to_head.select_eligible_scans(
-        scans, {INCUMBENT_MODEL: old, CANDIDATE_MODEL: ComparedModel(replace(new.model, about=taught), new.prepared)}
+        scans, {INCUMBENT_MODEL: old, CANDIDATE_MODEL: ComparedModel(replace(new.model, info=taught), new.prepared)}
     )
     assert set(left.subject) == {other}
 
@@ -177,7 +181,3 @@ def test_models_are_measured_on_patients_whom_neither_learned_from_and_never_on_
 
 def contender(study: Study, folder: Path) -> ComparedModel:
     return ComparedModel(model_folder.load_model(folder), stages.prepare(study, folder))
-
-
-def without(about: dict[str, object], name: str) -> dict[str, object]:
-    return {key: value for key, value in about.items() if key != name}

@@ -10,9 +10,9 @@ import pytest
 
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError, UsageError
 from siamese_med.imaging import volume
-from siamese_med.network import model_folder
 from siamese_med.pipeline import stages
 from siamese_med.runtime import files
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import SCORE_COLUMNS, SPLITS, ReportExtras, Study
 from siamese_med.training import train_model
 from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
@@ -58,11 +58,11 @@ def test_training_the_same_twice_finds_the_first_model(tracked: Tracked) -> None
 
 
 def test_the_same_seed_gives_the_same_weights_and_figures_from_nothing(tracked: Tracked, tmp_path: Path) -> None:
-    first = model_folder.read_description(tracked.model)
+    first = read_model_info(tracked.model)
     tracked.model.rename(tmp_path / "first")
-    again = model_folder.read_description(stages.train(tracked.study))
-    for key in ("id", "weights_sha256", "threshold", "calibration", "change_reference"):
-        assert again[key] == first[key], key
+    again = read_model_info(stages.train(tracked.study))
+    for key in ("id", "weights_sha256", "calibration", "change_reference"):
+        assert getattr(again, key) == getattr(first, key), key
 
 
 def test_scores_have_a_row_a_pair_with_all_columns(tracked: Tracked, scores: pd.DataFrame) -> None:
@@ -150,8 +150,8 @@ def test_a_study_without_pairs_says_what_to_do(tmp_path: Path) -> None:
 def test_a_report_before_the_scores_says_what_to_do(tracked: Tracked, tmp_path: Path) -> None:
     copied = tmp_path / "model"
     copied.mkdir()
-    about = model_folder.read_description(tracked.model)
-    files.write_json_file(copied / "model.json", {**about, "id": "other"})
+    about = read_model_info(tracked.model)
+    files.write_json_file(copied / "model.json", {**about.to_json_object(), "id": "other"})
     with pytest.raises(EmptyInputError, match="siamese-med score"):
         stages.report(tracked.study, copied)
 

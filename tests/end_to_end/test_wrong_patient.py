@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.network.model_folder import read_description
 from siamese_med.pipeline import stage_results, stages
 from siamese_med.pipeline.stage_results import RunRequest, StageResult
 from siamese_med.runtime import files
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import OWNER_COLUMNS, WRONG_PATIENT, Study
 from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
 
@@ -71,7 +71,7 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
     contents = stages.prepare(study, model).contents(scans.id)
     known = pd.DataFrame({"content": contents, "embedding": [vector.tolist() for vector in vectors]})
-    files.write_parquet_file(stages.locate_embedding_cache(study, read_description(model)), known)
+    files.write_parquet_file(stages.locate_embedding_cache(study, read_model_info(model)), known)
 
 
 def test_the_owner_table_has_a_row_a_scan_and_one_alarm(misfiled: Misfiled) -> None:

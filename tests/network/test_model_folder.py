@@ -16,6 +16,7 @@ from siamese_med.network import atlas, model_folder
 from siamese_med.network.siamese import SiameseNetwork
 from siamese_med.runtime import files
 from siamese_med.study.config import Config, ScoreConfig, TrainConfig
+from siamese_med.study.model_info import MODEL_FORMAT, NEEDED_KEYS, read_model_info
 
 SHAPE = (24, 24, 24)
 BOX = ((0, 24), (0, 24), (3, 21))
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     floor = {"strata": [{**stratum, "noise_max": 1.0, "beyond": 0.0}]}
     about = {
         "id": "supcon-0",
-        "format": model_folder.MODEL_FORMAT,
+        "format": MODEL_FORMAT,
         "shape": list(SHAPE),
         "box": [list(edges) for edges in BOX],
         "evidence": {"slope": -1.0, "intercept": 2.0, "alarm": -3.0},
@@ -94,7 +95,7 @@ def test_another_format_or_no_model_at_all_is_refused_in_one_line(folder: Path, 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", model_folder.REQUIRED_KEYS)
+@pytest.mark.parametrize("key", NEEDED_KEYS)
 def test_a_description_without_what_loading_needs_is_refused_in_one_line(folder: Path, key: str) -> None:
     about = json.loads((folder / "model.json").read_text())
     del about[key]
@@ -144,7 +145,7 @@ def test_an_unknown_setting_is_refused(folder: Path) -> None:
 
 def test_the_whole_configuration_can_be_kept(folder: Path) -> None:
     edit(folder, config=Config(train=SMALL).model_dump(mode="json"))
-    assert model_folder.load_model(folder).about["config"]["prepare"]["shape"] == [64, 64, 64]
+    assert model_folder.load_model(folder).info.config.list_settings()["prepare"]["shape"] == [64, 64, 64]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_the_whole_configuration_can_be_kept(folder: Path) -> None:
 )
 def test_an_id_that_is_a_path_is_refused(folder: Path, identity: object) -> None:
     edit(folder, id=identity)
-    for read in (model_folder.read_description, model_folder.load_model, model_folder.find_checked_template):
+    for read in (read_model_info, model_folder.load_model, model_folder.find_checked_template):
         with pytest.raises(ModelError, match="is no name, or a path") as caught:
             read(folder)
         assert "\n" not in str(caught.value)

@@ -303,8 +303,8 @@ def write_model(folder: Path, best: str = "ncc_highpass", failed: tuple[str, ...
     for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4), ("ssim", 0.5)):
         table[name] = same + random.normal(0, noise, 210)
     table.to_parquet(folder / "reference.parquet", index=False)
-    _write_json(folder / "model.json", trained.about())
-    _write_json(folder / "metrics.json", trained.metrics(best, failed))
+    _write_json(folder / "model.json", trained.model_json())
+    _write_json(folder / "metrics.json", trained.metrics_json(best, failed))
     epochs = np.arange(1, 13)
     log = {"epoch": epochs, "train_loss": 2.4 * 0.8**epochs, "validation_loss": 2.5 * 0.83**epochs + 0.2}
     pd.DataFrame({**log, "validation_auc": 1 - 0.3 * 0.7**epochs, "seconds": 4.0 * epochs}).to_csv(

@@ -10,7 +10,7 @@ from tests import trained
 
 
 def written(folder: Path, failed: tuple[str, ...] = ()) -> str:
-    card.write_model_card(folder, trained.about(), trained.metrics("ncc_highpass", failed))
+    card.write_model_card(folder, trained.model_info(), trained.model_metrics("ncc_highpass", failed))
     return (folder / "README.md").read_text(encoding="utf-8")
 
 
@@ -61,7 +61,7 @@ def test_a_shortcut_over_the_limit_withholds_the_headline_and_keeps_the_figures_
 
 
 def test_the_card_leads_with_the_words_of_the_page(tmp_path: Path) -> None:
-    measured = metrics_file.read_model_figures(trained.about(), trained.metrics("ncc_highpass"))
+    measured = metrics_file.read_model_figures(trained.model_info(), trained.model_metrics("ncc_highpass"))
     text = written(tmp_path)
     for words in (
         statements.compose_model_headline(measured).text,

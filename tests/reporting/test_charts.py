@@ -13,9 +13,10 @@ from siamese_med.reporting.charts.curves import compute_roc_points
 from siamese_med.reporting.charts.histogram import draw_histogram
 from siamese_med.reporting.charts.plot import AxisRange, choose_ticks
 from siamese_med.reporting.model import reference_figures
-from siamese_med.reporting.model.metrics_file import IntervalEstimate
 from siamese_med.reporting.model.reference_figures import ModelFolder
 from siamese_med.study.config import ReportConfig
+from siamese_med.study.model_metrics import Estimate, ModelMetrics
+from tests import trained
 from tests.reporting.conftest import HOSTILE, Inputs
 
 
@@ -96,8 +97,8 @@ def test_det_without_errors_lies_on_the_edge() -> None:
 
 def test_a_whisker_runs_from_the_low_to_the_high_end() -> None:
     rows = [
-        whiskers.WhiskerRow(HOSTILE, IntervalEstimate(0.5, 0.25, 1.0), "s0", "circle", HOSTILE),
-        whiskers.WhiskerRow("b", IntervalEstimate(), "s1", "diamond", ""),
+        whiskers.WhiskerRow(HOSTILE, Estimate(0.5, 0.25, 1.0), "s0", "circle", HOSTILE),
+        whiskers.WhiskerRow("b", Estimate(), "s1", "diamond", ""),
     ]
     chart = whiskers.draw_whiskers("t", "x", rows, AxisRange(0.0, 1.0), [(0.5, "limit")])
     left, right = whiskers.WHISKER_MARGINS_PX[3], whiskers.WHISKER_WIDTH_PX - whiskers.WHISKER_MARGINS_PX[1]
@@ -110,16 +111,19 @@ def test_a_whisker_runs_from_the_low_to_the_high_end() -> None:
 
 def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unlikely() -> None:
     strata = [
-        {"contrast": "MR FLAIR", "scanner": scanner, "source": "rescans", "n": n, "z": [-1, 0.5, 1, *[0] * (n - 3)]}
-        for scanner, n in (("same scanner", 4), ("other scanner", 12))
+        {**recorded, "n": n, "z": [-1.0, 0.5, 1.0, *[0.0] * (n - 3)]}
+        for n, recorded in zip((4, 12), trained.noise_floor().to_json_object()["strata"], strict=True)
     ]
-    reference = reference_figures.build_reference({"change_reference": {"strata": strata}})
+    reference = reference_figures.build_reference(trained.model_info(change_reference={"strata": strata}))
     assert reference.strata[0].values_z == (-1, 0, 0.5, 1)
     # Student's t with two degrees of freedom leaves 5 % above 2.920, with ten above 1.812; one more pair widens it
     reaches = [band[1] for band in (one.band_z for one in reference.strata)]
     assert reaches == pytest.approx([2.920 * (5 / 4) ** 0.5, 1.812 * (13 / 12) ** 0.5], abs=1e-3)
     assert reference.band_z == reference.strata[0].band_z
-    assert reference_figures.build_reference({}).band_z == reference_figures.NORMAL_BAND_Z
+    assert (
+        reference_figures.build_reference(trained.model_info(change_reference={"strata": []})).band_z
+        == reference_figures.NORMAL_BAND_Z
+    )
 
 
 def test_a_model_without_metrics_claims_nothing(study: Inputs) -> None:
@@ -134,6 +138,6 @@ def test_provenance_names_the_seeds_and_digests(written: Inputs) -> None:
     facts = reference_figures.build_provenance(reference_figures.read_model_folder(written.model), ReportConfig())
     assert facts.seeds == {"pair": 5, "train": 3, "measured": 11}
     assert facts.weights_sha256 == "a7" * 32
-    changed = {"config": {"train": {"seed": 4}}}
-    other = reference_figures.build_provenance(ModelFolder(written.model, changed, {}), ReportConfig())
+    changed = trained.model_info(config={"train": {"seed": 4}})
+    other = reference_figures.build_provenance(ModelFolder(written.model, changed, ModelMetrics()), ReportConfig())
     assert other.model_config_sha256 != facts.model_config_sha256

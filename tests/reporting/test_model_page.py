@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from siamese_med.reporting.model import metrics_file
+from siamese_med.study.model_info import NEEDED_KEYS
 from tests.reporting.conftest import Inputs, PageReader, pseudonym, write_model
 from tests.reporting.test_pages import Reader
 
@@ -128,7 +129,8 @@ def test_intended_use_and_limits_are_said(page: PageReader) -> None:
 def test_a_folder_from_elsewhere_gives_a_page_that_says_what_was_not_recorded(study: Inputs, metrics: str) -> None:
     (study.model / "metrics.json").write_text(metrics, encoding="utf-8")
     about = json.loads((study.model / "model.json").read_text(encoding="utf-8"))
-    (study.model / "model.json").write_text(json.dumps({"id": about["id"], "format": 1}), encoding="utf-8")
+    needed = {name: about[name] for name in (*NEEDED_KEYS, "format")}
+    (study.model / "model.json").write_text(json.dumps(needed), encoding="utf-8")
     text = Reader((study.write().parent / "model.html").read_text(encoding="utf-8")).text
     assert "The confound audit was not recorded with this model." in text
     assert "The expected calibration error was not recorded." in text

@@ -94,7 +94,7 @@ def test_identity_is_judged_between_scans_that_the_network_knows() -> None:
     [({}, True), ({"contrast": "T1w"}, False), ({"modality": "CT"}, False), ({"contrast": None}, False)],
 )
 def test_the_network_knows_scans_of_the_kind_it_was_trained_on(fields: dict[str, Any], known: bool) -> None:
-    reference = reference_figures.build_reference(trained.about())
+    reference = reference_figures.build_reference(trained.model_info())
     row = scan(1, modality="MR", contrast="FLAIR") | fields
     for aligned in (True, False):
         (visit,) = patient_visits.build_visits([row], {"s1": {"ok": aligned}})

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from siamese_med.reporting.model import metrics_file, statements
+from siamese_med.study.model_metrics import ModelMetrics
 from tests import trained
 
 
 def measured(**parts: Any) -> metrics_file.ModelFigures:
-    return metrics_file.read_model_figures(trained.about(), {**trained.metrics("ncc_highpass"), **parts})
+    metrics = ModelMetrics.model_validate(trained.metrics_json("ncc_highpass") | parts)
+    return metrics_file.read_model_figures(trained.model_info(), metrics)
 
 
 def auc(value: float, low: float, high: float) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def test_a_passed_audit_on_few_patients_is_no_proof() -> None:
 
 
 def test_what_was_not_recorded_is_said_to_be_so() -> None:
-    nothing = metrics_file.read_model_figures({}, {})
+    nothing = metrics_file.read_model_figures(trained.model_info(), ModelMetrics())
     assert statements.compose_model_headline(nothing).text.startswith(
         "No measurement on test patients came with this model"
     )

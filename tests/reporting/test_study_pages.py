@@ -83,8 +83,8 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
         "Large study",
         [],
         IngestAccount(0, 0, 0, 0, 0, {}),
-        reference_figures.build_reference(folder.model),
-        statements.compose_model_headline(metrics_file.read_model_figures(folder.model, folder.metrics)),
+        reference_figures.build_reference(folder.info),
+        statements.compose_model_headline(metrics_file.read_model_figures(folder.info, folder.metrics)),
         reference_figures.build_provenance(folder, written.config),
     )
     random = np.random.default_rng(0)

@@ -53,7 +53,8 @@ def test_one_score_writes_one_patients_pages(three: Inputs) -> None:
 def test_what_is_on_every_page_writes_all(three: Inputs) -> None:
     assert renewed(replace(three, config=three.config.model_copy(update={"title": "Another title"}))) == set(NAMES)
     about = json.loads((three.model / "model.json").read_text())
-    (three.model / "model.json").write_text(json.dumps({**about, "threshold": 0.5}))
+    about |= {"threshold": 0.5, "calibration": {**about["calibration"], "threshold": 0.5}}
+    (three.model / "model.json").write_text(json.dumps(about))
     assert renewed(three) == set(NAMES)
 
 

@@ -13,12 +13,15 @@ from sqlalchemy import create_engine, text
 from siamese_med.dicom_export import export
 from siamese_med.errors import CatalogueError, ConfigError, EmptyInputError, InputError, MissingFileError, ModelError
 from siamese_med.ingestion.catalogue import catalogue
-from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline import stages
 from siamese_med.reporting.model import reference_figures
 from siamese_med.runtime import untrusted_input
 from siamese_med.study import config, score_tables
+from siamese_med.study.model_info import ModelInfo
+from siamese_med.study.model_metrics import read_model_metrics
 from siamese_med.study.tables import Study
 from siamese_med.training import model_registry
+from tests import trained
 from tests.commands import siamese_med, write_nifti
 
 PATHS = ("../x", "/x", "a/b", "..", ".", ".x", "", "a\\b", "a\0b", "a\nb", "é" * 150)
@@ -97,13 +100,9 @@ def test_a_best_figure_that_is_none_lets_no_model_in(tmp_path: Path) -> None:
 
 
 def test_a_renamed_model_is_promoted_by_its_id_and_by_its_folder(tmp_path: Path) -> None:
-    from siamese_med.network import model_folder
-
     study = Study(tmp_path / "data")
     (study.models / "renamed").mkdir(parents=True)
-    (study.models / "renamed" / "model.json").write_text(
-        json.dumps({"id": "supcon-0", "format": model_folder.MODEL_FORMAT})
-    )
+    (study.models / "renamed" / "model.json").write_text(json.dumps(trained.model_json(id="supcon-0")))
     assert model_registry.set_current_model(study, "supcon-0", "by hand").model == "renamed"
     assert model_registry.set_current_model(study, "renamed", "by hand").model == "renamed"
     assert model_registry.find_current_model(study) == study.models / "renamed"
@@ -112,11 +111,7 @@ def test_a_renamed_model_is_promoted_by_its_id_and_by_its_folder(tmp_path: Path)
             model_registry.set_current_model(study, name, "by hand")
 
 
-def about(identity: str = "supcon-0", **more: Any) -> dict[str, Any]:
-    return {"id": identity, "weights_sha256": "a", **more}
-
-
-def write_results(study: Study, model: dict[str, Any], **changes: Any) -> None:
+def write_results(study: Study, model: ModelInfo, **changes: Any) -> None:
     score_tables.remove_tables_of_other_model(study, model)
     score = {"scan_a": "sub-a_ses-1_T1w", "scan_b": "sub-a_ses-2_T1w", "subject_a": "sub-a", "subject_b": "sub-a"}
     score |= {"map": None, "pictures": "scores/supcon-0/pair.npz"}
@@ -128,15 +123,20 @@ def write_results(study: Study, model: dict[str, Any], **changes: Any) -> None:
 
 
 def test_results_are_of_the_model_that_they_were_made_by(tmp_path: Path) -> None:
-    study, other = Study(tmp_path), about(threshold=0.9)
-    write_results(study, about())
-    score_tables.remove_tables_of_other_model(study, about())  # the same model again, whatever its folder is called
-    assert len(score_tables.read_score_tables(study, about())[0]) == 1
+    study, other = (
+        Study(tmp_path),
+        trained.model_info(id="supcon-0", evidence={"slope": -7.3, "intercept": 5.2, "alarm": 2.0}),
+    )
+    write_results(study, trained.model_info(id="supcon-0"))
+    score_tables.remove_tables_of_other_model(
+        study, trained.model_info(id="supcon-0")
+    )  # the same model again, whatever its folder is called
+    assert len(score_tables.read_score_tables(study, trained.model_info(id="supcon-0"))[0]) == 1
     with pytest.raises(EmptyInputError, match="no scores of the model supcon-0"):
         score_tables.read_score_tables(study, other)
     score_tables.remove_tables_of_other_model(study, other)
     assert not study.scores("supcon-0").exists()
-    for model in (about(), other):
+    for model in (trained.model_info(id="supcon-0"), other):
         with pytest.raises(EmptyInputError):
             score_tables.read_score_tables(study, model)
 
@@ -154,9 +154,9 @@ def test_results_are_of_the_model_that_they_were_made_by(tmp_path: Path) -> None
     ],
 )
 def test_a_score_table_with_a_path_for_a_name_is_refused(tmp_path: Path, column: str, value: str) -> None:
-    write_results(study := Study(tmp_path), about(), **{column: value})
+    write_results(study := Study(tmp_path), trained.model_info(id="supcon-0"), **{column: value})
     with pytest.raises(InputError, match=column) as caught:
-        score_tables.read_score_tables(study, about())
+        score_tables.read_score_tables(study, trained.model_info(id="supcon-0"))
     assert "\n" not in str(caught.value)
     assert value not in str(caught.value)
 
@@ -234,14 +234,13 @@ def test_a_report_with_a_path_for_a_name_gives_no_objects(
 
 @pytest.mark.parametrize("content", ['{"audit": {"limit": NaN}}', "{", "[1]"])
 def test_figures_that_are_no_numbers_are_refused(tmp_path: Path, content: str) -> None:
-    (tmp_path / "model.json").write_text("{}")
+    (tmp_path / "model.json").write_text(json.dumps(trained.model_json()))
     (tmp_path / "metrics.json").write_text(content)
     with pytest.raises(ModelError) as caught:
-        stage_results.read_model_metrics(tmp_path)
+        read_model_metrics(tmp_path)
     assert "\n" not in str(caught.value)
-    if content != "[1]":
-        with pytest.raises(ModelError):
-            reference_figures.read_model_folder(tmp_path)
+    with pytest.raises(ModelError, match=r"metrics\.json"):
+        reference_figures.read_model_folder(tmp_path)
 
 
 def test_a_template_of_the_config_that_is_none_is_said_in_one_line(ingested: Study, tmp_path: Path) -> None:

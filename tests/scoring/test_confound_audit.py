@@ -13,6 +13,7 @@ import pytest
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.scoring.identity import confound_audit, confounds
+from siamese_med.study.model_metrics import ConfoundFigures, Estimate
 
 SIDE, SCANS = 24, 3
 GRID = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(SIDE) - 11.5] * 3, indexing="ij")), axis=0)
@@ -86,7 +87,7 @@ class Cohort:
         np.save(self.folder / str(row["volume"]), voxels.astype(np.float16))
         return row
 
-    def audit(self, learned: int = 20) -> dict[str, Any]:
+    def audit(self, learned: int = 20) -> ConfoundFigures:
         number = self.scans.subject.str.removeprefix("sub-").astype(int)
         parts = self.scans[number < learned], self.scans[number >= learned]
         return confound_audit.audit_confounds(*parts, self.folder, self.folder / "template.nii.gz", middle, 0)
@@ -104,40 +105,40 @@ def test_a_planted_shortcut_is_found_by_the_classifier_that_sees_it(
     tmp_path: Path, plant: Plant, shortcut: str
 ) -> None:
     found = Cohort(tmp_path, plant).audit()
-    assert found["in_scans"][shortcut]["low"] > confound_audit.MAX_CONFOUND_AUC
-    assert (shortcut in found["failed"]) == (shortcut == "histogram")  # the only one of them that is left in the middle
+    assert found.in_scans[shortcut].low > confound_audit.MAX_CONFOUND_AUC
+    assert (shortcut in found.failed) == (shortcut == "histogram")  # the only one of them that is left in the middle
 
 
 def test_what_the_network_is_not_shown_is_chance(tmp_path: Path) -> None:
     found = Cohort(tmp_path, size).audit()
-    assert found["in_scans"]["outline"]["low"] > confound_audit.MAX_CONFOUND_AUC
-    assert found["auc"]["outline"]["value"] == found["auc"]["background"]["value"] == 0.5
+    assert found.in_scans["outline"].low > confound_audit.MAX_CONFOUND_AUC
+    assert found.auc["outline"].value == found.auc["background"].value == 0.5
 
 
 def test_without_a_shortcut_none_is_told_from_chance(tmp_path: Path) -> None:
     found = Cohort(tmp_path, nothing).audit()
-    assert found["patients"] == 12
-    assert all(auc["low"] <= 0.5 for auc in found["auc"].values()), found
+    assert found.patients == 12
+    assert all(auc.low <= 0.5 for auc in found.auc.values()), found
 
 
 def test_patients_who_stay_with_their_scanner_are_told_by_the_header_and_by_nothing_else(tmp_path: Path) -> None:
     found = Cohort(tmp_path, scanner).audit()
-    assert found["failed"] == ["header"]
-    assert found["auc"]["header"]["low"] > confound_audit.MAX_CONFOUND_AUC
+    assert found.failed == ("header",)
+    assert found.auc["header"].low > confound_audit.MAX_CONFOUND_AUC
 
 
 def test_few_patients_are_enough_to_run_it(tmp_path: Path) -> None:
     found = Cohort(tmp_path, scanner, patients=5).audit(learned=3)
-    assert set(found["auc"]) == {"header", "background", "outline", "histogram", "thumbnail"}
-    assert found["patients"] == 2
+    assert set(found.auc) == {"header", "background", "outline", "histogram", "thumbnail"}
+    assert found.patients == 2
 
 
 def test_where_the_body_fills_the_grid_there_is_no_background_to_judge(tmp_path: Path) -> None:
     cohort = Cohort(tmp_path, nothing, patients=5)
     volume.write_volume(tmp_path / "template.nii.gz", Volume(np.ones((SIDE,) * 3, np.float32), TEMPLATE.affine))
     found = cohort.audit(learned=3)
-    assert found["auc"]["background"] == {"value": None, "low": None, "high": None}
-    assert "background" not in found["failed"]
+    assert found.auc["background"] == Estimate()
+    assert "background" not in found.failed
 
 
 def test_the_order_of_two_scans_does_not_matter(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ def test_scores_that_rank_as_the_labels_do_agree_fully_and_chance_by_half() -> N
     right = [LabelledPair(f"p{n % 50}", bool(one), float(one) + n * 1e-6) for n, one in enumerate(changed)]
     found = labelled_changes.measure_label_agreement(right, 0)
     assert found is not None
-    assert found["auc"] == pytest.approx({"value": 1, "low": 1, "high": 1})
-    assert (found["changed"], found["unchanged"], found["patients"]) == (changed.sum(), (~changed).sum(), 50)
+    assert (found.auc.value, found.auc.low, found.auc.high) == pytest.approx((1, 1, 1))
+    assert (found.changed, found.unchanged, found.patients) == (changed.sum(), (~changed).sum(), 50)
     chance = labelled_changes.measure_label_agreement(
         [LabelledPair(one.subject, one.changed, rng.random()) for one in right], 0
     )
     assert chance is not None
-    assert chance["auc"]["low"] < 0.5 < chance["auc"]["high"]
+    assert chance.auc.low < 0.5 < chance.auc.high
 
 
 def test_patients_and_not_pairs_are_drawn() -> None:
@@ -33,7 +33,7 @@ def test_patients_and_not_pairs_are_drawn() -> None:
     )
     assert found is not None
     assert often is not None
-    assert often["auc"]["low"] == pytest.approx(found["auc"]["low"])
+    assert often.auc.low == pytest.approx(found.auc.low)
 
 
 def test_one_kind_of_pair_alone_has_no_figure() -> None:

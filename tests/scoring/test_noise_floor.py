@@ -20,6 +20,7 @@ from siamese_med.scoring.change.noise_floor import (
     NoiseStratum,
     assign_stratum,
 )
+from siamese_med.study.model_info import RecordedNoiseFloor
 
 
 def finding(log_figure: float, log_level: float = 0.0) -> MapSummary:
@@ -138,15 +139,17 @@ def test_a_floor_survives_its_way_through_the_model_description() -> None:
             NoiseStratum("MR T1w", OTHER_SCANNER): flat(2.0, 2.1, 2.3),
         }
     )
-    read = noise_floor.parse_noise_floor(json.loads(json.dumps(known.as_json())))
+    read = noise_floor.from_record(
+        RecordedNoiseFloor.model_validate_json(json.dumps(known.to_record().to_json_object()))
+    )
     assert read == known
     assert read.of(NoiseStratum("MR FLAIR", OTHER_SCANNER)) is None
 
 
 def test_the_description_holds_what_a_page_shows() -> None:
-    (one,) = NoiseFloor({NoiseStratum("MR FLAIR", SAME_SCANNER): flat(1.0, 1.2, 0.8)}).as_json()["strata"]
-    assert (one["contrast"], one["scanner"], one["source"], one["n"]) == ("MR FLAIR", SAME_SCANNER, "rescans", 3)
-    assert sorted(one["z"]) == pytest.approx([-1 / one["sd"] * 0.2, 0, 0.2 / one["sd"]])
+    (one,) = NoiseFloor({NoiseStratum("MR FLAIR", SAME_SCANNER): flat(1.0, 1.2, 0.8)}).to_record().strata
+    assert (one.contrast, one.scanner, one.source, one.n) == ("MR FLAIR", SAME_SCANNER, "rescans", 3)
+    assert sorted(one.z) == pytest.approx([-1 / one.sd * 0.2, 0, 0.2 / one.sd])
 
 
 def test_the_prediction_is_students_for_one_further_pair() -> None:

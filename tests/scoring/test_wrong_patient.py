@@ -11,6 +11,7 @@ import pytest
 from siamese_med.scoring.identity import wrong_patient
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
 from siamese_med.study.tables import OWNER_COLUMNS
+from tests import trained
 
 CURVE = EvidenceCurve(slope=-3.0, intercept=9.0, alarm=0.5)
 """Even odds at a distance of 3, for scans about 1 apart within a patient and some 10 between patients."""
@@ -122,9 +123,9 @@ def test_with_next_to_nothing_there_is_no_alarm(scans: int) -> None:
 
 def test_what_the_model_was_not_trained_on_is_not_judged() -> None:
     scans = pd.DataFrame({"modality": ["MR", "MR", "CT", "MR"], "contrast": ["T1w", "T2w", "T1w", "T1w"]})
-    about = {"modalities": ["MR"], "contrasts": ["FLAIR", "T1w"]}
+    info = trained.model_info(modalities=["MR"], contrasts=["FLAIR", "T1w"])
     aligned = np.array([True, True, True, False])
-    assert wrong_patient.find_judgeable_scans(scans, aligned, about).tolist() == [True, False, False, False]
+    assert wrong_patient.find_judgeable_scans(scans, aligned, info).tolist() == [True, False, False, False]
 
 
 def test_exchanged_scans_change_patients_two_by_two() -> None:

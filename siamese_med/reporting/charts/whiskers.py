@@ -12,7 +12,7 @@ from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from siamese_med.reporting.model.metrics_file import IntervalEstimate
+    from siamese_med.study.model_metrics import Estimate
 
 WHISKER_WIDTH_PX = 340
 WHISKER_ROW_HEIGHT_PX = 26
@@ -27,7 +27,7 @@ class WhiskerRow:
     """One figure: its name, its range, a style with the shape of its mark, and what the pointer shows."""
 
     name: str
-    figure: IntervalEstimate
+    figure: Estimate
     style: str
     shape: str
     hint: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,18 +11,20 @@ import numpy as np
 from siamese_med.reporting import table_cells
 from siamese_med.reporting.charts import curves
 from siamese_med.reporting.model import statements
-from siamese_med.reporting.model.metrics_file import get_json_section
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pydantic import JsonValue
+
     from siamese_med.reporting.charts.curves import CurvePoints
     from siamese_med.reporting.data.report_content import Provenance, ReportReference
     from siamese_med.reporting.model.metrics_file import MethodPerformance, ModelFigures
     from siamese_med.reporting.model.reference_figures import ModelFolder
     from siamese_med.reporting.model.statements import ModelHeadline
+    from siamese_med.study.model_metrics import TrainingSummary
 
 MAX_GALLERY_PAIRS = 12
 
@@ -34,16 +36,6 @@ SCORE_COLUMN_OF_METHOD = {
     "ssim": "ssim",
 }
 """Column of reference.parquet that holds each method's score."""
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """How training went; None for what was not recorded."""
-
-    epochs: int | None
-    seconds: float | None
-    pairs_per_second: float | None
-    stopped_early: bool
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class ModelPage:
     gallery: tuple[ExamplePair, ...]
     reference: ReportReference
     provenance: Provenance
-    settings: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, JsonValue]]
 
 
 def build_model_page(
@@ -91,21 +83,12 @@ def build_model_page(
         measured=measured,
         claim=statements.compose_model_headline(measured),
         test=_test_pairs(folder, measured.methods),
-        training=_training(get_json_section(folder.metrics, "training")),
+        training=folder.metrics.training,
         log=_log(folder),
         gallery=tuple(_gallery(folder)),
         reference=reference,
         provenance=provenance,
-        settings=get_json_section(folder.model, "config"),
-    )
-
-
-def _training(figures: dict[str, Any]) -> TrainingSummary:
-    return TrainingSummary(
-        epochs=table_cells.parse_integer(figures.get("epochs")),
-        seconds=table_cells.parse_number(figures.get("seconds")),
-        pairs_per_second=table_cells.parse_number(figures.get("pairs_per_second")),
-        stopped_early=bool(figures.get("stopped_early")),
+        settings=folder.info.config.list_settings(),
     )
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from siamese_med.reporting import formatting
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.runtime import files
+from siamese_med.study.model_info import ModelInfo
+from siamese_med.study.model_metrics import ModelMetrics
 
 CARD_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
 
-def write_model_card(folder: Path, about: dict[str, Any], metrics: dict[str, Any]) -> None:
-    """Write the model card, README.md: what the model page says, in Markdown. `about` is what model.json holds."""
+def write_model_card(folder: Path, info: ModelInfo, metrics: ModelMetrics) -> None:
+    """Write the model card, README.md: what the model page says, in Markdown."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -24,15 +25,15 @@ def write_model_card(folder: Path, about: dict[str, Any], metrics: dict[str, Any
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(formatting, name) for name in ("count", "fixed", "percent")})
-    measured = metrics_file.read_model_figures(about, metrics)
+    measured = metrics_file.read_model_figures(info, metrics)
     text = environment.get_template("card.md.j2").render(
-        about=about,
+        about=info,
         measured=measured,
         claim=statements.compose_model_headline(measured),
         claims=statements,
         figure_names=metrics_file.FIGURE_NAMES,
         strata_names=metrics_file.STRATUM_NAMES,
-        reference=about["change_reference"],
-        config_digest=metrics_file.config_digest(about),
+        reference=info.change_reference,
+        config_digest=info.config.compute_digest(),
     )
     files.write_text_file(folder / "README.md", text)

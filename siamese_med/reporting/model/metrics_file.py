@@ -1,20 +1,21 @@
-"""What was measured of a model, from its model.json and metrics.json; model page and model card both start here.
+"""What was measured of a model, from its ModelInfo and ModelMetrics; model page and model card both start here.
 
 Figures are on test patients with 95 % intervals by a bootstrap over patients; what was not recorded is None or empty.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from siamese_med.reporting import table_cells
+from siamese_med.study.model_metrics import Estimate
 from siamese_med.study.tables import SPLITS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
+
+    from siamese_med.study.model_info import ModelInfo
+    from siamese_med.study.model_metrics import ConfoundFigures, GroupSimilarity, ModelMetrics
 
 METHOD_NAMES = {
     "network": "Siamese network",
@@ -56,25 +57,16 @@ COUNT_GROUPS = {
 
 
 @dataclass(frozen=True)
-class IntervalEstimate:
-    """A figure with the ends of its interval."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
 class MethodPerformance:
     """How well one method told the test patients apart; `figures` has the keys of FIGURE_NAMES."""
 
     key: str
     name: str
-    figures: dict[str, IntervalEstimate]
+    figures: dict[str, Estimate]
     best: bool
 
     @property
-    def auc(self) -> IntervalEstimate:
+    def auc(self) -> Estimate:
         """The figure by which methods are ranked."""
         return self.figures["auc"]
 
@@ -88,9 +80,9 @@ class ShortcutFigures:
 
     key: str
     name: str
-    auc: IntervalEstimate
+    auc: Estimate
     failed: bool
-    in_scans: IntervalEstimate
+    in_scans: Estimate
 
     @property
     def outcome(self) -> str:
@@ -123,9 +115,9 @@ class AuditResult:
 class CalibrationFigures:
     """Whether the similarity is a probability that is right; a bin is (predicted, observed, pairs)."""
 
-    error: IntervalEstimate
+    error: Estimate
     bins: tuple[tuple[float, float, int], ...]
-    false_match_rate: IntervalEstimate
+    false_match_rate: Estimate
     nominal: float | None
     threshold: float | None
 
@@ -137,7 +129,7 @@ class SimilarityGroup:
     name: str
     same: bool
     pairs: int | None
-    similarity: IntervalEstimate
+    similarity: Estimate
     accepted: float | None
 
 
@@ -175,99 +167,49 @@ class ModelFigures:
         return max(baselines, key=lambda method: method.auc.value or 0.0, default=None)
 
 
-def read_model_figures(about: Mapping[str, Any], metrics: Mapping[str, Any]) -> ModelFigures:
-    """`about` is what model.json holds, `metrics` what metrics.json holds; both may come from elsewhere."""
+def read_model_figures(info: ModelInfo, metrics: ModelMetrics) -> ModelFigures:
+    """Return what is said of a model on its page and card, from what its folder holds."""
     return ModelFigures(
         methods=tuple(_methods(metrics)),
-        audit=_audit(get_json_section(metrics, "audit")),
-        calibration=_calibration(about, metrics),
-        strata={key: tuple(_groups(get_json_section(metrics, "strata").get(key))) for key in STRATUM_NAMES},
+        audit=_audit(metrics.audit),
+        calibration=CalibrationFigures(
+            error=metrics.calibration.ece,
+            bins=tuple((one.predicted, one.observed, one.n) for one in metrics.calibration.bins),
+            false_match_rate=metrics.false_match_rate_test,
+            nominal=info.calibration.false_match_rate,
+            threshold=info.calibration.threshold,
+        ),
+        strata={key: tuple(map(_group, getattr(metrics.strata, key))) for key in STRATUM_NAMES},
         counts={
-            name: {part: table_cells.parse_integer(get_json_section(metrics, name).get(part)) for part in parts}
+            name: {part: getattr(getattr(metrics, name), part) for part in parts}
             for name, parts in COUNT_GROUPS.items()
         },
-        seed=table_cells.parse_integer(metrics.get("seed")),
+        seed=metrics.seed,
     )
 
 
-def config_digest(about: Mapping[str, Any]) -> str:
-    """SHA-256 of the configuration that a model was made with."""
-    return hashlib.sha256(json.dumps(get_json_section(about, "config"), sort_keys=True).encode()).hexdigest()
-
-
-def get_json_section(holder: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A part of a JSON object that is an object itself; empty for anything else."""
-    part = holder.get(key)
-    return part if isinstance(part, dict) else {}
-
-
-def _methods(metrics: Mapping[str, Any]) -> Iterator[MethodPerformance]:
-    test = get_json_section(metrics, "test")
+def _methods(metrics: ModelMetrics) -> Iterator[MethodPerformance]:
     for key, name in METHOD_NAMES.items():
-        if figures := get_json_section(test, key):
-            measured = {figure: _interval(figures.get(figure)) for figure in FIGURE_NAMES}
-            yield MethodPerformance(key, name, measured, metrics.get("best") == key)
+        if figures := metrics.test.get(key):
+            measured = {figure: getattr(figures, figure) for figure in FIGURE_NAMES}
+            yield MethodPerformance(key, name, measured, metrics.best == key)
 
 
-def _interval(figure: Any) -> IntervalEstimate:
-    if not isinstance(figure, dict):
-        return IntervalEstimate(table_cells.parse_number(figure))
-    return IntervalEstimate(*(table_cells.parse_number(figure.get(name)) for name in ("value", "low", "high")))
-
-
-def _audit(recorded: dict[str, Any]) -> AuditResult | None:
-    limit, measured = table_cells.parse_number(recorded.get("limit")), get_json_section(recorded, "auc")
-    if limit is None or not measured:
+def _audit(recorded: ConfoundFigures | None) -> AuditResult | None:
+    if recorded is None or recorded.limit is None or not recorded.auc:
         return None
-    named = [*(key for key in SHORTCUT_NAMES if key in measured), *sorted(set(measured) - set(SHORTCUT_NAMES))]
-    failed = table_cells.parse_words(recorded.get("failed"))
-    offered = get_json_section(recorded, "in_scans")
-    shortcuts = tuple(
-        _shortcut(key, _interval(measured[key]), _interval(offered.get(key)), limit, key in failed) for key in named
-    )
-    return AuditResult(limit, table_cells.parse_integer(recorded.get("patients")), shortcuts)
+    named = [*(key for key in SHORTCUT_NAMES if key in recorded.auc), *sorted(set(recorded.auc) - set(SHORTCUT_NAMES))]
+    shortcuts = tuple(_shortcut(key, recorded, recorded.limit) for key in named)
+    return AuditResult(recorded.limit, recorded.patients, shortcuts)
 
 
-def _shortcut(
-    key: str, auc: IntervalEstimate, in_scans: IntervalEstimate, limit: float, failed: bool
-) -> ShortcutFigures:
+def _shortcut(key: str, recorded: ConfoundFigures, limit: float) -> ShortcutFigures:
     """Over the limit by the record's word or by its figure: neither may hide the other."""
-    return ShortcutFigures(key, SHORTCUT_NAMES.get(key, key), auc, failed or (auc.value or 0.0) > limit, in_scans)
+    auc, in_scans = recorded.auc[key], recorded.in_scans.get(key, Estimate())
+    failed = key in recorded.failed or (auc.value or 0.0) > limit
+    return ShortcutFigures(key, SHORTCUT_NAMES.get(key, key), auc, failed, in_scans)
 
 
-def _calibration(about: Mapping[str, Any], metrics: Mapping[str, Any]) -> CalibrationFigures:
-    recorded = get_json_section(metrics, "calibration")
-    return CalibrationFigures(
-        error=_interval(recorded.get("ece")),
-        bins=tuple(_bins(recorded.get("bins"))),
-        false_match_rate=_interval(metrics.get("false_match_rate_test")),
-        nominal=table_cells.parse_number(about.get("false_match_rate")),
-        threshold=table_cells.parse_number(about.get("threshold")),
-    )
-
-
-def _bins(recorded: Any) -> Iterator[tuple[float, float, int]]:
-    for entry in _objects(recorded):
-        predicted, observed = (
-            table_cells.parse_number(entry.get("predicted")),
-            table_cells.parse_number(entry.get("observed")),
-        )
-        if predicted is not None and observed is not None:
-            yield predicted, observed, table_cells.parse_integer(entry.get("n")) or 0
-
-
-def _groups(recorded: Any) -> Iterator[SimilarityGroup]:
-    for entry in _objects(recorded):
-        yield SimilarityGroup(
-            name=table_cells.parse_text(entry.get("group")) or "unknown",
-            same=entry.get("kind") == "same",
-            pairs=table_cells.parse_integer(entry.get("pairs")),
-            similarity=IntervalEstimate(
-                *(table_cells.parse_number(entry.get(name)) for name in ("median", "low", "high"))
-            ),
-            accepted=table_cells.parse_number(entry.get("accepted")),
-        )
-
-
-def _objects(recorded: Any) -> Iterator[dict[str, Any]]:
-    return (entry for entry in recorded if isinstance(entry, dict)) if isinstance(recorded, list) else iter(())
+def _group(recorded: GroupSimilarity) -> SimilarityGroup:
+    similarity = Estimate(recorded.median, recorded.low, recorded.high)
+    return SimilarityGroup(recorded.group, recorded.kind == "same", recorded.pairs, similarity, recorded.accepted)

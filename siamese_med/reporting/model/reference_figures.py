@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.errors import ModelError
-from siamese_med.reporting import table_cells
 from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum
-from siamese_med.reporting.model.metrics_file import config_digest, get_json_section
-from siamese_med.runtime import untrusted_input
+from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
+from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +30,8 @@ class ModelFolder:
     """The JSON files of a model, its pairs, its log and its gallery, read once for all pages."""
 
     path: Path
-    model: dict[str, Any]
-    metrics: dict[str, Any]
+    info: ModelInfo
+    metrics: ModelMetrics
 
     def table(self, name: str) -> pd.DataFrame | None:
         """A Parquet or CSV file of the folder, or None where it is absent."""
@@ -52,54 +51,30 @@ class ModelFolder:
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
-    """Read a model folder; raises ModelError where it has no readable model.json."""
-    try:
-        model = untrusted_input.read_untrusted_json(folder / "model.json")
-        metrics_path = folder / "metrics.json"
-        metrics = untrusted_input.read_untrusted_json(metrics_path) if metrics_path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            "a model folder needs a readable model.json and metrics.json without NaN: train a model, or check --model"
-        ) from error
-    return ModelFolder(folder, model, metrics)
+    """Read and check the JSON files of a model folder; raises ModelError and MissingFileError."""
+    return ModelFolder(folder, read_model_info(folder), read_model_metrics(folder))
 
 
-def build_reference(model: dict[str, Any], significance: float | None = None) -> ReportReference:
+def build_reference(info: ModelInfo, significance: float | None = None) -> ReportReference:
     """The threshold and the no-change pairs of a model; `significance` of the verdicts, the model's where not given."""
-    significance = (
-        significance
-        or table_cells.parse_number(get_json_section(get_json_section(model, "config"), "score").get("significance"))
-        or 0.05
-    )
-    recorded = get_json_section(model, "change_reference").get("strata")
+    significance = significance or info.config.score.significance or 0.05
     return ReportReference(
-        modalities=table_cells.parse_words(model.get("modalities")),
-        contrasts=table_cells.parse_words(model.get("contrasts")),
-        threshold=table_cells.parse_number(model.get("threshold")),
-        false_match_rate=table_cells.parse_number(model.get("false_match_rate")),
+        modalities=info.modalities,
+        contrasts=info.contrasts,
+        threshold=info.calibration.threshold,
+        false_match_rate=info.calibration.false_match_rate,
         significance=significance,
         power=REPORTED_DETECTION_POWER,
-        detector=table_cells.parse_text(get_json_section(model, "change").get("detector")) or "unknown",
-        strata=tuple(
-            _stratum(one, significance)
-            for one in (recorded if isinstance(recorded, list) else ())
-            if isinstance(one, dict)
-        ),
+        detector=info.change.detector,
+        strata=tuple(_stratum(one, significance) for one in info.change_reference.strata),
         normal_z=NORMAL_BAND_Z,
     )
 
 
-def _stratum(recorded: dict[str, Any], significance: float) -> ReportStratum:
-    values = tuple(sorted(round(z, 4) for z in table_cells.parse_numbers(recorded.get("z")) if z is not None))
-    name = ", ".join(table_cells.parse_text(recorded.get(part)) or "unknown" for part in ("contrast", "scanner"))
-    source = table_cells.parse_text(recorded.get("source")) or "unknown"
-    return ReportStratum(
-        name,
-        source,
-        table_cells.parse_integer(recorded.get("n")) or len(values),
-        _band(len(values), significance),
-        values,
-    )
+def _stratum(recorded: RecordedStratum, significance: float) -> ReportStratum:
+    values = tuple(sorted(round(z, 4) for z in recorded.z))
+    n = recorded.n or len(values)
+    return ReportStratum(f"{recorded.contrast}, {recorded.scanner}", recorded.source, n, _band(n, significance), values)
 
 
 def _band(n: int, significance: float) -> tuple[float, float]:
@@ -117,25 +92,22 @@ def _band(n: int, significance: float) -> tuple[float, float]:
 
 def build_provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
     """Versions, digests and seeds behind every figure of this model."""
-    model = folder.model
+    info = folder.info
     return Provenance(
-        model=str(model.get("id", "unknown")),
-        model_format=table_cells.parse_integer(model.get("format")),
-        recipe=table_cells.parse_text(model.get("recipe")),
-        parameters=table_cells.parse_integer(model.get("parameters")),
-        weights_sha256=table_cells.parse_text(model.get("weights_sha256")),
-        template_sha256=table_cells.parse_text(model.get("template_sha256")),
-        model_config_sha256=config_digest(model),
+        model=info.id,
+        model_format=info.format,
+        recipe=info.recipe,
+        parameters=info.parameters,
+        weights_sha256=info.weights_sha256,
+        template_sha256=info.template_sha256,
+        model_config_sha256=info.config.compute_digest(),
         report_config=config.fingerprint(),
         seeds=_seeds(folder),
-        versions={str(name): str(version) for name, version in sorted(get_json_section(model, "created_by").items())},
+        versions=dict(sorted(info.created_by.items())),
     )
 
 
 def _seeds(folder: ModelFolder) -> dict[str, int]:
-    config = get_json_section(folder.model, "config")
-    named = {
-        stage: table_cells.parse_integer(get_json_section(config, stage).get("seed")) for stage in ("pair", "train")
-    }
-    named["measured"] = table_cells.parse_integer(folder.metrics.get("seed"))
+    config = folder.info.config
+    named = {"pair": config.pair.seed, "train": config.train.seed, "measured": folder.metrics.seed}
     return {stage: seed for stage, seed in named.items() if seed is not None}

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from siamese_med.reporting.model.metrics_file import (
         AuditResult,
         CalibrationFigures,
-        IntervalEstimate,
         MethodPerformance,
         ModelFigures,
         ShortcutFigures,
     )
+    from siamese_med.study.model_metrics import Estimate
 
 MAX_CALIBRATION_ERROR = 0.03
 """Expected calibration error up to which the similarity counts as a probability that is right."""
@@ -190,7 +190,7 @@ def size_note(appraisal: ModelFigures) -> str:
     return text
 
 
-def ends(figure: IntervalEstimate, digits: int = 3) -> str:
+def ends(figure: Estimate, digits: int = 3) -> str:
     """A figure with its interval in words."""
     value = formatting.fixed(figure.value, digits)
     if figure.low is None or figure.high is None:
@@ -198,7 +198,7 @@ def ends(figure: IntervalEstimate, digits: int = 3) -> str:
     return f"{value} ({formatting.fixed(figure.low, digits)} to {formatting.fixed(figure.high, digits)})"
 
 
-def format_percent_with_interval(figure: IntervalEstimate) -> str:
+def format_percent_with_interval(figure: Estimate) -> str:
     """A share with its interval, as per cent."""
     value = formatting.percent(figure.value)
     if figure.low is None or figure.high is None:

@@ -54,10 +54,10 @@ def write_reports(
     """
     folder = reference_figures.read_model_folder(model)
     reference = reference_figures.build_reference(
-        folder.model, table_cells.parse_number(scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
+        folder.info, table_cells.parse_number(scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
     )
     measured, provenance = (
-        metrics_file.read_model_figures(folder.model, folder.metrics),
+        metrics_file.read_model_figures(folder.info, folder.metrics),
         reference_figures.build_provenance(folder, config),
     )
     shown = model_page.build_model_page(config.title, folder, measured, reference, provenance)  # first: it may refuse

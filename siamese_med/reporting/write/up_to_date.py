@@ -67,13 +67,13 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-@cache
 def list_rendering_files() -> list[Path]:
     """Modules, templates, styles and scripts that the bytes of a page depend on, sorted."""
     ours = [path for folder in RENDERING_FOLDERS for path in (PACKAGE_FOLDER / folder).rglob("*")]
     return sorted(path for path in ours if path.is_file() and path.suffix != ".pyc")
 
 
+@cache
 def _code() -> str:
     """Digest of what makes the pages: our modules and templates, and the packages below them."""
     paths = list_rendering_files()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from siamese_med.network import change_inference
 from siamese_med.scoring.change import residual_detector
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.model_info import ModelInfo
 
 RESIDUAL_DETECTOR, NETWORK_DETECTOR = "residual", "network"
 
@@ -28,10 +27,10 @@ def build_candidate_detectors(learned: Path | None, config: ScoreConfig) -> dict
     }
 
 
-def build_model_detector(about: Mapping[str, Any], folder: Path, config: ScoreConfig) -> ChangeDetector:
+def build_model_detector(info: ModelInfo, folder: Path, config: ScoreConfig) -> ChangeDetector:
     """The one that gives a model's verdicts: see `change` in its description."""
     return (
         partial(change_inference.detect_with_network, folder)
-        if about["change"]["detector"] == NETWORK_DETECTOR
+        if info.change.detector == NETWORK_DETECTOR
         else build_residual_detector(config)
     )

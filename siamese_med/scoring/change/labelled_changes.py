@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from siamese_med.scoring.identity import verification_metrics
+from siamese_med.study.model_metrics import LabelAgreement
 
 BOOTSTRAP_RESAMPLES = 500
 
@@ -22,7 +22,7 @@ class LabelledPair:
     z: float
 
 
-def measure_label_agreement(pairs: Sequence[LabelledPair], seed: int) -> dict[str, Any] | None:
+def measure_label_agreement(pairs: Sequence[LabelledPair], seed: int) -> LabelAgreement | None:
     """AUC of z with its 95 % interval (patients drawn) and the counts; None where one kind of pair is missing."""
     changed = np.array([pair.changed for pair in pairs], dtype=bool)
     if changed.all() or not changed.any():
@@ -35,7 +35,12 @@ def measure_label_agreement(pairs: Sequence[LabelledPair], seed: int) -> dict[st
         if weight[changed].any() and weight[~changed].any():
             draws.append({"auc": _auc(z, changed, weight)})
     found = verification_metrics.compute_intervals({"auc": _auc(z, changed, np.ones(len(z)))}, draws)
-    return {**found, "changed": int(changed.sum()), "unchanged": int((~changed).sum()), "patients": len(names)}
+    return LabelAgreement(
+        auc=verification_metrics.make_estimate(found["auc"]),
+        changed=int(changed.sum()),
+        unchanged=int((~changed).sum()),
+        patients=len(names),
+    )
 
 
 def _auc(

@@ -9,14 +9,15 @@ values, and so does a pair unlike them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
+from siamese_med.study.model_info import ModelInfo, RecordedNoiseFloor, RecordedStratum
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,21 +147,27 @@ class NoiseFloor:
         """The reference of a stratum; None where the model has seen no such pairs."""
         return self.references.get(where)
 
-    def as_json(self) -> dict[str, Any]:
-        """For the model's description; z of the pairs, sd and n are there for readers."""
-        return {
-            "strata": [
-                {
-                    **asdict(where),
-                    **asdict(one),
-                    "n": len(one.figures),
-                    "slope": one.slope,
-                    "sd": one.sd,
-                    "z": one.residuals,
-                }
-                for where, one in sorted(self.references.items(), key=lambda item: item[0].words)
-            ]
-        }
+    def to_record(self) -> RecordedNoiseFloor:
+        """Return the floor as a model records it; z of the pairs, slope, sd and n are there for readers."""
+        ordered = sorted(self.references.items(), key=lambda item: item[0].words)
+        return RecordedNoiseFloor(strata=tuple(_to_record(where, one) for where, one in ordered))
+
+
+def _to_record(where: NoiseStratum, one: NoChangeReference) -> RecordedStratum:
+    return RecordedStratum(
+        contrast=where.contrast,
+        scanner=where.scanner,
+        source=one.source,
+        figures=tuple(one.figures),
+        levels=tuple(one.levels),
+        tail=tuple(one.tail),
+        noise_max=one.noise_max,
+        beyond=one.beyond,
+        n=len(one.figures),
+        slope=one.slope,
+        sd=one.sd,
+        z=tuple(one.residuals),
+    )
 
 
 def build_no_change_reference(findings: Sequence[MapSummary], source: str, beyond: float = 0.0) -> NoChangeReference:
@@ -175,14 +182,19 @@ def build_no_change_reference(findings: Sequence[MapSummary], source: str, beyon
     )
 
 
-def parse_noise_floor(stored: Mapping[str, Any]) -> NoiseFloor:
-    """The noise floor of a model's description."""
-    names = ("source", "figures", "levels", "tail", "noise_max", "beyond")
-    parts: Iterable[Mapping[str, Any]] = stored["strata"]
+def make_floors(info: ModelInfo) -> tuple[NoiseFloor, NoiseFloor]:
+    """Return the noise floors of a model: of its change detector, and of local growth."""
+    return from_record(info.change_reference), from_record(info.growth_reference)
+
+
+def from_record(recorded: RecordedNoiseFloor) -> NoiseFloor:
+    """Return the noise floor that a model recorded."""
     return NoiseFloor(
         {
-            NoiseStratum(one["contrast"], one["scanner"]): NoChangeReference(*(one[name] for name in names))
-            for one in parts
+            NoiseStratum(one.contrast, one.scanner): NoChangeReference(
+                one.source, list(one.figures), list(one.levels), list(one.tail), one.noise_max, one.beyond
+            )
+            for one in recorded.strata
         }
     )
 

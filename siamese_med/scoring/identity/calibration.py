@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from siamese_med.study.model_info import ModelInfo
+
 
 @dataclass(frozen=True)
 class SimilarityCalibration:
@@ -33,6 +35,12 @@ class SimilarityCalibration:
         """As `similarity`, for distances of any shape."""
         exponent = np.clip(-(self.slope * distances + self.intercept), -700, 700)
         return np.asarray(1 / (1 + np.exp(exponent)))
+
+
+def make_calibration(info: ModelInfo) -> SimilarityCalibration:
+    """Return the curve and the threshold that a model was calibrated to."""
+    curve = info.calibration
+    return SimilarityCalibration(curve.slope, curve.intercept, curve.threshold, curve.false_match_rate)
 
 
 def calibrate_similarity(

@@ -16,6 +16,7 @@ from siamese_med.imaging import volume
 from siamese_med.scoring.identity import confounds, verification_metrics
 from siamese_med.scoring.identity.confounds import NetworkView
 from siamese_med.scoring.identity.verification_metrics import ScanPairs
+from siamese_med.study.model_metrics import ConfoundFigures, Estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ class ConfoundClassifier(Protocol):
 
 def audit_confounds(
     train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, shown: NetworkView, seed: int
-) -> dict[str, Any]:
+) -> ConfoundFigures:
     """AUC of every shortcut on the pairs of the test patients, learned from those of the training patients.
 
     Both tables have tables.SCAN_COLUMNS and `volume`; `shown` turns a volume into what the network is shown of it. It
@@ -54,18 +55,18 @@ def audit_confounds(
     shortcut that has nothing to look at has no figure.
     """
     found = _measure_confounds(train, test, data, template, shown, seed)
-    return {
-        "limit": MAX_CONFOUND_AUC,
-        "patients": int(test.subject.nunique()),
-        "auc": found,
-        "in_scans": _measure_confounds(train, test, data, template, None, seed),
-        "failed": [name for name, auc in found.items() if auc["value"] is not None and auc["value"] > MAX_CONFOUND_AUC],
-    }
+    return ConfoundFigures(
+        limit=MAX_CONFOUND_AUC,
+        patients=int(test.subject.nunique()),
+        auc=found,
+        in_scans=_measure_confounds(train, test, data, template, None, seed),
+        failed=tuple(name for name, auc in found.items() if auc.value is not None and auc.value > MAX_CONFOUND_AUC),
+    )
 
 
 def _measure_confounds(
     train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, shown: NetworkView | None, seed: int
-) -> dict[str, verification_metrics.BootstrapInterval]:
+) -> dict[str, Estimate]:
     known, unseen = ScanPairs(list(train.subject)), ScanPairs(list(test.subject))
     learned = _draw_training_pairs(known, seed)
     places = (known.places[0][learned], known.places[1][learned])
@@ -73,10 +74,12 @@ def _measure_confounds(
     found = {}
     for name, features in described.items():
         if features is None:
-            found[name] = verification_metrics.BootstrapInterval(value=None, low=None, high=None)
+            found[name] = Estimate()
             continue
         score = _fit_best_classifier(features[0], known, learned, seed).predict_proba(features[1])[:, 1]
-        found[name] = verification_metrics.bootstrap_verification(_matrix(score, unseen), unseen.subjects, seed)["auc"]
+        found[name] = verification_metrics.make_estimate(
+            verification_metrics.bootstrap_verification(_matrix(score, unseen), unseen.subjects, seed)["auc"]
+        )
     return found
 
 

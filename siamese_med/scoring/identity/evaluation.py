@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,15 @@ from siamese_med.runtime import files
 from siamese_med.scoring.identity import baselines, strata, verification_metrics
 from siamese_med.scoring.identity.baselines import BASELINES
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
+from siamese_med.study.model_metrics import (
+    CalibrationBin,
+    CalibrationFigures,
+    Estimate,
+    IdentityFigures,
+    MeasuredCounts,
+    MethodFigures,
+    TestPairCounts,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,31 +38,36 @@ def measure_baselines(volumes: Sequence[Path]) -> dict[str, Matrix]:
 
 def evaluate_test_patients(
     scans: pd.DataFrame, distance: Matrix, matrices: dict[str, Matrix], curve: SimilarityCalibration, seed: int
-) -> dict[str, Any]:
+) -> IdentityFigures:
     """Network and baselines on the test scans, with intervals; which is best; and how far similarity is to be trusted.
 
     `scans` has a row for each row of the matrices, with columns subject, date, scanner and contrast.
     """
     subjects = list(scans.subject)
     methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
-    table = {
-        name: verification_metrics.bootstrap_verification(matrix, subjects, seed) for name, matrix in methods.items()
-    }
+    table = {name: _measure_method(matrix, subjects, seed) for name, matrix in methods.items()}
     pairs = verification_metrics.ScanPairs(subjects)
     similarity = curve.similarities(distance[pairs.places])
-    return {
-        "test": table,
-        "best": max(table, key=lambda name: table[name]["auc"]["value"] or 0.0),
-        **_evaluate_calibration(pairs, similarity, curve, seed),
-        "strata": strata.summarise_by_group(scans, pairs, similarity, curve.threshold),
-        "measured": {"patients": len(set(subjects)), "scans": len(subjects)},
-        "pairs_test": {"same": int(pairs.same.sum()), "different": int((~pairs.same).sum())},
-    }
+    calibration, false_matches = _evaluate_calibration(pairs, similarity, curve, seed)
+    return IdentityFigures(
+        test=table,
+        best=max(table, key=lambda name: table[name].auc.value or 0.0),
+        calibration=calibration,
+        false_match_rate_test=false_matches,
+        strata=strata.summarise_by_group(scans, pairs, similarity, curve.threshold),
+        measured=MeasuredCounts(patients=len(set(subjects)), scans=len(subjects)),
+        pairs_test=TestPairCounts(same=int(pairs.same.sum()), different=int((~pairs.same).sum())),
+    )
+
+
+def _measure_method(matrix: Matrix, subjects: Sequence[str], seed: int) -> MethodFigures:
+    found = verification_metrics.bootstrap_verification(matrix, subjects, seed)
+    return MethodFigures(**{name: verification_metrics.make_estimate(interval) for name, interval in found.items()})
 
 
 def _evaluate_calibration(
     pairs: verification_metrics.ScanPairs, similarity: Matrix, curve: SimilarityCalibration, seed: int
-) -> dict[str, Any]:
+) -> tuple[CalibrationFigures, Estimate]:
     """Calibration error and false-match rate, with intervals."""
     accepted = similarity >= curve.threshold
 
@@ -67,8 +81,9 @@ def _evaluate_calibration(
 
     draws = verification_metrics.draw_patients(pairs.subjects, seed)
     found = verification_metrics.compute_intervals(figures(np.ones(len(pairs.subjects))), map(figures, draws))
-    bins = verification_metrics.calibration_bins(similarity, pairs.same)[1]
-    return {"calibration": {"ece": found["ece"], "bins": bins}, "false_match_rate_test": found["false_matches"]}
+    bins = tuple(map(CalibrationBin.model_validate, verification_metrics.calibration_bins(similarity, pairs.same)[1]))
+    calibration = CalibrationFigures(ece=verification_metrics.make_estimate(found["ece"]), bins=bins)
+    return calibration, verification_metrics.make_estimate(found["false_matches"])
 
 
 def build_reference_table(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from siamese_med.study.model_info import ModelInfo
+
     Values = NDArray[np.float64]
     Places = NDArray[np.intp]
 
@@ -33,6 +35,11 @@ class EvidenceCurve:
     def of(self, distance: Values) -> Values:
         """log10 likelihood ratio that a scan is of a patient against that it is of a stranger."""
         return np.asarray((self.slope * distance + self.intercept) / np.log(10))
+
+
+def make_evidence(info: ModelInfo) -> EvidenceCurve:
+    """Return the curve and the limit of the alarm that a model learned."""
+    return EvidenceCurve(info.evidence.slope, info.evidence.intercept, info.evidence.alarm)
 
 
 class PatientAssignment:

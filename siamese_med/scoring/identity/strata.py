@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from siamese_med.study.model_metrics import GroupSimilarity, SimilarityStrata
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,32 +26,36 @@ INTERVAL_GROUPS_MAX_DAYS = {
 
 def summarise_by_group(
     scans: pd.DataFrame, pairs: ScanPairs, similarity: NDArray[np.float64], threshold: float
-) -> dict[str, list[dict[str, Any]]]:
+) -> SimilarityStrata:
     """Median, 5th and 95th percentile of similarity, and the share accepted, of each group of pairs of the scans.
 
     `scans` has columns date, scanner and contrast; different patients have no interval.
     """
-    found: dict[str, list[dict[str, Any]]] = {}
+    kinds: dict[Literal["same", "different"], NDArray[np.bool_]] = {"same": pairs.same, "different": ~pairs.same}
+    found: dict[str, tuple[GroupSimilarity, ...]] = {}
     for name, groups in _groups(scans, pairs).items():
-        found[name] = []
-        for group in _in_order(name, groups):
-            for kind, of_kind in (("same", pairs.same), ("different", ~pairs.same)):
-                values = similarity[(groups == group) & of_kind]
-                if len(values):
-                    found[name].append({"group": group, "kind": kind, **_spread(values, threshold)})
-    return found
+        found[name] = tuple(
+            _summarise(group, kind, values, threshold)
+            for group in _in_order(name, groups)
+            for kind, of_kind in kinds.items()
+            if len(values := similarity[(groups == group) & of_kind])
+        )
+    return SimilarityStrata(**found)
 
 
-def _spread(similarity: NDArray[np.float64], threshold: float) -> dict[str, float]:
+def _summarise(
+    group: str, kind: Literal["same", "different"], similarity: NDArray[np.float64], threshold: float
+) -> GroupSimilarity:
     low, median, high = np.quantile(similarity, [0.05, 0.5, 0.95])
-    accepted = float((similarity >= threshold).mean())
-    return {
-        "pairs": len(similarity),
-        "median": float(median),
-        "low": float(low),
-        "high": float(high),
-        "accepted": accepted,
-    }
+    return GroupSimilarity(
+        group=str(group),
+        kind=kind,
+        pairs=len(similarity),
+        median=float(median),
+        low=float(low),
+        high=float(high),
+        accepted=float((similarity >= threshold).mean()),
+    )
 
 
 def _groups(scans: pd.DataFrame, pairs: ScanPairs) -> dict[str, NDArray[np.str_]]:

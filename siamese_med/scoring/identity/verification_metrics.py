@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.errors import NotEnoughDataError
+from siamese_med.study.model_metrics import Estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,6 +164,11 @@ def compute_intervals(point: dict[str, float], draws: Iterable[dict[str, float]]
         }
         for name, value in point.items()
     }
+
+
+def make_estimate(interval: BootstrapInterval) -> Estimate:
+    """Return a figure with its interval as a model's metrics record it."""
+    return Estimate(interval["value"], interval["low"], interval["high"])
 
 
 def _require_both_kinds(subjects: Sequence[str]) -> None:

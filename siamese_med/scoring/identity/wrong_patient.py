@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from siamese_med.study.model_info import ModelInfo
+
     Values = NDArray[np.float64]
     Places = NDArray[np.intp]
 
@@ -158,9 +160,9 @@ def exchange_scans(
     return ScanExchange(list(names), filed, moved)
 
 
-def find_judgeable_scans(scans: pd.DataFrame, aligned: NDArray[np.bool_], about: dict[str, Any]) -> NDArray[np.bool_]:
+def find_judgeable_scans(scans: pd.DataFrame, aligned: NDArray[np.bool_], info: ModelInfo) -> NDArray[np.bool_]:
     """Which scans the model can tell by: aligned, of a modality and a contrast that it was trained on."""
-    known = scans.modality.isin(about["modalities"]) & scans.contrast.isin(about["contrasts"])
+    known = scans.modality.isin(info.modalities) & scans.contrast.isin(info.contrasts)
     return np.asarray(known.to_numpy() & aligned)
 
 
