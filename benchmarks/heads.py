@@ -68,9 +68,9 @@ def main() -> None:
 def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     study = Study(given.study / "data", given.study / "reports", Config(train=config))
     network, template = _trained(study)
-    test = train_model.collect_training_data(
-        study, stages.scans(study), stages.prepare(study), stages.read_pairs(study)
-    )[0]["test"]
+    pairs = stages.read_pairs(study)
+    usable = train_model.select_usable_scans(stages.scans(study), stages.prepare(study), pairs)
+    test = train_model.collect_training_data(study, usable, pairs)[0]["test"]
     apart = compute_distance_matrix(network, embed_scans(network, test))
     first, second = np.triu_indices(len(test.labels), 1)
     same = test.labels[first] == test.labels[second]
@@ -89,8 +89,9 @@ def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
 def _trained(study: Study) -> tuple[SiameseNetwork, Path]:
     """The network of one variant, and the template that it looks at; everything else about it is thrown away."""
     prepared, pairs, scans = stages.prepare(study), stages.read_pairs(study), stages.scans(study)
-    cohorts, explicit = train_model.collect_training_data(study, scans, prepared, pairs)
-    sources = train_model.prepare_change_sources(study, scans, prepared, pairs, study.data / "exercises")
+    usable = train_model.select_usable_scans(scans, prepared, pairs)
+    cohorts, explicit = train_model.collect_training_data(study, usable, pairs)
+    sources = train_model.prepare_change_sources(study, usable, prepared, pairs, study.data / "exercises")
     with tempfile.TemporaryDirectory() as folder:
         network, _progress = identity_training.train_network(
             cohorts["train"], cohorts["validation"], explicit, study.config.train, Path(folder), sources

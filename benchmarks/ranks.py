@@ -40,9 +40,10 @@ def main() -> None:
     source = stages.simulate(given.folder, given.patients)
     study = verification.ingested(source, given.folder / "ranks", Config(train=settings))
     stages.build_pairs(study)
-    parts = stages.scans(study), stages.prepare(study), stages.read_pairs(study)
-    cohorts, explicit = train_model.collect_training_data(study, *parts)
-    sources = train_model.prepare_change_sources(study, *parts, given.folder / "exercises")
+    prepared, pairs = stages.prepare(study), stages.read_pairs(study)
+    usable = train_model.select_usable_scans(stages.scans(study), prepared, pairs)
+    cohorts, explicit = train_model.collect_training_data(study, usable, pairs)
+    sources = train_model.prepare_change_sources(study, usable, prepared, pairs, given.folder / "exercises")
     print(HEAD, "|---" * 8 + "|", sep="\n")
     for seed in given.seeds:
         for count in (1, given.ranks):

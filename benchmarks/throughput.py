@@ -59,9 +59,9 @@ def main() -> None:
 
 def _pairs(folder: Path, seconds: float) -> None:
     study = Study(folder / "data", folder / "reports")
-    cohorts, explicit = train_model.collect_training_data(
-        study, stages.scans(study), stages.prepare(study), stages.read_pairs(study)
-    )
+    paired = stages.read_pairs(study)
+    usable = train_model.select_usable_scans(stages.scans(study), stages.prepare(study), paired)
+    cohorts, explicit = train_model.collect_training_data(study, usable, paired)
     ways = {
         "all pairs of a batch": TrainConfig(accelerator="cpu"),
         "explicit pairs": TrainConfig(accelerator="cpu", recipe="contrastive", sampling="pairs"),

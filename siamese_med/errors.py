@@ -26,7 +26,7 @@ A message is one line: what was found, what was expected, what to do. It never n
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 
 class SiameseMedError(Exception):
@@ -86,17 +86,17 @@ class ManifestError(InputError):
 class NothingUsableError(InputError):
     """Every file of the input was looked at, and no scan came of it; `facts` say what became of them."""
 
-    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
-        self.facts = facts or {}
+        self.facts: Mapping[str, object] = facts or {}
 
 
 class TransferError(InputError):
     """A PACS does not answer, or stops in the middle; `facts` say what had been transferred."""
 
-    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
-        self.facts = facts or {}
+        self.facts: Mapping[str, object] = facts or {}
 
 
 class NotEnoughDataError(InputError):
@@ -108,9 +108,9 @@ class MachineError(SiameseMedError):
 
     exit_code = 6
 
-    def __init__(self, message: str, facts: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
-        self.facts = facts or {}
+        self.facts: Mapping[str, object] = facts or {}
 
 
 class NoSpaceError(MachineError):

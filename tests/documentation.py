@@ -213,13 +213,13 @@ def toml_problem(block: str, folder: Path) -> str:
     """What the loader says of a TOML block, which is a study file or a configuration."""
     from siamese_med.errors import SiameseMedError
     from siamese_med.flows import study_files
-    from siamese_med.study import config
+    from siamese_med.study import config, study_file
 
     file = folder / "block.toml"
     file.write_text(block, encoding="utf-8")
     is_study = not tomllib.loads(block).keys() <= set(config.Config.model_fields)
     in_comments = {key for line in block.splitlines() if line.startswith("#") for key in STUDY_KEY.findall(line)}
-    if is_study and (unknown := in_comments - set(study_files.STUDY_FILE_KEYS)):
+    if is_study and (unknown := in_comments - set(study_file.KEYS)):
         return f"a study file has no key {min(unknown)}"
     try:
         study_files.load_study_file(str(file)) if is_study else config.load_config(file)

@@ -15,7 +15,10 @@ from siamese_med.imaging import volume
 from siamese_med.ingestion import verdict_rules
 from siamese_med.pairing import pair_table
 from siamese_med.preparation import aligned_volumes
-from siamese_med.scoring.score_table import PairJob
+from siamese_med.scoring.change.noise_floor import NoiseFloor
+from siamese_med.scoring.change.scan_side import ScanReader
+from siamese_med.scoring.change.score_pair import CalibratedDetector
+from siamese_med.scoring.score_table import PairJob, ScoringSetup
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import Config
@@ -110,10 +113,10 @@ class Kept:
     def _job(self, prepared: PreparedStudy, config: Config) -> PairJob:
         """The two scans of the first patient."""
         earlier, later, *_ = prepared.scans(self._scans).values()
-        where = (self._data, self._data, prepared.template)
-        return PairJob(
-            *where, earlier, later, True, earlier.subject, ({}, {}), _no_detector, "an instrument", config.score
-        )
+        nothing = CalibratedDetector(_no_detector, NoiseFloor({}), NoiseFloor({}))
+        reader = ScanReader(self._data, prepared.template)
+        setup = ScoringSetup(reader, self._data, nothing, "an instrument", config.score)
+        return PairJob(setup, earlier, later, True, earlier.subject)
 
 
 def _no_detector(*_: Any) -> Any:

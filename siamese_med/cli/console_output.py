@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ COLUMNS_ONLY_IN_JSON = ("affine", "path", "subject", "session")
 class CommandResult:
     """What a command found out: facts, what was left undone, failed checks, and text that is printed as it is."""
 
-    facts: dict[str, Any]
+    facts: Mapping[str, object]
     unfinished: tuple[str, ...] = ()
     failed_checks: tuple[str, ...] = ()
     text: str | None = None
@@ -54,7 +54,7 @@ def configure_logging(quiet: bool, debug: bool) -> None:
         warnings.simplefilter("ignore")
 
 
-def explain_error(error: BaseException) -> tuple[str, int, dict[str, Any]]:
+def explain_error(error: BaseException) -> tuple[str, int, Mapping[str, object]]:
     """One line, the exit code, and the facts that a failed stage still has to tell."""
     from siamese_med.errors import SiameseMedError
 
@@ -100,7 +100,7 @@ def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO
             os.dup2(kept[1], 2)
 
 
-def write_json_answer(stream: TextIO, value: dict[str, Any]) -> None:
+def write_json_answer(stream: TextIO, value: Mapping[str, object]) -> None:
     """Write one object; what JSON has no word for (NaN, infinity) becomes null."""
     stream.write(json.dumps(to_json_value(value), indent=2, allow_nan=False) + "\n")
 
@@ -136,7 +136,7 @@ def write_answer(stream: TextIO, answer: CommandResult) -> None:
         console.print(answer.closing, soft_wrap=True)
 
 
-def _tables(facts: dict[str, Any]) -> Iterator[Table]:
+def _tables(facts: Mapping[str, object]) -> Iterator[Table]:
     """One table of the single values, one for each list of records."""
     from rich.table import Table
 
@@ -150,7 +150,7 @@ def _tables(facts: dict[str, Any]) -> Iterator[Table]:
             yield _records(name, rows)
 
 
-def _records(name: str, rows: list[dict[str, Any]]) -> Table:
+def _records(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -166,7 +166,7 @@ def _records(name: str, rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
     for name, value in facts.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name} ")
@@ -174,7 +174,7 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + name, value
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     if isinstance(value, list):

@@ -73,11 +73,11 @@ def run_all_stages(
 def _answer_of_run(done: StageResults) -> CommandResult:
     from siamese_med.pipeline import stage_results
 
+    facts = stage_results.summarise_run(done)
+    unfinished = tuple(problem for outcome in done for problem in outcome.unfinished)
+    failed = tuple(dict.fromkeys(problem for outcome in done for problem in outcome.failed_checks))
     return CommandResult(
-        stage_results.summarise_run(done),
-        tuple(problem for outcome in done for problem in outcome.unfinished),
-        tuple(dict.fromkeys(problem for outcome in done for problem in outcome.failed_checks)),
-        closing=f"reports: {console_output.shorten_path(Path(done[-1].facts['index']))}",
+        facts, unfinished, failed, closing=f"reports: {console_output.shorten_path(Path(facts['reports']))}"
     )
 
 

@@ -98,7 +98,10 @@ def show_status(
     from siamese_med.pipeline import study_status
 
     return CommandResult(
-        study_status.summarise_study(run_request.make_study(data, reports, config)) | workstation.list_prefect_runs()
+        {
+            **study_status.summarise_study(run_request.make_study(data, reports, config)),
+            **workstation.list_prefect_runs(),
+        }
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -69,7 +70,7 @@ def trigger_scheduled_run(
     return CommandResult(facts, unfinished=run_overview.describe_incomplete_run(facts))
 
 
-def list_prefect_runs() -> dict[str, Any]:
+def list_prefect_runs() -> Mapping[str, object]:
     """What Prefect knows of our runs, where a server answers."""
     import siamese_med.flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from siamese_med.flows.server import run_overview

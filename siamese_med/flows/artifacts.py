@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from siamese_med.pipeline.stage_facts import IngestFacts
 from siamese_med.pipeline.stage_results import RunRequest, StageResults
 from siamese_med.reporting.write import markdown_summary
 from siamese_med.study.model_metrics import read_model_metrics
@@ -16,7 +16,7 @@ from siamese_med.study.model_metrics import read_model_metrics
 def publish_artifacts(done: StageResults, order: RunRequest) -> None:
     """Make the artifacts of the stages that ran."""
     by_verb = {outcome.verb: outcome for outcome in done}
-    if ingested := by_verb.get("ingest"):
+    if (ingested := by_verb.get("ingest")) and "files_seen" in ingested.facts:
         _table("ingest-account", "What became of every file", _account(ingested.facts))
     if (trained := by_verb.get("train")) and trained.model:
         _table("model-metrics", f"Model {trained.model.name}", _figures(_recorded(trained.model)))
@@ -29,7 +29,7 @@ def publish_artifacts(done: StageResults, order: RunRequest) -> None:
         create_markdown_artifact(text, key="summary", description="Verdicts of this run")
 
 
-def _account(facts: dict[str, Any]) -> dict[str, int]:
+def _account(facts: IngestFacts) -> dict[str, int]:
     counts = {name: value for name, value in facts.items() if isinstance(value, int)}
     transfer = {f"transfer: {what}": count for what, count in facts.get("transfer", {}).items()}
     return counts | transfer | {f"reason: {word}": count for word, count in facts["reasons"].items()}

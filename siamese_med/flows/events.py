@@ -6,9 +6,8 @@ An event says so once, by the pseudonym; what a user hooks to it (mail, chat) is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 from prefect.events import emit_event
@@ -34,20 +33,24 @@ def emit_finding_events(done: StageResults, order: RunRequest) -> int:
     return len(new.keys() - known)
 
 
-def _findings(done: StageResults) -> Iterator[tuple[tuple[str, ...], tuple[str, str, dict[str, Any]]]]:
+def _findings(done: StageResults) -> Iterator[tuple[tuple[str, ...], tuple[str, str, Mapping[str, object]]]]:
     """What tells a finding from all others, and what is said of it: the event, the subject, the particulars."""
     for outcome in done:
-        for pair in outcome.facts.get("changed", ()):
-            key = (CHANGE_EVENT, pair["scan_a"], pair["scan_b"])
-            yield key, (CHANGE_EVENT, pair["subject_a"], pair)
-        for scan in outcome.facts.get("wrong_patient", ()):
-            key = (WRONG_PATIENT_EVENT, scan["scan"], scan["owner"] or "")
-            yield key, (WRONG_PATIENT_EVENT, scan["subject"], scan)
+        facts = outcome.facts
+        if "changed" in facts:
+            for pair in facts["changed"]:
+                yield (CHANGE_EVENT, pair["scan_a"], pair["scan_b"]), (CHANGE_EVENT, pair["subject_a"], pair)
+        if "wrong_patient" in facts:
+            for scan in facts["wrong_patient"]:
+                yield (
+                    (WRONG_PATIENT_EVENT, scan["scan"], scan["owner"] or ""),
+                    (WRONG_PATIENT_EVENT, scan["subject"], scan),
+                )
 
 
-def _emit(identity: str, event: str, subject: str, particulars: dict[str, Any]) -> None:
+def _emit(identity: str, event: str, subject: str, particulars: Mapping[str, object]) -> None:
     resource = {"prefect.resource.id": f"siamese-med.subject.{subject}", "prefect.resource.name": subject}
-    emit_event(event, resource, payload=particulars, id=UUID(identity))
+    emit_event(event, resource, payload=dict(particulars), id=UUID(identity))
 
 
 def _said(memory: Path) -> set[str]:

@@ -6,52 +6,51 @@ one for each different call of the command line, or a deployment's own, by a nam
 
 from __future__ import annotations
 
-import json
 import secrets
 from pathlib import Path
 
 from platformdirs import user_state_path
 
-from siamese_med.errors import ConfigError, MissingFileError
+from siamese_med.errors import MissingFileError
 from siamese_med.pipeline.stage_results import RunRequest
-from siamese_med.runtime.files import write_text_file
 from siamese_med.study import config, input_source
+from siamese_med.study.study_file import StudyFile
 from siamese_med.study.tables import ReportExtras, Study
-
-PATH_KEYS = ("data", "reports", "model", "config", "dicom")
-SWITCH_KEYS = ("verify", "viewer", "pdf")
-STUDY_FILE_KEYS = ("input", "sent", *PATH_KEYS, *SWITCH_KEYS)
 
 
 def save_study_file(order: RunRequest, config_file: Path | None) -> str:
     """Keep an order for its flow run and give its name, which tells nothing; the same order keeps its name."""
-    study, extras = order.study, order.extras
-    paths = dict(zip(PATH_KEYS, (study.data, study.reports, order.model, config_file, extras.dicom), strict=True))
-    switches = dict(zip(SWITCH_KEYS, (order.verify, extras.viewer, extras.pdf), strict=True))
-    values: dict[str, str | bool] = {key: str(path.absolute()) for key, path in paths.items() if path}
-    values |= input_source.format_path_or_address(order.source) | {key: True for key, on in switches.items() if on}
-    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
-    (folder := _folder()).mkdir(mode=0o700, parents=True, exist_ok=True)
-    if known := [file.stem for file in folder.glob("*.toml") if file.read_text(encoding="utf-8") == text]:
-        return known[0]
-    write_text_file(folder / f"{(name := secrets.token_hex(6))}.toml", text, mode=0o600)
+    file = _file_of(order, config_file)
+    folder = _folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for known in folder.glob("*.toml"):
+        if known.read_text(encoding="utf-8") == file.as_toml():
+            return known.stem
+    name = secrets.token_hex(6)
+    file.save(folder / f"{name}.toml")
     return name
 
 
 def load_study_file(name: str) -> RunRequest:
     """Read a study by name or by path of its file; raises MissingFileError or ConfigError without naming a path."""
-    if not (file := Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml").is_file():
+    path = Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml"
+    if not path.is_file():
         raise MissingFileError("no such study file: write one with input, data and reports, see docs/nightly-runs.md")
-    values = config.read_toml(file, "the study file")
-    if wrong := sorted(values.keys() - set(STUDY_FILE_KEYS)) or sorted({"data", "reports"} - values.keys()):
-        missing = "unknown" if wrong[0] in values else "no"
-        raise ConfigError(f"the study file has {missing} key '{wrong[0]}': known are {', '.join(STUDY_FILE_KEYS)}")
-    verify, viewer, pdf = (values.pop(key, False) is True for key in SWITCH_KEYS)
-    path = {key: file.parent / value for key, value in values.items()}
-    study = Study(path["data"], path["reports"], config.load_config(path.get("config")))
-    extras = ReportExtras(viewer, pdf, path.get("dicom"))
-    source = input_source.parse_path_or_address(values.get("input"), file.parent, path.get("sent"))
-    return RunRequest(study, source, path.get("model"), verify, extras)
+    return _order_of(StudyFile.load(path))
+
+
+def _file_of(order: RunRequest, config_file: Path | None) -> StudyFile:
+    study, extras = order.study, order.extras
+    paths = {"data": study.data, "reports": study.reports, "model": order.model, "config": config_file}
+    absolute = {key: path.absolute() for key, path in {**paths, "dicom": extras.dicom}.items() if path}
+    switches = {"verify": order.verify, "viewer": extras.viewer, "pdf": extras.pdf, "candidate": order.candidate}
+    return StudyFile.model_validate({**input_source.format_path_or_address(order.source), **absolute, **switches})
+
+
+def _order_of(file: StudyFile) -> RunRequest:
+    study = Study(file.data, file.reports, config.load_config(file.config))
+    extras = ReportExtras(file.viewer, file.pdf, file.dicom)
+    return RunRequest(study, file.source, file.model, file.verify, extras, file.candidate)
 
 
 def _folder() -> Path:

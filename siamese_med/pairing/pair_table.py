@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,17 @@ Key = TypeVar("Key")
 SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
 MAX_SCANS_FOR_ALL_PAIRS = 6
 """A time line of at most this many scans gives all its pairs; a longer one its neighbours and those with the first."""
+
+
+class PairRow(TypedDict):
+    """A row of the pair table before its patients' split is added; see tables.PAIR_COLUMNS."""
+
+    scan_a: str
+    scan_b: str
+    subject_a: str
+    subject_b: str
+    interval_days: int | None
+    kind: str
 
 
 def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
@@ -49,7 +60,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     return table
 
 
-def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[dict[str, Any]]:
+def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[PairRow]:
     """Pairs of each patient's scans, earlier first; alike in modality and contrast where there are such."""
     for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _contrast)
@@ -130,9 +141,7 @@ def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> str:
     return "rescan" if days is not None and days <= rescan_days else "follow_up"
 
 
-def build_different_patient_pairs(
-    scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig
-) -> list[dict[str, Any]]:
+def build_different_patient_pairs(scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig) -> list[PairRow]:
     """About `negatives` times as many pairs as each patient has of his own (`same`); hard ones share the machine.
 
     Each scan draws for itself, by its id alone, so that a scan that comes changes few pairs of others.
@@ -143,7 +152,7 @@ def build_different_patient_pairs(
         for level in (_machine, _contrast)
     }
     counts = scans.subject.value_counts()
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], PairRow] = {}
     for scan in everyone:
         rng = np.random.default_rng([config.seed, zlib.crc32(str(scan.id).encode())])
         own = counts[scan.subject]
@@ -167,7 +176,7 @@ def _contrast(scan: Any) -> tuple[str, ...]:
     return scan.modality, scan.contrast
 
 
-def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> dict[str, Any]:
+def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> PairRow:
     return {
         "scan_a": a.id,
         "scan_b": b.id,

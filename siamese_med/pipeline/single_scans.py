@@ -17,6 +17,7 @@ from siamese_med.ingestion import single_scan
 from siamese_med.network import model_folder
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
+from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change import components, detectors, noise_floor, pair_registration, score_pair
 from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) -> dict[str, Any]:
+def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) -> ComparisonFacts:
     """Similarity, change and baselines of two scans, a taken for the earlier; the order changes signs alone."""
     template = volume.read_volume(chosen.template)
     (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
@@ -57,7 +58,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
 
 def rank_enrolled_patients(
     scan: Path, chosen: TrainedModel, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
-) -> dict[str, Any]:
+) -> IdentityFacts:
     """Rank the enrolled patients by their most similar scan; `match` is the first, if it passes the threshold."""
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")

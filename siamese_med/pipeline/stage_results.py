@@ -13,6 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.errors import NothingUsableError
 from siamese_med.pipeline import stages
+from siamese_med.pipeline.stage_facts import (
+    IngestFacts,
+    MisalignedScan,
+    PairFacts,
+    PrepareFacts,
+    PromoteFacts,
+    ReportFacts,
+    RunFacts,
+    ScoreFacts,
+    StageFacts,
+    TrainFacts,
+    TransferFacts,
+    describe_scan,
+    list_changed_pairs,
+    list_doubtful_scans,
+)
+from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
@@ -32,8 +49,6 @@ RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
 TECHNICAL_REASONS = ("alignment_failed", "pair_alignment_failed")
 """Reasons that keep a pair from being judged although the two scans could be compared."""
 
-SCAN_FACT_COLUMNS = ("id", "subject", "session", "modality", "shape", "spacing_mm", "affine", "path", "flags")
-
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -45,6 +60,7 @@ class RunRequest:
     verify: bool = False  # read files again that seem unchanged
     extras: ReportExtras = NO_REPORT_EXTRAS
     candidate: bool = False  # what is trained does not speak before it is promoted
+    tables: StudyTables | None = field(default=None, compare=False, repr=False)  # what the run has read so far
 
 
 @dataclass(frozen=True)
@@ -52,7 +68,7 @@ class StageResult:
     """One stage's result. `unfinished` makes it done in part; `failed_checks` count under --strict."""
 
     verb: str
-    facts: dict[str, Any]
+    facts: StageFacts
     unfinished: tuple[str, ...] = ()
     failed_checks: tuple[str, ...] = ()
     model: Path | None = None
@@ -77,29 +93,39 @@ def run_stage(verb: str, order: RunRequest) -> StageResult:
 
 
 def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: StageRunner = run_stage) -> StageResults:
-    """Run stages one after the other; a model that one of them trains is what the later ones use."""
+    """Run stages one after the other; a model that one of them trains is what the later ones use.
+
+    What one stage has read of the study's tables the next ones need not read again.
+    """
     done: list[StageResult] = []
+    order = replace(order, tables=StudyTables(order.study))
     for verb in verbs:
         done.append(perform_one(verb, order))
         order = replace(order, model=done[-1].model or order.model)
     return tuple(done)
 
 
-def summarise_run(done: StageResults) -> dict[str, Any]:
-    """A whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages."""
+def summarise_run(done: StageResults) -> RunFacts:
+    """A whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages.
+
+    Raises KeyError where prepare, score or report is not among what was done.
+    """
     facts = {outcome.verb: outcome.facts for outcome in done}
-    account = {name: value for name, value in facts.get("ingest", {}).items() if name != "scans"}
+    prepared, scored, reported = facts["prepare"], facts["score"], facts["report"]
+    assert "aligned" in prepared
+    assert "verdicts" in scored
+    assert "index" in reported
     return {
         "seconds": {outcome.verb: outcome.seconds for outcome in done},
-        "account": account,
-        "aligned": facts["prepare"]["aligned"],
-        "pairs": facts["score"]["pairs"],
-        "comparable": facts["score"]["comparable"],
-        "verdicts": facts["score"]["verdicts"],
-        "alarms": facts["score"]["alarms"],
-        "wrong_patient": facts["score"]["wrong_patient"],
-        "model": facts["score"]["model"],
-        "reports": facts["report"]["index"],
+        "account": {name: value for name, value in facts.get("ingest", {}).items() if name != "scans"},
+        "aligned": prepared["aligned"],
+        "pairs": scored["pairs"],
+        "comparable": scored["comparable"],
+        "verdicts": scored["verdicts"],
+        "alarms": scored["alarms"],
+        "wrong_patient": scored["wrong_patient"],
+        "model": scored["model"],
+        "reports": reported["index"],
     }
 
 
@@ -108,11 +134,17 @@ def _ingest(order: RunRequest) -> StageResult:
         raise NothingUsableError("no input was named: give a folder or a CSV manifest")
     result = stages.ingest(order.source, order.study, order.verify)
     account = result.account
-    facts = {name: getattr(account, name) for name in ("files_seen", "ingested", "skipped", "duplicate", "quarantined")}
-    facts["reasons"] = dict(account.reasons)
-    facts |= {"transfer": asdict(result.transfer)} if result.transfer else {}
-    rows = sorted(result.scan_rows, key=lambda row: str(row["id"]))
-    facts["scans"] = [{name: row[name] for name in SCAN_FACT_COLUMNS} for row in rows]
+    transfer: TransferFacts = {"transfer": asdict(result.transfer)} if result.transfer else {}
+    facts: IngestFacts = {
+        "files_seen": account.files_seen,
+        "ingested": account.ingested,
+        "skipped": account.skipped,
+        "duplicate": account.duplicate,
+        "quarantined": account.quarantined,
+        "reasons": dict(account.reasons),
+        **transfer,
+        "scans": [describe_scan(row) for row in sorted(result.scan_rows, key=lambda row: str(row["id"]))],
+    }
     if not facts["scans"]:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
@@ -132,10 +164,15 @@ def _incomplete(transfer: PacsTransfer) -> tuple[str, ...]:
 
 
 def _prepare(order: RunRequest) -> StageResult:
-    result = stages.prepare(order.study, order.model)
-    failed = _rows(result.alignments.loc[~result.alignments["ok"].astype(bool)], ("scan", "quality"))
-    facts = {"scans": len(result.alignments), "aligned": len(result.alignments) - len(failed), "failed": failed}
-    facts["template"] = str(result.template)
+    result = stages.prepare(order.study, order.model, order.tables)
+    wrong = result.alignments.loc[~result.alignments["ok"].astype(bool)]
+    failed: list[MisalignedScan] = [{"scan": row.scan, "quality": row.quality} for row in wrong.itertuples()]
+    facts: PrepareFacts = {
+        "scans": len(result.alignments),
+        "aligned": len(result.alignments) - len(failed),
+        "failed": failed,
+        "template": str(result.template),
+    }
     problems = _problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
     return StageResult("prepare", facts, problems, problems, result=result)
 
@@ -148,26 +185,26 @@ def _misfit(failed: int, order: RunRequest, result: PreparedStudy) -> str:
 
 
 def _pair(order: RunRequest) -> StageResult:
-    pairs = stages.build_pairs(order.study)
-    facts = {"pairs": len(pairs), "kinds": _counts(pairs["kind"]), "splits": _counts(pairs["split"])}
+    pairs = stages.build_pairs(order.study, order.tables)
+    facts: PairFacts = {"pairs": len(pairs), "kinds": _counts(pairs["kind"]), "splits": _counts(pairs["split"])}
     return StageResult("pair", facts, result=pairs)
 
 
 def _train(order: RunRequest) -> StageResult:
-    model = stages.train(order.study, order.candidate)
+    model = stages.train(order.study, order.candidate, order.tables)
     refused = None if order.candidate else model_registry.list_refused_models(order.study).get(model.name)
     if refused is None:
-        return StageResult("train", {"model": str(model)}, (), _failed_audit(model), model)
+        return StageResult("train", TrainFacts(model=str(model)), (), _failed_audit(model), model)
     speaks = stages.current_model(order.study)
     advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` lets it speak all the same"
-    return StageResult("train", {"model": str(model), "speaks": str(speaks)}, (), (advice,), speaks)
+    return StageResult("train", TrainFacts(model=str(model), speaks=str(speaks)), (), (advice,), speaks)
 
 
 def _promote(order: RunRequest) -> StageResult:
     """A model that is refused is an answer, no failure; the stages after this one use the model that speaks."""
     candidate = order.model or stages.current_model(order.study)
-    model, decision = stages.promote_candidate(order.study, candidate)
-    facts = {
+    model, decision = stages.promote_candidate(order.study, candidate, order.tables)
+    facts: PromoteFacts = {
         "candidate": candidate.name,
         "speaks": model.name,  # no path: it goes into Prefect's records
         "promoted": decision.promoted,
@@ -181,16 +218,16 @@ def _promote(order: RunRequest) -> StageResult:
 
 def _score(order: RunRequest) -> StageResult:
     model = order.model or stages.current_model(order.study)
-    scores = stages.score(order.study, model)
+    scores = stages.score(order.study, model, order.tables)
     reasons = _counts(scores["reasons"].explode())
     identity = read_model_info(model).id
-    alarmed = _alarmed(order.study.owners(identity))
-    facts = {
+    alarmed = list_doubtful_scans(order.study.owners(identity))
+    facts: ScoreFacts = {
         "pairs": len(scores),
         "comparable": int(scores["comparable"].sum()),
         "reasons": reasons,
         "verdicts": _counts(scores["verdict"]),
-        "changed": _changed(scores),
+        "changed": list_changed_pairs(scores),
         "alarms": len(alarmed),
         "wrong_patient": alarmed,
         "model": str(model),
@@ -203,10 +240,11 @@ def _score(order: RunRequest) -> StageResult:
 
 def _report(order: RunRequest) -> StageResult:
     model = order.model or stages.current_model(order.study)
-    result = stages.report(order.study, model, order.extras, order.source)
+    result = stages.report(order.study, model, order.extras, order.source, order.tables)
     patients = sum(1 for folder in order.study.reports.glob("sub-*") if folder.is_dir())
-    facts: dict[str, Any] = {"index": str(result.index), "patients": patients}
-    facts |= {"dicom": dict(result.dicom)} if result.dicom else {}
+    facts: ReportFacts = {"index": str(result.index), "patients": patients}
+    if result.dicom:
+        facts["dicom"] = dict(result.dicom)
     left_out = result.dicom["left_out"] if result.dicom else {}
     problems = (
         *_problem(left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"),
@@ -224,20 +262,6 @@ _STAGES: dict[str, Callable[[RunRequest], StageResult]] = {
     "score": _score,
     "report": _report,
 }
-
-
-def _changed(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Pairs that changed beyond noise, by what a reader looks for first."""
-    columns = ("scan_a", "scan_b", "subject_a", "change_p_adjusted", "volume_ml")
-    return _rows(scores[scores["verdict"] == "changed"], columns)
-
-
-def _alarmed(owners: Path) -> list[dict[str, Any]]:
-    """Scans that look like another patient's than the one under whose name they are filed: an answer, no failure."""
-    import pandas as pd
-
-    rows = _rows(pd.read_parquet(owners).query("alarm"), ("scan", "subject", "owner"))
-    return [{**row, "owner": row["owner"] if isinstance(row["owner"], str) else None} for row in rows]
 
 
 def _failed_audit(model: Path) -> tuple[str, ...]:
@@ -260,7 +284,3 @@ def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:
     return {str(word): int(count) for word, count in column.dropna().value_counts().items()}
-
-
-def _rows(frame: pd.DataFrame, columns: Sequence[str]) -> list[dict[str, Any]]:
-    return [dict(zip(columns, row, strict=True)) for row in frame[list(columns)].itertuples(index=False, name=None)]

@@ -4,15 +4,19 @@
 
 Stages never import one another; this is where they meet. Every function can be called again: it does only what is
 new and leaves the same files. None of them knows Prefect; the flows call them.
+
+A run gives its StudyTables to each of its stages, so that no table is read twice; called without them, a stage reads
+for itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
+from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import NO_REPORT_EXTRAS, IngestResult, ReportExtras, ReportResult, Study
@@ -21,7 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from siamese_med.ingestion.privacy.reidentification import Revealed
     from siamese_med.network.model_folder import TrainedModel
+    from siamese_med.scoring.score_table import ScoringSetup
+    from siamese_med.study.config import ScoreConfig
     from siamese_med.study.model_info import ModelInfo
     from siamese_med.training.model_registry import PromotionDecision
 
@@ -65,7 +72,7 @@ def write_files_page(study: Study) -> Path:
     return page
 
 
-def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> dict[str, Any]:
+def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> Revealed:
     """Who and which files are behind a label of a page, for those with the secret; nothing is recorded."""
     from siamese_med.ingestion.privacy import reidentification
 
@@ -74,33 +81,22 @@ def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> di
 
 def scans(study: Study) -> pd.DataFrame:
     """Every scan of the catalogue, one row each, with the columns of tables.SCAN_COLUMNS."""
-    from siamese_med.ingestion.catalogue import catalogue
-
-    return catalogue.read_scan_table(study.catalogue_url)
+    return StudyTables(study).read_scans()
 
 
-def prepare(study: Study, model: Path | None = None) -> PreparedStudy:
+def prepare(study: Study, model: Path | None = None, tables: StudyTables | None = None) -> PreparedStudy:
     """Scans to aligned volumes on one grid; on the template of `model` where one is given."""
-    from siamese_med.network.model_folder import find_checked_template
-    from siamese_med.preparation import aligned_volumes
-    from siamese_med.preparation import study_template as templates
-
-    template = (
-        find_checked_template(model)
-        if model is not None
-        else templates.check_configured_template(study.config.prepare.template)
-    )
-    return aligned_volumes.prepare_scans(scans(study), study.data, template, study.config.prepare)
+    return (tables or StudyTables(study)).prepare_scans(model)
 
 
-def build_pairs(study: Study) -> pd.DataFrame:
+def build_pairs(study: Study, tables: StudyTables | None = None) -> pd.DataFrame:
     """Scans to pairs, patients split first; columns of tables.PAIR_COLUMNS."""
     from siamese_med.pairing import pair_table
 
-    return pair_table.build_pair_table(scans(study), study.pairs, study.config.pair)
+    return pair_table.build_pair_table((tables or StudyTables(study)).read_scans(), study.pairs, study.config.pair)
 
 
-def train(study: Study, candidate: bool = False) -> Path:
+def train(study: Study, candidate: bool = False, tables: StudyTables | None = None) -> Path:
     """Pairs to a model folder, calibrated on validation patients and measured once on test patients.
 
     The model speaks from then on, unless it was refused before; a `candidate` has to be promoted first.
@@ -109,17 +105,24 @@ def train(study: Study, candidate: bool = False) -> Path:
 
     if candidate:
         model_registry.record_current_model(study)
-    model = train_model.build_model(study, scans(study), prepare(study), read_pairs(study))
+    known = tables or StudyTables(study)
+    everything = known.read_scans()
+    model = train_model.build_model(study, everything, known.prepare_scans(scans=everything), known.read_pairs())
     if not candidate and model.name not in model_registry.list_refused_models(study):
         model_registry.set_current_model(study, model.name, "trained by hand")
     return model
 
 
-def promote_candidate(study: Study, candidate: Path) -> tuple[Path, PromotionDecision]:
+def promote_candidate(
+    study: Study, candidate: Path, tables: StudyTables | None = None
+) -> tuple[Path, PromotionDecision]:
     """The model that speaks now, and why: the candidate if it is not worse on the fixed validation patients."""
     from siamese_med.training import model_registry
 
-    return model_registry.decide_promotion(study, candidate, scans(study), read_pairs(study), partial(prepare, study))
+    known = tables or StudyTables(study)
+    return model_registry.decide_promotion(
+        study, candidate, known.read_scans(), known.read_pairs(), known.prepare_scans
+    )
 
 
 def current_model(study: Study) -> Path:
@@ -129,19 +132,20 @@ def current_model(study: Study) -> Path:
     return model_registry.find_current_model(study)
 
 
-def score(study: Study, model: Path) -> pd.DataFrame:
+def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.DataFrame:
     """Pairs to scores; columns of tables.SCORE_COLUMNS. Scans that are not prepared for this model yet are."""
     from siamese_med.network import siamese
     from siamese_med.network.model_folder import load_model
     from siamese_med.runtime.files import write_parquet_file
     from siamese_med.scoring import score_table
-    from siamese_med.scoring.change import detectors
+    from siamese_med.scoring.identity.calibration import make_calibration
     from siamese_med.study import score_tables
 
     chosen = load_model(model)
     config = chosen.measures(study.config.score)
-    prepared = prepare(study, model)
-    everything, pairs = scans(study), read_pairs(study)
+    known = tables or StudyTables(study)
+    everything = known.read_scans()
+    prepared, pairs = known.prepare_scans(model, everything), known.read_pairs()
     score_tables.remove_tables_of_other_model(study, chosen.info)
     embedded = _embedded(study, chosen, everything, prepared)
     _look_for_owners(study, chosen, everything, prepared, embedded)
@@ -150,14 +154,27 @@ def score(study: Study, model: Path) -> pd.DataFrame:
     measured = score_table.score_pairs(
         _marked_new(pairs, everything, chosen.info).assign(distance=siamese.measure_distances(chosen.network, *sides)),
         prepared.scans(everything),
-        chosen,
-        detectors.build_model_detector(chosen.info, model, config),
-        study.scores(chosen.info.id).with_suffix(""),
-        study.data,
-        config,
+        make_calibration(chosen.info),
+        _scoring_setup(study, chosen, config),
     )
     write_parquet_file(study.scores(chosen.info.id), measured)
     return measured
+
+
+def _scoring_setup(study: Study, chosen: TrainedModel, config: ScoreConfig) -> ScoringSetup:
+    from siamese_med.scoring.change import detectors, noise_floor
+    from siamese_med.scoring.change.scan_side import ScanReader
+    from siamese_med.scoring.change.score_pair import CalibratedDetector
+    from siamese_med.scoring.score_table import ScoringSetup
+
+    floors = noise_floor.make_floors(chosen.info)
+    return ScoringSetup(
+        ScanReader(study.data, chosen.template),
+        study.scores(chosen.info.id).with_suffix(""),
+        CalibratedDetector(detectors.build_model_detector(chosen.info, chosen.folder, config), *floors),
+        chosen.instrument,
+        config,
+    )
 
 
 def _look_for_owners(
@@ -188,11 +205,16 @@ def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) -> pd
 
 
 def report(
-    study: Study, model: Path, extras: ReportExtras = NO_REPORT_EXTRAS, source: Path | Pull | None = None
+    study: Study,
+    model: Path,
+    extras: ReportExtras = NO_REPORT_EXTRAS,
+    source: Path | Pull | None = None,
+    tables: StudyTables | None = None,
 ) -> ReportResult:
     """Scores to pages, and what else is asked for; `source` is the input, which DICOM objects are filed by."""
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
+    from siamese_med.reporting.write.study_pages import ReportInputs
     from siamese_med.study import score_tables
     from siamese_med.study.model_info import read_model_info
 
@@ -203,38 +225,44 @@ def report(
         extras = replace(extras, pdf=True)  # it goes to the archive too
     info = read_model_info(model)
     scores, owners = score_tables.read_score_tables(study, info)
+    known = tables or StudyTables(study)
+    everything = known.read_scans()
     index = study_pages.write_reports(
-        study.reports,
-        study.data,
-        model,
-        scans(study),
-        scores,
-        prepare(study, model).alignments,
-        owners,
-        catalogue.read_account(study.catalogue_url),
-        study.config.report,
-        extras,
+        ReportInputs(
+            reports=study.reports,
+            data=study.data,
+            model=model,
+            scans=everything,
+            scores=scores,
+            alignments=known.prepare_scans(model, everything).alignments,
+            owners=owners,
+            account=catalogue.read_account(study.catalogue_url),
+            config=study.config.report,
+            extras=extras,
+        )
     )
     write_files_page(study)
     if not extras.dicom:
         return ReportResult(index)
-    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, scans(study)))
+    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, everything))
 
 
-def compare(a: Path, b: Path, model: Path, study: Study) -> dict[str, Any]:
+def compare(a: Path, b: Path, model: Path, study: Study) -> ComparisonFacts:
     """Two scans (NIfTI files or DICOM folders) to one comparison, without a catalogue."""
     from siamese_med.pipeline import single_scans
 
     return single_scans.measure_two_scans(a, b, single_scans.load_model_for_query(model), study.config)
 
 
-def identify(scan: Path, model: Path, study: Study) -> dict[str, Any]:
+def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
     """Rank the enrolled patients (those of the catalogue) for one scan; nothing is retrained."""
     from siamese_med.pipeline import single_scans
 
     chosen = single_scans.load_model_for_query(model)
-    prepared = prepare(study, model)
-    enrolled = scans(study).merge(prepared.alignments[prepared.alignments.ok][["scan"]], left_on="id", right_on="scan")
+    known = StudyTables(study)
+    everything = known.read_scans()
+    prepared = known.prepare_scans(model, everything)
+    enrolled = everything.merge(prepared.alignments[prepared.alignments.ok][["scan"]], left_on="id", right_on="scan")
     return single_scans.rank_enrolled_patients(
         scan, chosen, enrolled, _embedded(study, chosen, enrolled, prepared), study.config
     )
@@ -242,15 +270,7 @@ def identify(scan: Path, model: Path, study: Study) -> dict[str, Any]:
 
 def read_pairs(study: Study) -> pd.DataFrame:
     """The pair table; raises EmptyInputError where there is none or nothing in it."""
-    from siamese_med.errors import EmptyInputError
-    from siamese_med.runtime.untrusted_input import read_untrusted_table
-
-    if not study.pairs.is_file():
-        raise EmptyInputError("there is no pair table yet: run `siamese-med pair` first")
-    pairs = read_untrusted_table(study.pairs, ("scan_a", "scan_b", "subject_a", "subject_b"))
-    if pairs.empty:
-        raise EmptyInputError("the pair table is empty: a study needs two scans of a patient, or two patients")
-    return pairs
+    return StudyTables(study).read_pairs()
 
 
 def locate_embedding_cache(study: Study, info: ModelInfo) -> Path:

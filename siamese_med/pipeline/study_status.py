@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from siamese_med.pipeline import stages
 from siamese_med.study.tables import Study
@@ -21,7 +21,7 @@ NEXT_COMMAND = {
 """What to do where a count is still zero, in the order of the line."""
 
 
-def summarise_study(study: Study) -> dict[str, Any]:
+def summarise_study(study: Study) -> Mapping[str, object]:
     """Counts of what each stage has left, the account of the files seen so far, and the next step."""
     known = _has_catalogue(study)
     scans = stages.scans(study) if known else None
@@ -41,7 +41,7 @@ def summarise_study(study: Study) -> dict[str, Any]:
     return {"account": account, **counts, **speaking, "files_page": page, "next_step": step, "reasons": reasons}
 
 
-def _speaking(study: Study) -> dict[str, Any]:
+def _speaking(study: Study) -> Mapping[str, object]:
     """The current model, since when and why, and the last one that was refused."""
     record, refused = model_registry.read_current_record(study), model_registry.list_refused_models(study)
     last = next(reversed(refused), None)
@@ -53,7 +53,7 @@ def _speaking(study: Study) -> dict[str, Any]:
     }
 
 
-def _account(study: Study) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _account(study: Study) -> tuple[Mapping[str, int], Sequence[Mapping[str, object]]]:
     """Counts of files by outcome, and by reason with a hint what to do."""
     from siamese_med.ingestion.catalogue import catalogue, inventory
 

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -41,6 +41,14 @@ MIN_COVERAGE_FRACTION = 0.5
 """Share of the template's body that a scan has to show."""
 
 
+class AlignmentRecord(TypedDict):
+    """How one scan lies on the template; see prepared_scans.ALIGNMENT_COLUMNS."""
+
+    matrix: list[list[float]]
+    quality: float
+    coverage: float
+
+
 def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> PreparedStudy:
     """Align all scans of the table to the template (the study's own where none is given) and cache the volumes."""
     if scans.empty:
@@ -49,7 +57,7 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
     folder = _folder(data / "prepared", template, config)
     files.remove_stale_temporary_files(folder)
     _keep_template(folder / "template.nii.gz", template, scans, data, config, device)
-    origin = f"{files.compute_file_digest(folder / 'template.nii.gz')} {config.transform} {PREPARATION_VERSION}"
+    origin = _origin(folder, config)
     made_from = {scan.id: _digest_inputs(_scan_to_align(scan), data, origin) for scan in scans.itertuples()}
     waiting = scans[[not _cached(folder, made_from[scan], scan) for scan in scans.id]]
     jobs = [
@@ -65,15 +73,44 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
     return PreparedStudy(table, folder / "template.nii.gz")
 
 
+def digest_inputs(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> str | None:
+    """Digest everything that `prepare_scans` makes its result from; None where the study has no template yet.
+
+    Equal digests mean equal alignment tables and equal aligned voxels, so a result can be used again.
+
+    Parameters
+    ----------
+    scans
+        The scan table, with tables.SCAN_COLUMNS.
+    data
+        The data folder, from which paths in the table count.
+    template
+        NIfTI file to align to; None for the study's own template.
+    config
+        The `prepare_scans` section of the configuration.
+
+    Returns
+    -------
+    str or None
+        SHA-256, as hex.
+    """
+    folder = _folder(data / "prepared", template, config)
+    if not (folder / "template.nii.gz").is_file():
+        return None
+    origin = _origin(folder, config)
+    made_from = [f"{scan.id} {_digest_inputs(_scan_to_align(scan), data, origin)}" for scan in scans.itertuples()]
+    return _digest(folder.name, str(config.min_quality), *made_from)
+
+
 def align_scan(
     scan: Volume, template: Volume, transform: Transform = "rigid", device: str = "cpu"
-) -> tuple[NDArray[np.float16], dict[str, Any]]:
+) -> tuple[NDArray[np.float16], AlignmentRecord]:
     """One scan to the template's grid: voxels (i, j, k) and the record that `prepare_scans` keeps beside them."""
     found = registration.register_scans([scan], template, device=device, transform=transform)[0]
     return resample_to_template(scan, found, template, device)
 
 
-def is_alignment_usable(record: dict[str, Any], min_quality: float) -> bool:
+def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
     """Whether an alignment record is one to build on."""
     return bool(record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE_FRACTION)
 
@@ -98,6 +135,10 @@ def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Pat
     if (own / "template.nii.gz").is_file() and files.compute_file_digest(own / "template.nii.gz") == given:
         return own
     return prepared / f"{shape}-{given[:8]}"
+
+
+def _origin(folder: Path, config: PrepareConfig) -> str:
+    return f"{files.compute_file_digest(folder / 'template.nii.gz')} {config.transform} {PREPARATION_VERSION}"
 
 
 def _keep_template(
@@ -183,7 +224,7 @@ def _align_batch(batch: AlignmentBatch) -> None:
 
 
 def _write_aligned_scan(
-    batch: AlignmentBatch, scan: ScanToAlign, voxels: NDArray[np.float16], record: dict[str, Any]
+    batch: AlignmentBatch, scan: ScanToAlign, voxels: NDArray[np.float16], record: AlignmentRecord
 ) -> None:
     """Write voxels and record so that a run that is killed in between leaves no record of other voxels."""
     made_from = _digest_inputs(scan, batch.data, batch.origin)
@@ -207,12 +248,12 @@ def _mask(source: ScanToAlign, data: Path) -> NDArray[np.bool_] | None:
 
 def resample_to_template(
     scan: Volume, found: registration.Alignment, template: Volume, device: str = "cpu"
-) -> tuple[NDArray[np.float16], dict[str, Any]]:
+) -> tuple[NDArray[np.float16], AlignmentRecord]:
     matrix = found.matrix.round(MATRIX_DECIMALS)
     voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()
     coverage = float(valid.cpu().numpy()[body].mean())
-    record = {
+    record: AlignmentRecord = {
         "matrix": matrix.tolist(),
         "quality": round(found.quality, 4),
         "coverage": round(coverage, 4),

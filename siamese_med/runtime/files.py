@@ -11,7 +11,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ MIN_FREE_BYTES = 2**20
 """Free space below which a disk is taken to be the full one."""
 
 
-def make_no_space_error(folder: Path, facts: dict[str, Any] | None = None) -> NoSpaceError:
+def make_no_space_error(folder: Path, facts: Mapping[str, object] | None = None) -> NoSpaceError:
     """What to say of a full disk: that of the folder, or that of temporary files where only it is full."""
     temporary = Path(tempfile.gettempdir())
     place = temporary if _free_bytes(folder) >= MIN_FREE_BYTES > _free_bytes(temporary) else folder

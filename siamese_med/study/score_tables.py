@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.errors import EmptyInputError
 from siamese_med.runtime import files, untrusted_input
+from siamese_med.study import table_schema
 from siamese_med.study.model_info import ModelInfo
 from siamese_med.study.tables import Study
 
@@ -34,14 +35,18 @@ def remove_tables_of_other_model(study: Study, info: ModelInfo) -> None:
 
 
 def read_score_tables(study: Study, info: ModelInfo) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The score table and the owner table of a model; raises EmptyInputError where there are none of this one."""
+    """The score table and the owner table of a model; raises EmptyInputError where it has none, and InputError."""
     scores, owners, mark = study.scores(info.id), study.owners(info.id), _mark(study, info)
     foreign = mark.is_file() and mark.read_text(encoding="utf-8") != info.compute_digest()
     if foreign or not (scores.is_file() and owners.is_file()):
         raise EmptyInputError(f"no scores of the model {info.id}: run `siamese-med score` first")
-    return untrusted_input.read_untrusted_table(
-        scores, SCORE_NAME_COLUMNS, SCORE_PATH_COLUMNS
-    ), untrusted_input.read_untrusted_table(owners, OWNER_NAME_COLUMNS)
+    scored, owned = (
+        untrusted_input.read_untrusted_table(scores, SCORE_NAME_COLUMNS, SCORE_PATH_COLUMNS),
+        untrusted_input.read_untrusted_table(owners, OWNER_NAME_COLUMNS),
+    )
+    table_schema.SCORES.validate(scored, f"the table {scores.name}")
+    table_schema.OWNERS.validate(owned, f"the table {owners.name}")
+    return scored, owned
 
 
 def _mark(study: Study, info: ModelInfo) -> Path:

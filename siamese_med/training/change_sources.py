@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.change import pair_registration
-from siamese_med.scoring.score_table import load_pair_space, read_pair_scan
+from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.training import synthetic_follow_ups
 from siamese_med.training.synthetic_follow_ups import ChangeSource
@@ -28,8 +28,7 @@ TRAINING_SOURCES_PER_VALIDATION_SOURCE = 4
 class ChangeSourceJob:
     """Two scans to lay on each other, or one to lay on itself, and the file to keep them in."""
 
-    data: Path
-    template: Path
+    reader: ScanReader
     earlier: PreparedScan
     later: PreparedScan
     spacing_mm: float
@@ -40,21 +39,21 @@ def build_change_sources(
     usable: pd.DataFrame,
     rows: dict[str, PreparedScan],
     pairs: pd.DataFrame,
-    place: tuple[Path, Path],
+    reader: ScanReader,
     spacing_mm: float,
     most: int,
     folder: Path,
 ) -> tuple[list[ChangeSource], list[ChangeSource]]:
     """Sources of training and of validation patients, at most `most` and a quarter of them, kept under `folder`.
 
-    `usable`: aligned scans with their split; `place`: data folder and template. What is there already is left as it is.
+    `usable`: aligned scans with their split. What is there already is left as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for split, count in (("train", most), ("validation", max(1, most // TRAINING_SOURCES_PER_VALIDATION_SOURCE))):
         chosen = list(_select_scan_pairs(usable[usable.split == split], pairs))[:count]
         jobs = [
-            ChangeSourceJob(*place, rows[a], rows[b], spacing_mm, folder / f"{split}-{number:04d}.npy")
+            ChangeSourceJob(reader, rows[a], rows[b], spacing_mm, folder / f"{split}-{number:04d}.npy")
             for number, (a, b) in enumerate(chosen)
         ]
         found.append(list(run_in_parallel(_write_registered_source, jobs, f"laying out {split} exercises")))
@@ -76,7 +75,7 @@ def _select_scan_pairs(scans: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[tup
 def _write_registered_source(exercise: ChangeSourceJob) -> ChangeSource:
     if exercise.path.is_file():
         return synthetic_follow_ups.read_change_source(exercise.path, exercise.spacing_mm)
-    earlier, later = (read_pair_scan(exercise.data, row) for row in (exercise.earlier, exercise.later))
-    space = load_pair_space(exercise.template, exercise.spacing_mm)
+    earlier, later = (exercise.reader.read_side(row) for row in (exercise.earlier, exercise.later))
+    space = exercise.reader.pair_space(exercise.spacing_mm)
     laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
     return synthetic_follow_ups.write_change_source(exercise.path, laid.a, laid.b, laid.inside, exercise.spacing_mm)

@@ -11,6 +11,7 @@ from siamese_med.scoring.change import detectors, labelled_changes, noise_floor,
 from siamese_med.scoring.change.labelled_changes import LabelledPair
 from siamese_med.scoring.change.null_pairs import DetectorTrials
 from siamese_med.scoring.change.pair_registration import ChangeDetector
+from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.change.score_pair import find_pair_stratum
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import DetectorChoice, LossCheck, ModelInfo, RecordedNoiseFloor
@@ -79,9 +80,9 @@ def evaluate_on_study_labels(
     if len({pair.kind for pair, _ in known}) < 2:
         return None
     detector = detectors.build_model_detector(info, folder, study.config.score)
-    place = study.data, prepared.template
+    reader = ScanReader(study.data, prepared.template)
     found = null_pairs.measure_real_pairs(
-        [sides for _, sides in known], place, {"change": detector}, study.config.score
+        [sides for _, sides in known], reader, {"change": detector}, study.config.score
     )
     judged = [
         LabelledPair(
@@ -109,7 +110,7 @@ def run_detector_trials(
     quiet = pairs[pairs.kind == "rescan"]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _has_both_scans(pair, rows)]
     one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
-    return null_pairs.measure_null_pairs(known, one_each, (data, prepared.template), tried, config, seed)
+    return null_pairs.measure_null_pairs(known, one_each, ScanReader(data, prepared.template), tried, config, seed)
 
 
 def _has_both_scans(pair: Any, rows: Mapping[str, PreparedScan]) -> bool:

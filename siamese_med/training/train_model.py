@@ -26,6 +26,7 @@ from siamese_med.network.siamese import (
 )
 from siamese_med.reporting.model import card
 from siamese_med.runtime import files
+from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.identity import calibration, confound_audit, evaluation, wrong_patient
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
 from siamese_med.study.model_info import (
@@ -80,8 +81,8 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
         return finished
     building.mkdir(parents=True, exist_ok=True)
     files.remove_stale_temporary_files(building)
-    cohorts, explicit = collect_training_data(study, scans, prepared, pairs)
-    exercised = prepare_change_sources(study, scans, prepared, pairs, building / "exercises")
+    cohorts, explicit = collect_training_data(study, usable, pairs)
+    exercised = prepare_change_sources(study, usable, prepared, pairs, building / "exercises")
     network, progress = distributed.train_on_ranks(
         cohorts["train"], cohorts["validation"], explicit, study.config.train, building, exercised
     )
@@ -95,27 +96,31 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
 
 
 def collect_training_data(
-    study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame
+    study: Study, usable: pd.DataFrame, pairs: pd.DataFrame
 ) -> tuple[dict[str, ScanDataset], tuple[Positions, Positions]]:
-    """What training takes: the volumes of each split, and the explicit training pairs, same and different."""
-    usable = select_usable_scans(scans, prepared, pairs)
+    """What training takes: the volumes of each split, and the explicit training pairs, same and different.
+
+    `usable`: see `select_usable_scans`.
+    """
     cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
     return cohorts, _positions(usable, pairs)
 
 
 def prepare_change_sources(
-    study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path
+    study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path
 ) -> tuple[list[ChangeSource], list[ChangeSource]] | None:
-    """What the change head learns from and is checked on, kept under `folder`; None where it is not to learn."""
+    """What the change head learns from and is checked on, kept under `folder`; None where it is not to learn.
+
+    `usable`: see `select_usable_scans`.
+    """
     settings = study.config.train
     if settings.change_steps == 0:
         return None
-    usable = select_usable_scans(scans, prepared, pairs)
     return change_sources.build_change_sources(
         usable,
         prepared.scans(usable),
         pairs,
-        (study.data, prepared.template),
+        ScanReader(study.data, prepared.template),
         study.config.score.spacing_mm,
         settings.change_sources,
         folder,

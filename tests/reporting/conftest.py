@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.reporting.write import study_pages
+from siamese_med.reporting.write.study_pages import ReportInputs
 from siamese_med.study.config import ReportConfig
 from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
 from siamese_med.study.tables import (
@@ -124,9 +125,7 @@ class Inputs:
 
     def write(self) -> Path:
         """Write the pages; returns the index."""
-        tables = (self.scans, self.scores, self.alignments, self.owners)
-        rest = (self.account, self.config, self.extras)
-        return study_pages.write_reports(self.reports, self.data, self.model, *tables, *rest)
+        return study_pages.write_reports(ReportInputs(**vars(self)))
 
     def only(self, *names: str) -> Inputs:
         """The same study with some of its patients."""

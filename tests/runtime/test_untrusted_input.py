@@ -114,8 +114,17 @@ def test_a_renamed_model_is_promoted_by_its_id_and_by_its_folder(tmp_path: Path)
 def write_results(study: Study, model: ModelInfo, **changes: Any) -> None:
     score_tables.remove_tables_of_other_model(study, model)
     score = {"scan_a": "sub-a_ses-1_T1w", "scan_b": "sub-a_ses-2_T1w", "subject_a": "sub-a", "subject_b": "sub-a"}
+    score |= {
+        "kind": "follow_up",
+        "split": "new",
+        "comparable": True,
+        "reasons": [],
+        "similarity": 1.0,
+        "distance": 0.0,
+    }
     score |= {"map": None, "pictures": "scores/supcon-0/pair.npz"}
-    owner = {"scan": "sub-a_ses-1_T1w", "subject": "sub-a", "owner": None}
+    owner = {"scan": "sub-a_ses-1_T1w", "subject": "sub-a", "alarm": False, "owner": None}
+    owner |= {"evidence": 1.0, "owner_evidence": None}
     for row in (score, owner):
         row.update({key: value for key, value in changes.items() if key in row})
     pd.DataFrame([score]).to_parquet(study.scores("supcon-0"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from siamese_med.errors import ServerError, SiameseMedError, UsageError
 from siamese_med.flows import study_files
@@ -20,38 +20,78 @@ ONGOING_STATES = ("Scheduled", "Late", "Pending", "Running", None)
 NO_SERVER_MESSAGE = "nobody serves: start `siamese-med serve STUDY.toml` first, it registers the runs"
 
 
-def summarise_runs() -> dict[str, Any]:
+class RunLine(TypedDict):
+    """A run that has started; `says`: what its state tells, such as what is missing."""
+
+    run: str
+    state: str | None
+    seconds: int
+    says: str | None
+    id: str
+
+
+class ScheduledLine(TypedDict):
+    """The next run of a deployment, `at` a time in ISO format."""
+
+    run: str
+    at: str
+
+
+class RunsOverview(TypedDict):
+    """What `status` says of runs; `next_step` only where the last one did nothing useful."""
+
+    server: str | None
+    runs: list[RunLine]
+    scheduled: list[ScheduledLine]
+    next_step: NotRequired[str]
+
+
+class TriggeredRun(TypedDict):
+    """A run that was asked for; `page` shows it."""
+
+    run: str
+    flow: str
+    study: str
+    page: str
+    state: str | None
+
+
+def summarise_runs() -> RunsOverview:
     """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
     try:
         with _client() as (address, client):
             runs = _runs(client)
-            return {"server": address, "runs": runs, "scheduled": _scheduled(client), **_trouble(runs)}
+            found: RunsOverview = {"server": address, "runs": runs, "scheduled": _scheduled(client)}
+            if step := _trouble(runs):
+                found["next_step"] = step
+            return found
     except ServerError:
         return {"server": None, "runs": [], "scheduled": []}
 
 
-def _trouble(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The next step where the last run did nothing useful; nothing else."""
+def _trouble(runs: list[RunLine]) -> str | None:
+    """The next step where the last run did nothing useful."""
     if not runs or runs[0]["state"] not in FAILED_STATES:
-        return {}
+        return None
     again = "run it again, finished work is kept" if runs[0]["state"] == "Crashed" else "run it by hand to read why"
-    return {"next_step": f"the last run, {runs[0]['run']}, ended as {runs[0]['state']}: {again}"}
+    return f"the last run, {runs[0]['run']}, ended as {runs[0]['state']}: {again}"
 
 
-def request_run(flow: str, study: str | None, wait: bool) -> dict[str, Any]:
+def request_run(flow: str, study: str | None, wait: bool) -> TriggeredRun:
     """Ask whoever serves for a run now; raises ServerError, and what is wrong with the study, before a run is made."""
     with _client() as (address, client):
         chosen = _deployment(client, flow, study)
         study_files.load_study_file(chosen.parameters["study"])
         run = client.create_flow_run_from_deployment(chosen.id)
-        facts = {"run": str(run.id), "flow": flow, "study": chosen.name, "page": _page(address, run)}
+        page = _page(address, run)
         while wait and not (run.state and run.state.is_final()):
             time.sleep(RUN_POLL_INTERVAL_S)
             run = client.read_flow_run(run.id)
-    return facts | {"state": run.state.name if run.state else None}
+    state = run.state.name if run.state else None
+    return {"run": str(run.id), "flow": flow, "study": chosen.name, "page": page, "state": state}
 
 
-def describe_incomplete_run(facts: dict[str, Any]) -> tuple[str, ...]:
+def describe_incomplete_run(facts: TriggeredRun) -> tuple[str, ...]:
     """What a run that was waited for did not do; nothing of one that goes on. Raises where it did nothing useful."""
     state = facts["state"]
     if state in FAILED_STATES:
@@ -75,7 +115,7 @@ def _deployment(client: Any, flow: str, study: str | None) -> Any:
     raise UsageError(f"name one study with --study: served are {names}" if names else NO_SERVER_MESSAGE)
 
 
-def _runs(client: Any) -> list[dict[str, Any]]:
+def _runs(client: Any) -> list[RunLine]:
     from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
@@ -99,7 +139,7 @@ def _runs(client: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _scheduled(client: Any) -> list[dict[str, Any]]:
+def _scheduled(client: Any) -> list[ScheduledLine]:
     from prefect.client.schemas.filters import DeploymentFilter
 
     ours = client.read_deployments(

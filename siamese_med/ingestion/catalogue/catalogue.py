@@ -6,6 +6,7 @@ paths and series appear as HMACs, dates shifted.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -143,6 +144,39 @@ def read_scan_table(url: str) -> pd.DataFrame:
         return build_scan_table(
             add_wrong_patient_flags(select_rows(connection, "scan"), select_rows(connection, "alarm"))
         )
+
+
+def digest_scans(url: str) -> str:
+    """Digest all that `read_scan_table` gives, as the database keeps it: equal digests mean equal scan tables.
+
+    It takes a fraction of the time of `read_scan_table`, since no row is parsed or checked.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL of the catalogue.
+
+    Returns
+    -------
+    str
+        SHA-256, as hex.
+
+    Raises
+    ------
+    EmptyInputError
+        Where nothing was ingested yet.
+    """
+    from sqlalchemy import String, select, type_coerce
+
+    found = hashlib.sha256()
+    with open_catalogue(url) as connection:
+        for name in ("scan", "alarm"):
+            columns = get_catalogue_tables()[name].c
+            stored = [type_coerce(column, String) if name == "scan" else column for column in columns]
+            rows = connection.execute(select(*stored).order_by(next(iter(columns))))
+            for row in rows:
+                found.update(repr(tuple(row)).encode())
+    return found.hexdigest()
 
 
 def replace_wrong_patient_alarms(url: str, alarms: Mapping[str, str]) -> None:

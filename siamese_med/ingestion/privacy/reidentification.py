@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from siamese_med.errors import CatalogueError, InputError, UsageError
 from siamese_med.ingestion.catalogue import catalogue
@@ -46,7 +46,28 @@ class _RevealedLabel:
     scan: RevealedRow | None = None
 
 
-def reveal_label(label: str, url: str, secret_file: Path | None, source: Path | None = None) -> dict[str, Any]:
+class RevealedSeries(TypedDict):
+    """A series with the counts of its files by reason."""
+
+    series: str
+    subjects: list[str]
+    modality: str
+    contrast: str
+    files: dict[str, int]
+
+
+class Revealed(TypedDict):
+    """Who and what is behind a label; `scan` of a scan id, `files` and `contents_not_found` where an input is given."""
+
+    label: str
+    subjects: list[dict[str, str]]
+    scan: NotRequired[dict[str, str | None]]
+    series: list[RevealedSeries]
+    files: NotRequired[list[dict[str, str]]]
+    contents_not_found: NotRequired[int]
+
+
+def reveal_label(label: str, url: str, secret_file: Path | None, source: Path | None = None) -> Revealed:
     """Who is behind a `sub-` label, scan id, `series-` label or reason word; with `source` also which files below it.
 
     Raises InputError for an unknown label, UsageError for an ambiguous one, SecretError and CatalogueError.
@@ -54,11 +75,12 @@ def reveal_label(label: str, url: str, secret_file: Path | None, source: Path | 
     secret = load_pseudonyms(secret_file, make=False)
     with catalogue.open_catalogue(url, secret.label("catalogue")) as connection:
         found = _find(connection, label.strip().rstrip("…"))
-        facts: dict[str, Any] = {"label": label, "subjects": _subjects(connection, found.subjects, secret)}
+        subjects, series = _subjects(connection, found.subjects, secret), _series(found)
+        facts: Revealed = {"label": label, "subjects": subjects, "series": series}
         if found.scan:
             day = secret.unshifted(found.scan["date"], found.scan["subject"])
-            facts["scan"] = {"id": found.scan["id"], "date": day.isoformat() if day else None}
-        facts["series"] = _series(found)
+            scan = {"id": found.scan["id"], "date": day.isoformat() if day else None}
+            facts = {"label": label, "subjects": subjects, "scan": scan, "series": series}
         if source is not None:
             facts["files"] = _paths(connection, found, source, secret)
             facts["contents_not_found"] = len(found.files) - len({one.pop("content") for one in facts["files"]})
@@ -125,7 +147,7 @@ def _subjects(connection: Connection, subjects: set[str], secret: Pseudonyms) ->
     return lines
 
 
-def _series(found: _RevealedLabel) -> list[dict[str, Any]]:
+def _series(found: _RevealedLabel) -> list[RevealedSeries]:
     """One line a series, with the counts of its files by reason."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     rows: dict[str, RevealedRow] = {}
@@ -166,7 +188,7 @@ def _paths(connection: Connection, found: _RevealedLabel, source: Path, secret: 
     return sorted(lines, key=lambda line: (line["series"], line["path"]))
 
 
-def format_revealed_label(facts: Mapping[str, Any]) -> str:
+def format_revealed_label(facts: Revealed) -> str:
     """The answer for a terminal, a block each for patients, scan, series and files; nothing in it moves a cursor."""
     blocks = [
         _columns(
@@ -193,7 +215,7 @@ def _by(one: Mapping[str, str]) -> str:
     )
 
 
-def _series_line(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _series_line(one: RevealedSeries) -> tuple[str, ...]:
     files = ", ".join(f"{count} {reason}" for reason, count in one["files"].items())
     return one["series"], f"{one['modality']} {one['contrast']}", files
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.errors import InputError
 from siamese_med.reporting import table_cells
-from siamese_med.reporting.data import cohort_index, model_page, side_by_side, wrong_patient_alarms
+from siamese_med.reporting.data import cohort_index, model_page, wrong_patient_alarms
+from siamese_med.reporting.data import side_by_side as lineups
 from siamese_med.reporting.data.patient import build_patient_report
 from siamese_med.reporting.model import metrics_file, reference_figures, statements
 from siamese_med.reporting.render import pages
@@ -17,7 +19,7 @@ from siamese_med.reporting.write import patient_folder as folders
 from siamese_med.reporting.write.patient_folder import PatientFolderJob
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE
+from siamese_med.study.tables import NO_REPORT_EXTRAS, SIGNIFICANCE_ATTRIBUTE, IngestAccount, ReportExtras
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from siamese_med.reporting.data.report_content import Provenance, ReportReference, WrongPatientAlarm
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
+    from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.reporting.write.up_to_date import FolderMarks
     from siamese_med.study.config import ReportConfig
-    from siamese_med.study.tables import IngestAccount, ReportExtras
 
 
 RUN_FILE = "run.json"
@@ -36,25 +39,72 @@ MIN_PATIENTS_FOR_WORKERS = 100
 """Patients whose plain pages take longer than starting other processes does."""
 
 
-def write_reports(
-    reports: Path,
-    data: Path,
-    model: Path,
-    scans: pd.DataFrame,
-    scores: pd.DataFrame,
-    alignments: pd.DataFrame,
-    owners: pd.DataFrame,
-    account: IngestAccount,
-    config: ReportConfig,
-    extras: ReportExtras,
-) -> Path:
-    """Write every page and table; pages of patients that left the catalogue go. Returns the path of the index.
+@dataclass(frozen=True)
+class ReportInputs:
+    """What the pages of a study are written from.
 
-    Equal input gives equal bytes. Paths in the tables are relative to `data`. Raises ModelError and InputError.
+    Parameters
+    ----------
+    reports
+        The folder to write to.
+    data
+        The data folder; paths in the tables count from it.
+    model
+        Folder of the model that the scores come from.
+    scans
+        The scan table, with tables.SCAN_COLUMNS.
+    scores
+        The score table, with tables.SCORE_COLUMNS.
+    alignments
+        The alignment table, with prepared_scans.ALIGNMENT_COLUMNS.
+    owners
+        The owner table, with tables.OWNER_COLUMNS.
+    account
+        What became of every file that was ingested.
+    config
+        The `report` section of the configuration.
+    extras
+        What is written only on request.
     """
-    folder = reference_figures.read_model_folder(model)
+
+    reports: Path
+    data: Path
+    model: Path
+    scans: pd.DataFrame
+    scores: pd.DataFrame
+    alignments: pd.DataFrame
+    owners: pd.DataFrame
+    account: IngestAccount
+    config: ReportConfig
+    extras: ReportExtras = NO_REPORT_EXTRAS
+
+
+def write_reports(inputs: ReportInputs) -> Path:
+    """Write every page and table; pages of patients that left the catalogue go.
+
+    Equal input gives equal bytes.
+
+    Parameters
+    ----------
+    inputs
+        The tables and where everything lies.
+
+    Returns
+    -------
+    Path
+        The index page.
+
+    Raises
+    ------
+    ModelError
+        Where the model's folder cannot be used.
+    InputError
+        Where a subject of the catalogue is no pseudonym.
+    """
+    reports, config = inputs.reports, inputs.config
+    folder = reference_figures.read_model_folder(inputs.model)
     reference = reference_figures.build_reference(
-        folder.info, table_cells.parse_number(scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
+        folder.info, table_cells.parse_number(inputs.scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
     )
     measured, provenance = (
         metrics_file.read_model_figures(folder.info, folder.metrics),
@@ -62,10 +112,36 @@ def write_reports(
     )
     shown = model_page.build_model_page(config.title, folder, measured, reference, provenance)  # first: it may refuse
     claim = statements.compose_model_headline(measured)
-    raised = wrong_patient_alarms.list_wrong_patient_alarms(_rows(owners), _rows(scans), measured.comparisons)
-    scans_of, scores_of = _by(scans, "subject"), _by(scores, "subject_a")
-    placed = _rows(alignments)
-    aligned = {str(row["scan"]): row for row in placed}
+    raised = wrong_patient_alarms.list_wrong_patient_alarms(
+        _rows(inputs.owners), _rows(inputs.scans), measured.comparisons
+    )
+    jobs = _patient_jobs(inputs, raised, reference, claim, provenance)
+    marks = _write_folders(jobs, up_to_date.read_folder_marks(reports / RUN_FILE))
+    written = [job.report for job in jobs]
+    subjects = sorted(job.folder.name for job in jobs)
+    _remove_departed(reports, set(subjects))
+    change_maps.write_bids_files(reports, inputs.data / "scans", subjects)
+    files.write_parquet_file(reports / "pairs.parquet", json_tsv.build_pairs_frame(written))
+    files.write_text_file(reports / "model.html", pages.render_model_page(shown))
+    shown_cohort = cohort_index.build_cohort_index(config.title, written, inputs.account, reference, claim, provenance)
+    side_by_side = lineups.build_wrong_patient_comparisons(
+        raised, _rows(inputs.scans), _rows(inputs.alignments), inputs.data
+    )
+    index = _write_index(reports, shown_cohort, side_by_side)
+    files.write_json_file(reports / RUN_FILE, _run(provenance.model, marks))
+    return index
+
+
+def _patient_jobs(
+    inputs: ReportInputs,
+    raised: Sequence[WrongPatientAlarm],
+    reference: ReportReference,
+    claim: ModelHeadline,
+    provenance: Provenance,
+) -> list[PatientFolderJob]:
+    """The folders to write, in the order of their subjects."""
+    scans_of, scores_of = _by(inputs.scans, "subject"), _by(inputs.scores, "subject_a")
+    aligned = {str(row["scan"]): row for row in _rows(inputs.alignments)}
     jobs = []
     for subject in sorted(scans_of):
         report = build_patient_report(
@@ -74,24 +150,14 @@ def write_reports(
             scores_of.get(subject, []),
             aligned,
             raised,
-            config.title,
+            inputs.config.title,
             reference,
             claim,
             provenance,
         )
-        jobs.append(PatientFolderJob(reports / subject, report, scans_of[subject], data, config, extras))
-    marks = _write_folders(jobs, up_to_date.read_folder_marks(reports / RUN_FILE))
-    written = [job.report for job in jobs]
-    _remove_departed(reports, set(scans_of))
-    change_maps.write_bids_files(reports, data / "scans", sorted(scans_of))
-    files.write_parquet_file(reports / "pairs.parquet", json_tsv.build_pairs_frame(written))
-    files.write_text_file(reports / "model.html", pages.render_model_page(shown))
-    shown_cohort = cohort_index.build_cohort_index(config.title, written, account, reference, claim, provenance)
-    index = _write_index(
-        reports, shown_cohort, side_by_side.build_wrong_patient_comparisons(raised, _rows(scans), placed, data)
-    )
-    files.write_json_file(reports / RUN_FILE, _run(provenance.model, marks))
-    return index
+        folder = inputs.reports / subject
+        jobs.append(PatientFolderJob(folder, report, scans_of[subject], inputs.data, inputs.config, inputs.extras))
+    return jobs
 
 
 def _write_folders(jobs: Sequence[PatientFolderJob], before: Mapping[str, FolderMarks]) -> dict[str, FolderMarks]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +33,8 @@ from siamese_med.scoring.change.noise_floor import (
     NoiseStratum,
 )
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.change.score_pair import PairScan
-from siamese_med.scoring.score_table import load_pair_space, read_pair_scan
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
@@ -65,8 +64,7 @@ class NullPairJob:
     planted: whether the detectors are tried on the same pair with a change in it too.
     """
 
-    data: Path
-    template: Path
+    reader: ScanReader
     stratum: NoiseStratum
     earlier: PreparedScan
     later: PreparedScan | None
@@ -95,20 +93,20 @@ class DetectorTrials:
 def measure_null_pairs(
     rescans: Sequence[tuple[PreparedScan, PreparedScan]],
     scans: Sequence[PreparedScan],
-    place: tuple[Path, Path],
+    reader: ScanReader,
     detectors: Mapping[str, ChangeDetector],
     config: ScoreConfig,
     seed: int,
 ) -> DetectorTrials:
     """The noise floors: of real rescans where a stratum has enough of them, else of simulated ones of `scans`.
 
-    `place`: data folder and template. The first of the scans are simulated from.
+    The first of the scans are simulated from.
     """
     if not scans:
         raise NotEnoughDataError("no scan to take a no-change reference from: too few scans could be aligned")
     chosen = dict(_strata(rescans, scans, config.simulated_rescans))
     jobs = [
-        NullPairJob(*place, where, *pair, seed + number, detectors, number < PLANTED_PAIRS_PER_STRATUM, config)
+        NullPairJob(reader, where, *pair, seed + number, detectors, number < PLANTED_PAIRS_PER_STRATUM, config)
         for where, pairs in chosen.items()
         for number, pair in enumerate(pairs)
     ]
@@ -124,13 +122,13 @@ def measure_null_pairs(
 
 def measure_real_pairs(
     pairs: Sequence[tuple[PreparedScan, PreparedScan]],
-    place: tuple[Path, Path],
+    reader: ScanReader,
     detectors: Mapping[str, ChangeDetector],
     config: ScoreConfig,
 ) -> list[tuple[NoiseStratum, dict[str, MapSummary]]]:
     """What the detectors and GROWTH find in real pairs, and the stratum of each."""
     jobs = [
-        NullPairJob(*place, score_pair.find_pair_stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs
+        NullPairJob(reader, score_pair.find_pair_stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs
     ]
     found = run_in_parallel(_measure_job, jobs, "measuring labelled pairs")
     return [(job.stratum, findings) for job, (findings, _) in zip(jobs, found, strict=True)]
@@ -191,10 +189,10 @@ def _strata(
 
 def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, MapSummary]]:
     """What each detector finds, and what it finds with a change planted."""
-    space = load_pair_space(pair.template, pair.config.spacing_mm)
-    earlier = read_pair_scan(pair.data, pair.earlier)
+    space = pair.reader.pair_space(pair.config.spacing_mm)
+    earlier = pair.reader.read_side(pair.earlier)
     if pair.later:
-        later = read_pair_scan(pair.data, pair.later)
+        later = pair.reader.read_side(pair.later)
     else:
         earlier, later = _simulate_pair(earlier, pair)
     laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
@@ -218,7 +216,7 @@ def _figures(laid: RegisteredPair, pair: NullPairJob, space: PairSpace) -> dict[
 
 def _simulate_pair(source: PairScan, pair: NullPairJob) -> tuple[PairScan, PairScan]:
     scans = simulate_scan_pair(source.scan, pair.stratum.scanner == SAME_SCANNER, np.random.default_rng(pair.seed))
-    found = registration.register_scans(scans, volume.read_volume(pair.template))
+    found = registration.register_scans(scans, volume.read_volume(pair.reader.template))
     earlier, later = (replace(source, scan=scan, matrix=one.matrix) for scan, one in zip(scans, found, strict=True))
     return earlier, later
 

@@ -1,0 +1,228 @@
+"""What each stage tells whoever asked for it: the objects that `--json` prints, key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict, final
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ScanFacts(TypedDict):
+    """An ingested scan; `affine` is 4x4, voxel to RAS+ mm, and `path` counts from the data folder."""
+
+    id: str
+    subject: str
+    session: str
+    modality: str
+    shape: Sequence[int]
+    spacing_mm: Sequence[float]
+    affine: Sequence[Sequence[float]]
+    path: str
+    flags: Sequence[str]
+
+
+class TransferFacts(TypedDict):
+    """The counts of tables.Transfer, only of a pull from a PACS."""
+
+    transfer: NotRequired[Mapping[str, int]]
+
+
+@final
+class IngestFacts(TransferFacts):
+    """The account of the files of one input, and the scans that they make up.
+
+    The first five add up: every file seen is counted once among the other four.
+    """
+
+    files_seen: int
+    ingested: int
+    skipped: int
+    duplicate: int
+    quarantined: int
+    reasons: Mapping[str, int]
+    scans: Sequence[ScanFacts]
+
+
+class MisalignedScan(TypedDict):
+    """A scan that could not be aligned; `quality`: see registration.Alignment."""
+
+    scan: str
+    quality: float
+
+
+@final
+class PrepareFacts(TypedDict):
+    """How many scans there are, how many of them are aligned, and to which template."""
+
+    scans: int
+    aligned: int
+    failed: Sequence[MisalignedScan]
+    template: str
+
+
+@final
+class PairFacts(TypedDict):
+    """How many pairs there are, by kind and by split."""
+
+    pairs: int
+    kinds: Mapping[str, int]
+    splits: Mapping[str, int]
+
+
+@final
+class TrainFacts(TypedDict):
+    """The folder of the trained model; `speaks`: the current one, where the trained one was refused before."""
+
+    model: str
+    speaks: NotRequired[str]
+
+
+@final
+class PromoteFacts(TypedDict):
+    """What became of a candidate; models by name, since Prefect keeps this. `figures`: see training.head_to_head."""
+
+    candidate: str
+    speaks: str
+    promoted: bool
+    why: str
+    patients: int
+    scans: int
+    figures: Mapping[str, Mapping[str, object]]
+
+
+class ChangedPair(TypedDict):
+    """A pair that changed beyond noise."""
+
+    scan_a: str
+    scan_b: str
+    subject_a: str
+    change_p_adjusted: float
+    volume_ml: float
+
+
+class DoubtfulScan(TypedDict):
+    """A scan that looks like another patient's than `subject`, under whom it is filed; `owner`: whom it fits better."""
+
+    scan: str
+    subject: str
+    owner: str | None
+
+
+@final
+class ScoreFacts(TypedDict):
+    """How many pairs there are and what is said of them."""
+
+    pairs: int
+    comparable: int
+    reasons: Mapping[str, int]
+    verdicts: Mapping[str, int]
+    changed: Sequence[ChangedPair]
+    alarms: int
+    wrong_patient: Sequence[DoubtfulScan]
+    model: str
+    scores: str
+
+
+@final
+class ReportFacts(TypedDict):
+    """The index page and how many patients have pages; `dicom`: what became of the objects that were asked for."""
+
+    index: str
+    patients: int
+    dicom: NotRequired[Mapping[str, object]]
+
+
+StageFacts = IngestFacts | PrepareFacts | PairFacts | TrainFacts | PromoteFacts | ScoreFacts | ReportFacts
+"""Of one stage. Which it is, mypy tells from a key that only one of them has."""
+
+
+class RunFacts(TypedDict):
+    """A whole run in one object; `account` is empty where nothing was ingested."""
+
+    seconds: Mapping[str, float]
+    account: Mapping[str, object]
+    aligned: int
+    pairs: int
+    comparable: int
+    verdicts: Mapping[str, int]
+    alarms: int
+    wrong_patient: Sequence[DoubtfulScan]
+    model: str
+    reports: str
+
+
+class ComparisonFacts(TypedDict):
+    """Two scans compared without a catalogue; the columns of the score table that can be known of a single pair."""
+
+    comparable: bool
+    reasons: Sequence[str]
+    similarity: float
+    distance: float
+    change: Mapping[str, float | None]
+    change_sign: int | None
+    growth: Mapping[str, float | None]
+    components: Sequence[Mapping[str, object]]
+    reference: Mapping[str, object] | None
+    verdict: str | None
+    baselines: Mapping[str, float]
+    model: str
+
+
+class RankedSubject(TypedDict):
+    """An enrolled patient and the probability that a scan is of this patient."""
+
+    subject: str
+    similarity: float
+
+
+class IdentityFacts(TypedDict):
+    """Whose a scan may be, the most similar first; `match`: the first, if it passes the threshold."""
+
+    candidates: Sequence[RankedSubject]
+    match: str | None
+    comparable: bool
+    reasons: Sequence[str]
+    threshold: float
+    model: str
+
+
+def describe_scan(row: Mapping[str, Any]) -> ScanFacts:
+    """Take from a row of the catalogue what is told of an ingested scan."""
+    return {
+        "id": row["id"],
+        "subject": row["subject"],
+        "session": row["session"],
+        "modality": row["modality"],
+        "shape": row["shape"],
+        "spacing_mm": row["spacing_mm"],
+        "affine": row["affine"],
+        "path": row["path"],
+        "flags": row["flags"],
+    }
+
+
+def list_changed_pairs(scores: pd.DataFrame) -> list[ChangedPair]:
+    """List the pairs of a score table that changed beyond noise, with what a reader looks for first."""
+    return [
+        {
+            "scan_a": pair.scan_a,
+            "scan_b": pair.scan_b,
+            "subject_a": pair.subject_a,
+            "change_p_adjusted": pair.change_p_adjusted,
+            "volume_ml": pair.volume_ml,
+        }
+        for pair in scores[scores["verdict"] == "changed"].itertuples()
+    ]
+
+
+def list_doubtful_scans(owners: Path) -> list[DoubtfulScan]:
+    """List the scans of an owner table that seem to be another patient's; they are an answer, no failure."""
+    import pandas as pd
+
+    return [
+        {"scan": row.scan, "subject": row.subject, "owner": row.owner if isinstance(row.owner, str) else None}
+        for row in pd.read_parquet(owners).query("alarm").itertuples()
+    ]

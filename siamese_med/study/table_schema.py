@@ -1,0 +1,177 @@
+"""Which columns each table of a study has and what their cells are; a table is checked once, where it is read.
+
+Behind this border a frame is used without looking again: a table that somebody edited, or that another version wrote,
+is refused in one line that names the file and the column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from siamese_med.errors import InputError
+from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
+from siamese_med.study.tables import OWNER_COLUMNS, PAIR_COLUMNS, SCAN_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class CellKind(StrEnum):
+    """What the cells of a column are; the word is what an error says."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    NUMBER = "number"
+    FLAG = "yes or no"
+    LIST = "list"
+    RECORD = "record"
+
+
+@dataclass(frozen=True)
+class TableSchema:
+    """The columns of one table.
+
+    Parameters
+    ----------
+    cells
+        What the cells of each column are. A table may have other columns too.
+    filled
+        Columns in which no cell may be missing.
+    lacking
+        Columns that a table may lack as a whole, since older versions did not write them.
+    remedy
+        What a user can do about a wrong table.
+    """
+
+    cells: Mapping[str, CellKind]
+    filled: frozenset[str]
+    remedy: str
+    lacking: frozenset[str] = frozenset()
+
+    def validate(self, frame: pd.DataFrame, called: str) -> pd.DataFrame:
+        """Check a table that was read.
+
+        Parameters
+        ----------
+        frame
+            The table.
+        called
+            What an error calls it, such as its file's name.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The same frame.
+
+        Raises
+        ------
+        InputError
+            Where a column is missing, a cell that has to be filled is empty, or cells are of another type. The message
+            is one line and holds no cell.
+        """
+        for name, kind in self.cells.items():
+            if name not in frame.columns:
+                if name in self.lacking:
+                    continue
+                raise InputError(f"{called} lacks the column {name}: {self.remedy}")
+            present = frame[name].dropna()
+            if name in self.filled and len(present) < len(frame):
+                raise InputError(f"{called} has an empty cell in the column {name}: {self.remedy}")
+            if len(present) and not _are(present, kind):
+                raise InputError(f"{called} has something else than {kind} in the column {name}: {self.remedy}")
+        return frame
+
+
+_INFERRED = {
+    CellKind.TEXT: ("string",),
+    CellKind.INTEGER: ("integer",),
+    CellKind.NUMBER: ("integer", "floating", "mixed-integer-float"),
+    CellKind.FLAG: ("boolean",),
+}
+"""What pandas calls such cells."""
+
+
+def _are(cells: pd.Series, kind: CellKind) -> bool:
+    """Whether all cells, none of which is missing, are of one type."""
+    import numpy as np
+    from pandas.api.types import infer_dtype
+
+    if kind is CellKind.LIST:
+        return all(isinstance(cell, list | tuple | np.ndarray) for cell in cells)
+    if kind is CellKind.RECORD:
+        return all(isinstance(cell, dict) for cell in cells)
+    return infer_dtype(cells) in _INFERRED[kind]
+
+
+def _schema(
+    columns: Iterable[str],
+    default: CellKind,
+    others: Mapping[CellKind, str],
+    may_miss: str,
+    remedy: str,
+    lacking: Mapping[CellKind, str] = MappingProxyType({}),
+) -> TableSchema:
+    """A schema whose columns are of the kind `default` but for `others`; names are separated by blanks.
+
+    Cells of `may_miss` may be missing, columns of `lacking` as a whole.
+    """
+    cells = dict.fromkeys(columns, default) | _by_name(others)
+    filled = frozenset(cells.keys() - set(may_miss.split()))
+    older = _by_name(lacking)
+    return TableSchema(cells | older, filled, remedy, frozenset(older))
+
+
+def _by_name(kinds: Mapping[CellKind, str]) -> dict[str, CellKind]:
+    return {name: kind for kind, names in kinds.items() for name in names.split()}
+
+
+SCANS = _schema(
+    SCAN_COLUMNS,
+    CellKind.TEXT,
+    {CellKind.LIST: "shape spacing_mm affine flags", CellKind.INTEGER: "changed"},
+    "date changed mask",
+    "restore it, or ingest again into another --data",
+)
+PAIRS = _schema(
+    PAIR_COLUMNS,
+    CellKind.TEXT,
+    {CellKind.INTEGER: "interval_days"},
+    "interval_days",
+    "run `siamese-med pair` again",
+)
+ALIGNMENTS = _schema(
+    ALIGNMENT_COLUMNS,
+    CellKind.TEXT,
+    {CellKind.LIST: "matrix", CellKind.NUMBER: "quality coverage", CellKind.FLAG: "ok"},
+    "",
+    "remove data/prepared, and run `siamese-med prepare` again",
+)
+OWNERS = _schema(
+    OWNER_COLUMNS,
+    CellKind.TEXT,
+    {CellKind.NUMBER: "evidence owner_evidence", CellKind.FLAG: "alarm"},
+    "evidence owner owner_evidence",
+    "run `siamese-med score` again",
+)
+_MEASURED = {
+    CellKind.NUMBER: "change_z change_p change_p_adjusted change_sign volume_ml growth_ml growth_p "
+    "smallest_detectable_ml ncc ncc_highpass mutual_information ssim pair_quality",
+    CellKind.TEXT: "verdict map pictures",
+    CellKind.INTEGER: "interval_days",
+    CellKind.LIST: "components transform",
+    CellKind.RECORD: "reference",
+}
+"""Columns of the score table that a pair may have no value in, and that a table of an older version may lack."""
+
+SCORES = _schema(
+    ("scan_a", "scan_b", "subject_a", "subject_b", "kind", "split"),
+    CellKind.TEXT,
+    {CellKind.FLAG: "comparable", CellKind.LIST: "reasons", CellKind.NUMBER: "similarity distance"},
+    "",
+    "run `siamese-med score` again",
+    _MEASURED,
+)
