@@ -11,6 +11,7 @@ from siamese_med.scoring.change import noise_floor
 from siamese_med.scoring.change.noise_floor import NoiseFloor
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import ModelInfo
+from siamese_med.study.thresholds import MAX_NOISE_RATIO
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,4 @@ def _p(reading: Reading, known: NoiseFloor, config: ScoreConfig) -> float | None
     reference = known.of(noise_floor.assign_stratum("MR", (facts.contrast, facts.contrast), facts.machines))
     if reference is None or facts.quality < config.min_pair_quality or facts.overlap < config.min_overlap:
         return None
-    return None if finding.noise > noise_floor.NOISE_LIMIT_FACTOR * reference.noise_max else reference.p(finding)
+    return None if finding.noise > MAX_NOISE_RATIO * reference.noise_max else reference.p(finding)

@@ -30,7 +30,8 @@ from siamese_med.scoring.identity.baselines import BASELINES
 from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.simulation import cohort, follow_ups
 from siamese_med.study import config as configuration
-from siamese_med.study.tables import SAME_PATIENT, Study
+from siamese_med.study.tables import Study
+from siamese_med.study.vocabulary import SAME_PATIENT
 
 CONTRASTS = ("FLAIR", "T1w", "T2w")
 

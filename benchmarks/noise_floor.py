@@ -21,13 +21,15 @@ from siamese_med.imaging import registration
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
 from siamese_med.preparation import study_template
-from siamese_med.scoring.change import noise_floor, null_pairs, pair_registration, residual_detector, score_pair
+from siamese_med.scoring.change import null_pairs, pair_registration, residual_detector, score_pair
 from siamese_med.scoring.change.change_map import MapSummary
-from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, UNKNOWN, NoChangeReference
+from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, NoChangeReference
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
 from siamese_med.scoring.change.score_pair import PairScan
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.thresholds import MAX_NOISE_RATIO
+from siamese_med.study.vocabulary import UNKNOWN
 
 GRID = (64, 64, 64)
 FOR_TEMPLATE = 8
@@ -115,7 +117,7 @@ def show(kind: str, known: tuple[NoChangeReference, NoChangeReference], found: l
     p = np.array([[one.p(figure) for one, figure in zip(known, pair, strict=True)] for pair in found])
     z = np.array([[one.z(figure) for one, figure in zip(known, pair, strict=True)] for pair in found])
     both = [score_pair.combine_p_values(*pair) for pair in p]
-    outside = sum(brightness.noise > noise_floor.NOISE_LIMIT_FACTOR * known[0].noise_max for brightness, _ in found)
+    outside = sum(brightness.noise > MAX_NOISE_RATIO * known[0].noise_max for brightness, _ in found)
     for name, values in (("brightness", p[:, 0]), ("growth", p[:, 1]), ("both", np.array(both))):
         alarms = int((values < NOMINAL).sum())
         low, high = wilson(alarms, len(values))

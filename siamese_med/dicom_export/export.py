@@ -24,12 +24,13 @@ from siamese_med.reporting.render import pdf_pages
 from siamese_med.runtime import files, untrusted_input
 from siamese_med.study.input_source import Pull
 from siamese_med.study.tables import Study
+from siamese_med.study.vocabulary import PairRole, ScanSource, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ExportedPair = Mapping[str, Any]
-EXPORTED_PAIR_ROLES = ("newest", "since_first")
+EXPORTED_PAIR_ROLES = (PairRole.NEWEST, PairRole.SINCE_FIRST)
 """Pairs that end with the newest visit; steps between older ones were news when they were the newest."""
 
 EXPORTED_FILE_PATTERN = re.compile(r"(seg|sr)-pair\d+\.dcm|report-pdf\.dcm")
@@ -55,7 +56,7 @@ def write_dicom_export(folder: Path, source: Path, study: Study, model: str, sca
     `model`: its id; `scans`: the catalogue's. The same reports and files give the same bytes.
     """
     wanted = dict(_read_exported_pairs(study.reports))
-    from_dicom = set(scans[scans["source"] == "dicom"].id)
+    from_dicom = set(scans[scans["source"] == ScanSource.DICOM].id)
     mentioned = {pair[side] for pairs in wanted.values() for pair in pairs for side in ("earlier", "later")}
     config = study.config.ingest
     found = find_original_files(mentioned & from_dicom, study.catalogue_url, config.secret_file, source)
@@ -174,7 +175,7 @@ class _PatientExporter:
 
         A scan that may be another patient's has its numbers in the measurements, and nothing drawn on it.
         """
-        judged = pair["status"] in ("changed", "no_change")
+        judged = pair["status"] in (Verdict.CHANGED, Verdict.NO_CHANGE)
         if not (judged and pair["map"] and pair["transform"] and later.placed):
             return None
         change_map = volume.read_volume(self.study.data / pair["map"])

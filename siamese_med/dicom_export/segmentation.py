@@ -15,7 +15,7 @@ from siamese_med.dicom_export.identifiers import (
 )
 from siamese_med.imaging import resampling
 from siamese_med.imaging.volume import Volume
-from siamese_med.scoring.change.change_map import CHANGED_VOXEL_PROBABILITY
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -41,7 +41,7 @@ def resample_change_mask(change_map: Volume, transform: NDArray[np.float64], ima
         shift[2, 3] = start
         part = mask[start : start + step]
         values = resampling.resample_volume(change_map, to_map @ shift, (columns, rows, len(part)), nearest=True)[0, 0]
-        part[:] = values.numpy().T >= CHANGED_VOXEL_PROBABILITY
+        part[:] = values.numpy().T >= MIN_CHANGE_PROBABILITY
     return mask
 
 

@@ -16,6 +16,7 @@ from siamese_med.dicom_export.identifiers import (
     get_software_version,
     make_uid,
 )
+from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 if TYPE_CHECKING:
     from highdicom.sr import Comprehensive3DSR
@@ -43,10 +44,10 @@ REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days")
 """All that is taken of a pair."""
 
 VERDICT_MEANINGS = {
-    "changed": "Changed more than a rescan would",
-    "no_change": "No change beyond a rescan",
-    "not_comparable": "Not comparable",
-    "wrong_patient": "A scan seems to be another patient's: check",
+    Verdict.CHANGED: "Changed more than a rescan would",
+    Verdict.NO_CHANGE: "No change beyond a rescan",
+    Verdict.NOT_COMPARABLE: "Not comparable",
+    PatientStatus.WRONG_PATIENT: "A scan seems to be another patient's: check",
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from siamese_med.study.vocabulary import ScanFlag
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
 
-INVERTED_FLAG = "inverted"
+INVERTED_FLAG = str(ScanFlag.INVERTED)
 """The flag of a scan whose stored values run from white to black (MONOCHROME1)."""
 MAX_NORMALISED_INTENSITY = 3.0
 MAX_SAMPLED_VOXELS = 200_000

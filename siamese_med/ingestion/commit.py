@@ -16,6 +16,7 @@ from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun, UnitOutcome
 from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume
 from siamese_med.ingestion.workers import WorkerLostError
+from siamese_med.study.vocabulary import ScanFlag
 
 SERIES_PER_TRANSACTION = 64
 
@@ -133,7 +134,7 @@ class IngestCommitter:
 
     def _scan(self, name: ScanName, planned: PlannedVolume, converted: ConvertedVolume) -> dict[str, Any]:
         facts = planned.facts
-        undated = () if facts.date else ("date_unknown",)
+        undated = () if facts.date else (ScanFlag.DATE_UNKNOWN,)
         return {
             "id": name.id,
             "subject": name.subject,
@@ -148,8 +149,8 @@ class IngestCommitter:
             "affine": [list(row) for row in converted.affine],
             "path": self._path(planned),
             "sha256": converted.sha256,
-            "flags": sorted({*facts.flags, *converted.flags, *undated}),
-            "source": planned.source,
+            "flags": sorted(map(str, {*facts.flags, *converted.flags, *undated})),
+            "source": str(planned.source),
             "changed": planned.changed,
             "mask": masks.get_mask_path(self._path(planned)) if converted.masked else None,
             "series": planned.candidate.series,

@@ -10,6 +10,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import machine_errors, nifti
 from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.study.vocabulary import ScanFlag
 
 NIFTI_GZ_ENDING = ".nii.gz"
 
@@ -29,12 +30,12 @@ def write_mask(mask_file: Path, target: Path, scan: Volume, max_gigabytes: float
     try:
         mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1)
     except RejectedError:
-        return "mask_unused"
+        return ScanFlag.MASK_UNUSED
     except (OSError, MemoryError) as error:
-        return "mask_unread" if machine_errors.find_machine_error_reason(error) else "mask_unused"
+        return ScanFlag.MASK_UNREAD if machine_errors.find_machine_error_reason(error) else ScanFlag.MASK_UNUSED
     marked = mask.voxels > 0
     if not _on_one_grid(mask, scan) or not marked.any():
-        return "mask_unused"
+        return ScanFlag.MASK_UNUSED
     volume.write_volume(
         Path(get_mask_path(str(target))), Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)
     )

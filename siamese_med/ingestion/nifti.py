@@ -21,6 +21,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import decompression_limits
 from siamese_med.ingestion.inputs import open_files
 from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def decode_nifti(
         raise RejectedError("no_finite_voxel")
     missing = int(voxels.size - np.count_nonzero(finite))
     if missing:
-        voxels, flags = np.where(finite, voxels, 0), [*flags, "nan_count"]
+        voxels, flags = np.where(finite, voxels, 0), [*flags, ScanFlag.NAN_COUNT]
     if voxels[finite].min() == voxels[finite].max():
         raise RejectedError("constant_image")
     return volume.reorient_to_ras(Volume(volume.narrow_voxel_dtype(voxels), affine)), [*flags, *more], missing
@@ -159,7 +160,7 @@ def compute_nifti_affine(found: NiftiHeader) -> tuple[NDArray[np.float64], list[
     allowed = MAX_AFFINE_CONFLICT_MM + _rounding_mm(found, spacing)
     if len(forms) == 2 and compute_corner_distance_mm(forms[0], forms[1], found.dims[:3]) > allowed:
         raise RejectedError("affine_conflict")
-    return forms[0], ["units_converted"] if factor != 1.0 else []
+    return forms[0], [ScanFlag.UNITS_CONVERTED] if factor != 1.0 else []
 
 
 def _sform(found: NiftiHeader) -> NDArray[np.float64] | None:
@@ -291,5 +292,5 @@ def _three_axes(voxels: NDArray[Any], volume_of_4d: str) -> tuple[NDArray[Any], 
         return voxels, []
     repeats = voxels.reshape(*voxels.shape[:3], -1, order="F")
     if volume_of_4d == "mean":
-        return repeats.mean(axis=3, dtype=np.float64), ["mean_of_repeats"]
-    return repeats[..., 0], ["first_of_repeats"]
+        return repeats.mean(axis=3, dtype=np.float64), [ScanFlag.MEAN_OF_REPEATS]
+    return repeats[..., 0], [ScanFlag.FIRST_OF_REPEATS]

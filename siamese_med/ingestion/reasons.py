@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from siamese_med.study.tables import WRONG_PATIENT
+from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.origins import DicomOrigin
@@ -106,23 +106,7 @@ DUPLICATE_REASONS: Mapping[str, str] = MappingProxyType(
 REASON_HINTS: Mapping[str, str] = MappingProxyType({**SKIPPED_REASONS, **DUPLICATE_REASONS, **QUARANTINED_REASONS})
 """Every reason word, and what to do."""
 
-SCAN_FLAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "date_unknown": "no valid date; the scan is left out of intervals",
-        "inverted": "MONOCHROME1: low values mean bright; voxels are kept as measured",
-        "rescale_varies": "slope and intercept differ between slices; they were applied slice by slice",
-        "burned_in": "the source says that text may be burned into the pixels; look before you share",
-        "lossy": "the pixels went through lossy compression",
-        "phase": "a phase image, not a magnitude",
-        "nan_count": "some voxels were no number; they were counted and set to zero",
-        "units_converted": "the header was in metres or micrometres; it was converted to millimetres",
-        "first_of_repeats": "one volume taken from several",
-        "mean_of_repeats": "the mean of several volumes",
-        "mask_unused": "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out",
-        "mask_unread": "its mask could not be read this time; the next run tries again",
-        WRONG_PATIENT: "looks like another patient's scan; check the records, nothing was moved",
-    }
-)
+SCAN_FLAGS: Mapping[str, str] = MappingProxyType({str(flag): flag.explanation for flag in ScanFlag})
 """Words on a scan that was ingested and deserves a look."""
 
 

@@ -15,6 +15,7 @@ from siamese_med.ingestion.inputs.entries import InputEntry
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.workers import Workers
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import ScanFlag
 
 
 class UnitOutcome(NamedTuple):
@@ -68,7 +69,7 @@ class IngestRun:
             self.scans_there.add(row["id"])
             if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self.config):
                 self.bound_scans.add(row["id"])
-            if "mask_unread" in row["flags"]:
+            if ScanFlag.MASK_UNREAD in row["flags"]:
                 self.unsure_scans.add(row["id"])
 
     def load_paths(self) -> None:

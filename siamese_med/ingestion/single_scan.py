@@ -19,6 +19,7 @@ from siamese_med.ingestion.inputs.file_content import InspectedFile, InspectionR
 from siamese_med.ingestion.reasons import REASON_HINTS, RejectedError
 from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import ScanFlag
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _from_dicom(
         reasons += list(verdict.reasons.values())
         for draft in verdict.drafts:
             storages = tuple((file, one.storage) for file, one in draft.storages.items())
-            kind = "phase" if "phase" in draft.flags else draft.facts.contrast
+            kind = "phase" if ScanFlag.PHASE in draft.flags else draft.facts.contrast
             scans.append(
                 (ConversionJob(repeats=draft.repeats, storages=storages), draft.facts.modality, kind, draft.flags)
             )

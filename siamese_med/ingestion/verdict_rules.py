@@ -14,6 +14,7 @@ from math import prod
 
 from siamese_med.ingestion.reasons import MACHINE_REASONS, get_outcome
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import ScanFlag
 
 LIMIT_CONFIG_KEYS = {"min_slices", "max_gigabytes", "volume_of_4d"}
 DECODER_PACKAGES = {
@@ -22,7 +23,7 @@ DECODER_PACKAGES = {
 }  # fmt: skip
 """Modules that decode compressed pixels, where they are installed, and the packages that bring them."""
 
-REPEAT_FLAGS = {"first_of_repeats", "mean_of_repeats"}
+REPEAT_FLAGS = {ScanFlag.FIRST_OF_REPEATS, ScanFlag.MEAN_OF_REPEATS}
 """Flags of scans that another `volume_of_4d` would make otherwise."""
 
 VOXEL_BYTES = 4

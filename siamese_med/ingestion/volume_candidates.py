@@ -16,6 +16,7 @@ from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import UNKNOWN, ScanFlag, ScanSource
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,8 @@ def _from_dicom(
     day = (claim.date if claim else None) or draft.facts.date
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
-    facts = replace(
-        draft.facts, date=day, flags=draft.flags, contrast="phase" if "phase" in draft.flags else draft.facts.contrast
-    )
+    contrast = "phase" if ScanFlag.PHASE in draft.flags else draft.facts.contrast
+    facts = replace(draft.facts, date=day, flags=draft.flags, contrast=contrast)
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
@@ -79,7 +79,9 @@ def _from_dicom(
     )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
     job = apply_config_limits(ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim)), config)
-    return PlannedVolume(candidate, job, facts, claim.changed if claim else None, "dicom", tuple(draft.storages))
+    return PlannedVolume(
+        candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages)
+    )
 
 
 def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> None:
@@ -111,7 +113,7 @@ def _from_nifti(
         series=key,
     )
     job = apply_config_limits(ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim)), config)
-    return PlannedVolume(candidate, job, facts, claim.changed, "nifti", tuple(contents))
+    return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents))
 
 
 def _mask(claim: InputClaim | None) -> str:
@@ -127,6 +129,6 @@ def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJ
 
 def _suffix(facts: ScanFacts) -> str:
     """The last part of a scan's id, of closed vocabularies."""
-    if facts.contrast != "unknown":
+    if facts.contrast != UNKNOWN:
         return facts.contrast
-    return facts.modality if facts.modality != "unknown" else "scan"
+    return facts.modality if facts.modality != UNKNOWN else "scan"

@@ -17,7 +17,8 @@ from siamese_med.pairing import patient_splits
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
-from siamese_med.study.tables import PAIR_COLUMNS, SAME_PATIENT, SPLITS
+from siamese_med.study.tables import PAIR_COLUMNS
+from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, PairKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,13 +133,13 @@ def _labels_between(labels: dict[str, bool | None], earlier: Any, later: Any) ->
     return [labels[visit] for visit in visits[visits.index(earlier.session) + 1 : visits.index(later.session) + 1]]
 
 
-def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> str:
+def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> PairKind:
     """What the labels of all visits on the way say; where they leave it open, the interval."""
     if any(labels):
-        return "changed"
+        return PairKind.CHANGED
     if labels and all(label is False for label in labels):
-        return "rescan"
-    return "rescan" if days is not None and days <= rescan_days else "follow_up"
+        return PairKind.RESCAN
+    return PairKind.RESCAN if days is not None and days <= rescan_days else PairKind.FOLLOW_UP
 
 
 def build_different_patient_pairs(scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig) -> list[PairRow]:
@@ -162,8 +163,8 @@ def build_different_patient_pairs(scans: pd.DataFrame, same: Mapping[str, int], 
             if other is None:
                 continue
             first, second = sorted((scan, other), key=lambda one: str(one.id))
-            alike = scan.scanner == other.scanner and scan.protocol == other.protocol and scan.scanner != "unknown"
-            kind = "different_hard" if alike else "different"
+            alike = scan.scanner == other.scanner and scan.protocol == other.protocol and scan.scanner != UNKNOWN
+            kind = PairKind.DIFFERENT_HARD if alike else PairKind.DIFFERENT
             rows[(first.id, second.id)] = _row(first, second, first.subject, second.subject, None, kind)
     return list(rows.values())
 
@@ -183,7 +184,7 @@ def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind:
         "subject_a": subject_a,
         "subject_b": subject_b,
         "interval_days": days,
-        "kind": kind,
+        "kind": str(kind),
     }
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.errors import LeakageError
 from siamese_med.study.config import PairConfig
+from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: PairConfig) -> dict[str, str]:
     """Subject to split: the known stay, new ones go where most are missing, in an order drawn by the seed."""
-    target = {
-        "train": 1 - config.validation - config.test,
-        "validation": config.validation,
-        "test": config.test,
+    target: dict[str, float] = {
+        Split.TRAIN: 1 - config.validation - config.test,
+        Split.VALIDATION: config.validation,
+        Split.TEST: config.test,
     }
     everyone = set(subjects)
     splits = {subject: split for subject, split in known.items() if subject in everyone}
@@ -27,7 +28,7 @@ def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: Pai
     for subject in sorted(everyone - set(splits), key=lambda name: _draw(name, config.seed)):
         total = len(splits) + 1
         split = max(target, key=lambda name: target[name] * total - counts[name])
-        splits[subject] = split
+        splits[subject] = str(split)
         counts[split] += 1
     return splits
 

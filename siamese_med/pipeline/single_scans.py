@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,11 +20,13 @@ from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
 from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.preparation import aligned_volumes
-from siamese_med.scoring.change import components, detectors, noise_floor, pair_registration, score_pair
+from siamese_med.scoring.change import comparability, components, detectors, noise_floor, pair_registration, score_pair
 from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,21 +39,21 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
     (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
     embeddings = _embeddings(chosen, [first, second])
     distance = float(measure_distances(chosen.network, embeddings[:1], embeddings[1:])[0])
-    columns = _change(earlier, later, template, chosen, config)
+    score = _change(earlier, later, template, chosen, config)
     return {
-        "comparable": columns["comparable"],
-        "reasons": columns["reasons"],
+        "comparable": score.comparable,
+        "reasons": [str(reason) for reason in score.reasons],
         "similarity": make_calibration(chosen.info).similarity(distance),
         "distance": distance,
         "change": {
-            name.removeprefix("change_"): columns[name]
+            name.removeprefix("change_"): getattr(score, name)
             for name in ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")
         },
-        "change_sign": columns["change_sign"],
-        "growth": {name.removeprefix("growth_"): columns[name] for name in ("growth_ml", "growth_p")},
-        "components": columns["components"],
-        "reference": columns["reference"],
-        "verdict": columns["verdict"],
+        "change_sign": score.change_sign,
+        "growth": {name.removeprefix("growth_"): getattr(score, name) for name in ("growth_ml", "growth_p")},
+        "components": [part.to_json() for part in score.components],
+        "reference": None if score.reference is None else score.reference.to_json(),
+        "verdict": score.verdict and str(score.verdict),
         "baselines": baselines.score_baselines(*_in_fixed_order([first, second])),
         "model": chosen.info.id,
     }
@@ -78,7 +81,7 @@ def rank_enrolled_patients(
         "candidates": [{"subject": subject, "similarity": value} for subject, value in ranked],
         "match": ranked[0][0] if matched else None,
         "comparable": side.aligned,
-        "reasons": [] if side.aligned else ["alignment_failed"],
+        "reasons": [str(reason) for reason in comparability.reasons_of_alignment(side.aligned)],
         "threshold": curve.threshold,
         "model": chosen.info.id,
     }
@@ -89,9 +92,7 @@ def _aligned(path: Path, template: Volume, config: Config) -> tuple[PairScan, ND
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
     voxels, record = aligned_volumes.align_scan(scan, template, config.prepare.transform)
     aligned = aligned_volumes.is_alignment_usable(record, config.prepare.min_quality)
-    return PairScan(
-        scan, np.asarray(record["matrix"]), read.modality, read.contrast, noise_floor.UNKNOWN, aligned
-    ), voxels
+    return PairScan(scan, np.asarray(record["matrix"]), read.modality, read.contrast, UNKNOWN, aligned), voxels
 
 
 def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:
@@ -101,26 +102,26 @@ def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) ->
         return torch.cat([chosen.network(chosen.network.cut(scan[None])) for scan in batch])
 
 
-def _change(a: PairScan, b: PairScan, template: Volume, chosen: TrainedModel, config: Config) -> dict[str, Any]:
-    """The change columns, measured in an order fixed by content and turned back where that is not theirs."""
+def _change(a: PairScan, b: PairScan, template: Volume, chosen: TrainedModel, config: Config) -> PairScore:
+    """The change of a pair, measured in an order fixed by content and turned back where that is not theirs."""
     digests = [side.scan.content_digest() for side in (a, b)]
     first, second = (a, b) if digests[0] <= digests[1] else (b, a)
     score = chosen.measures(config.score)
     space = pair_registration.build_pair_space(template, score.spacing_mm)
     detector = detectors.build_model_detector(chosen.info, chosen.template.parent, score)
     instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
-    columns, _ = score_pair.score_pair(first, second, space, instrument, score)
-    (judged,) = score_pair.apply_multiple_testing([columns], score)
+    pair, _ = score_pair.score_pair(first, second, space, instrument, score)
+    (judged,) = score_pair.apply_multiple_testing([pair], score)
     return judged if first is a else _turned(judged, a)
 
 
-def _turned(columns: dict[str, Any], earlier: PairScan) -> dict[str, Any]:
-    signed = {name: None if columns[name] is None else -columns[name] for name in ("change_sign", "growth_ml")}
-    return {
-        **columns,
-        **signed,
-        "components": [components.swap_component(part, earlier.matrix) for part in columns["components"]],
-    }
+def _turned(score: PairScore, earlier: PairScan) -> PairScore:
+    return replace(
+        score,
+        change_sign=None if score.change_sign is None else -score.change_sign,
+        growth_ml=None if score.growth_ml is None else -score.growth_ml,
+        components=tuple(components.swap_component(part, earlier.matrix) for part in score.components),
+    )
 
 
 def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:

@@ -162,7 +162,7 @@ class ComparisonFacts(TypedDict):
     similarity: float
     distance: float
     change: Mapping[str, float | None]
-    change_sign: int | None
+    change_sign: float | None
     growth: Mapping[str, float | None]
     components: Sequence[Mapping[str, object]]
     reference: Mapping[str, object] | None

@@ -35,6 +35,7 @@ from siamese_med.study.model_info import read_model_info
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import NO_REPORT_EXTRAS, PacsTransfer, ReportExtras, Study
+from siamese_med.study.vocabulary import NotComparable
 from siamese_med.training import model_registry
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ STAGE_NAMES = ("ingest", "prepare", "pair", "train", "score", "report")
 RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
 """Of an order with `candidate`: a new model, which speaks where it is not worse, and pages by the one that does."""
 
-TECHNICAL_REASONS = ("alignment_failed", "pair_alignment_failed")
+TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMENT_FAILED)
 """Reasons that keep a pair from being judged although the two scans could be compared."""
 
 

@@ -19,7 +19,9 @@ from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
 from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.score_columns import parquet_schema
 from siamese_med.study.tables import NO_REPORT_EXTRAS, IngestResult, ReportExtras, ReportResult, Study
+from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +135,7 @@ def current_model(study: Study) -> Path:
 
 
 def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.DataFrame:
-    """Pairs to scores; columns of tables.SCORE_COLUMNS. Scans that are not prepared for this model yet are."""
+    """Pairs to scores, with the columns of `PairScore`. Scans that are not prepared for this model yet are."""
     from siamese_med.network import siamese
     from siamese_med.network.model_folder import load_model
     from siamese_med.runtime.files import write_parquet_file
@@ -157,7 +159,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
         make_calibration(chosen.info),
         _scoring_setup(study, chosen, config),
     )
-    write_parquet_file(study.scores(chosen.info.id), measured)
+    write_parquet_file(study.scores(chosen.info.id), measured, parquet_schema(measured))
     return measured
 
 
@@ -200,8 +202,8 @@ def _look_for_owners(
 def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) -> pd.DataFrame:
     """A study's own splits say nothing of a model that was made elsewhere: pairs it has not learned from are new."""
     learned = set(scans[scans.sha256.isin(info.learned_from)].id)
-    new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != "test")
-    return pairs.assign(split=pairs.split.mask(new, "new"))
+    new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != Split.TEST)
+    return pairs.assign(split=pairs.split.mask(new, str(Split.NEW)))
 
 
 def report(

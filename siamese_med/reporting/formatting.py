@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from siamese_med.reporting import table_cells
+from siamese_med.study import table_cells
 
 DASH = "–"
 

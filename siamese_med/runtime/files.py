@@ -194,10 +194,10 @@ def write_json_file(path: Path, value: Any) -> None:
     write_text_file(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
-def write_parquet_file(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame as Parquet atomically."""
+def write_parquet_file(path: Path, frame: pd.DataFrame, schema: Any = None) -> None:
+    """Write a frame as Parquet atomically; `schema` of pyarrow, where its types are not to follow from the cells."""
     with replace_atomically(path) as temporary:
-        frame.to_parquet(temporary, index=False)
+        frame.to_parquet(temporary, index=False, schema=schema)
 
 
 @contextmanager

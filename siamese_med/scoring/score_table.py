@@ -1,6 +1,6 @@
 """The score table: every pair measured once, in parallel, each result kept in a file of its own until a scan changes.
 
-<data>/scores/<model id>.parquet          tables.SCORE_COLUMNS
+<data>/scores/<model id>.parquet          study.pair_score.PairScore
 <data>/scores/<model id>/<pair>.json      the measured columns; there only while the pair's files are whole
                         /<pair>.npz       slices for the report
                         /<pair>_change.nii.gz   the change map in the earlier scan's space
@@ -12,27 +12,30 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.scoring.change import score_pair
+from siamese_med.scoring.change import comparability, score_pair
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.change.score_pair import CalibratedDetector
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.pair_score import MeasuredPair, Origin, PairScore
 from siamese_med.study.prepared_scans import PreparedScan
-from siamese_med.study.tables import SAME_PATIENT, SCORE_COLUMNS, SIGNIFICANCE_ATTRIBUTE
+from siamese_med.study.score_columns import names_of, pair_from_json, pair_to_json, read_row, score_table
+from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE
+from siamese_med.study.vocabulary import SAME_PATIENT
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 SCORE_METHOD_VERSION = 5
-"""Raised whenever the same scans would give other columns."""
+"""Raised whenever the same scans would give other values; a new column has every pair measured anew without that."""
 
 
 @dataclass(frozen=True)
@@ -107,50 +110,47 @@ def score_pairs(
     pandas.DataFrame
         One row a pair, with tables.SCORE_COLUMNS.
     """
-    import pandas as pd
-
     jobs = [
         PairJob(setup, scans[pair.scan_a], scans[pair.scan_b], pair.kind in SAME_PATIENT, pair.subject_a)
         for pair in pairs.itertuples()
     ]
-    records = _add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
-    table = pd.DataFrame(
-        [
-            {**pair._asdict(), "similarity": curve.similarity(float(pair.distance)), **record}
-            for pair, record in zip(pairs.itertuples(index=False), records, strict=True)
-        ],
-        columns=list(SCORE_COLUMNS),
-    )
-    table["interval_days"] = table.interval_days.astype("Int64")
-    table.attrs[SIGNIFICANCE_ATTRIBUTE] = (
-        setup.config.significance
-    )  # the pages say by which limit a pair is called changed
+    found = _add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
+    table = score_table([_named(one, pair, curve) for one, pair in zip(found, pairs.itertuples(), strict=True)])
+    table.attrs[SIGNIFICANCE_ATTRIBUTE] = setup.config.significance  # pages say by which limit a pair has changed
     return table
 
 
-def _add_verdicts(jobs: list[PairJob], records: list[dict[str, Any]], config: ScoreConfig) -> list[dict[str, Any]]:
-    """The columns with their verdicts, for which all pairs of a patient are looked at together."""
+def _named(score: PairScore, pair: Any, curve: SimilarityCalibration) -> PairScore:
+    """The score with whose it is, by a row of the pair table, and what the network says."""
+    known = read_row({name: getattr(pair, name) for name in names_of(Origin.PAIR)})
+    distance = float(pair.distance)
+    named = score.with_values({name: getattr(known, name) for name in names_of(Origin.PAIR)})
+    return replace(named, distance=distance, similarity=curve.similarity(distance))
+
+
+def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
+    """The scores with their verdicts, for which all pairs of a patient are looked at together."""
     patients: dict[str, list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         if job.same_patient:
             patients[job.subject].append(number)
-    done = list(records)
+    done = [pair.score for pair in pairs]
     for numbers in patients.values():
-        for number, columns in zip(
-            numbers, score_pair.apply_multiple_testing([records[n] for n in numbers], config), strict=True
+        for number, score in zip(
+            numbers, score_pair.apply_multiple_testing([pairs[n] for n in numbers], config), strict=True
         ):
-            done[number] = columns
+            done[number] = score
     return done
 
 
-def run_pair_jobs(jobs: list[PairJob]) -> list[dict[str, Any]]:
-    """The columns of every job, in order; what is cached is read, the rest measured on all cores."""
+def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
+    """The measured pair of every job, in order; what is cached is read, the rest measured on all cores."""
     waiting = [job for job in jobs if _cached(job) is None]
     for folder in {job.setup.folder for job in waiting}:
         files.remove_stale_temporary_files(folder)
     for _ in run_in_parallel(score_and_store_pair, waiting, "scoring pairs"):
         pass
-    return [record for job in jobs if (record := _cached(job)) is not None]
+    return [pair for job in jobs if (pair := _cached(job)) is not None]
 
 
 def score_and_store_pair(job: PairJob) -> None:
@@ -161,40 +161,36 @@ def score_and_store_pair(job: PairJob) -> None:
     """
     kept = job.setup.folder / f"{job.name}.json"
     kept.unlink(missing_ok=True)
-    columns: dict[str, Any] = baselines.score_baselines(
-        *map(job.setup.reader.read_aligned_voxels, (job.earlier, job.later))
-    )
-    columns |= dict.fromkeys(("verdict", "reference", "transform", "map", "pictures"))
-    columns |= {"comparable": True, "reasons": [], "components": []}
-    if job.same_patient:
-        columns |= _measure_change(job)
-    else:
-        failed = not (job.earlier.ok and job.later.ok)
-        columns |= {"comparable": not failed, "reasons": ["alignment_failed"] if failed else []}
-    files.write_json_file(kept, {"content": job.content, "columns": columns})
+    similar = baselines.score_baselines(*map(job.setup.reader.read_aligned_voxels, (job.earlier, job.later)))
+    pair = _measure_change(job) if job.same_patient else _of_two_patients(job)
+    pair = replace(pair, score=pair.score.with_values(similar))
+    files.write_json_file(kept, {"content": job.content, "columns": pair_to_json(pair)})
 
 
-def _measure_change(job: PairJob) -> dict[str, Any]:
+def _of_two_patients(job: PairJob) -> MeasuredPair:
+    reasons = comparability.reasons_of_alignment(job.earlier.ok, job.later.ok)
+    return MeasuredPair(PairScore(comparable=not reasons, reasons=reasons), one_patient=False)
+
+
+def _measure_change(job: PairJob) -> MeasuredPair:
     setup = job.setup
     space = setup.reader.pair_space(setup.config.spacing_mm)
     earlier, later = map(setup.reader.read_side, (job.earlier, job.later))
-    columns, measured = score_pair.score_pair(earlier, later, space, setup.instrument, setup.config)
+    pair, measured = score_pair.score_pair(earlier, later, space, setup.instrument, setup.config)
     if measured is None:
-        return columns
+        return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))
     score_pair.write_pictures(picture, *measured, space)
     score_pair.write_change_map(map_file, earlier, *measured, space)
-    return {
-        **columns,
-        "map": str(map_file.relative_to(setup.reader.data)),
-        "pictures": str(picture.relative_to(setup.reader.data)),
+    paths = {
+        name: str(path.relative_to(setup.reader.data)) for name, path in (("map", map_file), ("pictures", picture))
     }
+    return replace(pair, score=pair.score.with_values(paths))
 
 
-def _cached(job: PairJob) -> dict[str, Any] | None:
+def _cached(job: PairJob) -> MeasuredPair | None:
     path = job.setup.folder / f"{job.name}.json"
     if not path.is_file():
         return None
     stored = json.loads(path.read_text())
-    columns: dict[str, Any] = stored["columns"]
-    return columns if stored["content"] == job.content else None
+    return pair_from_json(stored["columns"], job.same_patient) if stored["content"] == job.content else None

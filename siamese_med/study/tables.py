@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.study.config import Config
+from siamese_med.study.pair_score import Origin
+from siamese_med.study.score_columns import names_of
+from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,49 +37,11 @@ SCAN_COLUMNS = (
 )
 """Columns of the scan table, one row a scan."""
 
-PAIR_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b", "interval_days", "kind", "split")
-"""`kind` is one of PAIR_KINDS; in same-patient pairs scan_a is the earlier one; `interval_days` may be missing."""
+PAIR_COLUMNS = names_of(Origin.PAIR)
+"""Columns of the pair table, one row a pair: those of `PairScore` that are known before anything is measured."""
 
-PAIR_KINDS = ("rescan", "follow_up", "changed", "different", "different_hard")
-"""Same patient: rescan (no change expected), follow_up (not known), changed (known); and two kinds of other patient."""
-
-SAME_PATIENT = ("rescan", "follow_up", "changed")
-
-SPLITS = ("train", "validation", "test")
-
-SCORE_COLUMNS = (
-    "scan_a",
-    "scan_b",
-    "subject_a",
-    "subject_b",
-    "interval_days",
-    "kind",
-    "split",  # of the study; new where the model has learned from neither scan
-    "comparable",  # bool: may a verdict be given on change (same patient) or identity (different)?
-    "reasons",  # list of words from NOT_COMPARABLE
-    "similarity",  # calibrated probability that it is one person, 0 to 1
-    "distance",  # of the two embeddings
-    "change_z",  # standard deviations above the no-change pairs, brightness or growth; missing for two patients
-    "change_p",  # one-sided, from the no-change pairs, brightness and growth taken together
-    "change_p_adjusted",  # for all judged pairs of the patient together; the verdict follows from it
-    "change_sign",  # +1 brighter, -1 darker in the later scan
-    "volume_ml",  # of the change map over its threshold
-    "growth_ml",  # what the enclosed tissue gained where local volume changed most, later against earlier
-    "growth_p",  # of local volume change alone, one-sided
-    "components",  # list of the map's parts: ml, place, sign, kind, p; see change.components.Component
-    "smallest_detectable_ml",  # change that would have been seen with 80 % power, among as many looks; missing: none
-    "reference",  # the no-change pairs it was held against: stratum, source, n
-    "verdict",  # changed, no_change, not_comparable; missing for different patients
-    "ncc",
-    "ncc_highpass",
-    "mutual_information",
-    "ssim",
-    "pair_quality",  # correlation after pair alignment
-    "transform",  # 4x4, the earlier scan's mm to the later one's (RAS+, rigid); missing where nothing was laid
-    "map",  # NIfTI of the change map in the earlier scan's space, relative to the data folder, or None
-    "pictures",  # npz of the slices for the report, relative to the data folder, or None
-)
-"""Columns of the score table, one row a pair."""
+SCORE_COLUMNS = names_of()
+"""Columns of the score table, one row a pair: the fields of `PairScore`."""
 
 SIGNIFICANCE_ATTRIBUTE = "significance"
 """The score table's attribute that holds the limit of p by which its verdicts were given."""
@@ -91,19 +56,8 @@ OWNER_COLUMNS = (
 )
 """Columns of the owner table, one row a scan. An alarm moves nothing: somebody has to look."""
 
-WRONG_PATIENT = "wrong_patient"
+WRONG_PATIENT = str(ScanFlag.WRONG_PATIENT)
 """The flag of a scan under alarm, for as long as the alarm stands."""
-
-NOT_COMPARABLE_REASONS = {
-    "other_modality": "the two scans are of different modality",
-    "other_contrast": "the two scans are of different contrast",
-    "alignment_failed": "a scan could not be aligned to the study's template",
-    "pair_alignment_failed": "the two scans could not be aligned to each other",
-    "little_overlap": "the two scans share too little of the body",
-    "contrast_not_in_reference": "the model was calibrated on no pairs without change of this contrast",
-    "outside_reference": "the pair is noisier than every no-change pair the model was calibrated on",
-}
-"""Reasons why a pair gets no verdict, and what each means."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.change import pair_registration
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.study.prepared_scans import PreparedScan
+from siamese_med.study.vocabulary import PairKind, Split
 from siamese_med.training import synthetic_follow_ups
 from siamese_med.training.synthetic_follow_ups import ChangeSource
 
@@ -50,7 +51,10 @@ def build_change_sources(
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for split, count in (("train", most), ("validation", max(1, most // TRAINING_SOURCES_PER_VALIDATION_SOURCE))):
+    for split, count in (
+        (Split.TRAIN, most),
+        (Split.VALIDATION, max(1, most // TRAINING_SOURCES_PER_VALIDATION_SOURCE)),
+    ):
         chosen = list(_select_scan_pairs(usable[usable.split == split], pairs))[:count]
         jobs = [
             ChangeSourceJob(reader, rows[a], rows[b], spacing_mm, folder / f"{split}-{number:04d}.npy")
@@ -62,7 +66,7 @@ def build_change_sources(
 
 def _select_scan_pairs(scans: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Rescans first, then a scan of each patient and contrast, every patient's first scan before anyone's second."""
-    quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(scans.id) & pairs.scan_b.isin(scans.id)]
+    quiet = pairs[(pairs.kind == PairKind.RESCAN) & pairs.scan_a.isin(scans.id) & pairs.scan_b.isin(scans.id)]
     contrast = scans.set_index("id").contrast
     quiet = quiet[contrast.reindex(quiet.scan_a).to_numpy() == contrast.reindex(quiet.scan_b).to_numpy()]
     yield from zip(quiet.scan_a, quiet.scan_b, strict=True)

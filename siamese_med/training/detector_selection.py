@@ -17,13 +17,14 @@ from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import DetectorChoice, LossCheck, ModelInfo, RecordedNoiseFloor
 from siamese_med.study.model_metrics import LabelAgreement
 from siamese_med.study.prepared_scans import PreparedScan, PreparedStudy
-from siamese_med.study.tables import SPLITS, Study
+from siamese_med.study.tables import Study
+from siamese_med.study.vocabulary import SPLITS, PairKind, Split
 from siamese_med.training.change_training import ChangeValidation
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NOISE_FLOOR_SPLITS = ("train", "validation")
+NOISE_FLOOR_SPLITS = (Split.TRAIN, Split.VALIDATION)
 """Splits whose rescans may serve as the no-change reference; test patients stay unseen. A learned detector is at its
 best on what it has learned from, so for one that leaves validation alone."""
 
@@ -69,7 +70,7 @@ def evaluate_on_study_labels(
     study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path, info: ModelInfo
 ) -> LabelAgreement | None:
     """How the change score agrees with the study's own labels, on patients that were not learned from; None without."""
-    mine = pairs[pairs.kind.isin(("rescan", "changed")) & pairs.split.isin(SPLITS[1:])]
+    mine = pairs[pairs.kind.isin((PairKind.RESCAN, PairKind.CHANGED)) & pairs.split.isin(SPLITS[1:])]
     rows = prepared.scans(usable)
     floors = dict(zip(("change", null_pairs.GROWTH), noise_floor.make_floors(info), strict=True))
     known = [
@@ -87,7 +88,7 @@ def evaluate_on_study_labels(
     judged = [
         LabelledPair(
             pair.subject_a,
-            pair.kind == "changed",
+            pair.kind == PairKind.CHANGED,
             max(floors[name].references[where].z(finding) for name, finding in findings.items()),
         )
         for (pair, _), (where, findings) in zip(known, found, strict=True)
@@ -107,7 +108,7 @@ def run_detector_trials(
     """Detectors on pairs without change of the scans of `evidence`, also with changes planted; validation first."""
     evidence = evidence.sort_values(["split", "id"], ascending=[False, True])
     rows = prepared.scans(evidence)
-    quiet = pairs[pairs.kind == "rescan"]
+    quiet = pairs[pairs.kind == PairKind.RESCAN]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _has_both_scans(pair, rows)]
     one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
     return null_pairs.measure_null_pairs(known, one_each, ScanReader(data, prepared.template), tried, config, seed)

@@ -21,6 +21,7 @@ from siamese_med.scoring.change import detectors
 from siamese_med.scoring.identity import verification_metrics
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
+from siamese_med.study.vocabulary import PairKind, Split
 from siamese_med.training import detector_selection, train_model
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class ComparedModel:
         if self.model.info.trained_on is not None:
             return set(self.model.info.trained_on)
         known = pd.read_parquet(self.model.folder / "reference.parquet", columns=["split", "scan_a", "scan_b"])
-        known = known[known.split == "validation"]
+        known = known[known.split == Split.VALIDATION]
         return self.learned_from - set(scans[scans.id.isin({*known.scan_a, *known.scan_b})].sha256)
 
 
@@ -97,7 +98,7 @@ def choose_fixed_scans(scans: pd.DataFrame, contenders: ComparedModels) -> list[
 def digest_comparison_terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> str:
     """Digest of all that figures depend on but the models: with the same terms, those of two weeks are comparable."""
     mine = set(scans.id)
-    quiet = pairs[(pairs.kind == "rescan") & pairs.scan_a.isin(mine) & pairs.scan_b.isin(mine)]
+    quiet = pairs[(pairs.kind == PairKind.RESCAN) & pairs.scan_a.isin(mine) & pairs.scan_b.isin(mine)]
     measured = [one.model.measures(study.config.score).calibration_fingerprint() for one in contenders.values()]
     aligned = [" ".join(one.prepared.contents(scans.id)) for one in contenders.values()]
     parts = [*scans.id, *quiet.scan_a, *quiet.scan_b, *sorted({*measured}), *sorted({*aligned})]
@@ -151,7 +152,7 @@ def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: 
     for group in together.values():
         (first, *_) = group.values()
         config = first.model.measures(study.config.score)
-        evidence = scans.assign(split="validation")
+        evidence = scans.assign(split=str(Split.VALIDATION))
         tried = {
             name: detectors.build_model_detector(one.model.info, one.model.folder, config)
             for name, one in group.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siamese_med.study.model_metrics import SplitCounts, TrainingSummary
-from siamese_med.study.tables import SPLITS
+from siamese_med.study.vocabulary import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd

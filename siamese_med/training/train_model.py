@@ -39,7 +39,8 @@ from siamese_med.study.model_info import (
 )
 from siamese_med.study.model_metrics import METRICS_FILE, IdentityFigures, ModelMetrics
 from siamese_med.study.prepared_scans import PreparedStudy
-from siamese_med.study.tables import SAME_PATIENT, SPLITS, Study
+from siamese_med.study.tables import Study
+from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, Split
 from siamese_med.training import change_sources, detector_selection, distributed, identity_training, training_curve
 from siamese_med.training.identity_training import TrainingProgress
 from siamese_med.training.model_provenance import count_by_split, list_package_versions, summarise_training
@@ -84,7 +85,7 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
     cohorts, explicit = collect_training_data(study, usable, pairs)
     exercised = prepare_change_sources(study, usable, prepared, pairs, building / "exercises")
     network, progress = distributed.train_on_ranks(
-        cohorts["train"], cohorts["validation"], explicit, study.config.train, building, exercised
+        cohorts[Split.TRAIN], cohorts[Split.VALIDATION], explicit, study.config.train, building, exercised
     )
     shutil.rmtree(building / "exercises", ignore_errors=True)
     _write_model_files(building, identity, study, usable, prepared, pairs, network, progress)
@@ -102,7 +103,7 @@ def collect_training_data(
 
     `usable`: see `select_usable_scans`.
     """
-    cohorts = {split: _cohort(usable[usable.split == split], study.data) for split in SPLITS}
+    cohorts = {str(split): _cohort(usable[usable.split == split], study.data) for split in SPLITS}
     return cohorts, _positions(usable, pairs)
 
 
@@ -173,8 +174,8 @@ def _cohort(usable: pd.DataFrame, data: Path) -> ScanDataset:
 
 def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[Positions, Positions]:
     """Explicit training pairs, same and different, as positions in the training cohort."""
-    place = {scan: position for position, scan in enumerate(usable[usable.split == "train"].id)}
-    mine = pairs[(pairs.split == "train") & pairs.scan_a.isin(place) & pairs.scan_b.isin(place)]
+    place = {scan: position for position, scan in enumerate(usable[usable.split == Split.TRAIN].id)}
+    mine = pairs[(pairs.split == Split.TRAIN) & pairs.scan_a.isin(place) & pairs.scan_b.isin(place)]
     kinds: tuple[Positions, Positions] = ([], [])
     for pair in mine.itertuples():
         kinds[0 if pair.kind in SAME_PATIENT else 1].append((place[pair.scan_a], place[pair.scan_b]))
@@ -199,7 +200,7 @@ def _write_model_files(
         shutil.copyfile(prepared.template, temporary)
     training_curve.write_curve(folder / "training.png", progress.log)
     seed = study.config.train.seed
-    learned, unseen = (usable[usable.split == split] for split in ("train", "test"))
+    learned, unseen = (usable[usable.split == split] for split in (Split.TRAIN, Split.TEST))
     audited = confound_audit.audit_confounds(
         learned, unseen, study.data, prepared.template, partial(extract_network_view, network), seed
     )
@@ -223,7 +224,7 @@ def _write_examples(folder: Path, study: Study, usable: pd.DataFrame, reference:
     """Write the scores of pairs of which the truth is known, and pictures of some of them."""
     files.write_parquet_file(folder / "reference.parquet", reference)
     paths = {row.id: study.data / row.volume for row in usable.itertuples()}
-    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == "test"], paths)
+    evaluation.write_gallery(folder / "gallery.npz", reference[reference.split == Split.TEST], paths)
 
 
 def _describe_model(
@@ -237,7 +238,7 @@ def _describe_model(
     change: detector_selection.ChangeCalibration,
 ) -> ModelInfo:
     """Return what model.json says; every field is set, since only what is set is written."""
-    learned = usable[usable.split == "train"]
+    learned = usable[usable.split == Split.TRAIN]
     return ModelInfo(
         id=identity,
         format=MODEL_FORMAT,
@@ -246,7 +247,7 @@ def _describe_model(
         config=RecordedConfig.model_validate(study.config.model_dump(mode="json", exclude=EXCLUDED_CONFIG)),
         modalities=tuple(sorted(set(learned.modality))),
         contrasts=tuple(sorted(set(learned.contrast))),
-        learned_from=tuple(sorted(usable[usable.split != "test"].sha256)),
+        learned_from=tuple(sorted(usable[usable.split != Split.TEST].sha256)),
         trained_on=tuple(sorted(learned.sha256)),
         shape=_cohort(usable, study.data).shape,
         box=network.atlas.box,
@@ -276,19 +277,19 @@ def _evaluate_model(study: Study, usable: pd.DataFrame, network: SiameseNetwork)
     import pandas as pd
 
     seed, rate = study.config.train.seed, study.config.score.false_match_rate
-    split = {name: select_measured_scans(usable[usable.split == name], seed) for name in ("validation", "test")}
+    split = {name: select_measured_scans(usable[usable.split == name], seed) for name in (Split.VALIDATION, Split.TEST)}
     embedded = {name: embed_scans(network, _cohort(part, study.data)) for name, part in split.items()}
     distance = {name: compute_distance_matrix(network, embeddings) for name, embeddings in embedded.items()}
-    known, unseen = split["validation"], split["test"]
-    curve = calibration.calibrate_similarity(distance["validation"], list(known.subject), rate)
+    known, unseen = split[Split.VALIDATION], split[Split.TEST]
+    curve = calibration.calibrate_similarity(distance[Split.VALIDATION], list(known.subject), rate)
     evidence = wrong_patient.calibrate_evidence_curve(
-        project_embeddings(network, embedded["validation"]), list(known.subject), list(known.session), rate, seed
+        project_embeddings(network, embedded[Split.VALIDATION]), list(known.subject), list(known.session), rate, seed
     )
     baselines = evaluation.measure_baselines(list(_cohort(unseen, study.data).volumes))
-    figures = evaluation.evaluate_test_patients(unseen, distance["test"], baselines, curve, seed)
+    figures = evaluation.evaluate_test_patients(unseen, distance[Split.TEST], baselines, curve, seed)
     tables = [
-        evaluation.build_reference_table(name, list(part.id), list(part.subject), distance[name], curve, found)
-        for name, part, found in (("validation", known, {}), ("test", unseen, baselines))
+        evaluation.build_reference_table(str(name), list(part.id), list(part.subject), distance[name], curve, found)
+        for name, part, found in ((Split.VALIDATION, known, {}), (Split.TEST, unseen, baselines))
     ]
     return ModelEvaluation(curve, evidence, pd.concat(tables, ignore_index=True), figures)
 

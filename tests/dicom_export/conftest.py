@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion.privacy import reidentification
 from siamese_med.pipeline import stages
 from siamese_med.reporting.data.report_content import ReportPair
+from siamese_med.reporting.write import json_tsv
 from siamese_med.simulation import dicom_series
 from siamese_med.simulation.dicom_series import PatientIdentity, SimulatedExamination
 from siamese_med.simulation.scanner import Scanner
 from siamese_med.study.config import Config, IngestConfig
+from siamese_med.study.pair_score import PairScore, ReferencePairs
 from siamese_med.study.tables import Study
 from tests.ingestion import children
 
@@ -29,20 +31,11 @@ MODEL = "flair-model-0123456789abcdef"
 RADIUS_MM = 9.0
 PAGE = "<!doctype html><html lang='en'><head><title>t</title></head><body><p>A page.</p></body></html>"
 
-NUMBERS = ReportPair(
-    number=1,
-    role="newest",
-    earlier="",
-    later="",
-    earlier_session="ses-01",
-    later_session="ses-02",
+SCORE = PairScore(
     interval_days=182,
     kind="follow_up",
     split="new",
     verdict="changed",
-    status="changed",
-    reasons=(),
-    identity_judged=True,
     similarity=0.9876543210123456,
     distance=1 / 3,
     change_z=-1.2345678901234567,
@@ -53,15 +46,29 @@ NUMBERS = ReportPair(
     growth_ml=-2 / 3,
     growth_p=0.5,
     smallest_detectable_ml=0.75,
-    stratum="FLAIR",
+    reference=ReferencePairs("FLAIR", "rescans", 8),
     ncc=0.9,
     ncc_highpass=0.5,
     mutual_information=1.2,
     ssim=0.8,
     pair_quality=0.4,
-    map=None,
-    pictures=None,
 )
+NUMBERS = ReportPair(
+    number=1,
+    role="newest",
+    earlier_session="ses-01",
+    later_session="ses-02",
+    status="changed",
+    reasons=(),
+    identity_judged=True,
+    score=SCORE,
+)
+
+
+def reported(**fields: Any) -> ReportPair:
+    """NUMBERS with some fields replaced, of the pair or of its score."""
+    own = {name: value for name, value in fields.items() if name in ReportPair.__dataclass_fields__}
+    return replace(NUMBERS, **own, score=SCORE.with_values({name: fields[name] for name in fields.keys() - own.keys()}))
 
 
 def rotation(degrees: tuple[float, float, float]) -> Matrix:
@@ -154,10 +161,10 @@ class Hospital:
         """Write a patient's report on a pair, with the known map unless `fields` say otherwise."""
         shown: dict[str, Any] = {"map": "maps/change.nii.gz", "transform": tuple(map(tuple, TRANSFORM.tolist()))}
         session = later.split("_")[1]
-        pair = replace(NUMBERS, earlier=earlier, later=later, later_session=session, **{**shown, **fields})
+        pair = reported(later_session=session, scan_a=earlier, scan_b=later, **{**shown, **fields})
         folder = self.study.reports / later.split("_")[0]
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"pairs": [asdict(one) for one in (pair, *more)]})
+        text = json.dumps({"pairs": [json_tsv.pair_values(one) for one in (pair, *more)]})
         (folder / "report.json").write_text(text)
         (folder / "report.html").write_text(PAGE)
         return pair

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -16,7 +15,17 @@ from siamese_med.dicom_export.structured_report import MEASURED_FIELDS
 from siamese_med.imaging import volume
 from siamese_med.pipeline import stages
 from siamese_med.reporting.data.report_content import NoVerdictReason
-from tests.dicom_export.conftest import MARKER, MODEL, NUMBERS, PLANES, RADIUS_MM, TRANSFORM, Hospital, change_map
+from tests.dicom_export.conftest import (
+    MARKER,
+    MODEL,
+    PLANES,
+    RADIUS_MM,
+    SCORE,
+    TRANSFORM,
+    Hospital,
+    change_map,
+    reported,
+)
 
 NOTICE = "Research use only, not for diagnosis"
 
@@ -110,14 +119,14 @@ def measured(report: pydicom.Dataset) -> dict[tuple[str, str], tuple[float, str,
 
 
 EXPECTED = {
-    ("similarity", "99SIAMESEMED"): (NUMBERS.similarity, "1", "UCUM"),
-    ("distance", "99SIAMESEMED"): (NUMBERS.distance, "1", "UCUM"),
-    ("change_z", "99SIAMESEMED"): (NUMBERS.change_z, "1", "UCUM"),
-    ("change_p", "99SIAMESEMED"): (NUMBERS.change_p, "1", "UCUM"),
-    ("change_p_adj", "99SIAMESEMED"): (NUMBERS.change_p_adjusted, "1", "UCUM"),
-    ("118565006", "SCT"): (NUMBERS.volume_ml, "ml", "UCUM"),
-    ("detectable_ml", "99SIAMESEMED"): (NUMBERS.smallest_detectable_ml, "ml", "UCUM"),
-    ("growth_ml", "99SIAMESEMED"): (NUMBERS.growth_ml, "ml", "UCUM"),
+    ("similarity", "99SIAMESEMED"): (SCORE.similarity, "1", "UCUM"),
+    ("distance", "99SIAMESEMED"): (SCORE.distance, "1", "UCUM"),
+    ("change_z", "99SIAMESEMED"): (SCORE.change_z, "1", "UCUM"),
+    ("change_p", "99SIAMESEMED"): (SCORE.change_p, "1", "UCUM"),
+    ("change_p_adj", "99SIAMESEMED"): (SCORE.change_p_adjusted, "1", "UCUM"),
+    ("118565006", "SCT"): (SCORE.volume_ml, "ml", "UCUM"),
+    ("detectable_ml", "99SIAMESEMED"): (SCORE.smallest_detectable_ml, "ml", "UCUM"),
+    ("growth_ml", "99SIAMESEMED"): (SCORE.growth_ml, "ml", "UCUM"),
 }
 
 
@@ -255,8 +264,8 @@ def test_pairs_of_the_newest_visit_have_objects_and_steps_between_have_none(
     hospital.ingest()
     first, second, third = hospital.scans("axial")
     same = {"map": "maps/change.nii.gz", "transform": tuple(map(tuple, TRANSFORM.tolist()))}
-    rest = replace(NUMBERS, number=2, role="since_first", earlier=first, later=third, later_session="ses-03", **same)
-    step = replace(NUMBERS, number=3, role="step", earlier=first, later=second, later_session="ses-02", **same)
+    rest = reported(number=2, role="since_first", scan_a=first, scan_b=third, later_session="ses-03", **same)
+    step = reported(number=3, role="step", scan_a=first, scan_b=second, later_session="ses-02", **same)
     hospital.report(second, third, rest, step)
     folder, facts = hospital.export()
     assert facts == {"objects": 5, "patients": 1, "left_out": {}}

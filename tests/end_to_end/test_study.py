@@ -13,7 +13,8 @@ from siamese_med.imaging import volume
 from siamese_med.pipeline import stages
 from siamese_med.runtime import files
 from siamese_med.study.model_info import read_model_info
-from siamese_med.study.tables import SCORE_COLUMNS, SPLITS, ReportExtras, Study
+from siamese_med.study.tables import SCORE_COLUMNS, ReportExtras, Study
+from siamese_med.study.vocabulary import SPLITS
 from siamese_med.training import train_model
 from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
 

@@ -12,7 +12,8 @@ import pytest
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import pair_table
 from siamese_med.study.config import PairConfig
-from siamese_med.study.tables import PAIR_COLUMNS, SAME_PATIENT
+from siamese_med.study.tables import PAIR_COLUMNS
+from siamese_med.study.vocabulary import SAME_PATIENT
 from tests.pairing.conftest import Table
 
 Cohort = Callable[..., pd.DataFrame]

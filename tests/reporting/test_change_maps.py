@@ -63,22 +63,22 @@ def test_names_of_maps_tell_runs_contrasts_and_spaces_apart(mapped: Inputs) -> N
     from dataclasses import replace
 
     from siamese_med.reporting.data.patient_visits import build_report_pairs, build_visits
+    from siamese_med.study.score_columns import read_scores
 
     rows = mapped.scans[mapped.scans.subject == pseudonym("mixed")].to_dict("records")
-    (pair,) = build_report_pairs(mapped.scores.to_dict("records"), build_visits(rows, {}), set(), set())
+    (pair,) = build_report_pairs(read_scores(mapped.scores), build_visits(rows, {}), set(), set())
     subject = pair.later.split("_")[0]
     ends = [("ses-1_FLAIR", "ses-2_FLAIR"), ("ses-1_FLAIR", "ses-2_T1w"), ("ses-1_run-2_FLAIR", "ses-2_FLAIR")]
     ends += [("ses-1_FLAIR", "ses-2_run-2_FLAIR")]
-    found = {
-        change_maps.name_change_map(replace(pair, earlier=f"{subject}_{a}", later=f"{subject}_{b}")) for a, b in ends
-    }
+    scores = [replace(pair.score, scan_a=f"{subject}_{a}", scan_b=f"{subject}_{b}") for a, b in ends]
+    found = {change_maps.name_change_map(replace(pair, score=score)) for score in scores}
     assert len(found) == len(ends)
     assert f"ses-2/anat/{subject}_ses-2_run-2_space-ses1FLAIR_desc-changeFLAIR_probseg.nii.gz" in found
 
 
 def test_parquet_holds_the_pairs_of_all_patients_with_their_types(written: Inputs) -> None:
     table = pd.read_parquet(written.reports / "pairs.parquet")
-    assert list(table.columns) == ["subject", *json_tsv.REPORT_PAIR_COLUMNS]
+    assert list(table.columns) == ["subject", *json_tsv.pair_columns()]
     told = [json.loads(path.read_text()) for path in sorted(written.reports.glob("sub-*/report.json"))]
     assert list(table.subject) == [report["subject"] for report in told for _ in report["pairs"]]
     assert list(table.change_z.fillna(0)) == [pair["change_z"] or 0 for report in told for pair in report["pairs"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from siamese_med.reporting.data import patient, patient_visits, wrong_patient_alarms
 from siamese_med.reporting.data.report_content import ReportPair, ReportVisit
 from siamese_med.reporting.model import reference_figures
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.score_columns import read_row
 from siamese_med.study.tables import OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
 from tests import trained
 
@@ -21,10 +24,9 @@ def scan(number: int, date: str | None = None, **fields: Any) -> dict[str, Any]:
     return {**row, "id": f"s{number}", "session": f"ses-{number}", "date": date, "scanner": "scanner-a", **fields}
 
 
-def score(first: int, second: int, **fields: Any) -> dict[str, Any]:
-    row = dict.fromkeys(SCORE_COLUMNS)
-    return {
-        **row,
+def score(first: int, second: int, **fields: Any) -> PairScore:
+    row = {
+        **dict.fromkeys(SCORE_COLUMNS),
         "scan_a": f"s{first}",
         "scan_b": f"s{second}",
         "kind": "follow_up",
@@ -33,9 +35,10 @@ def score(first: int, second: int, **fields: Any) -> dict[str, Any]:
         "similarity": 0.9,
         **fields,
     }
+    return read_row(row)
 
 
-def timeline(count: int, *rows: dict[str, Any], doubtful: Set[str] = frozenset()) -> Timeline:
+def timeline(count: int, *rows: PairScore, doubtful: Set[str] = frozenset()) -> Timeline:
     visits = patient_visits.build_visits([scan(number) for number in range(1, count + 1)], {})
     return visits, patient_visits.build_report_pairs(rows, visits, {"s1", "s2"}, doubtful)
 
@@ -81,7 +84,7 @@ def test_a_pair_is_doubtful_where_one_of_its_scans_is_and_its_own_similarity_is_
 ) -> None:
     _, (pair,) = timeline(3, score(1, 2, similarity=0.001), doubtful=doubtful)
     assert pair.status == status
-    assert pair.similarity == 0.001
+    assert pair.score.similarity == 0.001
 
 
 def test_identity_is_judged_between_scans_that_the_network_knows() -> None:
@@ -127,7 +130,7 @@ def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
     visits = patient_visits.build_visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
     unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
     pairs = patient_visits.build_report_pairs(
-        [{**unjudged, "scan_b": "other"}, score(1, 2)], visits, frozenset(), frozenset()
+        [replace(unjudged, scan_b="other"), score(1, 2)], visits, frozenset(), frozenset()
     )
     assert patient.compose_patient_headline(visits, pairs, ()).status == "no_change"
 

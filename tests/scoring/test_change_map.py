@@ -20,17 +20,20 @@ from siamese_med.scoring.change.score_pair import CalibratedDetector, PairMeasur
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
+from siamese_med.study.vocabulary import Verdict
 from tests.scoring.conftest import BALL_ML, BALL_VOXEL
 
-Judged = tuple[dict[str, Any], Any]
+Judged = tuple[PairScore, Any]
 
 
 def judged(
     earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
-) -> tuple[dict[str, Any], Any]:
-    """The columns of a patient's only pair, and what was measured."""
-    columns, measured = score_pair.score_pair(earlier, later, space, instrument, config)
-    return score_pair.apply_multiple_testing([columns], config)[0], measured
+) -> Judged:
+    """The score of a patient's only pair, and what was measured."""
+    pair, measured = score_pair.score_pair(earlier, later, space, instrument, config)
+    return score_pair.apply_multiple_testing([pair], config)[0], measured
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +48,34 @@ def test_a_scan_has_not_changed_against_itself(
     sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
     columns, measured = judged(sides["first"], sides["first"], space, instrument, score_config)
-    assert (columns["change_z"], columns["change_p"], columns["change_p_adjusted"]) == (0, 1, 1)
-    assert (columns["volume_ml"], columns["components"], columns["verdict"]) == (0, [], "no_change")
+    assert (columns.change_z, columns.change_p, columns.change_p_adjusted) == (0, 1, 1)
+    assert (columns.volume_ml, columns.components, columns.verdict) == (0, (), "no_change")
     assert measured[0].finding.figure == 0
     assert float(measured[1].max()) == 0
 
 
 def test_a_planted_ball_is_found_and_brighter(ball: Judged) -> None:
     columns, _ = ball
-    assert columns["verdict"] == "changed"
-    assert columns["change_p"] == columns["change_p_adjusted"] < 0.01
-    assert columns["change_z"] > 3
-    assert columns["change_sign"] == 1
-    assert columns["smallest_detectable_ml"] is not None
-    assert 0.1 < columns["smallest_detectable_ml"] < BALL_ML  # what is there already must not help a smaller one
-    assert columns["reference"] == {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 5}
+    assert columns.verdict == "changed"
+    assert columns.change_p == columns.change_p_adjusted < 0.01
+    assert columns.change_z > 3
+    assert columns.change_sign == 1
+    assert columns.smallest_detectable_ml is not None
+    assert 0.1 < columns.smallest_detectable_ml < BALL_ML  # what is there already must not help a smaller one
+    assert columns.reference == ReferencePairs("MR FLAIR, other scanner", "synthesised", 5)
 
 
 def test_the_ball_is_the_strongest_component_new_and_at_its_place(
     ball: Judged, sides: dict[str, PairScan], acquisitions: dict[str, Acquisition]
 ) -> None:
-    strongest = ball[0]["components"][0]
-    assert (strongest["kind"], strongest["sign"]) == ("new", 1)
-    assert BALL_ML / 3 < strongest["volume_ml"] < 2 * BALL_ML
+    strongest = ball[0].components[0]
+    assert (strongest.kind, strongest.sign) == ("new", 1)
+    assert BALL_ML / 3 < strongest.volume_ml < 2 * BALL_ML
     there = acquisitions["first"]
     expected = np.linalg.inv(there.to_anatomy) @ make_centred_affine(HEAD_GRID_SHAPE, HEAD_GRID_MM) @ [*BALL_VOXEL, 1]
-    np.testing.assert_allclose(strongest["earlier_mm"], expected[:3], atol=5)
+    np.testing.assert_allclose(strongest.earlier_mm, expected[:3], atol=5)
     template_mm = np.linalg.inv(sides["first"].matrix) @ expected
-    np.testing.assert_allclose(strongest["position_mm"], template_mm[:3], atol=5)
+    np.testing.assert_allclose(strongest.position_mm, template_mm[:3], atol=5)
 
 
 def test_the_transform_leads_from_the_earlier_scans_mm_to_the_later_ones(
@@ -82,23 +85,23 @@ def test_the_transform_leads_from_the_earlier_scans_mm_to_the_later_ones(
     points = np.array([[0, 0, 0, 1], [50, 0, 0, 1], [0, -60, 30, 1], [-40, 20, 40, 1]]).T
     expected = np.linalg.inv(later.to_anatomy) @ first.to_anatomy @ points
     assert np.abs(expected - points).max() > 2  # the head lay otherwise
-    np.testing.assert_allclose(np.array(ball[0]["transform"]) @ points, expected, atol=1)
+    np.testing.assert_allclose(np.array(ball[0].transform) @ points, expected, atol=1)
 
 
 def test_the_same_ball_in_the_earlier_scan_is_darker_and_has_vanished(
     sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
     columns, _ = judged(sides["ball"], sides["first"], space, instrument, score_config)
-    assert (columns["verdict"], columns["change_sign"]) == ("changed", -1)
-    assert (columns["components"][0]["kind"], columns["components"][0]["sign"]) == ("vanished", -1)
+    assert (columns.verdict, columns.change_sign) == ("changed", -1)
+    assert (columns.components[0].kind, columns.components[0].sign) == ("vanished", -1)
 
 
 def test_a_rescan_is_called_no_change(
     sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
     columns, _ = judged(sides["first"], sides["rescan"], space, instrument, score_config)
-    assert (columns["verdict"], columns["comparable"], columns["reasons"]) == ("no_change", True, [])
-    assert {part["kind"] for part in columns["components"]} <= {"stable"}
+    assert (columns.verdict, columns.comparable, columns.reasons) == ("no_change", True, ())
+    assert {part.kind for part in columns.components} <= {"stable"}
 
 
 def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
@@ -119,8 +122,8 @@ def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
     radius_mm = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3)
     assert np.median(distance_mm) < radius_mm
     assert written.voxels[tuple(np.round(expected[:3]).astype(int))] > 0.9
-    over_ml = (written.voxels >= change_map.CHANGED_VOXEL_PROBABILITY).sum() * scan.volume.spacing_mm.prod() / 1000
-    assert 0.8 < over_ml / ball[0]["volume_ml"] < 1.25
+    over_ml = (written.voxels >= MIN_CHANGE_PROBABILITY).sum() * scan.volume.spacing_mm.prod() / 1000
+    assert 0.8 < over_ml / ball[0].volume_ml < 1.25
 
 
 @pytest.mark.parametrize(
@@ -140,8 +143,8 @@ def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
     reason: str,
 ) -> None:
     columns, _ = judged(sides["first"], replace(sides["rescan"], **changes), space, instrument, score_config)
-    assert (columns["verdict"], columns["comparable"]) == ("not_comparable", False)
-    assert reason in columns["reasons"]
+    assert (columns.verdict, columns.comparable) == ("not_comparable", False)
+    assert reason in columns.reasons
 
 
 def test_a_contrast_without_a_reference_is_not_comparable(
@@ -149,8 +152,8 @@ def test_a_contrast_without_a_reference_is_not_comparable(
 ) -> None:
     unseen = [replace(sides[name], contrast="T2w") for name in ("first", "ball")]
     columns, measured = judged(unseen[0], unseen[1], space, instrument, score_config)
-    assert (columns["verdict"], columns["reasons"]) == ("not_comparable", ["contrast_not_in_reference"])
-    assert columns["change_p"] is None
+    assert (columns.verdict, columns.reasons) == ("not_comparable", ("contrast_not_in_reference",))
+    assert columns.change_p is None
     assert measured is None
 
 
@@ -159,14 +162,15 @@ def test_a_scanner_without_a_reference_is_not_comparable(
 ) -> None:
     alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "rescan")]
     columns, _ = judged(alike[0], alike[1], space, instrument, score_config)
-    assert columns["reasons"] == ["contrast_not_in_reference"]
+    assert columns.reasons == ("contrast_not_in_reference",)
 
 
 def test_an_unknown_contrast_is_taken_for_that_of_the_other_scan(
     sides: dict[str, PairScan], space: PairSpace, instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
     columns, _ = judged(sides["first"], replace(sides["rescan"], contrast="unknown"), space, instrument, score_config)
-    assert (columns["verdict"], columns["reference"]["stratum"]) == ("no_change", "MR FLAIR, other scanner")
+    assert columns.verdict == "no_change"
+    assert columns.reference == ReferencePairs("MR FLAIR, other scanner", "synthesised", 5)
 
 
 def test_half_a_head_shares_too_little(
@@ -177,7 +181,7 @@ def test_half_a_head_shares_too_little(
     affine[:3, 3] += affine[:3, 2] * (scan.voxels.shape[2] // 2)
     upper = Volume(scan.voxels[:, :, scan.voxels.shape[2] // 2 :], affine)
     columns, _ = judged(sides["first"], replace(sides["rescan"], scan=upper), space, instrument, score_config)
-    assert "little_overlap" in columns["reasons"]
+    assert "little_overlap" in columns.reasons
 
 
 def test_noise_in_place_of_a_scan_is_no_aligned_pair(
@@ -186,7 +190,7 @@ def test_noise_in_place_of_a_scan_is_no_aligned_pair(
     scan = sides["rescan"].scan
     noise = Volume(np.random.default_rng(0).random(scan.voxels.shape, dtype=np.float32), scan.affine)
     columns, _ = judged(sides["first"], replace(sides["rescan"], scan=noise), space, instrument, score_config)
-    assert "pair_alignment_failed" in columns["reasons"]
+    assert "pair_alignment_failed" in columns.reasons
 
 
 def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
@@ -200,22 +204,21 @@ def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
         CalibratedDetector(instrument.detector, quiet, instrument.growth),
         score_config,
     )
-    assert "outside_reference" in columns["reasons"]
+    assert "outside_reference" in columns.reasons
 
 
 def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_config: ScoreConfig) -> None:
-    def pair(p: float, comparable: bool = True) -> dict[str, Any]:
-        seen = [(0.5, 0.03), (1.0, 0.012)]
-        return {**score_pair.NOT_COMPARABLE_COLUMNS, "comparable": comparable, "change_p": p, "seen": seen}
+    def pair(p: float, comparable: bool = True) -> MeasuredPair:
+        score = PairScore(comparable=comparable, change_p=p, verdict=Verdict.NOT_COMPARABLE)
+        return MeasuredPair(score, detection_curve=((0.5, 0.03), (1.0, 0.012)))
 
     alone = score_pair.apply_multiple_testing([pair(0.03), pair(0.001, comparable=False)], score_config)
-    assert [columns["verdict"] for columns in alone] == ["changed", "not_comparable"]
-    assert alone[0]["smallest_detectable_ml"] == 0.5
+    assert [columns.verdict for columns in alone] == ["changed", "not_comparable"]
+    assert alone[0].smallest_detectable_ml == 0.5
     among = score_pair.apply_multiple_testing([pair(0.03), pair(0.6), pair(0.001)], score_config)
-    assert [columns["verdict"] for columns in among] == ["no_change", "no_change", "changed"]
-    assert [round(columns["change_p_adjusted"], 6) for columns in among] == [0.06, 0.6, 0.003]
-    assert 0.5 < among[0]["smallest_detectable_ml"] < 1.0
-    assert "seen" not in among[0]
+    assert [columns.verdict for columns in among] == ["no_change", "no_change", "changed"]
+    assert [round(columns.change_p_adjusted or 0, 6) for columns in among] == [0.06, 0.6, 0.003]
+    assert 0.5 < (among[0].smallest_detectable_ml or 0) < 1.0
 
 
 def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(

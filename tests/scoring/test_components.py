@@ -12,6 +12,9 @@ from torch import Tensor
 from siamese_med.imaging.volume import make_centred_affine
 from siamese_med.scoring.change import components
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+from siamese_med.study.component import Component
+from siamese_med.study.thresholds import MAX_COMPONENTS
+from siamese_med.study.vocabulary import ComponentKind
 
 SHAPE = (40, 40, 40)
 SPACING_MM = 1.5
@@ -38,7 +41,7 @@ def laid(earlier: Tensor, later: Tensor) -> RegisteredPair:
 SPACE = PairSpace(make_centred_affine(SHAPE, SPACING_MM), np.ones(SHAPE, dtype=bool))
 
 
-def listed(pair: RegisteredPair, p: float = 0.001) -> list[components.Component]:
+def listed(pair: RegisteredPair, p: float = 0.001) -> list[Component]:
     evidence = (pair.b - pair.a) * 20
     changed = evidence.abs() > 4
     return components.find_components(pair, evidence, changed, SPACE, lambda _: p)
@@ -61,7 +64,7 @@ def test_what_became_of_a_lesion(contrast: float, before: float, after: float, k
     volume = abs(float(ball(centre, after).sum() if after else 0) - float(ball(centre, before).sum() if before else 0))
     assert found.volume_ml == pytest.approx(volume * SPACE.voxel_ml, rel=0.1)
     (back,) = listed(laid(*dates[::-1]))
-    assert (back.kind, back.sign) == (components.OPPOSITE_KINDS[kind], -found.sign)
+    assert (back.kind, back.sign) == (ComponentKind(kind).reversed, -(found.sign or 0))
 
 
 def test_a_new_lesion_at_the_cortex_is_new_although_grey_matter_is_bright() -> None:
@@ -79,13 +82,13 @@ def test_places_are_given_in_both_scans_millimetres() -> None:
 def test_a_part_turned_is_what_the_swapped_pair_says_of_it() -> None:
     dates = [tissue(0), tissue(1) + 0.6 * ball((30, 18, 12), 4)]
     (forth,), (back,) = listed(laid(*dates)), listed(laid(*dates[::-1]))
-    assert components.swap_component(forth.as_json(), laid(*dates).matrix_earlier) == back.as_json()
+    assert components.swap_component(forth, laid(*dates).matrix_earlier) == back
 
 
 def test_what_a_rescan_shows_too_is_stable_and_specks_are_not_listed() -> None:
     pair = laid(tissue(0), tissue(1) + 0.6 * ball((20, 18, 12), 3))
     (part,) = listed(pair, p=0.2)
-    assert [components.mark_stable_component(part.as_json(), limit)["kind"] for limit in (0.05, 0.2, 0.21)] == [
+    assert [components.mark_stable_component(part, limit).kind for limit in (0.05, 0.2, 0.21)] == [
         *("stable", "stable", "new"),
     ]
     speck = tissue(1)
@@ -101,5 +104,5 @@ def test_the_strongest_part_comes_first_and_the_list_ends() -> None:
     pair = laid(tissue(0), later)
     evidence = (pair.b - pair.a) * 20
     found = components.find_components(pair, evidence, evidence > 4, SPACE, lambda part: 1e-3 / float(part.abs().max()))
-    assert len(found) == components.MAX_COMPONENTS < len(centres)
+    assert len(found) == MAX_COMPONENTS < len(centres)
     assert [part.p for part in found] == sorted(part.p for part in found)

@@ -14,6 +14,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.scoring.identity import confound_audit, confounds
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate
+from siamese_med.study.thresholds import MAX_SHORTCUT_AUC
 
 SIDE, SCANS = 24, 3
 GRID = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(SIDE) - 11.5] * 3, indexing="ij")), axis=0)
@@ -105,13 +106,13 @@ def test_a_planted_shortcut_is_found_by_the_classifier_that_sees_it(
     tmp_path: Path, plant: Plant, shortcut: str
 ) -> None:
     found = Cohort(tmp_path, plant).audit()
-    assert found.in_scans[shortcut].low > confound_audit.MAX_CONFOUND_AUC
+    assert found.in_scans[shortcut].low > MAX_SHORTCUT_AUC
     assert (shortcut in found.failed) == (shortcut == "histogram")  # the only one of them that is left in the middle
 
 
 def test_what_the_network_is_not_shown_is_chance(tmp_path: Path) -> None:
     found = Cohort(tmp_path, size).audit()
-    assert found.in_scans["outline"].low > confound_audit.MAX_CONFOUND_AUC
+    assert found.in_scans["outline"].low > MAX_SHORTCUT_AUC
     assert found.auc["outline"].value == found.auc["background"].value == 0.5
 
 
@@ -124,7 +125,7 @@ def test_without_a_shortcut_none_is_told_from_chance(tmp_path: Path) -> None:
 def test_patients_who_stay_with_their_scanner_are_told_by_the_header_and_by_nothing_else(tmp_path: Path) -> None:
     found = Cohort(tmp_path, scanner).audit()
     assert found.failed == ("header",)
-    assert found.auc["header"].low > confound_audit.MAX_CONFOUND_AUC
+    assert found.auc["header"].low > MAX_SHORTCUT_AUC
 
 
 def test_few_patients_are_enough_to_run_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.scoring.change import detectability, residual_detector
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
+from siamese_med.study.thresholds import PLANTED_CONTRAST
 
 SHAPE = (44, 48, 40)
 SPACING_MM = 1.5
@@ -65,7 +66,7 @@ def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: 
         for centre in ((14, 15, 13), (30, 15, 27), (14, 33, 27), (30, 33, 13), (22, 24, 20)):
             away = (grid - torch.tensor(centre).float()).norm(dim=-1)
             ball = smooth_images((radius * share ** (1 / 3) + 0.5 - away).clamp(0, 1)[None, None], 0.3)[0, 0]
-            later = one.b + detectability.PLANTED_CONTRAST * ball
+            later = one.b + PLANTED_CONTRAST * ball
             evidence = detector(replace(one, b=later), SPACING_MM)
             hits += float(evidence[away < radius + 2].abs().max()) > LIMIT
         found[share] = hits

@@ -14,6 +14,7 @@ from siamese_med.ingestion.dicom import fast_header, origins, planes, sop_classe
 from siamese_med.ingestion.dicom.fast_header import NotPlainError
 from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, ScanFacts, SlicePlane
 from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -258,8 +259,8 @@ def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: Slic
 
 def _flags(dataset: DicomHeader) -> tuple[str, ...]:
     said = {
-        "inverted": tags.get_tag_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
-        "burned_in": tags.get_tag_text(dataset, "BurnedInAnnotation").upper() == "YES",
-        "lossy": tags.get_tag_text(dataset, "LossyImageCompression") == "01",
+        ScanFlag.INVERTED: tags.get_tag_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
+        ScanFlag.BURNED_IN: tags.get_tag_text(dataset, "BurnedInAnnotation").upper() == "YES",
+        ScanFlag.LOSSY: tags.get_tag_text(dataset, "LossyImageCompression") == "01",
     }
     return tuple(flag for flag, holds in said.items() if holds)

@@ -14,6 +14,7 @@ from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts, Slic
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import ScanFlag
 
 VOLUME_ATTRIBUTES = (
     "component", "image type", "echo", "echo time", "inversion", "flip", "kernel", "filter", "reconstruction", "energy",
@@ -232,7 +233,7 @@ def _volume(
     used = {plane.file for stack in built for plane in stack.planes}
     for left_out in storages.keys() - used:
         verdict.reasons[left_out] = "repeat"
-    word = "mean_of_repeats" if len(built) > 1 else "first_of_repeats"
+    word = ScanFlag.MEAN_OF_REPEATS if len(built) > 1 else ScanFlag.FIRST_OF_REPEATS
     return VolumeDraft(part, built, facts, {file: storages[file] for file in sorted(used)}, (*flags, word))
 
 
@@ -251,7 +252,7 @@ def _repeats(places: list[list[SlicePlane]], facts: ScanFacts, config: IngestCon
 def _flags(planes: list[SlicePlane], instances: Iterable[DicomInstance]) -> tuple[str, ...]:
     flags = {flag for one in instances for flag in one.facts.flags}
     if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
-        flags.add("rescale_varies")
+        flags.add(ScanFlag.RESCALE_VARIES)
     if planes[0].component == "phase":
-        flags.add("phase")
+        flags.add(ScanFlag.PHASE)
     return tuple(sorted(flags))

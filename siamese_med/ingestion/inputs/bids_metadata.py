@@ -17,7 +17,7 @@ from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
-from siamese_med.study.tables import WRONG_PATIENT
+from siamese_med.study.vocabulary import ScanFlag
 
 DATASET_DESCRIPTION_FILE = "dataset_description.json"
 SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
@@ -102,7 +102,7 @@ def _read_own_pseudonym(content: dict[str, Any], key: str) -> tuple[str, ...]:
 def _flags(content: dict[str, Any]) -> tuple[str, ...]:
     """What ingest warned of when it wrote the scan; what of date, mask and patient is wrong shows anew."""
     said = content.get("Flags")
-    anew = ("date_unknown", "mask_unused", "mask_unread", WRONG_PATIENT)
+    anew = (ScanFlag.DATE_UNKNOWN, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.WRONG_PATIENT)
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 

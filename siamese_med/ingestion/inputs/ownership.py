@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.inputs.entries import compute_entry_claim_key
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.study.vocabulary import UNKNOWN, ScanSource
 
 if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.origins import DicomOrigin
@@ -117,12 +118,12 @@ def _day(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> date | N
 def _kind(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> tuple[str, str, str]:
     """Modality, contrast and source."""
     if isinstance(one, DicomInstance):
-        return one.facts.modality, one.facts.contrast, "dicom"
+        return one.facts.modality, one.facts.contrast, str(ScanSource.DICOM)
     if one is not None:
-        return one.modality, "unknown", "dicom"
+        return one.modality, UNKNOWN, str(ScanSource.DICOM)
     if entry.look and entry.look.voxels:
-        return entry.found.claim.modality, entry.found.claim.contrast, "nifti"
-    return "unknown", "unknown", ""
+        return entry.found.claim.modality, entry.found.claim.contrast, str(ScanSource.NIFTI)
+    return UNKNOWN, UNKNOWN, ""
 
 
 def _series_label(entry: InputEntry, secret: Pseudonyms) -> str:

@@ -9,6 +9,7 @@ from siamese_med.reporting import formatting
 from siamese_med.reporting.charts.plot import AxisRange
 from siamese_med.reporting.charts.whiskers import WhiskerRow, draw_whiskers
 from siamese_med.reporting.model import statements
+from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -26,7 +27,7 @@ def draw_audit_ranges(audit: AuditResult) -> Markup:
         WhiskerRow(
             shortcut.name.removeprefix("the "),
             shortcut.auc,
-            "wrong_patient" if shortcut.failed else "no_change",
+            str(PatientStatus.WRONG_PATIENT if shortcut.failed else Verdict.NO_CHANGE),
             "triangle" if shortcut.failed else "circle",
             f"{shortcut.name}: AUC {statements.ends(shortcut.auc)}",
         )

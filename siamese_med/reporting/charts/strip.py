@@ -22,7 +22,7 @@ STRIP_MARGINS_PX = (18, 14, 22, 14)
 
 def draw_change_strip(pair: ReportPair, reference: ReportReference) -> Markup:
     """The no-change pairs as bars, their band shaded, and this pair's z as a mark."""
-    z = pair.change_z if pair.change_z is not None else 0.0
+    z = pair.score.change_z if pair.score.change_z is not None else 0.0
     known = reference.of(pair)
     low, high = known.band_z
     reach = max([4.0, high * 1.3, z * 1.1, *known.values_z[-1:]])
@@ -38,13 +38,13 @@ def draw_change_strip(pair: ReportPair, reference: ReportReference) -> Markup:
     plot.line((plot.left, plot.bottom), (plot.right, plot.bottom), "axis")
     plot.text("0", plot.across(0), plot.bottom + 16, TICK_STYLE)
     plot.text(f"{high:.1f}", plot.across(high), plot.bottom + 16)
-    if pair.change_z is not None:
+    if pair.score.change_z is not None:
         _needle(plot, pair, z)
     return plot.svg()
 
 
 def _title(pair: ReportPair) -> str:
-    return f"Change z {formatting.fixed(pair.change_z, 1)} among the pairs without change"
+    return f"Change z {formatting.fixed(pair.score.change_z, 1)} among the pairs without change"
 
 
 def _bars(plot: Plot, known: ReportStratum) -> None:

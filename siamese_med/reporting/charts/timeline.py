@@ -9,6 +9,7 @@ from siamese_med.reporting import formatting
 from siamese_med.reporting.charts.marks import draw_mark
 from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
 from siamese_med.reporting.data.verdicts import STATUSES
+from siamese_med.study.vocabulary import PairRole, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,7 @@ MIN_LABEL_DISTANCE_PX = 46
 def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference) -> Markup:
     """Visits along the days (or in their order where a date is missing), change in z upwards."""
     places = _places(visits)
-    shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != "other"]
+    shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != PairRole.OTHER]
     plot = Plot(
         _title(visits, shown),
         TIMELINE_SIZE_PX,
@@ -41,7 +42,7 @@ def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], re
     _visits(plot, visits, places)
     _since_first(plot, pairs, visits, places)
     for pair in shown:
-        if pair.role in ("newest", "step"):
+        if pair.role in (PairRole.NEWEST, PairRole.STEP):
             _pair(plot, pair, places)
     return plot.svg()
 
@@ -59,14 +60,14 @@ def _days(places: list[float]) -> AxisRange:
 
 
 def _height(pairs: Sequence[ReportPair], reference: ReportReference) -> AxisRange:
-    values = [pair.change_z for pair in pairs if pair.change_z is not None]
+    values = [pair.score.change_z for pair in pairs if pair.score.change_z is not None]
     low, high = reference.band_z
     top = max([high * 2, *(value * 1.18 for value in values)])
     return AxisRange(min([low, *values]) - 0.6, max(top, 4.0))
 
 
 def _title(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> str:
-    changed = sum(pair.verdict == "changed" for pair in pairs)
+    changed = sum(pair.verdict == Verdict.CHANGED for pair in pairs)
     return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed; figures in the table below"
 
 
@@ -100,7 +101,7 @@ def _since_first(
     plot: Plot, pairs: Sequence[ReportPair], visits: Sequence[ReportVisit], places: dict[str, float]
 ) -> None:
     first = visits[0].session
-    measured = [(places[pair.later_session], pair.change_z) for pair in pairs if pair.earlier_session == first]
+    measured = [(places[pair.later_session], pair.score.change_z) for pair in pairs if pair.earlier_session == first]
     points = sorted((place, z) for place, z in measured if z is not None and place != places[first])
     if len(points) > 1:
         plot.curve([(places[first], 0.0), *points], "since-first")
@@ -109,8 +110,8 @@ def _since_first(
 def _pair(plot: Plot, pair: ReportPair, places: dict[str, float]) -> None:
     status = STATUSES[pair.status]
     column = plot.across(places[pair.later_session])
-    row = plot.bottom - 12 if pair.change_z is None else plot.down(pair.change_z)
-    value = "" if pair.change_z is None else formatting.measure(pair.change_z, 1, ", z ")
+    row = plot.bottom - 12 if pair.score.change_z is None else plot.down(pair.score.change_z)
+    value = "" if pair.score.change_z is None else formatting.measure(pair.score.change_z, 1, ", z ")
     draw_mark(
         plot,
         status.shape,
@@ -119,10 +120,10 @@ def _pair(plot: Plot, pair: ReportPair, places: dict[str, float]) -> None:
         status.key,
         f"{pair.earlier_session} to {pair.later_session}: {status.label}{value}",
     )
-    if pair.change_z is not None:
+    if pair.score.change_z is not None:
         near_end = column > plot.right - 60
         plot.text(
-            formatting.measure(pair.change_z, 1, "z "),
+            formatting.measure(pair.score.change_z, 1, "z "),
             column + (-14 if near_end else 14),
             row + 4,
             "value",

@@ -66,7 +66,9 @@ class CohortIndex:
 def build_cohort_row(report: PatientReport) -> CohortRow:
     """A patient's line in the table."""
     newest = patient.choose_lead_pair(report.pairs) if report.pairs else None
-    judged = [pair.similarity for pair in report.pairs if pair.identity_judged and pair.similarity is not None]
+    judged = [
+        pair.score.similarity for pair in report.pairs if pair.identity_judged and pair.score.similarity is not None
+    ]
     return CohortRow(
         subject=report.subject,
         status=report.headline.status,
@@ -75,12 +77,12 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         newest_visit=report.visits[-1].session if report.visits else None,
         alarms=len(report.alarms),
         claimed=len(report.claimed),
-        interval_days=newest.interval_days if newest else None,
-        change_z=newest.change_z if newest else None,
-        change_p=newest.change_p if newest else None,
-        volume_ml=newest.volume_ml if newest else None,
-        smallest_detectable_ml=newest.smallest_detectable_ml if newest else None,
-        similarity=newest.similarity if newest else None,
+        interval_days=newest.score.interval_days if newest else None,
+        change_z=newest.score.change_z if newest else None,
+        change_p=newest.score.change_p if newest else None,
+        volume_ml=newest.score.volume_ml if newest else None,
+        smallest_detectable_ml=newest.score.smallest_detectable_ml if newest else None,
+        similarity=newest.score.similarity if newest else None,
         lowest_similarity=min(judged, default=None),
         reasons=tuple(reason.word for reason in newest.reasons) if newest else (),
     )
@@ -109,8 +111,8 @@ def build_cohort_index(
         rows=tuple(rows),
         counts={key: found[key] for key in verdicts.STATUSES},
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
-        changes_z=tuple(pair.change_z for pair in pairs if pair.change_z is not None),
-        similarities=tuple(pair.similarity for pair in pairs if pair.similarity is not None),
+        changes_z=tuple(pair.score.change_z for pair in pairs if pair.score.change_z is not None),
+        similarities=tuple(pair.score.similarity for pair in pairs if pair.score.similarity is not None),
         intake=file_counts.count_files_by_outcome(account),
         reference=reference,
         claim=claim,

@@ -8,11 +8,12 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from siamese_med.reporting import table_cells
 from siamese_med.reporting.charts import curves
 from siamese_med.reporting.model import statements
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
+from siamese_med.study import table_cells
+from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ def _test_pairs(folder: ModelFolder, methods: tuple[MethodPerformance, ...]) -> 
     table = folder.table("reference.parquet")
     if table is None or not len(table):
         return TestPairs((), (), ())
-    test = table[table["split"] == "test"]
+    test = table[table["split"] == Split.TEST]
     same = test["same"].to_numpy(bool)
     distance = test["distance"].to_numpy(float)
     drawn = [

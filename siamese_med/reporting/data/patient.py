@@ -15,20 +15,21 @@ from siamese_med.reporting.data.report_content import (
     ReportVisit,
     WrongPatientAlarm,
 )
-from siamese_med.study.tables import WRONG_PATIENT
+from siamese_med.study.vocabulary import PairRole, PatientStatus, Split, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from siamese_med.reporting.model.statements import ModelHeadline
+    from siamese_med.study.pair_score import PairScore
 
-SPLITS_SEEN_IN_TRAINING = ("train", "validation")
+SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 
 
 def build_patient_report(
     subject: str,
     scans: Sequence[Mapping[str, Any]],
-    scores: Sequence[Mapping[str, Any]],
+    scores: Sequence[PairScore],
     alignments: Mapping[str, Mapping[str, Any]],
     alarms: Sequence[WrongPatientAlarm],
     title: str,
@@ -64,22 +65,24 @@ def compose_patient_headline(
 ) -> PatientHeadline:
     """The verdict on the newest visit; a scan that seems to be another person's comes before any verdict on change."""
     if alarms:
-        return PatientHeadline(WRONG_PATIENT, _doubt(alarms))
+        return PatientHeadline(str(PatientStatus.WRONG_PATIENT), _doubt(alarms))
     if not pairs:
         return PatientHeadline(
-            "one_visit", "There is no pair of scans to compare yet." if visits else "There is no scan."
+            str(PatientStatus.ONE_VISIT), "There is no pair of scans to compare yet." if visits else "There is no scan."
         )
     newest = choose_lead_pair(pairs)
-    since_first = next((pair for pair in pairs if pair.role == "since_first" and pair.status == "changed"), None)
-    if newest.status != "changed" and since_first:
-        return PatientHeadline("changed", f"{_sentence(since_first)} {_sentence(newest)}")
+    since_first = next(
+        (pair for pair in pairs if pair.role == PairRole.SINCE_FIRST and pair.status == Verdict.CHANGED), None
+    )
+    if newest.status != Verdict.CHANGED and since_first:
+        return PatientHeadline(str(Verdict.CHANGED), f"{_sentence(since_first)} {_sentence(newest)}")
     return PatientHeadline(newest.status, _sentence(newest))
 
 
 def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair:
     """The pair that speaks for the newest visit: of several contrasts, the one that can be judged and says most."""
-    newest = [pair for pair in pairs if pair.role == "newest"] or list(pairs)
-    judged = [pair for pair in newest if pair.verdict != "not_comparable"] or newest
+    newest = [pair for pair in pairs if pair.role == PairRole.NEWEST] or list(pairs)
+    judged = [pair for pair in newest if pair.verdict != Verdict.NOT_COMPARABLE] or newest
     return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number))
 
 
@@ -95,9 +98,9 @@ def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
 
 def _sentence(pair: ReportPair) -> str:
     between = f"From {pair.earlier_session} to {pair.later_session}"
-    if pair.verdict == "changed":
+    if pair.verdict == Verdict.CHANGED:
         return f"{between} the anatomy changed more than a rescan would."
-    if pair.verdict == "no_change":
+    if pair.verdict == Verdict.NO_CHANGE:
         return f"{between} nothing changed beyond what a rescan would{_seen(pair)}."
     why = "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
     return f"{between} no verdict is possible: {why}."
@@ -105,16 +108,16 @@ def _sentence(pair: ReportPair) -> str:
 
 def _seen(pair: ReportPair) -> str:
     """What no change is worth."""
-    if pair.smallest_detectable_ml is None:
+    if pair.score.smallest_detectable_ml is None:
         return ", in a pair too noisy to promise that any change would have been seen"
-    return f"; a change of {formatting.fixed(pair.smallest_detectable_ml)} ml would have been seen"
+    return f"; a change of {formatting.fixed(pair.score.smallest_detectable_ml)} ml would have been seen"
 
 
 def _warnings(
     visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference
 ) -> tuple[str, ...]:
     warnings = []
-    if any(pair.split in SPLITS_SEEN_IN_TRAINING for pair in pairs):
+    if any(pair.score.split in SPLITS_SEEN_IN_TRAINING for pair in pairs):
         warnings.append("The model saw this patient while it was trained or calibrated: its similarity is optimistic.")
     if any(visit.scanner_changed for visit in visits):
         warnings.append("The scanner changed between visits: part of a measured change may come from it.")

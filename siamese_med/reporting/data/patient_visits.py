@@ -6,16 +6,11 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.reporting import table_cells
 from siamese_med.reporting.data import verdicts
-from siamese_med.reporting.data.report_content import (
-    NoVerdictReason,
-    ReportComponent,
-    ReportPair,
-    ReportScan,
-    ReportVisit,
-)
-from siamese_med.study.tables import NOT_COMPARABLE_REASONS, SAME_PATIENT
+from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, ReportScan, ReportVisit
+from siamese_med.study import table_cells
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +18,7 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, Any]
 
-PAIR_ROLES = ("newest", "since_first", "step", "other")
+PAIR_ROLES = tuple(str(role) for role in PairRole)
 """Order of the pairs on a page."""
 
 
@@ -46,7 +41,7 @@ def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[R
         here = tuple(
             _scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order)
         )
-        now = {scan.scanner for scan in here if scan.scanner and scan.scanner != "unknown"}
+        now = {scan.scanner for scan in here if scan.scanner and scan.scanner != UNKNOWN}
         date = dates[session]
         listed.append(
             ReportVisit(
@@ -88,7 +83,7 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
 
 
 def build_report_pairs(
-    scores: Iterable[Row], timeline: Sequence[ReportVisit], known: AbstractSet[str], doubtful: AbstractSet[str]
+    scores: Iterable[PairScore], timeline: Sequence[ReportVisit], known: AbstractSet[str], doubtful: AbstractSet[str]
 ) -> tuple[ReportPair, ...]:
     """The same-patient pairs of one patient, numbered in the order in which the page shows them.
 
@@ -96,23 +91,25 @@ def build_report_pairs(
     """
     sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
     placed = [
-        (sessions[str(row["scan_a"])], sessions[str(row["scan_b"])], row)
-        for row in scores
-        if row["kind"] in SAME_PATIENT and _scans(row) <= sessions.keys()
+        (sessions[score.scan_a], sessions[score.scan_b], score)
+        for score in scores
+        if score.kind in SAME_PATIENT and _scans(score) <= sessions.keys()
     ]
     ends = {(first, last) for first, last, _ in placed if first != last}
     roles = _roles(ends)
     placed.sort(key=lambda item: _page_order(roles, *item))
     return tuple(
-        _pair(
-            row,
-            number,
-            roles.get((first, last), "other"),
-            (timeline[first], timeline[last]),
-            identity_judged=_scans(row) <= known,
-            doubtful=not doubtful.isdisjoint(_scans(row)),
+        ReportPair(
+            number=number,
+            role=roles.get((first, last), str(PairRole.OTHER)),
+            score=score,
+            earlier_session=timeline[first].session,
+            later_session=timeline[last].session,
+            status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
+            reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
+            identity_judged=_scans(score) <= known,
         )
-        for number, (first, last, row) in enumerate(placed, start=1)
+        for number, (first, last, score) in enumerate(placed, start=1)
     )
 
 
@@ -121,87 +118,22 @@ def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     if not ends:
         return {}
     visited = sorted({place for pair in ends for place in pair})
-    roles = {step: "step" for step in pairwise(visited) if step in ends}
+    roles = {step: str(PairRole.STEP) for step in pairwise(visited) if step in ends}
     newest = max(last for _, last in ends)
     firsts = sorted(first for first, last in ends if last == newest)
     if firsts:
-        roles[firsts[0], newest] = "since_first"
-        roles[firsts[-1], newest] = "newest"
+        roles[firsts[0], newest] = str(PairRole.SINCE_FIRST)
+        roles[firsts[-1], newest] = str(PairRole.NEWEST)
     return roles
 
 
 def _page_order(
-    roles: dict[tuple[int, int], str], first: int, last: int, row: Row
+    roles: dict[tuple[int, int], str], first: int, last: int, score: PairScore
 ) -> tuple[int, int, int, int, str, str]:
-    comparable = 0 if table_cells.parse_flag(row["comparable"]) else 1
-    role = PAIR_ROLES.index(roles.get((first, last), "other"))
-    return role, -last, -first, comparable, str(row["scan_a"]), str(row["scan_b"])
+    comparable = 0 if score.comparable else 1
+    role = PAIR_ROLES.index(roles.get((first, last), str(PairRole.OTHER)))
+    return role, -last, -first, comparable, score.scan_a, score.scan_b
 
 
-def _scans(row: Row) -> set[str]:
-    return {str(row["scan_a"]), str(row["scan_b"])}
-
-
-def _pair(
-    row: Row, number: int, role: str, ends: tuple[ReportVisit, ReportVisit], *, identity_judged: bool, doubtful: bool
-) -> ReportPair:
-    reasons = tuple(
-        NoVerdictReason(word, NOT_COMPARABLE_REASONS.get(word, word.replace("_", " ")))
-        for word in table_cells.parse_words(row["reasons"])
-    )
-    verdict = table_cells.parse_text(row["verdict"]) or "not_comparable"
-    return ReportPair(
-        number=number,
-        role=role,
-        earlier=str(row["scan_a"]),
-        later=str(row["scan_b"]),
-        earlier_session=ends[0].session,
-        later_session=ends[1].session,
-        interval_days=table_cells.parse_integer(row["interval_days"]),
-        kind=table_cells.parse_text(row["kind"]),
-        split=table_cells.parse_text(row["split"]),
-        verdict=verdict,
-        status=verdicts.choose_pair_status(verdict, doubtful),
-        reasons=reasons,
-        identity_judged=identity_judged,
-        similarity=table_cells.parse_number(row["similarity"]),
-        map=table_cells.parse_text(row["map"]),
-        pictures=table_cells.parse_text(row["pictures"]),
-        distance=table_cells.parse_number(row["distance"]),
-        change_z=table_cells.parse_number(row["change_z"]),
-        change_p=table_cells.parse_number(row["change_p"]),
-        change_p_adjusted=table_cells.parse_number(row.get("change_p_adjusted")),
-        change_sign=table_cells.parse_number(row["change_sign"]),
-        volume_ml=table_cells.parse_number(row["volume_ml"]),
-        growth_ml=table_cells.parse_number(row.get("growth_ml")),
-        growth_p=table_cells.parse_number(row.get("growth_p")),
-        smallest_detectable_ml=table_cells.parse_number(row["smallest_detectable_ml"]),
-        stratum=_stratum(row.get("reference")),
-        transform=tuple(table_cells.parse_numbers(line) for line in table_cells.parse_items(row.get("transform"))),
-        components=tuple(_component(part) for part in _records(row.get("components"))),
-        ncc=table_cells.parse_number(row["ncc"]),
-        ncc_highpass=table_cells.parse_number(row["ncc_highpass"]),
-        mutual_information=table_cells.parse_number(row["mutual_information"]),
-        ssim=table_cells.parse_number(row.get("ssim")),
-        pair_quality=table_cells.parse_number(row["pair_quality"]),
-    )
-
-
-def _stratum(cell: Any) -> str | None:
-    return table_cells.parse_text(cell.get("stratum")) if isinstance(cell, dict) else None
-
-
-def _records(cell: Any) -> list[Row]:
-    """The objects of a list, tuple or array; none where there is no such thing."""
-    return [one for one in table_cells.parse_items(cell) if isinstance(one, dict)]
-
-
-def _component(part: Row) -> ReportComponent:
-    return ReportComponent(
-        kind=table_cells.parse_text(part.get("kind")) or "unknown",
-        volume_ml=table_cells.parse_number(part.get("volume_ml")),
-        sign=table_cells.parse_integer(part.get("sign")),
-        p=table_cells.parse_number(part.get("p")),
-        position_mm=table_cells.parse_numbers(part.get("position_mm")),
-        earlier_mm=table_cells.parse_numbers(part.get("earlier_mm")),
-    )
+def _scans(score: PairScore) -> set[str]:
+    return {score.scan_a, score.scan_b}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.vocabulary import UNKNOWN, Verdict
 
 
 @dataclass(frozen=True)
@@ -59,21 +61,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class ReportComponent:
-    """A part of the change map: what became of it, where it lies (mm, the template's and the earlier scan's).
-
-    `p`: how often a rescan's whole map is as strong as this part alone.
-    """
-
-    kind: str
-    volume_ml: float | None
-    sign: int | None
-    p: float | None
-    position_mm: tuple[float | None, ...]
-    earlier_mm: tuple[float | None, ...]
-
-
-@dataclass(frozen=True)
 class ReportPair:
     """Two scans of one patient, the earlier one first.
 
@@ -84,46 +71,36 @@ class ReportPair:
 
     number: int
     role: str
-    earlier: str
-    later: str
+    score: PairScore
     earlier_session: str
     later_session: str
-    interval_days: int | None
-    kind: str | None
-    split: str | None
-    verdict: str
     status: str
     reasons: tuple[NoVerdictReason, ...]
     identity_judged: bool
-    similarity: float | None
-    distance: float | None
-    change_z: float | None
-    change_p: float | None
-    change_p_adjusted: float | None
-    change_sign: float | None
-    volume_ml: float | None
-    growth_ml: float | None
-    growth_p: float | None
-    smallest_detectable_ml: float | None
-    stratum: str | None
-    ncc: float | None
-    ncc_highpass: float | None
-    mutual_information: float | None
-    ssim: float | None
-    pair_quality: float | None
-    map: str | None
-    pictures: str | None
-    transform: tuple[tuple[float | None, ...], ...] = ()
-    components: tuple[ReportComponent, ...] = ()
     slices: tuple[Slice, ...] = ()
     slices_available: int = 0
 
     @property
+    def earlier(self) -> str:
+        """Id of the earlier scan."""
+        return self.score.scan_a
+
+    @property
+    def later(self) -> str:
+        """Id of the later scan."""
+        return self.score.scan_b
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on change; not_comparable where none was stated."""
+        return self.score.verdict or Verdict.NOT_COMPARABLE
+
+    @property
     def direction(self) -> str:
         """Which way the later scan differs, in words."""
-        if self.change_sign is None or self.change_sign == 0:
+        if self.score.change_sign is None or self.score.change_sign == 0:
             return ""
-        return "brighter" if self.change_sign > 0 else "darker"
+        return "brighter" if self.score.change_sign > 0 else "darker"
 
 
 @dataclass(frozen=True)
@@ -193,8 +170,10 @@ class ReportReference:
 
     def of(self, pair: ReportPair) -> ReportStratum:
         """What a pair was held against; an empty one where that is not known."""
-        nothing = ReportStratum(pair.stratum or "unknown", "unknown", 0, self.normal_z, ())
-        return next((stratum for stratum in self.strata if stratum.name == pair.stratum), nothing)
+        held_against = pair.score.reference
+        name = held_against.stratum if held_against else UNKNOWN
+        nothing = ReportStratum(name, UNKNOWN, 0, self.normal_z, ())
+        return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 
     def knows(self, scan: ReportScan) -> bool:
         """Whether the network can tell whose a scan is: aligned, and of a kind that it was trained on."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med.reporting import table_cells
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
+from siamese_med.study import table_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

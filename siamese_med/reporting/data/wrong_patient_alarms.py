@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.reporting import formatting, table_cells
+from siamese_med.reporting import formatting
 from siamese_med.reporting.data.report_content import EvidenceStatement, WrongPatientAlarm
+from siamese_med.study import table_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

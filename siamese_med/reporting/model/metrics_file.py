@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.study.model_metrics import Estimate
-from siamese_med.study.tables import SPLITS
+from siamese_med.study.vocabulary import SPLITS, Split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,7 +152,7 @@ class ModelFigures:
     @property
     def comparisons(self) -> int | None:
         """How often a validation scan was held against another patient: what evidence of identity rests on."""
-        patients, scans = self.counts["patients"]["validation"], self.counts["scans"]["validation"]
+        patients, scans = (self.counts[what][Split.VALIDATION] for what in ("patients", "scans"))
         return None if patients is None or scans is None else scans * (patients - 1)
 
     @property

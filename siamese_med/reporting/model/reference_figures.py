@@ -11,18 +11,12 @@ from siamese_med.errors import ModelError
 from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum
 from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
 from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
+from siamese_med.study.thresholds import DETECTION_POWER, MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.study.config import ReportConfig
-
-REPORTED_DETECTION_POWER = 0.8
-"""Chance of being seen that `smallest_detectable_ml` is computed for, see tables.SCORE_COLUMNS."""
-
-MIN_PAIRS_FOR_BAND = 3
-NORMAL_BAND_Z = (-1.645, 1.645)
-"""Reference band where the model holds no values of its no-change pairs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def build_reference(info: ModelInfo, significance: float | None = None) -> Repor
         threshold=info.calibration.threshold,
         false_match_rate=info.calibration.false_match_rate,
         significance=significance,
-        power=REPORTED_DETECTION_POWER,
+        power=DETECTION_POWER,
         detector=info.change.detector,
         strata=tuple(_stratum(one, significance) for one in info.change_reference.strata),
         normal_z=NORMAL_BAND_Z,
@@ -82,7 +76,7 @@ def _band(n: int, significance: float) -> tuple[float, float]:
 
     Two degrees of freedom go into the line over the pairs' levels, as in the noise floor.
     """
-    if n < MIN_PAIRS_FOR_BAND:
+    if n < MIN_REFERENCE_PAIRS:
         return NORMAL_BAND_Z
     from scipy.stats import t
 

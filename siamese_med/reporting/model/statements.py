@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
+from siamese_med.study.thresholds import (
+    MAX_CALIBRATION_ERROR,
+    MAX_FALSE_MATCH_FACTOR,
+    MIN_EXPECTED_FALSE_MATCHES,
+    MIN_PAIRS_FOR_PER_MILLE,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +28,6 @@ if TYPE_CHECKING:
         ShortcutFigures,
     )
     from siamese_med.study.model_metrics import Estimate
-
-MAX_CALIBRATION_ERROR = 0.03
-"""Expected calibration error up to which the similarity counts as a probability that is right."""
-
-MAX_FALSE_MATCH_RATE_FACTOR = 1.5
-"""How far the false-match rate on test patients may lie from the nominal one, either way."""
 
 INTENDED_USE = (
     "Research on scans of the kind the model was trained on: quality control of longitudinal studies (mixed-up "
@@ -43,13 +43,6 @@ LIMITS = (
     "Identity and change are separate questions. A high similarity says nothing about change.",
     "The wrong-patient alarm weighs pictures. It moves nothing, misses some, and can be wrong: check the records.",
 )
-
-
-MIN_EXPECTED_FALSE_MATCHES = 5
-"""False matches that must be expected for their rate to be judged."""
-
-MIN_DIFFERENT_PAIRS_FOR_01PCT = 1000
-"""Pairs of two persons from which on a false-match rate of 0.1 % is more than none."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +160,11 @@ def match_note(appraisal: ModelFigures) -> str:
     )
     if pairs is not None and pairs * nominal < MIN_EXPECTED_FALSE_MATCHES:
         return f"{text} {formatting.count(pairs)} such pairs are too few to tell one from the other."
-    if nominal / MAX_FALSE_MATCH_RATE_FACTOR <= found.value <= nominal * MAX_FALSE_MATCH_RATE_FACTOR:
+    if nominal / MAX_FALSE_MATCH_FACTOR <= found.value <= nominal * MAX_FALSE_MATCH_FACTOR:
         return text
     if found.low is not None and found.high is not None and found.low <= nominal <= found.high:
         return f"{text} The interval holds the nominal rate, and more patients would tell."
-    return f"{text} That is off by more than a factor of {MAX_FALSE_MATCH_RATE_FACTOR:g}."
+    return f"{text} That is off by more than a factor of {MAX_FALSE_MATCH_FACTOR:g}."
 
 
 def size_note(appraisal: ModelFigures) -> str:
@@ -183,7 +176,7 @@ def size_note(appraisal: ModelFigures) -> str:
         "95 % intervals by a bootstrap over patients, never pairs"
     )
     text += "." if appraisal.seed is None else f", seed {appraisal.seed}."
-    if pairs["different"] is not None and pairs["different"] < MIN_DIFFERENT_PAIRS_FOR_01PCT:
+    if pairs["different"] is not None and pairs["different"] < MIN_PAIRS_FOR_PER_MILLE:
         text += " So few pairs of two persons cannot resolve 0.1 %: that column allows no false match at all."
     if any(figure.low == figure.high is not None for one in appraisal.methods for figure in one.figures.values()):
         text += " Where no error was seen the interval closes: a bootstrap cannot tell how rare errors are."

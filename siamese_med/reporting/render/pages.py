@@ -16,6 +16,7 @@ from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip
 from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
+from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ class PatientFileLinks:
 
 def render_patient_pages(report: PatientReport, apart: Sequence[int], links: PatientFileLinks) -> dict[str, str]:
     """The pages of one patient by file name; the pairs numbered in `apart`, in the order of time, get their own."""
-    shown = [pair for pair in report.pairs if pair.role != "other"]
+    shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown} | {n: f"pair-{n}.html" for n in apart}
     common = {"report": report, "links": names, "files": links, "strips": _strips(report)}
     written = {"report.html": _patient_page(common, [pair for pair in shown if pair.number not in apart])}
@@ -55,7 +56,7 @@ def render_patient_pages(report: PatientReport, apart: Sequence[int], links: Pat
 
 def render_printed_page(report: PatientReport) -> str:
     """Everything about one patient on one page, for print."""
-    shown = [pair for pair in report.pairs if pair.role != "other"]
+    shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown}
     common = {"report": report, "links": names, "files": PatientFileLinks({}, {}), "strips": _strips(report)}
     return _patient_page(common, shown)
@@ -71,7 +72,7 @@ def _strips(report: PatientReport) -> dict[int, Markup]:
     return {
         pair.number: strip.draw_change_strip(pair, report.reference)
         for pair in report.pairs
-        if pair.change_z is not None
+        if pair.score.change_z is not None
     }
 
 
@@ -87,7 +88,9 @@ def render_viewer_page(report: PatientReport, pair: ReportPair, layers: ViewerLa
             pair=pair,
             home="report.html",
             layers=layers,
-            places=[part for part in pair.components if len(part.earlier_mm) == 3 and None not in part.earlier_mm],
+            places=[
+                part for part in pair.score.components if len(part.earlier_mm) == 3 and None not in part.earlier_mm
+            ],
             niivue=Markup(viewer.read_niivue_source()),
             script=Markup(script),
             policy=make_content_security_policy(style, viewer.read_niivue_source(), script),

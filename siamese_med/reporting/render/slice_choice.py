@@ -11,6 +11,7 @@ import numpy as np
 from siamese_med.reporting.data.report_content import ReportPair, Slice
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
+from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,13 +83,13 @@ def add_slices_to_pairs(
 
 
 def _pictures(pair: ReportPair, data: Path) -> Path | None:
-    path = data / pair.pictures if pair.pictures and pair.role != "other" else None
+    path = data / pair.score.pictures if pair.score.pictures and pair.role != PairRole.OTHER else None
     return path if path and path.is_file() else None
 
 
 def _turns(pairs: Sequence[ReportPair], stacks: dict[int, PairSliceStack], per_pair: int) -> Iterator[tuple[int, int]]:
-    newest = [pair.number for pair in pairs if pair.number in stacks and pair.role == "newest"]
-    rest = [pair.number for pair in pairs if pair.number in stacks and pair.role != "newest"]
+    newest = [pair.number for pair in pairs if pair.number in stacks and pair.role == PairRole.NEWEST]
+    rest = [pair.number for pair in pairs if pair.number in stacks and pair.role != PairRole.NEWEST]
     for group in (newest, rest):
         orders = [stacks[number].order()[:per_pair] for number in group]
         for turn in zip_longest(*orders):

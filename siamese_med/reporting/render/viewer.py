@@ -17,7 +17,7 @@ from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.intensity import normalise_intensity, undo_monochrome1
 from siamese_med.imaging.volume import Volume
 from siamese_med.reporting.data.report_content import ReportPair
-from siamese_med.reporting.table_cells import parse_words
+from siamese_med.study.table_cells import parse_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,10 +63,12 @@ def read_niivue_source() -> str:
 
 def build_viewer_layers(pair: ReportPair, rows: Mapping[str, Mapping[str, Any]], data: Path) -> ViewerLayers | None:
     """What the viewer shows of a pair, or None where scoring left no map; `rows` of the scan table, by scan id."""
-    if not (pair.map and pair.transform and (data / pair.map).is_file()):
+    if not (pair.score.map and pair.score.transform and (data / pair.score.map).is_file()):
         return None
     earlier, later = (_scan(rows[name], data) for name in (pair.earlier, pair.later))
-    return fit_viewer_layers(earlier, later, volume.read_volume(data / pair.map), np.array(pair.transform, dtype=float))
+    return fit_viewer_layers(
+        earlier, later, volume.read_volume(data / pair.score.map), np.array(pair.score.transform, dtype=float)
+    )
 
 
 def _scan(row: Mapping[str, Any], data: Path) -> Volume:

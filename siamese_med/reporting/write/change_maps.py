@@ -62,10 +62,10 @@ def write_change_maps(folder: Path, report: PatientReport, paths: Mapping[str, s
     """
     written = {}
     for pair in report.pairs:
-        if not (pair.map and (data / pair.map).is_file()):
+        if not (pair.score.map and (data / pair.score.map).is_file()):
             continue
         written[pair.number] = name_change_map(pair)
-        files.link_or_copy_file(data / pair.map, folder / written[pair.number])
+        files.link_or_copy_file(data / pair.score.map, folder / written[pair.number])
         side_car = folder / written[pair.number].replace(".nii.gz", ".json")
         files.write_text_file_without_sync(
             side_car, json.dumps(_side_car(pair, paths, report), indent=2, sort_keys=True) + "\n"
@@ -79,7 +79,7 @@ def _side_car(pair: ReportPair, paths: Mapping[str, str], report: PatientReport)
         "Description": "Probability, against a rescan, that tissue changed",
         "SpatialReference": earlier,
         "Sources": [earlier, later],
-        "EarlierToLaterMillimetres": pair.transform,
+        "EarlierToLaterMillimetres": pair.score.transform,
         "Model": report.provenance.model,
         "Pair": pair.number,
         "Verdict": pair.verdict,

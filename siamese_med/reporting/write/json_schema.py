@@ -6,16 +6,19 @@ It is made from the same dataclasses as the files, so that neither can leave the
 from __future__ import annotations
 
 import json
+from dataclasses import field, make_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from siamese_med.reporting.data.cohort_index import CohortIndex
-from siamese_med.reporting.data.report_content import PatientReport
+from siamese_med.reporting.data.report_content import PatientReport, ReportPair
 from siamese_med.reporting.write import json_tsv
 
 SCHEMA_TYPES = {"report": PatientReport, "cohort": CohortIndex}
 """Names of the files, and what they hold."""
+INNER = ("PairScore", "ReferencePairs")
+"""Classes that report.json shows no object of."""
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 PUBLISHED_NAMES = {
@@ -43,6 +46,11 @@ def build_json_schema(kind: str) -> dict[str, Any]:
     """The schema of one of SCHEMA_TYPES; every key that is not in it is an error."""
     made = _with_published_names(TypeAdapter(SCHEMA_TYPES[kind]).json_schema(mode="serialization"))
     definitions: dict[str, Any] = made.pop("$defs", {})
+    if "Pair" in definitions:  # there the score's columns stand beside the others
+        written = _pair()
+        definitions = {**definitions, **written.pop("$defs"), "Pair": written}
+        for inner in INNER:
+            definitions.pop(inner)
     definitions.pop("Panels", None)
     if "Slice" in definitions:  # pictures stay out of the JSON, see `outputs.report`
         del definitions["Slice"]["properties"]["panels"]
@@ -69,3 +77,13 @@ def _with_published_names(schema: dict[str, Any]) -> dict[str, Any]:
     if "$defs" in renamed:
         renamed["$defs"] = dict(sorted(renamed["$defs"].items()))
     return renamed
+
+
+def _pair() -> dict[str, Any]:
+    """The schema of a pair in report.json, with its definitions."""
+    members: list[Any] = [
+        (name, one.type) if one.default is None else (name, one.type, field(default=one.default))
+        for name, one in json_tsv.pair_fields().items()
+    ]
+    written = make_dataclass("Pair", members, namespace={"__doc__": ReportPair.__doc__}, kw_only=True)
+    return TypeAdapter(written).json_schema(mode="serialization")

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
+
+from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, Slice
+from siamese_med.study.score_columns import Column, reported_columns, score_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,89 +19,139 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.reporting.data.cohort_index import CohortIndex, CohortRow
-    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+    from siamese_med.reporting.data.report_content import PatientReport
 
 REPORT_FORMAT = 3
 """Version of report.json; it grows by one when a key changes its meaning or goes."""
 
-REPORT_PAIR_COLUMNS = {
-    "number": ("of the pair on the page", None),
-    "role": ("newest, since_first, step or other: what the pair is to the patient's time line", None),
-    "earlier": ("id of the earlier scan", None),
-    "later": ("id of the later scan", None),
-    "earlier_session": ("session of the earlier scan", None),
-    "later_session": ("session of the later scan", None),
-    "interval_days": ("from the earlier scan to the later one", "d"),
-    "kind": ("rescan, follow_up or changed: what the study knows of the pair", None),
-    "split": ("train, validation or test: what the patient was to the model", None),
-    "status": ("the verdict, or wrong_patient where one of the scans is under alarm", None),
-    "verdict": ("changed, no_change or not_comparable", None),
-    "reasons": ("why there is no verdict", None),
-    "similarity": ("of the two scans to the network, calibrated: how alike one person's scans are", None),
-    "distance": ("of the two embeddings", None),
-    "change_z": ("standard deviations above the pairs without change that the pair is held against", None),
-    "change_p": ("how often a pair without change shows so much", None),
-    "change_p_adjusted": (
-        "the same, corrected for the other pairs of the patient (Holm): the verdict",
-        None,
-    ),
-    "change_sign": ("1 where the later scan is brighter on the whole, -1 where it is darker", None),
-    "volume_ml": ("of the voxels that the change map calls changed", "mL"),
-    "growth_ml": ("what the enclosed tissue gained where local volume changed most", "mL"),
-    "growth_p": ("how often a pair without change shows so much local volume change", None),
-    "smallest_detectable_ml": ("the smallest change that this very pair would have shown, with 80 % power", "mL"),
-    "stratum": ("contrast and scanner of the pairs without change that the pair is held against", None),
-    "ncc": ("normalised cross-correlation, a baseline", None),
-    "ncc_highpass": ("normalised cross-correlation of fine detail, a baseline", None),
-    "mutual_information": ("normalised mutual information, a baseline", None),
-    "ssim": ("structural similarity, a baseline", None),
-    "pair_quality": ("of the pair's alignment: correlation ratio of the two scans, 0 to 1", None),
-    "map": ("the change map, below the study's data folder", None),
-}
-"""What stands in pairs.tsv, and in which unit (SI, as BIDS wants)."""
+
+@dataclass(frozen=True)
+class PairField:
+    """One key of a pair in report.json, of which some are columns of pairs.tsv too.
+
+    Parameters
+    ----------
+    type
+        Of the value, for the JSON Schema.
+    value
+        From a pair of the report to the value.
+    description, unit
+        For the data dictionary; unit in SI.
+    tabulated
+        Whether it is a column of pairs.tsv and pairs.parquet.
+    default
+        What the JSON Schema gives as default, None for nothing.
+    """
+
+    type: Any
+    value: Callable[[ReportPair], Any]
+    description: str = ""
+    unit: str | None = None
+    tabulated: bool = True
+    default: Any = None
 
 
-def serialise_patient_report(patient: PatientReport) -> dict[str, Any]:
+@cache
+def pair_fields() -> Mapping[str, PairField]:
+    """Return the keys of a pair in report.json by name: what the page adds, and the columns of `PairScore`."""
+    of_score = {one.report_name: _of_score(one) for one in score_columns() if one.report_name}
+    columns = {one.name: one.report_name for one in score_columns()}
+    return {
+        "number": PairField(int, attrgetter("number"), "of the pair on the page"),
+        "role": PairField(
+            str,
+            attrgetter("role"),
+            "newest, since_first, step or other: what the pair is to the patient's time line",
+        ),
+        **{columns[name]: of_score[columns[name]] for name in ("scan_a", "scan_b")},
+        "earlier_session": PairField(str, attrgetter("earlier_session"), "session of the earlier scan"),
+        "later_session": PairField(str, attrgetter("later_session"), "session of the later scan"),
+        **{columns[name]: of_score[columns[name]] for name in ("interval_days", "kind", "split")},
+        "verdict": replace(of_score["verdict"], type=str, value=lambda pair: str(pair.verdict)),
+        "status": PairField(
+            str, attrgetter("status"), "the verdict, or wrong_patient where one of the scans is under alarm"
+        ),
+        "reasons": replace(
+            of_score["reasons"], type=tuple[NoVerdictReason, ...], value=attrgetter("reasons"), default=None
+        ),
+        "identity_judged": PairField(bool, attrgetter("identity_judged"), tabulated=False),
+        **{one.report_name: of_score[one.report_name] for one in reported_columns()},
+        "slices": PairField(tuple[Slice, ...], attrgetter("slices"), tabulated=False, default=()),
+        "slices_available": PairField(int, attrgetter("slices_available"), tabulated=False, default=0),
+    }
+
+
+def _of_score(column: Column) -> PairField:
+    def value(pair: ReportPair) -> Any:
+        return column.type.publish(getattr(pair.score, column.name))
+
+    meaning = column.meaning
+    default = column.default if isinstance(column.default, tuple) else None
+    return PairField(column.type.published, value, meaning.description, meaning.unit, meaning.tabulated, default)
+
+
+@cache
+def pair_columns() -> Mapping[str, PairField]:
+    """Return the columns of pairs.tsv and pairs.parquet by name, in order."""
+    found = {name: field for name, field in pair_fields().items() if field.tabulated}
+    order = list(found)
+    order.insert(order.index("verdict"), order.pop(order.index("status")))  # what a reader asks for first
+    return {name: found[name] for name in order}
+
+
+def serialise_patient_report(patient: PatientReport) -> Mapping[str, Any]:
     """A patient's report as plain JSON values, without the pictures."""
-    value = {"format": REPORT_FORMAT, "research_use_only": True, **asdict(patient)}
-    for pair in value["pairs"]:
-        for picture in pair["slices"]:
-            del picture["panels"]
-    return value
+    pairs = [pair_values(pair) for pair in patient.pairs]
+    return {"format": REPORT_FORMAT, "research_use_only": True, **asdict(replace(patient, pairs=())), "pairs": pairs}
 
 
-def serialise_cohort_index(overview: CohortIndex) -> dict[str, Any]:
+def pair_values(pair: ReportPair) -> Mapping[str, Any]:
+    """Return a pair as report.json has it: JSON values by the names of `pair_fields`."""
+    values = {name: _plain(field.value(pair)) for name, field in pair_fields().items()}
+    for picture in values["slices"]:
+        del picture["panels"]
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """The value with dataclasses as dictionaries, as `asdict` makes them within one."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def serialise_cohort_index(overview: CohortIndex) -> Mapping[str, Any]:
     """The index as plain JSON values."""
     return {"format": REPORT_FORMAT, "research_use_only": True, **asdict(overview)}
 
 
 def format_pairs_tsv(pairs: Iterable[ReportPair]) -> str:
     """All pairs of a patient, one a line."""
-    lines = []
-    for pair in pairs:
-        fields = {name: getattr(pair, name) for name in REPORT_PAIR_COLUMNS}
-        lines.append({**fields, "reasons": tuple(reason.word for reason in pair.reasons)})
-    return format_tsv(tuple(REPORT_PAIR_COLUMNS), lines)
+    return format_tsv(tuple(pair_columns()), (_cells(pair) for pair in pairs))
 
 
 def build_pairs_frame(reports: Iterable[PatientReport]) -> pd.DataFrame:
-    """All pairs of all patients: `subject`, then the columns of REPORT_PAIR_COLUMNS; `reasons` are lists of words."""
+    """All pairs of all patients with `subject` before the columns of pairs.tsv; `reasons` are lists of words."""
     import pandas as pd
 
     rows = [
-        {"subject": report.subject, **{name: getattr(pair, name) for name in REPORT_PAIR_COLUMNS}}
-        | {"reasons": [reason.word for reason in pair.reasons]}
+        {"subject": report.subject, **_cells(pair), "reasons": [reason.word for reason in pair.reasons]}
         for report in reports
         for pair in report.pairs
     ]
-    return pd.DataFrame(rows, columns=["subject", *REPORT_PAIR_COLUMNS])
+    return pd.DataFrame(rows, columns=["subject", *pair_columns()])
 
 
-def build_pairs_dictionary() -> dict[str, dict[str, str]]:
+def _cells(pair: ReportPair) -> Mapping[str, Any]:
+    found = {name: field.value(pair) for name, field in pair_columns().items()}
+    return found | {"reasons": tuple(reason.word for reason in pair.reasons)}
+
+
+def build_pairs_dictionary() -> Mapping[str, Mapping[str, str]]:
     """The data dictionary of pairs.tsv, as BIDS puts it beside a table."""
     return {
-        name: {"Description": meaning, **({"Units": unit} if unit else {})}
-        for name, (meaning, unit) in REPORT_PAIR_COLUMNS.items()
+        name: {"Description": field.description, **({"Units": field.unit} if field.unit else {})}
+        for name, field in pair_columns().items()
     }
 
 
@@ -123,7 +179,7 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
     )
 
 
-def format_tsv(columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> str:
+def format_tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows under a header, tab-separated; what is missing is n/a."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, dialect="excel-tab", lineterminator="\n")

@@ -6,10 +6,11 @@ import csv
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting import formatting, table_cells
+from siamese_med.reporting import formatting
 from siamese_med.reporting.data import verdicts
 from siamese_med.reporting.data.wrong_patient_alarms import ALARM_ADVICE
-from siamese_med.study.tables import SAME_PATIENT
+from siamese_med.study import table_cells
+from siamese_med.study.vocabulary import SAME_PATIENT, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def _intake(account: IngestAccount) -> str:
 
 def _pairs(scores: pd.DataFrame) -> str:
     verdict_of = scores[scores["kind"].isin(SAME_PATIENT)]["verdict"]
-    found = Counter(table_cells.parse_text(verdict) or "not_comparable" for verdict in verdict_of)
+    found = Counter(table_cells.parse_text(verdict) or Verdict.NOT_COMPARABLE for verdict in verdict_of)
     named = (f"{found[key]} {status.label.lower()}" for key, status in verdicts.STATUSES.items() if found[key])
     return f"{sum(found.values())} pairs of one patient: {', '.join(named) or 'none'}."
 

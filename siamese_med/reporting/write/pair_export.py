@@ -8,23 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from siamese_med.errors import EmptyInputError
-from siamese_med.reporting.write.json_tsv import REPORT_PAIR_COLUMNS
+from siamese_med.reporting.write.json_tsv import pair_columns
 
-EXPORT_COLUMNS = ("subject", *REPORT_PAIR_COLUMNS)
 MISSING_VALUE = "n/a"
 """In the patients' tables, as BIDS wants it; in the CSV the field is empty, as spreadsheets and data frames want it."""
 
 
 def collect_pairs_csv(reports: Path) -> tuple[str, dict[str, Any]]:
-    """The CSV (RFC 4180 but for its line ends) with EXPORT_COLUMNS, by subject, and how many patients and pairs it has.
+    """All pairs as CSV (RFC 4180 but for its line ends), and how many patients and pairs there are.
 
-    Raises EmptyInputError where no report lies.
+    The columns are `subject` and those of pairs.tsv. Raises EmptyInputError where no report lies.
     """
     found = sorted(reports.glob("sub-*/pairs.tsv"))
     if not found:
         raise EmptyInputError("no reports below --reports: run `siamese-med report` first")
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, EXPORT_COLUMNS, lineterminator="\n", restval="", extrasaction="raise")
+    writer = csv.DictWriter(buffer, ("subject", *pair_columns()), lineterminator="\n", restval="", extrasaction="raise")
     writer.writeheader()
     pairs = 0
     for path in found:

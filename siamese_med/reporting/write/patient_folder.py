@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med.reporting.render import pages, pdf_pages, slice_choice, viewer
 from siamese_med.reporting.write import change_maps, json_tsv
 from siamese_med.runtime import files
+from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,7 @@ def select_pairs_with_own_page(report: PatientReport) -> tuple[int, ...]:
     """Numbers of the pairs that get a page of their own, in the order of time."""
     if len(report.visits) <= MAX_VISITS_ON_ONE_PAGE:
         return ()
-    return tuple(pair.number for pair in reversed(report.pairs) if pair.role == "step")
+    return tuple(pair.number for pair in reversed(report.pairs) if pair.role == PairRole.STEP)
 
 
 def remove_stale_files(folder: Path, keep: set[str]) -> None:
@@ -97,7 +98,7 @@ def _write_viewers(
     """Write a viewer for every pair that the pages show; returns their names by pair number."""
     written = {}
     for pair in report.pairs:
-        layers = viewer.build_viewer_layers(pair, scans, data) if pair.role != "other" else None
+        layers = viewer.build_viewer_layers(pair, scans, data) if pair.role != PairRole.OTHER else None
         if layers is not None:
             written[pair.number] = f"viewer-{pair.number}.html"
             files.write_text_file(folder / written[pair.number], pages.render_viewer_page(report, pair, layers))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.errors import InputError
-from siamese_med.reporting import table_cells
 from siamese_med.reporting.data import cohort_index, model_page, wrong_patient_alarms
 from siamese_med.reporting.data import side_by_side as lineups
 from siamese_med.reporting.data.patient import build_patient_report
@@ -19,6 +18,8 @@ from siamese_med.reporting.write import patient_folder as folders
 from siamese_med.reporting.write.patient_folder import PatientFolderJob
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.study import table_cells
+from siamese_med.study.score_columns import read_scores
 from siamese_med.study.tables import NO_REPORT_EXTRAS, SIGNIFICANCE_ATTRIBUTE, IngestAccount, ReportExtras
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.reporting.write.up_to_date import FolderMarks
     from siamese_med.study.config import ReportConfig
+    from siamese_med.study.pair_score import PairScore
+    from siamese_med.study.tables import IngestAccount, ReportExtras
 
 
 RUN_FILE = "run.json"
@@ -140,7 +143,7 @@ def _patient_jobs(
     provenance: Provenance,
 ) -> list[PatientFolderJob]:
     """The folders to write, in the order of their subjects."""
-    scans_of, scores_of = _by(inputs.scans, "subject"), _by(inputs.scores, "subject_a")
+    scans_of, scores_of = _by(inputs.scans, "subject"), _by_subject(read_scores(inputs.scores))
     aligned = {str(row["scan"]): row for row in _rows(inputs.alignments)}
     jobs = []
     for subject in sorted(scans_of):
@@ -189,6 +192,13 @@ def _by(frame: pd.DataFrame, column: str) -> dict[str, list[dict[str, Any]]]:
     grouped: dict[str, list[dict[str, Any]]] = {}
     for row in _rows(frame):
         grouped.setdefault(str(row[column]), []).append(row)
+    return grouped
+
+
+def _by_subject(scores: Sequence[PairScore]) -> dict[str, list[PairScore]]:
+    grouped: dict[str, list[PairScore]] = {}
+    for score in scores:
+        grouped.setdefault(score.subject_a, []).append(score)
     return grouped
 
 

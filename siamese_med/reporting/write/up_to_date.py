@@ -42,7 +42,7 @@ def read_folder_marks(record: Path) -> dict[str, FolderMarks]:
 
 def digest_folder_inputs(job: PatientFolderJob) -> str:
     """Digest of all that a patient's folder is made from, the code among it; large files by their size and time."""
-    named = sorted({name for pair in job.report.pairs for name in (pair.map, pair.pictures) if name})
+    named = sorted({name for pair in job.report.pairs for name in (pair.score.map, pair.score.pictures) if name})
     rows = [[str(row[name]) for name in USED_SCAN_COLUMNS] for row in job.rows]
     asked = job.extras.viewer, job.extras.pdf
     return _digest(

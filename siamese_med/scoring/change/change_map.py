@@ -24,8 +24,6 @@ LEVEL_QUANTILE = 0.95
 """The map's own level is this quantile of its absolute values: what noise, contrast and alignment leave everywhere."""
 TAIL_THRESHOLDS = np.arange(0.0, 30.5, 0.5)
 """Evidence, in units of what the pair's level lets expect, at which the share of stronger voxels is kept."""
-CHANGED_VOXEL_PROBABILITY = 0.95
-"""Probability from which a voxel of the map counts as changed tissue."""
 
 
 @dataclass(frozen=True)

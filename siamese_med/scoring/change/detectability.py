@@ -18,15 +18,13 @@ from torch import Tensor
 
 from siamese_med.imaging.resampling import smooth_along_axes, smooth_images
 from siamese_med.scoring.change.pair_registration import BIAS_FIELD_SD_MM, ChangeDetector, RegisteredPair
+from siamese_med.study.thresholds import DETECTION_POWER, PLANTED_CONTRAST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PLANTED_CONTRAST = 0.3
-"""Tissue is made 30 % of the middle of bright tissue brighter or darker."""
 MIN_TISSUE_INTENSITY = 0.5
 """Places are drawn where both scans are brighter than this."""
-DETECTION_POWER = 0.8
 TESTED_VOLUMES_ML = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 PLANTED_RANGE_ML = (0.06, 1.0)
 MOSAIC_TILES = (3, 2, 2)
@@ -140,7 +138,7 @@ def _arrange_tiles(volume: Tensor, corners: NDArray[np.intp], step: int) -> Tens
 
 
 def _ball(volume_ml: float, step: int, spacing_mm: float, softness_mm: Sequence[float]) -> Tensor:
-    """A ball of TYPICAL_CONTRAST amid a tile, blurred as the scan is, less what bias correction takes of it."""
+    """A ball of PLANTED_CONTRAST amid a tile, blurred as the scan is, less what bias correction takes of it."""
     radius = (3 * volume_ml / (4 * math.pi)) ** (1 / 3) * 10 / spacing_mm
     axis = torch.arange(step) - float(step // 2)
     distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()

@@ -18,14 +18,12 @@ import numpy as np
 
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.study.model_info import ModelInfo, RecordedNoiseFloor, RecordedStratum
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAME_SCANNER, OTHER_SCANNER = "same scanner", "other scanner"
-UNKNOWN = "unknown"
-NOISE_LIMIT_FACTOR = 2.0
-"""A pair with more than this many times the noise of the noisiest reference pair is outside the reference."""
 MIN_FIGURE = 1e-6
 """A figure or a level of nothing at all, where a logarithm is wanted."""
 MIN_LOG_SD = 1e-3

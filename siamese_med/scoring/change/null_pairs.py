@@ -38,12 +38,12 @@ from siamese_med.scoring.change.score_pair import PairScan
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
+from siamese_med.study.thresholds import MIN_REAL_RESCANS
+from siamese_med.study.vocabulary import NullSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MIN_REAL_RESCANS = 8
-"""With fewer real rescans than this a stratum's reference comes from simulated ones."""
 MAX_REAL_RESCANS = 60
 REAL_EXTRA_LOG_SD = 0.05
 """What a study's few real rescans do not happen to show, as a standard deviation of log figures."""
@@ -141,7 +141,7 @@ def _floor(name: str, found: Sequence[tuple[NullPairJob, MapSummary]]) -> NoiseF
         strata[job.stratum].append(finding)
     return NoiseFloor(
         {
-            where: noise_floor.build_no_change_reference(findings, "rescans", REAL_EXTRA_LOG_SD)
+            where: noise_floor.build_no_change_reference(findings, str(NullSource.RESCANS), REAL_EXTRA_LOG_SD)
             if where in real
             else build_synthetic_reference(name, findings)
             for where, findings in strata.items()
@@ -152,7 +152,9 @@ def _floor(name: str, found: Sequence[tuple[NullPairJob, MapSummary]]) -> NoiseF
 def build_synthetic_reference(name: str, findings: Sequence[MapSummary]) -> NoChangeReference:
     """The reference of simulated rescans for a detector, or for GROWTH, by its name."""
     return noise_floor.build_no_change_reference(
-        findings, "synthesised", SYNTHETIC_GROWTH_EXTRA_LOG_SD if name == GROWTH else SYNTHETIC_EXTRA_LOG_SD
+        findings,
+        str(NullSource.SYNTHESISED),
+        SYNTHETIC_GROWTH_EXTRA_LOG_SD if name == GROWTH else SYNTHETIC_EXTRA_LOG_SD,
     )
 
 

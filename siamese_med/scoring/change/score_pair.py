@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.scoring.change import (
     boundary_shift,
     change_map,
+    comparability,
     components,
     detectability,
     multiple_testing,
@@ -28,20 +29,14 @@ from siamese_med.scoring.change.boundary_shift import BoundaryShift
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import NoChangeReference, NoiseFloor, NoiseStratum
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
+from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
+from siamese_med.study.vocabulary import NotComparable, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-NOT_COMPARABLE_COLUMNS: dict[str, Any] = {
-    **dict.fromkeys(("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "pair_quality")),
-    **dict.fromkeys(("growth_ml", "growth_p", "smallest_detectable_ml", "reference", "transform")),
-    "components": [],
-    "seen": [],
-    "verdict": "not_comparable",
-}
-"""The columns of a pair of one patient of which nothing could be measured."""
 
 
 class AcquisitionKind(Protocol):
@@ -65,18 +60,6 @@ class PairScan:
     contrast: str
     scanner: str
     aligned: bool
-
-
-def find_obstacles(earlier: PairScan, later: PairScan) -> list[str]:
-    """Reasons, known before anything is measured, why a pair cannot be judged."""
-    found = []
-    if earlier.modality != later.modality:
-        found.append("other_modality")
-    elif earlier.contrast != later.contrast and "unknown" not in (earlier.contrast, later.contrast):
-        found.append("other_contrast")
-    if not (earlier.aligned and later.aligned):
-        found.append("alignment_failed")
-    return found
 
 
 @dataclass(frozen=True)
@@ -122,46 +105,50 @@ def measure_pair(earlier: PairScan, later: PairScan, space: PairSpace, detector:
 
 def score_pair(
     earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
-) -> tuple[dict[str, Any], tuple[PairMeasurement, Tensor] | None]:
-    """The change columns of one pair, and what was measured with its probability map unless nothing was.
+) -> tuple[MeasuredPair, tuple[PairMeasurement, Tensor] | None]:
+    """Measure the change of one pair of one patient.
 
-    `seen` among them is for `apply_multiple_testing`, which must follow where a patient has several pairs.
+    Returns
+    -------
+    pair
+        Its score as far as it does not depend on the patient's other pairs; `apply_multiple_testing` gives the verdict.
+    measured
+        What was measured and its probability map (i, j, k), or None where nothing could be measured.
     """
-    reasons = find_obstacles(earlier, later)
-    known, grown = (
-        None if reasons else one.of(find_pair_stratum(earlier, later)) for one in (instrument.floor, instrument.growth)
-    )
-    if known is None or grown is None:
-        return {
-            **NOT_COMPARABLE_COLUMNS,
-            "comparable": False,
-            "reasons": reasons or ["contrast_not_in_reference"],
-        }, None
+    reasons = comparability.reasons_before_measuring(earlier, later)
+    known, grown = (one.of(find_pair_stratum(earlier, later)) for one in (instrument.floor, instrument.growth))
+    reasons = reasons or comparability.reasons_of_reference(known, grown)
+    if reasons or known is None or grown is None:
+        return _unmeasured(reasons), None
     found = measure_pair(earlier, later, space, instrument.detector)
-    reasons = _doubts(found, known, config)
-    finding, expected = found.finding, known.expected_tail(found.finding)
-    probability = change_map.compute_probability_map(found.evidence, found.pair.inside, finding, expected)
-    columns = {
-        **NOT_COMPARABLE_COLUMNS,
-        "comparable": not reasons,
-        "reasons": reasons,
-        "change_z": max(known.z(finding), grown.z(found.growth)),
-        "change_p": combine_p_values(known.p(finding), grown.p(found.growth)),
-        "change_sign": finding.sign,
-        "volume_ml": int((probability >= change_map.CHANGED_VOXEL_PROBABILITY).sum()) * space.voxel_ml,
-        "growth_ml": round(found.expansion.ml, 4),
-        "growth_p": grown.p(found.growth),
-        "components": _components(found, probability, known, space),
-        "seen": [] if reasons else _detection_curve(found, later, known, space, instrument.detector),
-        "reference": {
-            "stratum": find_pair_stratum(earlier, later).words,
-            "source": known.source,
-            "n": len(known.figures),
-        },
-        "pair_quality": round(found.pair.quality, 4),
-        "transform": (found.pair.matrix_later @ np.linalg.inv(found.pair.matrix_earlier)).round(6).tolist(),
-    }
-    return columns, (found, probability)
+    pair, finding = found.pair, found.finding
+    reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
+    probability = change_map.compute_probability_map(found.evidence, pair.inside, finding, known.expected_tail(finding))
+    score = PairScore(
+        comparable=not reasons,
+        reasons=reasons,
+        change_z=max(known.z(finding), grown.z(found.growth)),
+        change_p=combine_p_values(known.p(finding), grown.p(found.growth)),
+        change_sign=finding.sign,
+        volume_ml=int((probability >= MIN_CHANGE_PROBABILITY).sum()) * space.voxel_ml,
+        growth_ml=round(found.expansion.ml, 4),
+        growth_p=grown.p(found.growth),
+        components=_components(found, probability, known, space),
+        reference=ReferencePairs(find_pair_stratum(earlier, later).words, known.source, len(known.figures)),
+        verdict=Verdict.NOT_COMPARABLE,
+        pair_quality=round(pair.quality, 4),
+        transform=_rows((pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)),
+    )
+    curve = [] if reasons else _detection_curve(found, later, known, space, instrument.detector)
+    return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
+
+
+def _unmeasured(reasons: Sequence[NotComparable]) -> MeasuredPair:
+    return MeasuredPair(PairScore(comparable=False, reasons=tuple(reasons), verdict=Verdict.NOT_COMPARABLE))
+
+
+def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())
 
 
 def combine_p_values(*p: float) -> float:
@@ -169,33 +156,38 @@ def combine_p_values(*p: float) -> float:
     return min(1.0, len(p) * min(p))
 
 
-def apply_multiple_testing(pairs: Sequence[dict[str, Any]], config: ScoreConfig) -> list[dict[str, Any]]:
-    """The columns of all pairs of one patient with what depends on how many of them there are to look at."""
-    judged = [number for number, columns in enumerate(pairs) if columns["comparable"]]
-    p = dict(zip(judged, multiple_testing.adjust_holm([pairs[number]["change_p"] for number in judged]), strict=True))
-    done = []
-    for number, columns in enumerate(pairs):
-        seen = {name: value for name, value in columns.items() if name != "seen"}
-        seen["components"] = [
-            components.mark_stable_component(part, config.significance) for part in columns["components"]
-        ]
-        if number in p:
-            verdict = "changed" if p[number] < config.significance else "no_change"
-            smallest = detectability.find_smallest_detectable_ml(columns["seen"], config.significance / len(judged))
-            seen |= {"change_p_adjusted": p[number], "verdict": verdict, "smallest_detectable_ml": smallest}
-        done.append(seen)
-    return done
+def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
+    """Give the verdicts of all pairs of one patient, whose p are adjusted for each other."""
+    scores = [pair.score for pair in pairs]
+    judged = {n: one.change_p for n, one in enumerate(scores) if one.comparable and one.change_p is not None}
+    adjusted = dict(zip(judged, multiple_testing.adjust_holm(list(judged.values())), strict=True))
+    return [_concluded(pair, adjusted.get(number), len(judged), config) for number, pair in enumerate(pairs)]
+
+
+def _concluded(pair: MeasuredPair, p: float | None, looked_at: int, config: ScoreConfig) -> PairScore:
+    """Give the verdict of one of `looked_at` pairs; none where it has no adjusted `p`."""
+    parts = tuple(components.mark_stable_component(part, config.significance) for part in pair.score.components)
+    score = replace(pair.score, components=parts)
+    if p is None:
+        return score
+    return replace(
+        score,
+        change_p_adjusted=p,
+        verdict=Verdict.CHANGED if p < config.significance else Verdict.NO_CHANGE,
+        smallest_detectable_ml=detectability.find_smallest_detectable_ml(
+            pair.detection_curve, config.significance / looked_at
+        ),
+    )
 
 
 def _components(
     found: PairMeasurement, probability: Tensor, known: NoChangeReference, space: PairSpace
-) -> list[dict[str, Any]]:
+) -> tuple[Component, ...]:
     def p(part: Tensor) -> float:
         return known.p(found.finding, change_map.compute_q_norm(part, space))
 
-    changed = probability >= change_map.CHANGED_VOXEL_PROBABILITY
-    parts = components.find_components(found.pair, found.evidence, changed, space, p)
-    return [part.as_json() for part in parts]
+    changed = probability >= MIN_CHANGE_PROBABILITY
+    return tuple(components.find_components(found.pair, found.evidence, changed, space, p))
 
 
 def _detection_curve(
@@ -215,17 +207,6 @@ def _detection_curve(
     quiet = min(found.finding.figure, math.exp(known.expected(found.finding)))
     softness = detectability.compute_blur_sd_mm(later.scan.affine, later.matrix)
     return detectability.measure_detection_curve(found.pair, detector, space.spacing_mm, softness, p)
-
-
-def _doubts(found: PairMeasurement, known: NoChangeReference, config: ScoreConfig) -> list[str]:
-    doubts = []
-    if found.pair.quality < config.min_pair_quality:
-        doubts.append("pair_alignment_failed")
-    if found.pair.overlap < config.min_overlap:
-        doubts.append("little_overlap")
-    if found.finding.noise > noise_floor.NOISE_LIMIT_FACTOR * known.noise_max:
-        doubts.append("outside_reference")
-    return doubts
 
 
 def write_change_map(

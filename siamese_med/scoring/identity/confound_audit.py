@@ -17,6 +17,7 @@ from siamese_med.scoring.identity import confounds, verification_metrics
 from siamese_med.scoring.identity.confounds import NetworkView
 from siamese_med.scoring.identity.verification_metrics import ScanPairs
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate
+from siamese_med.study.thresholds import MAX_SHORTCUT_AUC
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
     Flags = NDArray[np.bool_]
-
-MAX_CONFOUND_AUC = 0.6
-"""AUC over which a shortcut withholds the headline. It is the estimate that counts, not the interval's lower end:
-with few patients chance alone may pass it, and then a shortcut cannot be excluded, which is what the audit is for."""
 
 NEGATIVES_PER_POSITIVE = 3
 """Different pairs to learn from for each same pair; their share moves a classifier's scores, not its AUC."""
@@ -56,11 +53,11 @@ def audit_confounds(
     """
     found = _measure_confounds(train, test, data, template, shown, seed)
     return ConfoundFigures(
-        limit=MAX_CONFOUND_AUC,
+        limit=MAX_SHORTCUT_AUC,
         patients=int(test.subject.nunique()),
         auc=found,
         in_scans=_measure_confounds(train, test, data, template, None, seed),
-        failed=tuple(name for name, auc in found.items() if auc.value is not None and auc.value > MAX_CONFOUND_AUC),
+        failed=tuple(name for name, auc in found.items() if auc.value is not None and auc.value > MAX_SHORTCUT_AUC),
     )
 
 

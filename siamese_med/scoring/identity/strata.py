@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from siamese_med.study.model_metrics import GroupSimilarity, SimilarityStrata
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def _groups(scans: pd.DataFrame, pairs: ScanPairs) -> dict[str, NDArray[np.str_]
     contrast, scanner = (scans[name].to_numpy(str) for name in ("contrast", "scanner"))
     first, second = pairs.places
     machines = np.where(scanner[first] == scanner[second], "same scanner", "other scanner")
-    unknown = (scanner[first] == "unknown") | (scanner[second] == "unknown")
+    unknown = (scanner[first] == UNKNOWN) | (scanner[second] == UNKNOWN)
     low, high = np.sort(np.stack([contrast[first], contrast[second]]), 0)
     words = {(a, b): a if a == b else f"{a} and {b}" for a, b in set(zip(low, high, strict=True))}
     return {

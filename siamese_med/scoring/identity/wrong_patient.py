@@ -19,6 +19,7 @@ import numpy as np
 from siamese_med.scoring.identity import patient_evidence
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve, PatientAssignment
 from siamese_med.study.tables import OWNER_COLUMNS
+from siamese_med.study.thresholds import MIN_SUSPICION_LOG10, P_OWNER_NOT_IN_STUDY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
     Places = NDArray[np.intp]
-
-UNKNOWN_OWNER_PROBABILITY = 0.2
-"""Of the wrongly filed scans, the share that is taken to belong to nobody in the study."""
-
-MIN_ALARM_SUSPICION = 0.5
-"""Suspicion (3 to 1) below which no alarm is raised, however well the validation scans are told apart."""
 
 SCANS_PER_BLOCK = 1024
 """Scans held against all patients at once."""
@@ -74,8 +69,7 @@ def _measure_block(filing: PatientAssignment, curve: EvidenceCurve, scans: Place
     together = highest + np.log10((10 ** (others - highest[:, None])).sum(1) + 1e-300)
     value = (
         np.logaddexp2(
-            np.log2(UNKNOWN_OWNER_PROBABILITY),
-            np.log2((1 - UNKNOWN_OWNER_PROBABILITY) / strangers) + together / np.log10(2),
+            np.log2(P_OWNER_NOT_IN_STUDY), np.log2((1 - P_OWNER_NOT_IN_STUDY) / strangers) + together / np.log10(2)
         )
         * np.log10(2)
         - own
@@ -123,7 +117,7 @@ def calibrate_evidence_curve(
             lowest = min(lowest, value)
             wrongly += [] if filed.moved[scan] else [lowest]
         stayed += int((~filed.moved).sum())
-    return EvidenceCurve(slope, intercept, max(MIN_ALARM_SUSPICION, _alarm_limit(np.array(wrongly), rate * stayed)))
+    return EvidenceCurve(slope, intercept, max(MIN_SUSPICION_LOG10, _alarm_limit(np.array(wrongly), rate * stayed)))
 
 
 def _alarm_limit(wrongly: Values, allowed: float) -> float:
@@ -198,7 +192,7 @@ def _row(
     """
     own = as_filed.own[scan] if alarm and np.isnan(found.own[scan]) else found.own[scan]
     strangers = max(int((filing.counts > 0).sum()) - 1, 1)
-    enough = np.log10(UNKNOWN_OWNER_PROBABILITY / (1 - UNKNOWN_OWNER_PROBABILITY) * strangers)
+    enough = np.log10(P_OWNER_NOT_IN_STUDY / (1 - P_OWNER_NOT_IN_STUDY) * strangers)
     named = alarm and found.owner_evidence[scan] > max(own, enough)
     return {
         "evidence": own,

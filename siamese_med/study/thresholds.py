@@ -1,0 +1,126 @@
+"""Every fixed limit that decides what a user is told about a pair, a patient or a part of a change map.
+
+Limits that a study may choose are settings instead (docs/configuration.md): `score.significance`, `score.min_overlap`,
+`score.min_pair_quality`, `score.false_match_rate` and `prepare.min_quality`.
+"Our choice" means that no source prescribes the value.
+"""
+
+from __future__ import annotations
+
+# Whether a pair is comparable: see change.comparability
+
+MAX_NOISE_RATIO = 2.0
+"""A pair with more than this many times the noise of the noisiest reference pair is outside the reference.
+
+Unit: ratio of two robust standard deviations. Source: our choice.
+"""
+
+# The change map
+
+MIN_CHANGE_PROBABILITY = 0.95
+"""A voxel of the change map with at least this value counts as changed tissue, in `volume_ml` and in every component.
+
+Unit: probability, that is one minus the local false-discovery rate. Source: convention, a false-discovery rate of 5 %.
+"""
+
+# The parts of the change map
+
+MIN_COMPONENT_ML = 0.02
+"""Smaller parts of the change map are not listed. Unit: mL. Source: our choice, six voxels of 1.5 mm."""
+
+MAX_COMPONENTS = 20
+"""No more parts of a change map than this are listed, the strongest first. Unit: count. Source: our choice."""
+
+MIN_SAME_TISSUE_SHARE = 0.65
+"""Tissue that differs from its surroundings by this share of what the part shows is tissue of the same kind.
+
+It decides between new and enlarging, and between vanished and shrinking. Unit: share of the part's contrast, 0 to 1.
+Source: our choice.
+"""
+
+MIN_SAME_TISSUE_VOLUME = 0.1
+"""So much tissue of the same kind in or beside the part, on the other date, says that it was there then too.
+
+Unit: share of the part's volume. Source: as MIN_SAME_TISSUE_SHARE.
+"""
+
+BESIDE_PART_MM = 3.0
+"""What lies this near to a part belongs to it. Unit: mm. Source: our choice, two voxels of the default spacing."""
+
+AROUND_PART_MM = 7.5
+"""What lies within this distance, and not beside the part, is what it is compared with. Unit: mm.
+
+Source: our choice.
+"""
+
+# The smallest detectable change
+
+DETECTION_POWER = 0.8
+"""Chance of being seen that `smallest_detectable_ml` is given for. Unit: probability.
+
+Source: convention (Cohen, 1988).
+"""
+
+PLANTED_CONTRAST = 0.3
+"""Planted tissue is this much brighter or darker. Unit: share of the middle of bright tissue. Source: our choice."""
+
+# The reference of pairs without change
+
+MIN_REAL_RESCANS = 8
+"""With fewer real rescans than this, a stratum's reference comes from simulated ones. Unit: pairs.
+
+Source: our choice.
+"""
+
+MIN_REFERENCE_PAIRS = 3
+"""With fewer pairs without change than this a page shows the band of a normal distribution. Unit: pairs.
+
+Source: Student's t of a regression line needs at least one degree of freedom.
+"""
+
+NORMAL_BAND_Z = (-1.645, 1.645)
+"""The band of rescans where the model holds too few pairs without change. Unit: standard deviations.
+
+Source: the 5th and the 95th percentile of a normal distribution.
+"""
+
+# Scans under the wrong patient
+
+MIN_SUSPICION_LOG10 = 0.5
+"""Below this no scan is called another patient's, however well the validation scans are told apart.
+
+Unit: log10 of a likelihood ratio, so 3 to 1. Source: our choice.
+"""
+
+P_OWNER_NOT_IN_STUDY = 0.2
+"""Prior probability that the true patient of a misfiled scan is not in the study. Source: our choice."""
+
+# What may be said of a model
+
+MAX_SHORTCUT_AUC = 0.6
+"""A shortcut that tells persons apart with a larger area under the ROC curve withholds the model's headline.
+
+It is the estimate that counts, not the interval's lower end: with few patients chance alone may pass it, and then a
+shortcut cannot be excluded, which is what the audit is for. Unit: AUC, 0.5 to 1. Source: our choice.
+"""
+
+MAX_CALIBRATION_ERROR = 0.03
+"""Expected calibration error up to which the similarity counts as a probability that is right.
+
+Unit: probability. Source: our choice.
+"""
+
+MAX_FALSE_MATCH_FACTOR = 1.5
+"""How far the false-match rate on test patients may lie from the nominal one, either way. Unit: ratio.
+
+Source: our choice.
+"""
+
+MIN_EXPECTED_FALSE_MATCHES = 5
+"""False matches that must be expected for their rate to be judged. Unit: count.
+
+Source: the usual rule for the normal approximation of a count.
+"""
+
+MIN_PAIRS_FOR_PER_MILLE = 1000
+"""Pairs of two persons from which on a false-match rate of 0.1 % is more than none. Unit: pairs."""

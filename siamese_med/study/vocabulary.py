@@ -1,0 +1,205 @@
+"""The closed vocabularies of tables, JSON files and pages.
+
+Every member is a `str` and is written as its bare word, to Parquet, JSON, TSV and HTML alike.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+UNKNOWN = "unknown"
+"""What stands for a modality, contrast, scanner or protocol that the input does not tell."""
+
+
+class Word(StrEnum):
+    """One word of a closed vocabulary."""
+
+    @classmethod
+    def find_member(cls, word: str) -> Self | None:
+        """Return the member that is written as `word`, or None.
+
+        Examples
+        --------
+        >>> Verdict.find_member("changed") is Verdict.CHANGED, Verdict.find_member("perhaps")
+        (True, None)
+        """
+        return next((member for member in cls if member == word), None)
+
+
+class ExplainedWord(Word):
+    """A word with the sentence that explains it to a user.
+
+    Examples
+    --------
+    >>> NotComparable.LITTLE_OVERLAP.explanation
+    'the two scans share too little of the body'
+    >>> f"{NotComparable.LITTLE_OVERLAP}"
+    'little_overlap'
+    """
+
+    explanation: str
+
+    def __new__(cls, word: str, explanation: str) -> ExplainedWord:
+        """Make the member `word`, explained by `explanation`."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.explanation = explanation
+        return member
+
+
+class PairKind(Word):
+    """What the study knows of a pair before it is scored: whose scans they are, and whether change is expected."""
+
+    RESCAN = "rescan"
+    """One patient, no change expected: a few days apart, or labelled as unchanged."""
+    FOLLOW_UP = "follow_up"
+    """One patient, not known whether anything changed."""
+    CHANGED = "changed"
+    """One patient, labelled as changed."""
+    DIFFERENT = "different"
+    """Two patients."""
+    DIFFERENT_HARD = "different_hard"
+    """Two patients, scanned with the same scanner and protocol."""
+
+
+PAIR_KINDS = tuple(PairKind)
+
+SAME_PATIENT = (PairKind.RESCAN, PairKind.FOLLOW_UP, PairKind.CHANGED)
+"""The kinds of pairs that show one patient."""
+
+
+class Split(Word):
+    """What a patient is to a model."""
+
+    TRAIN = "train"
+    """The network learns from this patient."""
+    VALIDATION = "validation"
+    """Training stops and scores are calibrated by this patient."""
+    TEST = "test"
+    """Looked at once, to measure the finished model."""
+    NEW = "new"
+    """In score tables only: the model, made elsewhere, has learned from neither scan."""
+
+
+SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+"""The splits that `pair` divides the patients into."""
+
+
+class Verdict(Word):
+    """What is said of change in a pair of one patient."""
+
+    CHANGED = "changed"
+    """The adjusted p is below the significance."""
+    NO_CHANGE = "no_change"
+    """It is not: nothing beyond what a rescan shows. This does not mean that nothing changed."""
+    NOT_COMPARABLE = "not_comparable"
+    """No verdict, for one or more of the reasons in `NotComparable`."""
+
+
+class NotComparable(ExplainedWord):
+    """Why a pair gets no verdict; `scoring.change.comparability` decides which."""
+
+    OTHER_MODALITY = "other_modality", "the two scans are of different modality"
+    OTHER_CONTRAST = "other_contrast", "the two scans are of different contrast"
+    ALIGNMENT_FAILED = "alignment_failed", "a scan could not be aligned to the study's template"
+    PAIR_ALIGNMENT_FAILED = "pair_alignment_failed", "the two scans could not be aligned to each other"
+    LITTLE_OVERLAP = "little_overlap", "the two scans share too little of the body"
+    CONTRAST_NOT_IN_REFERENCE = (
+        "contrast_not_in_reference",
+        "the model was calibrated on no pairs without change of this contrast",
+    )
+    OUTSIDE_REFERENCE = (
+        "outside_reference",
+        "the pair is noisier than every no-change pair the model was calibrated on",
+    )
+
+
+def explain_reason(word: str) -> str:
+    """Return what a reason for no verdict means; an unknown word is given back as plain words."""
+    known = NotComparable.find_member(word)
+    return known.explanation if known else word.replace("_", " ")
+
+
+class ComponentKind(Word):
+    """What became of the tissue in one part of the change map."""
+
+    NEW = "new"
+    ENLARGING = "enlarging"
+    SHRINKING = "shrinking"
+    VANISHED = "vanished"
+    STABLE = "stable"
+    """No stronger than the strongest place of a rescan."""
+
+    @property
+    def reversed(self) -> ComponentKind:
+        """The kind with the two scans swapped."""
+        return _REVERSED.get(self, self)
+
+
+_REVERSED = {
+    ComponentKind.NEW: ComponentKind.VANISHED,
+    ComponentKind.VANISHED: ComponentKind.NEW,
+    ComponentKind.ENLARGING: ComponentKind.SHRINKING,
+    ComponentKind.SHRINKING: ComponentKind.ENLARGING,
+}
+
+
+class PairRole(Word):
+    """What a pair is to its patient's time line, in the order in which a page shows them."""
+
+    NEWEST = "newest"
+    """The newest visit against the one before."""
+    SINCE_FIRST = "since_first"
+    """The newest visit against the first."""
+    STEP = "step"
+    """An older visit against the one before."""
+    OTHER = "other"
+
+
+class PatientStatus(Word):
+    """What a page says of a patient beside the verdicts."""
+
+    WRONG_PATIENT = "wrong_patient"
+    """A scan seems to be another patient's."""
+    CLAIMED = "claimed"
+    """Another patient's scan seems to be this patient's."""
+    ONE_VISIT = "one_visit"
+    """There is no pair to compare yet."""
+
+
+class NullSource(Word):
+    """Where pairs without change come from."""
+
+    RESCANS = "rescans"
+    """Real rescans of the study."""
+    SYNTHESISED = "synthesised"
+    """One anatomy under two simulated acquisitions."""
+
+
+class ScanSource(Word):
+    """What a scan was read from."""
+
+    DICOM = "dicom"
+    NIFTI = "nifti"
+
+
+class ScanFlag(ExplainedWord):
+    """A word on a scan that was ingested and that somebody should look at."""
+
+    DATE_UNKNOWN = "date_unknown", "no valid date; the scan is left out of intervals"
+    INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
+    RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
+    BURNED_IN = "burned_in", "the source says that text may be burned into the pixels; look before you share"
+    LOSSY = "lossy", "the pixels went through lossy compression"
+    PHASE = "phase", "a phase image, not a magnitude"
+    NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
+    UNITS_CONVERTED = (
+        "units_converted",
+        "the header was in metres or micrometres; it was converted to millimetres",
+    )
+    FIRST_OF_REPEATS = "first_of_repeats", "one volume taken from several"
+    MEAN_OF_REPEATS = "mean_of_repeats", "the mean of several volumes"
+    MASK_UNUSED = "mask_unused", "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out"
+    MASK_UNREAD = "mask_unread", "its mask could not be read this time; the next run tries again"
+    WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
