@@ -115,7 +115,7 @@ def _on_planted(network: SiameseNetwork, template: Path, folder: Path, name: str
 
 
 def _distance(network: SiameseNetwork, scans: list[torch.Tensor], grid: PairSpace, template: Volume) -> float:
-    aligned = [aligned_volumes.align_scan(Volume(scan.numpy(), grid.affine), template, "rigid")[0] for scan in scans]
+    aligned = [aligned_volumes.align_scan(Volume(scan.numpy(), grid.affine), template)[0] for scan in scans]
     batch = torch.from_numpy(np.stack(aligned).astype(np.float32))[:, None]
     with torch.inference_mode():
         embedded = network(network.cut(batch))

@@ -7,6 +7,7 @@
     │   ├── AddressError                   a PACS address that is malformed, refused or leads nowhere
     │   ├── CatalogueError                 a catalogue of another layout, or one that was tampered with
     │   ├── ModelError                     not a model folder, or one of another format version
+    │   ├── PluginError                    a plug-in that is missing, not trusted, or breaks its contract
     │   ├── SecretError                    the pseudonym secret is missing or unsafe
     │   └── ServerError                    no Prefect server answers, or one does already
     ├── InputError                exit 3   nothing in the input can be used
@@ -59,6 +60,10 @@ class CatalogueError(UsageError):
 
 class ModelError(UsageError):
     """A folder that is not a model, or a model of another format version."""
+
+
+class PluginError(UsageError):
+    """A plug-in is not there, may not be imported for a model, or does not do what its kind promises."""
 
 
 class SecretError(UsageError):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.imaging import volume
+from siamese_med.imaging import registration, volume
 from siamese_med.ingestion import verdict_rules
 from siamese_med.pairing import pair_table
 from siamese_med.preparation import aligned_volumes
@@ -63,12 +63,35 @@ OTHER: dict[str, Any] = {
     "run.nightly": "",
     "run.retrain": "",
     "run.timezone": "Europe/Berlin",
+    "run.trusted_plugins": ("some.nets:Net",),
+    "prepare.registration_args": {"width": 1},
+    "train.recipe_args": {"width": 1},
+    "train.encoder_args": {"width": 1},
+    "train.transform_args": {"width": 1},
+    "score.detector_args": {"width": 1},
+    "ingest.reasons": {"tests.test_renewal:refuse": {}},
+    "prepare.registration": "tests.test_renewal:lay_askew",
+    "train.transform": "tests.test_renewal:refuse",
+    "score.detector": "network",
 }
 """Another value of each setting that is no number."""
 
 
+def refuse(_scan: Any, _generator: Any = None) -> bool:
+    """A plug-in that is named and never called."""
+    return True
+
+
+def lay_askew(moving: volume.Volume, fixed: volume.Volume, width: int = 0) -> Any:
+    """A registration that gives nearly the matrix of the built-in one."""
+    matrix = registration.register_scans([moving], fixed)[0].matrix.copy()
+    matrix[0, 3] += 0.01 * (1 + width)
+    return matrix
+
+
 def settings() -> list[str]:
-    return [f"{section}.{key}" for section, values in Config().model_dump().items() for key in values]
+    whole = Config()
+    return [f"{section}.{key}" for section in Config.model_fields for key in type(getattr(whole, section)).model_fields]
 
 
 def changed(key: str, template: Path) -> Config:
@@ -80,6 +103,8 @@ def changed(key: str, template: Path) -> Config:
     if other is None:
         other = before + 1 if isinstance(before, int) else before * 0.9
     values.setdefault(section, {})[name] = other
+    if key == "prepare.registration_args":
+        values["prepare"]["registration"] = OTHER["prepare.registration"]
     if key == "train.hosts":
         values["train"]["rendezvous"] = "elsewhere:1234"
     return Config.model_validate(values)

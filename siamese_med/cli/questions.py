@@ -84,10 +84,10 @@ def identify_patient(
 @make_command
 def print_config(config: ConfigOption = None) -> CommandResult:
     """Print the effective configuration as TOML."""
-    from siamese_med.study.config import format_as_toml, load_config
+    from siamese_med.study.config_text import describe_config
 
-    effective = load_config(config)
-    return CommandResult(effective.model_dump(mode="json"), text=format_as_toml(effective))
+    values, text = describe_config(config)
+    return CommandResult({**values}, text=text)
 
 
 @make_command

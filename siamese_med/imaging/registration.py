@@ -111,6 +111,29 @@ def register_scans(
     ]
 
 
+def measure_alignments(
+    moving: Sequence[Volume],
+    fixed: Volume,
+    matrices: Sequence[Matrix],
+    device: str = "cpu",
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+) -> list[Alignment]:
+    """The matrices (4x4, fixed mm to moving mm) with correlation ratio and quality, as `register_scans` has them."""
+    import torch
+
+    level = TEMPLATE_LEVELS[-1]
+    search = _PoseSearch(moving, list(masks or [None] * len(moving)), fixed, None, device)
+    poses = torch.as_tensor(np.stack(matrices), dtype=torch.float64, device=device)
+    _, left = search.follow(
+        poses[None], level._replace(iterations=0), len(TEMPLATE_LEVELS) - 1, RIGID_DEGREES_OF_FREEDOM
+    )
+    quality = search.quality(poses, level)
+    return [
+        Alignment(np.asarray(matrix), 1 - float(one), float(sure))
+        for matrix, one, sure in zip(matrices, left, quality, strict=True)
+    ]
+
+
 def project_to_rigid(matrix: Matrix) -> Matrix:
     """The rigid transform nearest to an affine one, the fixed origin staying where it was; a rigid one as it is."""
     turn = matrix[:3, :3]

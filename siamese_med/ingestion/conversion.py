@@ -12,11 +12,16 @@ from siamese_med.ingestion.dicom import pixels
 from siamese_med.ingestion.dicom.instances import PixelStorage
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.ingestion.scan_checks import check_scan
+from siamese_med.plugins import Plugin
 
 
 @dataclass(frozen=True)
 class ConversionJob:
-    """What to decode, either stacks of DICOM slices or a NIfTI (header path, voxel path), and where to write it."""
+    """What to decode, either stacks of DICOM slices or a NIfTI (header path, voxel path), and where to write it.
+
+    checks: of the user's own, see `scan_checks`.
+    """
 
     repeats: tuple[SliceStack, ...] = ()
     storages: tuple[tuple[str, PixelStorage], ...] = ()
@@ -26,6 +31,7 @@ class ConversionJob:
     volume_of_4d: str = "refuse"
     max_gigabytes: float = 4.0
     min_slices: int = 3
+    checks: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,12 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
 
 def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
     """The canonical volume, flags that its voxels earn, and how many of them were no number; raises RejectedError."""
+    found = _decoded(job)
+    check_scan(found[0], job.checks)
+    return found
+
+
+def _decoded(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         return pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
     header, voxels = map(Path, job.nifti)

@@ -29,6 +29,7 @@ from siamese_med.ingestion.inspection import inspect_entries
 from siamese_med.ingestion.privacy.pseudonyms import load_pseudonyms
 from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun
+from siamese_med.ingestion.scan_checks import own_hints
 from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume, plan_group
 from siamese_med.ingestion.workers import Workers
 from siamese_med.runtime import files, progress
@@ -46,8 +47,9 @@ def ingest_files(
 
     What is new is told by path, size, time and inode; `verify` reads and hashes every file again.
 
-    Raises MissingFileError, EmptyInputError, ManifestError or SecretError; a bad file raises nothing.
+    Raises MissingFileError, EmptyInputError, ManifestError, SecretError or PluginError; a bad file raises nothing.
     """
+    own_hints(config)  # a check that cannot be imported is told here, and not by every worker for every scan
     with time_limits.limit_system_calls(config.timeout_s):
         found = sources.collect_input_paths(source)
         secret = load_pseudonyms(config.secret_file)

@@ -87,6 +87,7 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "no_finite_voxel": "no voxel is a number; make the file again",
         "constant_image": "all voxels are equal; make the file again",
         "complex": "complex numbers; save magnitude and phase apart",
+        "check_failed": "a check that ingest.reasons names failed on it; repair the check, then run again",
     }
 )
 """Should have been a scan, and cannot be used as it is."""
@@ -121,6 +122,10 @@ class RejectedError(Exception):
 
     def __reduce__(self) -> tuple[type[RejectedError], tuple[str, str | None]]:
         return RejectedError, (self.reason, self.file)
+
+
+OTHER_CHECK = "refused by a check that this configuration does not name; see ingest.reasons"
+"""What to say of a word that is none of HINTS: a check of the user's own gave it, which is not named any more."""
 
 
 def get_outcome(reason: str) -> str:

@@ -17,6 +17,7 @@ from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.inputs import file_content, sources
 from siamese_med.ingestion.inputs.file_content import InspectedFile, InspectionRequest
 from siamese_med.ingestion.reasons import REASON_HINTS, RejectedError
+from siamese_med.ingestion.scan_checks import own_hints
 from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
@@ -40,6 +41,7 @@ def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
     if not path.exists():
         raise MissingFileError(f"no scan at {path}: name a NIfTI file or a folder with one DICOM series")
     paths = sources.list_files_below(path) if path.is_dir() else [path]
+    hints = {**REASON_HINTS, **own_hints(config)}
     try:
         with Workers(1, config.timeout_s) as workers:
             looks = _run_one_task(
@@ -56,7 +58,7 @@ def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
             )
             return SingleScan(decoded, modality, kind, flags)
     except RejectedError as rejected:
-        raise InputError(f"{path} cannot be used ({rejected.reason}): {REASON_HINTS[rejected.reason]}") from rejected
+        raise InputError(f"{path} cannot be used ({rejected.reason}): {hints[rejected.reason]}") from rejected
 
 
 def _run_one_task(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:

@@ -13,6 +13,8 @@ from importlib import metadata, util
 from math import prod
 
 from siamese_med.ingestion.reasons import MACHINE_REASONS, get_outcome
+from siamese_med.ingestion.scan_checks import scan_checks
+from siamese_med.plugins import identify_plugin
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
 
@@ -32,7 +34,8 @@ VOXEL_BYTES = 4
 def compute_rules_digest(config: IngestConfig) -> str:
     """Twelve hex digits of the rules that hold now."""
     rules = (config.model_dump_json(include=LIMIT_CONFIG_KEYS), _software())
-    return hashlib.sha256(repr(rules).encode()).hexdigest()[:12]
+    checks = tuple(identify_plugin(plugin) for plugin in scan_checks(config))
+    return hashlib.sha256(repr((*rules, checks) if checks else rules).encode()).hexdigest()[:12]
 
 
 @lru_cache(maxsize=1)
@@ -64,6 +67,6 @@ def refusal_depends_on_rules(reason: str) -> bool:
 
 
 def scan_depends_on_rules(flags: Collection[str], shape: Sequence[int], config: IngestConfig) -> bool:
-    """Whether a scan might not be made, or be made otherwise: it is of repeats, or beyond a limit of the config."""
+    """Whether a scan might not be made, or be made otherwise: of repeats, beyond a limit, or for the user's checks."""
     beyond = min(shape, default=0) < config.min_slices or prod(shape) * VOXEL_BYTES > config.max_gigabytes * 1e9
-    return beyond or not REPEAT_FLAGS.isdisjoint(flags)
+    return beyond or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)

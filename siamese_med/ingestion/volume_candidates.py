@@ -15,6 +15,7 @@ from siamese_med.ingestion.inputs.claims import InputClaim
 from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import UNKNOWN, ScanFlag, ScanSource
 
@@ -121,9 +122,13 @@ def _mask(claim: InputClaim | None) -> str:
 
 
 def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:
-    """The job under the limits of the config."""
+    """The job under the limits and the checks of the config."""
     return replace(
-        job, volume_of_4d=config.volume_of_4d, max_gigabytes=config.max_gigabytes, min_slices=config.min_slices
+        job,
+        volume_of_4d=config.volume_of_4d,
+        max_gigabytes=config.max_gigabytes,
+        min_slices=config.min_slices,
+        checks=scan_checks(config),
     )
 
 

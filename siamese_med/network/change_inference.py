@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,17 @@ class PairImages(Protocol):
     def b(self) -> Tensor: ...
     @property
     def inside(self) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class NetworkDetector:
+    """The change head of a model folder as a detector, see `detect_with_network`."""
+
+    folder: Path
+
+    def __call__(self, pair: PairImages, spacing_mm: float) -> Tensor:
+        """Signed evidence (i, j, k) of a pair."""
+        return detect_with_network(self.folder, pair, spacing_mm)
 
 
 def detect_with_network(folder: Path, pair: PairImages, _spacing_mm: float) -> Tensor:

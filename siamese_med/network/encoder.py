@@ -2,28 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from siamese_med.study.config import TrainConfig
+from siamese_med.errors import PluginError
+from siamese_med.plugins import Plugin, build_plugin, find_plugin, plugin_failure
+from siamese_med.study.config import TrainConfig
+from siamese_med.study.plugin_names import PluginKind
 
 
 def build_encoder(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
-    """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed."""
-    if config.encoder == "compact":
-        return CompactEncoder(config.embedding, channels, grid)
+    """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed.
+
+    Raises
+    ------
+    PluginError
+        Where it cannot be made, or does not turn (b, channels, i, j, k) into (b, embedding).
+    """
+    plugin = find_plugin(PluginKind.ENCODER, config.encoder, config.encoder_args)
+    network = build_plugin(plugin, embedding=config.embedding, channels=channels, grid=tuple(grid))
+    return network if plugin.built_in else _checked(network, plugin, (channels, *grid), config.embedding)
+
+
+def _checked(network: object, plugin: Plugin, size: tuple[int, ...], embedding: int) -> nn.Module:
+    """The network, if it gives an embedding for each of two empty inputs."""
+    if not isinstance(network, nn.Module):
+        raise PluginError(f"{plugin} is a {type(network).__name__}: it must be a torch.nn.Module")
+    training = network.training
+    try:
+        with torch.no_grad():
+            found = network.eval()(torch.zeros(2, *size))
+    except Exception as error:
+        raise plugin_failure(plugin, error) from error
+    network.train(training)
+    shape = tuple(getattr(found, "shape", ()))
+    if shape != (2, embedding):
+        wanted = f"{(2, embedding)} (train.embedding = {embedding})"
+        raise PluginError(f"{plugin} makes {shape or type(found).__name__} of {(2, *size)}: it must be {wanted}")
+    return network
+
+
+def build_resnet10(embedding: int, channels: int, **arguments: Any) -> nn.Module:
+    """MONAI's ResNet-10 in 3-D; `arguments` as `monai.networks.nets.resnet10` takes them."""
     from monai.networks import nets
 
-    if config.encoder == "densenet121":
-        densenet: nn.Module = nets.DenseNet121(spatial_dims=3, in_channels=channels, out_channels=config.embedding)
-        return densenet
-    resnet = {"resnet10": nets.resnet10, "resnet18": nets.resnet18}[config.encoder]
-    network: nn.Module = resnet(
-        spatial_dims=3, n_input_channels=channels, num_classes=config.embedding, conv1_t_stride=2
-    )
+    return _resnet(nets.resnet10, embedding, channels, arguments)
+
+
+def build_resnet18(embedding: int, channels: int, **arguments: Any) -> nn.Module:
+    """MONAI's ResNet-18 in 3-D; `arguments` as `monai.networks.nets.resnet18` takes them."""
+    from monai.networks import nets
+
+    return _resnet(nets.resnet18, embedding, channels, arguments)
+
+
+def _resnet(
+    make: Callable[..., nn.Module], embedding: int, channels: int, arguments: Mapping[str, object]
+) -> nn.Module:
+    usual = {"spatial_dims": 3, "n_input_channels": channels, "num_classes": embedding, "conv1_t_stride": 2}
+    return make(**{**usual, **arguments})
+
+
+def build_densenet121(embedding: int, channels: int, **arguments: Any) -> nn.Module:
+    """MONAI's DenseNet-121 in 3-D; `arguments` as `monai.networks.nets.DenseNet121` takes them."""
+    from monai.networks import nets
+
+    usual = {"spatial_dims": 3, "in_channels": channels, "out_channels": embedding}
+    network: nn.Module = nets.DenseNet121(**{**usual, **arguments})
     return network
 
 

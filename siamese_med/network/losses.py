@@ -1,4 +1,4 @@
-"""The four recipes: what is minimised, and the distance that goes with it.
+"""The recipes: what is minimised, and the distance that goes with it; four are built in, others are plug-ins.
 
 Losses and miners are those of pytorch-metric-learning; each takes (embeddings, labels, pairs), where `pairs` are the
 indices (a1, positive, a2, negative) of explicit pairs, or None for all pairs of the batch.
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from siamese_med.errors import PluginError
+from siamese_med.plugins import Plugin, build_plugin, find_plugin, plugin_failure
 from siamese_med.study.config import TrainConfig
+from siamese_med.study.plugin_names import PluginKind
 
 if TYPE_CHECKING:
     Pairs = tuple[Tensor, Tensor, Tensor, Tensor] | None
@@ -123,12 +126,55 @@ def _all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return first[same], second[same], first[~same], second[~same]
 
 
+class PluginLoss(MetricLoss):
+    """A loss of somebody else, such as any of pytorch-metric-learning's, with the Euclidean distance.
+
+    Embeddings are normalised first where the loss does so: by its `distance.normalize_embeddings`, as
+    pytorch-metric-learning has it, or by a method `unit` of its own.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss: Any = loss
+
+    def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
+        loss: Tensor = self.loss(embeddings, labels, pairs)
+        return loss
+
+    def unit(self, embeddings: Tensor) -> Tensor:
+        own = getattr(self.loss, "unit", None)
+        if own is not None:
+            seen: Tensor = own(embeddings)
+            return seen
+        normalised = getattr(getattr(self.loss, "distance", None), "normalize_embeddings", False)
+        return nn.functional.normalize(embeddings, dim=-1) if normalised else embeddings
+
+
 def build_loss(config: TrainConfig) -> MetricLoss:
-    """The configured recipe."""
-    kinds: dict[str, type[MetricLoss]] = {
-        "supcon": SupervisedContrastiveLoss,
-        "bce": PairCrossEntropyLoss,
-        "contrastive": PairContrastiveLoss,
-        "triplet": MinedTripletLoss,
-    }
-    return kinds[config.recipe](config)
+    """The configured recipe.
+
+    Raises
+    ------
+    PluginError
+        Where it cannot be made, or does not turn (b, embedding), labels (b,) and None into one finite number.
+    """
+    plugin = find_plugin(PluginKind.LOSS, config.recipe, config.recipe_args)
+    if plugin.built_in:
+        recipe: MetricLoss = build_plugin(plugin, config=config)
+        return recipe
+    return _checked(build_plugin(plugin, embedding=config.embedding), plugin, config.embedding)
+
+
+def _checked(made: object, plugin: Plugin, embedding: int) -> MetricLoss:
+    if not isinstance(made, nn.Module):
+        raise PluginError(f"{plugin} is a {type(made).__name__}: it must be a torch.nn.Module")
+    recipe = made if isinstance(made, MetricLoss) else PluginLoss(made)
+    apart = torch.linspace(-1, 1, 4 * embedding).sin().reshape(4, embedding)
+    try:
+        with torch.no_grad():
+            loss = recipe(apart, torch.tensor([0, 0, 1, 1]), None)
+    except Exception as error:
+        raise plugin_failure(plugin, error) from error
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not bool(loss.isfinite().all()):
+        raise PluginError(f"{plugin} gives {loss!r:.80} for four embeddings: it must give one finite number")
+    return recipe

@@ -13,10 +13,12 @@ from pathlib import Path
 from siamese_med.errors import ModelError
 from siamese_med.imaging import volume
 from siamese_med.network import atlas
+from siamese_med.network.needed_plugins import require_plugins
 from siamese_med.network.siamese import SiameseNetwork
 from siamese_med.runtime import files
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import ModelInfo, read_model_info
+from siamese_med.study.plugin_names import PluginKind
 
 WEIGHTS_FILE, TEMPLATE_FILE = "model.safetensors", "template.nii.gz"
 MODEL_SCORE_SETTINGS = ("spacing_mm", "smoothing_mm")
@@ -62,11 +64,24 @@ def write_weights(folder: Path, network: SiameseNetwork) -> str:
     return files.compute_file_digest(folder / WEIGHTS_FILE)
 
 
-def load_model(folder: Path) -> TrainedModel:
-    """Read a model folder, check its weights and its template, and rebuild the network on the CPU."""
+def load_model(folder: Path, trusted: frozenset[str] = frozenset()) -> TrainedModel:
+    """Read a model folder, check its weights and its template, and rebuild the network on the CPU.
+
+    Parameters
+    ----------
+    trusted
+        Plug-ins that the user's own configuration names, see `plugins.trusted_plugins`. What a model needs beside them
+        and beside installed entry points is not imported.
+
+    Raises
+    ------
+    ModelError, MissingFileError, PluginError
+        In one line each.
+    """
     from safetensors import SafetensorError
 
     info = read_model_info(folder)
+    require_plugins(_needed(info), info.plugins, trusted, folder)
     weights = folder / WEIGHTS_FILE
     if not weights.is_file() or files.compute_file_digest(weights) != info.weights_sha256:
         raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
@@ -100,6 +115,14 @@ def find_checked_template(folder: Path) -> Path:
     """The template of a model folder, checked; raises as `load_model` does."""
     check_template(folder, read_model_info(folder))
     return folder / TEMPLATE_FILE
+
+
+def _needed(info: ModelInfo) -> list[tuple[PluginKind, str]]:
+    """Encoder, loss and detector as the description names them; whatever is no name is refused later."""
+    named = info.config.train.to_json_object()
+    parts = [(PluginKind.ENCODER, named.get("encoder")), (PluginKind.LOSS, named.get("recipe"))]
+    parts.append((PluginKind.DETECTOR, info.change.detector))
+    return [(kind, name) for kind, name in parts if isinstance(name, str)]
 
 
 def _rebuilt(info: ModelInfo, weights: Path) -> SiameseNetwork:

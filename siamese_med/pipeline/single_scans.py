@@ -19,6 +19,7 @@ from siamese_med.network import model_folder
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
 from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
+from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change import comparability, components, detectors, noise_floor, pair_registration, score_pair
 from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
@@ -90,7 +91,7 @@ def rank_enrolled_patients(
 def _aligned(path: Path, template: Volume, config: Config) -> tuple[PairScan, NDArray[np.float16]]:
     read = single_scan.read_single_scan(path, config.ingest)
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
-    voxels, record = aligned_volumes.align_scan(scan, template, config.prepare.transform)
+    voxels, record = aligned_volumes.align_scan(scan, template, config.prepare)
     aligned = aligned_volumes.is_alignment_usable(record, config.prepare.min_quality)
     return PairScan(scan, np.asarray(record["matrix"]), read.modality, read.contrast, UNKNOWN, aligned), voxels
 
@@ -128,6 +129,6 @@ def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float
     return sorted(aligned, key=lambda voxels: voxels.tobytes())
 
 
-def load_model_for_query(folder: Path) -> TrainedModel:
-    """Read a model folder; raises ModelError or MissingFileError."""
-    return model_folder.load_model(folder)
+def load_model_for_query(folder: Path, config: Config) -> TrainedModel:
+    """Read a model folder; raises ModelError, MissingFileError or PluginError."""
+    return model_folder.load_model(folder, trusted_plugins(config))

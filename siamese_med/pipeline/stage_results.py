@@ -30,6 +30,7 @@ from siamese_med.pipeline.stage_facts import (
     list_doubtful_scans,
 )
 from siamese_med.pipeline.study_tables import StudyTables
+from siamese_med.plugins import check_named
 from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
@@ -96,8 +97,10 @@ def run_stage(verb: str, order: RunRequest) -> StageResult:
 def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: StageRunner = run_stage) -> StageResults:
     """Run stages one after the other; a model that one of them trains is what the later ones use.
 
-    What one stage has read of the study's tables the next ones need not read again.
+    A plug-in that cannot be imported is told before the first of them. What one stage has read of the study's tables,
+    the next ones need not read again.
     """
+    check_named(order.study.config)
     done: list[StageResult] = []
     order = replace(order, tables=StudyTables(order.study))
     for verb in verbs:

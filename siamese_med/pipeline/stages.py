@@ -64,12 +64,12 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestRes
 
 def write_files_page(study: Study) -> Path:
     """The catalogue to the page on what came in; returns its path."""
+    from siamese_med.ingestion import scan_checks
     from siamese_med.ingestion.catalogue import catalogue, inventory
     from siamese_med.reporting.write import ingest_page
 
-    page = ingest_page.write_ingest_page(
-        study.files_page, study.config.report.title, inventory.read_inventory(study.catalogue_url)
-    )
+    found = inventory.read_inventory(study.catalogue_url, scan_checks.own_hints(study.config.ingest))
+    page = ingest_page.write_ingest_page(study.files_page, study.config.report.title, found)
     catalogue.mark_ingest_page_current(study.catalogue_url)
     return page
 
@@ -138,12 +138,13 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     """Pairs to scores, with the columns of `PairScore`. Scans that are not prepared for this model yet are."""
     from siamese_med.network import siamese
     from siamese_med.network.model_folder import load_model
+    from siamese_med.plugins import trusted_plugins
     from siamese_med.runtime.files import write_parquet_file
     from siamese_med.scoring import score_table
     from siamese_med.scoring.identity.calibration import make_calibration
     from siamese_med.study import score_tables
 
-    chosen = load_model(model)
+    chosen = load_model(model, trusted_plugins(study.config))
     config = chosen.measures(study.config.score)
     known = tables or StudyTables(study)
     everything = known.read_scans()
@@ -253,14 +254,14 @@ def compare(a: Path, b: Path, model: Path, study: Study) -> ComparisonFacts:
     """Two scans (NIfTI files or DICOM folders) to one comparison, without a catalogue."""
     from siamese_med.pipeline import single_scans
 
-    return single_scans.measure_two_scans(a, b, single_scans.load_model_for_query(model), study.config)
+    return single_scans.measure_two_scans(a, b, single_scans.load_model_for_query(model, study.config), study.config)
 
 
 def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
     """Rank the enrolled patients (those of the catalogue) for one scan; nothing is retrained."""
     from siamese_med.pipeline import single_scans
 
-    chosen = single_scans.load_model_for_query(model)
+    chosen = single_scans.load_model_for_query(model, study.config)
     known = StudyTables(study)
     everything = known.read_scans()
     prepared = known.prepare_scans(model, everything)

@@ -55,10 +55,13 @@ def _speaking(study: Study) -> Mapping[str, object]:
 
 def _account(study: Study) -> tuple[Mapping[str, int], Sequence[Mapping[str, object]]]:
     """Counts of files by outcome, and by reason with a hint what to do."""
+    from siamese_med.ingestion import scan_checks
     from siamese_med.ingestion.catalogue import catalogue, inventory
 
     account = asdict(catalogue.read_account(study.catalogue_url))
-    return account, inventory.list_reasons_with_hints(account.pop("reasons"))
+    return account, inventory.list_reasons_with_hints(
+        account.pop("reasons"), scan_checks.own_hints(study.config.ingest)
+    )
 
 
 def _has_catalogue(study: Study) -> bool:

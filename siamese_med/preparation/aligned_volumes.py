@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from siamese_med.errors import EmptyInputError
-from siamese_med.imaging import registration, resampling, volume
+from siamese_med.errors import EmptyInputError, PluginError
+from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.intensity import INVERTED_FLAG, normalise_intensity, undo_monochrome1
-from siamese_med.imaging.registration import Transform
+from siamese_med.imaging.registration import Alignment, Transform
 from siamese_med.imaging.volume import Volume
+from siamese_med.plugins import Plugin, find_plugin, identify_plugin
 from siamese_med.preparation import study_template as templates
+from siamese_med.preparation.registrations import register_to_template
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study.config import PrepareConfig
+from siamese_med.study.plugin_names import PluginKind, is_built_in
 from siamese_med.study.prepared_scans import PreparedStudy
 
 if TYPE_CHECKING:
@@ -37,6 +40,7 @@ PREPARATION_VERSION = 3
 """Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
 MATRIX_DECIMALS = 7
 """Decimals kept of a matrix: a ten-thousandth of a millimetre at the skull; what is below follows the batch."""
+DEFAULTS = PrepareConfig()
 MIN_COVERAGE_FRACTION = 0.5
 """Share of the template's body that a scan has to show."""
 
@@ -62,7 +66,14 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
     waiting = scans[[not _cached(folder, made_from[scan], scan) for scan in scans.id]]
     jobs = [
         AlignmentBatch(
-            tuple(map(_scan_to_align, part.itertuples())), data, folder, device, config.transform, config.batch, origin
+            tuple(map(_scan_to_align, part.itertuples())),
+            data,
+            folder,
+            device,
+            config.transform,
+            config.batch,
+            origin,
+            registration_of(config),
         )
         for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
     ]
@@ -87,7 +98,7 @@ def digest_inputs(scans: pd.DataFrame, data: Path, template: Path | None, config
     template
         NIfTI file to align to; None for the study's own template.
     config
-        The `prepare_scans` section of the configuration.
+        The `prepare` section of the configuration.
 
     Returns
     -------
@@ -102,11 +113,18 @@ def digest_inputs(scans: pd.DataFrame, data: Path, template: Path | None, config
     return _digest(folder.name, str(config.min_quality), *made_from)
 
 
+def registration_of(config: PrepareConfig) -> Plugin:
+    """The registration that the configuration names; raises PluginError where the built-in one is given arguments."""
+    if config.registration_args and is_built_in(PluginKind.REGISTRATION, config.registration):
+        raise PluginError(f"prepare.registration_args: {config.registration} takes no arguments: leave them out")
+    return find_plugin(PluginKind.REGISTRATION, config.registration, config.registration_args)
+
+
 def align_scan(
-    scan: Volume, template: Volume, transform: Transform = "rigid", device: str = "cpu"
+    scan: Volume, template: Volume, config: PrepareConfig = DEFAULTS, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
     """One scan to the template's grid: voxels (i, j, k) and the record that `prepare_scans` keeps beside them."""
-    found = registration.register_scans([scan], template, device=device, transform=transform)[0]
+    found = register_to_template(registration_of(config), [scan], template, config.transform, device)[0]
     return resample_to_template(scan, found, template, device)
 
 
@@ -138,7 +156,8 @@ def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Pat
 
 
 def _origin(folder: Path, config: PrepareConfig) -> str:
-    return f"{files.compute_file_digest(folder / 'template.nii.gz')} {config.transform} {PREPARATION_VERSION}"
+    template = files.compute_file_digest(folder / "template.nii.gz")
+    return f"{template} {config.transform} {PREPARATION_VERSION}{identify_plugin(registration_of(config))}"
 
 
 def _keep_template(
@@ -204,19 +223,21 @@ class AlignmentBatch:
     transform: Transform
     size: int
     origin: str
+    registration: Plugin
 
 
 def _align_batch(batch: AlignmentBatch) -> None:
     template = volume.read_volume(batch.folder / "template.nii.gz")
     loaded = [_read(scan, batch.data) for scan in batch.scans]
     masks = [_mask(scan, batch.data) for scan in batch.scans]
-    lacking = batch.size - len(loaded)
-    found = registration.register_scans(
+    lacking = batch.size - len(loaded) if batch.registration.built_in else 0
+    found = register_to_template(
+        batch.registration,
         [*loaded, *loaded[-1:] * lacking],
         template,
-        device=batch.device,
-        masks=[*masks, *masks[-1:] * lacking],
-        transform=batch.transform,
+        batch.transform,
+        batch.device,
+        [*masks, *masks[-1:] * lacking],
     )
     for scan, image, result in zip(batch.scans, loaded, found, strict=False):
         voxels, record = resample_to_template(image, result, template, batch.device)
@@ -247,7 +268,7 @@ def _mask(source: ScanToAlign, data: Path) -> NDArray[np.bool_] | None:
 
 
 def resample_to_template(
-    scan: Volume, found: registration.Alignment, template: Volume, device: str = "cpu"
+    scan: Volume, found: Alignment, template: Volume, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
     matrix = found.matrix.round(MATRIX_DECIMALS)
     voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]

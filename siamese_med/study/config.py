@@ -9,11 +9,29 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from siamese_med.errors import ConfigError, MissingFileError
+from siamese_med.study.plugin_names import (
+    AUTO,
+    Arguments,
+    DetectorName,
+    EncoderName,
+    LossName,
+    ReasonName,
+    RegistrationName,
+    TransformName,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -38,6 +56,16 @@ class ConfigSection(BaseModel):
     """A frozen part of the configuration; an unknown key is an error, and so is TOML's nan or inf."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset()
+    """Keys that are written down only where they differ from their default: digests and models from before they were
+    added stay as they are."""
+
+    @model_serializer(mode="wrap")
+    def leave_out_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """All values, without those of ONLY_WHERE_SET that have their default."""
+        fields = type(self).model_fields
+        unset = {key for key in self.ONLY_WHERE_SET if getattr(self, key) == fields[key].get_default()}
+        return {key: value for key, value in write(self).items() if key not in unset}
 
     def fingerprint(self) -> str:
         """Twelve hex digits that change whenever a value of this section does."""
@@ -61,6 +89,9 @@ class IngestConfig(ConfigSection):
     volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
     transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
     transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
+    reasons: dict[ReasonName, Arguments] = Field({}, description="checks of your own by name, with their arguments")
+
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons"})
 
 
 class PrepareConfig(ConfigSection):
@@ -70,9 +101,13 @@ class PrepareConfig(ConfigSection):
     spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
     transform: Literal["rigid", "affine"] = Field("rigid", description="6 or 12 degrees of freedom to the template")
+    registration: RegistrationName = Field("correlation_ratio", description="of a scan to the template; or a plug-in")
+    registration_args: Arguments = {}
     min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
     batch: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"registration", "registration_args"})
 
 
 class PairConfig(ConfigSection):
@@ -96,13 +131,13 @@ class PairConfig(ConfigSection):
 class TrainConfig(ConfigSection):
     """How pairs become a model."""
 
-    recipe: Literal["supcon", "bce", "contrastive", "triplet"] = Field(
-        "supcon", description="supervised-contrastive; cross-entropy on |a-b|; contrastive; triplet with miner"
-    )
+    recipe: LossName = Field("supcon", description="the loss: supcon, bce, contrastive, triplet, or a plug-in")
+    recipe_args: Arguments = {}
     sampling: Literal["batch", "pairs"] = Field(
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
-    encoder: Literal["compact", "resnet10", "resnet18", "densenet121"] = "compact"
+    encoder: EncoderName = Field("compact", description="compact, resnet10, resnet18, densenet121, or a plug-in")
+    encoder_args: Arguments = {}
     width: Count = Field(16, description="channels of the shared trunk's first stage")
     embedding: Count = 256
     margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
@@ -117,6 +152,8 @@ class TrainConfig(ConfigSection):
     weight_decay: float = Field(0.01, ge=0)
     augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
     new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
+    transform: TransformName | None = Field(None, description="plug-in that augments each training scan further")
+    transform_args: Arguments = {}
     change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the plain residual")
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
     change_rate: Positive = 2e-3
@@ -127,6 +164,8 @@ class TrainConfig(ConfigSection):
     rendezvous: str | None = Field(None, pattern=r"^[^\s:]+:\d+$", description="host:port at which several hosts meet")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     seed: int = 0
+
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"recipe_args", "encoder_args", "transform", "transform_args"})
 
     @property
     def ranks(self) -> int:
@@ -155,6 +194,8 @@ class PromoteConfig(ConfigSection):
 class ScoreConfig(ConfigSection):
     """How pairs become scores."""
 
+    detector: DetectorName = Field(AUTO, description="auto, residual, network, or a plug-in; of the next model trained")
+    detector_args: Arguments = {}
     false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
@@ -164,9 +205,15 @@ class ScoreConfig(ConfigSection):
     min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"detector", "detector_args"})
+
     def measurement_fingerprint(self) -> str:
-        """Twelve hex digits of what the measurement of a pair depends on; verdicts are worked out anew each time."""
-        return self.digest(exclude={"false_match_rate", "significance", "simulated_rescans", "accelerator"})
+        """Twelve hex digits of what the measurement of a pair depends on; verdicts are worked out anew each time.
+
+        The detector is the model's, see `TrainedModel.instrument`.
+        """
+        others = {"detector", "detector_args"}
+        return self.digest(exclude={"false_match_rate", "significance", "simulated_rescans", "accelerator", *others})
 
     def calibration_fingerprint(self) -> str:
         """Twelve hex digits of what the calibration and the noise floors of a model depend on."""
@@ -188,6 +235,7 @@ class RunConfig(ConfigSection):
     nightly: str = Field("0 2 * * *", description="cron of the nightly run under `serve`; empty: never by itself")
     retrain: str = Field("0 4 * * 0", description="cron of the weekly retraining; empty: never by itself")
     timezone: str = Field("UTC", description="of both, such as Europe/Berlin")
+    trusted_plugins: tuple[str, ...] = Field((), description="what a model may import beside what this file names")
 
 
 class Config(ConfigSection):
@@ -229,17 +277,3 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown key '{where}'"
     return f"'{where}' {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def format_as_toml(config: Config) -> str:
-    """The config as TOML that `load_config` reads back; unset values are left out, descriptions become comments."""
-    lines: list[str] = []
-    for section, values in config.model_dump(mode="json").items():
-        lines.append(f"[{section}]")
-        fields = type(getattr(config, section)).model_fields
-        for key, value in values.items():
-            note = fields[key].description
-            text = f"# {key} =" if value is None else f"{key} = {json.dumps(value)}"
-            lines.append(f"{text}  # {note}" if note else text)
-        lines.append("")
-    return "\n".join(lines)

@@ -21,6 +21,7 @@ from pydantic import (
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.runtime import untrusted_input
 from siamese_med.study.config import TrainConfig
+from siamese_med.study.plugin_names import PluginKind, PluginRecord
 from siamese_med.study.recorded_part import (
     MAX_NAMED_VALUES,
     Count,
@@ -48,6 +49,7 @@ REPEATED_KEYS = ("threshold", "false_match_rate")
 MAX_GRID_VOXELS = 4096
 """Voxels of the template along one axis."""
 MAX_STRATA = 1000
+MAX_PLUGINS = 20
 MAX_STRATUM_PAIRS = 100_000
 MAX_TAIL_LEVELS = 1000
 MAX_SCANS = 10_000_000
@@ -170,9 +172,11 @@ class RecordedConfig(RecordedPart):
     def parse_train_config(self) -> TrainConfig:
         """Return the `train` section, which says how the network is built; raises ValueError for an unknown key.
 
-        On how many hosts it was trained is left out: they need an address at which they meet, which no model records.
+        Left out is what a trained network does not need: on how many hosts it was trained, and the transform that its
+        training drew from.
         """
-        return TrainConfig.model_validate(self.train.to_json_object() | {"hosts": 1})
+        recorded = self.train.to_json_object() | {"hosts": 1}
+        return TrainConfig.model_validate({key: recorded[key] for key in recorded if not key.startswith("transform")})
 
 
 class ModelInfo(RecordedPart):
@@ -180,7 +184,8 @@ class ModelInfo(RecordedPart):
 
     shape: voxels (i, j, k) of the template grid; box: first and one past the last voxel that the network sees, by axis;
     learned_from: SHA-256 of the training and validation patients' scans, trained_on: of the training patients' alone
-    (None in models that did not record it); weights_sha256, template_sha256: of the files beside model.json.
+    (None in models that did not record it); weights_sha256, template_sha256: of the files beside model.json; plugins:
+    those that it was made with.
 
     The values of REPEATED_KEYS stand in the file twice. The object holds them once, in `calibration`.
     """
@@ -204,6 +209,7 @@ class ModelInfo(RecordedPart):
     change: DetectorChoice
     change_reference: RecordedNoiseFloor
     growth_reference: RecordedNoiseFloor
+    plugins: Annotated[tuple[PluginRecord, ...], Field(max_length=MAX_PLUGINS)] = ()
 
     @field_validator("id")
     @classmethod
@@ -240,6 +246,7 @@ class ModelInfo(RecordedPart):
         """Return the SHA-256 (hex) of what the model brings to the change score: weights, detector, noise floors."""
         measuring = (self.change, self.change_reference, self.growth_reference)
         parts = [self.weights_sha256, *(part.to_json_object() for part in measuring)]
+        parts += [one.model_dump(mode="json") for one in self.plugins if one.kind is PluginKind.DETECTOR]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

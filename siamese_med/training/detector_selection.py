@@ -46,14 +46,18 @@ def select_change_detector(
     folder: Path,
     practised: Sequence[ChangeValidation],
 ) -> ChangeCalibration:
-    """The noise floors, and which detector gives the verdicts: the better on validation patients' planted changes."""
+    """The noise floors, and which detector gives the verdicts: the better on validation patients' planted changes.
+
+    One that `score.detector` names gives them whatever the others reach; what they reach is recorded beside it.
+    """
     rivals = detectors.build_candidate_detectors(folder if practised else None, study.config.score)
+    named = detectors.named_detector(study.config.score)
     splits = NOISE_FLOOR_SPLITS if len(rivals) == 1 else NOISE_FLOOR_SPLITS[1:]
     evidence = usable[usable.split.isin(splits)]
     found = run_detector_trials(
         study.data, evidence, prepared, pairs, rivals, study.config.score, study.config.train.seed
     )
-    chosen = max(rivals, key=lambda name: found.auc[name])
+    chosen = named.name if named else max(rivals, key=lambda name: found.auc[name])
     return ChangeCalibration(
         DetectorChoice(
             detector=chosen,

@@ -26,6 +26,7 @@ from siamese_med.runtime import files
 from siamese_med.runtime.progress import show_progress
 from siamese_med.study.config import TrainConfig
 from siamese_med.training import augmentation, batch_sampling, change_training, rank_batches
+from siamese_med.training.plugin_transform import transform_of
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -168,7 +169,7 @@ def _run_epoch(
 ) -> TrainingEpoch:
     started = time.perf_counter()
     torch.manual_seed(config.seed * 100_003 + number)
-    augmented = augmentation.Augmenter(config.augmentation, config.new_people)
+    augmented, transformed = augmentation.Augmenter(config.augmentation, config.new_people), transform_of(config)
     losses, seen = [], 0
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
@@ -177,7 +178,8 @@ def _run_epoch(
         volumes = fabric.to_device(torch.stack([train.load(int(scan), model.atlas.box) for scan in batch.scans[mine]]))
         labels = fabric.to_device(torch.from_numpy(train.labels[batch.scans]))
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
-        drawn = augmented(volumes, labels, config.seed * 1_000_003 + number * 10_007 + step, mine)
+        seed = config.seed * 1_000_003 + number * 10_007 + step
+        drawn = transformed(augmented(volumes, labels, seed, mine), seed, mine)
         loss = model.recipe(rank_batches.gather_rows(model(drawn), len(labels), fabric), labels, explicit)
         optimizer.zero_grad()
         fabric.backward(loss)

@@ -160,13 +160,15 @@ def _held_against(
     prepare: Callable[[Path], PreparedStudy],
 ) -> tuple[CurrentModel, PromotionDecision]:
     from siamese_med.network.model_folder import load_model
+    from siamese_med.plugins import trusted_plugins
     from siamese_med.training import head_to_head
 
-    new = load_model(candidate)
+    trusted = trusted_plugins(study.config)
+    new = load_model(candidate, trusted)
     if not record.model:
         return record, PromotionDecision(True, "the first model of the study", None, _now())
     try:
-        old = load_model(study.models / record.model)
+        old = load_model(study.models / record.model, trusted)
     except (ModelError, MissingFileError):
         why = f"{record.model}, which spoke before, cannot be loaded any more"
         return record, PromotionDecision(True, why, record.model, _now())

@@ -6,6 +6,7 @@ A model's id is a digest of all it is made from, so training the same thing twic
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from siamese_med.network.siamese import (
     extract_network_view,
     project_embeddings,
 )
+from siamese_med.plugins import describe_plugin, named_plugins, plugin_identities
 from siamese_med.reporting.model import card
 from siamese_med.runtime import files
 from siamese_med.scoring.change.scan_side import ScanReader
@@ -38,6 +40,7 @@ from siamese_med.study.model_info import (
     SimilarityCurve,
 )
 from siamese_med.study.model_metrics import METRICS_FILE, IdentityFigures, ModelMetrics
+from siamese_med.study.plugin_names import PluginKind, PluginRecord
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, Split
@@ -68,6 +71,8 @@ MODEL_ID_COLUMNS = (
     "spacing_mm",
 )
 """Columns of the scan table that calibration, strata and the confound audit of a model depend on."""
+MADE_BY = (PluginKind.ENCODER, PluginKind.LOSS, PluginKind.DETECTOR, PluginKind.REGISTRATION, PluginKind.TRANSFORM)
+"""Plug-ins that have a part in a model."""
 TARGET_MEASURED_SCANS = 600
 """Of the validation and of the test patients' scans, so many are measured on; with their patients' other scans."""
 
@@ -164,8 +169,10 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         *prepared.contents(usable.id),
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
         str(MODEL_FORMAT),
+        *plugin_identities(study.config, *MADE_BY),
     ]
-    return f"{study.config.train.recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
+    recipe = re.sub(r"\W+", "-", study.config.train.recipe.rpartition(":")[2]).lower()
+    return f"{recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 
 def _cohort(usable: pd.DataFrame, data: Path) -> ScanDataset:
@@ -259,6 +266,7 @@ def _describe_model(
         change=change.change,
         change_reference=change.change_reference,
         growth_reference=change.growth_reference,
+        **_plugins(study),
     )
 
 
@@ -299,3 +307,9 @@ def select_measured_scans(scans: pd.DataFrame, seed: int) -> pd.DataFrame:
     order = np.random.default_rng(seed).permutation(scans.subject.unique())
     counts = scans.subject.value_counts()[order].cumsum()
     return scans[scans.subject.isin(set(counts.index[counts - counts.diff().fillna(counts) < TARGET_MEASURED_SCANS]))]
+
+
+def _plugins(study: Study) -> dict[str, tuple[PluginRecord, ...]]:
+    """What the plug-ins were that the model was made with; nothing, not even a key, with built-in ones alone."""
+    made_by = [plugin for plugin in named_plugins(study.config) if plugin.kind in MADE_BY]
+    return {"plugins": tuple(map(describe_plugin, made_by))} if made_by else {}

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
-from siamese_med.ingestion.reasons import REASON_HINTS, SCAN_FLAGS, get_outcome
+from siamese_med.ingestion.reasons import OTHER_CHECK, REASON_HINTS, SCAN_FLAGS, get_outcome
 from siamese_med.study.tables import IngestInventory, ScanThumbnail, SeriesAccount
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.catalogue.catalogue import FileTally
 
 CatalogueRow = Mapping[str, Any]
+NO_HINTS: Mapping[str, str] = MappingProxyType({})
 SERIES_LABEL_CHARS = 12
 """Characters shown of a series' HMAC: 60 bits, so that two of a study never meet."""
 
@@ -31,8 +33,11 @@ class _GatheredSeries:
     scans: list[ScanThumbnail] = field(default_factory=list)
 
 
-def read_inventory(url: str) -> IngestInventory:
-    """Everything that the ingest page tells; raises EmptyInputError or CatalogueError."""
+def read_inventory(url: str, own: Mapping[str, str] = NO_HINTS) -> IngestInventory:
+    """Everything that the ingest page tells; raises EmptyInputError or CatalogueError.
+
+    `own`: words and hints of the user's checks, see `scan_checks.own_hints`.
+    """
     with catalogue.open_catalogue(url) as connection:
         groups = {row["key"]: row for row in catalogue.select_rows(connection, "series")}
         counted = catalogue.count_files(connection)
@@ -52,9 +57,14 @@ def read_inventory(url: str) -> IngestInventory:
             one.scans += pictures[key]
     series = sorted((_series(one, sessions) for one in gathered.values()), key=_order)
     account = catalogue.build_account_from_tallies(counted)
-    words = {word: get_outcome(word) for word in REASON_HINTS}
+    hints = {
+        **REASON_HINTS,
+        **dict.fromkeys((word for word in account.reasons if word not in REASON_HINTS), OTHER_CHECK),
+        **own,
+    }
+    words = {word: get_outcome(word) for word in hints}
     return IngestInventory(
-        account, tuple(series), dict(sorted(loose.items())), departed, words, dict(REASON_HINTS), dict(SCAN_FLAGS)
+        account, tuple(series), dict(sorted(loose.items())), departed, words, hints, dict(SCAN_FLAGS)
     )
 
 
@@ -112,8 +122,9 @@ def _sessions(connection: Connection) -> dict[tuple[str, str], str]:
     return {(row["subject"], row["key"]): f"ses-{row['number']:02d}" for row in rows}
 
 
-def list_reasons_with_hints(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Reason words with their counts and hints, those that need somebody first."""
+def list_reasons_with_hints(counts: Mapping[str, int], own: Mapping[str, str] = NO_HINTS) -> list[dict[str, Any]]:
+    """Reason words with their counts and hints, those that need somebody first; `own` as of `read_inventory`."""
+    hints = {**REASON_HINTS, **own}
     rank = {"quarantined": 0, "skipped": 1, "duplicate": 2}
     words: Iterable[str] = sorted(counts, key=lambda word: (rank.get(get_outcome(word), 3), -counts[word], word))
-    return [{"reason": word, "files": counts[word], "hint": REASON_HINTS.get(word, "")} for word in words]
+    return [{"reason": word, "files": counts[word], "hint": hints.get(word, OTHER_CHECK)} for word in words]

@@ -18,6 +18,7 @@ from siamese_med.ingestion.inputs import ownership, sources
 from siamese_med.ingestion.inputs.entries import make_entry
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms, load_pseudonyms
 from siamese_med.ingestion.reasons import REASON_HINTS
+from siamese_med.ingestion.scan_checks import WORD
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -88,7 +89,7 @@ def reveal_label(label: str, url: str, secret_file: Path | None, source: Path | 
 
 
 def _find(connection: Connection, label: str) -> _RevealedLabel:
-    if label in REASON_HINTS:
+    if label in REASON_HINTS or WORD.fullmatch(label):  # also the word of a check of the user's own
         files = catalogue.select_rows(connection, "file", "reason", [label])
         groups = _by_key(catalogue.select_rows(connection, "series", "key", {row["series"] for row in files}))
         found = _RevealedLabel(_subjects_of(groups), groups, files)

@@ -1,0 +1,54 @@
+"""The effective configuration as text: every key with its value and purpose, as `siamese-med config` prints it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from siamese_med.study.config import Config, ConfigSection, load_config
+
+
+def describe_config(path: Path | None) -> tuple[dict[str, dict[str, JsonValue]], str]:
+    """The effective values of a config file, or of the defaults, and the same as TOML; raises as `load_config` does."""
+    config = load_config(path)
+    return effective_values(config), as_toml(config)
+
+
+def effective_values(config: Config) -> dict[str, dict[str, JsonValue]]:
+    """Every value by section and key, as JSON has it, defaults included."""
+    sections: dict[str, ConfigSection] = {name: getattr(config, name) for name in Config.model_fields}
+    return {
+        name: {key: json.loads(_as_json(section, key)) for key in type(section).model_fields}
+        for name, section in sections.items()
+    }
+
+
+def _as_json(section: ConfigSection, key: str) -> str:
+    written = section.model_dump(mode="json")
+    return json.dumps(written.get(key, getattr(section, key)))
+
+
+def as_toml(config: Config) -> str:
+    """The config as TOML that `load_config` reads back; unset values are left out, descriptions become comments."""
+    lines: list[str] = []
+    for section, values in effective_values(config).items():
+        lines.append(f"[{section}]")
+        fields = type(getattr(config, section)).model_fields
+        for key, value in values.items():
+            note = fields[key].description
+            text = f"# {key} =" if value is None else f"{key} = {_toml_value(value)}"
+            lines.append(f"{text}  # {note}" if note else text)
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: JsonValue) -> str:
+    """A value as TOML writes it on one line; TOML has no null, so such a key of a table is left out."""
+    if isinstance(value, dict):
+        parts = ", ".join(f"{json.dumps(key)} = {_toml_value(one)}" for key, one in value.items() if one is not None)
+        return f"{{ {parts} }}" if parts else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml_value, value))}]"
+    return json.dumps(value)
