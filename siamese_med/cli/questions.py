@@ -121,4 +121,4 @@ def print_revealed_label(
 
     facts = stages.reveal_pseudonym(label, run_request.make_study(data, reports, config), source)
     sys.stderr.write(reidentification.PATIENT_NAMES_WARNING)
-    return CommandResult(facts, text=reidentification.format_revealed_label(facts))
+    return CommandResult({**facts}, text=reidentification.format_revealed_label(facts))

@@ -1,1 +1,1 @@
-"""Ingest, the first stage: files of an export to scans in the catalogue, with an account of every file."""
+"""Ingest, the first stage: files of an export become scans in the catalogue, with an account of every file."""

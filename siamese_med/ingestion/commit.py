@@ -1,13 +1,23 @@
-"""Writing down what became of files and volumes: a series at a time, and nothing that a killed run would leave half."""
+"""Writing the outcome of files and volumes to the catalogue by series, so that a killed run leaves nothing half way."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import astuple, replace
-from typing import Any
+from dataclasses import astuple, dataclass, field, replace
 
 from siamese_med.ingestion import masks, verdict_rules
+from siamese_med.ingestion.catalogue.rows import (
+    FILE_TABLE,
+    SCAN_TABLE,
+    SUBJECT_TABLE,
+    FileRow,
+    ScanRow,
+    SeriesRow,
+    SubjectRow,
+    ThumbnailRow,
+    VerdictRow,
+)
 from siamese_med.ingestion.catalogue.scan_names import ScanName
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
@@ -19,26 +29,45 @@ from siamese_med.ingestion.workers import WorkerLostError
 from siamese_med.study.vocabulary import ScanFlag
 
 SERIES_PER_TRANSACTION = 64
+"""Series after which the waiting rows are written."""
+
+
+@dataclass
+class _WaitingRows:
+    """Rows that are not written yet. The names of the fields are those of the tables."""
+
+    file: list[FileRow] = field(default_factory=list)
+    verdict: list[VerdictRow] = field(default_factory=list)
+    scan: list[ScanRow] = field(default_factory=list)
+    series: list[SeriesRow] = field(default_factory=list)
+    subject: list[SubjectRow] = field(default_factory=list)
+    thumbnail: list[ThumbnailRow] = field(default_factory=list)
 
 
 class IngestCommitter:
-    """Takes results as they come, and tells the run what became of every unit."""
+    """Collects the results of conversion, decides on the outcome of every file, and writes rows to the catalogue.
+
+    Results may come in any order. Call `flush` at the end.
+    """
 
     def __init__(self, run: IngestRun, names: dict[str, ScanName]) -> None:
         self._run, self._names = run, names
         self._data, self._catalogue, self._secret, self._fates = run.data, run.catalogue, run.secret, run.fates
         self._results: dict[str, list[tuple[PlannedVolume, ConvertedVolume]]] = defaultdict(list)
-        self._waiting: dict[str, list[dict[str, Any]]] = _empty_tables()
+        self._waiting = _WaitingRows()
         self._gone: dict[str, str] = {}
         self._unbound: list[ContentUnit] = []
         self._settled = 0
         self._before: dict[str, dict[str, str]] = defaultdict(dict)
-        for row in run.catalogue.rows("scan"):
+        for row in run.catalogue.rows(SCAN_TABLE):
             self._before[row["series"]][row["id"]] = row["path"]
-        self._sealed = {row["subject"] for row in run.catalogue.rows("subject")}
+        self._sealed = {row["subject"] for row in run.catalogue.rows(SUBJECT_TABLE)}
 
     def job(self, planned: PlannedVolume) -> ConversionJob:
-        """The job with the place its NIfTI goes to."""
+        """Return the conversion job of a volume with the path that its NIfTI is written to.
+
+        The path is `scans/<subject>/<session>/<id>.nii.gz` below the data folder.
+        """
         return replace(planned.job, target=str(self._data / self._path(planned)))
 
     def _path(self, planned: PlannedVolume) -> str:
@@ -46,7 +75,10 @@ class IngestCommitter:
         return f"scans/{name.subject}/{name.session}/{name.id}.nii.gz"
 
     def take(self, work: GroupPlan, planned: PlannedVolume, result: ConvertedVolume | WorkerLostError) -> None:
-        """Note one volume's result; when it was the last of its group, settle the group."""
+        """Record one volume's result, or the loss of its process.
+
+        With the last result of its group, the group is settled.
+        """
         if isinstance(result, WorkerLostError):
             result = ConvertedVolume(reason=result.reason or "undecodable")
         results = self._results[work.group.key]
@@ -55,7 +87,11 @@ class IngestCommitter:
             self.settle(work)
 
     def settle(self, work: GroupPlan) -> None:
-        """Decide on every file of a group, and on scans of an earlier run that its series no longer makes up."""
+        """Decide on every file of a group, and delete scans of earlier runs that the group no longer makes up.
+
+        Scans of an earlier run are kept where an error of the machine, or an incomplete input, prevents making them
+        again.
+        """
         reasons = dict(work.reasons)
         scans: dict[str, str] = {}
         bound: set[str] = set()
@@ -70,14 +106,14 @@ class IngestCommitter:
                 continue
             name = self._names[planned.candidate.key]
             row = self._scan(name, planned, converted)
-            self._waiting["scan"].append(row)
-            self._waiting["thumbnail"].append({"id": name.id, "picture": converted.thumbnail})
+            self._waiting.scan.append(row)
+            self._waiting.thumbnail.append({"id": name.id, "picture": converted.thumbnail})
             if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self._run.config):
                 bound.add(name.id)
             for file in planned.files:
                 scans.setdefault(file, name.id)
-        made = {row["id"] for row in self._waiting["scan"]}
-        if not (work.group.absent or troubled):  # what was made before stays while it cannot be made anew
+        made = {row["id"] for row in self._waiting.scan}
+        if not (work.group.absent or troubled):  # earlier scans stay while they cannot be made again
             self._gone.update({one: path for one, path in self._before[work.group.key].items() if one not in made})
         self._note_files(work, reasons, scans, bound)
         self._note_owners(work)
@@ -86,14 +122,14 @@ class IngestCommitter:
             self.flush()
 
     def note_replaced(self, units: set[ContentUnit]) -> None:
-        """Write down that contents gave way to others at their paths."""
-        for row in self._catalogue.rows("file", "sha256", {digest for digest, _ in units}):
+        """Record that these contents were replaced by others at their paths; their reason becomes `replaced`."""
+        for row in self._catalogue.rows(FILE_TABLE, "sha256", {digest for digest, _ in units}):
             if (row["sha256"], row["claim"]) in units:
-                row |= {"outcome": get_outcome("replaced"), "reason": "replaced", "scan": ""}
-                self._waiting["file"].append(row)
+                row.update({"outcome": get_outcome("replaced"), "reason": "replaced", "scan": ""})
+                self._waiting.file.append(row)
 
     def forget(self, groups: Iterable[str]) -> None:
-        """Remove the scans of groups whose files gave way to others."""
+        """Delete the scans of groups whose files were replaced by others. The next `flush` carries it out."""
         for group in groups:
             self._gone.update(self._before[group])
 
@@ -108,31 +144,29 @@ class IngestCommitter:
             if entry.known in self._run.kept:
                 continue
             size = entry.look.size if entry.look else 0
-            self._waiting["file"].append({"sha256": digest, "claim": claim, "size": size, **fate._asdict()})
+            self._waiting.file.append(_make_file_row(entry.known, size, fate))
             if scan in bound or (
                 verdict_rules.refusal_depends_on_rules(reason) and not verdict_rules.is_machine_reason(reason)
             ):
-                self._waiting["verdict"].append({"sha256": digest, "claim": claim, "rules": self._rules_of(work)})
+                self._waiting.verdict.append({"sha256": digest, "claim": claim, "rules": self._rules_of(work)})
             elif before is not None:
                 self._unbound.append(entry.known)
 
     def _rules_of(self, work: GroupPlan) -> str:
-        """None, so that it is judged again, where the slices that a series lacks may be those that cannot be read."""
+        """Return the digest of the rules; empty, to be judged again, where missing slices may be unreadable ones."""
         return "" if work.group.absent and self._run.kept else self._run.rules
 
     def _note_owners(self, work: GroupPlan) -> None:
         if work.belongings is None or all(entry.known in self._run.kept for entry in work.group.entries):
             return
-        self._waiting["series"].append(ownership.make_series_row(work.group.key, work.belongings, self._secret))
+        self._waiting.series.append(ownership.make_series_row(work.group.key, work.belongings, self._secret))
         for owner in sorted(work.belongings.owners, key=astuple):
             subject = owner.subject(self._secret)
             if subject not in self._sealed:
                 self._sealed.add(subject)
-                self._waiting["subject"].append(
-                    {"subject": subject, "sealed": ownership.seal_owner(owner, self._secret)}
-                )
+                self._waiting.subject.append({"subject": subject, "sealed": ownership.seal_owner(owner, self._secret)})
 
-    def _scan(self, name: ScanName, planned: PlannedVolume, converted: ConvertedVolume) -> dict[str, Any]:
+    def _scan(self, name: ScanName, planned: PlannedVolume, converted: ConvertedVolume) -> ScanRow:
         facts = planned.facts
         undated = () if facts.date else (ScanFlag.DATE_UNKNOWN,)
         return {
@@ -161,12 +195,18 @@ class IngestCommitter:
         return f"{purpose}-{self._secret.label(purpose, *parts, length=10)}" if any(parts) else "unknown"
 
     def flush(self) -> None:
-        """Write what waits in one transaction; only then remove files of scans that are no more."""
-        self._catalogue.write(self._waiting, self._gone, self._unbound)
+        """Write the waiting rows in one transaction; afterwards, delete the files of scans that no longer exist.
+
+        In this order a killed run leaves superfluous files at most, never a row without its file.
+        """
+        self._catalogue.write(vars(self._waiting), self._gone, self._unbound)
         for path in self._gone.values():
             (self._data / path).unlink(missing_ok=True)
-        self._waiting, self._gone, self._unbound = _empty_tables(), {}, []
+        self._waiting, self._gone, self._unbound = _WaitingRows(), {}, []
 
 
-def _empty_tables() -> dict[str, list[dict[str, Any]]]:
-    return {"file": [], "verdict": [], "scan": [], "series": [], "subject": [], "thumbnail": []}
+def _make_file_row(unit: ContentUnit, size: int, fate: UnitOutcome) -> FileRow:
+    return {
+        "sha256": unit[0], "claim": unit[1], "size": size,
+        "outcome": fate.outcome, "reason": fate.reason, "scan": fate.scan, "series": fate.series,
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""One volume from its files to a NIfTI under the data folder; runs in a worker process."""
+"""Conversion of one volume from its files to a NIfTI below the data folder; runs in a worker process."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from siamese_med.plugins import Plugin
 
 @dataclass(frozen=True)
 class ConversionJob:
-    """What to decode, either stacks of DICOM slices or a NIfTI (header path, voxel path), and where to write it.
+    """What to decode and where to write it.
 
-    checks: of the user's own, see `scan_checks`.
+    Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` is the
+    path of a mask on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`.
     """
 
     repeats: tuple[SliceStack, ...] = ()
@@ -36,7 +37,10 @@ class ConversionJob:
 
 @dataclass(frozen=True)
 class ConvertedVolume:
-    """What is known of a volume once it is written; or the reason why it is not, with the file to blame."""
+    """The properties of a written volume; or a reason word, with the content hash of the file at fault (`culprit`).
+
+    `affine` is 4x4, voxel to RAS+ mm; `sha256` is that of voxels and affine; `thumbnail` is a WebP.
+    """
 
     shape: tuple[int, ...] = ()
     spacing_mm: tuple[float, ...] = ()
@@ -51,7 +55,10 @@ class ConvertedVolume:
 
 
 def convert_volume(job: ConversionJob) -> ConvertedVolume:
-    """Decode, check, write."""
+    """Decode a volume, check it, and write it with its mask.
+
+    Errors of content and machine do not raise; they are returned as reason words.
+    """
     try:
         decoded, flags, nan_voxels = decode_volume(job)
     except RejectedError as rejected:
@@ -77,13 +84,28 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
 
 
 def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
-    """The canonical volume, flags that its voxels earn, and how many of them were no number; raises RejectedError."""
-    found = _decoded(job)
+    """Decode a volume without writing it.
+
+    Returns
+    -------
+    volume : Volume
+        In RAS+ orientation.
+    flags : list of str
+        Flags that the voxels give rise to, see `reasons.SCAN_FLAGS`.
+    nan_voxels : int
+        Voxels that were no finite number and were set to zero.
+
+    Raises
+    ------
+    RejectedError
+        The volume cannot be used, or one of the user's checks refuses it.
+    """
+    found = _decode(job)
     check_scan(found[0], job.checks)
     return found
 
 
-def _decoded(job: ConversionJob) -> tuple[Volume, list[str], int]:
+def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         return pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
     header, voxels = map(Path, job.nifti)
@@ -91,7 +113,10 @@ def _decoded(job: ConversionJob) -> tuple[Volume, list[str], int]:
 
 
 def try_decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int] | RejectedError:
-    """Load in a worker and hand the voxels back; a refusal is returned, since only values cross the pipe."""
+    """Decode a volume in a worker and return its voxels.
+
+    A RejectedError is returned, not raised, since only values cross the pipe to the parent process.
+    """
     try:
         return decode_volume(job)
     except RejectedError as rejected:

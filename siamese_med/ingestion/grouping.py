@@ -1,4 +1,4 @@
-"""Which files are judged together: the new ones by series, with what is known of a series that grew."""
+"""Which files are judged together: new ones by series, with the known slices of a series that grew."""
 
 from __future__ import annotations
 
@@ -9,9 +9,22 @@ from siamese_med.ingestion.run_state import IngestRun
 
 
 def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]:
-    """Units that need a decision, gathered by series; known slices of a series that changed are looked at again.
+    """Group the units that need a decision by series.
 
-    `replaced`: units that gave way to other contents.
+    Known slices of a series that changed are inspected again. Of equal contents, one entry stands for all, preferably
+    one that names its subject.
+
+    Parameters
+    ----------
+    run
+        The run, after `identify_contents`.
+    replaced
+        Units that other contents replaced at their paths.
+
+    Returns
+    -------
+    list of FileGroup
+        In the order of their keys. `absent` marks a series with slices from earlier runs that are not in this input.
     """
     firsts: dict[ContentUnit, InputEntry] = {}
     for entry in run.entries:
@@ -40,17 +53,17 @@ def _gather(run: IngestRun, gathered: dict[str, FileGroup], entry: InputEntry) -
 
 
 def _names_its_subject(entry: InputEntry) -> bool:
-    """Whether a NIfTI says whose it is: of equal contents, one that is only a copy somewhere must not stand for all."""
+    """Tell whether the input names a NIfTI's subject; of equal contents, a nameless copy must not stand for all."""
     return bool(entry.look and entry.look.voxels) and entry.found.claim.given
 
 
 def _settled(run: IngestRun, unit: ContentUnit) -> bool:
-    """Whether an earlier outcome stands; what failed gets another chance in new company, that is at a new path."""
+    """Tell whether an earlier outcome stands; a rejected file is judged again with new files, that is at a new path."""
     return unit in run.usable and run.fates[unit].outcome != "quarantined"
 
 
 def _mark_absent(run: IngestRun, gathered: dict[str, FileGroup], present: set[ContentUnit]) -> None:
-    """A series cannot be judged by its new slices alone if older ones, ingested before, are not in this input."""
+    """Mark series with slices ingested before that are not in this input: new slices alone cannot be judged."""
     for unit in run.usable - present:
         fate = run.fates[unit]
         group = gathered.get(fate.series)

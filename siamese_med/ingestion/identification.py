@@ -1,22 +1,32 @@
-"""Which content a file is: known from an earlier run, a copy of another one, or new; and whose, where two say so."""
+"""Which content a file is: known from an earlier run, a copy, or new; and whose it is, where two inputs disagree."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 
 from siamese_med.ingestion import verdict_rules
+from siamese_med.ingestion.catalogue.rows import PATH_TABLE
 from siamese_med.ingestion.catalogue.tables import ContentUnit, is_unread_unit
 from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim_key
 from siamese_med.ingestion.reasons import PATH_REASONS, UNOPENED_REASONS
 from siamese_med.ingestion.run_state import IngestRun
 
 PATIENT_CONFLICT_REASON = "patient_conflict"
+"""Reason word for one content under two patients."""
 
 
 def recognise_unchanged_files(run: IngestRun, by_content: bool) -> None:
-    """Give entries that did not change since an earlier run their unit, by path, size, time and inode alone.
+    """Give entries that did not change since an earlier run their unit, without opening them.
 
-    `by_content`: none of them, so that all are looked at.
+    A file is unchanged where path, size, modification time and inode are the same, its earlier outcome still stands,
+    and the input claims the same about it.
+
+    Parameters
+    ----------
+    run
+        The run, with the known paths loaded.
+    by_content
+        Recognise none, so that all files are read and hashed again.
     """
     run.load_fates("sha256", {place.unit[0] for place in run.paths.values()})
     for entry in [] if by_content else run.entries:
@@ -33,7 +43,7 @@ def _same_claim(run: IngestRun, entry: InputEntry) -> bool:
 
 
 def _same_word(run: IngestRun, entry: InputEntry) -> bool:
-    """Whether what the path alone says of a file is what decided about it; a description may have come beside it."""
+    """Tell whether the path decides as before; a dataset description may have been added next to the file."""
     unit = run.paths[entry.key].unit
     word, before = entry.found.reason, run.fates[unit].reason
     if before in PATH_REASONS:
@@ -42,7 +52,11 @@ def _same_word(run: IngestRun, entry: InputEntry) -> bool:
 
 
 def identify_contents(run: IngestRun) -> None:
-    """Give every entry that was looked at its unit; one content under two subjects is taken for neither."""
+    """Give every inspected entry its unit (content and claim).
+
+    A content that is claimed for two patients gets the reason `patient_conflict` and is ingested for neither. Fills
+    `run.kept` with units whose files cannot be read now and whose content is known from before.
+    """
     run.load_fates("sha256", {entry.look.sha256 for entry in run.entries if entry.look})
     claims: dict[str, list[str]] = defaultdict(list)
     for digest, claim in run.fates:
@@ -63,7 +77,7 @@ def identify_contents(run: IngestRun) -> None:
 
 
 def _keeps_content(run: IngestRun, entry: InputEntry) -> bool:
-    """Whether a file that cannot be read this time was read before: what it held then stands until it can be."""
+    """Tell whether a file that cannot be read now was read before; its known content then stands."""
     place = run.paths.get(entry.key)
     if place is None or entry.look is None or not is_unread_unit(entry.known):
         return False
@@ -72,13 +86,19 @@ def _keeps_content(run: IngestRun, entry: InputEntry) -> bool:
 
 
 def find_resolved_contents(run: IngestRun) -> set[str]:
-    """What stood for files whose content was not known, and is now."""
+    """Return the hashes that stood for files of unknown content whose content is known now.
+
+    Their rows in the catalogue are deleted when the paths of this run are written.
+    """
     before = {run.paths[entry.key].unit for entry in run.entries if entry.look is not None and entry.key in run.paths}
     return {unit[0] for unit in before - {entry.known for entry in run.entries} if is_unread_unit(unit)}
 
 
 def find_replaced_units(run: IngestRun) -> set[ContentUnit]:
-    """Units that gave way to another content at their path and lie nowhere else."""
+    """Return the units that another content replaced at their path, and that lie nowhere else.
+
+    A file that cannot be read now replaces nothing. Other inputs of the catalogue are searched too.
+    """
     looked = {
         entry.key
         for entry in run.entries
@@ -86,14 +106,14 @@ def find_replaced_units(run: IngestRun) -> set[ContentUnit]:
     }
     before = {unit for key in looked if not is_unread_unit(unit := run.paths[key].unit)}
     gone = {unit for unit in before - {entry.known for entry in run.entries} if unit in run.fates}
-    elsewhere = run.catalogue.rows("path", "sha256", {digest for digest, _ in gone})
+    elsewhere = run.catalogue.rows(PATH_TABLE, "sha256", {digest for digest, _ in gone})
     return gone - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
 
 
 def _identify_copies(
     run: IngestRun, digest: str, entries: list[InputEntry], known: list[str], given: set[tuple[str, str]]
 ) -> None:
-    """`known`: claims on it in the catalogue; `given`: subjects that unchanged files of this input give it."""
+    """Give equal contents one unit; `known` has their claims in the catalogue, `given` subjects of unchanged files."""
     usable = [entry for entry in entries if entry.look and (entry.look.packed or entry.look.voxels)]
     claimed = [entry for entry in usable if _claimed(entry)]
     contested = [claim for claim in known if run.fates[digest, claim].reason == PATIENT_CONFLICT_REASON]
@@ -116,12 +136,12 @@ def _identify_copies(
 
 
 def _claimed(entry: InputEntry) -> bool:
-    """Whether the input itself says who it is: a DICOM file's own word counts more than its name."""
+    """Tell whether the input names the patient; a DICOM header takes precedence over the file's name."""
     if entry.found.listed:
         return True
     return bool(entry.look and entry.look.voxels) and entry.found.claim.in_bids
 
 
 def _person(entry: InputEntry) -> tuple[str, str]:
-    """Who the input says that it is: equal labels of two data sets are two people."""
+    """Return the patient that the input names; equal labels of two datasets are two patients."""
     return entry.found.claim.kind, entry.found.claim.subject

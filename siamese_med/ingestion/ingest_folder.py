@@ -1,4 +1,4 @@
-"""The ingest run: which files are new, what they hold, what becomes of them, and an account of every one."""
+"""The ingest run: find new files, read them, decide on each, and account for every one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from siamese_med.ingestion.catalogue import bids_dataset
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
+from siamese_med.ingestion.catalogue.file_tallies import build_account
+from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.commit import IngestCommitter
@@ -37,17 +38,33 @@ from siamese_med.study.config import IngestConfig
 from siamese_med.study.tables import IngestResult
 
 UNLISTED_REASONS = ("unlisted_folder", "timed_out")
-"""What may be said of a folder whose files are not known for now."""
+"""Reason words of a folder whose files are not known at present."""
 
 
 def ingest_files(
     source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False
 ) -> IngestResult:
-    """Turn files into scans under `data`, and account for each; running it again does only what is new.
+    """Turn the files of an input into scans, and account for each; a further run does only what is new.
 
-    What is new is told by path, size, time and inode; `verify` reads and hashes every file again.
+    Parameters
+    ----------
+    source
+        A folder (BIDS or not), a CSV or TSV manifest, or one file.
+    data
+        The data folder; scans are written to `scans` in it.
+    catalogue_url
+        SQLAlchemy URL of the catalogue.
+    config
+        Limits, time limit, workers and secret file.
+    verify
+        Read and hash every file again, instead of trusting path, size, time and inode.
 
-    Raises MissingFileError, EmptyInputError, ManifestError, SecretError or PluginError; a bad file raises nothing.
+    Raises
+    ------
+    MissingFileError, EmptyInputError, ManifestError, SecretError, PluginError
+        The input, manifest, secret or plug-in cannot be used. A bad file raises nothing, it gets a reason.
+    NoSpaceError
+        The disk is full.
     """
     own_hints(config)  # a check that cannot be imported is told here, and not by every worker for every scan
     with time_limits.limit_system_calls(config.timeout_s):
@@ -84,17 +101,16 @@ def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
         files.remove_stale_temporary_files(run.data / "scans")
     new = _record_paths(run, source.absolute())
     if new:
-        bids_dataset.write_bids_derivative(run.data / "scans", run.catalogue.rows("scan"))
+        bids_dataset.write_bids_derivative(run.data / "scans", run.catalogue.rows(SCAN_TABLE))
     return replace(_result(run), new=new)
 
 
 def _convert(run: IngestRun, gathered: Sequence[FileGroup], gone: set[ContentUnit]) -> None:
-    """Name all volumes, then decode them in workers, and write each group down once it is done.
+    """Name all volumes, decode them in workers, and write each group once it is done.
 
-    `gone`: units that were replaced, with whose groups their scans go, unless what is left makes them anew.
-
-    A group is judged once for the names and once more when its turn comes: keeping every plan would cost more memory
-    the larger the export.
+    `gone`: replaced units; scans of their groups are deleted, unless the remaining files make them again. A group is
+    planned once for the names and again when its turn comes, since keeping all plans would take memory in proportion to
+    the export.
     """
     planned = (volume for group in gathered for volume in plan_group(group, run.config, run.secret).volumes)
     named = assign_scan_names([volume.candidate for volume in planned], run.catalogue, run.secret)
@@ -118,7 +134,7 @@ def _jobs(
     commitment: IngestCommitter,
     at_work: dict[int, tuple[GroupPlan, PlannedVolume]],
 ) -> Iterator[ConversionJob]:
-    """Jobs one by one as workers ask for them, each noted in `at_work` by its number; volumeless groups are settled."""
+    """Yield jobs as workers ask for them, each recorded in `at_work` by number; settle groups without volumes."""
     number = 0
     for group in gathered:
         work = plan_group(group, run.config, run.secret)
@@ -131,10 +147,10 @@ def _jobs(
 
 
 def _record_paths(run: IngestRun, source: Path) -> bool:
-    """Write down the input's paths, and say whether anything was new or gone, or is not yet on the ingest page.
+    """Write the input's paths, and tell whether anything is new or gone, or not yet on the ingest page.
 
-    What vanished from an input is told from what another input holds, and only where all of it could be listed; what a
-    pull left in the spool never stays.
+    Paths that vanished are forgotten for this input only, and only where all of it could be listed. Paths in the spool
+    of a pull are never kept.
     """
     label = run.secret.label("input", source)
     looked = [entry for entry in run.entries if entry.look is not None and entry.known not in run.kept]
@@ -149,14 +165,16 @@ def _record_paths(run: IngestRun, source: Path) -> bool:
     return bool(rows or gone) or not run.shown
 
 
-def _path_row(entry: InputEntry, source: str) -> dict[str, Any]:
+def _path_row(entry: InputEntry, source: str) -> PathRow:
     (digest, claim), (size, changed_ns, inode) = entry.known, entry.stat
-    stat = {"size": size, "changed_ns": changed_ns, "inode": inode}
-    return {"key": entry.key, "sha256": digest, "claim": claim, "input": source, **stat}
+    return {
+        "key": entry.key, "sha256": digest, "claim": claim, "input": source,
+        "size": size, "changed_ns": changed_ns, "inode": inode,
+    }  # fmt: skip
 
 
 def _result(run: IngestRun) -> IngestResult:
-    """Every entry counted once: the first of a unit as what it became, its copies as duplicates."""
+    """Count every entry once: the first of a unit with its outcome, its copies as duplicates."""
     outcomes: Counter[str] = Counter()
     words: Counter[str] = Counter()
     seen: set[ContentUnit] = set()
@@ -168,5 +186,5 @@ def _result(run: IngestRun) -> IngestResult:
         outcomes[get_outcome(word)] += 1
         words.update([word] if word else [])
         series.update([fate.series] if fate.scan else [])
-    account = catalogues.build_account(outcomes, words)
+    account = build_account(outcomes, words)
     return IngestResult(account, run.catalogue.scans_of(series))

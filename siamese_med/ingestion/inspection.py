@@ -1,6 +1,6 @@
-"""Looking at files in worker processes, many at once; a file that ends its process is found and costs itself alone.
+"""Inspecting files in worker processes, many at once; a file that crashes its process costs only itself.
 
-No file of the input is opened in the run's own process: one that blocks could not be given up there.
+No file of the input is opened in the run's own process: a file that blocks could not be given up there.
 """
 
 from __future__ import annotations
@@ -20,17 +20,26 @@ from siamese_med.ingestion.workers import WorkerHungError, WorkerLostError
 from siamese_med.runtime import progress
 
 FILES_PER_REQUEST = 32
+"""Files that a worker inspects in one task."""
+
 UNREAD_REASONS = {*MACHINE_REASONS, "special_file"}
+"""Reasons of files whose content is not known."""
+
 MAX_HUNG_REQUESTS = 8
+"""Requests in a row that may hang before the files are inspected one by one."""
+
 MAX_HUNG_PER_FOLDER = 3
+"""Files of one folder in a row that may hang before the rest of it is not tried."""
+
 MAX_HUNG_PER_DISK = 12
-"""How many in a row may hang before the rest is not tried: waiting out the limit for every file would take days."""
+"""Files of one disk in a row that may hang before the rest of it is not tried; each one costs the full time limit."""
 
 
 def inspect_entries(run: IngestRun, entries: Sequence[InputEntry]) -> None:
-    """Give each entry its look; files of a lost process are looked at again one by one.
+    """Inspect each entry's file and set its `look`.
 
-    Where a folder or a disk hangs, what was not tried is `timed_out` as well; the next run tries it.
+    Files of a crashed or hanging process are inspected again one by one. Where a folder or disk hangs, the files that
+    were not tried get `timed_out` as well; the next run tries them.
     """
     with progress.show_progress("looking", len(entries), "files") as advance:
         lost = _inspect_together(run, entries, advance)
@@ -44,7 +53,7 @@ def inspect_entries(run: IngestRun, entries: Sequence[InputEntry]) -> None:
 def _inspect_together(
     run: IngestRun, entries: Sequence[InputEntry], advance: Callable[[int], None]
 ) -> list[InputEntry]:
-    """Look at many files at once; returns those of lost processes, and all that is left once several hung in a row."""
+    """Inspect many files at once; return those of lost processes, and all that is left once several hung in a row."""
     chunks = [entries[start : start + FILES_PER_REQUEST] for start in range(0, len(entries), FILES_PER_REQUEST)]
     left: list[InputEntry] = []
     asked = hung = 0
@@ -69,9 +78,10 @@ def _inspect_together(
 def _inspect_one_by_one(
     run: IngestRun, entries: Sequence[InputEntry], advance: Callable[[int], None]
 ) -> list[InputEntry]:
-    """Look at one file at a time; returns those whose process crashed.
+    """Inspect one file at a time; return those whose process crashed.
 
-    In an order of chance: files that block often lie together, and must not keep the same others from a try every time.
+    In random order: files that block often lie together, and must not keep the same others from being tried in every
+    run.
     """
     waiting = random.sample(entries, len(entries))
     tried: list[InputEntry] = []
@@ -100,7 +110,7 @@ def _inspect_one_by_one(
 
 
 def _given_up(run: IngestRun, entry: InputEntry, lost: WorkerLostError) -> InspectedFile:
-    """A file that takes too long to read because of its size is none that hangs."""
+    """Make the result of a lost file; one that is over the size limit is too large rather than hanging."""
     too_large = lost.reason == "timed_out" and entry.stat[0] > run.config.max_gigabytes * 1e9
     return file_content.make_unread_file("too_large" if too_large else lost.reason or "read_error")
 
@@ -110,9 +120,9 @@ def _make_request(run: IngestRun, entries: Sequence[InputEntry]) -> InspectionRe
 
 
 def _as_named(entry: InputEntry, look: InspectedFile) -> InspectedFile:
-    """A side-car is no broken image, and a mask or derivative no scan, although its content might do.
+    """Apply the reason that a file's name gives: a side-car is no broken image, a mask or derivative is no scan.
 
-    Where a text beside an image cannot be read, what it says of the image is not known, so neither is the image.
+    Where the text beside an image cannot be read, what it says of the image is unknown, so the image waits too.
     """
     word = entry.found.reason
     applies = look.voxels if word != "side_car" else not (look.voxels or look.packed or look.reason in UNREAD_REASONS)

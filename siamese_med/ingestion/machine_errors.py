@@ -1,4 +1,4 @@
-"""Which errors are troubles of the machine that may pass, and the reason word of each."""
+"""Which errors are temporary errors of the machine, and the reason word of each."""
 
 from __future__ import annotations
 
@@ -19,16 +19,21 @@ REASON_BY_ERRNO: Mapping[int, str] = MappingProxyType(
         errno.ENOMEM: "out_of_memory",
         errno.EMFILE: "open_files_limit",
         errno.ENFILE: "open_files_limit",
-        **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR), ""),  # the name is at fault
+        **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR), ""),  # the path is at fault
     }
 )
-"""Reason words by the number of a system error."""
+"""Reason word by the number of a system error; empty where the path itself is at fault."""
 
 
 def find_machine_error_reason(error: BaseException) -> str:
-    """The reason word of a trouble that may pass; empty where the error says something of the content.
+    """Return the reason word of an error of the machine, which may pass; empty where the content is at fault.
 
-    Libraries raise OSError for broken content too; what comes from the system has a number.
+    Libraries raise OSError for broken content too; only errors from the system have a number.
+
+    Examples
+    --------
+    >>> find_machine_error_reason(MemoryError()), find_machine_error_reason(OSError("broken header"))
+    ('out_of_memory', '')
     """
     if isinstance(error, NoSpaceError):
         return "no_disk_space"
@@ -40,6 +45,9 @@ def find_machine_error_reason(error: BaseException) -> str:
 
 
 def find_write_error_reason(error: OSError) -> str:
-    """The same for what went wrong while the result was written."""
+    """Return the reason word of an error while the result was written.
+
+    A full disk, too many open files and lack of memory have words of their own; everything else is `write_error`.
+    """
     word = find_machine_error_reason(error)
     return word if word in ("no_disk_space", "open_files_limit", "out_of_memory") else "write_error"

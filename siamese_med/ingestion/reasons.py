@@ -1,4 +1,4 @@
-"""Every word that says what became of a file, with a hint what to do about it."""
+"""Every word for what became of a file, with a hint what to do about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.origins import DicomOrigin
 
 FILE_OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
-"""What can become of a file; each file has exactly one of them."""
+"""What can become of a file; each file has exactly one outcome."""
 
 SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,7 +30,7 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
 )
-"""Expected in a hospital export, and no volume."""
+"""Files that are expected in a hospital export and are no volume."""
 
 MACHINE_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -45,7 +45,7 @@ MACHINE_REASONS: Mapping[str, str] = MappingProxyType(
         "write_error": "its volume could not be written to the data folder; check that, then run again",
     }
 )
-"""Troubles of the machine, not of the content: never remembered as a verdict, tried again by the next run."""
+"""Errors of the machine, not of the content: not remembered as a verdict, and tried again by the next run."""
 
 QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -90,19 +90,20 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "check_failed": "a check that ingest.reasons names failed on it; repair the check, then run again",
     }
 )
-"""Should have been a scan, and cannot be used as it is."""
+"""Files that should have been a scan and cannot be used as they are."""
 
 PATH_REASONS = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
-"""Of the words above: those that the path of a NIfTI file decides, with what lies around it."""
+"""Reasons that follow from the path of a NIfTI file and what lies around it."""
 
 UNOPENED_REASONS = frozenset(
     ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
 )
-"""Of the words above: those for a path that is counted without being opened."""
+"""Reasons of paths that are counted without being opened."""
 
 DUPLICATE_REASONS: Mapping[str, str] = MappingProxyType(
     {"duplicate": "the same content was seen under another name; nothing to do"}
 )
+"""Files whose content was seen before."""
 
 REASON_HINTS: Mapping[str, str] = MappingProxyType({**SKIPPED_REASONS, **DUPLICATE_REASONS, **QUARANTINED_REASONS})
 """Every reason word, and what to do."""
@@ -112,7 +113,17 @@ SCAN_FLAGS: Mapping[str, str] = MappingProxyType({str(flag): flag.explanation fo
 
 
 class RejectedError(Exception):
-    """A file, series or volume that cannot be used, for a reason above; `file` is the culprit's content hash."""
+    """A file, series or volume that cannot be used.
+
+    Attributes
+    ----------
+    reason : str
+        A key of `REASON_HINTS`.
+    file : str or None
+        Content hash of the file at fault.
+    origin : DicomOrigin or None
+        Patient and series, for a DICOM file whose header could be read.
+    """
 
     def __init__(self, reason: str, file: str | None = None) -> None:
         super().__init__(reason)
@@ -129,7 +140,13 @@ OTHER_CHECK = "refused by a check that this configuration does not name; see ing
 
 
 def get_outcome(reason: str) -> str:
-    """Which of OUTCOMES a reason word belongs to; the empty word means ingested."""
+    """Return the outcome, one of `FILE_OUTCOMES`, for a reason word; the empty word means ingested.
+
+    Examples
+    --------
+    >>> get_outcome(""), get_outcome("localizer"), get_outcome("missing_slice")
+    ('ingested', 'skipped', 'quarantined')
+    """
     if not reason:
         return "ingested"
     if reason in SKIPPED_REASONS:

@@ -1,4 +1,4 @@
-"""What one ingest run knows, and what the catalogue knew before it."""
+"""The state of one ingest run, and what the catalogue knew before it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.catalogue.rows import FILE_TABLE, META_TABLE, PATH_TABLE, SCAN_TABLE, VERDICT_TABLE
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.inputs.entries import InputEntry
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
@@ -19,7 +20,7 @@ from siamese_med.study.vocabulary import ScanFlag
 
 
 class UnitOutcome(NamedTuple):
-    """What became of a unit: the reason word (empty: ingested), its scan, and the group it was judged with."""
+    """What became of a unit: outcome, reason word (empty: ingested), its scan, and the group it was judged with."""
 
     outcome: str
     reason: str
@@ -28,7 +29,7 @@ class UnitOutcome(NamedTuple):
 
 
 class KnownPath(NamedTuple):
-    """What the catalogue knows of a path: what the system said of the file, and which unit it was."""
+    """What the catalogue knows of a path: size, time (ns) and inode of the file, and the unit it was."""
 
     stat: tuple[int, int, int]
     unit: ContentUnit
@@ -36,7 +37,7 @@ class KnownPath(NamedTuple):
 
 @dataclass
 class IngestRun:
-    """A run at work. Rows of the catalogue are loaded as far as this input touches them."""
+    """A run in progress. Rows of the catalogue are loaded only as far as this input needs them."""
 
     data: Path
     config: IngestConfig
@@ -47,23 +48,22 @@ class IngestRun:
     paths: dict[str, KnownPath] = field(default_factory=dict)  # by key, of this input
     fates: dict[ContentUnit, UnitOutcome] = field(default_factory=dict)
     usable: set[ContentUnit] = field(default_factory=set)  # units whose earlier outcome still stands
-    kept: set[ContentUnit] = field(
-        default_factory=set
-    )  # stand for files that cannot be read now, whose content is known
-    rules: str = ""  # digest of those that hold
-    shown: bool = True  # is what the last run found on the ingest page?
+    kept: set[ContentUnit] = field(default_factory=set)  # units of files that cannot be read now and were read before
+    rules: str = ""  # digest of the present rules
+    shown: bool = True  # whether the ingest page shows what the last run found
     scans_there: set[str] = field(default_factory=set)
-    bound_scans: set[str] = field(
-        default_factory=set
-    )  # those of them that stand only under the rules they were made by
-    unsure_scans: set[str] = field(default_factory=set)  # those that lack something which could not be read
+    bound_scans: set[str] = field(default_factory=set)  # scans that stand only under the rules they were made by
+    unsure_scans: set[str] = field(default_factory=set)  # scans whose mask could not be read
 
     def begin(self) -> None:
-        """Read which scans are there, and which of them might be others by now."""
+        """Read which scans exist, and which of them might have to be made again.
+
+        A scan may have to be made again under other rules, or because its mask could not be read.
+        """
         self.rules = verdict_rules.compute_rules_digest(self.config)
-        before = {row["key"]: row["value"] for row in self.catalogue.rows("meta")}
+        before = {row["key"]: row["value"] for row in self.catalogue.rows(META_TABLE)}
         self.shown = before.get("shown") == "yes"
-        for row in self.catalogue.rows("scan"):
+        for row in self.catalogue.rows(SCAN_TABLE):
             if not (self.data / row["path"]).is_file():
                 continue
             self.scans_there.add(row["id"])
@@ -73,26 +73,35 @@ class IngestRun:
                 self.unsure_scans.add(row["id"])
 
     def load_paths(self) -> None:
-        """Read what is known of this input's paths."""
-        for row in self.catalogue.rows("path", "key", (entry.key for entry in self.entries)):
+        """Read what the catalogue knows of this input's paths, by the HMAC of each path."""
+        for row in self.catalogue.rows(PATH_TABLE, "key", (entry.key for entry in self.entries)):
             stat = (row["size"], row["changed_ns"], row["inode"])
             self.paths[row["key"]] = KnownPath(stat, (row["sha256"], row["claim"]))
 
     def load_fates(self, column: str, values: Iterable[str]) -> None:
-        """Read what became of the units whose `sha256` or `series` is among the values."""
+        """Read the outcomes of units, and which of them still stand.
+
+        Parameters
+        ----------
+        column
+            `sha256` or `series`.
+        values
+            The values of that column to select.
+        """
         bound: set[ContentUnit] = set()
-        for row in self.catalogue.rows("file", column, values):
+        for row in self.catalogue.rows(FILE_TABLE, column, values):
             unit = (row["sha256"], row["claim"])
             if unit not in self.fates:
-                fate = UnitOutcome(*(sys.intern(row[name]) for name in UnitOutcome._fields))
+                words = (row["outcome"], row["reason"], row["scan"], row["series"])
+                fate = UnitOutcome(*map(sys.intern, words))
                 self.fates[unit] = fate
                 if self._is_bound(fate):
                     bound.add(unit)
                 elif self._stands(fate):
                     self.usable.add(unit)
-        for row in self.catalogue.rows("verdict", "sha256", {digest for digest, _ in bound}):
-            unit = (row["sha256"], row["claim"])
-            if unit in bound and row["rules"] == self.rules and self._stands(self.fates[unit]):
+        for verdict in self.catalogue.rows(VERDICT_TABLE, "sha256", {digest for digest, _ in bound}):
+            unit = (verdict["sha256"], verdict["claim"])
+            if unit in bound and verdict["rules"] == self.rules and self._stands(self.fates[unit]):
                 self.usable.add(unit)
 
     def _is_bound(self, fate: UnitOutcome) -> bool:
@@ -104,7 +113,10 @@ class IngestRun:
         )
 
     def _stands(self, fate: UnitOutcome) -> bool:
-        """Whether its scan is still there and whole; what may pass never stands, what was replaced may return."""
+        """Tell whether an outcome stands.
+
+        The scan must still exist and be complete. A temporary error never stands, and a replaced content may return.
+        """
         if fate.outcome == "ingested":
             return fate.scan in self.scans_there and fate.scan not in self.unsure_scans
         return fate.reason != "replaced" and not verdict_rules.is_machine_reason(fate.reason)

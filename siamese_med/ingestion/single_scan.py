@@ -1,4 +1,4 @@
-"""One scan from a path, without a catalogue: for `compare A B` and `identify SCAN`."""
+"""One scan from a path, without a catalogue, for `compare A B` and `identify SCAN`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from siamese_med.study.vocabulary import ScanFlag
 
 @dataclass(frozen=True)
 class SingleScan:
-    """A canonical RAS+ volume, what kind of picture it is, and what its headers warn of."""
+    """A volume in RAS+ orientation, its modality and contrast, and the flags that its headers give rise to."""
 
     volume: Volume
     modality: str
@@ -34,9 +34,21 @@ class SingleScan:
 
 
 def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
-    """A NIfTI file, or a folder (or file) with one DICOM series; the patient's name and ID do not matter here.
+    """Read a NIfTI file, or a folder or file with one DICOM series. Patient name and ID are not needed.
 
-    Raises MissingFileError, or InputError with the reason word.
+    Parameters
+    ----------
+    path
+        The file or folder.
+    config
+        Limits and time limit.
+
+    Raises
+    ------
+    MissingFileError
+        Nothing exists at the path.
+    InputError
+        It holds no scan, several, or one that cannot be used; the message has the reason word and its hint.
     """
     if not path.exists():
         raise MissingFileError(f"no scan at {path}: name a NIfTI file or a folder with one DICOM series")
@@ -62,7 +74,7 @@ def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
 
 
 def _run_one_task(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:
-    """The result of one task; raises RejectedError, also where the process was lost."""
+    """Return the result of one task; raise RejectedError, also where the process was lost."""
     _, result = next(workers.each(function, [task]))
     if isinstance(result, WorkerLostError):
         raise RejectedError(result.reason or "undecodable")

@@ -1,6 +1,7 @@
-"""What a verdict on a content depends on beside the content: limits of the config, decoders, this program's version.
+"""What an outcome depends on besides the content: limits of the configuration, decoders, the version of this program.
 
-A verdict that may be another one by other rules is remembered with the rules' digest, and stands only while they hold.
+An outcome that other rules might change is stored with the digest of the rules, and stands only while they are the
+same.
 """
 
 from __future__ import annotations
@@ -19,20 +20,29 @@ from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
 
 LIMIT_CONFIG_KEYS = {"min_slices", "max_gigabytes", "volume_of_4d"}
+"""Keys of `ingest` in the configuration that can change an outcome."""
+
 DECODER_PACKAGES = {
     "pydicom": "pydicom", "gdcm": "python-gdcm", "openjpeg": "pylibjpeg-openjpeg", "libjpeg": "pylibjpeg-libjpeg",
     "rle": "pylibjpeg-rle", "jpeg_ls": "pyjpegls", "PIL": "pillow",
 }  # fmt: skip
-"""Modules that decode compressed pixels, where they are installed, and the packages that bring them."""
+"""Packages with decoders for compressed pixels, by the module that they bring."""
 
 REPEAT_FLAGS = {ScanFlag.FIRST_OF_REPEATS, ScanFlag.MEAN_OF_REPEATS}
 """Flags of scans that another `volume_of_4d` would make otherwise."""
 
 VOXEL_BYTES = 4
+"""Bytes a voxel that are compared with `max_gigabytes`."""
 
 
 def compute_rules_digest(config: IngestConfig) -> str:
-    """Twelve hex digits of the rules that hold now."""
+    """Compute a digest of the present rules.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits of a SHA-256 over limits, decoders and versions.
+    """
     rules = (config.model_dump_json(include=LIMIT_CONFIG_KEYS), _software())
     checks = tuple(identify_plugin(plugin) for plugin in scan_checks(config))
     return hashlib.sha256(repr((*rules, checks) if checks else rules).encode()).hexdigest()[:12]
@@ -40,7 +50,7 @@ def compute_rules_digest(config: IngestConfig) -> str:
 
 @lru_cache(maxsize=1)
 def _software() -> tuple[str, ...]:
-    """This program and the decoders that are there, with their versions."""
+    """Return this program and the installed decoders, with their versions."""
     found = [_version("siamese-med")]
     for module, package in DECODER_PACKAGES.items():
         with suppress(ImportError, ValueError):
@@ -57,16 +67,38 @@ def _version(package: str) -> str:
 
 
 def is_machine_reason(reason: str) -> bool:
-    """Whether a reason word is a trouble of the machine, which says nothing of the content."""
+    """Tell whether a reason word is a temporary error of the machine, which says nothing about the content.
+
+    Examples
+    --------
+    >>> is_machine_reason("no_disk_space"), is_machine_reason("missing_slice")
+    (True, False)
+    """
     return reason in MACHINE_REASONS
 
 
 def refusal_depends_on_rules(reason: str) -> bool:
-    """Whether a file that is no part of a scan might be one by other rules."""
+    """Tell whether a file that is part of no scan might be part of one under other rules.
+
+    Examples
+    --------
+    >>> refusal_depends_on_rules("too_large"), refusal_depends_on_rules("localizer")
+    (True, False)
+    """
     return get_outcome(reason) == "quarantined" or reason == "repeat"
 
 
 def scan_depends_on_rules(flags: Collection[str], shape: Sequence[int], config: IngestConfig) -> bool:
-    """Whether a scan might not be made, or be made otherwise: of repeats, beyond a limit, or for the user's checks."""
+    """Tell whether a scan might not be made, or be made differently, under other rules.
+
+    Parameters
+    ----------
+    flags
+        Flags of the scan; those in `REPEAT_FLAGS` depend on `volume_of_4d`.
+    shape
+        Numbers of voxels.
+    config
+        The limits; a scan beyond one of them was made under other limits.
+    """
     beyond = min(shape, default=0) < config.min_slices or prod(shape) * VOXEL_BYTES > config.max_gigabytes * 1e9
     return beyond or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)

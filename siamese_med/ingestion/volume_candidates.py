@@ -1,4 +1,4 @@
-"""From a group of files to the volumes that it should become: who, when, which files, and how to decode them."""
+"""From a group of files to the volumes that it should become: subject, session, files, and how to decode them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from siamese_med.study.vocabulary import UNKNOWN, ScanFlag, ScanSource
 
 @dataclass(frozen=True)
 class PlannedVolume:
-    """One volume to be: its name's candidate, the job that makes it, and what is known of it beforehand."""
+    """One volume before conversion: the candidate for its name, the job that makes it, and what is known beforehand."""
 
     candidate: NameCandidate
     job: ConversionJob
@@ -34,7 +34,7 @@ class PlannedVolume:
 
 @dataclass
 class GroupPlan:
-    """What a group becomes: volumes, and a reason for each content that is in none of them."""
+    """What a group becomes: volumes, and a reason word for each content that is in none of them."""
 
     group: FileGroup
     volumes: list[PlannedVolume] = field(default_factory=list)
@@ -43,7 +43,19 @@ class GroupPlan:
 
 
 def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> GroupPlan:
-    """Judge a group."""
+    """Decide which volumes a group of files makes up.
+
+    A group with slices of an earlier run that are not in this input is not judged: its files get `missing_slice`.
+
+    Parameters
+    ----------
+    group
+        The files, inspected.
+    config
+        Limits.
+    secret
+        For the keys of names, subjects and sessions.
+    """
     work = GroupPlan(group, belongings=None if group.absent else ownership.collect_ownership(group, secret))
     instances = [entry.look.instance for entry in group.entries if entry.look and entry.look.instance]
     if instances and group.absent:
@@ -122,7 +134,7 @@ def _mask(claim: InputClaim | None) -> str:
 
 
 def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:
-    """The job under the limits and the checks of the config."""
+    """Return the job with the limits and the checks of the configuration."""
     return replace(
         job,
         volume_of_4d=config.volume_of_4d,
@@ -133,7 +145,7 @@ def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJ
 
 
 def _suffix(facts: ScanFacts) -> str:
-    """The last part of a scan's id, of closed vocabularies."""
+    """Return the last part of a scan's id, from closed vocabularies: contrast, else modality, else `scan`."""
     if facts.contrast != UNKNOWN:
         return facts.contrast
     return facts.modality if facts.modality != UNKNOWN else "scan"

@@ -1,7 +1,7 @@
-"""Child processes for hostile work, here or on a cluster: one that dies or hangs costs its own task and nothing else.
+"""Child processes for hostile files, here or on a cluster: one that dies or hangs costs only its own task.
 
-They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. What a
-decoder prints goes nowhere, since it may quote tag values.
+They are started by command and not by `multiprocessing`, so that a caller's script needs no `__main__` guard. The
+output of decoders is discarded, since it may quote tag values.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from siamese_med.ingestion import machine_errors
 from siamese_med.runtime import parallel
 
 TASKS_PER_CLUSTER_BATCH = 16
-"""Tasks that travel to a cluster at once."""
+"""Tasks that are sent to a cluster at once."""
 START_TIMEOUT_S = 120.0
-"""How long a child may take to start and import what its tasks need: that says nothing of a task."""
+"""Seconds for a child to start and import what its tasks need; not part of a task's limit."""
 END_TIMEOUT_S = 10.0
-"""How long a child may take to end."""
+"""Seconds for a child to end."""
 MAX_PIPE_READ_BYTES = 2**20
-"""Bytes taken from a pipe at once."""
+"""Bytes read from a pipe at once."""
 MESSAGE_LENGTH_STRUCT = struct.Struct("!Q")
 CHILD_START_COMMAND = "import sys; sys.path[:] = {path!r}; from siamese_med.ingestion.workers import serve; serve()"
 
 
 class WorkerLostError(Exception):
-    """The child died, hung beyond its limit, or failed in a way of its own.
+    """The child died, hung beyond its limit, or raised an exception.
 
-    `reason`: the word of a trouble of the machine, which may pass; empty where the task itself is at fault.
+    `reason`: the reason word of a temporary error of the machine; empty where the task itself is at fault.
     """
 
     def __init__(self, message: str, reason: str = "") -> None:
@@ -56,11 +56,11 @@ class WorkerHungError(WorkerLostError):
 
 
 class WorkerDiedError(WorkerLostError):
-    """The child ended before its limit: by its task, or by whoever ends processes when memory is short."""
+    """The child ended before its limit: because of its task, or killed by the system for lack of memory."""
 
 
 class Workers:
-    """A handful of child processes; `each` spreads tasks over them."""
+    """A pool of child processes. `count` 0 means one per CPU; `timeout_s` is the limit of one task."""
 
     def __init__(self, count: int, timeout_s: float) -> None:
         self._count = count or os.cpu_count() or 1
@@ -69,14 +69,30 @@ class Workers:
         self._children: list[_Child] = []
         self._threads = ThreadPoolExecutor(self._count)
         self._given_up = False
-        self.lost = 0  # children that did not end by themselves, and may have left a temporary file
+        self.lost = 0  # children that were killed or died, and may have left a temporary file
 
     def each(
         self, function: Callable[[Any], Any], tasks: Iterable[Any], timeout_s: float | None = None, label: str = "work"
     ) -> Iterator[tuple[int, Any]]:
-        """Yield (index, result) as they come; a lost task's result is a WorkerLostError; few are in flight at once.
+        """Run a function on tasks in the children, or on the cluster of this context.
 
-        `label` names the tasks of a cluster.
+        Only a few tasks are in flight at once, so `tasks` may be a long generator.
+
+        Parameters
+        ----------
+        function
+            A function of a module; it and the tasks are pickled by name and value.
+        tasks
+            One argument each.
+        timeout_s
+            Limit of one task in seconds; None: that of the pool.
+        label
+            Name of the tasks on a cluster.
+
+        Yields
+        ------
+        tuple of int and object
+            Index and result as they come; a WorkerLostError stands for the result of a lost task.
         """
         if cluster := parallel.CURRENT_CLUSTER.get():
             remote = partial(_run_cluster_batch, function, timeout_s or self._timeout_s)
@@ -99,7 +115,7 @@ class Workers:
                 yield pending.pop(future), future.result()
 
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
-        """What ended a child need not be its task, so a second one tries."""
+        """Run a task; try a second time where a child died, since its task need not be the cause."""
         result = self._attempt(function, task, timeout_s)
         again = isinstance(result, WorkerDiedError) and not self._given_up
         return self._attempt(function, task, timeout_s) if again else result
@@ -133,7 +149,7 @@ class Workers:
 
 
 class _Child:
-    """One process and its two pipes, which are never waited for without a limit."""
+    """One process and its two pipes, on which every wait has a limit."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -147,7 +163,7 @@ class _Child:
         self._modules: set[str] = set()
 
     def call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
-        """The result of one task; raises WorkerLostError. The limit is the task's own, imports have another."""
+        """Return the result of one task, or raise WorkerLostError. Imports have a time limit of their own."""
         if function.__module__ not in self._modules:
             self._ask((function.__module__, "", None), max(START_TIMEOUT_S, timeout_s))
             self._modules.add(function.__module__)
@@ -193,7 +209,7 @@ class _Child:
         return b"".join(pieces)
 
     def _death(self) -> WorkerLostError:
-        """What to say of a child that ended by itself. Only the system kills it with SIGKILL: memory was short."""
+        """Make the error for a child that ended by itself. Only the system sends SIGKILL: memory was short."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_TIMEOUT_S)
         killed = self._process.returncode == -signal.SIGKILL
@@ -201,14 +217,14 @@ class _Child:
         return WorkerDiedError("the process died", "out_of_memory" if killed else "")
 
     def kill(self) -> None:
-        """End it at once; one that hangs inside the system ends once that lets it."""
+        """End it at once; a process that hangs inside the system ends when the system returns."""
         self._process.kill()
 
     def close(self) -> None:
-        """Let it end, and wait for that as long as it makes sense."""
+        """Let it end, and wait at most `END_TIMEOUT_S`."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                with suppress(OSError):  # closing writes what a dead child did not take
+                with suppress(OSError):  # closing flushes to a child that is dead
                     pipe.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(END_TIMEOUT_S)
@@ -221,7 +237,7 @@ def _descriptor(pipe: IO[bytes] | None) -> int:
 
 
 def _wait_for(pipe: int, event: int, deadline: float) -> None:
-    """Wait until a pipe takes or gives something, or has no other end any more; raises TimeoutError."""
+    """Wait until a pipe is ready or its other end is closed; raise TimeoutError after the deadline."""
     poll = select.poll()
     poll.register(pipe, event)
     if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
@@ -229,13 +245,13 @@ def _wait_for(pipe: int, event: int, deadline: float) -> None:
 
 
 def _run_cluster_batch(function: Callable[[Any], Any], timeout_s: float, tasks: Sequence[Any]) -> list[Any]:
-    """The results of a few tasks, on whatever machine this is: by a child there, which dies alone too."""
+    """Run a few tasks on a cluster's machine, in a child there, so that it dies alone too."""
     with Workers(1, timeout_s) as workers:
         return [result for _, result in sorted(workers.each(function, tasks), key=itemgetter(0))]
 
 
 def serve() -> None:
-    """The child's loop: tasks from standard input, results to standard output, until the parent closes or dies."""
+    """Run the child's loop: tasks from standard input, results to standard output, until the parent closes or dies."""
     tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from siamese_med.ingestion.privacy.reidentification import Revealed
+    from siamese_med.ingestion.privacy.revealed_facts import RevealedFacts
     from siamese_med.network.model_folder import TrainedModel
     from siamese_med.scoring.score_table import ScoringSetup
     from siamese_med.study.config import ScoreConfig
@@ -74,7 +74,7 @@ def write_files_page(study: Study) -> Path:
     return page
 
 
-def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> Revealed:
+def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> RevealedFacts:
     """Who and which files are behind a label of a page, for those with the secret; nothing is recorded."""
     from siamese_med.ingestion.privacy import reidentification
 

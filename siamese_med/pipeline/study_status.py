@@ -31,7 +31,9 @@ def summarise_study(study: Study) -> Mapping[str, object]:
         "aligned": max((_rows(table) for table in study.prepared.glob("*/alignments.parquet")), default=0),
         "pairs": _rows(study.pairs),
         "models": sum(1 for _ in study.models.glob("*/model.json")),
-        "scored_models": sum(1 for _ in study.scores("any").parent.glob("*.parquet")),
+        "scored_models": sum(
+            not path.stem.endswith("_owners") for path in study.scores("any").parent.glob("*.parquet")
+        ),
         "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
     }
     step = next((command for name, command in NEXT_COMMAND.items() if not counts[name]), "open the reports")

@@ -165,7 +165,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         study.config.train.fingerprint(),
         study.config.score.calibration_fingerprint(),
         files.compute_file_digest(prepared.template),
-        *usable[list(MODEL_ID_COLUMNS)].astype(str).agg(" ".join, axis=1),
+        *usable[list(MODEL_ID_COLUMNS)].astype(str).fillna("None").agg(" ".join, axis=1),
         *prepared.contents(usable.id),
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
         str(MODEL_FORMAT),

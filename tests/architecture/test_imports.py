@@ -13,7 +13,7 @@ from tests.commands import ROOT
 PACKAGE = ROOT / "siamese_med"
 FLOWS = PACKAGE / "flows"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-MODULE_LINES, FLOW_LINES = 300, 90
+MODULE_LINES, FLOW_LINES = 350, 150
 NUMBERS = {"torch", "numpy", "pydicom", "nibabel", "monai", "pandas", "scipy", "sklearn"}
 """What a flow leaves to the stages."""
 

@@ -357,7 +357,7 @@ def test_a_server_may_ask_who_it_is(place: Place, tmp_path: Path, monkeypatch: p
         guarded.push(exports.write(tmp_path / "in", exports.series()))
         for name, value in {"OTHER": "", "USER": "reader", "PASSWORD": "guessed"}.items():
             monkeypatch.setenv(f"SIAMESE_MED_DICOMWEB_{name}", value)
-            with pytest.raises(AddressError, match=r"does not let us in \(401\)"):
+            with pytest.raises(AddressError, match=r"refuses access \(401\)"):
                 pulled(place, guarded)
         monkeypatch.setenv("SIAMESE_MED_DICOMWEB_PASSWORD", "pässword")
         assert pulled(place, guarded).account.ingested == 6

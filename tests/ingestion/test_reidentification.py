@@ -118,7 +118,7 @@ def test_a_manifest_and_a_bids_tree_give_back_the_label_they_gave(place: Place, 
     "label", ["sub-", "sub-zzzzzzzzzz", "series-zzzz", "no_such_word", "", "sub-x_ses-01_T1w", "%"]
 )
 def test_an_unknown_label_is_one_line(filled: Place, label: str) -> None:
-    with pytest.raises(InputError, match="bears that label") as error:
+    with pytest.raises(InputError, match="has that label") as error:
         ask(filled, label)
     assert "\n" not in str(error.value)
 

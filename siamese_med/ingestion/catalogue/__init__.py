@@ -1,1 +1,1 @@
-"""The catalogue of files and scans: its tables, the names of scans, and what is made from it."""
+"""The catalogue of files and scans: its tables, the names of scans, and what is derived from it."""

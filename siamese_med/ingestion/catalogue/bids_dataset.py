@@ -1,7 +1,7 @@
-"""The scans folder as a BIDS derivative: tables and side-cars beside the images, made from the catalogue alone.
+"""The scans folder as a BIDS derivative: tables and side-cars beside the images, derived from the catalogue alone.
 
-Everything is derived anew at the end of every run and only what differs is written, so a killed run leaves nothing that
-the next one does not put right.
+Everything is derived again at the end of every run and only differences are written, so the next run repairs whatever
+an interrupted run left.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from siamese_med.ingestion import contrast
+from siamese_med.ingestion.catalogue.rows import ScanRow
 from siamese_med.runtime import files
 from siamese_med.study import bids
 
@@ -22,34 +22,47 @@ SIDECAR_FIELDS = {
     "modality": "Modality", "contrast": "Contrast", "scanner": "Scanner", "protocol": "Protocol", "flags": "Flags",
     "spacing_mm": "SpacingMillimetres", "shape": "Shape", "source": "SourceFormat",
 }  # fmt: skip
-"""Columns of the scan table that go into the JSON beside an image, and their names there; nothing else does."""
+"""Columns of the scan table that go into the JSON beside an image, and their names there; no others do."""
 
 SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
+"""Last parts of the names that ingest gives to scans."""
+
 DERIVATIVE_FILE_PATTERN = re.compile(
     r"sub-[a-z2-7]{26}(_ses-\d+(_run-\d+)?)?_"
     rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
 )
-"""Files that only ingest makes, so those that nothing accounts for may go."""
+"""Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
 
 
-def write_bids_derivative(folder: Path, scans: Iterable[Mapping[str, Any]]) -> None:
-    """Bring a folder of scans in line with the rows of the scan table: what lacks comes, what is left over goes."""
-    rows = sorted(scans, key=lambda row: str(row["id"]))
+def write_bids_derivative(folder: Path, scans: Iterable[ScanRow]) -> None:
+    """Update a folder of scans so that it matches the rows of the scan table.
+
+    Missing or outdated texts (dataset_description.json, participants.tsv, sessions, scans and side-cars) are written,
+    files of former scans are deleted. Files of other names, which a user may have put there, stay.
+
+    Parameters
+    ----------
+    folder
+        The `scans` folder of the data folder.
+    scans
+        All scans of the catalogue.
+    """
+    rows = sorted(scans, key=lambda row: row["id"])
     texts = _texts(rows)
     present = _present(folder)
     for name, text in texts.items():
         _write_changed(folder / name, text)
-    masks = {str(row["mask"]).removeprefix("scans/") for row in rows if row["mask"]}
+    masks = {row["mask"].removeprefix("scans/") for row in rows if row["mask"]}
     for name in present - texts.keys() - masks - {_within(row) for row in rows}:
         (folder / name).unlink(missing_ok=True)
         _remove_empty(folder, (folder / name).parent)
 
 
-def _texts(rows: list[Mapping[str, Any]]) -> dict[str, str]:
+def _texts(rows: list[ScanRow]) -> dict[str, str]:
     """Every text of the derivative by its name in the folder."""
     texts = {"dataset_description.json": _json(bids.make_dataset_description("Scans as siamese-med ingested them"))}
-    sessions: dict[str, dict[str, Any]] = defaultdict(dict)
-    visits: dict[tuple[str, str], list[tuple[Any, ...]]] = defaultdict(list)
+    sessions: dict[str, dict[str, str | None]] = defaultdict(dict)
+    visits: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     for row in rows:
         subject, session, name = row["subject"], row["session"], Path(row["path"]).name
         sessions[subject][session] = sessions[subject].get(session) or row["date"]
@@ -64,16 +77,16 @@ def _texts(rows: list[Mapping[str, Any]]) -> dict[str, str]:
     return texts
 
 
-def _within(row: Mapping[str, Any]) -> str:
-    return str(row["path"]).removeprefix("scans/")
+def _within(row: ScanRow) -> str:
+    return row["path"].removeprefix("scans/")
 
 
-def _side_car(row: Mapping[str, Any]) -> str:
+def _side_car(row: Mapping[str, object]) -> str:
     return _json({name: row[column] for column, name in SIDECAR_FIELDS.items()})
 
 
 def _moment(day: str | None) -> str:
-    """BIDS asks for a time of day too; midnight stands for an unknown one."""
+    """Format a date as BIDS requires, with a time of day: midnight, since it is not known."""
     return f"{day}T00:00:00" if day else "n/a"
 
 
@@ -82,16 +95,16 @@ def _number(session: str) -> tuple[int, str]:
     return int(digits) if digits.isdigit() else 0, session
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _tsv(columns: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
+def _tsv(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "".join("\t".join(map(str, line)) + "\n" for line in (columns, *rows))
 
 
 def _present(folder: Path) -> set[str]:
-    """Files of ours below the folder; what a user put there has other names and stays."""
+    """List files of ours below the folder; other names are a user's and stay."""
     found = (
         Path(top) / name
         for top, _, names in os.walk(folder)

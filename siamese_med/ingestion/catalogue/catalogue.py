@@ -1,19 +1,29 @@
 """The catalogue: every file ever seen by the hash of its content, what became of it, and the scans.
 
-SQLAlchemy Core, so that the URL may name SQLite or a server. No path, name, identifier or date of the input is in it:
-paths and series appear as HMACs, dates shifted.
+SQLAlchemy Core, so that the URL may name SQLite or a database server. No path, name, identifier or date of the input is
+stored: paths and series are HMACs, dates are shifted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
+from siamese_med.ingestion.catalogue.file_tallies import build_account_from_tallies, count_files
+from siamese_med.ingestion.catalogue.rows import (
+    ALARM_TABLE,
+    FILE_TABLE,
+    META_TABLE,
+    SCAN_TABLE,
+    CatalogueTable,
+    MetaRow,
+    RowT,
+    ScanRow,
+)
 from siamese_med.ingestion.catalogue.tables import (
     ContentUnit,
     create_catalogue_engine,
@@ -25,7 +35,6 @@ from siamese_med.ingestion.catalogue.tables import (
     replace_rows,
 )
 from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
-from siamese_med.ingestion.reasons import FILE_OUTCOMES
 from siamese_med.study.tables import IngestAccount, build_scan_table
 
 if TYPE_CHECKING:
@@ -33,20 +42,30 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
+"""Columns of the table of files that `read_file_table` returns."""
+
 LAYOUT_VERSION = "3"
-"""Grows when a table changes; a catalogue of another layout is refused, not converted."""
+"""Version of the tables; it grows when one changes. A catalogue of another version is refused, not converted."""
 
 INGEST_LOCK_FILE = ".ingest.lock"
-"""Below the data folder; whoever writes to the catalogue holds it."""
+"""Lock file below the data folder; whatever writes to the catalogue holds it."""
 
-PAGE_OUTDATED_ROW = {"key": "shown", "value": "no"}
-"""A row of `meta`: the ingest page lacks something; written with what it lacks, so that a killed run is seen."""
+PAGE_OUTDATED_ROW: MetaRow = {"key": "shown", "value": "no"}
+"""Row of `meta` that marks the ingest page as outdated.
+
+It is written in one transaction with what the page lacks, so that the mark survives a killed run.
+"""
 
 
 class Catalogue:
-    """An open catalogue, for the one ingest run that holds the lock."""
+    """An open catalogue, for the one ingest run that holds the lock. A new one is created where none exists."""
 
     def __init__(self, url: str, secret_mark: str) -> None:
+        """Open or create the catalogue at an SQLAlchemy URL.
+
+        Raises CatalogueError for another layout version, SecretError for another pseudonym secret, and
+        DatabaseFailedError.
+        """
         self.tables = get_catalogue_tables()
         self.engine = create_catalogue_engine(url)
         known = self._known()
@@ -59,33 +78,44 @@ class Catalogue:
             self.write({"meta": [{"key": key, "value": value} for key, value in marks.items()]})
 
     def _known(self) -> dict[str, str]:
-        """What the catalogue says of itself; nothing where it is new, also where its making was interrupted."""
+        """Read the facts about the catalogue itself; empty for a new one, or where its creation was interrupted."""
         from sqlalchemy import inspect
 
         if not inspect(self.engine).has_table("meta"):
             return {}
-        return {row["key"]: row["value"] for row in self.rows("meta")}
+        return {row["key"]: row["value"] for row in self.rows(META_TABLE)}
 
-    def rows(self, table: str, column: str = "", values: Iterable[str] | None = None) -> list[dict[str, Any]]:
-        """Rows of a table as dictionaries, all or those whose column is among the values."""
+    def rows(self, table: CatalogueTable[RowT], column: str = "", values: Iterable[str] | None = None) -> list[RowT]:
+        """Read the rows of a table: all, or those whose column has one of the values.
+
+        Any number of values is allowed; they are asked for in batches.
+        """
         with self.engine.connect() as connection:
-            return fetch_rows(connection, self.tables[table], column, values)
+            return fetch_rows(connection, table, column, values)
 
-    def scans_of(self, series: Iterable[str]) -> list[dict[str, Any]]:
-        """The scan rows of some series, with the alarms that stand among their flags."""
-        return add_wrong_patient_flags(self.rows("scan", "series", sorted(series)), self.rows("alarm"))
+    def scans_of(self, series: Iterable[str]) -> list[ScanRow]:
+        """Read the scans of some series, with WRONG_PATIENT among the flags of those with an alarm."""
+        return add_wrong_patient_flags(self.rows(SCAN_TABLE, "series", sorted(series)), self.rows(ALARM_TABLE))
 
     def write(
         self,
-        rows: Mapping[str, list[dict[str, Any]]],
+        rows: Mapping[str, Sequence[Mapping[str, object]]],
         gone: Iterable[str] = (),
         unbound: Iterable[ContentUnit] = (),
         unread: Iterable[str] = (),
     ) -> None:
-        """Replace rows by their primary keys, in one transaction with what goes.
+        """Replace rows by their primary keys, and delete others, in one transaction.
 
-        `gone`: scans; `unbound`: contents whose verdict holds by any rules; `unread`: what stood for files whose
-        content was not known.
+        Parameters
+        ----------
+        rows
+            New rows by table name.
+        gone
+            Ids of scans to delete, with their thumbnails.
+        unbound
+            Contents whose outcome no longer depends on the rules.
+        unread
+            Hashes that stood for files of unknown content.
         """
         with self.engine.begin() as connection:
             delete_verdict_rows(connection, unbound)
@@ -97,7 +127,11 @@ class Catalogue:
             delete_file_rows(connection, unread)
 
     def forget_paths(self, source: str, present: set[str]) -> int:
-        """Drop paths of one input that are no longer there, and say how many; their contents stay accounted for."""
+        """Delete the paths of one input that are no longer there, and return their number.
+
+        Their contents remain in the catalogue. `source` is the HMAC of the input, `present` holds the HMACs of its
+        paths.
+        """
         path = self.tables["path"]
         with self.engine.begin() as connection:
             columns = path.select().with_only_columns(path.c.key, path.c.sha256).where(path.c.input == source)
@@ -110,12 +144,12 @@ class Catalogue:
         return len(gone)
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the database connections; the catalogue cannot be used afterwards."""
         self.engine.dispose()
 
 
 def mark_ingest_page_current(url: str) -> None:
-    """Write down that the ingest page holds all that the catalogue does."""
+    """Record that the ingest page shows everything in the catalogue; call it after the page was written."""
     engine = create_catalogue_engine(url)
     with engine.begin() as connection:
         replace_rows(connection, get_catalogue_tables()["meta"], [{**PAGE_OUTDATED_ROW, "value": "yes"}])
@@ -123,7 +157,10 @@ def mark_ingest_page_current(url: str) -> None:
 
 
 def check_catalogue_layout(known: Mapping[str, str]) -> None:
-    """Raise CatalogueError where the meta rows are those of another version's catalogue."""
+    """Check that the meta rows belong to a catalogue of this layout version; an empty mapping passes.
+
+    Raises CatalogueError for a catalogue of another layout.
+    """
     if known and known.get("layout") != LAYOUT_VERSION:
         found = known.get("layout", "1")
         raise CatalogueError(
@@ -133,16 +170,22 @@ def check_catalogue_layout(known: Mapping[str, str]) -> None:
 
 
 def check_catalogue_secret(known: Mapping[str, str], mark: str) -> None:
-    """Raise SecretError for another secret: two in one catalogue would give a patient two pseudonyms unnoticed."""
+    """Check that the catalogue was made under this pseudonym secret, and raise SecretError where it was not.
+
+    Two secrets in one catalogue would give a patient two pseudonyms, unnoticed.
+    """
     if known.get("secret") != mark:
         raise SecretError("this catalogue was made under another pseudonym secret: name that one, or another --data")
 
 
 def read_scan_table(url: str) -> pd.DataFrame:
-    """Every scan, sorted by id, with tables.SCAN_COLUMNS; raises EmptyInputError where nothing was ingested yet."""
+    """Read all scans, sorted by id, with the columns of `study.tables.SCAN_COLUMNS`.
+
+    Raises EmptyInputError where nothing was ingested yet.
+    """
     with open_catalogue(url) as connection:
         return build_scan_table(
-            add_wrong_patient_flags(select_rows(connection, "scan"), select_rows(connection, "alarm"))
+            add_wrong_patient_flags(select_rows(connection, SCAN_TABLE), select_rows(connection, ALARM_TABLE))
         )
 
 
@@ -180,9 +223,12 @@ def digest_scans(url: str) -> str:
 
 
 def replace_wrong_patient_alarms(url: str, alarms: Mapping[str, str]) -> None:
-    """Let the alarms of these scans (content by id) stand, and no others."""
+    """Replace all wrong-patient alarms by these (content hash by scan id).
+
+    An alarm holds only for this content of the scan. Nothing is written where the alarms are the same already.
+    """
     with open_catalogue(url) as connection:
-        if {row["scan"]: row["sha256"] for row in select_rows(connection, "alarm")} == dict(alarms):
+        if {row["scan"]: row["sha256"] for row in select_rows(connection, ALARM_TABLE)} == dict(alarms):
             return
     engine, table = create_catalogue_engine(url), get_catalogue_tables()["alarm"]
     with engine.begin() as connection:
@@ -192,79 +238,73 @@ def replace_wrong_patient_alarms(url: str, alarms: Mapping[str, str]) -> None:
 
 
 def read_file_table(url: str) -> pd.DataFrame:
-    """Every distinct content ever seen: hash, size, outcome, reason and scan; no path and no name."""
+    """Read every distinct content ever seen, with the columns of `FILE_COLUMNS`.
+
+    Sizes are in bytes. There is no path and no name. Raises EmptyInputError where nothing was ingested yet.
+    """
     import pandas as pd
 
-    rows = sorted(read_catalogue_rows(url, "file"), key=lambda row: (row["sha256"], row["claim"]))
-    return pd.DataFrame([{name: row[name] for name in FILE_COLUMNS} for row in rows], columns=list(FILE_COLUMNS))
+    rows = sorted(read_catalogue_rows(url, FILE_TABLE), key=lambda row: (row["sha256"], row["claim"]))
+    return pd.DataFrame(rows, columns=list(FILE_COLUMNS))
 
 
 def read_account(url: str) -> IngestAccount:
-    """What became of every file ever seen; a second path to a known content is a duplicate."""
+    """Count what became of every file ever seen; a second path to a known content is a duplicate.
+
+    Raises EmptyInputError where nothing was ingested yet.
+    """
     with open_catalogue(url) as connection:
         return build_account_from_tallies(count_files(connection))
 
 
-class FileTally(NamedTuple):
-    """Contents of one group with one outcome that lie at equally many places: 0 where they are no longer there."""
-
-    series: str
-    outcome: str
-    reason: str
-    places: int
-    files: int
-
-
-def count_files(connection: Connection) -> list[FileTally]:
-    """Every file ever seen, counted by the database."""
-    from sqlalchemy import and_, func, literal_column, select
-
-    file, path = (get_catalogue_tables()[name] for name in ("file", "path"))
-    copies = select(path.c.sha256, path.c.claim, func.count().label("places")).group_by(path.c.sha256, path.c.claim)
-    at = copies.subquery()
-    joined = file.outerjoin(at, and_(file.c.sha256 == at.c.sha256, file.c.claim == at.c.claim))
-    places = func.coalesce(at.c.places, literal_column("0"))  # no parameter: PostgreSQL would take two for two values
-    by = (file.c.series, file.c.outcome, file.c.reason, places)
-    return [FileTally(*row) for row in connection.execute(select(*by, func.count()).select_from(joined).group_by(*by))]
-
-
-def build_account_from_tallies(counted: Iterable[FileTally]) -> IngestAccount:
-    """The account over groups; a content counts once as what it became, and as a duplicate at each further place."""
-    outcomes: Counter[str] = Counter()
-    words: Counter[str] = Counter()
-    for one in counted:
-        further = one.files * max(one.places - 1, 0)
-        outcomes.update({one.outcome: one.files})
-        outcomes.update({"duplicate": further})
-        words.update({one.reason: one.files} if one.reason else {})
-        words.update({"duplicate": further} if further else {})
-    return build_account(outcomes, words)
-
-
-def build_account(outcomes: Mapping[str, int], words: Mapping[str, int]) -> IngestAccount:
-    """An account from counts of outcomes and of reason words."""
-    counts = {name: outcomes.get(name, 0) for name in FILE_OUTCOMES}
-    return IngestAccount(files_seen=sum(outcomes.values()), **counts, reasons=dict(sorted(words.items())))
-
-
 def read_catalogue_rows(
-    url: str, table: str, column: str = "", values: Iterable[str] | None = None
-) -> list[dict[str, Any]]:
-    """Rows of one table of an existing catalogue, all or those whose column is among the values."""
+    url: str, table: CatalogueTable[RowT], column: str = "", values: Iterable[str] | None = None
+) -> list[RowT]:
+    """Open an existing catalogue and read rows of one table, see `select_rows`.
+
+    Raises EmptyInputError, CatalogueError, InputError or DatabaseFailedError.
+    """
     with open_catalogue(url) as connection:
         return select_rows(connection, table, column, values)
 
 
 def select_rows(
-    connection: Connection, table: str, column: str = "", values: Iterable[str] | None = None
-) -> list[dict[str, Any]]:
-    """Rows of a table by an open connection."""
-    return fetch_rows(connection, get_catalogue_tables()[table], column, values)
+    connection: Connection, table: CatalogueTable[RowT], column: str = "", values: Iterable[str] | None = None
+) -> list[RowT]:
+    """Read rows of a table over an open connection: all, or those whose column has one of the values.
+
+    Parameters
+    ----------
+    connection
+        From `open_catalogue`.
+    table
+        One of the tables named in `catalogue.rows`.
+    column, values
+        Column to select by, and its wanted values; None selects all rows.
+
+    Raises
+    ------
+    CatalogueError
+        A row holds a path where none may be.
+    """
+    return fetch_rows(connection, table, column, values)
 
 
 @contextmanager
 def open_catalogue(url: str, secret_mark: str | None = None) -> Iterator[Connection]:
-    """A connection to an existing catalogue of this layout, and of this secret; looking never makes one."""
+    """Connect to an existing catalogue; never creates one.
+
+    With `secret_mark`, the catalogue must have been made under that pseudonym secret.
+
+    Raises
+    ------
+    EmptyInputError
+        There is no catalogue, or it is empty.
+    CatalogueError, SecretError
+        It has another layout, or was made under another secret.
+    InputError
+        It cannot be read.
+    """
     from sqlalchemy import inspect
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import DatabaseError
@@ -277,9 +317,7 @@ def open_catalogue(url: str, secret_mark: str | None = None) -> Iterator[Connect
         if not inspect(engine).has_table("file"):
             raise EmptyInputError("the catalogue is empty: run `siamese-med ingest INPUT` first")
         with engine.connect() as connection:
-            known = {
-                row["key"]: row["value"] for row in fetch_rows(connection, get_catalogue_tables()["meta"], "", None)
-            }
+            known = {row["key"]: row["value"] for row in fetch_rows(connection, META_TABLE)}
             check_catalogue_layout(known)
             if secret_mark is not None:
                 check_catalogue_secret(known, secret_mark)

@@ -1,4 +1,4 @@
-"""Rows of the catalogue whose text becomes part of a path: a database may come from elsewhere, or have been edited."""
+"""Checks of catalogue rows whose text becomes part of a path, since the database may have been edited."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from siamese_med.errors import CatalogueError
 from siamese_med.runtime import untrusted_input
 
 NAME_COLUMNS = {"scan": ("id", "subject", "session"), "name": ("id", "subject", "session")}
+"""Columns, by table, that must be a single safe name."""
+
 PATH_COLUMNS = {"scan": ("path", "mask")}
-"""Columns by table; paths count from the data folder."""
+"""Columns, by table, that must be a path within the data folder."""
 
 
-def check_catalogue_row(table: str, row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The row; raises CatalogueError where a name in it is a path, or a path leads out of the data folder."""
+def check_catalogue_row(table: str, row: Mapping[Any, Any]) -> dict[str, object]:
+    """Check the names and paths in one row, and return the row as a dictionary.
+
+    Raises
+    ------
+    CatalogueError
+        A name contains a path separator, or a path leads out of the data folder.
+    """
     for columns, sound in (
         (NAME_COLUMNS, untrusted_input.is_safe_name),
         (PATH_COLUMNS, untrusted_input.is_safe_relative_path),

@@ -1,7 +1,7 @@
-"""Names of scans: a session number once given stays, and so does a scan's id; both come before anything is decoded.
+"""Names of scans: session numbers and scan ids, once given, never change; both are given before anything is decoded.
 
-Giving all names of a run in one transaction, in an order that depends on the input alone, makes an interrupted run end
-in the same names as an undisturbed one.
+All names of a run are given in one transaction, in an order that depends on the input alone, so that an interrupted run
+ends with the same names as an undisturbed one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.catalogue.rows import NAME_TABLE, SESSION_TABLE, NameRow, SessionRow
 from siamese_med.ingestion.inputs.sources import make_natural_sort_key
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 
 
 @dataclass(frozen=True)
 class NameCandidate:
-    """A volume that wants a name. `key`, `session_key` and `series` are HMACs; `order` sorts within a session."""
+    """A volume that needs a name. `key`, `session_key` and `series` are HMACs; `order` sorts within a session."""
 
     key: str
     subject: str
@@ -28,13 +28,13 @@ class NameCandidate:
     session_label: str
     date: date | None
     suffix: str
-    order: tuple[Any, ...]
+    order: tuple[int, str, str]
     series: str
 
 
 @dataclass(frozen=True)
 class ScanName:
-    """What a scan is called."""
+    """The id, subject and session of a scan. The id is unique, and is the file name without its ending."""
 
     id: str
     subject: str
@@ -44,13 +44,22 @@ class ScanName:
 def assign_scan_names(
     candidates: Sequence[NameCandidate], catalogue: Catalogue, secret: Pseudonyms
 ) -> dict[str, ScanName]:
-    """A name for each candidate's key, old ones kept, new ones written to the catalogue."""
+    """Give each candidate a name, and write new names to the catalogue.
+
+    Names from earlier runs are kept. New sessions are numbered by date within the subject, undated ones last. A second
+    scan of one session and suffix gets the BIDS entity `run-2`, and so on.
+
+    Returns
+    -------
+    dict of str to ScanName
+        The name of each candidate's `key`.
+    """
     subjects = sorted({one.subject for one in candidates})
-    sessions, new_sessions = _sessions(candidates, catalogue.rows("session", "subject", subjects), secret)
-    known = catalogue.rows("name", "subject", subjects)
+    sessions, new_sessions = _sessions(candidates, catalogue.rows(SESSION_TABLE, "subject", subjects), secret)
+    known = catalogue.rows(NAME_TABLE, "subject", subjects)
     given = {row["key"]: ScanName(row["id"], row["subject"], row["session"]) for row in known}
     runs = Counter(_without_run(name.id) for name in given.values())
-    rows = []
+    rows: list[NameRow] = []
     for one in sorted(candidates, key=lambda one: (one.subject, one.order, one.key)):
         if one.key in given:
             continue
@@ -65,7 +74,7 @@ def assign_scan_names(
 
 
 def _with_run(stem: str, run: int) -> str:
-    """BIDS puts entities before the suffix; the first of its kind needs none."""
+    """Insert the BIDS entity `run` before the suffix; the first of its kind needs none."""
     entities, _, suffix = stem.rpartition("_")
     return stem if run == 1 else f"{entities}_run-{run}_{suffix}"
 
@@ -75,9 +84,9 @@ def _without_run(scan: str) -> str:
 
 
 def _sessions(
-    candidates: Sequence[NameCandidate], known: list[dict[str, Any]], secret: Pseudonyms
-) -> tuple[dict[tuple[str, str], int], list[dict[str, Any]]]:
-    """Numbers of all sessions, and rows of new ones: by date within the subject, undated ones last by label."""
+    candidates: Sequence[NameCandidate], known: list[SessionRow], secret: Pseudonyms
+) -> tuple[dict[tuple[str, str], int], list[SessionRow]]:
+    """Number all sessions, and make the rows of new ones: by date within the subject, undated ones last by label."""
     numbers = {(row["subject"], row["key"]): int(row["number"]) for row in known}
     last: defaultdict[str, int] = defaultdict(int)
     for (subject, _), number in numbers.items():
@@ -86,7 +95,7 @@ def _sessions(
     for one in sorted(candidates, key=_by_date):
         if (one.subject, one.session_key) not in numbers:
             new.setdefault((one.subject, one.session_key), one)
-    rows = []
+    rows: list[SessionRow] = []
     for (subject, key), one in new.items():
         last[subject] += 1
         numbers[subject, key] = last[subject]
@@ -95,5 +104,5 @@ def _sessions(
     return numbers, rows
 
 
-def _by_date(one: NameCandidate) -> tuple[Any, ...]:
+def _by_date(one: NameCandidate) -> tuple[object, ...]:
     return one.subject, one.date is None, one.date or date.max, make_natural_sort_key(one.session_label), one.order

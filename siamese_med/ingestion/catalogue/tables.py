@@ -1,49 +1,57 @@
-"""The tables of the catalogue, and how rows are read, replaced and deleted; what a failing database means."""
+"""The tables of the catalogue, how rows are read, replaced and deleted, and what a failing database means."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from siamese_med.errors import DatabaseFailedError
 from siamese_med.ingestion.catalogue.row_checks import check_catalogue_row
+from siamese_med.ingestion.catalogue.rows import FILE_TABLE, CatalogueTable, RowT
 from siamese_med.runtime.files import make_no_space_error
 from siamese_med.study.tables import SCAN_COLUMNS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy import Connection, Engine, Select, Table
     from sqlalchemy.engine import ExceptionContext
 
 ContentUnit = tuple[str, str]
-"""A content and the claim on it: SHA-256, and an HMAC or nothing."""
+"""A content and the claim on it: SHA-256, and the claim's HMAC or an empty text."""
 
 SHA256_HEX_CHARS = 64
-"""Characters of a SHA-256."""
+"""Hexadecimal digits of a SHA-256."""
 
 MAX_VALUES_PER_QUERY = 500
-"""Values in one IN list; databases limit it."""
+"""Values in one IN list; databases limit their number."""
 
 LOCK_TIMEOUT_S = 30.0
-"""How long to wait for another program that locks the database."""
+"""Seconds to wait for another program that locks the database."""
 
 SQLITE_PRIMARY_CODE_MASK = 0xFF
-"""The bits of an SQLite error code that say which kind it is."""
+"""Bits of an SQLite error code that hold its primary code (sqlite.org/rescode.html)."""
 
 
 def is_unread_unit(unit: ContentUnit) -> bool:
-    """Whether it stands for a file whose content is not known: it bears an HMAC of the path instead."""
+    """Tell whether a unit stands for a file of unknown content: it has an HMAC of the path in place of the SHA-256.
+
+    Examples
+    --------
+    >>> is_unread_unit(("0" * 64, "")), is_unread_unit(("abcdefghijklmnopqrstuvwxyz", ""))
+    (False, True)
+    """
     return len(unit[0]) != SHA256_HEX_CHARS
 
 
 @lru_cache(maxsize=1)
 def get_catalogue_tables() -> dict[str, Table]:
-    """The layout. A `series` is a group of files that were judged together; `subject` holds sealed identifiers.
+    """Return the tables of the catalogue by name; their rows are typed in `catalogue.rows`.
 
-    A `verdict` names the rules that an outcome depends on. An `alarm` is of a scan with a certain content, so that it
-    ends with that content, and outlasts another ingest.
+    A `series` is a group of files that were judged together; `subject` holds encrypted identifiers. A `verdict` names
+    the rules that an outcome depends on. An `alarm` belongs to a scan with a certain content, so that it ends with that
+    content and survives another ingest.
     """
     from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
 
@@ -78,6 +86,10 @@ def get_catalogue_tables() -> dict[str, Table]:
 
 
 def create_catalogue_engine(url: str) -> Engine:
+    """Make an SQLAlchemy engine for a catalogue's URL; the folder of an SQLite file is created.
+
+    Errors of the machine are raised as NoSpaceError or DatabaseFailedError, with a message that says what to do.
+    """
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
 
@@ -92,7 +104,7 @@ def create_catalogue_engine(url: str) -> Engine:
 
 
 def _explain(folder: Path | None, context: ExceptionContext) -> None:
-    """Raise what is to be said of a machine that fails; any other error goes its way."""
+    """Raise the error for a failing disk or server; pass over all others."""
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & SQLITE_PRIMARY_CODE_MASK
     if code == sqlite3.SQLITE_FULL:
         raise make_no_space_error(folder or Path())
@@ -109,18 +121,34 @@ def _explain(folder: Path | None, context: ExceptionContext) -> None:
         raise DatabaseFailedError("the catalogue's database server does not answer: start it, then run again")
 
 
-def fetch_rows(connection: Connection, table: Table, column: str, values: Iterable[str] | None) -> list[dict[str, Any]]:
+def fetch_rows(
+    connection: Connection, table: CatalogueTable[RowT], column: str = "", values: Iterable[str] | None = None
+) -> list[RowT]:
+    """Read rows of a table: all where `values` is None, else those whose column has one of the values.
+
+    Values are asked for in batches of `MAX_VALUES_PER_QUERY`. Names and paths in the rows are checked, see
+    `row_checks.check_catalogue_row`.
+    """
+    layout = get_catalogue_tables()[table]
     if values is None:
-        return [check_catalogue_row(table.name, row) for row in connection.execute(table.select()).mappings()]
+        return _checked_rows(connection, table, layout.select())
     wanted, found = list(values), []
     for start in range(0, len(wanted), MAX_VALUES_PER_QUERY):
-        query = table.select().where(table.c[column].in_(wanted[start : start + MAX_VALUES_PER_QUERY]))
-        found += [check_catalogue_row(table.name, row) for row in connection.execute(query).mappings()]
+        query = layout.select().where(layout.c[column].in_(wanted[start : start + MAX_VALUES_PER_QUERY]))
+        found += _checked_rows(connection, table, query)
     return found
 
 
-def replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
-    """Delete and insert, which every database understands."""
+def _checked_rows(connection: Connection, table: CatalogueTable[RowT], query: Select[Any]) -> list[RowT]:
+    """Return the rows of a query with the table's type. Only names and paths are checked here."""
+    return cast("list[RowT]", [check_catalogue_row(table, row) for row in connection.execute(query).mappings()])
+
+
+def replace_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+    """Replace rows by their primary keys: delete and insert, which every database supports.
+
+    Every row must have all columns of the primary key. An empty list does nothing. The caller's transaction is used.
+    """
     from sqlalchemy import and_, bindparam
 
     if not rows:
@@ -128,22 +156,26 @@ def replace_rows(connection: Connection, table: Table, rows: list[dict[str, Any]
     keys = [column.name for column in table.primary_key]
     match = and_(*(table.c[key] == bindparam(f"key_{key}") for key in keys))
     connection.execute(table.delete().where(match), [{f"key_{key}": row[key] for key in keys} for row in rows])
-    connection.execute(table.insert(), rows)
+    connection.execute(table.insert(), [dict(row) for row in rows])
 
 
 def delete_verdict_rows(connection: Connection, units: Iterable[ContentUnit]) -> None:
+    """Delete the rules of these contents, since their outcomes no longer depend on them and stand under any rules."""
     table = get_catalogue_tables()["verdict"]
     for digest, claim in units:
         connection.execute(table.delete().where(table.c.sha256 == digest, table.c.claim == claim))
 
 
 def delete_file_rows(connection: Connection, digests: Iterable[str]) -> None:
-    """Drop the rows of contents, and those of groups of files that they were alone in."""
+    """Delete the rows of contents, their rules, and the groups that have no other file.
+
+    `digests` are SHA-256 hashes, or the HMACs that stand for files of unknown content.
+    """
     file, series, verdict = (get_catalogue_tables()[name] for name in ("file", "series", "verdict"))
     wanted = list(digests)
-    groups = {row["series"] for row in fetch_rows(connection, file, "sha256", wanted)}
+    groups = {row["series"] for row in fetch_rows(connection, FILE_TABLE, "sha256", wanted)}
     for digest in wanted:
         for table in (file, verdict):
             connection.execute(table.delete().where(table.c.sha256 == digest))
-    for group in groups - {row["series"] for row in fetch_rows(connection, file, "series", groups)}:
+    for group in groups - {row["series"] for row in fetch_rows(connection, FILE_TABLE, "series", groups)}:
         connection.execute(series.delete().where(series.c.key == group))

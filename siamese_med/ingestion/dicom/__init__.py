@@ -1,1 +1,1 @@
-"""DICOM from outside: headers, geometry, series and pixels. Every value is read as hostile input."""
+"""Reading DICOM: headers, geometry, series and pixels. Every value is treated as hostile input."""

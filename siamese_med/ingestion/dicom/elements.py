@@ -90,3 +90,4 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "PerFrameFunctionalGroupsSequence": (0x52009230, b"SQ"),
     }
 )
+"""Tag (group and element in one number) and value representation by keyword (DICOM PS3.6, table 6-1)."""

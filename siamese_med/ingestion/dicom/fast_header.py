@@ -1,8 +1,9 @@
-"""Headers of plain DICOM files, indexed without being parsed: values are decoded one by one when they are asked for.
+"""Headers of plain DICOM files, indexed without being parsed: a value is decoded when it is asked for.
 
-Parsing the whole header is the largest cost of ingest, and of its 150 elements some forty are needed. Whatever is out
-of the ordinary (another byte order, an odd length, tags out of order, a letter beyond ASCII, a number that is none)
-raises NotPlainError, and pydicom decides; tests hold the two against each other on every file and thousands of mutants.
+Parsing the whole header is the largest cost of ingest, and of its 150 elements some forty are needed. Anything unusual
+(another byte order, an odd length, tags out of order, a letter beyond ASCII, an invalid number) raises NotPlainError,
+and pydicom reads the file instead; tests compare the two on every file and on thousands of mutants. The encoding is
+that of DICOM PS3.5, section 7 (data elements and sequences).
 """
 
 from __future__ import annotations
@@ -16,35 +17,54 @@ from typing import Any
 from siamese_med.ingestion.dicom.elements import DICOM_ELEMENTS
 
 IMPLICIT_VR_SYNTAX_UID = "1.2.840.10008.1.2"
+"""Transfer syntax Implicit VR Little Endian (DICOM PS3.5, annex A.1)."""
+
 EXPLICIT_VR_SYNTAX_PATTERN = re.compile(r"1\.2\.840\.10008\.1\.2\.(1|4\.\d+|5)")
-"""Uncompressed, JPEG and its relatives, RLE."""
+"""Transfer syntaxes with explicit VR, little endian: uncompressed, JPEG and its relatives, RLE (PS3.5, annex A)."""
 
 META_BODY_OFFSET, FIRST_TAG_AFTER_META = 132, 0x00030000
-"""Where the meta group's elements begin; the first tag that is none of them."""
+"""Byte at which the file meta elements begin (PS3.10, section 7.1); the first tag that is none of them."""
 
 UNDEFINED_LENGTH = 0xFFFFFFFF
+"""Value length that means "until a delimiter" (PS3.5, section 7.1.1)."""
+
 PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
-"""Float, double and integer."""
+"""Float, double and integer pixel data."""
 
 ITEM_TAG, ITEM_END_TAG, SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+"""Delimiters of sequences and their items (PS3.5, section 7.5)."""
+
 MAX_SEQUENCE_DEPTH = 8
+"""Nesting of sequences of undefined length that is followed; deeper ones go to pydicom."""
+
 MAX_CACHED_VALUE_BYTES = 64
+"""Longest value, in bytes, whose decoded form is cached for the next slices."""
+
 CHARSET_TAG = 0x00080005
+"""Specific Character Set."""
+
 ASCII_CHARSETS_PATTERN = re.compile(
     rb"((ISO_IR |ISO 2022 IR )(6|100|101|109|110|126|127|138|144|148|149|166|192|203|58|87)[ \\]*)*"
 )
-"""Those that give ASCII's codes no other letters."""
+"""Character sets in which the codes of ASCII have their usual meaning (PS3.3, section C.12.1.1.2)."""
 
 PER_FRAME_GROUPS_TAG = 0x52009230
-"""The frames of an enhanced file are nested sequences: not plain."""
+"""Per-frame functional groups of enhanced files: nested sequences, so not plain."""
 
 SHORT_FORM_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+"""Value representations with a 16-bit length (PS3.5, section 7.1.2)."""
+
 LONG_FORM_VRS = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
+"""Value representations with two reserved bytes and a 32-bit length (PS3.5, section 7.1.2)."""
+
 IS_LONG_FORM_BY_VR = {**dict.fromkeys(SHORT_FORM_VRS, False), **dict.fromkeys(LONG_FORM_VRS, True)}
 TEXT_VRS = frozenset(b"CS DA DT LO SH TM UI".split())
 STRUCT_FORMAT_BY_VR = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 NUMBER_PATTERN = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
+"""A decimal string (DS)."""
+
 INTEGER_PATTERN = re.compile(rb" *[+-]?\d+ *")
+"""An integer string (IS)."""
 
 EXPLICIT_HEAD_STRUCT = struct.Struct("<HH2sH")
 ELEMENT_LENGTH_STRUCT = struct.Struct("<I")
@@ -52,13 +72,20 @@ IMPLICIT_HEAD_STRUCT = struct.Struct("<HHI")
 
 
 class NotPlainError(Exception):
-    """Something that only a full parser should judge."""
+    """Something unusual in a header, which only a full parser should interpret."""
 
 
 class PlainHeader:
-    """Elements of the top level as (VR, start, length); `get` decodes one, as pydicom's Dataset would.
+    """Index of the elements at the top level of a data set, by (VR, start, length).
 
-    `end`: where the pixel data's element starts, or the data end. `original_encoding`: (implicit VR?, little endian?).
+    Attributes
+    ----------
+    end : int
+        Byte at which the pixel data element starts, or at which the data end.
+    file_meta : PlainHeader or None
+        The file meta information.
+    original_encoding : tuple of bool
+        Implicit VR, and little endian (always true), as in pydicom.
     """
 
     def __init__(self, data: bytes, start: int, implicit: bool, meta: PlainHeader | None) -> None:
@@ -71,7 +98,10 @@ class PlainHeader:
         self._check_charset()
 
     def _index(self, position: int, stop: int) -> int:
-        """Where the pixels begin, or `stop` where there are none; a step takes a microsecond, hence no calls in it."""
+        """Index the elements; return where the pixels begin, or `stop`.
+
+        A step takes a microsecond, hence no function calls in the loop.
+        """
         data, implicit, elements, last = self._data, self._implicit, self._elements, -1
         head = IMPLICIT_HEAD_STRUCT.unpack_from if implicit else EXPLICIT_HEAD_STRUCT.unpack_from
         while position + 8 <= stop:
@@ -104,11 +134,27 @@ class PlainHeader:
 
     @property
     def tags(self) -> Collection[int]:
-        """Tags of the elements, group and element in one number."""
+        """Tags of the elements at the top level, group and element in one number (0x00100020 for PatientID)."""
         return self._elements.keys()
 
     def get(self, key: str | tuple[int, int]) -> Any:
-        """The value of a keyword or (group, element): text, number, list of them, bytes, or None where it is empty."""
+        """Decode the value of an element, as pydicom's Dataset would.
+
+        Parameters
+        ----------
+        key
+            A keyword of DICOM_ELEMENTS, or (group, element).
+
+        Returns
+        -------
+        str, int, float, list, bytes or None
+            A list where there are several values, None where the element is missing or empty.
+
+        Raises
+        ------
+        NotPlainError
+            The value needs a full parser.
+        """
         tag, usual = DICOM_ELEMENTS[key] if isinstance(key, str) else (key[0] << 16 | key[1], b"")
         found = self._elements.get(tag)
         if found is None:
@@ -125,7 +171,13 @@ class PlainHeader:
 
 
 def parse_plain_header(data: bytes) -> PlainHeader:
-    """The header of a file with preamble and meta group; raises NotPlainError."""
+    """Index the header of a file with preamble and file meta information.
+
+    Raises
+    ------
+    NotPlainError
+        The header is unusual, has no pixel data, or is that of an enhanced file: let pydicom read it.
+    """
     if data[128:140] != b"DICM\x02\0\0\0UL\x04\0" or len(data) < META_BODY_OFFSET + 12:
         raise NotPlainError
     meta = PlainHeader(data, META_BODY_OFFSET, False, None)
@@ -143,7 +195,7 @@ def parse_plain_header(data: bytes) -> PlainHeader:
 
 
 def _end_of_meta(data: bytes) -> int:
-    """The meta group's first element says how long the others are."""
+    """Return the end of the file meta group; its first element holds the length of the others."""
     return int(min(len(data), META_BODY_OFFSET + 12 + ELEMENT_LENGTH_STRUCT.unpack_from(data, META_BODY_OFFSET + 8)[0]))
 
 
@@ -197,7 +249,7 @@ def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _decode_cached(content: bytes, vr: bytes) -> Any:
-    """Most values are those of the slice before."""
+    """Decode a value; neighbouring slices have most values in common."""
     return _decode_value(content, vr)
 
 

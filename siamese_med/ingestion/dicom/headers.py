@@ -1,4 +1,4 @@
-"""One DICOM file to one Instance: the header parsed once, the pixels found and measured but not decoded."""
+"""One DICOM file to one DicomInstance: the header is read once, the pixels are located and measured but not decoded."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast, decompression_limits
-from siamese_med.ingestion.dicom import fast_header, origins, planes, sop_classes, tags
+from siamese_med.ingestion import decompression_limits
+from siamese_med.ingestion.dicom import fast_header, origins, planes, scan_facts, sop_classes, tags
 from siamese_med.ingestion.dicom.fast_header import NotPlainError
-from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, ScanFacts, SlicePlane
+from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, SlicePlane
 from siamese_med.ingestion.reasons import RejectedError
-from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -22,23 +21,31 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.tags import DicomHeader
 
 PREAMBLE_BYTES = 128
+"""Bytes before the letters `DICM` (DICOM PS3.10, section 7.1)."""
+
 META_LENGTH_OFFSET = 140
-"""Where the length of the meta group stands, which is always the first element after the preamble."""
+"""Byte at which the length of the file meta group stands: it is the first element after the preamble."""
 
 DEFLATED_SYNTAX_UID = "1.2.840.10008.1.2.1.99"
+"""Transfer syntax Deflated Explicit VR Little Endian (PS3.5, annex A.5)."""
+
 BIG_ENDIAN_SYNTAX_UID = "1.2.840.10008.1.2.2"
+"""Transfer syntax Explicit VR Big Endian, retired."""
+
 PIXEL_DATA_TAG = (0x7FE0, 0x0010)
 UNDEFINED_LENGTH = 0xFFFFFFFF
 LONG_FORM_VRS = (b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN", b"SQ", b"UT", b"UC", b"UR", b"SV", b"UV")
+"""Value representations with a 32-bit length (PS3.5, section 7.1.2)."""
+
 OVERLAY_BITS_TAG = (0x6000, 0x0102)
+"""Overlay Bits Allocated; without overlay data the overlay is in unused bits of the pixels."""
+
 OVERLAY_DATA_TAG = (0x6000, 0x3000)
-DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
-TIME_KEYWORDS = ("SeriesTime", "AcquisitionTime", "ContentTime")
 
 
 @dataclass(frozen=True)
 class DicomFileBytes:
-    """A file as it was read: its path, its bytes, their SHA-256, and how large a volume may be."""
+    """A file in memory: path, bytes, SHA-256 of the bytes, and the largest volume in bytes."""
 
     path: str
     data: bytes
@@ -47,7 +54,17 @@ class DicomFileBytes:
 
 
 def looks_like_dicom(head: bytes) -> bool:
-    """Whether the first bytes are those of DICOM, with preamble or without."""
+    """Tell whether the first bytes of a file are those of DICOM, with preamble or without.
+
+    Without a preamble, the first element must be of group 0002 or 0008.
+
+    Examples
+    --------
+    >>> looks_like_dicom(bytes(128) + b"DICM")
+    True
+    >>> looks_like_dicom(b"%PDF-1.7 and so on")
+    False
+    """
     if head[PREAMBLE_BYTES : PREAMBLE_BYTES + 4] == b"DICM":
         return True
     if len(head) < 8:
@@ -61,7 +78,27 @@ def looks_like_dicom(head: bytes) -> bool:
 
 
 def read_dicom_instance(path: str, data: bytes, content: str, most_bytes: float) -> DicomInstance:
-    """Parse a DICOM file's bytes; raises RejectedError where it is no volume, or its header does not hold together."""
+    """Read the header of a DICOM file.
+
+    Plain headers are read by `fast_header`, all others by pydicom.
+
+    Parameters
+    ----------
+    path
+        Where the file lies, for reading the pixels later.
+    data
+        All bytes of the file.
+    content
+        SHA-256 of the bytes.
+    most_bytes
+        Largest size of the uncompressed pixels.
+
+    Raises
+    ------
+    RejectedError
+        The file is no volume of MR, CT or PET, or its header is broken; `origin` has the patient where it could be
+        read.
+    """
     try:
         header = fast_header.parse_plain_header(data)
         return _held(header, data, header.end, DicomFileBytes(path, data, content, most_bytes))
@@ -70,14 +107,17 @@ def read_dicom_instance(path: str, data: bytes, content: str, most_bytes: float)
 
 
 def read_dicom_with_pydicom(path: str, data: bytes, content: str, most_bytes: float) -> DicomInstance:
-    """The same by pydicom, ten times as slow, for whatever is out of the ordinary."""
+    """Read the header with pydicom: for any header, ten times as slow as `fast_header`.
+
+    Parameters, result and errors are those of `read_dicom_instance`.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _held(*_parse(data, most_bytes), DicomFileBytes(path, data, content, most_bytes))
 
 
 def _held(header: DicomHeader, body: bytes, position: int, source: DicomFileBytes) -> DicomInstance:
-    """`body`: the bytes that the header was read from; `position`: where it ends."""
+    """Build the instance; `body` are the bytes that the header was read from, `position` is where it ends."""
     try:
         return _judged(header, body, position, source)
     except RejectedError as rejected:
@@ -103,7 +143,7 @@ def _judged(header: DicomHeader, body: bytes, position: int, source: DicomFileBy
 
 
 def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
-    """The dataset without its pixels, the bytes it was read from (inflated where deflated), and where it stopped."""
+    """Return the data set without its pixels, the bytes it was read from (inflated if deflated), and where it ends."""
     import pydicom
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -115,12 +155,12 @@ def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
         return dataset, data, file.tell()
     except RejectedError:
         raise
-    except Exception as error:  # a broken header makes pydicom raise anything
+    except Exception as error:  # pydicom may raise any exception on a broken header
         raise RejectedError("unreadable_header") from error
 
 
 def _parse_deflated(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
-    """pydicom would inflate without a limit, so the part after the file's meta group is inflated here."""
+    """Inflate the part after the file meta group under a limit, which pydicom would not set, and parse it."""
     import pydicom
     from pydicom.dataset import FileMetaDataset
 
@@ -174,7 +214,7 @@ def _storage(dataset: DicomHeader, path: str, size: int) -> PixelStorage:
 
 
 def _flaw(storage: PixelStorage, body: bytes) -> str:
-    """What is wrong with the pixels, judged by their length; empty: nothing."""
+    """Return the reason word for what is wrong with the pixels, judged by their length; empty where nothing is."""
     start, end = storage.encoded
     if not start:
         return "unreadable_header"
@@ -221,46 +261,8 @@ def _instance(
         study=tags.get_tag_text(dataset, "StudyInstanceUID"),
         series=tags.get_tag_text(dataset, "SeriesInstanceUID"),
         sop=tags.get_tag_text(dataset, "SOPInstanceUID"),
-        facts=_facts(dataset, modality, slices[0]),
+        facts=scan_facts.read_scan_facts(dataset, modality, slices[0]),
         storage=storage,
         planes=slices,
         flaw=flaw,
     )
-
-
-def _facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> ScanFacts:
-    description = " ".join(tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
-    times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
-    return ScanFacts(
-        modality=modality,
-        contrast=contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2])),
-        date=next(
-            (day for key in DATE_KEYWORDS if (day := tags.parse_dicom_date(tags.get_tag_text(dataset, key)))), None
-        ),
-        clock=next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), ""),
-        number=tags.get_tag_integer(dataset, "SeriesNumber") or 0,
-        scanner=tuple(
-            tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
-        ),
-        protocol=_protocol(dataset, times, first),
-        flags=_flags(dataset),
-        field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
-    )
-
-
-def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:
-    """What two scans of one protocol share: timing to 1 ms, as a BIDS side-car has it too; without it what there is."""
-    timing = tuple("" if one is None else str(round(one)) for one in times)
-    if any(timing):
-        return timing
-    words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
-    return (*words, str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
-
-
-def _flags(dataset: DicomHeader) -> tuple[str, ...]:
-    said = {
-        ScanFlag.INVERTED: tags.get_tag_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
-        ScanFlag.BURNED_IN: tags.get_tag_text(dataset, "BurnedInAnnotation").upper() == "YES",
-        ScanFlag.LOSSY: tags.get_tag_text(dataset, "LossyImageCompression") == "01",
-    }
-    return tuple(flag for flag, holds in said.items() if holds)

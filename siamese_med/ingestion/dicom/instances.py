@@ -1,6 +1,7 @@
-"""What is kept of one DICOM file: who, which series, where its planes lie, and where its pixels are on disk.
+"""What is kept of one DICOM file: patient, series, where its planes lie, and where its pixels are on disk.
 
-Positions and directions are DICOM's own: LPS millimetres (x to the patient's left, y to the back, z to the head).
+Positions and directions are DICOM's: LPS millimetres (x to the patient's left, y to posterior, z to superior; DICOM
+PS3.3, section C.7.6.2).
 """
 
 from __future__ import annotations
@@ -19,12 +20,17 @@ Numbers = tuple[float, ...]
 
 @dataclass(frozen=True)
 class PixelStorage:
-    """How the pixels lie in the file; `offset` is None where they have to be decoded by pydicom."""
+    """How the pixels lie in the file.
+
+    `offset` is the byte where uncompressed pixels start, or None where pydicom has to decode them. `encoded` is the
+    range of bytes of the pixels, compressed or not; (0, 0) means the whole file. `tiles` are rows and columns of a
+    mosaic's tiles.
+    """
 
     path: str
     size: int
     offset: int | None
-    encoded: tuple[int, int]  # where the pixels' bytes are in the file, compressed or not; (0, 0): all of it
+    encoded: tuple[int, int]
     rows: int
     columns: int
     frames: int
@@ -32,18 +38,22 @@ class PixelStorage:
     bits_stored: int
     signed: bool
     big_endian: bool
-    masked: bool  # do bits above bits_stored carry something else?
-    tiles: tuple[int, int] | None = None  # rows and columns of one tile of a mosaic
+    masked: bool  # whether bits above bits_stored hold something else, such as an overlay
+    tiles: tuple[int, int] | None = None
 
     @property
     def native_bytes(self) -> int:
-        """Bytes that uncompressed pixels take."""
+        """Bytes that the pixels of all frames take when uncompressed, from rows, columns and bits allocated."""
         return self.rows * self.columns * self.frames * ((self.bits_allocated + 7) // 8)
 
 
 @dataclass(frozen=True)
 class SlicePlane:
-    """One slice: `index` is the frame of its file, or the tile of a mosaic."""
+    """One slice. `index` is the frame of its file, or the tile of a mosaic.
+
+    `position` is the centre of the first voxel and `orientation` holds the unit vectors along a row and down a column,
+    both LPS; `spacing` is between rows, then between columns, in mm. `time` orders repeats of a slice.
+    """
 
     file: str
     index: int
@@ -56,20 +66,23 @@ class SlicePlane:
     intercept: float
     content: tuple[
         tuple[str, object], ...
-    ]  # what tells volumes of one place apart: image type, echo, kernel, energy, ...
-    time: Numbers  # what orders repeats; `repeats` names its places, the last is the instance number
+    ]  # what separates volumes at one position: image type, echo, kernel, energy, ...
+    time: Numbers  # orders repeats; indices are named in repeated_positions, the last is the instance number
     frame: tuple[str, str]  # frame of reference, stack
     instance: int | None
 
     @property
     def component(self) -> str:
-        """magnitude, phase, real or imaginary."""
+        """The component of the complex signal: magnitude, phase, real or imaginary.
+
+        Planes of different components belong to different volumes.
+        """
         return str(dict(self.content)["component"])
 
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What may be known of a scan beside its voxels; goes out only as closed words or under a pseudonym."""
+    """What is known of a scan besides its voxels; it leaves the program only as closed vocabulary or as a pseudonym."""
 
     modality: str = "unknown"
     contrast: str = "unknown"
@@ -84,7 +97,7 @@ class ScanFacts:
 
 @dataclass(frozen=True)
 class DicomInstance:
-    """One DICOM file whose header could be read; `flaw` names what is wrong with its pixels, if anything."""
+    """One DICOM file with a readable header; `flaw` is a reason word where something is wrong with its pixels."""
 
     content: str  # SHA-256 of the file
     issuer: str
@@ -99,13 +112,18 @@ class DicomInstance:
 
     @property
     def day(self) -> date | None:
-        """Day of the scan."""
+        """Date of the scan, or None where no element has a valid one, see `scan_facts.DATE_KEYWORDS`."""
         return self.facts.date
 
     def pixel_digest(self) -> str:
-        """SHA-256 of the pixels as they are stored; read anew, since hardly any slice is ever compared with another.
+        """Compute the SHA-256 of the pixels as they are stored.
 
-        Raises RejectedError where it cannot be read now.
+        The file is read again, since hardly any slice is ever compared with another.
+
+        Raises
+        ------
+        RejectedError
+            The file cannot be read now; the reason is that of the machine error, or `read_error`.
         """
         try:
             return time_limits.call_with_time_limit(self._pixel_digest)

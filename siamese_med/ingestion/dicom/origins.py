@@ -1,4 +1,4 @@
-"""Where a DICOM file comes from, known although no volume can be made of it."""
+"""The patient and series of a DICOM file, known even where no volume can be made from it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DICOM_MODALITIES = {
     "NM", "OCT", "OP", "OPT", "OT", "PR", "PT", "PX", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN", "RTRECORD",
     "RTSTRUCT", "RWV", "SC", "SEG", "SM", "SMR", "SR", "SRF", "TG", "US", "XA", "XC",
 }  # fmt: skip
-"""Words of DICOM; anything else that a file says there may be a name."""
+"""Defined terms of Modality (DICOM PS3.3, section C.7.3.1.1.1); any other value may be free text with a name."""
 
 
 @dataclass(frozen=True)
 class DicomOrigin:
-    """Whose a file is and what it belongs to; every text may be empty."""
+    """The patient and series of a file. Every text may be empty."""
 
     issuer: str
     patient: str
@@ -33,7 +33,11 @@ class DicomOrigin:
 
 
 def read_dicom_origin(header: DicomHeader) -> DicomOrigin:
-    """What a DICOM header says of its origin; every value may be empty."""
+    """Read patient, study, series, modality and date from a header.
+
+    Missing or malformed values become an empty text, 0 or None; a modality outside `DICOM_MODALITIES` becomes
+    `unknown`.
+    """
     said = tags.get_tag_text(header, "Modality").upper()
     return DicomOrigin(
         issuer=tags.get_tag_text(header, "IssuerOfPatientID"),

@@ -19,9 +19,28 @@ if TYPE_CHECKING:
 
 
 def decode_slices(repeats: tuple[SliceStack, ...], storages: dict[str, PixelStorage], max_gigabytes: float) -> Volume:
-    """The canonical RAS+ volume (the mean where there are several repeats), rescaled slice by slice.
+    """Decode a stack of slices to a volume.
 
-    Raises RejectedError: too_large, or undecodable and truncated_pixels with the file to blame.
+    Parameters
+    ----------
+    repeats
+        One stack, or several of equal geometry, of which the mean is taken.
+    storages
+        How the pixels of each file lie, by the file's content hash.
+    max_gigabytes
+        Largest volume, at 4 bytes a voxel, in 10^9 bytes.
+
+    Returns
+    -------
+    Volume
+        Voxels in RAS+ order with their affine (voxel to mm), rescaled slice by slice with Rescale Slope and Intercept
+        (DICOM PS3.3, section C.7.6.16.2.9).
+
+    Raises
+    ------
+    RejectedError
+        `too_large`, `constant_image`, `undecodable`, or a machine reason such as `read_error`; `file` is the file at
+        fault.
     """
     first = repeats[0]
     voxel_count = first.planes[0].rows * first.planes[0].columns * len(first.planes)
@@ -36,7 +55,7 @@ def decode_slices(repeats: tuple[SliceStack, ...], storages: dict[str, PixelStor
 
 
 def _stacked(stack: SliceStack, storages: dict[str, PixelStorage]) -> NDArray[Any]:
-    """Voxels (column, row, slice), rescaled."""
+    """Return rescaled voxels with axes (column, row, slice)."""
     frames: dict[str, NDArray[Any]] = {}
     slices = []
     for plane in stack.planes:
@@ -51,7 +70,7 @@ def _stacked(stack: SliceStack, storages: dict[str, PixelStorage]) -> NDArray[An
 
 
 def _rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """Whole numbers stay whole, so that what is exact stays exact."""
+    """Rescale pixels; integers stay integers where slope and intercept are, so that exact values stay exact."""
     if slope == 1 and intercept == 0:
         return pixels
     if slope.is_integer() and intercept.is_integer() and max(abs(slope), abs(intercept)) < 2**14:
@@ -60,12 +79,12 @@ def _rescaled(pixels: NDArray[Any], slope: float, intercept: float) -> NDArray[A
 
 
 def _decoded(file: str, storage: PixelStorage) -> NDArray[Any]:
-    """Stored values (frame or tile, row, column)."""
+    """Return stored values with axes (frame or tile, row, column)."""
     try:
         pixels = _native(storage) if storage.offset is not None else _by_pydicom(storage)
     except RejectedError as rejected:
         raise RejectedError(rejected.reason, file) from rejected
-    except Exception as error:  # decoders raise whatever they like
+    except Exception as error:  # decoders may raise any exception
         raise RejectedError(machine_errors.find_machine_error_reason(error) or "undecodable", file) from error
     pixels = pixels.reshape(storage.frames, storage.rows, storage.columns)
     return pixels if storage.tiles is None else _tiles(pixels[0], storage.tiles)
@@ -76,7 +95,7 @@ def _native(storage: PixelStorage) -> NDArray[Any]:
     kind = np.dtype(f"{order}{'i' if storage.signed else 'u'}{storage.bits_allocated // 8}")
     count = storage.frames * storage.rows * storage.columns
     pixels = np.fromfile(storage.path, dtype=kind, count=count, offset=storage.offset or 0)
-    if pixels.size < count:  # the file was long enough when it was looked at, or it would not have come here
+    if pixels.size < count:  # the file was long enough when it was inspected
         raise RejectedError("read_error")
     pixels = pixels.astype(kind.newbyteorder("="), copy=False)
     spare = storage.bits_allocated - storage.bits_stored
@@ -86,7 +105,7 @@ def _native(storage: PixelStorage) -> NDArray[Any]:
 
 
 def _by_pydicom(storage: PixelStorage) -> NDArray[Any]:
-    """Compressed or deflated pixels, by whatever decoders are installed."""
+    """Decode compressed or deflated pixels with the decoders that are installed."""
     import pydicom
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -99,7 +118,7 @@ def _by_pydicom(storage: PixelStorage) -> NDArray[Any]:
 
 
 def _tiles(picture: NDArray[Any], tile: tuple[int, int]) -> NDArray[Any]:
-    """A mosaic (rows, columns) cut into (tile, row, column), left to right and top to bottom."""
+    """Cut a mosaic (rows, columns) into (tile, row, column), left to right and top to bottom."""
     rows, columns = tile
     down, across = picture.shape[0] // rows, picture.shape[1] // columns
     cut = picture[: down * rows, : across * columns].reshape(down, rows, across, columns)

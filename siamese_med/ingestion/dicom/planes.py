@@ -1,4 +1,4 @@
-"""From a DICOM header to its planes: one a classic file, one a frame of enhanced ones, one a tile of a mosaic."""
+"""From a DICOM header to its planes: one for a classic file, one per frame of an enhanced one, one per mosaic tile."""
 
 from __future__ import annotations
 
@@ -20,14 +20,37 @@ COMPONENT_BY_WORD = {
     "M": "magnitude", "P": "phase", "R": "real", "I": "imaginary", "MAGNITUDE": "magnitude", "PHASE": "phase",
     "REAL": "real", "IMAGINARY": "imaginary", "PHASE MAP": "phase",
 }  # fmt: skip
+"""Component of the complex signal, by terms of Image Type and Complex Image Component (DICOM PS3.3, C.8.13.3.1.1)."""
+
 GE_COMPONENT_TAG = (0x0043, 0x102F)
+"""GE's private element for the component: 0 magnitude, 1 phase, 2 real, 3 imaginary."""
+
 MOSAIC_COUNT_TAG = (0x0019, 0x100A)
+"""Siemens' private element for the number of images in a mosaic."""
+
 CSA_IMAGE_TAG = (0x0029, 0x1010)
+"""Siemens' private CSA image header."""
+
 MAX_FRAMES = 100_000
+"""Frames of one file that are accepted; more are `too_large`."""
 
 
 def read_planes(dataset: DicomHeader, file: str) -> tuple[SlicePlane, ...]:
-    """All planes of one file, `file` being its content hash; raises RejectedError for a broken mosaic or frame list."""
+    """Read all planes of one file.
+
+    Parameters
+    ----------
+    dataset
+        The header.
+    file
+        SHA-256 of the file, by which its planes refer to it.
+
+    Raises
+    ------
+    RejectedError
+        `missing_geometry` for a multi-frame file without per-frame geometry or a mosaic without tile count,
+        `bad_spacing`, `unreadable_header` where frames are missing, `too_large` above `MAX_FRAMES`.
+    """
     if tags.get_tag_value(dataset, "PerFrameFunctionalGroupsSequence"):
         return _enhanced(dataset, file)
     single = _classic(dataset, file)
@@ -80,7 +103,7 @@ def _content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
 
 
 def _reconstruction(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object], ...]:
-    """How the picture was made of what was measured; `group` gives a frame's group, or all of a classic header."""
+    """Describe how the image was reconstructed; `group` gives a frame's functional group, or the classic header."""
     made, beam = group("CTReconstructionSequence"), group("CTXRayDetailsSequence")
     kernel = tags.get_tag_words(made, "ConvolutionKernel"), tags.get_tag_words(made, "ReconstructionAlgorithm")
     energy = tags.get_tag_number(beam, "KVP"), tags.get_tag_number(made, "MonoenergeticEnergyEquivalent")
@@ -102,7 +125,7 @@ def _reconstruction(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object
 
 
 def _present(*pairs: tuple[str, object]) -> tuple[tuple[str, object], ...]:
-    """Those that have a value, since a run holds the planes of all new files."""
+    """Keep the pairs that have a value, since a run holds the planes of all new files in memory."""
     return tuple((name, value) for name, value in pairs if value not in (None, "", ()))
 
 
@@ -209,7 +232,7 @@ def _frame_time(group: Any, content: Dataset | None, index: int) -> tuple[float,
 
 
 def _mosaic(dataset: DicomHeader, whole: SlicePlane) -> tuple[SlicePlane, ...]:
-    """Tiles of a Siemens mosaic; its position is that of a picture as large as all tiles around the same centre."""
+    """Return the tiles of a Siemens mosaic; its position is that of an image as large as all tiles, equally centred."""
     csa = _csa(tags.get_tag_value(dataset, CSA_IMAGE_TAG))
     count = tags.get_tag_integer(dataset, MOSAIC_COUNT_TAG) or int(next(iter(csa.get("NumberOfImagesInMosaic", ())), 0))
     if not 0 < count <= 4096:

@@ -1,7 +1,7 @@
-"""Which slices make up one volume where a series takes its places several times (4D).
+"""Which slices make up one volume where a series has several slices at each position (4D).
 
-Only tags decide. A tag tells volumes apart when its values split the slices into whole volumes, or when its values, put
-in order, run through one volume after the other. Where no tag does, nothing is put together.
+Only tags decide. A tag separates volumes when its values divide the slices into complete volumes, or when its values,
+in order, run through one volume after the other. Where no tag does, the slices are not combined.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from siamese_med.ingestion.dicom.instances import SlicePlane
 from siamese_med.ingestion.reasons import RejectedError
 
 SlicesByPlace = list[list[SlicePlane]]
-"""Slices by where they lie."""
+"""Slices by position; within a position in any order."""
 
 (
     TEMPORAL_POSITION,
@@ -26,7 +26,7 @@ SlicesByPlace = list[list[SlicePlane]]
     ACQUISITION_CLOCK,
     INSTANCE_NUMBER,
 ) = range(7)
-"""Where `Plane.time` has them."""
+"""Indices into `SlicePlane.time`."""
 
 VOLUME_TAGS: tuple[Callable[[SlicePlane], Hashable], ...] = (
     *(
@@ -38,24 +38,39 @@ VOLUME_TAGS: tuple[Callable[[SlicePlane], Hashable], ...] = (
     *(lambda plane, which=which: plane.time[which] for which in (FRAME_REFERENCE_TIME, ACQUISITION_CLOCK)),
     lambda plane: plane.file,
 )
-"""Tags that may have one value for all slices of a volume and another one for the next; last, a file of many slices."""
+"""Tags with one value for all slices of a volume and another value for the next; last, a file of many slices."""
 
 GROWING_TIME_TAGS = (TRIGGER_TIME, FRAME_REFERENCE_TIME, ACQUISITION_CLOCK, INSTANCE_NUMBER)
 """Tags that may grow from slice to slice."""
 
 
 MIN_NUMBERED_REPEATS = 4
-"""Repeats from which on images that are only numbered, place by place, are taken for a series in time."""
+"""Repeats from which on slices that differ in instance number only, position by position, count as a time series."""
 
 
 def split_into_volumes(places: SlicesByPlace, modality: str) -> SlicesByPlace:
-    """The whole volumes in time order, each with one slice of every place.
+    """Split the slices of a 4D series into complete volumes.
 
-    Philips' scanners number a functional series place by place and may write no other tag. A CT of that kind would
-    rather be several reconstructions, in whatever order.
+    Philips scanners number a functional series position by position and may write no other tag. A CT series like that
+    is more likely several reconstructions in unknown order, so for CT the instance number alone does not decide.
 
-    Raises RejectedError: unclear_repeats where no tag tells one volume's slices from another's, missing_slice where
-    every volume lacks a slice.
+    Parameters
+    ----------
+    places
+        The slices at each position.
+    modality
+        MR, CT or PT.
+
+    Returns
+    -------
+    list of list of SlicePlane
+        Volumes in time order, each with one slice per position.
+
+    Raises
+    ------
+    RejectedError
+        `unclear_repeats` where no tag tells the volumes' slices apart, `missing_slice` where every volume lacks a
+        slice.
     """
     place_of = {(plane.file, plane.index): number for number, place in enumerate(places) for plane in place}
     groups = [[plane for place in places for plane in place]]
@@ -71,7 +86,7 @@ def split_into_volumes(places: SlicesByPlace, modality: str) -> SlicesByPlace:
 def _split_by_value(
     group: list[SlicePlane], tag: Callable[[SlicePlane], Hashable], place_of: Mapping[tuple[str, int], int]
 ) -> SlicesByPlace:
-    """Parts of equal value, where at least one of them has every place of the group; else the group as it is."""
+    """Split by equal value, where at least one part has every position of the group; else return the group as it is."""
     parts: dict[Hashable, list[SlicePlane]] = defaultdict(list)
     for plane in group:
         parts[tag(plane)].append(plane)
@@ -79,7 +94,7 @@ def _split_by_value(
     if len(covered) == len(group) or len(parts) == 1:
         return [group]
     if not any(_places_of(part, place_of) == covered for part in parts.values()):
-        return [group]  # it changes from slice to slice
+        return [group]  # the value changes from slice to slice
     return [parts[value] for value in sorted(parts, key=lambda value: (str(type(value)), value))]
 
 
@@ -100,10 +115,11 @@ def _split_by_order(
 
 
 def _runs_through(values: Sequence[Sequence[float]], which: int) -> bool:
-    """Whether the order within each place is that of the volumes; `values`: by place, in order.
+    """Tell whether the order within each position is that of the volumes; `values` are by position, in order.
 
-    It is for the time since the heart beat, which is another one for each slice of a phase. Else one volume must end
-    before the next begins; or, but not for a mere number, all that was taken at one place come before the next place.
+    It is for the time since the heart beat, which differs between the slices of one phase. Otherwise one volume must
+    end before the next begins; or, except for instance numbers, all slices of one position come before the next
+    position.
     """
     if len({len(place) for place in values}) > 1 or any(a == b for place in values for a, b in pairwise(place)):
         return False
@@ -113,7 +129,7 @@ def _runs_through(values: Sequence[Sequence[float]], which: int) -> bool:
 
 
 def _numbered_by_place(values: Sequence[Sequence[float]]) -> bool:
-    """Whether every place has a run of numbers of its own, all in the same steps, and long enough to be a series."""
+    """Tell whether every position has its own run of numbers with equal steps, long enough to be a time series."""
     steps = {tuple(b - a for a, b in pairwise(place)) for place in values}
     return len(steps) == 1 and len(values[0]) >= MIN_NUMBERED_REPEATS and _one_after_the_other(values)
 

@@ -1,4 +1,4 @@
-"""From the files of a series to its volumes: one patient, one geometry, no place twice; or the reason why not."""
+"""From the files of a series to its volumes: one patient, one geometry, no position twice; or the reason why not."""
 
 from __future__ import annotations
 
@@ -20,12 +20,19 @@ VOLUME_ATTRIBUTES = (
     "component", "image type", "echo", "echo time", "inversion", "flip", "kernel", "filter", "reconstruction", "energy",
     "correction", "unit", "agent", "coil", "thickness", "series number", "description",
 )  # fmt: skip
-"""What tells volumes of one place apart; whatever else repeats is time. The order is part of the scans' names."""
+"""Attributes that separate volumes at one position; other differences are time. The order is part of scan names."""
 
 DIRECTION_TOLERANCE = 1e-3
+"""Largest difference between components of direction cosines of one geometry."""
+
 RELATIVE_SPACING_TOLERANCE = 1e-3
+"""Largest relative difference of pixel spacing within one geometry."""
+
 MAX_FIELD_MAP_REPEATS = 4
+"""Repeats up to which a field map counts as static: its first volume is taken without `volume_of_4d`."""
+
 MAX_GEOMETRIES = 64
+"""Geometries in one series, above which it is refused; a bound on work for hostile input."""
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -33,9 +40,13 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True)
 class VolumeDraft:
-    """One volume that a series holds: repeats of one stack (one, unless the config takes something of a 4D series)."""
+    """One volume of a series.
 
-    part: str  # which volume of the series, stable over runs
+    `part` names the volume within its series, equally in every run. `repeats` has one stack, unless the configuration
+    takes the mean of a 4D series. `storages` has the files by content hash.
+    """
+
+    part: str  # which volume of the series, equal in every run
     repeats: tuple[SliceStack, ...]
     facts: ScanFacts
     storages: dict[str, DicomInstance]
@@ -44,7 +55,7 @@ class VolumeDraft:
 
 @dataclass
 class SeriesVerdict:
-    """What became of a series: its volumes, and a reason for each file that is in none of them."""
+    """What became of a series: its volumes, and a reason word for each file (by content hash) in none of them."""
 
     drafts: list[VolumeDraft] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -53,7 +64,23 @@ class SeriesVerdict:
 def assess_series(
     instances: Sequence[DicomInstance], config: IngestConfig, subject_given: bool = False
 ) -> SeriesVerdict:
-    """All files of one series UID; `subject_given` where a manifest names the subject and no PatientID is needed."""
+    """Decide which volumes the files of one series make up.
+
+    Parameters
+    ----------
+    instances
+        All files of one Series Instance UID, of distinct content.
+    config
+        Limits, and what to do with 4D series.
+    subject_given
+        Whether a manifest names the subject, so that no PatientID is needed.
+
+    Returns
+    -------
+    SeriesVerdict
+        Volumes and reasons. A series with two patients, a missing slice or equal SOP instance UIDs gives no volume at
+        all.
+    """
     verdict = SeriesVerdict()
     try:
         _check_one_patient(instances, subject_given)
@@ -83,13 +110,13 @@ def _check_one_patient(instances: Sequence[DicomInstance], subject_given: bool) 
 
 
 def _check_distinct_uids(instances: Sequence[DicomInstance]) -> None:
-    """Files are distinct by content already, so a SOP instance UID that comes twice stands for two different things."""
+    """Refuse equal SOP instance UIDs: the files differ in content, so one UID would stand for two objects."""
     if any(uid and count > 1 for uid, count in Counter(one.sop for one in instances).items()):
         raise RejectedError("sop_uid_conflict")
 
 
 def _without_copies(instances: Sequence[DicomInstance], verdict: SeriesVerdict) -> list[DicomInstance]:
-    """Leave out single slices with the place and the pixels of another one."""
+    """Leave out single slices with the position and the pixels of another one."""
     kept: list[DicomInstance] = []
     for alike in _grouped(sorted(instances, key=lambda one: one.content), _place_and_kind).values():
         pixels = [one.pixel_digest() for one in alike] if len(alike) > 1 else []
@@ -123,7 +150,7 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
 def _by_geometry(planes: Iterable[SlicePlane]) -> list[list[SlicePlane]]:
     """Planes of one matrix, spacing, direction, frame of reference and stack, in an order of their own."""
     parts: list[list[SlicePlane]] = []
-    known: dict[Hashable, list[SlicePlane]] = {}  # to the letter, as nearly all slices of a series are
+    known: dict[Hashable, list[SlicePlane]] = {}  # exact matches, as nearly all slices of a series are
     for plane in planes:
         letter = (plane.rows, plane.columns, plane.frame, plane.orientation, plane.spacing)
         if letter not in known:
@@ -167,7 +194,7 @@ def _draft_part(
 
 
 def _by_content(name: str, planes: list[SlicePlane]) -> dict[str, list[SlicePlane]]:
-    """Split by echo, component and the like, but only where one place is taken more than once."""
+    """Split by echo, component and the like, but only where one position occurs more than once."""
     groups = {name: planes}
     if len(_places(planes)) == len(planes):
         return groups
@@ -190,7 +217,7 @@ def _said(plane: SlicePlane, attribute: str) -> str:
 
 
 def _differs_in_place(planes: list[SlicePlane], attribute: str) -> bool:
-    """Whether slices of one place differ in it, and not only those of one end of the stack from those of the other."""
+    """Tell whether slices of one position differ in an attribute, rather than one end of the stack from the other."""
     repeated = [place for place in _places(planes) if len(place) > 1]
     differing = sum(len({_said(plane, attribute) for plane in place}) > 1 for place in repeated)
     return 2 * differing >= len(repeated)
@@ -204,7 +231,7 @@ def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def _places(planes: list[SlicePlane]) -> list[list[SlicePlane]]:
-    """Planes gathered by where they lie, within a micrometre or so."""
+    """Group planes by position along the normal, within `POSITION_TOLERANCE_MM`."""
     along = slice_geometry.compute_slice_depths(planes)
     order = np.argsort(along, kind="stable")
     places: list[list[SlicePlane]] = []
@@ -238,7 +265,7 @@ def _volume(
 
 
 def _repeats(places: list[list[SlicePlane]], facts: ScanFacts, config: IngestConfig) -> list[list[SlicePlane]]:
-    """The volumes to take of a 4D series, in time order; raises RejectedError where that is not wanted or not whole."""
+    """Return the volumes to take of a 4D series, in time order, or raise RejectedError."""
     counts = [len(place) for place in places]
     if len(places) == 1 or 2 * sum(count > 1 for count in counts) < len(counts):
         raise RejectedError("duplicate_position")

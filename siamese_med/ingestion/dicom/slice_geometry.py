@@ -1,6 +1,7 @@
-"""Geometry of one stack of slices: is it whole and even, and where does it lie?
+"""Geometry of one stack of slices: is it complete and evenly spaced, and where does it lie?
 
-Input is LPS mm as in DICOM; the affine that comes out is voxel (column, row, slice) to RAS+ mm.
+Input is LPS mm as in DICOM; the resulting affine maps voxel (column, row, slice) to RAS+ mm (DICOM PS3.3, section
+C.7.6.2.1.1).
 """
 
 from __future__ import annotations
@@ -19,23 +20,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TILT_DEGREES = 0.1
+"""Largest angle between the slice normal and the direction of the stack, in degrees; more is a tilted gantry."""
+
 SPACING_TOLERANCE_MM = 0.01
+"""Deviation of a slice gap that is always allowed, in mm."""
+
 SPACING_TOLERANCE_SHARE = 0.01
+"""Deviation of a slice gap that is allowed, as a share of the usual gap."""
+
 UNIT_VECTOR_TOLERANCE = 1e-2
+"""Largest deviation of direction cosines from unit length and from a right angle."""
+
 POSITION_TOLERANCE_MM = 1e-3
+"""Slices that are closer than this along the normal, in mm, have the same position."""
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Homogeneous matrix from DICOM's LPS to RAS+ coordinates."""
 
 
 @dataclass(frozen=True)
 class SliceStack:
-    """Slices in order along their normal, and the affine of the volume they make up."""
+    """Slices in order along their normal, and the 4x4 affine of their volume: voxel (column, row, slice) to RAS+ mm."""
 
     planes: tuple[SlicePlane, ...]
     affine: NDArray[np.float64]
 
 
 def check_slice_geometry(planes: Sequence[SlicePlane]) -> None:
-    """Raise RejectedError where position, direction or spacing of a slice is missing or impossible."""
+    """Check that position, direction and spacing of every slice are present and possible.
+
+    Raises
+    ------
+    RejectedError
+        `missing_geometry`, `bad_spacing`, or `bad_affine` where a value is no number or the directions are not
+        orthonormal within `UNIT_VECTOR_TOLERANCE`.
+    """
     if any(plane.position is None or plane.orientation is None for plane in planes):
         raise RejectedError("missing_geometry")
     if not all(_is_spacing(plane.spacing) for plane in planes):
@@ -56,7 +75,15 @@ def _is_spacing(spacing: tuple[float, ...] | None) -> bool:
 
 
 def compute_slice_depths(planes: Sequence[SlicePlane]) -> NDArray[np.float64]:
-    """Millimetres of each slice along the common normal."""
+    """Compute the position of each slice along the normal of the first one.
+
+    The normal is the cross product of row and column direction (LPS), of unit length.
+
+    Returns
+    -------
+    ndarray, shape (slices,), float64
+        Millimetres from the origin of the patient coordinate system.
+    """
     return np.asarray([plane.position for plane in planes], dtype=np.float64) @ _normal(planes[0])
 
 
@@ -67,7 +94,26 @@ def _normal(plane: SlicePlane) -> NDArray[np.float64]:
 
 
 def build_slice_stack(planes: Sequence[SlicePlane], min_slices: int) -> SliceStack:
-    """Order slices of distinct places and check them; raises RejectedError with what is wrong."""
+    """Order slices of distinct positions and check that they form a volume.
+
+    Parameters
+    ----------
+    planes
+        Slices of one geometry, at least two.
+    min_slices
+        Fewest slices of a volume.
+
+    Returns
+    -------
+    SliceStack
+        Slices in order of the normal (cross product of row and column direction), with the affine to RAS+ mm.
+
+    Raises
+    ------
+    RejectedError
+        `too_few_slices`, `missing_slice` where a gap is a multiple of the others, `irregular_spacing`, or
+        `gantry_tilt`.
+    """
     if len(planes) < min_slices:
         raise RejectedError("too_few_slices")
     along = compute_slice_depths(planes)
@@ -81,7 +127,7 @@ def build_slice_stack(planes: Sequence[SlicePlane], min_slices: int) -> SliceSta
 
 def _check_even_spacing(planes: tuple[SlicePlane, ...], along: NDArray[np.float64]) -> None:
     gaps = np.diff(along)
-    usual = float(np.median(gaps[gaps < 1.5 * gaps.min()]))  # of three slices left, half of the gaps may be wide
+    usual = float(np.median(gaps[gaps < 1.5 * gaps.min()]))  # where three slices are left, half of the gaps may be wide
     if usual < 0.1 * np.median(gaps):
         raise RejectedError("irregular_spacing")
     allowed = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_SHARE * usual)
@@ -97,7 +143,7 @@ def _check_even_spacing(planes: tuple[SlicePlane, ...], along: NDArray[np.float6
 
 
 def _numbered_through(planes: tuple[SlicePlane, ...], odd: NDArray[np.intp]) -> bool:
-    """Whether instance numbers step over the wide gaps as over all others: then no slice ever lay there."""
+    """Tell whether instance numbers step over wide gaps as over all others: then no slice is missing there."""
     numbers = [plane.instance for plane in planes]
     if any(number is None for number in numbers):
         return False

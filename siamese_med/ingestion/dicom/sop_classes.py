@@ -1,4 +1,4 @@
-"""Which DICOM files are volumes of MR, CT or PET, and why the others are not; judged by SOP class first."""
+"""Which DICOM files are volumes of MR, CT or PET, and why others are not; decided by SOP class first."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.tags import DicomHeader
 
 STORAGE_UID_ROOT = "1.2.840.10008.5.1.4.1.1."
+"""Root of the storage SOP classes (DICOM PS3.4, annex B.5)."""
+
 MODALITY_BY_SOP_CLASS = {
     f"{STORAGE_UID_ROOT}{tail}": modality
     for tail, modality in (
@@ -19,23 +21,45 @@ MODALITY_BY_SOP_CLASS = {
         ("128", "PT"), ("130", "PT"), ("128.1", "PT"),
     )
 }  # fmt: skip
-"""Classic, enhanced and legacy converted storage."""
+"""Classic, enhanced and legacy converted image storage of CT, MR and PET."""
 
 COLOUR_SOP_CLASSES = (f"{STORAGE_UID_ROOT}4.3",)
+"""Enhanced MR Color Image Storage."""
+
 PROJECTION_SOP_CLASSES = tuple(
     f"{STORAGE_UID_ROOT}{tail}"
     for tail in ("1", "1.1", "1.1.1", "1.2", "1.2.1", "1.3", "1.3.1", "12.1", "12.1.1", "12.2", "12.2.1", "12.3",
                  "13.1.1", "13.1.2", "13.1.3", "13.1.4", "13.1.5")
 )  # fmt: skip
+"""Radiography, mammography and angiography, projections and X-ray 3D volumes."""
+
 OTHER_IMAGE_SOP_CLASSES = tuple(f"{STORAGE_UID_ROOT}{tail}" for tail in ("3", "3.1", "5", "6", "6.1", "6.2", "20"))
+"""Ultrasound and nuclear medicine."""
+
 SECONDARY_CAPTURE_UID = f"{STORAGE_UID_ROOT}7"
+"""Secondary Capture Image Storage; its multi-frame variants begin with the same UID."""
+
 LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "SCANOGRAM"}
+"""Terms of Image Type that scanners use for localizers."""
+
 PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP"}
+"""Terms of Image Type for projections of a volume."""
+
 GREYSCALE_INTERPRETATIONS = {"MONOCHROME1", "MONOCHROME2"}
+"""Photometric Interpretation of grey-scale images."""
 
 
 def determine_modality(dataset: DicomHeader) -> str:
-    """MR, CT or PT; raises RejectedError with the reason for which the file is skipped."""
+    """Return the modality of a volume: MR, CT or PT.
+
+    The SOP class decides; without one, Modality and Rows do. Localizers, projections and colour images, which are also
+    stored as MR or CT, are recognised by Image Type, Series Description and Photometric Interpretation.
+
+    Raises
+    ------
+    RejectedError
+        The file is no volume; the reason is one of those for skipped files, such as `localizer`.
+    """
     kind = _sop_class(dataset)
     if kind == SECONDARY_CAPTURE_UID or kind.startswith(f"{SECONDARY_CAPTURE_UID}."):
         raise RejectedError("secondary_capture")
@@ -58,7 +82,7 @@ def _sop_class(dataset: DicomHeader) -> str:
 
 
 def _by_modality(dataset: DicomHeader) -> str | None:
-    """A file without a SOP class is an image if it says what it shows and how large that is."""
+    """Return the modality of a file without a SOP class: an image has Rows and a Modality."""
     if not tags.get_tag_integer(dataset, "Rows"):
         raise RejectedError("unreadable_header" if tags.get_tag_text(dataset, "StudyInstanceUID") else "not_an_image")
     named = tags.get_tag_text(dataset, "Modality").upper()
@@ -66,7 +90,7 @@ def _by_modality(dataset: DicomHeader) -> str | None:
 
 
 def _refuse_views(dataset: DicomHeader) -> None:
-    """Localizers, projections and colour pictures are kept as MR or CT images too."""
+    """Refuse localizers, projections and colour images, which are also stored as MR or CT images."""
     image_type = set(tags.get_tag_words(dataset, "ImageType"))
     if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(
         tags.get_tag_text(dataset, "SeriesDescription")

@@ -1,4 +1,4 @@
-"""Reading values of hostile DICOM headers: whatever is missing, malformed or endless becomes None or an empty word."""
+"""Reading values of hostile DICOM headers: a missing, malformed or endless value becomes None or an empty text."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ if TYPE_CHECKING:
     DicomHeader = Dataset | PlainHeader
 
 MAX_TAG_TEXT_CHARS = 256
+"""Characters of a text value that are kept."""
+
 EARLIEST_YEAR = 1895
+"""Year before which no scan can have been made: X-rays were discovered in 1895."""
+
 DICOM_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
+"""A date as DICOM (20240131), ACR-NEMA (2024.01.31) or ISO 8601 (2024-01-31) writes it."""
 
 
 def get_tag_value(dataset: DicomHeader | None, key: Any) -> Any:
-    """The value of a keyword or (group, element), or None."""
+    """Return the value of a keyword or (group, element), or None where it is missing or cannot be converted.
+
+    Raises
+    ------
+    NotPlainError
+        The header is a `PlainHeader` and the value needs a full parser.
+    """
     if dataset is None:
         return None
     try:
@@ -29,12 +40,16 @@ def get_tag_value(dataset: DicomHeader | None, key: Any) -> Any:
         return getattr(found, "value", found) if isinstance(key, tuple) else found
     except NotPlainError:
         raise
-    except Exception:  # pydicom raises whatever its converters raise
+    except Exception:  # pydicom passes on any exception of its converters
         return None
 
 
 def get_tag_text(dataset: DicomHeader | None, key: Any) -> str:
-    """A short stripped text; of several values the first is not chosen, they are joined."""
+    """Return a value as stripped text.
+
+    At most `MAX_TAG_TEXT_CHARS` characters are kept. Several values are joined in pydicom's notation, so that none of
+    them is chosen over the others. A missing or malformed value gives an empty text.
+    """
     found = get_tag_value(dataset, key)
     if found is None:
         return ""
@@ -45,7 +60,10 @@ def get_tag_text(dataset: DicomHeader | None, key: Any) -> str:
 
 
 def get_tag_words(dataset: DicomHeader | None, key: Any) -> tuple[str, ...]:
-    """All values in upper case."""
+    """Return all values as stripped text in upper case, as for Image Type.
+
+    At most 16 values are returned, each of at most `MAX_TAG_TEXT_CHARS` characters; none where the element is missing.
+    """
     found = get_tag_value(dataset, key)
     if found is None or found == "":
         return ()
@@ -54,7 +72,10 @@ def get_tag_words(dataset: DicomHeader | None, key: Any) -> tuple[str, ...]:
 
 
 def get_tag_numbers(dataset: DicomHeader | None, key: Any, count: int) -> tuple[float, ...] | None:
-    """Exactly `count` numbers (they may be NaN), or None."""
+    """Return exactly `count` numbers, as for Image Position (Patient).
+
+    The numbers may be NaN or infinite; callers check that. None where there are more, fewer or no numbers.
+    """
     found = get_tag_value(dataset, key)
     if found is None or found == "":
         return None
@@ -66,7 +87,7 @@ def get_tag_numbers(dataset: DicomHeader | None, key: Any, count: int) -> tuple[
 
 
 def get_tag_number(dataset: DicomHeader | None, key: Any) -> float | None:
-    """One finite number, or None."""
+    """Return one finite number, or None where the value is missing, multiple, infinite or no number."""
     found = get_tag_value(dataset, key)
     if found is None or isinstance(found, (bytes, str)) or hasattr(found, "__iter__"):
         found = get_tag_text(dataset, key)
@@ -78,13 +99,19 @@ def get_tag_number(dataset: DicomHeader | None, key: Any) -> float | None:
 
 
 def get_tag_integer(dataset: DicomHeader | None, key: Any) -> int | None:
-    """One whole number, or None."""
+    """Return one number, truncated to an integer.
+
+    None where it is missing, no number, or 2**53 and above, where integers are not exact as a double.
+    """
     one = get_tag_number(dataset, key)
     return int(one) if one is not None and abs(one) < 2**53 else None
 
 
 def get_first_item(dataset: DicomHeader | None, key: str) -> Dataset | None:
-    """First item of a sequence, or None."""
+    """Return the first item of a sequence, or None where the sequence is missing, empty or broken.
+
+    Plain headers have no sequences that are needed, so this is for pydicom's data sets.
+    """
     found = get_tag_value(dataset, key)
     try:
         return found[0] if found else None
@@ -94,9 +121,26 @@ def get_first_item(dataset: DicomHeader | None, key: str) -> Dataset | None:
 
 @lru_cache(maxsize=1024)
 def parse_dicom_date(written: str, shifted_years: int = 0) -> date | None:
-    """A date as DICOM or ISO writes it, time of day ignored; None where no scan can be of that day.
+    """Parse a date of DICOM, ACR-NEMA or ISO 8601; a time of day after it is ignored.
 
-    `shifted_years`: how far a date may have been moved on purpose.
+    Parameters
+    ----------
+    written
+        The text of the element.
+    shifted_years
+        Years by which dates may have been shifted for de-identification.
+
+    Returns
+    -------
+    date or None
+        None where the text is no date, or no scan can have been made then: before 1895, or after next year.
+
+    Examples
+    --------
+    >>> parse_dicom_date("20240131")
+    datetime.date(2024, 1, 31)
+    >>> parse_dicom_date("18500101") is None
+    True
     """
     match = DICOM_DATE.match(written.strip())
     if match is None:

@@ -1,1 +1,1 @@
-"""What an input names and claims: folders, BIDS trees, manifests, and whose each file is."""
+"""What an input names and states about its files: folders, BIDS datasets, manifests, and to whom each file belongs."""

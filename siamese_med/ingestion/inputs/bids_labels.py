@@ -1,8 +1,8 @@
 """Subject and session labels of BIDS paths: taken whole from the folders, and checked against the file's name.
 
-A label may hold underscores, hyphens, dots, spaces and any letter, as real studies have them, although BIDS allows only
-ASCII letters and digits. Upper and lower case differ. The two Unicode spellings of one letter (composed, as most
-systems write it, and decomposed, as macOS does) are the same label.
+A label may hold underscores, hyphens, dots, spaces and any letter, as in real studies, although BIDS allows only ASCII
+letters and digits. Upper and lower case differ. The two Unicode forms of a letter (composed, as most systems write it,
+and decomposed, as macOS does) are the same label.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BIDS_ENTITIES = {
     "den", "label", "desc", "atlas", "scale", "from", "to", "mode", "tpl", "cohort", "model", "subset",
     "feature",
 }  # fmt: skip
-"""Keys that BIDS knows: `_run-` ends a label, while `_S-` may be a part of it."""
+"""Keys of BIDS entities (BIDS specification, appendix "Entities"): `_run-` ends a label, `_S-` may be a part of it."""
 
 BIDS_IMAGE_SUFFIXES = {
     *contrast.CONTRAST_BY_SUFFIX,
@@ -31,13 +31,13 @@ BIDS_IMAGE_SUFFIXES = {
     "magnitude2", "phase1", "phase2", "phasediff", "sbref", "cbv", "asl", "m0scan", "adc", "fa", "trace",
     "colfa", "expadc", "s0", "defacemask", "mask", "dseg", "probseg", "seg", "gt",
 }  # fmt: skip
-"""Last parts of BIDS image names, in lower case."""
+"""Suffixes of BIDS image names (the last part, as `T1w`), in lower case."""
 
 INFORMAL_SUFFIXES = {
     "scan", "image", "img", "volume", "vol", "brain", "head", "anat", "mri", "mr", "ct", "pet", "orig", "raw",
     "lesion", "lesions", "roi",
 }  # fmt: skip
-"""Words that people put last in a name that is not quite BIDS."""
+"""Words that often stand last in names that are not quite BIDS, as `sub-01_brain.nii`."""
 
 ALL_SUFFIXES = BIDS_IMAGE_SUFFIXES | INFORMAL_SUFFIXES
 
@@ -47,7 +47,7 @@ SESSION_PATTERN = re.compile(r"(?:^|_)ses-")
 
 @dataclass(frozen=True, slots=True)
 class BidsLabels:
-    """What a path says of subject and session; `problem` is the reason word where it contradicts itself."""
+    """Subject and session of a path; `problem` is a reason word where the path contradicts itself, else empty."""
 
     subject: str = ""
     session: str = ""
@@ -55,12 +55,39 @@ class BidsLabels:
 
 
 def normalise_unicode(text: str) -> str:
-    """Text with composed letters (NFC)."""
+    r"""Compose the letters of a text (Unicode normalisation form C).
+
+    Examples
+    --------
+    >>> normalise_unicode("Mu\u0308ller") == "M\u00fcller"
+    True
+    """
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def read_bids_labels(folders: Sequence[str], stem: str) -> BidsLabels:
-    """Labels of a file by its folders below the data set, outermost first, and its name without suffix."""
+    """Read subject and session from a file's folders and name.
+
+    Parameters
+    ----------
+    folders
+        Names of the folders from the dataset down to the file, outermost first.
+    stem
+        File name without its suffixes, see `bids_metadata.get_image_stem`.
+
+    Returns
+    -------
+    BidsLabels
+        The labels, empty where the path has none; or a `problem`: `subject_conflict` or `session_conflict` where folder
+        and name differ, `unclear_label` where the end of a label in the name is not clear.
+
+    Examples
+    --------
+    >>> read_bids_labels(["sub-002_S_0413", "ses-2"], "sub-002_S_0413_ses-2_T1w")
+    BidsLabels(subject='002_S_0413', session='2', problem='')
+    >>> read_bids_labels(["sub-01"], "sub-02_T1w").problem
+    'subject_conflict'
+    """
     above, name = _of_folders(tuple(folders)), normalise_unicode(stem)
     if above.problem:
         return above
@@ -85,7 +112,7 @@ def read_bids_labels(folders: Sequence[str], stem: str) -> BidsLabels:
 
 @lru_cache(maxsize=4096)
 def _of_folders(folders: tuple[str, ...]) -> BidsLabels:
-    """The one subject and session that the folders name."""
+    """Read the one subject and session that the folders name."""
     subjects, sessions = set(), set()
     for folder in map(normalise_unicode, folders):
         if folder.startswith("sub-") and len(folder) > len("sub-"):
@@ -102,7 +129,7 @@ def _of_folders(folders: tuple[str, ...]) -> BidsLabels:
 
 
 def _of_folder(folder: str) -> tuple[str, str]:
-    """`sub-002_S_0413`, and also `sub-01_ses-02` and `sub-01_T1w`, which people make beside BIDS."""
+    """Read `sub-002_S_0413`, and also `sub-01_ses-02` and `sub-01_T1w`, which occur although BIDS forbids them."""
     tokens = folder.removeprefix("sub-").split("_")
     end = next((place for place, token in enumerate(tokens) if place and _is_entity(token)), len(tokens))
     while 1 < end == len(tokens) and tokens[-1].lower() in BIDS_IMAGE_SUFFIXES:
@@ -128,7 +155,7 @@ def _text_after(entity: re.Pattern[str], name: str) -> str:
 
 
 def _without_folder(text: str) -> tuple[str, str]:
-    """The label at the beginning of `002_S_0413_ses-1_T1w`, and a problem where it is not clear how far it goes."""
+    """Read the label at the beginning of `002_S_0413_ses-1_T1w`, with a problem where its end is not clear."""
     tokens = text.split("_")
     end = next((place for place, token in enumerate(tokens) if place and _is_entity(token)), len(tokens))
     known = end < len(tokens)
@@ -157,11 +184,11 @@ def _is_entity(token: str) -> bool:
 
 
 def _may_be_entity(token: str) -> bool:
-    """Of a form that BIDS gives to entities, under a key that it does not know."""
+    """Tell whether a token has the form of a BIDS entity under a key that BIDS does not know."""
     key, hyphen, _ = token.partition("-")
     return bool(hyphen) and key.isascii() and key.isalpha() and key.islower()
 
 
 def _is_word(token: str) -> bool:
-    """What kind of picture it is, and so no part of a label."""
+    """Tell whether a token says what kind of image it is, and so is no part of a label."""
     return token.lower() in ALL_SUFFIXES or contrast.guess_contrast_from_text(token) != "unknown"

@@ -1,4 +1,4 @@
-"""What a BIDS tree says beside its images: subject and session in names, dates in tables, scanners in JSON."""
+"""What a BIDS dataset states beside its images: dates in tables, scanner, protocol and modality in JSON."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import csv
 import io
 import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from siamese_med.ingestion import machine_errors
 from siamese_med.ingestion.dicom import tags
@@ -21,18 +21,30 @@ from siamese_med.study.vocabulary import ScanFlag
 
 DATASET_DESCRIPTION_FILE = "dataset_description.json"
 SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
+"""Endings of text files that belong to images; such a file is no broken image."""
+
 ROOT_TEXT_FILES = ("README", "CHANGES", "LICENSE")
+"""Text files without an ending that BIDS allows in the top folder of a dataset."""
+
 STEM_ENDINGS = (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm")
+"""Endings that are removed from a name, one after the other, to compare an image with its side-cars."""
+
 SCANNER_KEYS = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
+"""BIDS metadata fields that identify a scanner."""
+
 MAX_SHIFTED_YEARS = 100
+"""Years by which dates of a shared dataset may have been shifted for de-identification."""
+
 MAX_TEXT_BYTES = 16 * 2**20
+"""Largest text file that is read, in bytes; a larger one counts as empty."""
+
 MAX_DATASET_NAME_CHARS = 200
-"""Characters of a data set's Name that count."""
+"""Characters of a dataset's Name that are compared."""
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What a JSON beside an image says, as far as it is used."""
+    """What is used of the JSON beside an image. Every field may be empty."""
 
     modality: str = ""
     scanner: tuple[str, ...] = ()
@@ -42,7 +54,13 @@ class Sidecar:
 
 
 def get_image_stem(path: Path) -> str:
-    """A file's name without the endings of images and of their side-cars."""
+    """Return a file's name without the endings of images and their side-cars.
+
+    Examples
+    --------
+    >>> get_image_stem(Path("sub-01/anat/sub-01_T1w.nii.gz"))
+    'sub-01_T1w'
+    """
     name = path.name
     for ending in STEM_ENDINGS:
         if name.lower().endswith(ending):
@@ -51,7 +69,17 @@ def get_image_stem(path: Path) -> str:
 
 
 def is_sidecar(path: Path, name: str, described: bool, at_root: bool) -> bool:
-    """Whether a file is a text that speaks of images; `at_root`: whether it lies in the data set's own folder."""
+    """Tell whether a file is a text that describes images.
+
+    Parameters
+    ----------
+    path, name
+        The file and its name.
+    described
+        Whether the file lies in a dataset with a dataset_description.json.
+    at_root
+        Whether it lies in the top folder of that dataset.
+    """
     if name.lower().endswith(SIDECAR_ENDINGS) and (described or _beside_an_image(path)):
         return True
     return described and at_root and name in ROOT_TEXT_FILES
@@ -62,9 +90,13 @@ def _beside_an_image(path: Path) -> bool:
 
 
 def read_dataset_name(root: Path) -> str:
-    """The Name of a data set, in one spelling; empty where its description gives none.
+    """Read the Name from a dataset's dataset_description.json.
 
-    So it is where the description cannot be read now, which holds the images of the data set back.
+    Returns
+    -------
+    str
+        The name in Unicode form C with single spaces, at most `MAX_DATASET_NAME_CHARS` long. It is empty where there is
+        no name, and also where the file cannot be read now; in that case the dataset's images wait for the next run.
     """
     try:
         name = time_limits.call_with_time_limit(_json, root / DATASET_DESCRIPTION_FILE).get("Name")
@@ -74,12 +106,21 @@ def read_dataset_name(root: Path) -> str:
 
 
 def _text(value: object) -> str:
-    """A value as text; JSON can write half of a character, which no encoding can."""
+    """Return a value as text; JSON can contain half of a surrogate pair, which no encoding can."""
     return str(value).encode("utf-8", "replace").decode()
 
 
 def read_sidecar(path: Path, stem: str) -> Sidecar:
-    """The JSON of the same name; empty where there is none or it is no JSON object."""
+    """Read the JSON file of the same name as an image.
+
+    Timing fields are in seconds, as BIDS defines them. Fields that an earlier ingest of this program wrote (`Scanner`,
+    `Protocol`, `Flags`) are understood too. A missing file, or one that is no JSON object, gives an empty `Sidecar`.
+
+    Raises
+    ------
+    OSError
+        The file exists and the machine cannot read it now.
+    """
     content = _json(path.with_name(f"{stem}.json"))
     scanner = tuple(_text(content.get(key, "")) for key in SCANNER_KEYS)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
@@ -93,37 +134,45 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
     )
 
 
-def _read_own_pseudonym(content: dict[str, Any], key: str) -> tuple[str, ...]:
-    """A pseudonym that ingest wrote beside a scan of its own, which is read in again."""
+def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, ...]:
+    """Read a pseudonym that an earlier ingest wrote beside its own scan, which is ingested again."""
     label = content.get(key)
     return (label,) if isinstance(label, str) and label.startswith(f"{key.lower()}-") else ()
 
 
-def _flags(content: dict[str, Any]) -> tuple[str, ...]:
-    """What ingest warned of when it wrote the scan; what of date, mask and patient is wrong shows anew."""
+def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
+    """Read the flags of an earlier ingest, without those about date, mask and patient, which are determined again."""
     said = content.get("Flags")
     anew = (ScanFlag.DATE_UNKNOWN, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.WRONG_PATIENT)
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 
-def _protocol(content: dict[str, Any]) -> tuple[str, ...]:
-    """Timing (BIDS writes seconds) to the millisecond, as for DICOM."""
+def _protocol(content: Mapping[str, object]) -> tuple[str, ...]:
+    """Round timing to milliseconds, as for DICOM; BIDS writes seconds."""
     times = [content.get(key) for key in ("RepetitionTime", "EchoTime", "InversionTime")]
     known = tuple(str(round(1000 * time)) if isinstance(time, (int, float)) and time < 1e6 else "" for time in times)
     return known if any(known) else ()
 
 
 class BidsTree:
-    """A folder with a dataset_description.json; its tables are read once."""
+    """A dataset's folder. Its tables are read once and kept."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._rows, self._content = cache(_rows), cache(_content)
 
     def date(self, path: Path, labels: BidsLabels) -> date | None:
-        """The `acq_time` of a scan in scans.tsv, else of its session in sessions.tsv.
+        """Find the acquisition date of a scan.
 
-        Raises OSError where a table or the description, which says whose labels these are, cannot be read now.
+        Returns
+        -------
+        date or None
+            `acq_time` of the file in scans.tsv, or of its session in sessions.tsv; None where neither has it.
+
+        Raises
+        ------
+        OSError
+            A table, or the dataset's description, cannot be read now.
         """
         self._content(self.root / DATASET_DESCRIPTION_FILE, "utf-8")
         name, subject, session = normalise_unicode(path.name), f"sub-{labels.subject}", f"ses-{labels.session}"
@@ -146,11 +195,11 @@ class BidsTree:
 
 
 def _day(row: dict[str, str]) -> date | None:
-    """The day of a table's row; who shares a dataset, or wrote it with this program, has moved it."""
+    """Return the date of a table's row; it may have been shifted by up to `MAX_SHIFTED_YEARS`."""
     return tags.parse_dicom_date(row.get("acq_time", ""), MAX_SHIFTED_YEARS)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> Mapping[str, object]:
     try:
         content = json.loads(_content(path, "utf-8"))
     except (ValueError, RecursionError):
@@ -167,7 +216,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _content(path: Path, encoding: str) -> str:
-    """A text beside an image; nothing where there is none. Raises OSError where the machine does not give it now."""
+    """Read a text file; a missing one is empty. Raises OSError where the machine cannot read it now."""
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             return ""

@@ -1,4 +1,4 @@
-"""What an input says of a file, before the file itself is read: whose it is, when it was taken, what it shows."""
+"""What an input states about a file before the file itself is read: patient, date, contrast, scanner."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
 
 NO_LABELS = BidsLabels()
+"""Labels of a path that has none."""
 
 
 @dataclass(frozen=True)
 class InputClaim:
-    """What the input says of a file without the file's own word; part of a pseudonym, never written."""
+    """What the input states about a file without reading it. It goes into pseudonyms and is never written."""
 
-    kind: str  # manifest, bids or name; the last two with the data set's name space where there are several
+    kind: str  # manifest, bids or name; the last two with the dataset's name space where there are several
     subject: str
     session: str = ""
     date: date | None = None
@@ -29,29 +30,39 @@ class InputClaim:
     scanner: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    mask: tuple[str, int, int] | None = None  # path, size and time of change, so that another mask is another claim
+    mask: tuple[str, int, int] | None = None  # path, size and time of change (ns): a changed mask is another claim
 
     @property
     def given(self) -> bool:
-        """Whether somebody said who it is; a bare file name is only a guess."""
+        """Whether a manifest or a BIDS label names the subject; a bare file name is only a guess."""
         return not self.by_place
 
     @property
     def in_bids(self) -> bool:
-        """Whether a BIDS label names the subject."""
+        """Whether the subject comes from a BIDS label, of any dataset.
+
+        Examples
+        --------
+        >>> InputClaim("bids Aging study", "01").in_bids, InputClaim("manifest", "01").in_bids
+        (True, False)
+        """
         return self.kind.partition(" ")[0] == "bids"
 
     @property
     def by_place(self) -> bool:
-        """Whether only the place of the file tells its subject from others."""
+        """Whether only the file's path tells its subject from others.
+
+        True where neither a manifest nor a BIDS label names the subject.
+        """
         return self.kind.partition(" ")[0] == "name"
 
 
 @dataclass(slots=True)
 class InputPath:
-    """One path of the input; `reason` where its name says enough, `listed` where a manifest's row names it.
+    """One path of the input.
 
-    What name and side-cars claim is worked out when it is asked for, since DICOM files speak for themselves.
+    `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file. The
+    claim is worked out on demand, since DICOM files name their patient themselves.
     """
 
     path: Path
@@ -65,7 +76,10 @@ class InputPath:
 
     @property
     def claim(self) -> InputClaim:
-        """What the input says of the file; nothing, with a reason word as `trouble`, where that cannot be read now."""
+        """What the input states about the file.
+
+        It is only the file's place, and `trouble` is a reason word, where the side-cars cannot be read now.
+        """
         if self._claim is None:
             self._claim = self._asked()
         return self._claim
@@ -78,31 +92,55 @@ class InputPath:
             return InputClaim("name", str(self.path))
 
     def claimed_in(self, space: str) -> InputClaim:
-        """What the input would say of the file, were that its data set's name space."""
+        """Return the claim that the file would have if its dataset had this name space.
+
+        Used to find out under which name space an earlier run ingested the file. The stored claim does not change.
+        """
         claim = self._asked()
         return replace(claim, kind=f"{claim.kind.partition(' ')[0]} {space}".strip())
 
     def forget_claim(self) -> None:
-        """Work the claim out anew when it is asked for again, since its data set's name space changed."""
+        """Discard the claim, so that it is worked out again after its dataset's name space changed."""
         self._claim = None
 
 
 def claim_by_place(found: InputPath, root: Path) -> InputClaim:
-    """Where nobody says whose a file is, its place stands for a patient: equal names never merge two of them."""
+    """Make a claim from the file's place below `root` alone.
+
+    Used where nothing names the subject: the path without image endings stands for a patient, so that equal names in
+    two folders never merge two patients.
+    """
     kind = found.data_set.kind("name") if found.data_set else "name"
     return InputClaim(kind, str(found.path.relative_to(root).with_name(bids_metadata.get_image_stem(found.path))))
 
 
 def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | None = None) -> InputClaim:
-    """What a file's name, its folders and its side-cars say: BIDS labels where there are any, else its place."""
+    """Make a claim from a file's name, its folders and its side-cars.
+
+    Parameters
+    ----------
+    found
+        The file with its BIDS labels. Without a label its place stands for the patient, see `claim_by_place`.
+    root
+        Folder that places are relative to.
+    tree
+        The BIDS dataset whose tables may have the date.
+
+    Raises
+    ------
+    OSError
+        A side-car or table cannot be read now.
+    """
     labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
     if labels.subject:
-        kind, who = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
+        kind, subject = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
     else:
         place = claim_by_place(found, root)
-        kind, who = place.kind, place.subject
-    car = bids_metadata.read_sidecar(found.path, stem)
-    acquired = (tree.date(found.path, labels) if tree else None) or car.date
+        kind, subject = place.kind, place.subject
+    sidecar = bids_metadata.read_sidecar(found.path, stem)
+    acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date
     word = contrast.guess_contrast_from_name(stem)
-    modality = car.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
-    return InputClaim(kind, who, labels.session, acquired, None, word, modality, car.scanner, car.protocol, car.flags)
+    modality = sidecar.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
+    return InputClaim(
+        kind, subject, labels.session, acquired, None, word, modality, sidecar.scanner, sidecar.protocol, sidecar.flags
+    )

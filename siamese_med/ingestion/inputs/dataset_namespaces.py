@@ -1,8 +1,8 @@
-"""How the labels of several BIDS data sets are told apart, the same way in every run.
+"""How equal labels in several BIDS datasets are told apart, the same way in every run.
 
-The only data set of an input keeps its labels as they are. Of several, each has a name space of its own, after the Name
-in its description, or after its folder below the input where that has none. The catalogue remembers, under the secret,
-which name space each data set has, so that one that came first and alone keeps its pseudonyms when others join it.
+The only dataset of an input keeps its labels as they are. Of several, each has a name space of its own: the Name in its
+description, or its folder below the input where it has no name. The catalogue remembers the name spaces, encrypted, so
+that a dataset that came first and alone keeps its pseudonyms when others are added later.
 """
 
 from __future__ import annotations
@@ -11,27 +11,35 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from siamese_med.ingestion.catalogue.rows import META_TABLE
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset, share_subject_labels
 from siamese_med.ingestion.inputs.entries import InputEntry, compute_claim_key
 from siamese_med.ingestion.run_state import IngestRun
 
 DATASET_KEY_PREFIX = "data set "
-"""How the keys of the catalogue's rows about data sets begin."""
+"""Prefix of the keys of the catalogue's rows about datasets."""
 
 SEALED_NAMESPACE_BYTES = 256
+"""Bytes to which a name space is padded before encryption, so that its length does not reveal it."""
+
 MAX_FILES_TO_COMPARE = 100
-"""Files of a data set that an earlier run knew and that are asked for its name space."""
+"""Files of a dataset, known from an earlier run, that are compared to find its name space."""
 
 
 class _Marks(NamedTuple):
-    """Keys of a data set: by Name and folder, and by Name alone (empty where the Name is not its own)."""
+    """Keys of a dataset: by Name and folder, and by Name alone (empty where another dataset has the same Name)."""
 
     exact: str
     name: str
 
 
 def assign_namespaces(run: IngestRun) -> None:
-    """Give every data set of the input its name space, and write it down; before any claim is asked for."""
+    """Give every dataset of the input its name space, and write it to the catalogue.
+
+    Must run before any claim of the run is used, since claims contain the name space. A dataset keeps the name space of
+    an earlier run: by Name and folder, by Name, or by files that still lie at the same place. A new dataset whose
+    labels occur in another one gets a name space of its own.
+    """
     run.load_paths()
     sets = _with_subjects(run.entries)
     known = _known_spaces(run)
@@ -43,7 +51,7 @@ def assign_namespaces(run: IngestRun) -> None:
     for one in taken:
         one.space, one.known = written[id(one)] or "", True
     others = [(one, _of_earlier_files(run, one, known)) for one in sets if one not in taken]
-    for one, space in sorted(others, key=lambda pair: pair[1] is None):  # newcomers give way
+    for one, space in sorted(others, key=lambda pair: pair[1] is None):  # new datasets last
         one.space, one.known = (_new_space(one, sets, known), False) if space is None else (space, True)
         if share_subject_labels(one, taken):
             one.space = _own_space(one, alone=False)
@@ -52,7 +60,11 @@ def assign_namespaces(run: IngestRun) -> None:
 
 
 def merge_dataset_copies(run: IngestRun) -> None:
-    """Let a copy of a data set (same Name, an equal image of an equal label) share the name space of the first."""
+    """Give a copy of a dataset the name space of the first one, so that its patients are not counted twice.
+
+    A copy has the same Name and at least one identical image under the same label. Runs after the files were inspected;
+    claims of the copy are discarded and worked out again.
+    """
     sets = sorted((one for one in _with_subjects(run.entries) if one.name), key=lambda one: not one.known)
     for number, one in enumerate(sets):
         alike = [first for first in sets[:number] if first.name == one.name and first.space != one.space]
@@ -65,7 +77,7 @@ def merge_dataset_copies(run: IngestRun) -> None:
 
 
 def _with_subjects(entries: Iterable[InputEntry]) -> list[BidsDataset]:
-    """Data sets that have labelled images, in the order of their folders, what has no description last."""
+    """Return the datasets with labelled images, in the order of their folders, the undescribed one last."""
     sets = {id(one): one for entry in entries if (one := entry.found.data_set) is not None and one.subjects}
     return sorted(sets.values(), key=lambda one: (not one.described, one.folder))
 
@@ -75,7 +87,7 @@ def _entries(run: IngestRun, data_set: BidsDataset) -> Iterable[InputEntry]:
 
 
 def _images(run: IngestRun, data_set: BidsDataset) -> set[tuple[str, str]]:
-    """Label and content of its NIfTI files, as far as they are known by now."""
+    """Return label and content of the dataset's NIfTI files, as far as they are known at this point."""
     found = set()
     for entry in _entries(run, data_set):
         if entry.unit is not None:
@@ -94,12 +106,12 @@ def _marks(run: IngestRun, one: BidsDataset, sets: Iterable[BidsDataset]) -> _Ma
 
 
 def _written(run: IngestRun, one: BidsDataset, sets: Iterable[BidsDataset], known: dict[str, str]) -> str | None:
-    """The name space that the catalogue has for a data set, by Name and folder, else by Name; None without one."""
+    """Return the name space in the catalogue, by Name and folder, else by Name, or None."""
     return next((known[mark] for mark in _marks(run, one, sets) if mark in known), None)
 
 
 def _of_earlier_files(run: IngestRun, one: BidsDataset, known: dict[str, str]) -> str | None:
-    """The name space under which an earlier run took files that still lie where they lay; None where there are none."""
+    """Return the name space under which an earlier run ingested files that are still in place, or None."""
     candidates = sorted({"", *known.values(), _own_space(one, alone=True), _own_space(one, alone=False)})
     seen = [entry for entry in _entries(run, one) if entry.key in run.paths and run.paths[entry.key].unit[1]]
     return next(
@@ -109,13 +121,13 @@ def _of_earlier_files(run: IngestRun, one: BidsDataset, known: dict[str, str]) -
 
 
 def _was_claimed(run: IngestRun, entry: InputEntry, space: str) -> bool:
-    """Whether an earlier run took this file under the label and this name space."""
+    """Tell whether an earlier run ingested this file under its label and this name space."""
     claim = entry.found.claimed_in(space)
     return compute_claim_key(claim, run.secret) == run.paths[entry.key].unit[1]
 
 
 def _new_space(one: BidsDataset, sets: list[BidsDataset], known: dict[str, str]) -> str:
-    """That of a data set which no run has seen: its labels as they are where nothing else could be meant by them."""
+    """Choose the name space of a new dataset: none, where its labels cannot be confused with others."""
     if not one.described or (len(sets) == 1 and not (known and one.name)):
         return ""
     alone = sum(other.name == one.name for other in sets) == 1 and one.name not in known.values()
@@ -123,7 +135,7 @@ def _new_space(one: BidsDataset, sets: list[BidsDataset], known: dict[str, str])
 
 
 def _own_space(one: BidsDataset, alone: bool) -> str:
-    """A name space after a data set's Name, and its folder unless it is `alone` under that name."""
+    """Make a name space from the Name, and from the folder too unless the dataset is `alone` under that Name."""
     if not one.described:
         return "without description"
     if one.name and alone:
@@ -132,12 +144,14 @@ def _own_space(one: BidsDataset, alone: bool) -> str:
 
 
 def _known_spaces(run: IngestRun) -> dict[str, str]:
-    rows = {row["key"]: row["value"] for row in run.catalogue.rows("meta") if row["key"].startswith(DATASET_KEY_PREFIX)}
+    rows = {
+        row["key"]: row["value"] for row in run.catalogue.rows(META_TABLE) if row["key"].startswith(DATASET_KEY_PREFIX)
+    }
     return {mark: run.secret.unseal(value, mark).decode().rstrip("\0") for mark, value in rows.items()}
 
 
 def _note(run: IngestRun, sets: list[BidsDataset], known: dict[str, str]) -> None:
-    """Write down, sealed, the name spaces of data sets that have a Name, or a space of their own."""
+    """Write the encrypted name spaces of datasets that have a Name, or a name space of their own."""
     spaces = {mark: one.space for one in sets if one.name or one.space for mark in _marks(run, one, sets) if mark}
     rows = [
         {

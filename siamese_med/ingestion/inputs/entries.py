@@ -1,4 +1,4 @@
-"""One file of the input on its way through a run, and the group of files that are judged together."""
+"""One file of the input during a run, and the group of files that are judged together."""
 
 from __future__ import annotations
 
@@ -13,14 +13,21 @@ from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.reasons import UNOPENED_REASONS
 
 NO_STAT = (0, 0, 0, 0)
+"""Stands for a file of which the system gives no size, time, inode and device."""
+
 FILES_PER_STAT_CALL = 256
+"""Files whose status is asked for under one time limit."""
+
 MAX_HUNG_STATS = 3
-"""Files that the system may not answer for before it is asked for no more of them."""
+"""Files that may hang before no further status is asked for in this run."""
 
 
 @dataclass(slots=True)
 class InputEntry:
-    """One file of the input; `unit` is known once its content is; `follows` is the header of a voxel file."""
+    """One file of the input.
+
+    `unit` is known once the content is; `follows` is the entry of the header file (`.hdr`) of a voxel file (`.img`).
+    """
 
     found: InputPath
     key: str  # HMAC of its path
@@ -32,14 +39,23 @@ class InputEntry:
 
     @property
     def known(self) -> ContentUnit:
-        """The unit of an entry that was identified."""
+        """The unit (content and claim) of an identified entry.
+
+        Raises
+        ------
+        LookupError
+            The entry was not identified yet, see `identification`.
+        """
         if self.unit is None:
             raise LookupError("an entry was used before it was identified")
         return self.unit
 
 
 def mark_unopened_entries(entries: Iterable[InputEntry]) -> None:
-    """Give every entry that is counted and never opened its look, which holds the reason alone."""
+    """Give every entry that is counted but never opened an `InspectedFile` with its reason word.
+
+    These are the entries with one of `reasons.UNOPENED_REASONS`, such as pipes and broken links.
+    """
     for entry in entries:
         if entry.unit is None and entry.found.reason in UNOPENED_REASONS:
             entry.look = InspectedFile(0, "", reason=entry.found.reason)
@@ -51,16 +67,23 @@ class FileGroup:
 
     key: str
     entries: list[InputEntry] = field(default_factory=list)
-    absent: bool = False  # were slices of this series ingested before that are not in this input?
+    absent: bool = False  # slices of this series were ingested before and are not in this input
 
 
 def make_entry(found: InputPath, secret: Pseudonyms) -> InputEntry:
-    """A new entry, with what the system says of the file without opening it."""
+    """Make the entry of one file: HMAC of its absolute path, and size, time and inode from the system.
+
+    The file is not opened. Without an answer from the system the entry has `NO_STAT`.
+    """
     return _entry(found, _stat(found), secret)
 
 
 def make_entries(found: Sequence[InputPath], secret: Pseudonyms) -> list[InputEntry]:
-    """A new entry for each file. Where the system does not answer it has no stat, and so is looked at."""
+    """Make an entry for each file, in the same order.
+
+    Status calls run under the time limit of `time_limits`. A file for which the system does not answer has `NO_STAT`,
+    so it is inspected again; after `MAX_HUNG_STATS` such files the rest is not asked for.
+    """
     stats: list[tuple[int, int, int, int]] = []
     hung = 0
     for start in range(0, len(found), FILES_PER_STAT_CALL):
@@ -97,17 +120,28 @@ def _stat(found: InputPath) -> tuple[int, int, int, int]:
 
 
 def compute_entry_claim_key(entry: InputEntry, secret: Pseudonyms) -> str:
-    """HMAC of what the input claims of an entry."""
+    """Compute the HMAC of an entry's claim.
+
+    The claim is worked out here where it was not needed before. Where its side-cars cannot be read now, it is the
+    file's place.
+    """
     return compute_claim_key(entry.found.claim, secret)
 
 
 def compute_claim_key(claim: InputClaim, secret: Pseudonyms) -> str:
-    """HMAC of a claim."""
+    """Compute the HMAC of a claim. Equal claims under one secret have equal keys, in every run."""
     return secret.label("claim", *astuple(claim))
 
 
 def compute_group_key(entry: InputEntry, secret: Pseudonyms) -> str:
-    """HMAC of the series UID with the study's and a manifest's claim, else of the file alone."""
+    """Compute the key of the group that a file is judged with.
+
+    Returns
+    -------
+    str
+        HMAC of study and series UID (of the series number where the UID is missing), with the claim where a manifest
+        lists the file; for a file without either UID, HMAC of its own content and claim.
+    """
     look = (entry.follows or entry).look
     one = look.instance if look else None
     if one is None or not (one.series or one.study):
@@ -117,5 +151,15 @@ def compute_group_key(entry: InputEntry, secret: Pseudonyms) -> str:
 
 
 def compute_series_key(study: str, series: str | int, secret: Pseudonyms, claim: str = "") -> str:
-    """HMAC of a DICOM series; `claim`: of what a manifest says of it."""
+    """Compute the key of a DICOM series.
+
+    Parameters
+    ----------
+    study, series
+        Study Instance UID, and Series Instance UID or series number.
+    secret
+        Pseudonyms under which the HMAC is made.
+    claim
+        Key of the claim where a manifest lists the files.
+    """
     return secret.label("series", study, series, claim)

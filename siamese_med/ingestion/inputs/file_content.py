@@ -1,4 +1,4 @@
-"""One look at one file: its hash and what it holds. Runs in a worker process; reads every file once."""
+"""The inspection of one file: its hash and what it holds. Runs in a worker process and reads every file once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from siamese_med.ingestion import machine_errors, nifti
+from siamese_med.ingestion import machine_errors, nifti, nifti_header
 from siamese_med.ingestion.dicom import headers
 from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.dicom.origins import DicomOrigin
@@ -22,9 +22,10 @@ CHUNK = 2**22
 
 @dataclass(frozen=True, slots=True)
 class InspectedFile:
-    """What one file holds: a DICOM instance, a NIfTI (`voxels`: the path of its voxels), or a reason word.
+    """What one file holds: a DICOM instance, a NIfTI (`voxels` is the path of its voxels), or a reason word.
 
-    Instances of files that were looked at together are `packed` together, since a run holds those of all new files.
+    The instances of one request are pickled and compressed together (`packed`, with `place` as the index), since a run
+    keeps those of all new files in memory.
     """
 
     size: int
@@ -37,29 +38,48 @@ class InspectedFile:
 
     @property
     def instance(self) -> DicomInstance | None:
-        """The DICOM instance, if it is one."""
+        """The DICOM instance, or None where the file is none.
+
+        It is unpacked on access; the last requests are cached.
+        """
         return _unpacked(self.packed)[self.place] if self.packed else None
 
     def refused(self, reason: str) -> InspectedFile:
-        """The same file, taken for nothing."""
+        """Return the same file with a reason word and without content.
+
+        Examples
+        --------
+        >>> InspectedFile(9, "aa", voxels="scan.nii").refused("derivative").voxels
+        ''
+        """
         return replace(self, packed=b"", voxels="", reason=reason)
 
 
 @dataclass(frozen=True)
 class InspectionRequest:
-    """A request to look at some files."""
+    """Files to inspect in one task of a worker; larger files than `max_gigabytes` (10^9 bytes) are only hashed."""
 
     paths: tuple[str, ...]
     max_gigabytes: float
 
 
 def make_unread_file(reason: str) -> InspectedFile:
-    """A file whose content is not known, since it is never opened or the machine did not give it this time."""
+    """Make the result for a file whose content is not known: never opened, or not readable at this time.
+
+    Examples
+    --------
+    >>> make_unread_file("timed_out").sha256
+    ''
+    """
     return InspectedFile(0, "", reason=reason)
 
 
 def inspect_files(request: InspectionRequest) -> list[InspectedFile]:
-    """Look at each file of a request, in its order."""
+    """Inspect each file of a request; one result per path, in the same order.
+
+    A bad file raises nothing, it gets a reason word. The files are only read. Call it in a worker process, since a
+    hostile file may crash or block a decoder.
+    """
     seen = [_inspect_file(Path(path), request.max_gigabytes * 1e9) for path in request.paths]
     packed = zlib.compress(pickle.dumps([instance for _, instance in seen]), 1)
     return [
@@ -70,7 +90,7 @@ def inspect_files(request: InspectionRequest) -> list[InspectedFile]:
 
 @lru_cache(maxsize=32)
 def _unpacked(packed: bytes) -> list[DicomInstance]:
-    """What `inspect_files` packed; the bytes come from our own process, never from a file."""
+    """Unpack what `inspect_files` packed; the bytes come from our own process, never from a file."""
     instances: list[DicomInstance] = pickle.loads(zlib.decompress(packed))
     return instances
 
@@ -90,7 +110,7 @@ def _inspect_file(path: Path, most_bytes: float) -> tuple[InspectedFile, DicomIn
         return _recognise_content(path, data, digest, most_bytes)
     except RejectedError as rejected:
         return InspectedFile(len(data), digest, reason=rejected.reason, origin=rejected.origin), None
-    except Exception as error:  # one file never ends a batch
+    except Exception as error:  # one bad file must not stop the others
         return InspectedFile(
             len(data), digest, reason=machine_errors.find_machine_error_reason(error) or "unreadable_header"
         ), None
@@ -104,7 +124,7 @@ def _recognise_content(
     if headers.looks_like_dicom(data[: headers.PREAMBLE_BYTES + 8]):
         return InspectedFile(len(data), digest), headers.read_dicom_instance(str(path), data, digest, most_bytes)
     head = nifti.inflate_first_bytes(data)
-    found = nifti.parse_nifti_header(head)
+    found = nifti_header.parse_nifti_header(head)
     if found is None:
         raise RejectedError(_refusal_of_unknown(path, data, head))
     voxels = path if found.kind == "single" else nifti.find_voxel_file(path)
@@ -114,24 +134,35 @@ def _recognise_content(
 
 
 def _refusal_of_unknown(path: Path, data: bytes, head: bytes) -> str:
-    """A cut NIfTI header still shows its first bytes; anything else is no image."""
+    """Choose the reason for unknown content: a truncated NIfTI header still has its first bytes."""
     if data.startswith(b"/annex/objects/") or (data.startswith(b"version ") and b"git-lfs" in data[:64]):
         return "not_fetched"  # git-annex and git LFS leave such a text in the place of the content
     named = path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr"))
-    if named and len(head) < nifti.NIFTI1_HEADER_BYTES and data.startswith(nifti.GZIP_MAGIC):
+    if named and len(head) < nifti_header.NIFTI1_HEADER_BYTES and data.startswith(nifti.GZIP_MAGIC):
         return "truncated"
     return "unreadable_header" if named and head[:4] in (b"\\\x01\0\0", b"\0\0\x01\\") else "not_an_image"
 
 
 def hash_oversized_file(path: Path) -> InspectedFile:
-    """A file that is too large to look at: only its hash is taken; raises RejectedError or OSError."""
+    """Hash a file that is too large to inspect, and give it the reason `too_large`.
+
+    Raises
+    ------
+    RejectedError
+        It is no regular file.
+    OSError
+        It cannot be read now.
+    """
     with open_files.open_regular_file(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return InspectedFile(os.fstat(file.fileno()).st_size, digest, reason="too_large")
 
 
 def hash_crashed_file(path: str) -> InspectedFile:
-    """A file that ended the process which looked at it: only its hash is taken, by another process."""
+    """Hash a file whose inspection crashed its process, in another process; its reason is `unreadable_header`.
+
+    A file that cannot be read now gets the reason of the machine error instead. Raises nothing.
+    """
     try:
         return replace(hash_oversized_file(Path(path)), reason="unreadable_header")
     except RejectedError as rejected:

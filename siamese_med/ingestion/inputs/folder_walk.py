@@ -1,7 +1,7 @@
-"""Walking through an input: every file once, links followed once, and a reason for whatever cannot be opened.
+"""Walking through an input folder: every file once, links followed once, and a reason for what cannot be opened.
 
-Nothing that lies in a folder ends the walk, and nothing is passed over: what is neither a file nor a folder with files
-is handed out too, with the reason word under which it is counted.
+Nothing below a folder stops the walk, and nothing is skipped silently: what is neither a file nor a folder with files
+is returned too, with the reason word under which it is counted.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ from pathlib import Path
 from siamese_med.ingestion.inputs import time_limits
 
 SYSTEM_FOLDERS = ("/proc", "/sys", "/dev")
-"""A link into these shows processes and devices, never an export, and a walk through them need not end."""
+"""Links into these are not followed: they lead to processes and devices, and such a walk may never end."""
 
 ANNEX_TARGET_PART = "annex/objects/"
-"""Part of the target of a link that git-annex or DataLad made."""
+"""Part of the target path of a link that git-annex or DataLad made."""
 
 MAX_SAFE_PATH_CHARS = 1000
-"""Characters of a path that no system finds too long."""
+"""Length of a path, in characters, that every system accepts; longer ones are checked by a system call."""
 
 MISSING_TARGET_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""System errors that mean that the target of a path does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class WalkedPath:
-    """One path of an input; `reason` is a word for a path that is counted and never opened, else empty."""
+    """One path of an input; `reason` is the reason word of a path that is counted and never opened, else empty."""
 
     path: str
     reason: str = ""
@@ -37,7 +38,7 @@ class WalkedPath:
 
 @dataclass
 class _WalkState:
-    """What was found so far below the real path `root`; real paths of walked folders, and links still to look at."""
+    """What was found below the real path `root`: paths, real paths of listed folders, and links yet to be followed."""
 
     root: str
     found: list[WalkedPath] = field(default_factory=list)
@@ -46,11 +47,11 @@ class _WalkState:
 
 
 def walk_folder(folder: Path) -> list[WalkedPath]:
-    """Everything below a folder, in the order of its paths' parts.
+    """List everything below a folder, sorted by the parts of the paths.
 
-    All real folders come before all links to folders, so a folder that can be reached both ways is walked where it
-    lies. A link to a folder that was walked before, that holds the link or the input, or that belongs to the system is
-    counted and not followed.
+    Real folders come before links to folders, so a folder that can be reached both ways is listed at its real place. A
+    link is counted as `linked_folder` and not followed if its target was listed before, contains the link or the input,
+    or belongs to the system.
     """
     state = _WalkState(os.path.realpath(folder))
     _walk_real_folders(str(folder), state)
@@ -64,14 +65,22 @@ def walk_folder(folder: Path) -> list[WalkedPath]:
 
 
 def _in_parts(path: str) -> str:
-    """What sorts a path by its parts: the separator comes before every other character."""
+    """Return a sort key that orders paths by their parts: the separator comes before every other character."""
     return path.replace(os.sep, "\0")
 
 
 def check_input_path(path: Path) -> WalkedPath:
-    """A path that somebody wrote down; with the reason for which it cannot be opened, where that is known already.
+    """Check a path that a user or a manifest names.
 
-    Raises FileNotFoundError where nothing lies there, not even a link.
+    Returns
+    -------
+    WalkedPath
+        The path, with a reason word where it is known already that it cannot be opened.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing exists at that path, not even a link.
     """
     try:
         mode = path.stat().st_mode
@@ -86,11 +95,11 @@ def check_input_path(path: Path) -> WalkedPath:
 
 
 def _walk_real_folders(top: str, state: _WalkState) -> None:
-    """Note the files below a folder, and the links to folders in the order of their paths."""
+    """Collect the files below a folder, and the links to folders in the order of their paths."""
     waiting, links = [(top, os.path.realpath(top))], []
     while waiting:
         folder, real = waiting.pop()
-        if real in state.walked:  # its files were found through a link to it
+        if real in state.walked:  # its files were listed through a link to it
             state.found.append(WalkedPath(folder, "linked_folder"))
             continue
         try:
@@ -117,7 +126,7 @@ def _listed(folder: str) -> list[os.DirEntry[str]]:
 
 
 def _kind_of(entry: os.DirEntry[str]) -> str:
-    """`folder`, `link` (to a folder), or the reason word of a file, empty where it may be opened."""
+    """Return `folder`, `link` (to a folder), or the reason word of a file, empty where it may be opened."""
     try:
         if entry.is_dir(follow_symlinks=False):
             return "folder"

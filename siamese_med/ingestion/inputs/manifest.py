@@ -1,4 +1,4 @@
-"""A CSV or TSV manifest: each row names files and says whose they are; messages name the row, never what is in it."""
+"""A CSV or TSV manifest: each row names files and their subject. Messages name the row, never its content."""
 
 from __future__ import annotations
 
@@ -14,12 +14,33 @@ from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, claim_by_
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 
 REQUIRED_COLUMNS = ("subject", "session", "path")
+"""Columns that a manifest must have; `path` is relative to the manifest and may name a folder."""
+
 OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask]"
+"""The optional columns, as messages show them."""
+
 CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
+"""Meaning of the cells of `changed`: not known, no change, and change since the visit before."""
 
 
 def read_manifest(source: Path) -> list[InputPath]:
-    """Files that a manifest's rows name; a message names the row, never what is in it."""
+    """Read the files that a manifest's rows name.
+
+    The file is UTF-8, separated by commas, or by tabs where its name ends in `.tsv`. A row that names a folder stands
+    for all files below it.
+
+    Returns
+    -------
+    list of InputPath
+        In the order of the rows, each with `listed` set and the row's claim.
+
+    Raises
+    ------
+    ManifestError
+        A column is missing, a row is incomplete or names a missing path, or the file is no UTF-8 table.
+    EmptyInputError
+        The table has no row.
+    """
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
@@ -64,14 +85,14 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
         CHANGED_BY_CELL[label],
         mask=mask,
     )
-    speaker = partial(_claim_by_manifest, given=given)
+    make_claim = partial(_claim_by_manifest, given=given)
     walked = folder_walk.walk_folder(path) if not named.reason and path.is_dir() else [named]
     walked = walked or [WalkedPath(named.path, "empty_folder")]
-    return [InputPath(Path(one.path), speaker, one.reason, listed=True) for one in walked]
+    return [InputPath(Path(one.path), make_claim, one.reason, listed=True) for one in walked]
 
 
 def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
-    """Path, size and time of change; a mask that cannot be opened is left out with a flag later, like a broken one."""
+    """Return path, size and modification time (ns). A mask that cannot be opened gets a flag later."""
     if not cell:
         return None
     path = source.parent / cell.replace("\0", "")

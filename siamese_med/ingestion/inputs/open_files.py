@@ -1,4 +1,4 @@
-"""Opening files of the input: regular ones alone, since a pipe or a device may block, or do something, when opened."""
+"""Opening files of the input: only regular ones, since opening a pipe or device may block or have side effects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from siamese_med.ingestion.reasons import RejectedError
 
 
 def open_regular_file(path: Path) -> BufferedReader:
-    """A regular file for reading; raises RejectedError (special_file, unlisted_folder), or OSError by the system."""
+    """Open a regular file for reading, without ever waiting for a pipe.
+
+    The type is checked before and after opening, since the file may be exchanged in between.
+
+    Raises
+    ------
+    RejectedError
+        `special_file` for a pipe, socket or device, `unlisted_folder` for a folder.
+    OSError
+        The system cannot open the file.
+    """
     _check(path.stat().st_mode)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # it may be a pipe by now
@@ -27,7 +37,10 @@ def open_regular_file(path: Path) -> BufferedReader:
 
 
 def read_regular_file(path: Path) -> bytes:
-    """All bytes of a regular file; raises what `open_regular_file` raises."""
+    """Read all bytes of a regular file.
+
+    Raises RejectedError and OSError as `open_regular_file` does, and OSError where reading fails half way.
+    """
     with open_regular_file(path) as file:
         return file.read()
 

@@ -1,6 +1,6 @@
-"""Whose a file is: the owner's name as the input gives it, and the pseudonyms that stand for owner and visit.
+"""To whom a file belongs: the patient as the input names it, and the pseudonyms of patient and visit.
 
-What is known of a file that became no scan ends in the catalogue too, so that somebody can go and repair it.
+The catalogue keeps this also for files that became no scan, so that they can be found and repaired.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from siamese_med.ingestion.catalogue.rows import SeriesRow
 from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.inputs.entries import compute_entry_claim_key
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
@@ -21,27 +22,36 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 
 SEALED_OWNER_BYTES = 64
+"""Identifiers are padded to a multiple of this many bytes before encryption, so that their length is not revealed."""
 
 
 @dataclass(frozen=True)
 class FileOwner:
-    """A name space, an identifier in it (for DICOM the issuer and the PatientID), and what tells this visit apart."""
+    """The patient and visit of a file.
+
+    `space` is the name space of the identifier (for DICOM with the issuer), `patient` the identifier itself, and
+    `visit` what tells this visit from others, such as the Study Instance UID.
+    """
 
     space: str
     patient: str
     visit: str
 
     def subject(self, secret: Pseudonyms) -> str:
-        """The pseudonym of the patient."""
+        """Return the pseudonym of the patient: `sub-` and 26 characters, the same in every run under one secret."""
         return secret.subject(self.space, self.patient)
 
     def session_key(self, secret: Pseudonyms) -> str:
-        """HMAC of the visit."""
+        """Return the HMAC of the visit under its subject; scans of one key are in one session."""
         return secret.label("session", self.subject(secret), self.visit)
 
 
 def seal_owner(owner: FileOwner, secret: Pseudonyms) -> str:
-    """The owner's name for those with the secret; padded, so that its length tells nothing of a usual one."""
+    """Encrypt an owner's identifier for the catalogue.
+
+    The text is bound to the subject's pseudonym, so it cannot be moved to another row. Without the secret it reveals
+    nothing; usual identifiers give texts of equal length.
+    """
     content = json.dumps([owner.space, owner.patient]).encode()
     return secret.seal(
         content.ljust(-(-len(content) // SEALED_OWNER_BYTES) * SEALED_OWNER_BYTES), "subject", owner.subject(secret)
@@ -49,26 +59,50 @@ def seal_owner(owner: FileOwner, secret: Pseudonyms) -> str:
 
 
 def unseal_owner(subject: str, text: str, secret: Pseudonyms) -> FileOwner:
-    """The owner behind a pseudonym; raises CatalogueError where the row was changed or is another subject's."""
+    """Decrypt the owner behind a pseudonym.
+
+    Returns
+    -------
+    FileOwner
+        Name space and identifier; `visit` is empty, since it is not stored.
+
+    Raises
+    ------
+    CatalogueError
+        The row was changed, or belongs to another subject.
+    """
     space, patient = json.loads(secret.unseal(text, "subject", subject))
     return FileOwner(space, patient, "")
 
 
 def identify_dicom_owner(claim: InputClaim | None, one: DicomInstance | DicomOrigin, day: date | None) -> FileOwner:
-    """The owner of a DICOM file: whom a manifest names, else PatientID under its issuer."""
+    """Return the owner of a DICOM file.
+
+    Parameters
+    ----------
+    claim
+        The claim of a manifest, which takes precedence; None: PatientID under its issuer decides.
+    one
+        The header's identifiers.
+    day
+        Date of the scan; it stands for the visit where no session or study UID is given.
+    """
     if claim is not None:
         return FileOwner("manifest", claim.subject, claim.session or str(day))
     return FileOwner(f"dicom {one.issuer}", one.patient, one.study or str(day))
 
 
 def identify_nifti_owner(claim: InputClaim) -> FileOwner:
-    """The owner of a file that does not say itself whose it is."""
+    """Return the owner of a NIfTI file from its claim; without a session the date stands for the visit."""
     return FileOwner(claim.kind, claim.subject, claim.session or str(claim.date or ""))
 
 
 @dataclass(frozen=True)
 class GroupOwnership:
-    """Whose a group of files is, and what it is of, as far as its files say; `label` is that of a DICOM series."""
+    """The patients and the kind of image of a group of files; `label` is the key of the DICOM series.
+
+    A group of one patient has one owner. Several owners are a conflict, none means that nothing names the patient.
+    """
 
     owners: frozenset[FileOwner]
     label: str
@@ -80,7 +114,10 @@ class GroupOwnership:
 
 
 def collect_ownership(group: FileGroup, secret: Pseudonyms) -> GroupOwnership:
-    """Gathered from all files of a group while their headers are at hand."""
+    """Collect the owners of all files of a group, and date, modality and contrast of its first file.
+
+    `slices` counts the planes of all DICOM files. Needs the headers, so it runs before they are dropped from memory.
+    """
     owners, days, slices = set(), set(), 0
     for entry in group.entries:
         one = _header_of_entry(entry)
@@ -102,7 +139,10 @@ def _header_of_entry(entry: InputEntry) -> DicomInstance | DicomOrigin | None:
 
 
 def identify_entry_owner(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> FileOwner | None:
-    """Whose an entry is; None where nobody says, since a bare file name is a guess that only a scan deserves."""
+    """Return the owner of one entry, or None where nothing names the patient.
+
+    A bare file name counts only for a NIfTI with voxels.
+    """
     if one is not None:
         given = entry.found.claim if entry.found.listed else None
         return identify_dicom_owner(given, one, _day(entry, one)) if given or one.patient else None
@@ -116,7 +156,7 @@ def _day(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> date | N
 
 
 def _kind(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> tuple[str, str, str]:
-    """Modality, contrast and source."""
+    """Return modality, contrast and source (dicom, nifti, or empty)."""
     if isinstance(one, DicomInstance):
         return one.facts.modality, one.facts.contrast, str(ScanSource.DICOM)
     if one is not None:
@@ -127,7 +167,7 @@ def _kind(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> tuple[s
 
 
 def _series_label(entry: InputEntry, secret: Pseudonyms) -> str:
-    """The key of the series that a file belongs to although it was judged alone; empty where it has none."""
+    """Return the key of the DICOM series of a file that was judged alone; empty where it has none."""
     origin = entry.look.origin if entry.look else None
     if origin is None or not (origin.series or origin.study):
         return ""
@@ -135,8 +175,11 @@ def _series_label(entry: InputEntry, secret: Pseudonyms) -> str:
     return secret.label("series", origin.study, origin.series or origin.number, claim)
 
 
-def make_series_row(key: str, known: GroupOwnership, secret: Pseudonyms) -> dict[str, Any]:
-    """What the catalogue keeps of a group beside what became of its files."""
+def make_series_row(key: str, known: GroupOwnership, secret: Pseudonyms) -> SeriesRow:
+    """Make the catalogue's row of a group of files: pseudonyms, shifted date and kind of image, nothing in plain text.
+
+    The date is left out where the group has no single subject, since each subject has a shift of its own.
+    """
     subjects = sorted({one.subject(secret) for one in known.owners})
     visits = {one.session_key(secret) for one in known.owners}
     return {

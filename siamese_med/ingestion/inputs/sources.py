@@ -1,4 +1,4 @@
-"""Which files an input names, and what it claims about them: a folder, a BIDS tree, a CSV manifest or one file."""
+"""Which files an input names, and what it states about them: a folder, a BIDS dataset, a manifest or one file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,29 @@ from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.manifest import read_manifest
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
+"""Endings of NIfTI and Analyze files, in lower case."""
+
 REPOSITORY_FOLDERS = (".git", ".datalad")
 """Folders in which git, git-annex and DataLad keep their own files."""
 
 
 def collect_input_paths(source: Path) -> list[InputPath]:
-    """All files of the input in a fixed order; raises MissingFileError, EmptyInputError or ManifestError."""
+    """List all files of an input in a fixed order.
+
+    Parameters
+    ----------
+    source
+        A folder (BIDS or not), a CSV or TSV manifest, or a single image file.
+
+    Raises
+    ------
+    MissingFileError
+        The input does not exist or cannot be opened.
+    EmptyInputError
+        It holds no file.
+    ManifestError
+        The manifest is not usable; the message names the row.
+    """
     try:
         root = folder_walk.check_input_path(source)
     except FileNotFoundError:
@@ -43,23 +60,36 @@ def collect_input_paths(source: Path) -> list[InputPath]:
 
 
 def list_files_below(folder: Path) -> list[Path]:
-    """Every file below a folder that may be opened, in the order of its path's parts."""
+    """List every file below a folder that may be opened.
+
+    Links to folders are followed once, see `folder_walk.walk_folder`. Paths are sorted by their parts; pipes, broken
+    links and the like are left out.
+    """
     return [Path(one.path) for one in folder_walk.walk_folder(folder) if not one.reason]
 
 
 def make_natural_sort_key(label: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key that puts 2 before 10."""
+    """Make a sort key that puts 2 before 10.
+
+    Examples
+    --------
+    >>> sorted(["visit10", "visit2", "visit1"], key=make_natural_sort_key)
+    ['visit1', 'visit2', 'visit10']
+    """
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label) if part)
 
 
 @dataclass(frozen=True)
 class _FolderContext:
-    """What all files of one folder share: the folders that may bear labels, the data set, and who tells the claim."""
+    """What all files of one folder share.
+
+    The folders that may have labels, the dataset, and the functions that make the claims of images and of other files.
+    """
 
     folders: tuple[str, ...]
     data_set: BidsDataset
-    speaker: Callable[[InputPath], InputClaim]
-    nobody: Callable[[InputPath], InputClaim]
+    make_claim: Callable[[InputPath], InputClaim]
+    make_place_claim: Callable[[InputPath], InputClaim]
     at_root: bool
     in_repository: bool
     labelled: bool
@@ -74,8 +104,8 @@ def _folder(source: Path) -> list[InputPath]:
     ]
     sets = BidsDatasets({root.relative_to(source): bids_metadata.read_dataset_name(root) for root in described})
     outermost = {root for root in described if set(described).isdisjoint(root.parents)}
-    speakers = {root: partial(claim_by_name, root=root, tree=bids_metadata.BidsTree(root)) for root in outermost}
-    whole, nobody = partial(claim_by_name, root=source), partial(claim_by_place, root=source)
+    claim_makers = {root: partial(claim_by_name, root=root, tree=bids_metadata.BidsTree(root)) for root in outermost}
+    whole, make_place_claim = partial(claim_by_name, root=source), partial(claim_by_place, root=source)
     places: dict[str, _FolderContext] = {}
     found = []
     for one in walked:
@@ -83,8 +113,8 @@ def _folder(source: Path) -> list[InputPath]:
         folder = folder or os.sep  # the input may be the root of a container
         if folder not in places:
             above = (Path(folder), *Path(folder).parents)
-            speaker = next((speakers[root] for root in above if root in outermost), whole)
-            places[folder] = _place(above[0].relative_to(source), sets, speaker, nobody)
+            make_claim = next((claim_makers[root] for root in above if root in outermost), whole)
+            places[folder] = _place(above[0].relative_to(source), sets, make_claim, make_place_claim)
         found.append(_in_folder(one, name, places[folder]))
     _refuse_unclear(found, source, sets)
     return found
@@ -98,33 +128,33 @@ def _description(one: WalkedPath) -> Path | None:
 def _place(
     folder: Path,
     sets: BidsDatasets,
-    speaker: Callable[[InputPath], InputClaim],
-    nobody: Callable[[InputPath], InputClaim],
+    make_claim: Callable[[InputPath], InputClaim],
+    make_place_claim: Callable[[InputPath], InputClaim],
 ) -> _FolderContext:
     data_set = sets.of(folder)
     inside = len(data_set.folder.parts)
     folders = folder.parts[inside:] if folder.parts[:inside] == data_set.folder.parts else folder.parts
     repository = not set(folder.parts).isdisjoint(REPOSITORY_FOLDERS)
     at_root, labelled = inside == len(folder.parts), any("sub-" in one for one in folders)
-    return _FolderContext(folders, data_set, speaker, nobody, at_root, repository, labelled)
+    return _FolderContext(folders, data_set, make_claim, make_place_claim, at_root, repository, labelled)
 
 
 def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     """A path below an input folder, with its labels and with the reason for which it is no scan, if any."""
     path, data_set = Path(one.path), place.data_set
     if one.reason or place.in_repository:
-        return InputPath(path, place.nobody, one.reason or "repository_file")
+        return InputPath(path, place.make_place_claim, one.reason or "repository_file")
     if bids_metadata.is_sidecar(path, name, data_set.described, place.at_root):
-        return InputPath(path, place.nobody, "side_car", data_set=data_set)
+        return InputPath(path, place.make_place_claim, "side_car", data_set=data_set)
     stem = bids_metadata.get_image_stem(path)
     labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
     reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
     reason = "derivative" if DERIVATIVES_FOLDER in place.folders else reason
-    return InputPath(path, place.speaker, reason, labels=labels, data_set=data_set)
+    return InputPath(path, place.make_claim, reason, labels=labels, data_set=data_set)
 
 
 def _refuse_unclear(found: list[InputPath], source: Path, sets: BidsDatasets) -> None:
-    """Note whose images lie in which data set, and refuse what one label names in places that may be two data sets."""
+    """Record which dataset has images of which subject; refuse labels at places that may be two datasets."""
     labelled = [one for one in found if one.data_set and one.labels.subject and not one.reason]
     for one in labelled:
         if one.data_set and one.path.name.lower().endswith(NIFTI_ENDINGS):
@@ -135,7 +165,10 @@ def _refuse_unclear(found: list[InputPath], source: Path, sets: BidsDatasets) ->
 
 
 def make_plain_input_path(path: Path, root: Path) -> InputPath:
-    """A file that no BIDS tree and no manifest speaks of."""
+    """Make the input path of a single file that no dataset and no manifest describes.
+
+    Its labels come from its folders below `root` and its name. Side-cars and masks get a reason word.
+    """
     if bids_metadata.is_sidecar(path, path.name, described=False, at_root=False):
         return InputPath(path, partial(claim_by_place, root=root), "side_car")
     labels = read_bids_labels(path.parent.relative_to(root).parts, bids_metadata.get_image_stem(path))

@@ -1,4 +1,4 @@
-"""Asking the system for what it may never answer, like a share that hangs: in a thread that can be given up."""
+"""Time limits for system calls that may never return, as on a network share that hangs; they run in a helper thread."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TIME_LIMIT_S: ContextVar[float | None] = ContextVar("LIMIT_S", default=None)
+"""The limit in seconds that holds in this context; None: no limit."""
 
 
 @contextmanager
 def limit_system_calls(limit_s: float) -> Iterator[None]:
-    """Give up what is asked for inside the block after so many seconds."""
+    """Limit every `call_with_time_limit` inside the block to this many seconds.
+
+    Examples
+    --------
+    >>> with limit_system_calls(5.0):
+    ...     call_with_time_limit(len, "abc")
+    3
+    """
     before = TIME_LIMIT_S.set(limit_s)
     try:
         yield
@@ -28,7 +36,14 @@ def limit_system_calls(limit_s: float) -> Iterator[None]:
 
 
 def call_with_time_limit(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """What the function returns or raises; raises TimeoutError where a limit is set and it takes longer."""
+    """Call a function and return its result, or raise its exception.
+
+    Raises
+    ------
+    TimeoutError
+        A limit is set and the call takes longer. Its thread is abandoned, since a hanging system call cannot be
+        stopped.
+    """
     limit_s = TIME_LIMIT_S.get()
     if limit_s is None:
         return function(*args, **kwargs)
@@ -50,7 +65,7 @@ _LOCAL = threading.local()
 
 
 class _CallThread:
-    """A thread that calls one function after the other; it ends with the process, whatever it waits for."""
+    """A thread that calls one function after the other; as a daemon it ends with the process, even while it hangs."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()

@@ -1,6 +1,6 @@
-"""A PACS over DICOMweb: lists by QIDO-RS, stored files by WADO-RS, every trouble as one line that says what to do.
+"""A PACS over DICOMweb (DICOM PS3.18): lists by QIDO-RS, stored files by WADO-RS; errors become one line of advice.
 
-What a server lists is hostile input like any file: an answer counts only as far as it is what was asked for.
+What a server lists is hostile input like any file: an answer counts only where it matches what was asked for.
 """
 
 from __future__ import annotations
@@ -35,11 +35,17 @@ from siamese_med.study.config import IngestConfig
 from siamese_med.study.input_source import Pull
 
 RESULTS_PER_PAGE = 1000
-"""Results asked for at once; servers may give fewer, so pages are asked for until one brings nothing new."""
+"""Results per request; servers may give fewer, so pages are requested until one has nothing new."""
 
 ACCEPT_AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""Accept header for files in the transfer syntax in which the server stores them (PS3.18, section 8.7.3)."""
+
 CLOSING_TAIL_BYTES = 1024
+"""Bytes at the end of an answer in which its closing boundary must be."""
+
 TRANSFER_CHUNK_BYTES = 2**20
+"""Bytes that are read from the connection at once."""
+
 STUDY_DATE_TAG, STUDY_TIME_TAG, STUDY_UID_TAG, SERIES_UID_TAG, INSTANCE_UID_TAG = (
     "00080020",
     "00080030",
@@ -48,6 +54,7 @@ STUDY_DATE_TAG, STUDY_TIME_TAG, STUDY_UID_TAG, SERIES_UID_TAG, INSTANCE_UID_TAG 
     "00080018",
 )
 STUDY_INSTANCE_COUNT_TAG, SERIES_INSTANCE_COUNT_TAG = "00201208", "00201209"
+"""Number of Study Related Instances, and Number of Series Related Instances."""
 
 SearchResults = dict[tuple[str, ...], Any]
 """Results of a search by their UIDs."""
@@ -55,7 +62,11 @@ SearchResults = dict[tuple[str, ...], Any]
 
 @dataclass(frozen=True)
 class ListedStudy:
-    """A study as the server lists it; `announced`: how many instances it says the study has, 0 if it does not."""
+    """A study as the server lists it.
+
+    `when` are Study Date and Study Time as text, `announced` is the number of its instances, 0 where the server gives
+    none.
+    """
 
     uid: str
     when: tuple[str, str]
@@ -63,7 +74,7 @@ class ListedStudy:
 
 
 class DicomwebServer:
-    """The server behind an address. Every method raises TransferError or AddressError."""
+    """The DICOMweb server at an address. Every method raises TransferError or AddressError."""
 
     def __init__(self, pull: Pull, config: IngestConfig) -> None:
         self._query = pull.query
@@ -73,7 +84,7 @@ class DicomwebServer:
         self._most_bytes = config.max_gigabytes * 1e9
 
     def studies(self) -> list[ListedStudy]:
-        """Studies that match the query, in the order of their dates."""
+        """List the studies that match the query (QIDO-RS), by date and time; undated ones come last."""
         search = partial(
             self._client.search_for_studies,
             search_filters=self._query,
@@ -88,7 +99,13 @@ class DicomwebServer:
         return sorted(listed, key=lambda one: (not one.when[0], one.when, one.uid))
 
     def series(self, study: str) -> dict[str, int]:
-        """Series of a study, and how many instances the server says each has."""
+        """List the series of a study (QIDO-RS).
+
+        Returns
+        -------
+        dict of str to int
+            Number of instances that the server states for each Series Instance UID; 0 where it states none.
+        """
         search = partial(self._client.search_for_series, study, fields=[_keyword_of_tag(SERIES_INSTANCE_COUNT_TAG)])
         return {
             uid: _count(one, SERIES_INSTANCE_COUNT_TAG)
@@ -96,7 +113,15 @@ class DicomwebServer:
         }
 
     def instances(self, study: ListedStudy) -> dict[str, set[str]]:
-        """UIDs of a study's instances, by series."""
+        """List the instances of a study (QIDO-RS).
+
+        Where the server does not state the series of its instances, each series is asked for on its own.
+
+        Returns
+        -------
+        dict of str to set of str
+            SOP Instance UIDs by Series Instance UID.
+        """
         search = partial(self._client.search_for_instances, study.uid)
         found = _search_all_pages(
             partial(search, fields=[_keyword_of_tag(SERIES_UID_TAG)]),
@@ -107,7 +132,7 @@ class DicomwebServer:
         by_series: dict[str, set[str]] = defaultdict(set)
         for series, uid in found:
             by_series[series].add(uid)
-        if "" in by_series:  # a server that does not say to which series an instance belongs
+        if "" in by_series:  # the server does not state the series of an instance
             return {
                 one: {uid for (uid,) in _search_all_pages(partial(search, one), INSTANCE_UID_TAG)}
                 for one in self.series(study.uid)
@@ -115,7 +140,15 @@ class DicomwebServer:
         return by_series
 
     def files(self, study: str, series: str) -> Iterator[bytes]:
-        """The stored files of a series, one after the other as they arrive; raises BrokenOffError too."""
+        """Receive the stored files of a series, one after the other as they arrive.
+
+        Raises
+        ------
+        BrokenOffError
+            The connection was lost in the middle; asking again may help.
+        TransferError, AddressError
+            The server failed or refused, or a file is over `ingest.max_gigabytes`.
+        """
         with translate_pacs_errors():
             answer = self._client.ask_for_series(study, series)
         try:
@@ -126,7 +159,7 @@ class DicomwebServer:
 
 
 class _Client(DICOMwebClient):
-    """The library's client, and series as they are stored: its own methods parse every file, to be written anew."""
+    """The library's client with series as they are stored; its own methods would parse and rewrite every file."""
 
     def ask_for_series(self, study: str, series: str) -> requests.Response:
         if not _is_uid(study) or not _is_uid(series):
@@ -139,7 +172,7 @@ class _Client(DICOMwebClient):
         if answer.headers.get("Content-Type", "").startswith("application/dicom"):
             yield b"".join(
                 watched.iter_content(TRANSFER_CHUNK_BYTES)
-            )  # some servers send a single file without wrapping it up
+            )  # some servers send a single file that is not multipart
             return
         for part in self._decode_multipart_message(cast(requests.Response, watched), stream=True):
             watched.waiting = 0
@@ -147,10 +180,10 @@ class _Client(DICOMwebClient):
 
 
 class _BoundedResponse:
-    """An answer that must end with its closing boundary, and none of whose parts may grow without end.
+    """A response that must end with its closing boundary, and no part of which may grow without limit.
 
-    Orthanc, for one, announces no length and ends an answer by closing the connection: without the closing boundary a
-    lost connection would look like the end, and a cut file like a whole one.
+    Orthanc, for one, states no length and ends a response by closing the connection. Without a closing boundary, a lost
+    connection would look like the end, and a truncated file like a complete one.
     """
 
     def __init__(self, answer: requests.Response, most_bytes: float) -> None:
@@ -181,7 +214,7 @@ class _BoundedResponse:
 
 
 class _Bearer(AuthBase):
-    """A token in every request; as `auth`, so that it is not sent on to another host."""
+    """Send a token with every request; as `auth`, so that it is not passed on to another host."""
 
     def __init__(self, token: str) -> None:
         self._token = token
@@ -192,9 +225,9 @@ class _Bearer(AuthBase):
 
 
 class _RetryClosedConnection(Retry):
-    """Ask again where a connection that was kept open turns out to be closed; not where an answer takes too long.
+    """Retry where a kept-open connection turns out to be closed, but not where an answer takes too long.
 
-    Servers close one that is idle (Orthanc after a second), and may do so while the next request is on its way.
+    Servers close idle connections (Orthanc after a second), possibly while the next request is on its way.
     """
 
     def increment(self, *request: Any, **outcome: Any) -> Any:
@@ -204,7 +237,7 @@ class _RetryClosedConnection(Retry):
 
 
 def _session() -> requests.Session:
-    """A session with the credentials that the environment names."""
+    """Open a session with the credentials from the environment."""
     session = requests.Session()
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=_RetryClosedConnection(total=1, connect=0, other=0, status=0)))
@@ -216,12 +249,12 @@ def _session() -> requests.Session:
 
 
 def _in_utf8(text: str) -> str:
-    """So that requests, which sends Latin-1, sends UTF-8."""
+    """Recode a text so that requests, which sends Latin-1, sends UTF-8."""
     return text.encode().decode("latin-1")
 
 
 def _search_all_pages(search: Callable[..., list[Any]], *tags: str, enough: int = 0) -> SearchResults:
-    """All results of a search, page by page; `enough`: how many there should be, 0 where that is not known."""
+    """Collect all results of a search, page by page; `enough` is their expected number, 0 where it is not known."""
     found: SearchResults = {}
     offset = 0
     while True:
@@ -238,7 +271,7 @@ def _search_all_pages(search: Callable[..., list[Any]], *tags: str, enough: int 
 
 
 def _text(one: Any, tag: str) -> str:
-    """First value of an attribute in DICOM's JSON, or an empty word."""
+    """Return the first value of an attribute in DICOM JSON (PS3.18, annex F), or an empty text."""
     try:
         return str(one[tag]["Value"][0]).strip(" \0")
     except (LookupError, TypeError):
@@ -251,7 +284,7 @@ def _count(one: Any, tag: str) -> int:
 
 
 def _is_uid(text: str) -> bool:
-    """Only what may stand in a path of the server."""
+    """Tell whether a text is a UID, and so is safe in a path of the server."""
     return 0 < len(text) <= 64 and set(text) <= set("0123456789.") and ".." not in text
 
 

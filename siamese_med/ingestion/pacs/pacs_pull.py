@@ -1,4 +1,4 @@
-"""A pull from a PACS: what is new there is fetched series by series, reconciled, and ingested like any folder."""
+"""A pull from a PACS: new series are fetched one by one, checked for completeness, and ingested like a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from siamese_med.errors import AddressError, EmptyInputError, SiameseMedError, TransferError
 from siamese_med.ingestion import ingest_folder, reasons
-from siamese_med.ingestion.catalogue import catalogue
+from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.inputs.entries import compute_series_key
 from siamese_med.ingestion.pacs import reconciliation, server_errors
 from siamese_med.ingestion.pacs.dicomweb_client import DicomwebServer, ListedStudy
@@ -24,15 +24,15 @@ from siamese_med.study.input_source import Pull
 from siamese_med.study.tables import IngestResult, PacsTransfer
 
 MAX_SPOOL_BYTES = 4 * 10**9
-"""What may lie in the spool before it is ingested and removed: disk space is bounded, and few runs are made."""
+"""Bytes in the spool at which it is ingested and emptied; it limits disk space and keeps ingest runs few."""
 
 MAX_FAILURES_IN_A_ROW = 3
-"""Studies after which the server is taken to be gone; trying each of thousands would take the night."""
+"""Studies in a row without an answer after which the server counts as down and the rest is not tried."""
 
 
 @dataclass
 class PullRun:
-    """What one pull knows. `arrived` are the series in the spool, `keys` those that the query matches."""
+    """The state of one pull. `arrived` holds the series in the spool, `keys` those that match the query."""
 
     archive: DicomwebServer
     spool: Spool
@@ -44,14 +44,33 @@ class PullRun:
     words: Counter[str] = field(default_factory=Counter)  # reason words of files, the empty one for ingested
     arrived: list[PulledSeries] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
-    failure: SiameseMedError | None = None  # the last one
+    failure: SiameseMedError | None = None  # the last error
     unreachable: int = 0  # studies in a row for which the server did not answer
 
 
 def ingest_from_pacs(pull: Pull, data: Path, catalogue_url: str, config: IngestConfig) -> IngestResult:
-    """Fetch what is new and ingest it; a study that cannot be fetched costs that study, and is counted.
+    """Fetch new series from a PACS and ingest them; a study that cannot be fetched is counted as failed.
 
-    Raises TransferError, AddressError, EmptyInputError, MissingFileError or SecretError.
+    Parameters
+    ----------
+    pull
+        Address, query, and the folder of files that were sent before, if any.
+    data
+        The data folder; the spool is a private folder in it.
+    catalogue_url
+        SQLAlchemy URL of the catalogue.
+    config
+        Limits, time limit and number of tries.
+
+    Returns
+    -------
+    IngestResult
+        The account of all files that match the query, fetched now or before, their scans, and the transfer counts.
+
+    Raises
+    ------
+    TransferError, AddressError, EmptyInputError, MissingFileError, SecretError
+        Nothing could be fetched, no study matches, or the folder of sent files or the secret is missing.
     """
     secret = load_pseudonyms(config.secret_file)
     with server_errors.silence_pacs_libraries(), open_spool(data, secret) as spool:
@@ -87,7 +106,7 @@ def _fetch(run: PullRun, waiting: deque[ListedStudy]) -> None:
 
 
 def _fetch_study(run: PullRun, study: ListedStudy) -> None:
-    """Fetch the series of a study that are new or changed; a trouble ends this study, what came whole stays."""
+    """Fetch the new or changed series of a study; an error ends this study, complete series are kept."""
     try:
         listed = run.archive.instances(study)
         fresh = {series for series, instances in listed.items() if not _is_unchanged(run, study.uid, series, instances)}
@@ -107,7 +126,10 @@ def _fetch_study(run: PullRun, study: ListedStudy) -> None:
 
 
 def _is_unchanged(run: PullRun, study: str, series: str, listed: set[str]) -> bool:
-    """Whether there is nothing to fetch; what was sent is always fetched, since only its content can be compared."""
+    """Tell whether a series needs no transfer.
+
+    Files that were sent before are always fetched, since only their content can be compared.
+    """
     key = compute_series_key(study, series, run.secret)
     run.keys.add(key)
     if (study, series) in run.ledger.series or not run.history.stands(key, listed):
@@ -132,7 +154,7 @@ def _fetch_series(run: PullRun, study: str, series: str, listed: set[str], annou
 
 
 def _receive_again(run: PullRun, study: str, series: str) -> tuple[Counter[str], list[str]]:
-    """Receive a series, once more after a while where it broke off; of one that fails in the end nothing is kept."""
+    """Receive a series, with further tries after a pause where it broke off; a series that fails is discarded."""
     tried = 0
     while True:
         folder = run.spool.series(study, series)
@@ -147,9 +169,9 @@ def _receive_again(run: PullRun, study: str, series: str) -> tuple[Counter[str],
 
 
 def _receive(run: PullRun, study: str, series: str, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Put a series into the spool as it arrives; gives how often each instance came, and the files' hashes.
+    """Receive a series into the spool; return how often each instance came, and the hashes of the files.
 
-    A file of another study or series was not asked for and is not kept; what is no DICOM has no UID and is.
+    A file of another study or series was not asked for and is not kept. A file that is no DICOM has no UID and is kept.
     """
     came: Counter[str] = Counter()
     contents: list[str] = []
@@ -166,7 +188,7 @@ def _receive(run: PullRun, study: str, series: str, folder: Path) -> tuple[Count
 
 
 def _result(run: PullRun) -> IngestResult:
-    """The account of all files that the query stands for, fetched now or known from before, and their scans."""
+    """Make the account of all files that match the query, fetched now or known before, with their scans."""
     transfer = run.transfer
     transfer.sent, transfer.not_returned = run.ledger.sent, run.ledger.not_returned()
     if run.failure and not run.words:
@@ -177,4 +199,4 @@ def _result(run: PullRun) -> IngestResult:
     for word, count in run.words.items():
         outcomes[reasons.get_outcome(word)] += count
     named = {word: count for word, count in run.words.items() if word}
-    return IngestResult(catalogue.build_account(outcomes, named), run.history.scans(run.keys), transfer)
+    return IngestResult(build_account(outcomes, named), run.history.scans(run.keys), transfer)

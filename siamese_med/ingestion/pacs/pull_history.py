@@ -1,6 +1,6 @@
-"""What earlier pulls brought, series by series, so that a nightly pull costs by what is new.
+"""What earlier pulls fetched, series by series, so that a nightly pull fetches only what is new.
 
-Only series that came whole and went through ingest are written down, so a killed pull asks for the others again.
+Only complete series that were ingested are recorded, so after an interrupted pull the others are fetched again.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.catalogue.rows import FILE_TABLE, SCAN_TABLE, TRANSFER_TABLE, ScanRow, TransferRow
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.runtime import files
 from siamese_med.study.config import IngestConfig
@@ -22,7 +22,7 @@ from siamese_med.study.config import IngestConfig
 
 @dataclass
 class PulledSeries:
-    """A series that was pulled: its key (an HMAC), the instances listed, the files that came, and whether all did."""
+    """A series that was fetched: its key (an HMAC), the instances listed, the files' hashes, and whether all came."""
 
     key: str
     listed: frozenset[str]
@@ -31,16 +31,16 @@ class PulledSeries:
 
 
 class PullHistory:
-    """The catalogue's table of transfers."""
+    """The catalogue's table of transfers. It is read once, and opened under the ingest lock for each access."""
 
     def __init__(self, data: Path, url: str, secret: Pseudonyms, config: IngestConfig) -> None:
         self._data, self._url, self._secret = data, url, secret
         self._rules = f"{config.fingerprint()} {verdict_rules.compute_rules_digest(config)}"
         with self._catalogue() as catalogue:
-            self._rows = {row["key"]: row for row in catalogue.rows("transfer")}
+            self._rows = {row["key"]: row for row in catalogue.rows(TRANSFER_TABLE)}
             self._there: dict[str, bool] = {}
             self._bound: set[str] = set()
-            for row in catalogue.rows("scan"):
+            for row in catalogue.rows(SCAN_TABLE):
                 series = row["series"]
                 self._there[series] = self._there.get(series, True) and (data / row["path"]).is_file()
                 self._bound |= (
@@ -48,7 +48,21 @@ class PullHistory:
                 )
 
     def stands(self, key: str, listed: Iterable[str]) -> bool:
-        """Whether a series is listed as it was, its scans are still there, and its verdict by the rules that hold."""
+        """Tell whether a series needs no transfer.
+
+        Parameters
+        ----------
+        key
+            HMAC of the series.
+        listed
+            UIDs of the instances that the server lists now.
+
+        Returns
+        -------
+        bool
+            True where the list is the same as before, the scans still exist, and neither the rules nor an error of the
+            machine could change the outcome.
+        """
         row = self._rows.get(key)
         if row is None or row["signature"] != self._signature(listed):
             return False
@@ -58,24 +72,30 @@ class PullHistory:
         return (not bound or row["rules"] == self._rules) and self._there.get(key, "" not in row["outcomes"])
 
     def outcomes(self, key: str) -> dict[str, int]:
-        """How many files of a series became what: reason words, the empty one for ingested."""
+        """Return the number of files of a series by reason word; the empty word stands for ingested files.
+
+        The series must be one for which `stands` is true.
+        """
         return dict(self._rows[key]["outcomes"])
 
     def write(self, series: Iterable[PulledSeries]) -> None:
-        """Write down what came whole and was ingested."""
-        rows = []
+        """Record the series that were complete and are ingested.
+
+        A series with a missing instance, or with a file that the catalogue does not know, is skipped, so that it is
+        fetched again by the next pull.
+        """
+        rows: list[TransferRow] = []
         with self._catalogue() as catalogue:
             for one in series:
-                known = {row["sha256"]: row["reason"] for row in catalogue.rows("file", "sha256", one.contents)}
+                known = {row["sha256"]: row["reason"] for row in catalogue.rows(FILE_TABLE, "sha256", one.contents)}
                 if one.whole and known.keys() == set(one.contents):
                     outcomes = Counter(known.values())
                     signature = self._signature(one.listed)
-                    row = {"key": one.key, "signature": signature, "rules": self._rules, "outcomes": outcomes}
-                    rows.append(row)
+                    rows.append({"key": one.key, "signature": signature, "rules": self._rules, "outcomes": outcomes})
             catalogue.write({"transfer": rows})
 
-    def scans(self, keys: Iterable[str]) -> list[dict[str, Any]]:
-        """Scan rows of some series."""
+    def scans(self, keys: Iterable[str]) -> list[ScanRow]:
+        """Return the scan rows of some series, given by their keys, with wrong-patient alarms among the flags."""
         with self._catalogue() as catalogue:
             return catalogue.scans_of(keys)
 

@@ -1,8 +1,8 @@
-"""Did everything arrive? A server drops a conflicting duplicate and says success, so what came back is counted.
+"""Did everything arrive? A server may drop a conflicting duplicate and report success, so what came back is counted.
 
-Two files are the same instance if they agree on the SOP instance UID and on their data set, byte by byte behind the
-meta header, which servers write anew. As servers may also correct attributes, equal pixels are enough in the end; but
-one file that came back never stands for two that were sent.
+Two files are the same instance if they have the same SOP Instance UID and the same data set, byte by byte after the
+file meta information, which servers rewrite. Since servers may also correct attributes, equal pixels are accepted last;
+but one file that came back never stands for two that were sent.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ from siamese_med.ingestion.inputs import open_files, sources
 from siamese_med.ingestion.reasons import RejectedError
 
 MAX_INFLATED_HEADER_BYTES = 2**26
+"""Bytes to which a deflated data set is inflated to read its header."""
+
 META_GROUP_BYTES = b"\x02\x00"
+"""Group 0002, little endian: the group of the file meta information (DICOM PS3.10, section 7.1)."""
 
 
 @dataclass(frozen=True)
 class DicomFingerprint:
-    """One DICOM file: who it says it is, and hashes of its data set and of its pixels alone."""
+    """The UIDs of a DICOM file, and SHA-256 of its data set and of its pixels alone (empty where not wanted)."""
 
     study: str
     series: str
@@ -38,9 +41,13 @@ class DicomFingerprint:
 
 
 class TransferLedger:
-    """Distinct instances that had been sent to a server, and what came back of them."""
+    """Distinct instances that were sent to a server, and what came back of them.
+
+    `series` has the (study, series) UIDs of the files that were sent.
+    """
 
     def __init__(self, sent: Path | None) -> None:
+        """Read all files below the folder of sent files; None: nothing was sent. Raises MissingFileError."""
         self._sent: dict[str, set[DicomFingerprint]] = defaultdict(set)
         self._back: dict[str, set[DicomFingerprint]] = defaultdict(set)
         for one in _fingerprint_folder(sent) if sent is not None else ():
@@ -49,21 +56,25 @@ class TransferLedger:
 
     @property
     def sent(self) -> int:
-        """How many had been sent."""
+        """Number of distinct instances (by UID, data set and pixels) that were sent to the server."""
         return sum(map(len, self._sent.values()))
 
     def came(self, one: DicomFingerprint, data: bytes) -> None:
-        """Note a file that came back."""
+        """Record a file that came back.
+
+        It counts only if its SOP Instance UID was sent. `one` is its fingerprint without hashes, `data` are its bytes,
+        which are hashed here.
+        """
         if one.sop in self._sent:
             self._back[one.sop].add(fingerprint_dicom(data, hashed=True) or one)
 
     def not_returned(self) -> int:
-        """How many of those that were sent did not come back, or came back as something else."""
+        """Count the sent instances that did not come back, or came back with another data set and other pixels."""
         return sum(_count_not_returned(sent, self._back[sop]) for sop, sent in self._sent.items())
 
 
 def _count_not_returned(sent: Iterable[DicomFingerprint], back: Iterable[DicomFingerprint]) -> int:
-    """Each file that came back stands for one that was sent: of the same data set if there is one, else same pixels."""
+    """Match each returned file to one that was sent: by data set, or else by pixels."""
     sent_contents, back_contents = ({one.content: one.pixels for one in many} for many in (sent, back))
     altered = {content: pixels for content, pixels in sent_contents.items() if content not in back_contents}
     pixels_back = Counter(pixels for content, pixels in back_contents.items() if content not in sent_contents)
@@ -83,7 +94,25 @@ def _fingerprint_folder(folder: Path) -> Iterable[DicomFingerprint]:
 
 
 def fingerprint_dicom(data: bytes, hashed: bool = False) -> DicomFingerprint | None:
-    """What a file's bytes say they are, with hashes if wanted; None where they are not DICOM."""
+    """Read the UIDs from a DICOM file's bytes.
+
+    Parameters
+    ----------
+    data
+        The file.
+    hashed
+        Whether to hash data set and pixels as well.
+
+    Returns
+    -------
+    DicomFingerprint or None
+        None where the bytes are no DICOM or the header is broken.
+
+    Examples
+    --------
+    >>> fingerprint_dicom(b"plain text") is None
+    True
+    """
     import pydicom
 
     if not headers.looks_like_dicom(data[: headers.PREAMBLE_BYTES + 8]):
@@ -99,7 +128,7 @@ def fingerprint_dicom(data: bytes, hashed: bool = False) -> DicomFingerprint | N
             study, series, sop = (
                 tags.get_tag_text(dataset, f"{level}InstanceUID") for level in ("Study", "Series", "SOP")
             )
-    except Exception:  # a broken header makes pydicom raise anything
+    except Exception:  # pydicom may raise any exception on a broken header
         return None
     if not hashed:
         return DicomFingerprint(study, series, sop)
@@ -112,12 +141,12 @@ def _hash(data: bytes) -> str:
 
 
 def _inflated(data: bytes) -> bytes:
-    """The beginning of a deflated data set; never all of it, since it may be made to fill the memory."""
+    """Inflate the beginning of a deflated data set; all of it could be made to fill the memory."""
     return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, MAX_INFLATED_HEADER_BYTES)
 
 
 def _find_dataset_start(data: bytes) -> int:
-    """Where the data set begins: behind the preamble and the elements of group 2, always little-endian explicit."""
+    """Return where the data set begins: after the preamble and group 0002, which is always explicit little endian."""
     position = headers.PREAMBLE_BYTES + 4 if data[headers.PREAMBLE_BYTES : headers.PREAMBLE_BYTES + 4] == b"DICM" else 0
     while data[position : position + 2] == META_GROUP_BYTES and position + 12 <= len(data):
         long_form = data[position + 4 : position + 6] in headers.LONG_FORM_VRS
@@ -127,5 +156,5 @@ def _find_dataset_start(data: bytes) -> int:
 
 
 def _value(element: bytes) -> bytes:
-    """The value of the element that stands at the beginning, without its tag, type and length."""
+    """Return the value of the first element, without tag, VR and length."""
     return element[12:] if element[4:6] in headers.LONG_FORM_VRS else element[8:]

@@ -1,4 +1,4 @@
-"""What can go wrong with a PACS, each as one line that says what to do, and holds no address and no identifier."""
+"""What can go wrong with a PACS: each error as one line of advice, without address and identifiers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from siamese_med.errors import AddressError, SiameseMedError, TransferError
 USER_VARIABLE, PASSWORD_VARIABLE, TOKEN_VARIABLE = (
     f"SIAMESE_MED_DICOMWEB_{name}" for name in ("USER", "PASSWORD", "TOKEN")
 )
+"""Environment variables with the credentials; the token takes precedence."""
 
 RETRYABLE_STATUSES = (
     HTTPStatus.REQUEST_TIMEOUT,
@@ -23,23 +24,26 @@ RETRYABLE_STATUSES = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-"""Answers that may be better a moment later."""
+"""HTTP statuses after which the same request may succeed a moment later."""
 
 LOGGERS_TO_SILENCE = ("dicomweb_client", "urllib3", "retrying", "pydicom")
 """Libraries that log addresses and UIDs."""
 
 
 class UnreachableError(TransferError):
-    """There is no connection, or nothing comes over it."""
+    """There is no connection to the PACS, or no data arrive over it."""
 
 
 class BrokenOffError(TransferError):
-    """A series began to arrive and did not arrive whole; asking for it again may help."""
+    """A series arrived in part; requesting it again may help."""
 
 
 @contextmanager
 def silence_pacs_libraries() -> Iterator[None]:
-    """Keep the libraries' log lines away, since they hold addresses, and these what may name a patient."""
+    """Suppress the libraries' log lines inside the block, since addresses and UIDs in them may identify a patient.
+
+    The levels of the loggers are restored afterwards.
+    """
     before = {name: logging.getLogger(name).level for name in LOGGERS_TO_SILENCE}
     for name in before:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -52,7 +56,10 @@ def silence_pacs_libraries() -> Iterator[None]:
 
 @contextmanager
 def translate_pacs_errors() -> Iterator[None]:
-    """Turn what the libraries raise into errors of ours, without their messages and causes: these hold addresses."""
+    """Replace exceptions of the libraries inside the block by TransferError or AddressError.
+
+    Their messages and causes are dropped, since they contain addresses. Errors of this package pass unchanged.
+    """
     try:
         yield
     except SiameseMedError:
@@ -82,18 +89,17 @@ def _make_pacs_error(error: Exception) -> SiameseMedError:
 
 
 def make_not_dicomweb_error() -> AddressError:
-    """What to say where an answer makes no sense."""
-    return AddressError("what answers at this address does not speak DICOMweb: check port and PATH, /dicom-web say")
+    """Make the error for an answer that is no DICOMweb, such as the page of a web server."""
+    return AddressError("the server at this address does not speak DICOMweb: check port and PATH, such as /dicom-web")
 
 
 def _make_status_error(status: int) -> SiameseMedError:
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return AddressError(
-            f"the PACS does not let us in ({status}): "
-            f"check {USER_VARIABLE} and {PASSWORD_VARIABLE}, or {TOKEN_VARIABLE}"
+            f"the PACS refuses access ({status}): check {USER_VARIABLE} and {PASSWORD_VARIABLE}, or {TOKEN_VARIABLE}"
         )
     if status == HTTPStatus.NOT_FOUND:
-        return AddressError("the PACS has nothing at this address (404): check PATH, /dicom-web say")
+        return AddressError("the PACS has nothing at this address (404): check PATH, such as /dicom-web")
     if status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in RETRYABLE_STATUSES:
         return AddressError(f"the PACS refuses the request ({status}): check PATH and the query's values")
-    return TransferError(f"the PACS failed ({status}): look into its log, and run the same command again")
+    return TransferError(f"the PACS failed ({status}): check its log, and run the same command again")

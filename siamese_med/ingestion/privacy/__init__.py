@@ -1,1 +1,1 @@
-"""Pseudonyms, and the way back from them for those who hold the secret."""
+"""Pseudonyms, and the way back from them for holders of the secret."""

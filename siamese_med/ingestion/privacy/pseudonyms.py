@@ -1,7 +1,7 @@
 """The secret behind all pseudonyms, and the pseudonyms made from it.
 
-A pseudonym is an HMAC-SHA256 under a secret that lies outside the repository: who has the secret can recompute it,
-nobody else can, and it is the same in every run.
+A pseudonym is an HMAC-SHA256 (RFC 2104) under a secret that is kept outside the repository. Holders of the secret can
+recompute it, nobody else can, and it is the same in every run.
 """
 
 from __future__ import annotations
@@ -24,32 +24,71 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 SECRET_FILE_VARIABLE = "SIAMESE_MED_SECRET_FILE"
+"""Environment variable that names the file with the secret."""
+
 MIN_SECRET_BYTES = 16
+"""Shortest secret that is accepted, in bytes: 128 bits."""
+
 MAX_DATE_SHIFT_DAYS = 3650
+"""Days by which a subject's dates are shifted at most, in either direction: ten years."""
 
 
 @dataclass(frozen=True)
 class Pseudonyms:
-    """Labels and day shifts under one secret; the same input gives the same label for ever."""
+    """Labels, date shifts and encryption under one secret; equal input gives equal output, for ever.
+
+    Examples
+    --------
+    >>> secret = Pseudonyms(b"0123456789abcdef")
+    >>> len(secret.subject("hospital", "4711"))
+    30
+    >>> day = date(2024, 1, 31)
+    >>> secret.unshifted(secret.shifted(day, "sub-a"), "sub-a") == day
+    True
+    """
 
     secret: bytes
 
     def subject(self, issuer: str, patient: str) -> str:
-        """`sub-` and 26 base32 characters, 130 bits."""
+        """Return the pseudonym of a patient: `sub-` and 26 base32 characters (130 bits).
+
+        `issuer` separates equal identifiers of two sources; it is part of the HMAC.
+        """
         return f"sub-{self.label('subject', issuer, patient)}"
 
     def label(self, purpose: str, *parts: object, length: int = 26) -> str:
-        """Up to 32 lower-case base32 characters of the HMAC of the parts, apart for each purpose."""
+        """Return an HMAC of the parts as text.
+
+        Parameters
+        ----------
+        purpose
+            Separates labels of different use: equal parts give unrelated labels for two purposes.
+        *parts
+            Anything with an unambiguous `str`.
+        length
+            Characters of the label, at most 32.
+
+        Returns
+        -------
+        str
+            Lower-case base32, 5 bits per character.
+        """
         return base64.b32encode(self._digest(purpose, *parts)[:20]).decode().lower()[:length]
 
     def shifted(self, day: date | None, subject: str) -> str | None:
-        """The ISO date moved by the subject's own number of whole days, at most ten years either way."""
+        """Shift a date by the subject's own number of whole days, so that intervals of one subject stay exact.
+
+        Returns
+        -------
+        str or None
+            ISO 8601 date, at most `MAX_DATE_SHIFT_DAYS` away; None for None.
+        """
         if day is None:
             return None
         return (day + self._shift(subject)).isoformat()
 
     def unshifted(self, day: str | None, subject: str) -> date | None:
-        """The true day behind a shifted ISO date."""
+        """Return the true date behind a shifted ISO 8601 date; None for None. The inverse of `shifted`."""
         return date.fromisoformat(day) - self._shift(subject) if day else None
 
     def _shift(self, subject: str) -> timedelta:
@@ -57,11 +96,25 @@ class Pseudonyms:
         return timedelta(days=number % (2 * MAX_DATE_SHIFT_DAYS + 1) - MAX_DATE_SHIFT_DAYS)
 
     def seal(self, content: bytes, *context: str) -> str:
-        """Base64 of the content under AES-SIV, bound to its context: the same content gives the same text for ever."""
+        """Encrypt content with AES-SIV (RFC 5297), bound to its context.
+
+        The encryption is deterministic: equal content and context give equal text.
+
+        Returns
+        -------
+        str
+            Base64.
+        """
         return base64.b64encode(self._cipher().encrypt(content, [part.encode() for part in context])).decode()
 
     def unseal(self, sealed: str, *context: str) -> bytes:
-        """What was sealed under this context; raises CatalogueError where a bit of either is not as it was."""
+        """Decrypt what was sealed under this context.
+
+        Raises
+        ------
+        CatalogueError
+            The text or the context was changed.
+        """
         from cryptography.exceptions import InvalidTag
 
         try:
@@ -80,10 +133,19 @@ class Pseudonyms:
 
 
 def load_pseudonyms(secret_file: Path | None, make: bool = True) -> Pseudonyms:
-    """Load the secret: the file that config or environment names, else the user's own, made on first use.
+    """Load the secret.
 
-    Raises SecretError where a named file (or, without `make`, the user's own) is missing, too short, or readable by
-    others.
+    Parameters
+    ----------
+    secret_file
+        The file that the configuration names. None: the file in SIAMESE_MED_SECRET_FILE, else the user's own.
+    make
+        Whether to create the user's own secret where it is missing.
+
+    Raises
+    ------
+    SecretError
+        The file is missing, shorter than `MIN_SECRET_BYTES`, unreadable, or readable by others.
     """
     named = secret_file or _from_environment()
     if named is not None:
@@ -95,7 +157,7 @@ def load_pseudonyms(secret_file: Path | None, make: bool = True) -> Pseudonyms:
 
 
 def get_default_secret_file() -> Path:
-    """Where the secret lies when nothing names another place."""
+    """Return where the user's own secret lies: `siamese-med/secret` in the platform's configuration folder."""
     import platformdirs
 
     return Path(platformdirs.user_config_dir("siamese-med", appauthor=False)) / "secret"
@@ -121,7 +183,7 @@ def _read_secret(path: Path) -> bytes:
 
 
 def _make_secret(path: Path) -> None:
-    """Create the secret whole or not at all, so that two first runs at once agree on one."""
+    """Create the secret completely or not at all, so that two simultaneous first runs agree on one."""
     try:
         files.create_private_file(path, secrets.token_bytes(32))
     except OSError as error:

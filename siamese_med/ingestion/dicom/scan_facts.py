@@ -1,0 +1,73 @@
+"""What a DICOM header states about a scan besides geometry and pixels: date, scanner, protocol, contrast, flags."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siamese_med.ingestion import contrast
+from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane
+from siamese_med.study.vocabulary import ScanFlag
+
+if TYPE_CHECKING:
+    from siamese_med.ingestion.dicom.tags import DicomHeader
+
+DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
+"""Elements that may have the date of the scan, in order of preference."""
+
+TIME_KEYWORDS = ("SeriesTime", "AcquisitionTime", "ContentTime")
+"""Elements that may have the time of day, in order of preference."""
+
+
+def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> ScanFacts:
+    """Read date, scanner, protocol, contrast and flags from a header.
+
+    Parameters
+    ----------
+    dataset
+        The header.
+    modality
+        MR, CT or PT, see `sop_classes.determine_modality`.
+    first
+        The file's first plane, whose matrix and spacing describe the protocol where the header has no timing.
+
+    Returns
+    -------
+    ScanFacts
+        Missing values are None or empty. Free text is only searched for the contrast, never kept.
+    """
+    description = " ".join(tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
+    times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
+    return ScanFacts(
+        modality=modality,
+        contrast=contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2])),
+        date=next(
+            (day for key in DATE_KEYWORDS if (day := tags.parse_dicom_date(tags.get_tag_text(dataset, key)))), None
+        ),
+        clock=next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), ""),
+        number=tags.get_tag_integer(dataset, "SeriesNumber") or 0,
+        scanner=tuple(
+            tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
+        ),
+        protocol=_protocol(dataset, times, first),
+        flags=_flags(dataset),
+        field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
+    )
+
+
+def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:
+    """Describe the protocol: timing to 1 ms, as in BIDS side-cars, or else sequence, matrix and pixel spacing."""
+    timing = tuple("" if one is None else str(round(one)) for one in times)
+    if any(timing):
+        return timing
+    words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
+    return (*words, str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
+
+
+def _flags(dataset: DicomHeader) -> tuple[str, ...]:
+    said = {
+        ScanFlag.INVERTED: tags.get_tag_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
+        ScanFlag.BURNED_IN: tags.get_tag_text(dataset, "BurnedInAnnotation").upper() == "YES",
+        ScanFlag.LOSSY: tags.get_tag_text(dataset, "LossyImageCompression") == "01",
+    }
+    return tuple(flag for flag, holds in said.items() if holds)
