@@ -1,20 +1,20 @@
-"""Every error that siamese-med raises on purpose.
+"""The errors that siamese-med raises on purpose, and the exit codes of the command line for them.
 
-    SiameseMedError               exit 1   our fault
+    SiameseMedError               exit 1   a defect of siamese-med
     ├── UsageError                exit 2   the call has to change
     │   ├── ConfigError                    unknown key, value out of range, unreadable file
     │   ├── MissingFileError               a path that is not there
     │   ├── AddressError                   a PACS address that is malformed, refused or leads nowhere
-    │   ├── CatalogueError                 a catalogue of another layout, or one that was tampered with
+    │   ├── CatalogueError                 a catalogue of another layout, or one that was changed from outside
     │   ├── ModelError                     not a model folder, or one of another format version
     │   ├── PluginError                    a plug-in that is missing, not trusted, or breaks its contract
     │   ├── SecretError                    the pseudonym secret is missing or unsafe
-    │   └── ServerError                    no Prefect server answers, or one does already
+    │   └── ServerError                    no Prefect server answers, or one is running already
     ├── InputError                exit 3   nothing in the input can be used
     │   ├── EmptyInputError                a folder without a file, a manifest without a row
     │   ├── ManifestError                  a CSV manifest that lacks a column or names no scan
-    │   ├── NothingUsableError             files, but not one scan among them
-    │   ├── TransferError                  a PACS that does not answer, or not to the end
+    │   ├── NothingUsableError             files, but no usable scan among them
+    │   ├── TransferError                  a PACS that does not answer, or stops in the middle
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
     ├── MachineError              exit 6   the machine fails, not the input: the same command may work later
     │   ├── NoSpaceError                   a disk is full
@@ -31,13 +31,21 @@ from collections.abc import Mapping
 
 
 class SiameseMedError(Exception):
-    """Base of all errors of this package; `exit_code` is what the command line ends with."""
+    """Base class of all errors of this package.
+
+    `exit_code` is the exit code of the command line for this error.
+
+    Examples
+    --------
+    >>> ConfigError("unknown key").exit_code, EmptyInputError("no file").exit_code
+    (2, 3)
+    """
 
     exit_code = 1
 
 
 class UsageError(SiameseMedError):
-    """The command, the config or a named file has to change."""
+    """The command, the config or a file named in it has to be changed."""
 
     exit_code = 2
 
@@ -47,15 +55,15 @@ class ConfigError(UsageError):
 
 
 class MissingFileError(UsageError):
-    """A path that was named does not exist."""
+    """A path in the command or the config does not exist."""
 
 
 class AddressError(UsageError):
-    """The address of a PACS is malformed, refuses us, or leads to something else."""
+    """The address of a PACS is malformed, refuses access, or belongs to another kind of server."""
 
 
 class CatalogueError(UsageError):
-    """A catalogue that this version cannot use, or whose content was changed by someone else."""
+    """A catalogue that this version cannot use, or whose content was changed from outside."""
 
 
 class ModelError(UsageError):
@@ -67,15 +75,15 @@ class PluginError(UsageError):
 
 
 class SecretError(UsageError):
-    """The secret behind the pseudonyms cannot be read, or others can read it."""
+    """The secret that pseudonyms are made with is missing, cannot be read, or can be read by other users."""
 
 
 class ServerError(UsageError):
-    """Prefect's server does not start, does not answer, or is there already."""
+    """Prefect's server does not start, does not answer, or is running already."""
 
 
 class InputError(SiameseMedError):
-    """The input exists, and nothing in it can be used."""
+    """The input exists, but nothing in it can be used."""
 
     exit_code = 3
 
@@ -85,11 +93,11 @@ class EmptyInputError(InputError):
 
 
 class ManifestError(InputError):
-    """A CSV manifest that lacks a column or whose paths lead nowhere."""
+    """A CSV manifest that lacks a column, or whose paths do not exist."""
 
 
 class NothingUsableError(InputError):
-    """Every file of the input was looked at, and no scan came of it; `facts` say what became of them."""
+    """No file of the input gave a scan; `facts` (the account of ingest) say what became of the files."""
 
     def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
@@ -97,7 +105,7 @@ class NothingUsableError(InputError):
 
 
 class TransferError(InputError):
-    """A PACS does not answer, or stops in the middle; `facts` say what had been transferred."""
+    """A PACS does not answer, or stops in the middle; `facts` say what had been transferred until then."""
 
     def __init__(self, message: str, facts: Mapping[str, object] | None = None) -> None:
         super().__init__(message)
@@ -105,11 +113,14 @@ class TransferError(InputError):
 
 
 class NotEnoughDataError(InputError):
-    """Too few patients, visits or pairs for the stage that was asked for."""
+    """Too few patients, visits or pairs for the requested stage."""
 
 
 class MachineError(SiameseMedError):
-    """The machine fails, not the input: once that is repaired, the same command goes on; `facts` as far as known."""
+    """The machine fails, not the input: once that is repaired, the same command continues.
+
+    `facts` are the results until the failure, as far as they are known.
+    """
 
     exit_code = 6
 
@@ -127,8 +138,8 @@ class DatabaseFailedError(MachineError):
 
 
 class RanksError(SiameseMedError):
-    """A process of a training over several failed or was ended."""
+    """One of several training processes failed or was ended (a rank is the number of such a process)."""
 
 
 class LeakageError(SiameseMedError):
-    """One patient in two splits: every figure would be wrong, so nothing goes on."""
+    """A patient is in two splits (data leakage): every figure would be wrong, so the stage stops."""

@@ -1,1 +1,1 @@
-"""What goes back to the hospital's archive: DICOM objects filed under the follow-up's study, by its own headers."""
+"""DICOM objects for the hospital's archive, filed under the study of the follow-up scan by its own headers."""

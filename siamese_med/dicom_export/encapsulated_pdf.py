@@ -1,4 +1,4 @@
-"""A patient's page as PDF, wrapped up as a DICOM document."""
+"""A patient's report page as PDF in a DICOM object (Encapsulated PDF Storage)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 ENCAPSULATED_PDF_STORAGE_UID = "1.2.840.10008.5.1.4.1.1.104.1"
+"""SOP class Encapsulated PDF Storage (DICOM PS3.3, A.45.1)."""
 
 
 def build_encapsulated_pdf(pdf: bytes, later: Sequence[Dataset], filing: ExportContext) -> Dataset:
-    """The PDF as it is, filed under the study of the images `later`."""
+    """Build an Encapsulated PDF object that is filed under the study of the follow-up's images.
+
+    Parameters
+    ----------
+    pdf
+        The PDF file; it is embedded unchanged.
+    later
+        Headers of the follow-up's images, at least one; they become the source instances.
+    """
     from highdicom.base import SOPClass
     from pydicom.dataset import Dataset
 
@@ -27,7 +36,7 @@ def build_encapsulated_pdf(pdf: bytes, later: Sequence[Dataset], filing: ExportC
     )
     made.ConversionType = "WSD"
     made.AcquisitionDateTime = None
-    made.BurnedInAnnotation = "NO"  # the page knows the patient by a pseudonym
+    made.BurnedInAnnotation = "NO"  # the page shows only a pseudonym
     made.DocumentTitle = f"{RESEARCH_USE_NOTICE}: change in a patient's images"
     made.ConceptNameCodeSequence = []
     made.SourceInstanceSequence = []

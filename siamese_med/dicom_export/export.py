@@ -1,4 +1,4 @@
-"""From the reports to DICOM objects in a folder, which names patients and is for their hospital's archive alone."""
+"""Export of reports as DICOM objects into a folder. The objects name patients: they are for the hospital's archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -28,32 +28,67 @@ from siamese_med.study.vocabulary import PairRole, ScanSource, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 ExportedPair = Mapping[str, Any]
+"""A pair as it stands in a patient's `report.json`; its fields are described in the JSON Schema beside it."""
 EXPORTED_PAIR_ROLES = (PairRole.NEWEST, PairRole.SINCE_FIRST)
-"""Pairs that end with the newest visit; steps between older ones were news when they were the newest."""
+"""Roles of the pairs that are exported: those that end with the newest visit. Older pairs were exported before."""
 
 EXPORTED_FILE_PATTERN = re.compile(r"(seg|sr)-pair\d+\.dcm|report-pdf\.dcm")
+"""Names of exported files; files of other names in the folder are left alone."""
+
+
+class DicomExportCounts(TypedDict):
+    """What an export has written: numbers of objects and patients, and of follow-ups left out by reason.
+
+    The reasons are the keys of `source_images.LEFT_OUT_REASONS`.
+    """
+
+    objects: int
+    patients: int
+    left_out: dict[str, int]
 
 
 def check_export_folder(folder: Path, source: Path | Pull | None, study: Study) -> Path:
-    """The input folder, where objects may be written to `folder` by its files; raises UsageError."""
+    """Check that DICOM objects can be written to `folder`; returns the input folder.
+
+    Raises
+    ------
+    UsageError
+        `source` is not a folder; or `folder` is a file, or lies in the study's data or reports folder, which must stay
+        free of patient identity.
+    """
     if not isinstance(source, Path):
-        raise UsageError("--dicom needs the files on disk: give with --input the folder that was ingested, no address")
+        raise UsageError("--dicom needs the files on disk: give the ingested folder with --input, not an address")
     for kept in (study.data, study.reports):
         if folder.resolve().is_relative_to(kept.resolve()):
             raise UsageError(
-                "--dicom lies inside the data or reports folder, which name nobody: give a folder elsewhere"
+                "--dicom lies inside the data or reports folder, which must not name patients: give another folder"
             )
     if folder.exists() and not folder.is_dir():
         raise UsageError("--dicom is a file: give a folder")
     return source
 
 
-def write_dicom_export(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFrame) -> dict[str, Any]:
-    """Write the objects of every patient who has a report; how many objects and patients, and follow-ups left out.
+def write_dicom_export(folder: Path, source: Path, study: Study, model: str, scans: pd.DataFrame) -> DicomExportCounts:
+    """Write the DICOM objects of every patient who has a report; the same reports and files give the same bytes.
 
-    `model`: its id; `scans`: the catalogue's. The same reports and files give the same bytes.
+    Parameters
+    ----------
+    folder
+        Folder to write to; it gets a folder for each patient (pseudonym) and session. The objects name the patient.
+    source
+        The input folder with the original DICOM files.
+    model
+        Id of the model that made the reports.
+    scans
+        All scans of the catalogue.
+
+    Raises
+    ------
+    InputError
+        A `report.json` cannot be read or holds an unsafe name.
     """
     wanted = dict(_read_exported_pairs(study.reports))
     from_dicom = set(scans[scans["source"] == ScanSource.DICOM].id)
@@ -73,7 +108,7 @@ def write_dicom_export(folder: Path, source: Path, study: Study, model: str, sca
 
 
 def _read_exported_pairs(reports: Path) -> Iterator[tuple[str, list[ExportedPair]]]:
-    """Patients, and the pairs of theirs that objects are made of."""
+    """Read each patient's report; gives the patients and their pairs to export."""
     for path in sorted(reports.glob("sub-*/report.json")):
         try:
             pairs = untrusted_input.read_untrusted_json(path)["pairs"]
@@ -82,20 +117,20 @@ def _read_exported_pairs(reports: Path) -> Iterator[tuple[str, list[ExportedPair
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"a report cannot be read ({path.parent.name}): run `siamese-med report` again") from error
         if not sound:
-            raise InputError(f"a report has a path for a name ({path.parent.name}): run `siamese-med report` again")
+            raise InputError(f"a report has an unsafe file name ({path.parent.name}): run `siamese-med report` again")
         if chosen:
             yield path.parent.name, chosen
 
 
 def _is_sound(pair: ExportedPair) -> bool:
-    """Whether what becomes part of a path is a name or a number, and the map lies in the data folder."""
+    """Tell whether all parts of file names are safe, and the map lies in the data folder."""
     named = untrusted_input.is_safe_name(pair["later_session"]) and type(pair["number"]) is int
     return named and (pair["map"] is None or untrusted_input.is_safe_relative_path(pair["map"]))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither library may say what it thinks of a header, since it would quote it."""
+    """Silence warnings and logs of pydicom and highdicom, which would quote values of a header."""
     loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -111,7 +146,7 @@ def _quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _PatientExporter:
-    """Where one patient's objects are made."""
+    """Makes the objects of one patient at a time."""
 
     study: Study
     model: str
@@ -119,7 +154,7 @@ class _PatientExporter:
     from_dicom: set[str]
 
     def patient(self, subject: str, pairs: Sequence[ExportedPair]) -> tuple[dict[str, bytes], list[str]]:
-        """Files by their path below the patient's folder, and a reason for each follow-up that lacks some."""
+        """Make a patient's files, by path below the patient's folder; and a reason for each incomplete follow-up."""
         later: dict[str, SourceImages] = {}
         reasons: dict[str, str] = {}
         for scan in sorted({pair["later"] for pair in pairs}):
@@ -127,15 +162,15 @@ class _PatientExporter:
                 later[scan] = self._images(scan)
             except LeftOutError as left_out:
                 reasons[scan] = left_out.reason
-            except Exception:  # whatever a hostile header makes the libraries raise
+            except Exception:  # a hostile header can make the libraries raise anything
                 reasons[scan] = "not_encodable"
         usable = [pair for pair in pairs if pair["later"] in later]
         if not usable:
             return {}, list(reasons.values())
-        pdf = _read_or_print_pdf(self.study.reports / subject)  # of our own page: where that fails, it is our fault
+        pdf = _read_or_print_pdf(self.study.reports / subject)  # our own page: an error here is a defect, not a reason
         try:
             made = dict(self._objects(subject, usable, later, pdf))
-        except Exception:  # and whatever an object of it makes them raise: it ends with this patient
+        except Exception:  # likewise, when an object is built: it affects this patient only
             return {}, [*reasons.values(), *("not_encodable" for _ in later)]
         return made, [*reasons.values(), *("no_frame_of_reference" for one in later.values() if not one.placed)]
 
@@ -170,10 +205,10 @@ class _PatientExporter:
         )
         yield "sr", encode_dicom_object(report, later.owner)
 
-    def _mask(self, pair: ExportedPair, later: SourceImages) -> Any:
-        """Where the pair changed, on the follow-up's images; None where nothing did, or nobody can tell.
+    def _mask(self, pair: ExportedPair, later: SourceImages) -> NDArray[np.bool_] | None:
+        """Mask of the change on the follow-up's images; None if nothing changed, or no verdict was reached.
 
-        A scan that may be another patient's has its numbers in the measurements, and nothing drawn on it.
+        For a suspected wrong patient the measurements are exported, but no segmentation.
         """
         judged = pair["status"] in (Verdict.CHANGED, Verdict.NO_CHANGE)
         if not (judged and pair["map"] and pair["transform"] and later.placed):
@@ -183,7 +218,7 @@ class _PatientExporter:
         return mask if mask.any() else None
 
     def _earlier(self, pair: ExportedPair) -> Sequence[Any]:
-        """The images of the earlier date, which are named as evidence as far as they are there."""
+        """The images of the earlier scan, which the report names as evidence; none if they are missing."""
         try:
             return self._images(pair["earlier"]).datasets
         except Exception:
@@ -191,7 +226,7 @@ class _PatientExporter:
 
 
 def _read_or_print_pdf(folder: Path) -> bytes:
-    """The patient's page as PDF: as it was written with the page, else made of it."""
+    """Read the patient's page as PDF, or print it from the HTML page if there is no PDF."""
     written = folder / "report.pdf"
     if written.is_file():
         return written.read_bytes()
@@ -199,7 +234,7 @@ def _read_or_print_pdf(folder: Path) -> bytes:
 
 
 def _write_patient_files(folder: Path, made: Mapping[str, bytes]) -> None:
-    """Write one patient's files, for the user's eyes only, and remove those of an earlier export that are no more."""
+    """Write one patient's files, readable by their owner only, and remove outdated files of an earlier export."""
     if folder.is_dir():
         files.remove_stale_temporary_files(folder)
     for name, content in made.items():

@@ -1,4 +1,4 @@
-"""What all objects share: whose they are, what made them, identifiers and dates that a second export gives again."""
+"""What all exported objects share: patient, study, software, and UIDs and dates that a second export reproduces."""
 
 from __future__ import annotations
 
@@ -8,42 +8,82 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from siamese_med.dicom_export.source_images import OPTIONAL_ATTRIBUTES, PATIENT_STUDY_ATTRIBUTES, SourceImages
 
 if TYPE_CHECKING:
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from pydicom import Dataset
 
 RESEARCH_USE_NOTICE = "Research use only, not for diagnosis"
 MANUFACTURER = "siamese-med"
 CODING_SCHEME = "99SIAMESEMED"
+"""Designator of this software's private coding scheme; such designators start with 99 (DICOM PS3.3, 8.2)."""
 SERIES_NUMBERS = {"seg": 9_700_000, "sr": 9_710_000, "pdf": 9_720_000}
-"""The pair's number is added; scanners and workstations number far below."""
+"""Series number by kind of object, to which the pair's number is added. Scanners and workstations use far smaller
+numbers."""
 
 UID_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, MANUFACTURER)
+"""Namespace of all name-based UUIDs."""
 
 
 def make_uid(*parts: str) -> str:
-    """A UID under the 2.25 root, by name: the same for the same parts."""
+    """Make a UID from a name-based UUID under the root 2.25 (DICOM PS3.5, B.2); equal parts give equal UIDs.
+
+    Examples
+    --------
+    >>> make_uid("model", "sub-0001") == make_uid("model", "sub-0001") != make_uid("model", "sub-0002")
+    True
+    >>> make_uid("model").startswith("2.25.") and len(make_uid("model")) <= 64
+    True
+    """
     return f"2.25.{uuid.uuid5(UID_NAMESPACE, json.dumps(parts)).int}"
 
 
 def get_software_version() -> str:
-    """This software's version."""
+    """Return the version of the installed package, or `not installed` when it runs from a source folder."""
     try:
         return metadata.version(MANUFACTURER)
     except metadata.PackageNotFoundError:
         return "not installed"
 
 
+class CommonAttributes(TypedDict):
+    """Arguments that highdicom's classes take for every kind of object."""
+
+    series_instance_uid: str
+    series_number: int
+    sop_instance_uid: str
+    instance_number: int
+    manufacturer: str
+    manufacturer_model_name: str
+    software_versions: str
+    device_serial_number: str
+    series_description: str
+    content_date: date
+    content_time: time
+    coding_schemes: list[CodingSchemeIdentificationItem]
+
+
 @dataclass(frozen=True)
 class ExportContext:
-    """One object's place: what it is of (pseudonyms), which model spoke, and the images that it is filed beside.
+    """What identifies one exported object.
 
-    `kind` is one of SERIES_NUMBERS, `number` the pair's.
+    Attributes
+    ----------
+    kind
+        `seg`, `sr` or `pdf` (SERIES_NUMBERS).
+    number
+        Number of the pair in the patient's report.
+    subject
+        What the object is about, in pseudonyms: the two scans, or patient and session.
+    model
+        Id of the model that scored the pair.
+    images
+        The follow-up's images; the object is filed under their study.
     """
 
     kind: str
@@ -54,15 +94,21 @@ class ExportContext:
 
     @property
     def tracking(self) -> str:
-        """What a segment and its measurements are known by."""
+        """The tracking UID that a segment and its measurements have in common."""
         return make_uid(self.model, self.subject, "tracking")
 
     def uid(self, part: str, content: bytes = b"") -> str:
-        """A UID of this object or of a part of it, with `content` of this very version: no two may share one."""
+        """Make the UID of this object, or of its part `part`.
+
+        Another `content` gives another UID, because two versions of an object must not have the same UID.
+        """
         return make_uid(self.model, self.subject, self.kind, part, hashlib.sha256(content).hexdigest())
 
-    def common(self, title: str, content: bytes) -> dict[str, Any]:
-        """Arguments that highdicom takes for every object; `content` is what another version would differ in."""
+    def common(self, title: str, content: bytes) -> CommonAttributes:
+        """Make the attributes that all kinds of objects have.
+
+        `title` ends the series description; `content` are bytes in which another version of the object would differ.
+        """
         from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
         return {
@@ -82,7 +128,17 @@ class ExportContext:
 
 
 def encode_dicom_object(made: Dataset, owner: Mapping[str, bytes]) -> bytes:
-    """The object as a DICOM file, under its owner's attributes as the images have them, and without the clock."""
+    """Encode an object as a DICOM file, with the patient and study attributes of the source images.
+
+    Times of creation are removed, so that equal objects give equal bytes.
+
+    Parameters
+    ----------
+    made
+        The object; it is changed in place.
+    owner
+        Raw values of patient and study attributes by keyword (`SourceImages.owner`), copied byte for byte.
+    """
     from pydicom import dcmwrite
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataelem import RawDataElement

@@ -1,4 +1,4 @@
-"""The change map as a DICOM segmentation on the grid of the follow-up's own images."""
+"""The change map as a DICOM Segmentation object on the grid of the follow-up's own images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,25 @@ if TYPE_CHECKING:
     from siamese_med.dicom_export.source_images import SourceImages
 
 MAX_VOXELS_PER_CHUNK = 2**22
+"""Voxels that are resampled at a time, to limit memory; whole slices, at least one."""
 SEGMENT_LABEL = "Change"
 
 
 def resample_change_mask(change_map: Volume, transform: NDArray[np.float64], images: SourceImages) -> NDArray[np.bool_]:
-    """Where the map, in the earlier scan's space, is at or over its threshold: (slice, row, column) of the images.
+    """Resample the change map onto the follow-up's images and apply its threshold, CHANGED_VOXEL_PROBABILITY.
 
-    `transform`: 4x4, the earlier scan's mm to the later one's (RAS+).
+    Parameters
+    ----------
+    change_map
+        Probability of change per voxel, in the space of the earlier scan.
+    transform
+        4x4, from the earlier scan's mm to the later scan's mm (RAS+).
+    images
+        The follow-up's images.
+
+    Returns
+    -------
+    Mask (slice, row, column); nearest neighbour, so that the volume is about preserved.
     """
     to_map = np.linalg.inv(transform) @ images.affine
     columns, rows, slices = images.shape
@@ -46,7 +58,10 @@ def resample_change_mask(change_map: Volume, transform: NDArray[np.float64], ima
 
 
 def build_segmentation(mask: NDArray[np.bool_], images: SourceImages, filing: ExportContext) -> Segmentation:
-    """A binary segmentation with one segment, of a mask (slice, row, column) that is not empty."""
+    """Build a binary Segmentation object with one segment (DICOM PS3.3, A.51).
+
+    `mask` has axes slice, row, column of `images`, and at least one voxel in it is set.
+    """
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
     from highdicom.sr import CodedConcept

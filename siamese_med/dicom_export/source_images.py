@@ -1,7 +1,7 @@
-"""The source images of one scan: whose they are, which study they belong to, and where each lies.
+"""The original DICOM images of one scan: patient, study, and the position of each image.
 
-Headers are hostile. The owner's identifiers are carried over as the bytes they are, never decoded and written anew; of
-everything else only numbers and UIDs that were checked are taken.
+Headers are not trusted. Patient and study attributes are copied as raw bytes, and never decoded and encoded again. Of
+all other attributes, only checked numbers and UIDs are used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LEFT_OUT_REASONS = {
     "no_frame_of_reference": "the images name no frame of reference, so there is no segmentation, but all else",
     "not_encodable": "a header, the change map or the report does not fit into a DICOM object",
 }
-"""Why a follow-up gets no objects, or not all."""
+"""Reasons why a follow-up gets no objects, or not all."""
 
 PATIENT_STUDY_ATTRIBUTES = {
     "SpecificCharacterSet": "CS",
@@ -52,20 +52,20 @@ PATIENT_STUDY_ATTRIBUTES = {
     "StudyInstanceUID": "UI",
     "StudyID": "SH",
 }
-"""Attributes of patient and study that an object takes over, and their value representations."""
+"""Attributes of patient and study that an object copies, and their value representations (DICOM PS3.6)."""
 
 OPTIONAL_ATTRIBUTES = ("SpecificCharacterSet", "StudyDescription", "IssuerOfPatientID")
-"""Of these; an object must have all others, empty where the images lack them."""
+"""Those of PATIENT_STUDY_ATTRIBUTES that an object may lack (type 3); all others are written, empty if need be."""
 
 MAX_ATTRIBUTE_BYTES = 1024
-"""Bytes of one of them; the standard allows five names of 64 characters."""
+"""Longest copied value in bytes. The longest that the standard allows is a name of three groups of 64 characters."""
 
 UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
 TIME_PATTERN = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?")
 
 
 class LeftOutError(Exception):
-    """A follow-up that gets no objects; `reason` is a key of REASONS."""
+    """A follow-up gets no objects; `reason` is a key of LEFT_OUT_REASONS."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -74,9 +74,20 @@ class LeftOutError(Exception):
 
 @dataclass(frozen=True)
 class SourceImages:
-    """The images of one scan in order along their normal, `datasets` with what a reference to them needs and no more.
+    """The images of one scan, in order along the normal of their plane.
 
-    `affine`: voxel (column, row, slice) to RAS+ mm; `shape` counts those. `owner`: raw values by keyword.
+    Attributes
+    ----------
+    datasets
+        Headers with only what a reference to an image and a segmentation's geometry need.
+    affine
+        4x4, from voxel (column, row, slice) to RAS+ mm.
+    shape
+        Numbers of columns, rows and slices.
+    owner
+        Raw values of patient and study attributes by keyword.
+    day, clock
+        Date of the study, and its time as HHMMSS.
     """
 
     datasets: tuple[Dataset, ...] = field(repr=False)
@@ -88,12 +99,25 @@ class SourceImages:
 
     @property
     def placed(self) -> bool:
-        """Whether the images name the frame of reference that a segmentation needs."""
+        """Whether the images have the frame of reference UID that a segmentation needs."""
         return "FrameOfReferenceUID" in self.datasets[0]
 
 
 def read_source_images(files: Sequence[OriginalFile], most_bytes: float) -> SourceImages:
-    """The images behind the files of one scan, each file read once; raises LeftOutError."""
+    """Read the original images of one scan.
+
+    Parameters
+    ----------
+    files
+        The files that the scan was made of; each is read once.
+    most_bytes
+        Limit of the size of an inflated file in bytes.
+
+    Raises
+    ------
+    LeftOutError
+        A file is missing or has changed, or the images cannot be used for DICOM objects.
+    """
     found: dict[str, tuple[DicomInstance, Dataset]] = {}
     for file in files:
         if (data := file.content()) is None:
@@ -118,7 +142,7 @@ def read_source_images(files: Sequence[OriginalFile], most_bytes: float) -> Sour
 
 
 def _header(data: bytes) -> Dataset:
-    """The header as pydicom reads it; `headers.read` has seen before that it does not inflate without end."""
+    """Read the header with pydicom; `headers.read_dicom_instance` has checked before how large it inflates."""
     import pydicom
 
     wanted = [*PATIENT_STUDY_ATTRIBUTES, "SOPClassUID", "Modality", "FrameOfReferenceUID"]
@@ -141,7 +165,7 @@ def _stack(instances: Sequence[DicomInstance]) -> SliceStack:
 
 
 def _owner(header: Dataset) -> dict[str, bytes]:
-    """Who it is and which study, byte for byte, since a name in a wrong character set would not come back the same."""
+    """Raw values of patient and study attributes: a name in a wrong character set would not survive decoding."""
     from pydicom.datadict import tag_for_keyword
     from pydicom.dataelem import RawDataElement
 
@@ -153,7 +177,7 @@ def _owner(header: Dataset) -> dict[str, bytes]:
         element: Any = header.get_item(tag)
         if isinstance(element, RawDataElement):
             value = element.value or b""
-        elif keyword == "SpecificCharacterSet":  # pydicom has looked at it, as Latin-1, which loses no byte
+        elif keyword == "SpecificCharacterSet":  # pydicom has decoded it as Latin-1, which loses no byte
             words = [element.value] if isinstance(element.value, str) else list(element.value or ())
             value = "\\".join(map(str, words)).encode("latin-1")
         else:
@@ -165,7 +189,7 @@ def _owner(header: Dataset) -> dict[str, bytes]:
 
 
 def _dataset(number: int, stack: SliceStack, instance: DicomInstance, header: Dataset) -> Dataset:
-    """What references, and a segmentation's geometry, take of an image; whose it is stands in Images.owner."""
+    """The attributes of an image that references and a segmentation's geometry need; patient values are empty."""
     from pydicom.dataset import Dataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
     from pydicom.valuerep import DSfloat

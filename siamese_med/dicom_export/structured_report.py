@@ -1,10 +1,10 @@
-"""What the report says of a pair in numbers and words, as a structured report by template (DICOM PS3.16, TID 1500)."""
+"""The result of a pair as a DICOM Structured Report: Measurement Report template (DICOM PS3.16, TID 1500)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 VOLUME_CONCEPT = ("118565006", "SCT", "Volume")
 NO_UNIT, MILLILITRE = ("1", "UCUM", "no units"), ("ml", "UCUM", "milliliter")
+"""Codes: value, coding scheme designator, meaning."""
 
 MEASURED_FIELDS = {
     "similarity": (("similarity", CODING_SCHEME, "Probability that both scans are of one person"), NO_UNIT),
@@ -38,10 +39,10 @@ MEASURED_FIELDS = {
     ),
     "growth_ml": (("growth_ml", CODING_SCHEME, "Growth of enclosed tissue where it moved most"), MILLILITRE),
 }
-"""Fields of a pair, and the concept and unit of each; a field without a value is left out."""
+"""Fields of a pair that become measurements, with the concept and unit of each; a field without a value is left out."""
 
 REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days")
-"""All that is taken of a pair."""
+"""All fields of a pair that the document depends on; another value in any of them gives another UID."""
 
 VERDICT_MEANINGS = {
     Verdict.CHANGED: "Changed more than a rescan would",
@@ -49,6 +50,17 @@ VERDICT_MEANINGS = {
     Verdict.NOT_COMPARABLE: "Not comparable",
     PatientStatus.WRONG_PATIENT: "A scan seems to be another patient's: check",
 }
+"""Code meaning of each verdict; at most 64 characters."""
+
+
+class _GroupContent(TypedDict):
+    """Arguments that both kinds of measurement groups of highdicom take."""
+
+    tracking_identifier: Any
+    finding_type: Any
+    algorithm_id: Any
+    measurements: list[Any]
+    qualitative_evaluations: list[Any]
 
 
 def build_measurement_report(
@@ -58,9 +70,17 @@ def build_measurement_report(
     seg: Dataset | None,
     filing: ExportContext,
 ) -> Comprehensive3DSR:
-    """The measurements of one pair; on the segment of `seg` where there is one. `earlier` may be empty.
+    """Build the structured report of one pair: measurements, verdict, reasons and a comment.
 
-    The follow-up's images come first among the evidence, since highdicom files the document under the first's study.
+    Parameters
+    ----------
+    pair
+        The pair as in `report.json`.
+    later, earlier
+        Headers of both scans' images, which become evidence; `earlier` may be empty. Those of the follow-up come
+        first, because highdicom files the document under the study of the first.
+    seg
+        The Segmentation object that the measurements refer to; without it they refer to the follow-up's images.
     """
     from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
     from pydicom.sr.codedict import codes
@@ -106,7 +126,7 @@ def _group(pair: Mapping[str, Any], later: Sequence[Dataset], seg: Dataset | Non
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
 
-    words: dict[str, Any] = {
+    words: _GroupContent = {
         "tracking_identifier": TrackingIdentifier(filing.tracking, f"{MANUFACTURER} change {filing.number}"),
         "finding_type": CodedConcept("change", CODING_SCHEME, "Change beyond what a rescan would show"),
         "algorithm_id": AlgorithmIdentification(MANUFACTURER, get_software_version(), [f"model {filing.model}"]),
@@ -134,7 +154,7 @@ def _measurements(pair: Mapping[str, Any]) -> list[Any]:
 
 
 def _evaluations(pair: Mapping[str, Any]) -> list[tuple[tuple[str, str, str], tuple[str, str, str]]]:
-    """Names and values: the verdict (or the doubt whose scan it is, which comes before it), and the reasons."""
+    """Names and values of the evaluations: the verdict, or the doubt about the patient in its place; and reasons."""
     status = pair["status"]
     found = [(("verdict", CODING_SCHEME, "Verdict"), (status, CODING_SCHEME, VERDICT_MEANINGS[status]))]
     for reason in pair["reasons"]:
@@ -153,7 +173,7 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
     if pair["interval_days"] is not None:
         sentences.append(f"The earlier scan is {pair['interval_days']} days older.")
     sentences += [f"No verdict, since {reason['meaning']}." for reason in pair["reasons"]]
-    if seg is not None:  # on other voxels than those that were counted
+    if seg is not None:  # its voxels are not those that the volume was counted on
         voxel_mm3 = float(np.prod([*map(float, image.PixelSpacing), float(image.SpacingBetweenSlices)]))
         drawn_ml = int(seg.pixel_array.sum()) * voxel_mm3 / 1000
         sentences.append(

@@ -1,1 +1,1 @@
-"""Volumes and what is computed of them: geometry, intensity, resampling, registration. No patient, no study."""
+"""Volumes and image processing: geometry, intensity, resampling, registration. No patient, no study."""

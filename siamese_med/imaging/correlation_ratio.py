@@ -1,12 +1,13 @@
-"""How well moving images agree with a fixed one: the correlation ratio (Roche et al., MICCAI 1998) at drawn points.
+"""Correlation ratio of a moving image given a fixed one (Roche et al., MICCAI 1998), at sampled points.
 
-It is the share of the moving scan's variance that the fixed scan explains; it needs no common contrast. The fixed scan
-speaks through BINS kinds of points, alike in intensity and in steepness, and by a straight line within each: an edge is
-an edge in every contrast, and air, bone and fluid, all dark in FLAIR, lie at edges of their own. All kinds are equally
-many and lie next to each other, so that what a kind explains comes from sums over reshaped rows.
+The correlation ratio is the share of the moving scan's variance that the fixed scan explains. The two scans need not
+have the same contrast. The points of the fixed scan are divided into POINT_BINS bins, alike in intensity and in
+gradient magnitude, and a straight line is fitted within each bin. The gradient matters because an edge is an edge in
+every contrast, and because air, bone and fluid, which are all dark in FLAIR, have different edges. All bins hold the
+same number of points, stored next to each other, so the sums per bin are sums over reshaped rows.
 
-The best pose is found by variable projection (Golub and Pereyra, 1973): the kinds' lines are eliminated, what is left
-is a least-squares problem in the pose, and its normal matrix comes with the value.
+The best pose is found by variable projection (Golub and Pereyra, 1973): the line fits are eliminated, and a
+least-squares problem in the pose remains. Its normal matrix is computed together with the value.
 """
 
 from __future__ import annotations
@@ -24,24 +25,45 @@ if TYPE_CHECKING:
     from siamese_med.imaging.interpolation import PackedVolumes
 
 INTENSITY_BINS, STEEPNESS_BINS = 8, 5
+"""Bins of the fixed scan's intensity, and within each of these, bins of its gradient magnitude."""
 POINT_BINS = INTENSITY_BINS * STEEPNESS_BINS
 BODY_MARGIN_VOXELS = 3
-"""How far around the bright body points are drawn."""
+"""Points are drawn inside the bright body and this many voxels around it."""
 MIN_POINTS_INSIDE_FRACTION = 0.2
-"""A pose at which less than this share of the points lies in the moving scan is none."""
+"""A pose is rejected when a smaller share of the points than this lies inside the moving scan."""
 RIGID_DEGREES_OF_FREEDOM, AFFINE_DEGREES_OF_FREEDOM = 6, 12
-"""Degrees of freedom: three rotations, three shifts, then three stretches and three shears."""
+"""Three rotations and three translations; for affine, also three scalings and three shears."""
 
 
 class SamplePoints(NamedTuple):
-    """Where the fixed scan is asked, (3, n) in mm, kind by kind, and what it says there (n,)."""
+    """Points of the fixed scan, sorted by bin, each bin of the same size.
+
+    Attributes
+    ----------
+    places
+        Coordinates (3, n) in RAS+ mm of the fixed scan.
+    values
+        Intensity (n,) of the fixed scan at these points.
+    """
 
     places: torch.Tensor
     values: torch.Tensor
 
 
 class RegistrationCost(NamedTuple):
-    """At one pose each: 1 - correlation ratio (b,), half its gradient (b, f), curvature (b, f, f), pivot (b, 3) mm."""
+    """The registration cost of b poses with f degrees of freedom each.
+
+    Attributes
+    ----------
+    disagreement
+        1 - correlation ratio (b,), between 0 and 1.
+    gradient
+        Half the gradient of the disagreement (b, f), per mm.
+    curvature
+        Gauss-Newton approximation of half the Hessian (b, f, f), per square mm.
+    pivot
+        Point (b, 3) in mm of the moving scan about which the motions turn.
+    """
 
     disagreement: torch.Tensor
     gradient: torch.Tensor
@@ -50,7 +72,22 @@ class RegistrationCost(NamedTuple):
 
 
 def find_body_mask(fixed: NDArray[np.float32], known: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
-    """What is bright, filled and widened by a few voxels: edges count, and a face that the template lacks does not."""
+    """Find the body in the fixed scan: voxels above the mean, with holes filled, dilated by BODY_MARGIN_VOXELS.
+
+    The margin includes the body's edges. Regions that the fixed scan lacks, such as the face of a skull-stripped
+    template, are left out.
+
+    Parameters
+    ----------
+    fixed
+        Intensities (i, j, k).
+    known
+        Where `fixed` holds data (i, j, k); everywhere if None.
+
+    Returns
+    -------
+    Mask (i, j, k) with at least one voxel: everything is marked when no body was found.
+    """
     from scipy.ndimage import binary_dilation, binary_fill_holes
 
     known = np.ones(fixed.shape, dtype=bool) if known is None else known
@@ -64,7 +101,17 @@ def find_body_mask(fixed: NDArray[np.float32], known: NDArray[np.bool_] | None) 
 def draw_sample_points(
     fixed: PackedVolumes, places: NDArray[np.int64], affine: NDArray[np.float64], count: int, seed: int
 ) -> SamplePoints:
-    """About `count` points, off the grid around `places` (m, 3) in voxels, kind by kind."""
+    """Draw random points of the fixed scan, at subvoxel positions, and sort them into bins.
+
+    Parameters
+    ----------
+    places
+        Voxel indices (m, 3) to draw from, on the grid of `affine`; a point lies within half a voxel of one of them.
+    affine
+        4x4, from voxel to RAS+ mm of the fixed scan.
+    count
+        Number of points; rounded down to a multiple of POINT_BINS, at least one per bin.
+    """
     import torch
 
     generator = np.random.default_rng(seed)
@@ -84,7 +131,11 @@ def draw_sample_points(
 def evaluate_registration_cost(
     moving: PackedVolumes, owners: torch.Tensor, poses: torch.Tensor, points: SamplePoints, lever: float, freedom: int
 ) -> RegistrationCost:
-    """Agreement of volume `owners[b]` under `poses` (b, 4, 4), fixed mm to moving mm; rotations are mm at `lever`."""
+    """Compute 1 - correlation ratio of volume `owners[b]` under each of `poses`, with gradient and curvature.
+
+    `poses` (b, 4, 4) map fixed mm to moving mm (RAS+). Rotations count in mm of motion at the distance `lever` (mm).
+    `freedom` is 6 (rigid) or 12 (affine). A pose with too few points inside the moving scan gets a disagreement of 1.
+    """
     import torch
 
     value, slope, valid = interpolation.sample_volumes(moving, owners, poses, points.places)
@@ -115,13 +166,13 @@ def evaluate_registration_cost(
 
 
 def _sum_over_bins(rows: torch.Tensor) -> torch.Tensor:
-    """Sums over each kind of points: (..., n) to (..., BINS)."""
+    """Sum over the points of each bin: (..., n) to (..., POINT_BINS)."""
     sums: torch.Tensor = rows.view(*rows.shape[:-1], POINT_BINS, -1).sum(-1)
     return sums
 
 
 def _pose_derivatives(arms: torch.Tensor, slope: torch.Tensor, freedom: int) -> list[torch.Tensor]:
-    """How the value changes with each degree of freedom, (b, n) each."""
+    """Derivatives of the sampled values by each degree of freedom, (b, n) each."""
     x, y, z = arms.unbind(1)
     dx, dy, dz = slope.unbind(1)
     rigid = [y * dz - z * dy, z * dx - x * dz, x * dy - y * dx, dx, dy, dz]

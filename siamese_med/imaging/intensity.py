@@ -1,4 +1,4 @@
-"""Scanner units to comparable numbers: air at 0, the middle of the bright tissue at 1."""
+"""Intensity normalisation: arbitrary scanner units to a scale with air at 0 and the median of bright tissue at 1."""
 
 from __future__ import annotations
 
@@ -15,21 +15,52 @@ if TYPE_CHECKING:
 INVERTED_FLAG = str(ScanFlag.INVERTED)
 """The flag of a scan whose stored values run from white to black (MONOCHROME1)."""
 MAX_NORMALISED_INTENSITY = 3.0
+"""Normalised intensities are clipped here: three times the median of bright tissue."""
 MAX_SAMPLED_VOXELS = 200_000
+"""Quantiles and medians are taken from about this many voxels, evenly spaced, to save time."""
 COMPRESSION_RANGE = 0.6
-"""So far from the middle of a body's brightness, as a share of bright tissue, a difference counts for two fifths."""
+"""Compressed intensities stay within this distance of the middle, as a share of bright tissue. At this distance from
+the middle, a difference counts for two fifths of what it counts at the middle."""
 
 
 def undo_monochrome1(voxels: NDArray[np.float32], flags: Iterable[str]) -> NDArray[np.float32]:
-    """The voxels with bright tissue bright: those of an inverted scan are turned over, others returned as they are."""
+    """Invert the intensities of a MONOCHROME1 scan, so that bright tissue has high values; return others unchanged.
+
+    Parameters
+    ----------
+    voxels
+        Stored values, of any shape.
+    flags
+        Flags of the scan in the catalogue; `inverted` marks MONOCHROME1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> undo_monochrome1(np.array([0, 10, 40], dtype=np.float32), ["inverted"])
+    array([40., 30.,  0.], dtype=float32)
+    """
     return voxels.max() + voxels.min() - voxels if INVERTED_FLAG in flags else voxels
 
 
 def normalise_intensity(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-    """Shift and scale by robust figures of the valid voxels (any shape), clip to 0..CEILING; invalid voxels become 0.
+    """Shift and scale intensities by robust statistics, and clip them to 0..MAX_NORMALISED_INTENSITY.
 
-    Zero is the 1st percentile, one the median of what lies above a fifth of the range: medians, because lesions and
-    vessels are few, and a shift, because CT is negative in air.
+    Zero is the 1st percentile. One is the median of the voxels above a fifth of the range from the 1st to the 99th
+    percentile. Medians are used because lesions and vessels are few; the shift is needed because CT is negative in air.
+
+    Parameters
+    ----------
+    voxels
+        Intensities in scanner units, of any shape.
+    valid
+        The same shape; voxels with at most 0.5 are ignored, and become 0.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scan = torch.tensor([0.0, 0.0, 0.0, 400.0, 400.0, 800.0])
+    >>> [round(value, 2) for value in normalise_intensity(scan, torch.ones(6)).tolist()]
+    [0.0, 0.0, 0.0, 1.0, 1.0, 2.0]
     """
     import torch
 
@@ -46,7 +77,10 @@ def normalise_intensity(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tens
 
 
 def measure_median_brightness(a: torch.Tensor, b: torch.Tensor, inside: torch.Tensor) -> float:
-    """Median brightness of two scans of one shape inside the body; 0 of nothing."""
+    """Measure the median intensity of two scans together, inside the body.
+
+    `a`, `b` and `inside` have the same shape; voxels with `inside` above 0 count. Returns 0 for an empty mask.
+    """
     import torch
 
     values = torch.cat([a[inside > 0], b[inside > 0]])
@@ -54,10 +88,11 @@ def measure_median_brightness(a: torch.Tensor, b: torch.Tensor, inside: torch.Te
 
 
 def compress_intensity(voxels: torch.Tensor, middle: float) -> torch.Tensor:
-    """Brightness about `middle`, from -REACH to REACH, flattening towards both ends.
+    """Compress intensities around `middle` with a hyperbolic tangent, to -COMPRESSION_RANGE..COMPRESSION_RANGE.
 
-    Matching two contrasts leaves the rare tissues off: fluid that is as dark as bone in one scan and not in the other,
-    an old lesion that is brighter here than there. Tissue that became another crosses the middle's surroundings.
+    Matching the contrast of two scans fails for rare tissues: fluid that is as dark as bone in one scan only, or an old
+    lesion that is brighter in one scan. These lie far from the middle, where differences are reduced. Tissue that
+    turned into another tissue crosses the middle, where differences are kept.
     """
     import torch
 

@@ -1,4 +1,7 @@
-"""Volumes of different grids in one batch, read at points in mm together with their slopes: alignment's inner loop."""
+"""Trilinear interpolation, with gradients, of volumes with different grids in one batch.
+
+This is the inner loop of registration.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,34 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 UNIT_BOX_SD = 1 / np.sqrt(12)
-"""Standard deviation of a box of width one: what a voxel has smoothed already."""
+"""Standard deviation of a box of width one, in voxels: a voxel is an average, so it is smoothed this much already."""
 CLIP_QUANTILES = (0.005, 0.995)
-"""Quantiles at which intensities are cut off, so that a few bright voxels are not most of the variance."""
+"""Intensities are clipped at these quantiles, so that a few bright voxels do not make up most of the variance."""
 MAX_SAMPLED_VOXELS = 10_000
+"""Number of voxels, evenly spaced, that the quantiles are taken from."""
 MASK_MARGIN_VOXELS = 2
-"""Voxels around a mask that still count."""
+"""Masks are dilated by this many voxels, so that the edges of the masked region count."""
 MAX_VOXEL_ENLARGEMENT = 1.15
-"""Voxels may become so much larger than asked for, since that spares half of them an axis."""
+"""Averaged voxels may be larger than requested by this factor: that can halve the number of voxels along an axis."""
 
 
 @dataclass(frozen=True)
 class PackedVolumes:
-    """Padded volumes, one after the other in memory; `inside` is where each may be looked at, None for everywhere."""
+    """A batch of volumes, padded to one shape and stored one after the other.
+
+    Attributes
+    ----------
+    voxels
+        Intensities of all volumes, flat.
+    inside
+        Where each volume may be sampled, flat like `voxels`; None for everywhere.
+    strides
+        Steps in `voxels` from one voxel to the next along i, j and k.
+    counts
+        Voxels of each volume (n, 3) without the padding.
+    to_voxel
+        Affines (n, 4, 4) from RAS+ mm to voxel.
+    """
 
     voxels: torch.Tensor
     inside: torch.Tensor | None
@@ -38,14 +56,28 @@ class PackedVolumes:
 
     @property
     def size(self) -> int:
-        """Voxels from one volume to the next."""
+        """Number of voxels from one volume to the next."""
         return len(self.voxels) // len(self.counts)
 
 
 def pack_volumes(
     scans: Sequence[Volume], masks: Sequence[NDArray[np.bool_] | None], edge_mm: float, sigma_mm: float, device: str
 ) -> PackedVolumes:
-    """The scans on their own axes, averaged to about `edge_mm` and smoothed to `sigma_mm`, each of unit variance."""
+    """Downsample, smooth, standardise and pack scans for sampling; each keeps its own axes.
+
+    Parameters
+    ----------
+    masks
+        For each scan, where it may be sampled, on its own grid; None for everywhere.
+    edge_mm
+        Voxels are averaged to about this edge length.
+    sigma_mm
+        Standard deviation of the smoothing, including what averaging over a voxel has smoothed already.
+
+    Returns
+    -------
+    Volumes of zero mean and unit variance, on `device`.
+    """
     import torch
 
     images, insides, affines = [], [], []
@@ -74,7 +106,7 @@ def pack_volumes(
 
 
 def _dilate_mask(mask: torch.Tensor) -> torch.Tensor:
-    """A mask (1, 1, i, j, k) by WIDENED voxels larger: edges count, and lie in it whole."""
+    """Dilate a mask (1, 1, i, j, k) by MASK_MARGIN_VOXELS, so that the edges of the masked region lie inside it."""
     import torch.nn.functional as functional
 
     side = 2 * MASK_MARGIN_VOXELS + 1
@@ -93,7 +125,7 @@ def _standardise_image(image: torch.Tensor) -> torch.Tensor:
 
 
 def _pad_and_flatten(images: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
-    """Images in the corners of equal boxes, flat; an axis of one voxel gets a copy of it."""
+    """Place each image in the corner of a box of equal shape, flat; an axis of one voxel gets a copy of it."""
     boxes = images[0].new_zeros((len(images), *shape))
     for box, image in zip(boxes, images, strict=True):
         i, j, k = (max(2, n) for n in image.shape)
@@ -104,9 +136,24 @@ def _pad_and_flatten(images: Sequence[torch.Tensor], shape: Sequence[int]) -> to
 def sample_volumes(
     stacked: PackedVolumes, owners: torch.Tensor, poses: torch.Tensor, points: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Values (b, n), slopes a mm (b, 3, n) and validity (b, n) of volume `owners[b]` at `points` (3, n) under a pose.
+    """Sample volume `owners[b]` at `points` under `poses[b]`, with gradients, by trilinear interpolation.
 
-    Trilinear, and the slope of just that: eight values are fetched, no gradient image and no graph is kept.
+    The gradient is the exact derivative of the interpolation. It needs no gradient image and no autograd graph, only
+    the eight surrounding voxels.
+
+    Parameters
+    ----------
+    owners
+        Which volume of `stacked` each pose belongs to (b,).
+    poses
+        4x4 matrices (b, 4, 4) from the mm of `points` to the volume's mm (RAS+).
+    points
+        Coordinates (3, n) in mm.
+
+    Returns
+    -------
+    Values (b, n); gradients (b, 3, n) per mm along the volume's world axes; validity (b, n), true inside the volume
+    and its mask.
     """
     import torch
 
@@ -130,7 +177,7 @@ def sample_volumes(
 def _trilinear(
     voxels: torch.Tensor, first: torch.Tensor, strides: tuple[int, int, int], share: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Value (b, n) and its slope (b, 3, n) along the three axes, between eight corners from `first` on."""
+    """Value (b, n) and its gradient (b, 3, n) per voxel along i, j, k, from the eight voxels whose first is `first`."""
     import torch
 
     x, y, z = share.unbind(1)

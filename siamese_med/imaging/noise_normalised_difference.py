@@ -1,4 +1,4 @@
-"""What differs between two scans, in units of what noise and misalignment explain."""
+"""Difference of two scans in units of what noise and misalignment explain."""
 
 from __future__ import annotations
 
@@ -10,16 +10,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MISALIGNMENT_VOXELS = 0.67
-"""What so small a shift explains is no change; it covers alignment and what thick slices do to edges."""
+"""A difference that a shift of this many voxels explains is not a change. It covers the registration error and the
+effect of thick slices on edges."""
 MIN_NOISE_SD = 1e-4
+"""Lower limit of the estimated noise, in normalised intensity; it avoids a division by zero for equal scans."""
 MAD_TO_SD = 1.4826
-"""From the median absolute deviation to the standard deviation of normal noise."""
+"""Factor from the median absolute deviation to the standard deviation of normally distributed noise."""
 
 
 def normalise_difference(earlier: Tensor, later: Tensor, inside: Tensor, sigma: float) -> Tensor:
-    """Later - earlier of scans (b, 1, i, j, k), smoothed by `sigma` voxels, in units of each pair's own noise.
+    """Compute later - earlier, smoothed, in units of the noise and misalignment of each pair.
 
-    Exactly zero for equal scans and the negative for swapped ones. `inside`: 0 or 1, the same shape.
+    The result is exactly zero for equal scans, and changes its sign when the scans are swapped.
+
+    Parameters
+    ----------
+    earlier, later
+        Aligned scans (b, 1, i, j, k) of normalised intensity.
+    inside
+        Mask of the same shape, 0 or 1; the result is 0 outside.
+    sigma
+        Standard deviation of the Gaussian smoothing in voxels.
+
+    Examples
+    --------
+    >>> import torch
+    >>> a, b = torch.rand(2, 1, 1, 6, 6, 6)
+    >>> there, back = (normalise_difference(*pair, torch.ones_like(a), 1.0) for pair in ((a, b), (b, a)))
+    >>> torch.equal(there, -back)
+    True
     """
     import torch
 
@@ -31,12 +50,12 @@ def normalise_difference(earlier: Tensor, later: Tensor, inside: Tensor, sigma: 
 
 
 def _robust_sd(values: Tensor) -> Tensor:
-    """Standard deviation without the outliers; the median is left in, so that swapping changes nothing but signs."""
+    """Standard deviation without outliers. The median is not subtracted, so swapping the scans changes only signs."""
     return MAD_TO_SD * values.abs().median() if values.numel() else values.new_zeros(())
 
 
 def _gradient_magnitude(volumes: Tensor) -> Tensor:
-    """Length of the gradient per voxel of volumes (b, 1, i, j, k)."""
+    """Gradient magnitude per voxel of volumes (b, 1, i, j, k)."""
     import torch
 
     return torch.stack([part.square() for part in torch.gradient(volumes, dim=(2, 3, 4))]).sum(0).sqrt()

@@ -1,7 +1,8 @@
-"""Rigid and affine alignment, batched in torch: the same code on CPU and GPU.
+"""Rigid and affine registration, batched in torch; the same code runs on CPU and GPU.
 
-The cost is the correlation ratio, see correlation. Nine starts a scan are followed coarsely on a thousand points by
-damped Gauss-Newton steps, the best few at full resolution, the best of them to its end.
+The cost is the correlation ratio (`correlation_ratio`), the optimiser damped Gauss-Newton (`pose_optimisation`). Each
+scan is registered from nine starting poses, coarsely on about a thousand points; the best three are refined at full
+resolution, and the best of these to convergence.
 A transform is a 4x4 matrix from fixed mm to moving mm (RAS+), as resampling needs it.
 """
 
@@ -18,9 +19,9 @@ from siamese_med.imaging import interpolation
 from siamese_med.imaging.correlation_ratio import (
     AFFINE_DEGREES_OF_FREEDOM,
     RIGID_DEGREES_OF_FREEDOM,
-    RegistrationCost,
     SamplePoints,
 )
+from siamese_med.imaging.pose_optimisation import minimise_registration_cost, move_poses
 from siamese_med.imaging.resampling import centre_of_mass
 from siamese_med.imaging.volume import Volume
 
@@ -34,22 +35,31 @@ if TYPE_CHECKING:
 
 Transform = Literal["rigid", "affine"]
 COARSE_GRID_MIN_SMOOTHING_VOXELS = 1.5
-"""Where the smoothing is at least so many voxels, twice as large voxels do."""
+"""From this smoothing on, in voxels of the fixed grid, the moving scans are sampled on voxels twice as large."""
 START_ROTATION_RADIANS, START_SHIFT_FRACTION = 0.35, 0.4
-"""Starts: turned by 20 degrees each way about each axis, and moved along the body by this share of its radius."""
-MIN_STEP_GAIN = 1e-5
-"""A step has to explain so much more of the variance, so that a perfect start stays untouched."""
-CONVERGED_STEP_GAIN = 1e-4
-"""A pose that gains less in a step has arrived."""
-INITIAL_DAMPING, MAX_DAMPING = 0.02, 10.0
-"""Of the first step, and where a pose is given up: no step, however short, is better."""
+"""Starting poses: rotated by 20 degrees in both directions about each axis, and shifted along z by this share of half
+the fixed grid's height."""
 NUDGE_RADIUS_FRACTION, MIN_NUDGE_VOXELS = 0.125, 2.0
-"""The quality figure compares the found pose with poses this share of the body's radius away (in a head 7 degrees, or
-8 mm), and at least so many voxels: on a coarse grid a smaller motion costs little anywhere."""
+"""`Alignment.quality` compares the pose with poses that are this share of the body's radius away (7 degrees or 8 mm in
+a head), and at least this many voxels, because on a coarse grid a smaller motion changes the cost little anywhere."""
 
 
 class RegistrationLevel(NamedTuple):
-    """One step from coarse to fine; smoothing and the longest single step in voxels of the fixed grid."""
+    """One level of a coarse-to-fine registration.
+
+    Attributes
+    ----------
+    smoothing
+        Standard deviation of the Gaussian smoothing, in voxels of the fixed grid.
+    points
+        Number of sampled points.
+    iterations
+        Largest number of steps per pose.
+    reach
+        Longest single step, in voxels of the fixed grid.
+    kept
+        Number of poses per scan that this level starts from: the best ones of the level before.
+    """
 
     smoothing: float
     points: int
@@ -63,16 +73,25 @@ TEMPLATE_LEVELS = (
     RegistrationLevel(0.7, 4_800, 8, 2.0, 3),
     RegistrationLevel(0.7, 12_000, 5, 1.0),
 )
+"""Levels for a scan against the template: nine, three, then one pose."""
 PAIR_LEVELS = (RegistrationLevel(1.0, 8_000, 8, 1.0), RegistrationLevel(0.4, 20_000, 8, 0.5))
+"""Levels for two scans of a patient that are aligned through the template already: one pose, refined."""
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """Where a scan lies: fixed mm to moving mm, how well the fixed scan explains it there, and how surely it is there.
+    """The result of registering one scan.
 
-    `correlation_ratio` depends on contrast and noise. `quality` is what of it is lost, on average over the twelve
-    directions of a rigid motion, where the scan is moved by an eighth of the body's radius: 0 where some neighbour is
-    as good as the pose found, so that it means nothing; both lie between 0 and 1.
+    Attributes
+    ----------
+    matrix
+        4x4 from fixed mm to moving mm (RAS+).
+    correlation_ratio
+        Agreement at this pose, 0 to 1; it depends on contrast and noise.
+    quality
+        How distinct the pose is, 0 to 1: the mean loss of correlation ratio when the scan is moved by an eighth of the
+        body's radius in each of the twelve directions of a rigid motion. It is 0 when any of these neighbours is as
+        good as the pose, so that the pose cannot be trusted.
     """
 
     matrix: Matrix
@@ -90,9 +109,18 @@ def register_scans(
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
     transform: Transform = "rigid",
 ) -> list[Alignment]:
-    """Align every moving scan to the fixed volume; without `initial` from starts around the centres of mass.
+    """Register every moving scan to the fixed volume.
 
-    `inside` (i, j, k) tells where the fixed volume holds data, `masks` where each moving one is to be looked at.
+    Parameters
+    ----------
+    levels
+        Levels from coarse to fine, at least one.
+    initial
+        A starting matrix for each scan, from fixed mm to moving mm; if None, nine poses around the centres of mass.
+    inside, masks
+        Where the fixed volume holds data (i, j, k), and where each moving scan may be sampled, on its own grid.
+    transform
+        `affine` refines the rigid result with scalings and shears.
     """
     import torch
 
@@ -135,7 +163,18 @@ def measure_alignments(
 
 
 def project_to_rigid(matrix: Matrix) -> Matrix:
-    """The rigid transform nearest to an affine one, the fixed origin staying where it was; a rigid one as it is."""
+    """Find the rigid transform nearest to an affine one (polar decomposition); the image of the origin is kept.
+
+    A 4x4 matrix that is rigid already is returned as it is.
+
+    Examples
+    --------
+    >>> project_to_rigid(np.diag([1.1, 1.1, 0.9, 1.0])).round(6)
+    array([[1., 0., 0., 0.],
+           [0., 1., 0., 0.],
+           [0., 0., 1., 0.],
+           [0., 0., 0., 1.]])
+    """
     turn = matrix[:3, :3]
     if np.allclose(turn.T @ turn, np.eye(3), atol=1e-6):
         return matrix
@@ -146,7 +185,7 @@ def project_to_rigid(matrix: Matrix) -> Matrix:
 
 
 def _starts(moving: Sequence[Volume], masks: Sequence[NDArray[np.bool_] | None], fixed: Volume) -> list[list[Matrix]]:
-    """Centre on centre; then turned each way about each axis, and moved up and down the body: one list a start."""
+    """Starting poses, a list of matrices for each: centre on centre, shifted up and down, rotated about each axis."""
     from scipy.spatial.transform import Rotation
 
     centre = centre_of_mass(fixed)
@@ -169,7 +208,7 @@ def _set_translation(matrix: Matrix, shift: NDArray[np.float64]) -> Matrix:
 
 
 class _PoseSearch:
-    """Scans and the fixed volume at the sharpness of each level, made when first asked for."""
+    """The scans and the fixed volume, smoothed for each level on first use."""
 
     def __init__(
         self,
@@ -188,24 +227,25 @@ class _PoseSearch:
     def follow(
         self, poses: torch.Tensor, level: RegistrationLevel, seed: int, freedom: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The best of the poses (s, b, 4, 4) followed downhill, best first, and how much of the best disagrees (b,)."""
+        """Refine the poses (s, b, 4, 4); returns them, best first, and 1 - correlation ratio of the best (b,)."""
         import torch
 
         moving, points = self._images(level), self._points(level, seed)
         poses = poses[: level.kept]
         starts, scans = poses.shape[:2]
         owners = torch.arange(scans, device=poses.device).repeat(starts)
-        found, left = _minimise_cost(
-            moving, owners, poses.flatten(0, 1), points, (self.lever, level.reach * self.spacing), level, freedom
+        scale = (self.lever, level.reach * self.spacing)
+        found, left = minimise_registration_cost(
+            moving, owners, poses.flatten(0, 1), points, scale, level.iterations, freedom
         )
         order = left.view(starts, scans).argsort(dim=0, stable=True)
         ranked = torch.gather(found.view(poses.shape), 0, order[:, :, None, None].expand(poses.shape))
         return ranked, left.view(starts, scans).min(0).values
 
     def quality(self, poses: torch.Tensor, level: RegistrationLevel) -> torch.Tensor:
-        """What of the correlation ratio is lost, on average, where the poses (b, 4, 4) are nudged: (b,), 0 to 1.
+        """Mean loss of correlation ratio when the poses (b, 4, 4) are moved a little: (b,), 0 to 1.
 
-        Nothing where one nudge costs nothing: a wrong pose may lie on a steep ridge, but not on a summit.
+        It is 0 if any of the moves costs nothing: a wrong pose may lie on a steep ridge, but not on a peak.
         """
         import torch
 
@@ -218,7 +258,7 @@ class _PoseSearch:
         nudges = length * torch.cat([torch.eye(6), -torch.eye(6)]).to(poses)
         costs = []
         for nudge in nudges:
-            nudged = _move_poses(poses, nudge.expand(len(poses), 6), here.pivot, self.lever)
+            nudged = move_poses(poses, nudge.expand(len(poses), 6), here.pivot, self.lever)
             there = correlation.evaluate_registration_cost(
                 moving, owners, nudged, points, self.lever, RIGID_DEGREES_OF_FREEDOM
             )
@@ -243,73 +283,3 @@ class _PoseSearch:
                 interpolation.pack_volumes([self.fixed], [None], self.spacing, sigma, self.device),
             )
         return self.stacks[level.smoothing]
-
-
-def _minimise_cost(
-    moving: PackedVolumes,
-    owners: torch.Tensor,
-    poses: torch.Tensor,
-    points: SamplePoints,
-    scale: tuple[float, float],
-    level: RegistrationLevel,
-    freedom: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Damped Gauss-Newton steps (Levenberg and Marquardt) on each pose (b, 4, 4): where they end, and what disagrees.
-
-    `scale`: lever of a rotation and longest step, mm. A step that explains no more is not taken, and damped; a pose
-    is left where it is when a step gains next to nothing.
-    """
-    import torch
-
-    lever, reach = scale
-    poses, damping = poses.clone(), torch.full((len(poses),), INITIAL_DAMPING, device=poses.device)
-    state = correlation.evaluate_registration_cost(moving, owners, poses, points, lever, freedom)
-    live = torch.arange(len(poses), device=poses.device)
-    for _ in range(level.iterations):
-        here = RegistrationCost(*(part[live] for part in state))
-        step = _limit_step(_newton_step(here, damping[live]), reach)
-        trial = _move_poses(poses[live], step.to(poses.dtype), here.pivot, lever)
-        there = correlation.evaluate_registration_cost(moving, owners[live], trial, points, lever, freedom)
-        gain = here.disagreement - there.disagreement
-        better = gain > MIN_STEP_GAIN
-        taken = live[better]
-        poses[taken] = trial[better]
-        for old, new in zip(state, there, strict=True):
-            old[taken] = new[better]
-        damping[live] *= torch.where(better, 0.3, 8.0)
-        live = live[(gain > CONVERGED_STEP_GAIN) | (~better & (damping[live] < MAX_DAMPING))]
-        if not len(live):
-            break
-    return poses, state.disagreement
-
-
-def _newton_step(state: RegistrationCost, damping: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    diagonal = state.curvature.diagonal(dim1=1, dim2=2).abs()
-    damped = state.curvature + torch.diag_embed(damping[:, None] * diagonal + 1e-8)
-    step: torch.Tensor = -torch.linalg.solve(damped, state.gradient)
-    return step
-
-
-def _limit_step(step: torch.Tensor, reach: float) -> torch.Tensor:
-    length = step.norm(dim=1, keepdim=True).clamp(min=1e-9)
-    limited: torch.Tensor = (step * (reach / length).clamp(max=1)).nan_to_num(0.0, 0.0, 0.0)
-    return limited
-
-
-def _move_poses(poses: torch.Tensor, step: torch.Tensor, pivot: torch.Tensor, lever: float) -> torch.Tensor:
-    """Poses (b, 4, 4) followed by a small motion (b, 6 or 12) about the pivot, by the exponential map."""
-    import torch
-
-    x, y, z = (step[:, :3] / lever).unbind(1)
-    zero = torch.zeros_like(x)
-    generator = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
-    if step.shape[1] == AFFINE_DEGREES_OF_FREEDOM:
-        a, b, c, yz, zx, xy = (step[:, 6:] / lever).unbind(1)
-        generator = generator + torch.stack([a, xy, zx, xy, b, yz, zx, yz, c], 1).view(-1, 3, 3)
-    turn = torch.linalg.matrix_exp(generator)
-    moved = poses.clone()
-    moved[:, :3, :3] = turn @ poses[:, :3, :3]
-    moved[:, :3, 3] = (turn @ (poses[:, :3, 3] - pivot)[:, :, None])[:, :, 0] + pivot + step[:, 3:6]
-    return moved

@@ -1,4 +1,4 @@
-"""Volumes onto other grids and to other sharpness, in torch; arrays are (i, j, k), lengths mm unless in voxels."""
+"""Resampling, downsampling and smoothing of volumes in torch; arrays are (i, j, k), lengths in mm unless stated."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CENTRE_SAMPLES_PER_AXIS = 32
-"""The centre of mass is taken on a grid about this fine."""
+"""The centre of mass is computed on every n-th voxel, so that about this many remain along each axis."""
 
 
 def resample_volume(
     scan: Volume, voxel_to_scan: NDArray[np.float64], shape: Sequence[int], device: str = "cpu", nearest: bool = False
 ) -> torch.Tensor:
-    """The scan on another grid, linearly, averaged first where finer: (1, 2, i, j, k), voxels and validity 0 or 1.
+    """Resample a scan onto another grid by linear interpolation; voxels finer than the target are averaged first.
 
-    `nearest` takes the value of the nearest voxel instead, so that as large a volume as before lies over any threshold.
+    Parameters
+    ----------
+    voxel_to_scan
+        4x4, from voxel of the new grid to RAS+ mm of the scan.
+    shape
+        Shape (i, j, k) of the new grid.
+    nearest
+        Take the nearest voxel instead, so that the volume above a threshold is about preserved.
+
+    Returns
+    -------
+    float32 (1, 2, i, j, k): the intensities, and 1 inside the scan or 0 outside; intensities outside are 0.
     """
     import torch
     import torch.nn.functional as functional
@@ -39,7 +50,14 @@ def resample_volume(
 def pool_volume(
     scan: Volume, edge_mm: float, device: str = "cpu", most: bool = False
 ) -> tuple[torch.Tensor, NDArray[np.float64]]:
-    """Means (or maxima) of as many whole voxels as fit into `edge_mm`: (1, 1, i, j, k), and their affine."""
+    """Downsample by averaging as many whole voxels along each axis as fit into `edge_mm`.
+
+    With `most` the maximum is taken instead, so that a mask keeps thin parts.
+
+    Returns
+    -------
+    float32 (1, 1, i, j, k), and the affine (4x4) of the coarser grid, from voxel to RAS+ mm.
+    """
     import torch
     import torch.nn.functional as functional
 
@@ -57,7 +75,7 @@ def pool_volume(
 def _normalised_coordinates(
     matrix: NDArray[np.float64], shape: Sequence[int], source_shape: Sequence[int], device: str
 ) -> torch.Tensor:
-    """Where every voxel of a grid falls in the source, -1 to 1 edge to edge: (i, j, k, 3)."""
+    """Position of every voxel of a grid in the source, (i, j, k, 3), from -1 to 1 between the source's edges."""
     import torch
 
     size = np.asarray(source_shape, dtype=float)
@@ -72,7 +90,19 @@ def _normalised_coordinates(
 
 
 def centre_of_mass(scan: Volume, inside: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
-    """Centre in mm of what is brighter than the mean (of `inside`, where given); the grid's where nothing is."""
+    """Compute the centre of the voxels that are brighter than the mean, or of the mask `inside` where one is given.
+
+    Returns
+    -------
+    RAS+ mm (3,); the centre of the grid when no voxel counts.
+
+    Examples
+    --------
+    >>> voxels = np.zeros((3, 3, 3))
+    >>> voxels[2, 1, 1] = 1.0
+    >>> centre_of_mass(Volume(voxels, np.diag([2.0, 2.0, 2.0, 1.0])))
+    array([4., 2., 2.])
+    """
     step = tuple(slice(None, None, max(1, n // CENTRE_SAMPLES_PER_AXIS)) for n in scan.voxels.shape)
     voxels = np.asarray(scan.voxels[step], dtype=np.float32)
     bright = voxels > voxels.mean() if inside is None else inside[step]
@@ -84,12 +114,15 @@ def centre_of_mass(scan: Volume, inside: NDArray[np.bool_] | None = None) -> NDA
 
 
 def smooth_images(images: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Gaussian smoothing (b, c, i, j, k) with sigma in voxels, edges repeated."""
+    """Smooth images (b, c, i, j, k) with a Gaussian of `sigma` voxels; the border values are repeated outwards."""
     return smooth_along_axes(images, (sigma, sigma, sigma))
 
 
 def smooth_along_axes(images: torch.Tensor, sigmas: Sequence[float]) -> torch.Tensor:
-    """Gaussian smoothing (b, c, i, j, k) with one sigma an axis, in voxels, edges repeated; none below a quarter."""
+    """Smooth images (b, c, i, j, k) with a Gaussian whose sigma differs between the axes i, j and k.
+
+    `sigmas` are in voxels; a sigma below a quarter of a voxel is skipped. The border values are repeated outwards.
+    """
     for axis, sigma in enumerate(sigmas):
         if sigma >= 0.25:
             images = _smooth_axis(images, float(sigma), 2 + axis)

@@ -1,4 +1,4 @@
-"""Letters and a scale bar in the pixels of a slice, so that no copy of the picture can lose them."""
+"""Orientation letters and a scale bar, drawn into the pixels of a slice so that a copied picture keeps them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LABEL_MARGIN_PX = 11
-"""Black pixels around a slice: room for the letters, so that none covers anatomy."""
+"""Width of the margin around a slice in pixels. The letters are drawn there and do not cover anatomy."""
 
 EDGE_LETTERS = {"axial": "ALPR", "coronal": "SLIR", "sagittal": "SPIA"}
-"""Letters of the top, right, bottom and left edge of a slice in display orientation."""
+"""Letters of the top, right, bottom and left edge of a slice in radiological display orientation."""
 
 _GLYPHS = {
     "A": ("01110", "10001", "10001", "11111", "10001", "10001", "10001"),
@@ -32,12 +32,28 @@ _GLYPHS = {
 
 
 def add_label_margin(pixels: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
-    """The slice (rows, columns) with a margin of `background` all around."""
+    """Add a margin of LABEL_MARGIN_PX pixels with the grey value `background` around a slice (rows, columns).
+
+    Examples
+    --------
+    >>> add_label_margin(np.zeros((40, 50), dtype=np.uint8), 0).shape
+    (62, 72)
+    """
     return np.pad(pixels, LABEL_MARGIN_PX, constant_values=background)
 
 
 def draw_orientation_letters(pixels: NDArray[np.uint8], plane: str, ink: int) -> None:
-    """Write the four orientation letters into the margins of a framed slice, in place; an unknown plane gets none."""
+    """Write the four orientation letters into the margins of a slice, in place.
+
+    Parameters
+    ----------
+    pixels
+        8-bit slice (rows, columns) with the margin of `add_label_margin`.
+    plane
+        `axial`, `coronal` or `sagittal`; any other plane gets no letters.
+    ink
+        Grey value of the letters, 0 to 255.
+    """
     height, width = pixels.shape
     places = ((2, width // 2 - 2), (height // 2 - 3, width - 8), (height - 9, width // 2 - 2), (height // 2 - 3, 3))
     for glyph, (row, column) in zip(EDGE_LETTERS.get(plane, ""), places, strict=False):
@@ -45,7 +61,10 @@ def draw_orientation_letters(pixels: NDArray[np.uint8], plane: str, ink: int) ->
 
 
 def draw_scale_bar(pixels: NDArray[np.uint8], spacing_mm: float, ink: int) -> None:
-    """Draw a bar of 5, 2 or 1 cm with its length into the lower left margin, in place."""
+    """Draw a bar of 5, 2 or 1 cm, the longest that fits, with its length into the lower left margin, in place.
+
+    `spacing_mm` is the edge length of a pixel, `ink` the grey value. A slice too small for 1 cm gets no bar.
+    """
     room = pixels.shape[1] // 2 - 34
     for centimetres in (5, 2, 1):
         length = round(10 * centimetres / spacing_mm)

@@ -1,7 +1,7 @@
-"""Three small slices of a scan in one picture, for a page that shows thousands: axial, coronal and sagittal.
+"""Thumbnails: the middle axial, coronal and sagittal slice of a scan in one small picture.
 
-The patient's right is at the left edge of axial and coronal slices, the front at the left edge of sagittal ones; head
-or front at the top. Letters at the edges say so.
+They are in radiological orientation: the patient's right is at the left edge of axial and coronal slices, the front is
+at the left edge of sagittal slices; head or front is at the top. Letters at the edges say so.
 """
 
 from __future__ import annotations
@@ -19,16 +19,30 @@ if TYPE_CHECKING:
     from siamese_med.imaging.volume import Volume
 
 TILE_EDGE_PX = 56
-"""Pixels of the longest edge of the volume."""
+"""Edge of a square tile in pixels without the margin; the longest edge of the volume fills it."""
 
 LETTER_LEVEL, SEAM_LEVEL = 255, 60
+"""Grey values of the letters and of the line between tiles."""
 DARKEST_PERCENTILE, BRIGHTEST_PERCENTILE = 1.0, 99.5
+"""Percentiles of the three slices that become black and white."""
 WEBP_QUALITY = 40
+"""Quality of the WebP encoder, 0 to 100; a thumbnail takes about 2 KB with it."""
 THUMBNAIL_PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
+"""Planes of the tiles from left to right, and the voxel axis that is perpendicular to each."""
 
 
 def make_thumbnail_strip(scan: Volume) -> bytes:
-    """WebP, 8-bit grey, of three tiles side by side; `scan` is canonical (RAS+). About 2 KB, the same for ever."""
+    """Make a thumbnail of three tiles side by side: axial, coronal and sagittal.
+
+    Parameters
+    ----------
+    scan
+        A volume in canonical orientation (RAS+, see `reorient_to_ras`); its voxels need not be isotropic.
+
+    Returns
+    -------
+    A WebP file, 8-bit grey, about 2 KB. Equal scans give equal bytes.
+    """
     from PIL import Image
 
     slices = [_middle(scan.voxels, axis) for _, axis in THUMBNAIL_PLANES]
@@ -48,7 +62,7 @@ def make_thumbnail_strip(scan: Volume) -> bytes:
 
 
 def _middle(voxels: NDArray[np.generic], axis: int) -> NDArray[np.float32]:
-    """The middle slice as rows and columns of a picture: both axes turned round, the later axis running down."""
+    """The middle slice as rows and columns of a picture: both axes reversed, the later axis running down."""
     middle = np.moveaxis(voxels, axis, 0)[voxels.shape[axis] // 2]
     return np.asarray(middle[::-1, ::-1].T, dtype=np.float32)
 
@@ -58,7 +72,7 @@ def _windowed(pixels: NDArray[np.float32], low: float, high: float) -> NDArray[n
 
 
 def _tile(pixels: NDArray[np.uint8], plane: str) -> NDArray[np.uint8]:
-    """The slice in the middle of a black square, with its letters."""
+    """Centre the slice in a black square and add its letters."""
     spare = [TILE_EDGE_PX - length for length in pixels.shape]
     square = np.pad(pixels, [(one // 2, one - one // 2) for one in spare])
     picture = slice_labels.add_label_margin(square, 0)

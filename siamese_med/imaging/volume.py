@@ -1,6 +1,7 @@
-"""A scan in memory: voxels and where they lie. The only module that knows NIfTI.
+"""Volumes in memory, and reading and writing them as NIfTI. No other module of `imaging` knows NIfTI.
 
-Coordinates are RAS+ millimetres (x to the patient's right, y to the front, z to the head); voxel axes are i, j, k.
+World coordinates are RAS+ mm: x to the patient's right, y to the front (anterior), z to the head (superior). Voxel axes
+are i, j, k.
 """
 
 from __future__ import annotations
@@ -20,25 +21,43 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NIFTI1_VOXEL_OFFSET_BYTES = 352
-"""Where the voxels of a NIfTI-1 file begin."""
+"""Offset of the voxels in a NIfTI-1 file: 348 bytes of header, 4 bytes that announce extensions."""
 MIN_VOXEL_MM3 = 1e-9
-"""A voxel smaller than this has no extent along some axis."""
+"""A voxel below this volume has no extent along some axis: its affine is singular."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels (i, j, k), float32 or integer, and the 4x4 affine from voxel to RAS+ mm."""
+    """A three-dimensional image and its position in space.
+
+    Attributes
+    ----------
+    voxels
+        Intensities (i, j, k), float32 or integer.
+    affine
+        4x4 matrix from voxel (i, j, k, 1) to RAS+ mm.
+
+    Examples
+    --------
+    >>> scan = Volume(np.zeros((64, 64, 30), dtype=np.float32), np.diag([1.0, 1.0, 3.0, 1.0]))
+    >>> scan.spacing_mm
+    array([1., 1., 3.])
+    """
 
     voxels: NDArray[Any]
     affine: NDArray[np.float64]
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """Edge of a voxel along i, j and k."""
+        """Edge lengths (3,) of a voxel along i, j and k in mm."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def content_digest(self) -> str:
-        """SHA-256 over shape, voxels and affine (affine to 1e-5 mm); what type holds the numbers does not matter."""
+        """Compute the SHA-256 of shape, voxels and affine, as hex.
+
+        The affine is rounded to 1e-5 mm. The same values give the same digest whether they are stored as int16 or
+        float32.
+        """
         digest = hashlib.sha256(repr(self.voxels.shape).encode())
         digest.update(np.asfortranarray(narrow_voxel_dtype(self.voxels)).T.data)
         digest.update(np.round(self.affine, 5).astype(np.float64).tobytes())
@@ -46,7 +65,15 @@ class Volume:
 
 
 def narrow_voxel_dtype(voxels: NDArray[Any]) -> NDArray[Any]:
-    """int16 where that keeps every value exactly, else float32."""
+    """Convert voxels to int16 where that keeps every value exactly, else to float32.
+
+    Examples
+    --------
+    >>> narrow_voxel_dtype(np.array([0.0, 12.0, 300.0])).dtype
+    dtype('int16')
+    >>> narrow_voxel_dtype(np.array([0.5, 12.0, 300.0])).dtype
+    dtype('float32')
+    """
     if voxels.dtype == np.int16:
         return voxels
     low, high = float(voxels.min()), float(voxels.max())
@@ -58,7 +85,11 @@ def narrow_voxel_dtype(voxels: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_volume(path: Path) -> Volume:
-    """Read a NIfTI that siamese-med wrote or the user vouches for, as float32; what comes from outside is ingested."""
+    """Read a NIfTI file as float32, in the orientation that it is stored in.
+
+    Only for files that siamese-med wrote or that the user trusts: nothing is checked. Files of the input are read by
+    `ingestion`, which checks them first.
+    """
     import nibabel as nib
 
     image = nib.load(path)
@@ -66,7 +97,19 @@ def read_volume(path: Path) -> Volume:
 
 
 def find_template_flaw(template: Volume) -> str | None:
-    """Why scans cannot be aligned to a volume; None where they can."""
+    """Find the reason why a volume cannot serve as template of a registration; None if it can.
+
+    Returns
+    -------
+    The end of a sentence about the template, for an error message.
+
+    Examples
+    --------
+    >>> find_template_flaw(Volume(np.zeros((4, 4)), np.eye(4)))
+    'is not three-dimensional'
+    >>> find_template_flaw(Volume(np.arange(8.0).reshape(2, 2, 2), np.eye(4))) is None
+    True
+    """
     if template.voxels.ndim != 3:
         return "is not three-dimensional"
     if not np.isfinite(template.voxels).all() or not np.ptp(template.voxels) > 0:
@@ -77,9 +120,11 @@ def find_template_flaw(template: Volume) -> str | None:
 
 
 def write_volume(path: Path, volume: Volume) -> None:
-    """Write a NIfTI-1 atomically, with a header made afresh: sform and qform, millimetres, nothing from the source.
+    """Write a volume as NIfTI-1 atomically, in the data type of its voxels.
 
-    `.nii.gz` is compressed fast and without a time stamp, so equal volumes give equal bytes.
+    The header is written anew, so nothing of a source file's header is kept: sform and qform (both code 1), mm, no
+    scaling. A path that ends in `.gz` is compressed with gzip level 1 and without a time stamp, so equal volumes give
+    equal bytes. Raises NoSpaceError when the disk is full.
     """
     with replace_atomically(path) as temporary, _opened(path, temporary) as file:
         file.write(_header(volume))
@@ -88,14 +133,17 @@ def write_volume(path: Path, volume: Volume) -> None:
 
 
 def encode_nifti_gz(volume: Volume) -> bytes:
-    """What `write_volume` would put into a `.nii.gz`, compressed well."""
+    """Encode a volume as the bytes of a `.nii.gz` file, with gzip level 6 and no time stamp.
+
+    The content is that of `write_volume`, in a smaller file: for pages that embed a volume.
+    """
     import gzip
 
     return gzip.compress(_header(volume) + volume.voxels.tobytes(order="F"), 6, mtime=0)
 
 
 def _header(volume: Volume) -> bytes:
-    """348 bytes of header and 4 that say that no extension follows."""
+    """The 348 bytes of the header, and 4 bytes that say that no extension follows."""
     import nibabel as nib
 
     header = nib.Nifti1Header()
@@ -111,7 +159,7 @@ def _header(volume: Volume) -> bytes:
 
 @contextmanager
 def _opened(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
-    """The file to write, compressing where the final path says so; the gzip header holds no name and no time."""
+    """Open the temporary file; compress if the final path ends in `.gz`, without name and time in the gzip header."""
     with temporary.open("wb") as plain:
         if not path.name.endswith(".gz"):
             yield plain
@@ -124,9 +172,16 @@ def _opened(path: Path, temporary: Path) -> Iterator[IO[bytes]]:
 
 
 def reorient_to_ras(volume: Volume) -> Volume:
-    """The same volume with voxel axes closest to right, front, head (RAS+); a permutation and flips, no resampling.
+    """Reorient a volume to the canonical orientation: i, j, k closest to right, anterior, superior (RAS+).
 
-    The voxels come in the order in which a NIfTI file holds them (i fastest).
+    Axes are permuted and flipped; nothing is resampled, and every voxel keeps its place in space. The voxels are
+    returned in Fortran order (i fastest), as a NIfTI file stores them.
+
+    Examples
+    --------
+    >>> stored = Volume(np.zeros((4, 5, 6)), np.diag([-1.0, -1.0, 1.0, 1.0]))  # LPS, as DICOM runs
+    >>> np.diag(reorient_to_ras(stored).affine)
+    array([1., 1., 1., 1.])
     """
     from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
@@ -137,7 +192,13 @@ def reorient_to_ras(volume: Volume) -> Volume:
 
 
 def make_centred_affine(shape: tuple[int, int, int], spacing_mm: float) -> NDArray[np.float64]:
-    """Affine of a RAS+ grid whose centre lies at the origin; `shape` in voxels, one spacing for all axes."""
+    """Make the affine (4x4, voxel to mm) of an isotropic RAS+ grid whose centre lies at the origin.
+
+    Examples
+    --------
+    >>> make_centred_affine((3, 5, 3), 2.0)[:3, 3]
+    array([-2., -4., -2.])
+    """
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = -spacing_mm * (np.asarray(shape) - 1) / 2
     return affine

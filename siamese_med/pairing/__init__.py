@@ -1,1 +1,1 @@
-"""Scans to pairs; patients are split before a single pair is built."""
+"""Pairs of scans. Patients are split into training, validation and test before any pair is built."""

@@ -1,4 +1,4 @@
-"""The pair table: same-patient pairs along each time line, and different-patient pairs, easy and hard."""
+"""The pair table: pairs of scans of one patient along the time line, and pairs of different patients, easy and hard."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ Key = TypeVar("Key")
 
 SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
 MAX_SCANS_FOR_ALL_PAIRS = 6
-"""A time line of at most this many scans gives all its pairs; a longer one its neighbours and those with the first."""
+"""A patient's scans of one contrast give all pairs if there are at most this many. If there are more, each scan is
+paired with the next and with the first, so that the number of pairs grows linearly."""
 
 
-class PairRow(TypedDict):
-    """A row of the pair table before its patients' split is added; see tables.PAIR_COLUMNS."""
+class PairTableRow(TypedDict):
+    """A row of the pair table without its split; the columns are described at `study.tables.PAIR_COLUMNS`."""
 
     scan_a: str
     scan_b: str
@@ -42,7 +43,22 @@ class PairRow(TypedDict):
 
 
 def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.DataFrame:
-    """Split the patients (those of an earlier table keep their side), then build, check and write the pair table."""
+    """Split the patients, then build, check and write the pair table.
+
+    Parameters
+    ----------
+    scans
+        Usable scans of the catalogue, one row each. Their order does not matter.
+    path
+        Parquet file to write. If it exists, patients keep the split that they have in it.
+
+    Raises
+    ------
+    EmptyInputError
+        There is no scan.
+    LeakageError
+        A patient is in two splits.
+    """
     import pandas as pd
 
     if scans.empty:
@@ -61,12 +77,23 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     return table
 
 
-def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[PairRow]:
-    """Pairs of each patient's scans, earlier first; alike in modality and contrast where there are such."""
+def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[PairTableRow]:
+    """Build the pairs of each patient's scans, with the earlier scan first.
+
+    Only scans of one modality and contrast are paired. A patient who has no two such scans gets pairs of unlike scans,
+    so that the report can say why they cannot be compared.
+
+    Parameters
+    ----------
+    scans
+        Scans of the catalogue; the optional column `changed` is a known label of each visit against the one before.
+    rescan_days
+        Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`.
+    """
     for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _contrast)
         pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(stream)]
-        if not pairs and len(mine) > 1:  # nothing alike: pair what there is, so that the report can say why not
+        if not pairs and len(mine) > 1:  # no two alike: so that the report can say why not
             pairs = _pair_time_line(mine)
         labels = _labels(mine)
         for earlier, later in pairs:
@@ -76,7 +103,7 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
 
 
 def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:
-    """Scans that agree in what is asked of them, in their order."""
+    """Group scans by a key; their order is kept."""
     found: dict[Key, list[Any]] = defaultdict(list)
     for scan in scans:
         found[what(scan)].append(scan)
@@ -84,7 +111,7 @@ def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, 
 
 
 def _in_order(scans: Iterable[Any]) -> list[Any]:
-    """Scans by patient and date; those without one by session, after the dated."""
+    """Sort scans by patient and date; undated scans follow the dated ones, by session number."""
 
     def when(scan: Any) -> tuple[Any, ...]:
         dated = isinstance(scan.date, str)
@@ -114,7 +141,7 @@ def _days_between(earlier: Any, later: Any) -> int | None:
 
 
 def _labels(mine: Iterable[Any]) -> dict[str, bool | None]:
-    """Visits of one patient in order, and whether each changed against the one before, where that is known."""
+    """The visits of one patient in order, each with its label: changed against the visit before, or None if unknown."""
     labels: dict[str, bool | None] = {}
     for scan in mine:
         known = _label(getattr(scan, "changed", None))
@@ -134,7 +161,7 @@ def _labels_between(labels: dict[str, bool | None], earlier: Any, later: Any) ->
 
 
 def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> PairKind:
-    """What the labels of all visits on the way say; where they leave it open, the interval."""
+    """Kind of a same-patient pair: by the labels of the visits between its scans, or else by the interval."""
     if any(labels):
         return PairKind.CHANGED
     if labels and all(label is False for label in labels):
@@ -142,10 +169,21 @@ def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> Pair
     return PairKind.RESCAN if days is not None and days <= rescan_days else PairKind.FOLLOW_UP
 
 
-def build_different_patient_pairs(scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig) -> list[PairRow]:
-    """About `negatives` times as many pairs as each patient has of his own (`same`); hard ones share the machine.
+def build_different_patient_pairs(
+    scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig
+) -> list[PairTableRow]:
+    """Draw pairs of different patients, about `config.negatives` times as many as there are same-patient pairs.
 
-    Each scan draws for itself, by its id alone, so that a scan that comes changes few pairs of others.
+    All pairs agree in modality and contrast. A share of `config.hard` also agrees in scanner and protocol, so that
+    these do not tell the patients apart. Each scan draws its partners by its id only, so a new scan changes few pairs
+    of other scans.
+
+    Parameters
+    ----------
+    scans
+        Scans of one split.
+    same
+        Number of same-patient pairs of each patient.
     """
     everyone = list(scans.itertuples())
     rings = {
@@ -153,7 +191,7 @@ def build_different_patient_pairs(scans: pd.DataFrame, same: Mapping[str, int], 
         for level in (_machine, _contrast)
     }
     counts = scans.subject.value_counts()
-    rows: dict[tuple[str, str], PairRow] = {}
+    rows: dict[tuple[str, str], PairTableRow] = {}
     for scan in everyone:
         rng = np.random.default_rng([config.seed, zlib.crc32(str(scan.id).encode())])
         own = counts[scan.subject]
@@ -177,7 +215,7 @@ def _contrast(scan: Any) -> tuple[str, ...]:
     return scan.modality, scan.contrast
 
 
-def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> PairRow:
+def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind: str) -> PairTableRow:
     return {
         "scan_a": a.id,
         "scan_b": b.id,
@@ -189,7 +227,14 @@ def _row(a: Any, b: Any, subject_a: Any, subject_b: Any, days: int | None, kind:
 
 
 def is_same_patient(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are pairs of one patient."""
+    """Mark the rows of a pair table that are pairs of one patient.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> is_same_patient(pd.DataFrame({"kind": ["rescan", "follow_up", "different_hard"]})).tolist()
+    [True, True, False]
+    """
     return pairs.kind.isin(SAME_PATIENT)
 
 

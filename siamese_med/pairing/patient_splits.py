@@ -1,4 +1,4 @@
-"""Which patient is for training, validation or test. Patients are split, never scans, and nobody ever changes sides."""
+"""Split of the patients into training, validation and test. All scans of a patient are in one split, for ever."""
 
 from __future__ import annotations
 
@@ -16,7 +16,25 @@ if TYPE_CHECKING:
 
 
 def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: PairConfig) -> dict[str, str]:
-    """Subject to split: the known stay, new ones go where most are missing, in an order drawn by the seed."""
+    """Assign each patient to `train`, `validation` or `test`.
+
+    Parameters
+    ----------
+    subjects
+        Pseudonyms of all patients.
+    known
+        Splits of patients in an earlier pair table; these are kept.
+    config
+        Shares of validation and test, and the seed that draws the order of new patients. Each new patient goes to the
+        split that lacks most.
+
+    Examples
+    --------
+    >>> config = PairConfig(validation=0.25, test=0.25)
+    >>> splits = assign_splits(["sub-1", "sub-2", "sub-3", "sub-4"], {"sub-3": "test"}, config)
+    >>> sorted(splits.values()), splits["sub-3"]
+    (['test', 'train', 'train', 'validation'], 'test')
+    """
     target: dict[str, float] = {
         Split.TRAIN: 1 - config.validation - config.test,
         Split.VALIDATION: config.validation,
@@ -34,7 +52,7 @@ def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: Pai
 
 
 def check_patient_leakage(pairs: pd.DataFrame) -> None:
-    """Raise LeakageError when a patient takes part in two splits."""
+    """Raise LeakageError if a patient of the pair table is in more than one split."""
     sides = [pairs[[column, "split"]].set_axis(["subject", "split"], axis=1) for column in ("subject_a", "subject_b")]
     seen: dict[str, set[str]] = {}
     for side in sides:

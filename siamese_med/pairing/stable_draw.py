@@ -1,4 +1,7 @@
-"""Scans to draw partners from, so that a scan that comes takes over a few draws and leaves all others as they were."""
+"""Stable random draw of partners by consistent hashing (Karger et al., STOC 1997).
+
+A new scan takes over a few draws and leaves all others unchanged.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,21 @@ from collections.abc import Iterable
 from typing import Any
 
 RING_PLACES_PER_SCAN = 16
-"""Of a scan on the ring: the more, the more alike the chances of all scans."""
+"""Number of places of each scan on the ring; more places make the chances of all scans more equal."""
 
 
 class PartnerRing:
-    """Scans at places between 0 and 1 that follow from their ids alone; whoever draws takes the next one."""
+    """Scans at places between 0 and 1, which depend on their ids and the seed only; a draw takes the next scan.
+
+    `scans` are objects with the attributes `id` and `subject`.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> ring = PartnerRing([SimpleNamespace(id=f"scan-{n}", subject=f"sub-{n}") for n in range(3)], seed=0)
+    >>> ring.after(0.5, "sub-1").subject in ("sub-0", "sub-2")
+    True
+    """
 
     def __init__(self, scans: Iterable[Any], seed: int) -> None:
         around = sorted(
@@ -25,7 +38,7 @@ class PartnerRing:
         self._subjects = {scan.subject for scan in self._scans}
 
     def after(self, place: float, subject: str) -> Any | None:
-        """The next scan after a place that is not of this subject; None where there is no other subject."""
+        """Find the next scan after `place` (0 to 1) of another patient; None if there is no other patient."""
         if not self._subjects - {subject}:
             return None
         number = bisect(self._places, place)

@@ -1,1 +1,1 @@
-"""Files, processes and progress: what every stage uses of the machine."""
+"""Running and writing safely: atomic files, parallel processes, progress, interruption, files from other sources."""

@@ -1,4 +1,4 @@
-"""Atomic writing: a reader sees the old file or the new one, never half of one."""
+"""Atomic writing of files, lock files and digests. A reader sees the old file or the new one, never a part of it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""System errors that mean: no space on the disk, in the quota, or for a file as large."""
+"""System errors of a full disk: no space left, quota used up, file larger than a limit allows."""
 
 MIN_FREE_BYTES = 2**20
-"""Free space below which a disk is taken to be the full one."""
+"""A disk with less free space than this, in bytes, counts as full (1 MiB)."""
 
 
 def make_no_space_error(folder: Path, facts: Mapping[str, object] | None = None) -> NoSpaceError:
-    """What to say of a full disk: that of the folder, or that of temporary files where only it is full."""
+    """Make the error for a full disk; it names `folder`, or the temporary folder if only that one's disk is full.
+
+    `facts` are the results so far, for `--json`.
+    """
     temporary = Path(tempfile.gettempdir())
     place = temporary if _free_bytes(folder) >= MIN_FREE_BYTES > _free_bytes(temporary) else folder
     return NoSpaceError(
@@ -47,13 +50,23 @@ def _free_bytes(folder: Path) -> int:
 
 
 def is_disk_full_error(error: BaseException) -> bool:
-    """Whether an error comes from a full disk; libraries written in Rust put the number into their text."""
+    """Tell whether an error comes from a full disk.
+
+    Libraries written in Rust raise errors of their own, with the system's error number in the text.
+
+    Examples
+    --------
+    >>> is_disk_full_error(OSError(errno.ENOSPC, "No space left on device"))
+    True
+    >>> is_disk_full_error(FileNotFoundError(errno.ENOENT, "No such file"))
+    False
+    """
     return (isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS) or "(os error 28)" in str(error)
 
 
 @contextmanager
 def translate_full_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn the error of a full disk into a NoSpaceError that names the folder that was written to."""
+    """Turn errors of a full disk inside the block into a NoSpaceError that names the folder that was written to."""
     try:
         yield
     except NoSpaceError:
@@ -66,10 +79,10 @@ def translate_full_disk_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def replace_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, flush it to disk and rename it into place.
+    """Give a temporary path beside `path`; when the block ends without an error, flush it and rename it to `path`.
 
-    What a killed writer of `path` left there is taken over, so that nothing of it stays. Raises NoSpaceError where the
-    disk is full.
+    The temporary file of a killed writer of `path` is reused, so none is left behind. `mode` are the permissions of
+    the new file. On an error the old file stays as it was. Raises NoSpaceError when the disk is full.
     """
     with translate_full_disk_errors(path.parent), _replace_atomically(path, mode) as temporary:
         yield temporary
@@ -94,7 +107,7 @@ def _replace_atomically(path: Path, mode: int) -> Iterator[Path]:
 
 
 def _claim_temporary(path: Path) -> tuple[int, Path]:
-    """Lock the temporary file that goes by the name of `path`, or another one where a living writer has that."""
+    """Open and lock the temporary file of `path`, or one with a random name if another process is writing that."""
     temporary = path.with_name(f".tmp-{path.name}")
     with suppress(OSError):
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
@@ -103,7 +116,7 @@ def _claim_temporary(path: Path) -> tuple[int, Path]:
             status = os.fstat(handle)
             if status.st_nlink == 1 and os.path.samestat(
                 status, temporary.lstat()
-            ):  # neither renamed nor by `link_or_copy_file`
+            ):  # still this file, and not one of `link_or_copy_file`
                 os.ftruncate(handle, 0)
                 os.fchmod(handle, 0o600)
                 return handle, temporary
@@ -125,21 +138,21 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write UTF-8 text atomically."""
+    """Write text as UTF-8 atomically; `mode` are the permissions of the file."""
     with replace_atomically(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes_file(path: Path, content: bytes) -> None:
-    """Write bytes atomically."""
+    """Write bytes atomically, with permissions 0644."""
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 def create_private_file(path: Path, content: bytes) -> None:
-    """Create a file that its owner alone can read, whole or not at all; one that is there already stays as it is.
+    """Create a file that only its owner can read (0600), with all of its content or not at all.
 
-    So two processes that make it at once agree on one content.
+    An existing file is not changed, so two processes that create it at the same time end up with the same content.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
@@ -156,9 +169,9 @@ def create_private_file(path: Path, content: bytes) -> None:
 
 
 def link_or_copy_file(source: Path, path: Path) -> None:
-    """Make `path` the same file as `source` where the file system can, else a copy of it; atomically.
+    """Make `path` a hard link to `source`, or a copy where the file system has no links; atomically.
 
-    Nothing here writes into a file that has its name, so neither can change under the other.
+    This package replaces files instead of writing into them, so a change to one does not change the other.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.samefile(source):
@@ -175,9 +188,10 @@ def link_or_copy_file(source: Path, path: Path) -> None:
 
 
 def write_text_file_without_sync(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically without waiting for the disk, for the many small texts that can be derived again.
+    """Write text as UTF-8 atomically, but do not wait for the disk: for many small files that can be made again.
 
-    One writer at a time; what a killed one leaves is found by `remove_stale_temporary_files`.
+    Only one process may write `path` at a time. The temporary file of a killed writer is removed by
+    `remove_stale_temporary_files`.
     """
     with translate_full_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -190,25 +204,28 @@ def write_text_file_without_sync(path: Path, text: str) -> None:
 
 
 def write_json_file(path: Path, value: Any) -> None:
-    """Write a value as indented JSON atomically; NaN is refused, since JSON has none."""
+    """Write a value as indented JSON with sorted keys, atomically. Raises ValueError for NaN, which JSON lacks."""
     write_text_file(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_parquet_file(path: Path, frame: pd.DataFrame, schema: Any = None) -> None:
-    """Write a frame as Parquet atomically; `schema` of pyarrow, where its types are not to follow from the cells."""
+    """Write a frame as Parquet atomically, without its index.
+
+    `schema` is pyarrow's, where the types of columns are not to follow from their cells.
+    """
     with replace_atomically(path) as temporary:
         frame.to_parquet(temporary, index=False, schema=schema)
 
 
 @contextmanager
 def hold_exclusive_lock(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that one run at a time is at work beside it; a second one says so and waits."""
+    """Hold a lock file for the block. A second run prints a line to standard error and waits for the first to end."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.stderr.write("another run is at work on this data folder: waiting for it to end\n")
+            sys.stderr.write("another run is using this data folder: waiting for it to finish\n")
             sys.stderr.flush()
             fcntl.flock(held, fcntl.LOCK_EX)
         yield
@@ -216,7 +233,7 @@ def hold_exclusive_lock(lock: Path) -> Iterator[None]:
 
 @contextmanager
 def acquire_lock(lock: Path, wait: bool) -> Iterator[bool]:
-    """Hold a lock file, at once or after whoever holds it; gives whether it is held."""
+    """Hold a lock file for the block if it is free; gives whether it is held. With `wait`, wait until it is free."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         try:
@@ -228,14 +245,17 @@ def acquire_lock(lock: Path, wait: bool) -> Iterator[bool]:
 
 
 def remove_stale_temporary_files(folder: Path) -> None:
-    """Delete temporary files that a killed run left anywhere below `folder`; what a living one writes stays."""
+    """Delete temporary files that a killed run left anywhere below `folder`, but none that is being written."""
     for leftover in folder.rglob(".tmp-*"):
         if leftover.is_file() and not _is_locked(leftover):
             leftover.unlink(missing_ok=True)
 
 
 def read_file_signature(path: Path) -> tuple[int, int, int]:
-    """What changes when a file is replaced or written to: inode, time and size. For what is kept in one process."""
+    """Read inode, time of change (ns) and size (bytes) of a file; they differ when it was replaced or written to.
+
+    For caches inside one process. For anything that is stored, use `compute_file_digest`.
+    """
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -252,6 +272,6 @@ def _is_locked(path: Path) -> bool:
 
 
 def compute_file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
+    """Compute the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

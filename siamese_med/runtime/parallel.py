@@ -1,4 +1,4 @@
-"""Independent pieces of work on all cores of this machine, or on those of others, in order."""
+"""Run independent jobs on all cores of this machine or on a cluster, with results in the order of the jobs."""
 
 from __future__ import annotations
 
@@ -18,26 +18,31 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 FORKSERVER_PRELOAD_MODULES = ["torch", "scipy.ndimage"]
-"""Imported once, by the server that the processes are forked from; nothing has run in it yet, so forking is safe."""
+"""Modules that the fork server imports once, before it forks processes. It has no threads, so forking is safe."""
 MIN_PARALLEL_JOBS = 4
-"""Fewer jobs than this are done before another process has imported torch."""
+"""Fewer jobs than this run in this process: they are done before another process has imported torch."""
 MAX_JOBS_PER_BATCH = 16
-"""Jobs that travel together at most: sending them costs a process some milliseconds, another machine half a second."""
+"""Jobs are sent in batches of at most this size. Sending a batch takes some milliseconds to a process, half a second to
+another machine."""
 
 
 class Cluster(Protocol):
-    """Other machines that share this one's folders."""
+    """Other machines that see the same folders under the same paths; implemented by `flows` with Dask."""
 
     def each(self, work: Callable[[Any], Any], jobs: Iterable[Any], label: str) -> Iterator[Any]:
-        """Apply `work` to every job somewhere and yield the results in the jobs' order; few are in flight at once."""
+        """Apply `work` to every job on the cluster and yield the results in the order of the jobs.
+
+        `jobs` is consumed lazily: only a few jobs are sent at a time. `label` names the work in logs.
+        """
 
 
 CURRENT_CLUSTER: ContextVar[Cluster | None] = ContextVar("CLUSTER", default=None)
+"""The cluster that `run_in_parallel` uses; None for the cores of this machine."""
 
 
 @contextmanager
 def use_cluster(cluster: Cluster) -> Iterator[None]:
-    """Have the work inside the block done by a cluster; what is written down stays with this process alone."""
+    """Have `run_in_parallel` use a cluster inside the block. Only this process writes catalogue and tables."""
     before = CURRENT_CLUSTER.set(cluster)
     try:
         yield
@@ -48,10 +53,23 @@ def use_cluster(cluster: Cluster) -> Iterator[None]:
 def run_in_parallel(
     work: Callable[[Job], Result], jobs: Sequence[Job], label: str, processes: int | None = None
 ) -> Iterator[Result]:
-    """Apply `work` to every job, in one process a core or on the cluster, and yield the results in the jobs' order.
+    """Apply `work` to every job, in one process per core or on the cluster, and yield the results in their order.
 
-    Each has one thread, because torch's threads on volumes this small wait for one another more than they work. So has
-    this process where it does the work itself: with more of them last digits would follow from how many jobs there are.
+    `work` and the jobs must be picklable. Each process uses one torch thread: on small volumes, threads mostly wait for
+    one another. This process also uses one thread when it does the work itself, because otherwise the last digits of
+    the results would depend on the number of jobs.
+
+    Parameters
+    ----------
+    label
+        What the progress bar says.
+    processes
+        Number of processes; the number of cores if None.
+
+    Examples
+    --------
+    >>> list(run_in_parallel(abs, [-1, 2, -3], "counting"))
+    [1, 2, 3]
     """
     with progress.show_progress(label, len(jobs)) as advance:
         for result in _run_jobs(work, jobs, label, processes):
@@ -81,7 +99,7 @@ def _run_jobs(
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with the block: when their work is done, at once where it is not wanted any more."""
+    """Worker processes that end with the block: after their work, or at once if the block is left by an error."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
 
@@ -100,7 +118,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_resource_tracker() -> None:
-    """Start Python's keeper of semaphores so that it says nothing of those that a killed run leaves, but frees them."""
+    """Start Python's resource tracker such that it frees the semaphores of a killed run without a warning."""
     import signal
     import sys
     from multiprocessing import resource_tracker
@@ -115,7 +133,13 @@ def _start_resource_tracker() -> None:
 
 
 def split_into_batches(jobs: Iterable[Job], size: int) -> Iterator[list[Job]]:
-    """The jobs in lists of `size`, the last one shorter, taken as they are asked for."""
+    """Split jobs into lists of `size`, the last one shorter; `jobs` is consumed lazily.
+
+    Examples
+    --------
+    >>> list(split_into_batches("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
     upcoming = iter(jobs)
     while batch := list(islice(upcoming, size)):
         yield batch
@@ -130,13 +154,13 @@ def _initialise_pool_process() -> None:
     import signal
     import threading
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked for the work ends its processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _use_one_thread()
 
 
 def _end_with_parent() -> None:
-    """A process that waits for work does not notice that nobody is left to send any, and keeps the fork server up."""
+    """End this process when its parent has ended: while it waits for work, it would not notice, and stay forever."""
     import os
     from multiprocessing import connection, parent_process
 

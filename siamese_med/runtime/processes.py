@@ -1,6 +1,6 @@
-"""Processes that end with the one that started them, however that ends: also by kill -9.
+"""Child processes that end with their parent, however it ends, also by kill -9.
 
-Run as a script with PARENT and COMMAND it becomes COMMAND once that is settled.
+Run as a script with the arguments PARENT (a process id) and COMMAND, this module arranges that and becomes COMMAND.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 PR_SET_PDEATHSIG = 1
-"""PR_SET_PDEATHSIG of Linux's prctl(2)."""
+"""Option of Linux's prctl(2): the signal that this process gets when its parent ends."""
 GROUP_END_TIMEOUT_S = 10.0
-"""How long a group may take to end by itself."""
+"""Seconds between SIGTERM and SIGKILL when a process group is ended."""
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """Have the kernel kill this process when its parent ends; at once where that has ended already.
+    """Have the kernel kill this process when its parent ends, or at once if the parent has ended already.
 
-    `parent` is the process id of who is to be outlived by nobody; the present parent where it is not given. Where the
-    system is not Linux nothing happens: such a process ends when its pipe closes or its work is done.
+    Does nothing on systems other than Linux; there, the process ends when its pipe closes or its work is done.
+
+    Parameters
+    ----------
+    parent
+        Process id of the expected parent; if another process is the parent by now, this process is killed. If None,
+        whichever process is the parent now.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -40,11 +45,18 @@ def run_process_group(
     output: IO[Any] | int | None = None,
     descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a process group of its own, which ends with the block: politely first, then not.
+    """Run a command in a process group of its own; at the end of the block the group gets SIGTERM, then SIGKILL.
 
-    `descriptors` are open files that the command gets under their numbers.
+    Call it in the main thread or one that lives as long: for the kernel, the thread is the parent.
 
-    Call it in the main thread, or one that lives as long: to the kernel the thread is the parent.
+    Parameters
+    ----------
+    environment
+        All environment variables of the command; those of this process if None.
+    output
+        Where standard output and standard error go; those of this process if None.
+    descriptors
+        Open file descriptors that the command inherits under the same numbers.
     """
     wrapped = [sys.executable, "-P", __file__, str(os.getpid()), *command]
     process = subprocess.Popen(
@@ -63,12 +75,12 @@ def run_process_group(
 
 
 def end_process_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all of its group; returns when none of them is left to be waited for."""
+    """End a process and its whole group: SIGTERM, and SIGKILL after GROUP_END_TIMEOUT_S. Waits for the process."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(GROUP_END_TIMEOUT_S)
-    with suppress(ProcessLookupError):  # whoever of the group took no notice
+    with suppress(ProcessLookupError):  # those of the group that ignored SIGTERM
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on standard error where somebody looks at it, and whoever else watches."""
+"""Progress of long work: a bar on standard error if that is a terminal, and a callback for other observers."""
 
 from __future__ import annotations
 
@@ -12,14 +12,24 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Is told what is done, how much of it is done, and how much there is."""
+"""A function that gets the name of the work, how much is done, and the total."""
 
 CURRENT_PROGRESS_CALLBACK: ContextVar[ProgressCallback | None] = ContextVar("WATCHER", default=None)
+"""The callback of `report_progress_to`, if any."""
 
 
 @contextmanager
 def report_progress_to(watcher: ProgressCallback) -> Iterator[None]:
-    """Have everything inside the block tell the watcher how far it is."""
+    """Have all work inside the block report its progress to `watcher`.
+
+    Examples
+    --------
+    >>> with report_progress_to(lambda verb, done, total: print(verb, done, "of", total)):
+    ...     with show_progress("scoring", 3) as advance:
+    ...         advance(1)
+    scoring 1 of 3
+    scoring 3 of 3
+    """
     before = CURRENT_PROGRESS_CALLBACK.set(watcher)
     try:
         yield
@@ -29,7 +39,19 @@ def report_progress_to(watcher: ProgressCallback) -> Iterator[None]:
 
 @contextmanager
 def show_progress(verb: str, total: int, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Give a function that is told of so many more done; `unit` (files, say) makes the bar show their rate."""
+    """Show a progress bar for the block; gives a function to call with the number of items just done.
+
+    Items that the block did not report count as done at its end, because they turned out to need no work.
+
+    Parameters
+    ----------
+    verb
+        Description of the work, for the bar and the callback.
+    total
+        Number of items; nothing is shown for 0.
+    unit
+        What the items are, such as `files`; with it, the bar shows their rate per second.
+    """
     if not total:
         yield lambda _count: None
         return
@@ -49,7 +71,7 @@ def show_progress(verb: str, total: int, unit: str = "") -> Iterator[Callable[[i
 
 @contextmanager
 def show_wait_status(what: str) -> Iterator[None]:
-    """Say what is waited for, where somebody looks, for as long as the block takes."""
+    """Show on a terminal what is being waited for, as long as the block runs."""
     with _console().status(what) if sys.stderr.isatty() else nullcontext():
         yield
 

@@ -1,12 +1,12 @@
-"""A command is two processes: one does the work; the other, its supervisor, waits for it and ends it when told to.
+"""Supervisor of a command: a second process that waits for the one that does the work, and ends it on a signal.
 
-SIGINT, SIGTERM and SIGHUP end a command at any moment in the same way: the supervisor kills the worker and everything
-below it, says so in one line, and exits with 128 + the signal's number. It imports nothing heavy and runs none of the
-work, so neither a long call into C nor a library's own signal handler can delay it. Killing is safe because every write
-is atomic: the next run goes on from what was finished, as it does after kill -9.
+SIGINT, SIGTERM and SIGHUP end a command in the same way at any moment: the supervisor kills the worker and all of its
+descendants, prints one line, and exits with 128 + the signal's number. The supervisor imports nothing heavy and does
+none of the work, so neither a long call into C nor a library's signal handler can delay it. Killing is safe because
+every write is atomic: the next run continues from what was finished, as it does after kill -9.
 
-In the worker, and in what it starts, the three signals are blocked, so that a signal to the whole process group
-(Ctrl-C) has an effect on the supervisor alone. What the worker has to tell it is in interruption.py.
+In the worker and its descendants the three signals are blocked, so that a signal to the whole process group (Ctrl-C)
+reaches the supervisor only. The worker's side is in interruption.py.
 """
 
 from __future__ import annotations
@@ -21,34 +21,38 @@ from contextlib import suppress
 from siamese_med.runtime import interruption
 
 TERMINATION_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command; one that is ignored when the command starts, as under nohup, stays ignored."""
 RESUME_HINT = "the same command goes on where it stopped"
 CLEANUP_TIMEOUT_S = 1.5
-"""How long the worker may take to tell others that it ends; a second signal ends it at once."""
+"""Seconds that the worker may take for `run_on_interruption`; a second signal ends it at once."""
 WORKER_KILL_TIMEOUT_S, DESCENDANTS_KILL_TIMEOUT_S = 1.0, 2.0
-"""How long to wait for the killed worker, and for the others; who cannot be ended yet (a hung disk) is left behind."""
+"""Seconds to wait for the killed worker, and for its descendants. A process that cannot end yet, because of a hung disk
+for instance, is left behind."""
 DESCENDANTS_GRACE_S = 0.5
-"""How long what is left below a worker that ended by itself may take to end too."""
+"""Seconds that descendants of a worker that ended by itself may take to end before they are killed."""
 WRITE_TIMEOUT_S = 0.5
-"""How long to wait for whoever reads standard error."""
+"""Seconds to wait for the reader of standard output or standard error."""
 SUPERVISOR_POLL_S = 0.01
+"""Seconds between two looks at processes that are being ended."""
 PR_SET_CHILD_SUBREAPER = 36
-"""PR_SET_CHILD_SUBREAPER of Linux's prctl(2): orphans become children of this process, so that none escapes."""
+"""Option of Linux's prctl(2): orphaned descendants become children of this process, so that none escapes."""
 MAX_SCRATCH_PATH_CHARS = 75
-"""Characters: multiprocessing adds 32 for the address of a socket, which may have 107."""
+"""Longest path of the temporary folder. multiprocessing adds 32 characters for a socket, whose limit is 107."""
 RESOURCE_TRACKER_COMMAND = b"multiprocessing.resource_tracker"
-"""Frees named semaphores when all who used them are gone, and ends then."""
+"""Command of Python's resource tracker, which frees named semaphores when their last user has ended, and then ends."""
 RESTORE_TERMINAL_CODES = "\x1b[?25h\r\x1b[K"
-"""Shows a terminal's cursor again, which a progress bar hides, and clears what is left of the bar."""
+"""Codes that show the terminal's cursor, which a progress bar hides, and clear the rest of the bar."""
 
 
 def run_under_supervisor() -> None:
-    """Fork: this returns in the worker alone; the supervisor waits for it and exits with its exit code.
+    """Fork into supervisor and worker. This returns in the worker only; the supervisor exits with its exit code.
 
-    Call it before there is a second thread. Where the system is not Linux nothing happens.
+    The worker gets a temporary folder of its own (TMPDIR), which the supervisor removes. Call this before a second
+    thread is started. Does nothing on systems other than Linux, or if this process has a supervisor already.
     """
     if interruption.is_supervised() or not sys.platform.startswith("linux"):
         return
-    caught = [one for one in TERMINATION_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]  # as nohup wants it
+    caught = [one for one in TERMINATION_SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]  # nohup ignores one
     signal.pthread_sigmask(signal.SIG_BLOCK, {*caught, signal.SIGCHLD})
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _open_standard_streams()
@@ -70,7 +74,7 @@ def run_under_supervisor() -> None:
 
 
 class _Supervisor:
-    """What the supervisor knows: its worker, which signals end it, and what the worker has noted."""
+    """The supervisor's state: the worker, the signals that end it, and the notes that the worker has written."""
 
     def __init__(self, worker: int, caught: Sequence[signal.Signals], notes: int) -> None:
         self._worker, self._caught, self._notes = worker, caught, notes
@@ -78,7 +82,7 @@ class _Supervisor:
         self._status: int | None = None  # of the worker, once it has ended
 
     def watch(self, scratch: str | None) -> int:
-        """Wait for the worker or for a signal; gives the exit code once nothing is left of either."""
+        """Wait for the worker or a signal, end all descendants, and return the exit code of the command."""
         os.set_blocking(self._notes, False)
         ended_by = None
         while self._status is None and ended_by is None:
@@ -98,7 +102,7 @@ class _Supervisor:
         return code
 
     def _end_worker(self) -> None:
-        """Let the worker say its last words, where it has some, and kill it."""
+        """Let the worker finish its `run_on_interruption` calls, if there are any, and kill it."""
         self._read_notes()
         deadline = time.monotonic() + CLEANUP_TIMEOUT_S
         if interruption.NOTE_CLEANUP_PENDING in self._said:
@@ -114,7 +118,7 @@ class _Supervisor:
             time.sleep(SUPERVISOR_POLL_S)
 
     def _second_signal(self) -> bool:
-        """Wait for a moment; whether somebody asks again. What the worker passes on is the first signal still."""
+        """Wait for a moment for a second signal. One that the worker passes on is still the first."""
         heard = signal.sigtimedwait({*self._caught, signal.SIGCHLD}, SUPERVISOR_POLL_S)
         if heard is not None and heard.si_signo == signal.SIGCHLD:
             self._reap()
@@ -122,7 +126,7 @@ class _Supervisor:
         return heard is not None and heard.si_pid != self._worker
 
     def _end_rest(self, patience_s: float) -> None:
-        """Kill what is left below this process, orphans too; semaphores are freed by who is there for it."""
+        """Kill all remaining descendants; the resource tracker last, because it frees their semaphores."""
         now = time.monotonic()
         kill_from, deadline = now + patience_s, now + patience_s + DESCENDANTS_KILL_TIMEOUT_S
         while self._reap() and time.monotonic() < deadline:
@@ -134,7 +138,7 @@ class _Supervisor:
             time.sleep(SUPERVISOR_POLL_S)
 
     def _reap(self) -> bool:
-        """Collect who has ended; whether anybody is left: the children of all who end become this process's own."""
+        """Collect ended children; returns whether any is left. Orphaned descendants are children of this process."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -155,7 +159,7 @@ class _Supervisor:
                 self._said += content.decode(errors="replace").splitlines()
 
     def _conclude(self, ended_by: int | None) -> int:
-        """Say what ended the command, where that was not the command itself; gives the exit code."""
+        """Print what ended the command, unless it ended by itself; returns the exit code."""
         self._read_notes()
         if ended_by is not None:
             texts = [
@@ -166,7 +170,7 @@ class _Supervisor:
             code, text = 128 + ended_by, (texts or [f"interrupted; {RESUME_HINT}"])[-1]
         elif (code := os.waitstatus_to_exitcode(self._status or 0)) < 0:
             name = signal.Signals(-code).name
-            code, text = 128 - code, f"its process was ended by {name}, for want of memory perhaps; {RESUME_HINT}"
+            code, text = 128 - code, f"its process was ended by {name}, perhaps because memory ran out; {RESUME_HINT}"
         else:
             return code
         if "--json" in sys.argv and interruption.NOTE_ANSWER_STARTED not in self._said:
@@ -178,7 +182,7 @@ class _Supervisor:
 
 
 def _open_standard_streams() -> None:
-    """Have nothing else, a database say, opened under the number of a standard stream that is closed."""
+    """Open closed standard streams, so that no other file, such as a database, gets their numbers."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -187,7 +191,7 @@ def _open_standard_streams() -> None:
 
 
 def _own_scratch() -> str | None:
-    """Make a folder for the command's temporary files, so that none is left however it ends; None where that fails."""
+    """Make a folder for temporary files, removed however the command ends; None if it cannot be made."""
     import fcntl
 
     parent = os.environ.get("TMPDIR") or "/tmp"
@@ -209,7 +213,7 @@ def _adopt_orphans() -> None:
 
 
 def _list_descendants(root: int) -> Iterator[int]:
-    """Descendants of a process, in sessions of their own too; some may be missed while others end."""
+    """List the descendants of a process, in any session; some may be missed while others end."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208
         if name.isdecimal():
@@ -234,7 +238,7 @@ def _read_proc_file(pid: int, what: str) -> bytes:
 
 
 def _write(descriptor: int, text: str) -> None:
-    """Write, but do not wait for long where nobody reads, nor stop where a terminal belongs to others by now."""
+    """Write without waiting long for a reader, and without being stopped by a terminal of another process group."""
     import select
 
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)

@@ -1,1 +1,1 @@
-"""Simulated patients, scanners and visits, with known change. Everything made here is labelled simulated."""
+"""Simulation of patients, scanners and follow-up scans with known change, for the demo, tests and training."""

@@ -1,6 +1,6 @@
-"""A simulated patient: one warped head with old lesions, and the known changes that visits bring.
+"""Simulated anatomy: a warped head with old lesions, and known changes between visits.
 
-A length is in mm, a volume in mm3; fields live on the grid of `head`.
+Lengths are in mm, volumes in mm3. All fields are on the grid of `mni_head` (HEAD_GRID_SHAPE, HEAD_GRID_MM, RAS+).
 """
 
 from __future__ import annotations
@@ -19,18 +19,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHITE_CHANNEL, CSF_CHANNEL, VENTRICLE_CHANNEL = TISSUES.index("white"), TISSUES.index("csf"), TISSUES.index("ventricle")
+"""Channels of the tissue fractions (see `mni_head.TISSUES`)."""
 COARSE_WARP_MM = 4.5
 FINE_WARP_MM = 2.2
+"""Standard deviation of the warp at difference 1, for its coarse part and its fine part."""
 FULL_WARP_DEPTH_MM = 8.0
-"""Depth below the brain's surface from which it is warped in full, where its surface is everybody's."""
+"""With `inside_only`, the warp grows from 0 at the brain's surface to its full size at this depth."""
 MEAN_OLD_LESION_COUNT = 7
-"""Mean number of old lesions at full difference; they tell people apart too, so they fade with it."""
+"""Mean number of old lesions at difference 1. It is scaled by the difference, since lesions also identify a patient."""
 VOXEL_MM3 = HEAD_GRID_MM**3
+"""Volume of a voxel of the head grid."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Tissue fractions (7, i, j, k) and lesion fraction (i, j, k) of one patient at one date."""
+    """The anatomy of one simulated patient at one date.
+
+    Attributes
+    ----------
+    tissue
+        Tissue fractions (7, i, j, k), float32, in the order of `mni_head.TISSUES`.
+    lesion
+        Lesion fraction (i, j, k), 0 to 1; a lesion replaces the tissue beneath it.
+    centres
+        Centre voxels of all lesions, in the order in which they appeared.
+    """
 
     tissue: torch.Tensor
     lesion: torch.Tensor
@@ -38,19 +51,26 @@ class Anatomy:
 
     @property
     def lesion_mm3(self) -> float:
-        """Volume of all lesions."""
+        """Volume of all lesions in mm3."""
         return float(self.lesion.sum()) * VOXEL_MM3
 
     @property
     def ventricle_mm3(self) -> float:
-        """Volume of the ventricles."""
+        """Volume of the ventricles in mm3."""
         return float(self.tissue[VENTRICLE_CHANNEL].sum()) * VOXEL_MM3
 
 
 def simulate_anatomy(rng: np.random.Generator, difference: float, inside_only: bool = False) -> Anatomy:
-    """A patient; `difference` scales how far people differ, 1 being about real inter-subject variation after MNI152.
+    """Simulate the anatomy of a new patient by warping the MNI152 head and adding old lesions.
 
-    With `inside_only` all have one head, outline and coarse form of the brain: they differ in its detail and lesions.
+    Parameters
+    ----------
+    difference
+        Scale of the differences between patients; 1 is about the variation that remains between real patients after
+        registration to MNI152.
+    inside_only
+        Give all patients the same head and the same outline and coarse form of the brain, so that they differ only in
+        its detail and lesions.
     """
     import torch
 
@@ -66,7 +86,7 @@ def simulate_anatomy(rng: np.random.Generator, difference: float, inside_only: b
 
 
 def add_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: float) -> Anatomy:
-    """The same patient with one more lesion in white matter."""
+    """Add a lesion of `volume_mm3` at a random place in white matter; returns a new anatomy."""
     white = (anatomy.tissue[WHITE_CHANNEL] * (anatomy.tissue[WHITE_CHANNEL] > 0.7)).numpy().ravel()
     chosen = rng.choice(white.size, p=white / white.sum())
     i, j, k = (int(c) for c in np.unravel_index(chosen, HEAD_GRID_SHAPE))
@@ -74,7 +94,10 @@ def add_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: float) ->
 
 
 def grow_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: float) -> Anatomy:
-    """The same patient with one old lesion grown by about `volume_mm3`; a new one where there is none to grow."""
+    """Let a random old lesion grow until the lesion volume has increased by at least `volume_mm3`.
+
+    Returns a new anatomy. A patient without lesions gets a new one.
+    """
     if not anatomy.centres:
         return add_lesion(anatomy, rng, volume_mm3)
     centre = anatomy.centres[rng.integers(len(anatomy.centres))]
@@ -86,7 +109,11 @@ def grow_lesion(anatomy: Anatomy, rng: np.random.Generator, volume_mm3: float) -
 
 
 def enlarge_ventricles(anatomy: Anatomy, volume_mm3: float) -> Anatomy:
-    """The same patient with ventricles enlarged by `volume_mm3`, their surroundings pushed outwards."""
+    """Enlarge the ventricles by `volume_mm3` and push the surrounding tissue outwards; returns a new anatomy.
+
+    The displacement follows the gradient of the smoothed ventricles. Its length, at most 12 voxels, is found by
+    bisection.
+    """
     import torch
     from scipy.ndimage import gaussian_filter
 
@@ -111,13 +138,30 @@ def enlarge_ventricles(anatomy: Anatomy, volume_mm3: float) -> Anatomy:
 
 
 def _bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The box that just holds what is marked."""
+    """The smallest box that contains all marked voxels."""
     marked = np.argwhere(mask)
     return tuple(slice(int(low), int(high) + 1) for low, high in zip(marked.min(0), marked.max(0), strict=True))
 
 
 def sample_channels(channels: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Channels (c, i, j, k) at points (..., 3) given as -1 to 1 along i, j, k; zero outside; returns (c, ...)."""
+    """Sample channels (c, i, j, k) at points by linear interpolation; 0 outside the grid.
+
+    Parameters
+    ----------
+    points
+        Positions (..., 3) along i, j, k, from -1 to 1 between the outer edges of the grid.
+
+    Returns
+    -------
+    Values (c, ...).
+
+    Examples
+    --------
+    >>> import torch
+    >>> ramp = torch.arange(4.0).view(1, 4, 1, 1)
+    >>> sample_channels(ramp, torch.tensor([[-0.75, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    tensor([[0.0000, 1.5000]])
+    """
     import torch.nn.functional as functional
 
     flat = points.reshape(1, -1, 1, 1, 3).flip(-1)
@@ -138,7 +182,7 @@ def _add_lesion_blob(
     grids = np.meshgrid(*[np.arange(s.start, s.stop) - c for s, c in zip(box, centre, strict=True)], indexing="ij")
     distance = np.sqrt(sum((g / a) ** 2 for g, a in zip(grids, axes, strict=True)))
     room = (anatomy.tissue[0] + anatomy.tissue[1])[box].clamp(0, 1).numpy()
-    for _ in range(4):  # the brain's edge takes its part, so the radius is corrected until the volume fits
+    for _ in range(4):  # part of the ball may lie outside the brain, so the radius is corrected until the volume fits
         blob = room / (1 + np.exp(np.clip((distance - radius) / 0.4, -30, 30)))
         radius *= float(np.clip((volume_mm3 / max(blob.sum() * VOXEL_MM3, 1.0)) ** (1 / 3), 0.6, 1.5))
     lesion = anatomy.lesion.clone()
@@ -155,7 +199,7 @@ def _identity_points(shape: tuple[int, int, int]) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def _depth() -> torch.Tensor:
-    """0 outside the brain and on its surface, 1 from FREE_MM below it: (i, j, k)."""
+    """Scale of the warp (i, j, k): 0 outside the brain and on its surface, 1 from FULL_WARP_DEPTH_MM below it."""
     import torch
     from scipy.ndimage import distance_transform_edt
 
@@ -166,7 +210,10 @@ def _depth() -> torch.Tensor:
 
 
 def _warp(rng: np.random.Generator, coarse: float, fine: float) -> torch.Tensor:
-    """A smooth invertible displacement (i, j, k, 3) in units of the grid: a stationary velocity field, integrated."""
+    """A smooth invertible displacement (i, j, k, 3), where the grid runs from -1 to 1.
+
+    It is the integral of a stationary velocity field, by scaling and squaring (Arsigny et al., MICCAI 2006).
+    """
     import torch
     import torch.nn.functional as functional
 

@@ -1,4 +1,4 @@
-"""Write simulated scans as a BIDS tree: images, a side-car beside each, and the tables that hold the dates."""
+"""Write simulated scans as a BIDS dataset: images, a JSON side-car for each, and the session tables with the dates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,23 @@ if TYPE_CHECKING:
 
 
 def write_bids_scan(folder: Path, person: int, visit: int, machine: Scanner, scan: Volume) -> Path:
-    """One image, rounded to int16, and its side-car; returns the image's path. Visits count from 1."""
+    """Write one image, rounded to int16, and its side-car.
+
+    Parameters
+    ----------
+    folder
+        Root of the BIDS dataset.
+    person
+        Number of the patient; becomes `sub-000`.
+    visit
+        Number of the visit, from 1; becomes `ses-01`.
+    machine
+        Scanner whose contrast, timing and names go into the file name and the side-car.
+
+    Returns
+    -------
+    Path of the `.nii.gz` file.
+    """
     name = f"sub-{person:03d}_ses-{visit:02d}_{machine.contrast}"
     path = folder / f"sub-{person:03d}" / f"ses-{visit:02d}" / "anat" / f"{name}.nii.gz"
     voxels = np.round(np.asarray(scan.voxels, dtype=np.float32)).astype(np.int16)
@@ -43,7 +59,17 @@ def _side_car(machine: Scanner) -> dict[str, object]:
 
 
 def write_bids_tables(folder: Path, name: str, days: Mapping[int, Sequence[str]]) -> None:
-    """The description of the tree, and each person's sessions with their ISO dates in the order of the visits."""
+    """Write `dataset_description.json`, and for each patient the sessions with their dates (`acq_time`).
+
+    Parameters
+    ----------
+    folder
+        Root of the BIDS dataset.
+    name
+        Name of the dataset.
+    days
+        For each patient number, the ISO dates of the visits in order. Nothing is written if it is empty.
+    """
     if not days:
         return
     description = {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "raw"}

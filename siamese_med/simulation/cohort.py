@@ -1,9 +1,9 @@
-"""A simulated longitudinal study on disk: input as a hospital would export it, and the truth beside it.
+"""A simulated longitudinal study on disk: input as a hospital would export it, and the ground truth beside it.
 
-<folder>/input/dicom/...   half of the patients, as DICOM series (with localizers and a doubled file)
-<folder>/input/bids/...    the other half, as a BIDS tree of NIfTI
-<folder>/truth/...         masks of what changed, in the later scan's space
-<folder>/truth.csv         one row a visit; written last, so it marks a complete cohort
+<folder>/input/dicom/...   half of the patients, as DICOM series (with localizers and a duplicate file)
+<folder>/input/bids/...    the other half, as a BIDS dataset of NIfTI files
+<folder>/truth/...         masks of what changed, in the space of the later scan
+<folder>/truth.csv         one row per visit; written last, so it marks a complete cohort
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_ANATOMY_DIFFERENCE = 0.1
-"""How far simulated people differ: a quarter of real people, so that plain correlation does not solve identity."""
+"""Differences between simulated patients (see `simulate_anatomy`). They are about a quarter of those between real
+patients, so that a plain correlation of two scans does not tell whether they are of one patient."""
 FIRST_VISIT_DATE = date(2021, 3, 1)
+"""First visits are on this date or up to 299 days later."""
 
 
 @dataclass(frozen=True)
 class CohortParameters:
-    """All that a cohort follows from."""
+    """All parameters of a cohort; the same parameters give the same cohort."""
 
     patients: int
     visits: int
@@ -46,13 +48,16 @@ class CohortParameters:
     inside_only: bool
 
     def as_json(self) -> dict[str, object]:
-        """For the marker of a complete cohort."""
+        """Convert to JSON types, for the file that marks a complete cohort."""
         return {**asdict(self), "contrasts": list(self.contrasts)}
 
 
 @dataclass(frozen=True)
 class VisitTruth:
-    """What is known of one simulated visit; `change_mm3` is against the visit before."""
+    """The ground truth of one simulated visit: a row of `truth.csv`.
+
+    `change_mm3` is the change since the visit before, `scan` the path of the scan relative to the cohort's folder.
+    """
 
     patient: int
     person: str
@@ -76,10 +81,18 @@ def write_cohort(
     contrasts: Sequence[str] = ("FLAIR",),
     inside_only: bool = False,
 ) -> pd.DataFrame:
-    """Simulate and write a cohort; returns its truth, one row a visit. A complete cohort is left as it is.
+    """Simulate and write a cohort; a complete cohort with the same parameters is left as it is.
 
-    `contrasts` are shared out among the scanners (`scanner.fleet`), so a patient's visits may differ in contrast.
-    With `inside_only` people differ inside the brain alone (`anatomy.patient`).
+    Parameters
+    ----------
+    difference, inside_only
+        How patients differ (`anatomy.simulate_anatomy`).
+    contrasts
+        Contrasts of the scanners in turn (`scanner.draw_scanners`); with several, a patient's visits may differ.
+
+    Returns
+    -------
+    The ground truth, one row per visit, with the columns of VisitTruth.
     """
     import pandas as pd
 
@@ -110,7 +123,10 @@ def _simulate(job: tuple[Path, int, CohortParameters]) -> list[VisitTruth]:
 
 
 def write_simulated_patient(folder: Path, number: int, recipe: CohortParameters) -> list[VisitTruth]:
-    """Simulate and write one patient's visits; more visits leave those before them as they are."""
+    """Simulate and write all visits of patient `number`, as DICOM for even numbers and as BIDS for odd ones.
+
+    A recipe with more visits gives the same first visits.
+    """
     machines = scanner.draw_scanners(np.random.default_rng([recipe.seed, 1]), scanner.SCANNER_COUNT, recipe.contrasts)
     rng = np.random.default_rng([recipe.seed, 2, number])
     current = anatomy.simulate_anatomy(rng, recipe.difference, recipe.inside_only)
@@ -129,7 +145,7 @@ def write_simulated_patient(folder: Path, number: int, recipe: CohortParameters)
 
 
 def _draw_change(rng: np.random.Generator, visit: int) -> tuple[str, float, int]:
-    """Kind and mm3 of the change since the last visit, and the days between; the second visit is often a rescan."""
+    """Kind and volume (mm3) of the change since the last visit, and the days between; visit 2 is often a rescan."""
     if visit == 1 and rng.random() < 0.6:
         return "rescan", 0.0, 1
     gap = int(rng.integers(90, 400))
@@ -192,7 +208,7 @@ def _write_visit(
 
 
 def _person(number: int) -> dicom_series.PatientIdentity:
-    """An invented person; syllables, so that no real name is hit and a byte search finds no chance match."""
+    """An invented patient. Names are made of syllables, so that tests can search all output bytes for them."""
     syllables = ("qua", "zor", "vel", "mip", "xan", "tuk", "rho", "bex")
     family = "".join(syllables[(number * factor + 3) % 8] for factor in (1, 3, 5)).capitalize()
     given = "".join(syllables[(number * factor + 1) % 8] for factor in (5, 7)).capitalize()
@@ -202,7 +218,7 @@ def _person(number: int) -> dicom_series.PatientIdentity:
 
 
 def _write_mask(path: Path, scan: Acquisition, states: tuple[Anatomy, Anatomy]) -> None:
-    """Where more than half of a voxel became lesion or ventricle, uint8, in the later scan's space."""
+    """Write a mask, uint8 in the later scan's space, of where more than half of a voxel became lesion or ventricle."""
     earlier, current = states
     changed = (current.lesion - earlier.lesion).abs()
     changed = changed.maximum(

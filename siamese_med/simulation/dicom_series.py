@@ -1,4 +1,4 @@
-"""Write a simulated scan as a DICOM series, with the identifiers that real exports carry (all invented)."""
+"""Write a simulated scan as a DICOM series, with invented values for the identifiers of real exports."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from siamese_med.simulation.scanner import Scanner
 
 MR_IMAGE_STORAGE_UID = "1.2.840.10008.5.1.4.1.1.4"
+"""SOP class MR Image Storage (DICOM PS3.4, B.5)."""
 LOCALIZER_SLICES = 3
+"""Number of slices in a localizer series."""
 
 
 @dataclass(frozen=True)
 class PatientIdentity:
-    """The invented identity of a simulated patient."""
+    """The invented identity of a simulated patient, as DICOM values: PN, LO, YYYYMMDD, and M, F or O."""
 
     name: str
     identifier: str
@@ -33,7 +35,7 @@ class PatientIdentity:
 
 @dataclass(frozen=True)
 class SimulatedExamination:
-    """One examination: DICOM date (YYYYMMDD) and a seed for its unique identifiers."""
+    """One examination: its DICOM date (YYYYMMDD), and a seed from which its UIDs are made."""
 
     date: str
     seed: str
@@ -42,7 +44,20 @@ class SimulatedExamination:
 def write_dicom_series(
     folder: Path, volume: Volume, scanner: Scanner, person: PatientIdentity, visit: SimulatedExamination
 ) -> list[Path]:
-    """One file a slice; voxels (i, j, k) become columns, rows and slices; RAS+ becomes DICOM's LPS+."""
+    """Write a series of MR images, one file per slice, named IM0001, IM0002 and so on.
+
+    Parameters
+    ----------
+    volume
+        Voxels (i, j, k) become columns, rows and slices; RAS+ becomes DICOM's LPS+. Values are stored as uint16 with
+        the scanner's rescale slope and intercept, and clipped to that range.
+    visit
+        The same seed and place in the series give the same UIDs.
+
+    Returns
+    -------
+    Paths in the order of the slices.
+    """
     stored, bits = _stored_values(volume.voxels, scanner.rescale)
     series = _uid(visit.seed, "series")
     written = []
@@ -57,7 +72,11 @@ def write_dicom_series(
 def write_localizer_series(
     folder: Path, volume: Volume, scanner: Scanner, person: PatientIdentity, visit: SimulatedExamination
 ) -> None:
-    """The scout that every examination starts with: a few slices, marked LOCALIZER, of no use for tracking."""
+    """Write the localizer (scout) of an examination: LOCALIZER_SLICES slices, marked LOCALIZER in ImageType.
+
+    Every real examination starts with such a series, which is of no use for a comparison. Files are named LOC0001 and
+    so on. It belongs to the same study as the series that `write_dicom_series` writes for `visit`.
+    """
     stored, bits = _stored_values(volume.voxels, scanner.rescale)
     series = _uid(visit.seed, "localizer")
     for number, k in enumerate(np.linspace(0, stored.shape[2] - 1, LOCALIZER_SLICES + 2).astype(int)[1:-1]):
@@ -131,7 +150,7 @@ def _set_geometry(dataset: Dataset, affine: NDArray[np.float64], k: int) -> None
 
 
 def _decimal(value: float) -> str:
-    """A DICOM decimal string has at most 16 characters."""
+    """Format a DICOM decimal string (DS), which has at most 16 characters (DICOM PS3.5, 6.2)."""
     return f"{value:.9f}"[:16]
 
 

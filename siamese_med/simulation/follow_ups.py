@@ -1,10 +1,10 @@
-"""Simulated follow-ups of real scans: a BIDS tree in which every source is a person with several visits.
+"""Simulated follow-ups of real scans: a BIDS dataset in which every source scan is a patient with several visits.
 
-<folder>/sub-000/ses-01/anat/sub-000_ses-01_T1w.nii.gz ...   persons in the order of the sources
-<folder>/simulation.json                                     the recipe; written last, so it marks a complete tree
+<folder>/sub-000/ses-01/anat/sub-000_ses-01_T1w.nii.gz ...   patients in the order of the sources
+<folder>/simulation.json                                     the parameters; written last, so it marks a complete tree
 
-No visit is the source itself. All come from one fleet of machines, whose fields of view are as large as nine in ten
-sources allow: neither size nor place of a scan's box tells whose it is.
+No visit is the source itself. All visits come from the same set of scanners, with fields of view that nine of ten
+sources can fill, so neither the size nor the position of a scan's box tells which patient it belongs to.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_FIELD_OF_VIEW_SHARE = 0.95
-"""A machine's field of view as a share of the largest that the sources allow; drawn between this and 1."""
+"""Each scanner's field of view is drawn between this share and 1 of the largest that the sources allow."""
 
 MAX_PIXELS_PER_SIDE = 120
-"""Along the shortest side of a field of view: as fine as the machines that scan simulated heads."""
+"""Limit of the resolution along the shortest side of a field of view: that of the scanners of simulated heads."""
 
 
 @dataclass(frozen=True)
 class ScannerProtocol:
-    """A machine and its field of view (3,) in mm, to the right, front and head."""
+    """A scanner, and its field of view (3,) in mm along right, anterior and superior."""
 
     machine: Scanner
     extent_mm: NDArray[np.float64]
@@ -48,7 +48,7 @@ class ScannerProtocol:
 
 @dataclass(frozen=True)
 class FollowUpJob:
-    """One source and what is to be made of it."""
+    """The follow-ups to simulate of one source; picklable, for `run_in_parallel`."""
 
     folder: Path
     source: Path
@@ -59,7 +59,23 @@ class FollowUpJob:
 
 
 def write_follow_ups(folder: Path, sources: Sequence[Path], visits: int, seed: int = 0, contrast: str = "T1w") -> Path:
-    """Simulate and write `visits` visits of every source; returns `folder`. A complete tree is left as it is."""
+    """Simulate and write follow-ups of real scans; a complete dataset with the same parameters is left as it is.
+
+    Parameters
+    ----------
+    folder
+        Root of the BIDS dataset. Its old content is deleted if it was made otherwise.
+    sources
+        NIfTI files, one per patient, of one contrast.
+    visits
+        Number of visits per patient.
+    contrast
+        Contrast that the files are named by. The sources' own contrast is kept, but for small random changes.
+
+    Returns
+    -------
+    `folder`.
+    """
     content = hashlib.sha256(" ".join(compute_file_digest(source) for source in sources).encode()).hexdigest()
     recipe = {"sources": content, "visits": visits, "seed": seed, "contrast": contrast}
     marker = folder / "simulation.json"
@@ -83,7 +99,7 @@ def _protocols(sources: Sequence[Path], rng: np.random.Generator, contrast: str)
 
 
 def _write_person(person: FollowUpJob) -> list[str]:
-    """Write all visits of one person; returns their dates."""
+    """Write all visits of one patient; returns their dates."""
     rng = np.random.default_rng([person.seed, 2, person.number])
     body = rescan.extract_body(_centre_axis_aligned(volume.read_volume(person.source)))
     day, days = FIRST_VISIT_DATE + timedelta(days=int(rng.integers(0, 300))), []
@@ -97,7 +113,7 @@ def _write_person(person: FollowUpJob) -> list[str]:
 
 
 def _centre_axis_aligned(source: Volume) -> Volume:
-    """The source with its axes along the world's and its middle at the origin: where it lay is told to nobody."""
+    """Align the source's axes with the world axes and centre it at the origin, so that its position is lost."""
     upright = volume.reorient_to_ras(source)
     affine = np.diag([*upright.spacing_mm, 1.0])
     affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(upright.voxels.shape) - 1) / 2)

@@ -1,8 +1,8 @@
-"""A head to warp: tissue fractions from the MNI152 template that nilearn ships, with a skull and a scalp added.
+"""Tissue fractions of a head: the MNI152 template that nilearn ships, with a simulated skull and scalp.
 
-The template comes without skull (nilearn ships the brain); bone and skin are shells around its brain mask, continued
-downwards as a neck, because real scans carry them and alignment has to cope.
-Grid: GRID_SHAPE voxels of GRID_MM, RAS+, centred on the brain.
+nilearn ships the template without skull. Bone and skin are added as shells around its brain mask, and continued
+downwards as a neck, because real scans show them and registration has to deal with them.
+The grid has HEAD_GRID_SHAPE voxels of HEAD_GRID_MM, RAS+, centred on the brain.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 HEAD_GRID_SHAPE = (120, 144, 120)
 HEAD_GRID_MM = 1.5
+"""Shape (i, j, k) and voxel edge of the head grid."""
 TISSUES = ("grey", "white", "csf", "ventricle", "bone", "skin", "texture")
-"""Channels of `tissues()`: fractions 0 to 1, but for texture (signed). `ventricle` is the csf inside the ventricles."""
+"""Channels of `load_tissue_fractions`: fractions 0 to 1, and texture, which is signed. `ventricle` is a part of csf."""
 
 
 @lru_cache(maxsize=1)
 def load_tissue_fractions() -> torch.Tensor:
-    """Tissue fractions, float32 (7, 120, 144, 120), in the order of TISSUES."""
+    """Load the tissue fractions of the head; the result is cached and must not be changed.
+
+    Returns
+    -------
+    float32 (7, 120, 144, 120) in the order of TISSUES, on the RAS+ head grid. Grey, white and csf sum to at most 1;
+    ventricle counts within csf.
+    """
     import torch
 
     grey, white, brain, t1 = _resampled_templates()
@@ -100,7 +107,7 @@ def _ventricles(csf: NDArray[np.float32], brain: NDArray[np.float32]) -> NDArray
 def _texture(
     t1: NDArray[np.float32], grey: NDArray[np.float32], white: NDArray[np.float32], csf: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """What of the T1 template the three tissues do not explain, so that white matter is not flat."""
+    """The part of the T1 template that the three tissues do not explain. It gives white matter some texture."""
     inside = (grey + white + csf) > 0.5
     basis = np.stack([grey[inside], white[inside], csf[inside]], 1)
     weights = np.linalg.lstsq(basis, t1[inside], rcond=None)[0]

@@ -1,9 +1,9 @@
-"""A scan, real or simulated, taken again: the same body under another machine, pose, field of view, contrast and noise.
+"""Simulated rescans of a real or simulated scan, with another scanner, pose, field of view, contrast and noise.
 
-Anatomy is all that two scans of one source may share, hence:
-- the source's own noise is smoothed away before the new machine's is added, and its air is set to nothing;
-- what lies outside the source is unknown. A face of it that cuts through the body is never crossed: the new field of
-  view ends inside. Beyond a face that shows only air there is air.
+Two rescans of one source must share its anatomy only. Therefore:
+- the noise of the source is smoothed away before the noise of the new scanner is added, and its air is set to 0;
+- the body outside the source is unknown. Where a face of the source cuts through the body, the new field of view ends
+  inside the source. Beyond a face that shows only air, there is air.
 """
 
 from __future__ import annotations
@@ -27,28 +27,37 @@ if TYPE_CHECKING:
 
 POSE_SD_DEGREES = 3.0
 POSE_SD_SHARE = 0.02
-"""Standard deviations of the pose: about each axis, and along it as a share of the smallest extent."""
+"""Standard deviations of the pose: rotation about each axis, and translation as a share of the smallest extent."""
 MAX_POSE_SD = 2.0
-"""Standard deviations at which poses are cut."""
+"""Poses are clipped at this many standard deviations."""
 MAX_AIR_SIGNAL = 0.1
 """Signal, as a share of full scale, below which a voxel may be air."""
 MAX_BODY_SHARE_ON_AIR_FACE = 0.02
-"""A face of which more than this share shows body cuts through it."""
+"""A face of the source cuts through the body if more than this share of it shows body."""
 THICK_SLICE_RATIO = 1.5
-"""A source whose slices are this many times thicker than its pixels is taken again in its own plane."""
+"""A source whose slices are more than this many times thicker than its pixels is rescanned in its own plane."""
 SMOOTHING_STEPS, SMOOTHING_STEP_SIZE = 5, 0.14
+"""Number and size of the diffusion steps; a size below 1/6 is stable in three dimensions."""
 EDGE_NOISE_SDS = 1.5
-"""Steps between neighbours of this many standard deviations of the noise are kept as edges."""
+"""Differences between neighbours above this many standard deviations of the noise are kept as edges."""
 
 
 @dataclass(frozen=True)
 class ScannedBody:
-    """What a source shows, on its canonical grid.
+    """The body that a source shows, on the source's canonical (RAS+) grid.
 
-    signal: float32 (i, j, k), 0 in air, 1 at full scale; noise: standard deviation of the source's own in that unit,
-    up to twice too high, since fine anatomy counts too; spacing_mm: edges along i, j, k; to_source: 4x4 from mm along
-    these axes, about the box's centre, to the source's mm; cut: (2, 3), whether the lower and upper face along each
-    axis cut through the body.
+    Attributes
+    ----------
+    signal
+        float32 (i, j, k): 0 in air, 1 at full scale.
+    noise
+        Standard deviation of the source's noise in this unit; up to twice too high, since fine anatomy counts too.
+    spacing_mm
+        Edge lengths (3,) of a voxel.
+    to_source
+        4x4, from mm along i, j, k about the centre of the box to the source's RAS+ mm.
+    cut
+        (2, 3): whether the lower and the upper face along each axis cut through the body.
     """
 
     signal: Voxels
@@ -59,11 +68,14 @@ class ScannedBody:
 
     @property
     def half_mm(self) -> NDArray[np.float64]:
-        """Half the extent along each axis."""
+        """Half the extent (3,) along each axis in mm."""
         return np.asarray(self.spacing_mm * self.signal.shape / 2)
 
     def extent_mm(self) -> NDArray[np.float64]:
-        """Extent (3,) of a field of view that a typical pose does not push through a face that cuts the body."""
+        """Compute the field of view (3,) in mm that stays inside the source in a typical pose.
+
+        Only faces that cut the body limit it.
+        """
         room = (
             np.radians(POSE_SD_DEGREES) * (self.half_mm.sum() - self.half_mm) + POSE_SD_SHARE * self.half_mm.min() * 2
         )
@@ -71,7 +83,10 @@ class ScannedBody:
 
 
 def extract_body(source: Volume) -> ScannedBody:
-    """What is known of the body from one scan of it, without the scan's noise and without air."""
+    """Extract the body from a scan: remove its noise by anisotropic diffusion, and set air to 0.
+
+    Intensities are scaled so that the 1st percentile becomes 0 and the 99th becomes 1. NaN becomes 0.
+    """
     upright = volume.reorient_to_ras(source)
     voxels = np.nan_to_num(np.asarray(upright.voxels, dtype=np.float32))
     low, high = np.percentile(voxels, [1, 99])
@@ -90,7 +105,16 @@ def extract_body(source: Volume) -> ScannedBody:
 def draw_rescan_scanners(
     spacing_mm: NDArray[np.float64], rng: np.random.Generator, contrast: str = "T1w"
 ) -> list[Scanner]:
-    """Machines like those of `scanner.fleet` at the resolution (3,) that a source supports; thick slices stay thick."""
+    """Draw scanners like those of `scanner.draw_scanners`, at a resolution that the source supports.
+
+    Parameters
+    ----------
+    spacing_mm
+        Edge lengths (3,) of the source's voxels. If its slices are thick, all scanners get the source's plane and
+        slices that are as thick or up to 1.3 times as thick.
+    contrast
+        Contrast of all scanners.
+    """
     machines = scanner.draw_scanners(rng, scanner.SCANNER_COUNT, (contrast,))
     finest = min(machine.pixel_mm for machine in machines), min(machine.slice_mm for machine in machines)
     through = int(np.argmax(spacing_mm))
@@ -114,9 +138,18 @@ def acquire_rescan(
     extent_mm: NDArray[np.float64] | None = None,
     contrast: NDArray[np.float64] | None = None,
 ) -> Acquisition:
-    """Scan the body again; in the source's mm but for the pose.
+    """Scan the body again in a random pose.
 
-    `extent_mm` (3,) is the protocol's field of view, `contrast` its curve (`draw_contrast_levels`); drawn where None.
+    Parameters
+    ----------
+    extent_mm
+        Field of view (3,) of the protocol in mm; the extent of the source if None.
+    contrast
+        Contrast curve (5,) of the protocol (`draw_contrast_levels`); drawn if None.
+
+    Returns
+    -------
+    The scan, and the matrix from its RAS+ mm to the source's.
     """
     import torch
 
@@ -138,7 +171,7 @@ def acquire_rescan(
 
 
 def _estimate_noise(unit: Voxels) -> float:
-    """Standard deviation of the noise inside the body: of what a voxel differs from its six neighbours' mean."""
+    """Standard deviation of the noise inside the body, from the difference of a voxel to its six neighbours' mean."""
     inner = (slice(1, -1),) * 3
     around = sum(np.roll(unit, step, axis)[inner] for step in (-1, 1) for axis in range(3)) / 6
     differs = (unit[inner] - around)[unit[inner] > MAX_AIR_SIGNAL]
@@ -146,7 +179,7 @@ def _estimate_noise(unit: Voxels) -> float:
 
 
 def _without_noise(unit: Voxels, edge: float) -> Voxels:
-    """Diffusion that stops at steps over `edge` (Perona and Malik, 1990)."""
+    """Smooth by diffusion that stops at differences above `edge` (Perona and Malik, 1990)."""
     image = unit.copy()
     for _ in range(SMOOTHING_STEPS):
         change = np.zeros_like(image)
@@ -165,7 +198,7 @@ def _cut_faces(signal: Voxels) -> NDArray[np.bool_]:
 
 
 def _find_air(signal: Voxels, shows_air: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Dark voxels that are connected with a face that shows only air."""
+    """Mark dark voxels that are connected to a face that shows only air."""
     from scipy.ndimage import label
 
     parts, _ = label(signal < MAX_AIR_SIGNAL)
@@ -174,7 +207,7 @@ def _find_air(signal: Voxels, shows_air: NDArray[np.bool_]) -> NDArray[np.bool_]
 
 
 def _pose(source: ScannedBody, rng: np.random.Generator) -> Matrix:
-    """New position to the body's box, mm about its centre."""
+    """Draw a pose: 4x4 from the new position to the body's box, in mm about its centre."""
     pose = np.eye(4)
     pose[:3, :3] = scanner.make_rotation_matrix(
         np.radians(POSE_SD_DEGREES) * rng.standard_normal(3).clip(-MAX_POSE_SD, MAX_POSE_SD)
@@ -188,7 +221,8 @@ def _field_of_view(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lower and upper corner (3,) in the new position, moved inwards until no cut face of the source is crossed.
 
-    Along axes that are cut at both ends a smaller field lies anywhere: where a crop was centred is its patient's own.
+    Along an axis that is cut at both ends, a smaller field of view is placed at random: the centre of a crop could
+    identify the patient.
     """
     half = (2 * source.half_mm if extent_mm is None else extent_mm) / 2
     room = np.maximum(source.extent_mm() / 2 - half, 0) * source.cut.all(0)
@@ -202,7 +236,7 @@ def _field_of_view(
 
 
 def _grid(machine: Scanner, low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[Matrix, tuple[int, int, int]]:
-    """Affine and shape of the machine's grid that just fits between two corners."""
+    """Affine and shape of the largest grid of the scanner that fits between two corners."""
     directions = scanner.get_plane_directions(machine.plane)
     spacing = np.array([machine.pixel_mm, machine.pixel_mm, machine.slice_mm])
     shape = np.maximum((np.abs(directions.T) @ (high - low) / spacing).astype(int), 1)
@@ -213,14 +247,14 @@ def _grid(machine: Scanner, low: NDArray[np.float64], high: NDArray[np.float64])
 
 
 def _subvoxel_offsets(machine: Scanner, source: ScannedBody) -> list[tuple[float, ...]]:
-    """Places in a voxel, -0.5 to 0.5 along columns, rows and slices, about as far apart as the source's voxels."""
+    """Offsets in a voxel, -0.5 to 0.5 along columns, rows and slices, about as far apart as the source's voxels."""
     edges = np.array([machine.pixel_mm, machine.pixel_mm, machine.slice_mm])
     counts = np.maximum(np.round(edges / source.spacing_mm.min()).astype(int), 1)
     return list(product(*[(np.arange(n) + 0.5) / n - 0.5 for n in counts]))
 
 
 def _sampled(source: ScannedBody, to_box: Matrix, shape: tuple[int, int, int]) -> Voxels:
-    """The body's signal on a grid, linearly; beyond the source as on its edge, which is air where that may happen."""
+    """Sample the body's signal on a grid linearly. Outside the source, its edge is repeated, which is always air."""
     from scipy.ndimage import map_coordinates
 
     to_voxel = to_box[:3] / source.spacing_mm[:, None]
@@ -230,13 +264,22 @@ def _sampled(source: ScannedBody, to_box: Matrix, shape: tuple[int, int, int]) -
 
 
 def draw_contrast_levels(rng: np.random.Generator) -> NDArray[np.float64]:
-    """Where five levels of signal, evenly from 0 to 1, go on another protocol: rising, 0 stays 0 and 1 stays 1."""
+    """Draw a random contrast curve: the new values of the signals 0, 0.25, 0.5, 0.75 and 1.
+
+    The curve is increasing; 0 and 1 are kept.
+
+    Examples
+    --------
+    >>> levels = draw_contrast_levels(np.random.default_rng(0))
+    >>> bool((np.diff(levels) > 0).all()), float(levels[0]), round(float(levels[-1]), 6)
+    (True, 0.0, 1.0)
+    """
     steps = np.exp(0.25 * rng.standard_normal(4))
     return np.concatenate([[0.0], np.cumsum(steps) / steps.sum()])
 
 
 def _with_contrast(clean: Voxels, levels: NDArray[np.float64]) -> Voxels:
-    """The signal through a smooth curve."""
+    """Apply a contrast curve (5,) to the signal by monotone cubic interpolation; values above 1 are kept."""
     from scipy.interpolate import PchipInterpolator
 
     curve = PchipInterpolator(np.linspace(0, 1, 5), levels)

@@ -1,6 +1,6 @@
-"""A simulated scanner: plane, resolution, contrast, bias field, noise, field of view and pose of one acquisition.
+"""Simulated scanners: plane, resolution, contrast, bias field, noise, field of view and pose of an acquisition.
 
-Everything here is drawn independently of the patient, so that anatomy is all that two visits share.
+All of these are drawn independently of the patient, so that two visits share the anatomy only.
 """
 
 from __future__ import annotations
@@ -26,20 +26,40 @@ TISSUE_SIGNALS_BY_CONTRAST = {
     "T1w": (0.55, 0.80, 0.18, 0.06, 0.90, 0.45),
     "T2w": (0.60, 0.45, 1.00, 0.06, 0.55, 0.85),
 }
+"""Signal of each tissue as a share of full scale. Lesions are bright in FLAIR and T2w, and dark in T1w."""
 TIMINGS_MS: dict[str, tuple[str, float, float, float | None]] = {
     "FLAIR": ("SE", 9000, 110, 2500),
     "T1w": ("GR", 1900, 3, 900),
     "T2w": ("SE", 5000, 100, None),
 }
-"""What a header says of each contrast: kind of echo, repetition, echo and inversion time."""
+"""Header values of each contrast: scanning sequence (DICOM 0018,0020), repetition, echo and inversion time in ms."""
 SCANNER_COUNT = 6
+"""Number of scanners in a simulated study."""
 WORLD_AXES_BY_PLANE = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
-"""World axes along columns, rows and slices."""
+"""World axes (0 x, 1 y, 2 z; RAS) that the columns, rows and slices of each plane run along."""
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """One machine with its protocol; lengths in mm, signal as a share of full scale."""
+    """One scanner with its protocol; signals are shares of full scale.
+
+    Attributes
+    ----------
+    plane
+        `axial`, `coronal` or `sagittal`.
+    pixel_mm, slice_mm
+        Edge of a pixel, and distance of slices (without gap).
+    signal_shift
+        This scanner's deviation (6,) from TISSUE_SIGNALS_BY_CONTRAST.
+    bias
+        Knots (4, 4, 4) of the logarithm of the bias field.
+    noise
+        Standard deviation of the noise in each of the two channels (Rician noise).
+    gamma
+        Exponent of the contrast curve.
+    rescale
+        DICOM rescale slope and intercept.
+    """
 
     name: str
     maker: str
@@ -56,14 +76,22 @@ class Scanner:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """A scan as the machine gives it, and how to go from its RAS+ mm to the anatomy's."""
+    """A simulated scan, and the matrix (4x4) from its RAS+ mm to the mm of the anatomy (or of the source scan)."""
 
     volume: Volume
     to_anatomy: NDArray[np.float64]
 
 
 def draw_scanners(rng: np.random.Generator, count: int, contrasts: Sequence[str] = ("FLAIR",)) -> list[Scanner]:
-    """Different machines: planes, 2D thick and 3D thin slices, makers' habits; two machines a contrast, in turn."""
+    """Draw scanners that differ in plane, slice thickness (2D and 3D), manufacturer, bias, noise and gamma.
+
+    `contrasts` are assigned in turn, each to two scanners. The first scanners are the same for any `count`.
+
+    Examples
+    --------
+    >>> [one.contrast for one in draw_scanners(np.random.default_rng(0), 6, ("FLAIR", "T1w"))]
+    ['FLAIR', 'FLAIR', 'T1w', 'T1w', 'FLAIR', 'FLAIR']
+    """
     makers = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips Medical Systems")
     planes = ("axial", "sagittal", "axial", "coronal", "axial", "sagittal")
     slices = (3.0, 1.8, 2.0, 2.0, 4.0, 1.8)
@@ -87,7 +115,11 @@ def draw_scanners(rng: np.random.Generator, count: int, contrasts: Sequence[str]
 
 
 def acquire_scan(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> Acquisition:
-    """Scan a patient: random pose (about 6 degrees, 5 mm), field of view, contrast drift, bias and noise."""
+    """Scan a patient with random pose, field of view, contrast drift, bias and noise.
+
+    The pose has standard deviations of 6 degrees and 5 mm, clipped at two standard deviations. A thick slice is the
+    mean of thin ones (partial volume effect).
+    """
     import torch
 
     affine, shape, parts = _field_of_view(scanner, rng)
@@ -103,7 +135,19 @@ def acquire_scan(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -
 
 
 def compute_grid_points(voxel_to_anatomy: NDArray[np.float64], shape: tuple[int, int, int]) -> torch.Tensor:
-    """Where each voxel of a scan lies on the anatomy's grid, (i, j, k, 3) from -1 to 1."""
+    """Compute the position of each voxel of a scan on the head grid, for `anatomy.sample_channels`.
+
+    Parameters
+    ----------
+    voxel_to_anatomy
+        4x4, from voxel of the scan to mm of the anatomy.
+    shape
+        Shape (i, j, k) of the scan.
+
+    Returns
+    -------
+    float32 (i, j, k, 3), from -1 to 1 between the outer edges of the head grid.
+    """
     import torch
 
     scale = 2 / (HEAD_GRID_MM * np.asarray(HEAD_GRID_SHAPE))
@@ -113,7 +157,17 @@ def compute_grid_points(voxel_to_anatomy: NDArray[np.float64], shape: tuple[int,
 
 
 def get_plane_directions(plane: str) -> NDArray[np.float64]:
-    """World directions (RAS+) of columns, rows and slices, one a column: to the left, to the back or down, upwards."""
+    """Return the world directions (RAS+) of a plane's columns, rows and slices, as the columns of a 3x3 matrix.
+
+    Columns and rows run as in DICOM: to the left or to the back, and to the back or downwards.
+
+    Examples
+    --------
+    >>> get_plane_directions("axial")
+    array([[-1.,  0.,  0.],
+           [ 0., -1.,  0.],
+           [ 0.,  0.,  1.]])
+    """
     column, row, through = WORLD_AXES_BY_PLANE[plane]
     directions = np.zeros((3, 3))
     directions[column, 0] = -1
@@ -149,7 +203,15 @@ def _pose(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def make_rotation_matrix(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotation matrix of a rotation vector in radians."""
+    """Make the rotation matrix (3x3) of a rotation vector: its direction is the axis, its length the angle in radians.
+
+    Examples
+    --------
+    >>> make_rotation_matrix(np.array([0.0, 0.0, np.pi / 2])).round(6) + 0.0
+    array([[ 0., -1.,  0.],
+           [ 1.,  0.,  0.],
+           [ 0.,  0.,  1.]])
+    """
     from scipy.spatial.transform import Rotation
 
     return np.asarray(Rotation.from_rotvec(angles).as_matrix())
@@ -166,7 +228,17 @@ def _signal(anatomy: Anatomy, scanner: Scanner, rng: np.random.Generator) -> tor
 
 
 def degrade_image(clean: torch.Tensor, scanner: Scanner, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Bias field, contrast curve, Rician noise (Gudbjartsson and Patz, 1995) and the machine's arbitrary gain."""
+    """Apply the scanner's bias field, contrast curve, Rician noise (Gudbjartsson and Patz, 1995) and random gain.
+
+    Parameters
+    ----------
+    clean
+        Signal (i, j, k) as a share of full scale.
+
+    Returns
+    -------
+    float32 (i, j, k) in arbitrary scanner units, not negative; full scale is between 600 and 1500.
+    """
     import torch
     import torch.nn.functional as functional
 

@@ -8,7 +8,7 @@ import torch
 
 from siamese_med.imaging import correlation_ratio, interpolation
 from siamese_med.imaging.correlation_ratio import AFFINE_DEGREES_OF_FREEDOM, RIGID_DEGREES_OF_FREEDOM
-from siamese_med.imaging.registration import _move_poses
+from siamese_med.imaging.pose_optimisation import move_poses
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.imaging.volume import Volume, make_centred_affine
 
@@ -42,7 +42,7 @@ def at(
 ) -> correlation_ratio.RegistrationCost:
     pose = torch.eye(4, dtype=torch.float64)[None]
     if step:
-        pose = _move_poses(
+        pose = move_poses(
             pose, torch.tensor([step], dtype=torch.float64), torch.zeros(1, 3, dtype=torch.float64), LEVER
         )
     return correlation_ratio.evaluate_registration_cost(stack(volume), torch.tensor([0]), pose, points, LEVER, freedom)
@@ -66,7 +66,7 @@ def test_the_gradient_is_that_of_the_value(blob: Volume, points: correlation_rat
     """Away from the optimum, against central differences; `gradient` is half of the derivative."""
     away = [1.5, -1.0, 2.0, 1.0, 0.5, -1.5]
     found = at(blob, points, away, freedom)
-    pose = _move_poses(
+    pose = move_poses(
         torch.eye(4, dtype=torch.float64)[None],
         torch.tensor([away], dtype=torch.float64),
         torch.zeros(1, 3, dtype=torch.float64),
@@ -77,7 +77,7 @@ def test_the_gradient_is_that_of_the_value(blob: Volume, points: correlation_rat
         values = []
         for sign in (1, -1):
             nudge[0, axis] = sign * 0.05
-            moved = _move_poses(pose, nudge, found.pivot, LEVER)
+            moved = move_poses(pose, nudge, found.pivot, LEVER)
             there = correlation_ratio.evaluate_registration_cost(
                 stack(blob), torch.tensor([0]), moved, points, LEVER, freedom
             )

@@ -152,7 +152,7 @@ def waiting(user: User, cwd: Path, *more: str, ignoring: int | None = None) -> I
     command = ("-m", "siamese_med", "ingest", "input", "--no-prefect", *more)
     with lock.open("w") as held, started(user, *command, cwd=cwd, ignoring=ignoring) as process:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert "waiting for it to end" in line(process.stderr)
+        assert "waiting for it to finish" in line(process.stderr)
         yield process
 
 
@@ -186,7 +186,7 @@ def test_who_is_killed_from_outside_is_said_to_be(user: User, tmp_path: Path) ->
         os.kill(worker, signal.SIGKILL)
         code, output, errors = ended(user, process)
     assert (code, output) == (137, "")
-    assert "ended by SIGKILL, for want of memory perhaps" in errors
+    assert "ended by SIGKILL, perhaps because memory ran out" in errors
     assert errors.count("\n") == 1
 
 

@@ -220,10 +220,10 @@ def test_a_catalogue_with_a_path_for_a_name_is_refused(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"later_session": "../../x"}, "path for a name"),
-        ({"later_session": None}, "path for a name"),
-        ({"number": "../1"}, "path for a name"),
-        ({"map": "/etc/passwd"}, "path for a name"),
+        ({"later_session": "../../x"}, "unsafe file name"),
+        ({"later_session": None}, "unsafe file name"),
+        ({"number": "../1"}, "unsafe file name"),
+        ({"map": "/etc/passwd"}, "unsafe file name"),
         ({"role": None}, None),
         ({}, None),
     ],
