@@ -1,1 +1,1 @@
-"""The command line: options in, one JSON object or short tables out, and an exit code that means something."""
+"""The command line: options in; one JSON object or short tables out, and a documented exit code."""

@@ -1,4 +1,4 @@
-"""`python -m siamese_med.cli`: what systemd units call that were printed before `python -m siamese_med` was there."""
+"""`python -m siamese_med.cli`: kept for systemd units of earlier versions; new ones call `python -m siamese_med`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manner of every command: its common options, and how what it returns or raises becomes output and exit code."""
+"""Decorator that gives a command the common options and turns its result or error into output and an exit code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ COMMON_OPTIONS = {
     "quiet": Annotated[bool, typer.Option("--quiet", help="No progress and no logs.")],
     "debug": Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")],
 }
-"""Options that every command has."""
+"""Options that every command has, by the name of the parameter."""
 
 
 def make_command(command: Callable[..., CommandResult]) -> Callable[..., NoReturn]:
-    """Give a command the options of COMMON_OPTIONS; what it returns or raises becomes output and exit code."""
+    """Turn a function that returns a CommandResult into a command with the options of COMMON_OPTIONS besides its own.
+
+    The command prints the result or the error and ends the process with the exit code. Typer reads its options from the
+    signature, and its help text from the docstring of `command`.
+    """
 
     def run(as_json: bool, strict: bool, quiet: bool, debug: bool, **arguments: Any) -> NoReturn:
         console_output.configure_logging(quiet, debug)

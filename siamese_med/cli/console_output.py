@@ -1,4 +1,4 @@
-"""What the command line prints: one JSON object, or short tables; and one line for an error."""
+"""Output of the command line: one JSON object or short tables, and one line for an error."""
 
 from __future__ import annotations
 
@@ -20,14 +20,30 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MAX_ROWS_SHOWN = 12
+"""Rows of a table that are shown in a terminal; JSON has all of them."""
 TABLES_SHOWN_WHOLE = ("reasons",)
+"""Tables that are not cut off."""
 COLUMNS_ONLY_IN_JSON = ("affine", "path", "subject", "session")
-"""Columns of a scan that people do not read in a terminal; its id holds subject and session."""
+"""Columns of a scan that are left out in a terminal; its id contains subject and session."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command found out: facts, what was left undone, failed checks, and text that is printed as it is."""
+    """Result of a command.
+
+    Parameters
+    ----------
+    facts
+        What JSON and the tables show.
+    unfinished
+        What was left undone.
+    failed_checks
+        Checks that failed.
+    text
+        Text that is printed as it is, in place of tables.
+    closing
+        Last line below the tables.
+    """
 
     facts: Mapping[str, object]
     unfinished: tuple[str, ...] = ()
@@ -36,14 +52,28 @@ class CommandResult:
     closing: str | None = field(default=None)
 
     def exit_code(self, strict: bool) -> int:
-        """0 done, 4 done in part, 5 a check failed under --strict."""
+        """Return 0 if all is done, 4 if it is done in part, 5 if a check failed and `strict` is set.
+
+        Examples
+        --------
+        >>> CommandResult({}, unfinished=("2 scans",)).exit_code(strict=True)
+        4
+        """
         if strict and self.failed_checks:
             return 5
         return 4 if self.unfinished else 0
 
 
 def configure_logging(quiet: bool, debug: bool) -> None:
-    """Logs go to standard error, libraries' warnings nowhere; SIGTERM ends like Ctrl-C also without a supervisor."""
+    """Send logs to standard error, silence warnings of libraries, and end on SIGTERM with exit code 143.
+
+    Parameters
+    ----------
+    quiet
+        Log errors only.
+    debug
+        Keep the warnings of libraries.
+    """
     if not interruption.is_supervised():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     handler = logging.StreamHandler(sys.stderr)
@@ -55,7 +85,13 @@ def configure_logging(quiet: bool, debug: bool) -> None:
 
 
 def explain_error(error: BaseException) -> tuple[str, int, Mapping[str, object]]:
-    """One line, the exit code, and the facts that a failed stage still has to tell."""
+    """Return one line on an error, its exit code, and the facts that a failed stage still reports.
+
+    Examples
+    --------
+    >>> explain_error(KeyboardInterrupt())
+    ('interrupted; the same command goes on where it stopped', 130, {})
+    """
     from siamese_med.errors import SiameseMedError
 
     error = _named(getattr(error, "original", error))
@@ -77,10 +113,11 @@ def _named(error: BaseException) -> BaseException:
 
 @contextmanager
 def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO]]:
-    """Give the streams for the answer and for errors, and keep everything else away from them.
+    """Reserve standard output for the answer and standard error for errors; the block gets both.
 
-    Under --json whatever a library or a child process prints to standard output goes to standard error; under --quiet
-    what goes to standard error vanishes. File descriptors are switched, since Python's streams alone miss children.
+    With --json, whatever a library or a child process prints to standard output goes to standard error. With --quiet,
+    whatever goes to standard error is discarded. File descriptors are redirected, because redirecting Python's streams
+    does not reach child processes.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -101,12 +138,26 @@ def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO
 
 
 def write_json_answer(stream: TextIO, value: Mapping[str, object]) -> None:
-    """Write one object; what JSON has no word for (NaN, infinity) becomes null."""
+    """Write one JSON object, followed by a line break.
+
+    Parameters
+    ----------
+    stream
+        Where to write.
+    value
+        The object; values without an equivalent in JSON (NaN, infinity) become null, see `to_json_value`.
+    """
     stream.write(json.dumps(to_json_value(value), indent=2, allow_nan=False) + "\n")
 
 
 def to_json_value(value: Any) -> Any:
-    """The same value in JSON's types: arrays as lists, paths as text, missing values and infinities as None."""
+    """Convert a value to JSON's types: arrays to lists, paths to text, missing values and infinities to None.
+
+    Examples
+    --------
+    >>> to_json_value({"folder": Path("data"), "z": (1.5, float("nan"))})
+    {'folder': 'data', 'z': [1.5, None]}
+    """
     if value is None or (isinstance(value, str | bool | int) and type(value).__module__ == "builtins"):
         return value
     if hasattr(value, "tolist"):
@@ -121,7 +172,15 @@ def to_json_value(value: Any) -> Any:
 
 
 def write_answer(stream: TextIO, answer: CommandResult) -> None:
-    """Write an answer for people: its text as it is, or its facts as tables, and a closing line."""
+    """Write an answer for people: its text, or its facts as tables followed by the closing line.
+
+    Parameters
+    ----------
+    stream
+        Where to write.
+    answer
+        Result of the command.
+    """
     if answer.text is not None:
         stream.write(answer.text.rstrip("\n") + "\n")
         return
@@ -183,5 +242,11 @@ def _short(value: object) -> str:
 
 
 def shorten_path(path: Path) -> str:
-    """A path as short as it can be said from the working folder."""
+    """Return a path relative to the working folder if it lies below it, else the path itself.
+
+    Examples
+    --------
+    >>> shorten_path(Path.cwd() / "reports" / "index.html")
+    'reports/index.html'
+    """
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""The command line: six verbs, the whole line, a few questions. Exit codes: see errors.py and CommandResult."""
+"""The commands for the six stages, `run`, `demo` and `promote`. Exit codes: see errors.py and CommandResult."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_all_stages(
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
-    """All six stages, from INPUT to reports; with --model, train is left out."""
+    """Run all six stages, from INPUT to reports; with --model, train is left out."""
     order = run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config, model)
     return _answer_of_run(run_request.run_command("run", order, config, no_prefect))
 
@@ -89,12 +89,12 @@ def ingest_input(
     reports: ReportsOption = DEFAULT_REPORTS,
     sent: SentOption = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Hash files again whose size and time are as before.")
+        bool, typer.Option("--verify", help="Hash files again even if size and time are unchanged.")
     ] = False,
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
-    """Files to scans; every file is accounted for."""
+    """Convert files to scans; every file is accounted for."""
     order = replace(
         run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config),
         verify=verify,
@@ -132,10 +132,10 @@ def _add_stage_with_model(verb: str, purpose: str) -> None:
         )
 
 
-_add_stage_with_model("prepare", "Scans to aligned volumes, on the template of --model where one is given.")
-_add_stage("pair", "Scans to pairs; patients are split first.")
-_add_stage("train", "Pairs to a model, calibrated and measured.")
-_add_stage_with_model("score", "Pairs to scores, with --model or the current one.")
+_add_stage_with_model("prepare", "Align the scans, to the template of --model where one is given.")
+_add_stage("pair", "Split the patients and pair their scans.")
+_add_stage("train", "Train a model on the pairs, calibrate and evaluate it.")
+_add_stage_with_model("score", "Score the pairs, with --model or the current one.")
 
 
 @app.command("report")
@@ -144,10 +144,12 @@ def make_report(
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     model: ModelOption = None,
-    viewer: Annotated[bool, typer.Option("--viewer", help="Also a page a pair to scroll through both dates.")] = False,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also the patients' pages as PDF.")] = False,
+    viewer: Annotated[
+        bool, typer.Option("--viewer", help="Also write a page for each pair to scroll through both scans.")
+    ] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write the patients' pages as PDF.")] = False,
     dicom: Annotated[
-        Path | None, typer.Option(help="Write SEG, SR and PDF for the archive here; they name patients.")
+        Path | None, typer.Option(help="Write DICOM SEG, SR and PDF objects for the archive here; they name patients.")
     ] = None,
     source: Annotated[
         str | None, typer.Option("--input", metavar="INPUT", help="For --dicom: the folder that was ingested.")
@@ -155,7 +157,7 @@ def make_report(
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
-    """Scores to pages, for --model or the current one."""
+    """Write the pages from the scores, for --model or the current one."""
     from siamese_med.errors import UsageError
     from siamese_med.study.tables import ReportExtras
 
@@ -174,14 +176,14 @@ def make_report(
 @app.command("demo")
 @make_command
 def run_demo(
-    folder: Annotated[Path, typer.Option(help="Where everything of the demo goes.")] = Path("demo"),
+    folder: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
     patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 16,
     visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
-    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
-    """Simulate a cohort, run the whole line on it (by FOLDER/demo.toml if no config is given), and name the reports."""
+    """Simulate a cohort and run all stages on it (with FOLDER/demo.toml if no config is given)."""
     from siamese_med.pipeline import stages
     from siamese_med.runtime.files import write_text_file
     from siamese_med.study.config import DEMO_CONFIG
@@ -198,12 +200,12 @@ def run_demo(
 @make_command
 def promote_model(
     model: Annotated[str, typer.Argument(help="A model of this study: its folder, or its id.")],
-    renew: Annotated[bool, typer.Option("--renew", help="Choose the fixed validation patients anew.")] = False,
+    renew: Annotated[bool, typer.Option("--renew", help="Choose new fixed validation patients.")] = False,
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
 ) -> CommandResult:
-    """Let MODEL speak from now on, without holding it against the current one; score and report follow it."""
+    """Make MODEL the current one, without comparing it with the one in use; score and report then use it."""
     from siamese_med.training import model_registry
 
     record = model_registry.set_current_model(
@@ -217,7 +219,12 @@ workstation.add_workstation_commands(app)
 
 
 def main() -> NoReturn:
-    """Run the command line below its supervisor; a wrong call is one line and exit code 2."""
+    """Run the command line and end the process with its exit code.
+
+    The commands run in a child process under a supervisor, see `runtime.supervisor`. A wrong call prints one line, or
+    one
+    JSON object with --json, and ends with exit code 2.
+    """
     run_under_supervisor()
     try:
         code = app(standalone_mode=False)

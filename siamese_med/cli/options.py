@@ -1,4 +1,4 @@
-"""What commands are given: the arguments and options that several of them share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ InputArgument = Annotated[
         help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
     ),
 ]
-SentOption = Annotated[Path | None, typer.Option(help="The folder that was sent to the PACS: did all of it come back?")]
+SentOption = Annotated[
+    Path | None, typer.Option(help="The folder that was sent to the PACS, to check that all of it came back.")
+]
 ScanArgument = Annotated[Path, typer.Argument(help="A NIfTI file or the folder of a DICOM series.")]
-DataOption = Annotated[Path, typer.Option(help="Where the study keeps its catalogue, scans, pairs, models and scores.")]
-ReportsOption = Annotated[Path, typer.Option(help="Where the pages go.")]
+DataOption = Annotated[Path, typer.Option(help="Folder of the study's catalogue, scans, pairs, models and scores.")]
+ReportsOption = Annotated[Path, typer.Option(help="Folder for the pages.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
 ModelOption = Annotated[Path | None, typer.Option(help="A model's folder.")]
 RequiredModelOption = Annotated[Path, typer.Option("--model", help="A model's folder.")]
@@ -39,8 +41,9 @@ VersionOption = Annotated[
 
 
 def general_options(version: VersionOption = False) -> None:
-    """Options of the program itself, before the name of a command."""
+    """Accept the options that precede the name of a command."""
     del version  # answered while the command line is parsed
 
 
 DEFAULT_DATA, DEFAULT_REPORTS = Path("data"), Path("reports")
+"""Folders of a study, in the working folder."""

@@ -23,7 +23,7 @@ from siamese_med.cli.options import (
 
 
 def add_question_commands(app: typer.Typer) -> None:
-    """Give the command line these commands."""
+    """Add the commands of this module to the command line."""
     app.command("export")(export_pairs)
     app.command("compare")(compare_two_scans)
     app.command("identify")(identify_patient)
@@ -35,9 +35,9 @@ def add_question_commands(app: typer.Typer) -> None:
 @make_command
 def export_pairs(
     reports: ReportsOption = DEFAULT_REPORTS,
-    output: Annotated[Path | None, typer.Option(help="The CSV file to write; else it is printed.")] = None,
+    output: Annotated[Path | None, typer.Option(help="CSV file to write; without it the table is printed.")] = None,
 ) -> CommandResult:
-    """All pairs of all patients as one CSV table, out of the reports."""
+    """Collect all pairs of all patients from the reports in one CSV table."""
     from siamese_med.reporting.write import pair_export
     from siamese_med.runtime.files import write_text_file
 
@@ -94,7 +94,7 @@ def print_config(config: ConfigOption = None) -> CommandResult:
 def show_status(
     data: DataOption = DEFAULT_DATA, reports: ReportsOption = DEFAULT_REPORTS, config: ConfigOption = None
 ) -> CommandResult:
-    """What the study holds, which runs there were and will be, and which step comes next."""
+    """Show what the study holds, past and scheduled runs, and the next step."""
     from siamese_med.pipeline import study_status
 
     return CommandResult(
@@ -109,13 +109,14 @@ def show_status(
 def print_revealed_label(
     label: Annotated[str, typer.Argument(help="A subject, a scan id, a series, or a reason word.")],
     source: Annotated[
-        Path | None, typer.Option("--input", metavar="INPUT", help="Also list the files below; none is read.")
+        Path | None,
+        typer.Option("--input", metavar="INPUT", help="Also list the files below this folder; none is read."),
     ] = None,
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
 ) -> CommandResult:
-    """Map a pseudonym back to patient and files, with the secret; never recorded."""
+    """Map a pseudonym back to patient and files, with the secret of the study; never recorded."""
     from siamese_med.ingestion.privacy import reidentification
     from siamese_med.pipeline import stages
 

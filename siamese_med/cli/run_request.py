@@ -1,4 +1,4 @@
-"""What a command asks for, checked at once, and carried out with or without Prefect's records."""
+"""Turn the arguments of a command into a checked request, and run it with or without Prefect's records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,32 @@ FLOW_OF_COMMAND = {
     "report": "report",
     "run": "track_changes",
 }
-"""Which flow of siamese_med.flows.flows records which command."""
+"""Function of `siamese_med.flows.flows` that records each command."""
 
 
 def make_run_request(
     source: Path | Pull | None, data: Path, reports: Path, config: Path | None, model: Path | None = None
 ) -> RunRequest:
-    """Check what can be checked at once: the config, that the input is there, that the model is."""
+    """Make a request after checking that the configuration is valid and that input and model exist.
+
+    Parameters
+    ----------
+    source
+        Folder or manifest, or a query to a PACS; None for commands without input.
+    data, reports
+        Folders of the study.
+    config
+        TOML file over the defaults, or None.
+    model
+        Folder of a trained model, or None.
+
+    Raises
+    ------
+    MissingFileError
+        If input or model does not exist.
+    ConfigError
+        If the configuration is not valid.
+    """
     from siamese_med.errors import MissingFileError
     from siamese_med.pipeline.stage_results import RunRequest
 
@@ -37,14 +56,35 @@ def make_run_request(
 
 
 def read_input_argument(text: str, sent: Path | None) -> Path | Pull | None:
-    """INPUT as a path, or as what to fetch from a PACS."""
+    """Parse INPUT as a path or as a query to a PACS.
+
+    Parameters
+    ----------
+    text
+        The argument as typed.
+    sent
+        Folder that was sent to the PACS, to check that everything came back; None otherwise.
+    """
     from siamese_med.study import input_source
 
     return input_source.parse_path_or_address(text, Path(), sent and sent.absolute())
 
 
 def make_study(data: Path, reports: Path, config: Path | None) -> Study:
-    """The study in these folders, by the config or the defaults."""
+    """Make the study that a command works on.
+
+    Parameters
+    ----------
+    data, reports
+        Folders of the study; relative ones count from the working folder.
+    config
+        TOML file over the default settings, or None.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is not valid.
+    """
     from siamese_med.study.config import load_config
     from siamese_med.study.tables import Study
 
@@ -52,7 +92,19 @@ def make_study(data: Path, reports: Path, config: Path | None) -> Study:
 
 
 def run_command(command: str, order: RunRequest, config: Path | None, no_prefect: bool) -> StageResults:
-    """Run a command's stages, recorded by Prefect or not."""
+    """Run the stages of a command and return their results.
+
+    Parameters
+    ----------
+    command
+        Key of FLOW_OF_COMMAND.
+    order
+        Checked request.
+    config
+        TOML file of the request, saved with it for Prefect.
+    no_prefect
+        Call the stages directly; nothing is recorded.
+    """
     from siamese_med.pipeline import stage_results
 
     if no_prefect:
@@ -74,7 +126,22 @@ def _record(command: str, order: RunRequest, config: Path | None) -> StageResult
 
 
 def make_study_for_scans(scans: list[Path], model: Path, data: Path, reports: Path, config: Path | None) -> Study:
-    """The study for questions about single scans, once these and the model are there."""
+    """Make the study for questions about single scans.
+
+    Parameters
+    ----------
+    scans
+        NIfTI files or folders of a DICOM series.
+    model
+        Folder of a trained model.
+    data, reports, config
+        As for `make_study`.
+
+    Raises
+    ------
+    MissingFileError
+        If a scan or the model does not exist.
+    """
     from siamese_med.errors import MissingFileError
 
     if not all(scan.exists() for scan in scans):

@@ -1,4 +1,4 @@
-"""The commands of a workstation that runs by itself: serve and trigger, and what status says of runs."""
+"""Commands of a workstation with scheduled runs: `serve` and `trigger`, and what `status` shows of runs."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ runs are shown at {page}; stop with Ctrl-C
 the page asks once for the password in {password}
 for Prefect's own commands: export PREFECT_API_URL={api} PREFECT_API_AUTH_STRING="$(cat {quoted})"
 """
+"""What `serve` prints once its server is up."""
 
 
 def add_workstation_commands(app: typer.Typer) -> None:
-    """Give the command line these commands."""
+    """Add the commands of this module to the command line."""
     app.command("serve")(serve_until_interrupted)
     app.command("trigger")(trigger_scheduled_run)
 
 
 @make_command
 def serve_until_interrupted(
-    studies: Annotated[list[Path], typer.Argument(metavar="STUDY.toml...", help="Files that name a study's folders.")],
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on this machine alone.")] = 4200,
+    studies: Annotated[
+        list[Path], typer.Argument(metavar="STUDY.toml...", help="Study files, see docs/nightly-runs.md.")
+    ],
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of the server, which serves this machine only.")
+    ] = 4200,
     systemd: Annotated[
-        bool, typer.Option("--systemd", help="Print a user unit that starts this with the machine, and end.")
+        bool, typer.Option("--systemd", help="Print a systemd user unit that starts this with the machine, and exit.")
     ] = False,
 ) -> CommandResult:
     """Keep a Prefect server up and run the studies' nightly and weekly schedules, until interrupted."""
@@ -56,22 +61,28 @@ def _say(api: str, password: Path) -> None:
 @make_command
 def trigger_scheduled_run(
     run: Annotated[str, typer.Argument(help="nightly, retrain or track-changes.")],
-    study: Annotated[str | None, typer.Option(help="Which one, where several are served.")] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study, if several are served.")] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for its end; exit code 4 where it did not do all, 1 where it failed.")
+        bool, typer.Option("--wait", help="Wait for its end; exit code 4 if it is incomplete, 1 if it failed.")
     ] = False,
 ) -> CommandResult:
-    """Start a scheduled run now, by whoever serves the study."""
+    """Start a scheduled run now, on the machine that serves the study."""
     import siamese_med.flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from siamese_med.flows.server import run_overview
 
     interruption.set_interruption_message("interrupted; a run that was started goes on, `siamese-med status` shows it")
     facts = run_overview.request_run(run, study, wait)
-    return CommandResult(facts, unfinished=run_overview.describe_incomplete_run(facts))
+    return CommandResult(dict(facts), unfinished=run_overview.describe_incomplete_run(facts))
 
 
 def list_prefect_runs() -> Mapping[str, object]:
-    """What Prefect knows of our runs, where a server answers."""
+    """List what Prefect knows of the runs of this package.
+
+    Returns
+    -------
+    Mapping
+        See `run_overview.RunsOverview`; without a server that answers, its lists are empty.
+    """
     import siamese_med.flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from siamese_med.flows.server import run_overview
 

@@ -1,4 +1,4 @@
-"""Runs that Prefect records. Importing this package sets how Prefect starts, so it must come before Prefect itself."""
+"""Runs that Prefect records. Importing this package sets Prefect's environment, so import it before Prefect itself."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ PREFECT_ENVIRONMENT = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_UI_API_URL": "/api",  # whatever the port, and whatever way led to the page
 }
+"""Defaults of environment variables that Prefect reads when it is imported; variables that are set already are kept."""
 
 for _name, _value in PREFECT_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -1,4 +1,4 @@
-"""What a run leaves in Prefect's artifacts: the account, the model's figures, the summary with its links."""
+"""Publish a run's results as Prefect artifacts: the account of all files, the model's metrics, and the summary."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ from siamese_med.study.model_metrics import read_model_metrics
 
 
 def publish_artifacts(done: StageResults, order: RunRequest) -> None:
-    """Make the artifacts of the stages that ran."""
+    """Publish the artifacts of the stages that ran.
+
+    Parameters
+    ----------
+    done
+        Results of the stages; a stage that did not run has no artifact.
+    order
+        Request of the run; its configuration gives the address for links to the report.
+    """
     by_verb = {outcome.verb: outcome for outcome in done}
     if (ingested := by_verb.get("ingest")) and "files_seen" in ingested.facts:
         _table("ingest-account", "What became of every file", _account(ingested.facts))
     if (trained := by_verb.get("train")) and trained.model:
         _table("model-metrics", f"Model {trained.model.name}", _figures(_recorded(trained.model)))
     if promoted := by_verb.get("promote"):
-        _table("promotion", "Which model speaks, and why", _figures(promoted.facts))
+        _table("promotion", "Which model is in use, and why", _figures(promoted.facts))
     if ingested and (scored := by_verb.get("score")) and (reported := by_verb.get("report")):
         text = markdown_summary.render_run_summary(
             scored.result, ingested.result.account, reported.result, order.study.config.report.url

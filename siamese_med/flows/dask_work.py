@@ -1,4 +1,4 @@
-"""Work of the stages on a Dask cluster that is there already, as recorded tasks of some jobs each."""
+"""Run the stages' work on an existing Dask cluster, as recorded tasks."""
 
 from __future__ import annotations
 
@@ -15,26 +15,43 @@ from siamese_med.errors import ServerError
 from siamese_med.flows.failures import StageFailed, call_hiding_error_text
 from siamese_med.runtime import parallel
 
-DASK_CONNECT_TIMEOUT_S, TASKS_PER_THREAD = (
-    10,
-    2,
-)  # the latter: tasks for each thread of the cluster: one at work, one at hand
+DASK_CONNECT_TIMEOUT_S = 10
+TASKS_PER_THREAD = 2
+"""Tasks that are submitted for each thread of the cluster: one that runs and one that waits."""
 
 
 @task(name="part", task_run_name="{label} {number}", cache_policy=NO_CACHE, persist_result=False, log_prints=False)
 def run_dask_job(label: str, number: int, work: Callable[[], Any]) -> Any:  # noqa: ARG001 - they name it
-    """One piece of a stage's work; whoever asked for it writes down what comes of it."""
+    """Run one job of a stage on the cluster and return its result, which the caller saves.
+
+    Parameters
+    ----------
+    label, number
+        Name the task in Prefect's records.
+    work
+        The job; its errors come out as StageFailed.
+    """
     return call_hiding_error_text(work)
 
 
 class DaskCluster:
-    """Work as Prefect tasks on the cluster that `runner` is connected to."""
+    """Cluster that runs jobs as Prefect tasks; see `runtime.parallel.use_cluster`.
+
+    Parameters
+    ----------
+    runner
+        Connected `prefect_dask.DaskTaskRunner`.
+    """
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
 
     def each(self, work: Callable[[Any], Any], jobs: Iterable[Any], label: str) -> Iterator[Any]:
-        """Results in the jobs' order; a killed worker's jobs are done again by another."""
+        """Run `work` for every job on the cluster and yield the results in the order of the jobs.
+
+        At most TASKS_PER_THREAD tasks for each thread are submitted at a time. Dask repeats the jobs of a worker that
+        was killed.
+        """
         flying: deque[Any] = deque()
         most = TASKS_PER_THREAD * max(1, sum(self._runner.client.nthreads().values()))
         for number, job in enumerate(jobs, start=1):
@@ -47,7 +64,10 @@ class DaskCluster:
 
 @contextmanager
 def spread_over_dask(address: str | None) -> Iterator[None]:
-    """Spread the work inside the block over the cluster of a scheduler; without an address nothing changes."""
+    """Run the work inside the block on the cluster of the Dask scheduler at `address`; on this machine if it is None.
+
+    Raises StageFailed if no scheduler answers.
+    """
     if address is None:
         yield
         return

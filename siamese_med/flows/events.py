@@ -1,6 +1,7 @@
-"""What somebody may want to hear of at once: a change beyond noise, a scan that looks like another patient's.
+"""Emit Prefect events for urgent findings: a change beyond noise, or a scan that looks like another patient's.
 
-An event says so once, by the pseudonym; what a user hooks to it (mail, chat) is an automation of Prefect's.
+Each finding is announced once, under the patient's pseudonym. What happens then (mail, chat) is up to Prefect
+automations that the user sets up.
 """
 
 from __future__ import annotations
@@ -16,13 +17,26 @@ from siamese_med.pipeline.stage_results import RunRequest, StageResults
 from siamese_med.runtime import files
 
 CHANGE_EVENT, WRONG_PATIENT_EVENT = "siamese-med.change", "siamese-med.wrong-patient"
+"""Names of the events."""
 
 
 def emit_finding_events(done: StageResults, order: RunRequest) -> int:
-    """Emit an event for every finding that none was emitted for before; gives their number.
+    """Emit one event for every finding that was not announced before.
 
-    The list of what was said is written after saying it: a run that is killed in between says it again under the same
-    id, and Prefect keeps one event an id.
+    The list of announced findings is written after the events. A run that is killed in between emits them again under
+    the same ids, of which Prefect keeps one each.
+
+    Parameters
+    ----------
+    done
+        Results of the stages.
+    order
+        Request of the run; the list is `announced.json` in its data folder.
+
+    Returns
+    -------
+    int
+        Number of new findings.
     """
     known = _said(memory := order.study.data / "announced.json")
     new = {str(uuid5(NAMESPACE_OID, " ".join(key))): finding for key, finding in _findings(done)}
@@ -34,7 +48,7 @@ def emit_finding_events(done: StageResults, order: RunRequest) -> int:
 
 
 def _findings(done: StageResults) -> Iterator[tuple[tuple[str, ...], tuple[str, str, Mapping[str, object]]]]:
-    """What tells a finding from all others, and what is said of it: the event, the subject, the particulars."""
+    """Key of each finding, then its event: name, subject and payload."""
     for outcome in done:
         facts = outcome.facts
         if "changed" in facts:

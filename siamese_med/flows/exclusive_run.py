@@ -1,4 +1,4 @@
-"""Runs that start by themselves: one at a time for each study."""
+"""Scheduled runs: only one at a time for each study."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ from siamese_med.pipeline.stage_results import RunRequest, StageResults
 from siamese_med.runtime import files
 
 SCHEDULED_RUN_LOCK = ".scheduled.lock"
-"""In the data folder: held by the nightly or weekly run that is at work."""
+"""Lock file in the data folder; held by the nightly or weekly run that is running."""
 
 
 def run_recorded_stages_alone(verbs: Sequence[str], order: RunRequest, wait: bool) -> StageResults:
-    """As `run_recorded_stages`, while no other scheduled run of this study is at work: wait for that, or be Refused."""
+    """Run stages as `run_recorded_stages` does, but never beside another scheduled run of the same study.
+
+    Parameters
+    ----------
+    verbs
+        Stages in their order.
+    order
+        Request of the run.
+    wait
+        Wait for the other run to end. Otherwise this run ends at once as Cancelled, under the name Refused.
+    """
     with files.acquire_lock(order.study.data / SCHEDULED_RUN_LOCK, wait) as alone:
         if alone:
             return run_recorded_stages(verbs, order)
-    refused: State[StageResults] = Cancelled(name="Refused", message="the run before is still at work on this study")
+    refused: State[StageResults] = Cancelled(name="Refused", message="another run of this study is still running")
     return cast(StageResults, refused)

@@ -1,4 +1,4 @@
-"""Long work as progress artifacts, so that a run's page shows how far it is."""
+"""Show the progress of long work as artifacts on the page of a run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from siamese_med.runtime import progress
 
 FIRST_ARTIFACT_AFTER_S = 2.0
-"""What is done before is not worth an artifact."""
+"""Seconds that work must take before it gets an artifact."""
 ARTIFACT_UPDATE_INTERVAL_S = 5.0
+"""Seconds between two updates of an artifact."""
 
 
 @dataclass
 class ProgressArtifactState:
-    """One piece of long work on a run's page."""
+    """State of one progress artifact; times are those of `time.monotonic`, in seconds."""
 
     since: float
     artifact: UUID | None = None
@@ -28,7 +29,7 @@ class ProgressArtifactState:
 
 @contextmanager
 def show_progress_on_page() -> Iterator[None]:
-    """Show on the run's page how far the work inside the block is."""
+    """Show the progress of the work inside the block on the page of the current run, in percent."""
     known: dict[str, ProgressArtifactState] = {}
 
     def tell(verb: str, done: int, total: int) -> None:

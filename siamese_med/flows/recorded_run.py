@@ -1,4 +1,4 @@
-"""How a stage becomes a recorded task, and its outcomes the state of the run."""
+"""Run stages as Prefect tasks, and turn their results into the state of the run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,23 @@ from siamese_med.pipeline.stage_results import RunRequest, StageResult, StageRes
 
 
 def format_run_name() -> str:
-    """Name a run by its flow and the time it started."""
+    """Name the current run by its flow and the local time at which it started."""
     return f"{flow_run.flow_name} {datetime.now():%Y-%m-%d %H:%M:%S}"
 
 
 def read_run_request(study: str) -> RunRequest:
-    """Read the study file that stands behind a run's only parameter."""
+    """Read the request from the study file that a run was given.
+
+    Parameters
+    ----------
+    study
+        Name or path of the study file.
+
+    Raises
+    ------
+    StageFailed
+        If the file is missing or not valid; `original` says why.
+    """
     return call_hiding_error_text(study_files.load_study_file, study)
 
 
@@ -37,12 +48,25 @@ def read_run_request(study: str) -> RunRequest:
     cache_policy=NO_CACHE,
 )
 def run_stage_task(verb: str, order: RunRequest) -> StageResult:
-    """Run one stage; a stage finds for itself what is already done, so nothing is cached here."""
+    """Run one stage. Nothing is cached here, because a stage itself skips what is already done."""
     return call_hiding_error_text(stage_results.run_stage, verb, order)
 
 
 def run_recorded_stages(verbs: Sequence[str], order: RunRequest) -> StageResults:
-    """Run stages as tasks; the run ends as Completed, or as DoneInPart with what is missing."""
+    """Run stages as recorded tasks, then publish their artifacts and events.
+
+    Parameters
+    ----------
+    verbs
+        Stages in their order.
+    order
+        Request of the run.
+
+    Returns
+    -------
+    StageResults
+        Results of the stages. The run ends as Completed, or as DoneInPart with what is missing.
+    """
     running_runs.hold_lock_of_served_run(flow_run.id)
     with dask_work.spread_over_dask(order.study.config.run.dask), progress_artifacts.show_progress_on_page():
         done = stage_results.run_stages_in_order(verbs, order, run_stage_task)

@@ -1,7 +1,8 @@
-"""Which study a run is about, without telling Prefect's database: a run's only parameter is the study's name.
+"""Study files: what a run is about, without any path in Prefect's database.
 
-An export folder may be named after a patient, so paths stay in a file that only the user can read: in the state folder,
-one for each different call of the command line, or a deployment's own, by a name that ends in `.toml`.
+The only parameter of a run is the name of a study file, because the folder of an export may be named after a patient.
+The files are readable by the user alone. They are in the state folder, one for each distinct command, or they belong to
+a deployment and then have a name that ends in `.toml`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,20 @@ from siamese_med.study.tables import ReportExtras, Study
 
 
 def save_study_file(order: RunRequest, config_file: Path | None) -> str:
-    """Keep an order for its flow run and give its name, which tells nothing; the same order keeps its name."""
+    """Save a request as a study file; equal requests share one file.
+
+    Parameters
+    ----------
+    order
+        Request of a command.
+    config_file
+        Its TOML file of settings, which the study file refers to.
+
+    Returns
+    -------
+    str
+        Random name of the file, which tells nothing about the study.
+    """
     file = _file_of(order, config_file)
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -32,7 +46,20 @@ def save_study_file(order: RunRequest, config_file: Path | None) -> str:
 
 
 def load_study_file(name: str) -> RunRequest:
-    """Read a study by name or by path of its file; raises MissingFileError or ConfigError without naming a path."""
+    """Read a study file.
+
+    Parameters
+    ----------
+    name
+        Name in the state folder, or the path of a file that ends in `.toml`.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ConfigError
+        If its content is not valid. No error text contains a path.
+    """
     path = Path(name) if name.endswith(".toml") else _folder() / f"{Path(name).name}.toml"
     if not path.is_file():
         raise MissingFileError("no such study file: write one with input, data and reports, see docs/nightly-runs.md")

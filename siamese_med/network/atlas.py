@@ -1,12 +1,12 @@
-"""What the scans of a study have in common, and how one scan departs from it: what the encoder sees.
+"""Atlas of the training scans, and how one scan departs from it: the input of the encoder.
 
-The common part is the mean and a few modes of the training scans' fine detail. The modes span the contrasts and
-scanners of the study, so a scan is compared with what an average person would look like on the same machine. What is
-left over is read as a displacement towards that person (Thirion, Medical Image Analysis 1998): its sign is the same in
-every contrast, while that of a difference of brightness is not.
+The atlas is the mean and a few principal components ("modes") of the training scans' fine detail. The modes span the
+contrasts and scanners of the study, so a scan is compared with an average person on the same machine. The residual is
+converted to a displacement towards that person (Thirion, Medical Image Analysis 1998). The sign of a displacement is
+the same in every contrast, while that of an intensity difference is not.
 
-What a shortcut could live on is taken out before: everything outside the region that all training scans show (air,
-outline, edges of the field of view), and whatever an 8x8x8 picture of the scan would show.
+Two sources of shortcuts are removed first: everything outside the region that all training scans show (air, outline,
+edges of the field of view), and everything that an 8x8x8 thumbnail of the scan would show.
 """
 
 from __future__ import annotations
@@ -22,25 +22,35 @@ from torch.nn import functional
 from siamese_med.network.scan_dataset import Box, ScanDataset
 
 ATLAS_MODES = 8
+"""Largest number of principal components beside the mean."""
 SCANS_PER_MODE = 4
-"""With fewer, the modes would be the scans themselves, and nothing of these would be left over."""
+"""Training scans needed for each mode. With fewer, the modes would reproduce the scans and leave no residual."""
 MAX_ATLAS_SCANS = 48
-"""Training scans that the atlas is made of, at most; one a patient first."""
+"""Largest number of training scans that the atlas is fitted to; every patient's first scan is taken first."""
 MIN_SHARED_BODY_FRACTION = 0.98
-"""A voxel is looked at where so many of these scans show the body."""
+"""Share of these scans that must show the body at a voxel for the voxel to belong to the common region."""
 BODY_INTENSITY_THRESHOLD = 0.3
-"""Of the brightness of bright tissue."""
+"""Normalised intensity above which a voxel belongs to the body; 1 is the median of bright tissue."""
 RIM_VOXELS = 2
+"""Voxels by which the common region is eroded."""
 COARSE_BLOCK_VOXELS = 4
+"""Edge of the block means that are subtracted from a volume to leave its fine detail."""
 THUMBNAIL_BLOCKS_PER_AXIS = 8
+"""Blocks along each axis of the thumbnail whose content is removed, so that it cannot serve as a shortcut."""
 DISPLACEMENT_DAMPING = 0.1
-"""Damps displacements where the atlas is flat, as a share of its mean squared gradient."""
+"""Damping of displacements where the atlas is flat, as a share of its mean squared gradient."""
 MIN_GRID_VOXELS = 24
-"""A grid thinner than this along an axis has no anatomy to be displaced."""
+"""Shortest axis, in voxels, for which an atlas is fitted; thinner grids hold no anatomy to be displaced."""
 
 
 class MeanSubtraction(nn.Module):
-    """For grids too small for an atlas, such as single slices: the volume less its mean."""
+    """Replacement of the atlas on grids that are too thin for one: a volume minus its mean.
+
+    Parameters
+    ----------
+    shape
+        Voxels (i, j, k) of the study's grid; the box is the whole grid.
+    """
 
     channels = 1
 
@@ -50,19 +60,33 @@ class MeanSubtraction(nn.Module):
         self.size = self.grid = tuple(shape)
 
     def view(self, volumes: Tensor) -> Tensor:
-        """Volumes (b, 1, i, j, k) less their means."""
+        """Subtract the mean of each of the volumes (b, 1, i, j, k)."""
         return volumes - volumes.mean((2, 3, 4), keepdim=True)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """The view, twice: there is nothing to depart from."""
+        """Return the view (b, 1, i, j, k) as both view and departures, since there is no atlas to depart from."""
         view = self.view(volumes)
         return view, view
 
 
 class Atlas(nn.Module):
-    """Mean and modes of the training scans inside their common region, cut to the box around it.
+    """Mean and modes of the training scans inside their common region, cropped to the box around it.
 
-    `shape` are the voxels of the study's grid; all volumes that come in are cut to `box` beforehand, see `Cohort.load`.
+    Parameters
+    ----------
+    shape
+        Voxels (i, j, k) of the study's grid.
+    box
+        First and last-plus-one voxel of the box along each axis. Volumes must be cropped to it, see `ScanDataset.load`.
+
+    Attributes
+    ----------
+    core
+        Common region (1, 1, i, j, k), 0 or 1.
+    basis
+        Mean and modes (m + 1, 1, i, j, k).
+    solver
+        Pseudo-inverse of the basis (m + 1, i * j * k).
     """
 
     core: Tensor
@@ -81,7 +105,18 @@ class Atlas(nn.Module):
         self.register_buffer("solver", torch.zeros(ATLAS_MODES + 1, int(np.prod(size))))
 
     def view(self, volumes: Tensor) -> Tensor:
-        """Fine detail of volumes (b, 1, i, j, k) inside the common region, in units of its spread; else zero."""
+        """Extract the fine detail of volumes inside the common region.
+
+        Parameters
+        ----------
+        volumes
+            Normalised intensities (b, 1, i, j, k) inside `box`; 0 is outside the field of view.
+
+        Returns
+        -------
+        Tensor
+            Detail (b, 1, i, j, k) in units of its root mean square; zero outside the common region.
+        """
         known = self._known(volumes)
         detail = (volumes - _coarse(volumes)) * known
         detail = (detail - self._thumbnail(detail, known)) * known
@@ -89,9 +124,20 @@ class Atlas(nn.Module):
         return detail / spread.clamp(min=1e-3)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
-        """The view (b, 1, i, j, k) of volumes, and their departures (b, 4, i/2, j/2, k/2).
+        """Compute the view of volumes and their departures from the atlas.
 
-        These are displacement (3) and brightness, each at unit scale.
+        Parameters
+        ----------
+        volumes
+            Normalised intensities (b, 1, i, j, k) inside `box`.
+
+        Returns
+        -------
+        view : Tensor
+            Fine detail (b, 1, i, j, k), see `view`.
+        departures : Tensor
+            Tensor (b, 4, i/2, j/2, k/2): displacement along i, j and k, then residual intensity. The displacement and
+            the residual are each scaled to a root mean square of 1.
         """
         known, view = self._known(volumes), self.view(volumes)
         expected = ((view.flatten(1) @ self.solver.T) @ self.basis.flatten(1)).view_as(view)
@@ -107,7 +153,7 @@ class Atlas(nn.Module):
         return self.core * (volumes > 0)
 
     def _thumbnail(self, detail: Tensor, known: Tensor) -> Tensor:
-        """The mean of the known voxels of each block of an 8x8x8 picture, at every voxel of the block."""
+        """Mean of the known voxels of each block of the 8x8x8 thumbnail, at every voxel of the block."""
         total, count = (functional.avg_pool3d(v, self.block, ceil_mode=True) for v in (detail, known))
         mean = total / count.clamp(min=1e-6)
         for axis, (block, size) in enumerate(zip(self.block, detail.shape[2:], strict=True), start=2):
@@ -116,12 +162,36 @@ class Atlas(nn.Module):
 
 
 def build_empty_atlas(shape: Sequence[int], box: Box) -> Atlas | MeanSubtraction:
-    """One to be filled with stored buffers."""
+    """Build an atlas of the right sizes, to be filled with the buffers of a saved model.
+
+    Parameters
+    ----------
+    shape
+        Voxels (i, j, k) of the study's grid.
+    box
+        Box of the saved atlas.
+
+    Examples
+    --------
+    >>> type(build_empty_atlas((64, 64, 1), ((0, 64), (0, 64), (0, 1)))).__name__
+    'MeanSubtraction'
+    """
     return MeanSubtraction(shape) if min(shape) < MIN_GRID_VOXELS else Atlas(shape, box)
 
 
 def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
-    """The atlas of a training cohort; its modes are the first principal components, so no labels are needed."""
+    """Fit the atlas to a training set; the modes are its first principal components, so no labels are used.
+
+    Parameters
+    ----------
+    cohort
+        Training scans on the study's grid; at most `MAX_ATLAS_SCANS` are used, one for each patient first.
+
+    Returns
+    -------
+    Atlas or MeanSubtraction
+        `MeanSubtraction` where an axis of the grid is shorter than `MIN_GRID_VOXELS`.
+    """
     shape = cohort.shape
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
@@ -137,7 +207,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
 
 
 def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
-    """Positions of at most FITTED_ON scans: everybody's first, then everybody's second, and so on."""
+    """Positions of at most MAX_ATLAS_SCANS scans: every patient's first, then every patient's second, and so on."""
     turn: dict[int, int] = {}
     order = []
     for position, label in enumerate(cohort.labels):
@@ -147,7 +217,7 @@ def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
 
 
 def _core(volumes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Where nearly all scans show the body, less its rim; the whole grid where they share nothing."""
+    """Region in which nearly all scans show the body, eroded by RIM_VOXELS; the whole grid if they share nothing."""
     from scipy.ndimage import binary_erosion, binary_fill_holes
 
     share = np.mean([binary_fill_holes(volume > BODY_INTENSITY_THRESHOLD) for volume in volumes], axis=0)
@@ -159,7 +229,7 @@ def _core(volumes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _box(core: NDArray[np.float32], shape: Sequence[int]) -> Box:
-    """Edges of the box around the core, on the borders of the 8x8x8 picture's blocks."""
+    """Edges of the box around the core, aligned to the blocks of the 8x8x8 thumbnail."""
     found = np.argwhere(core > 0)
     edges = []
     for n, low, high in zip(shape, found.min(0), found.max(0) + 1, strict=True):

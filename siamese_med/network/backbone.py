@@ -1,6 +1,7 @@
-"""The encoder that both heads share: one scan to features at three scales, halves, quarters and eighths of its grid.
+"""Convolutional backbone that the identity head and the change head share.
 
-It keeps no statistics and normalises nothing, so a patch gives what the whole volume gives there.
+It turns one scan into features at a half, a quarter and an eighth of the scan's resolution. It has no normalisation
+layers and keeps no statistics, so a patch gives the same features as the same region of the whole volume.
 """
 
 from __future__ import annotations
@@ -11,12 +12,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 COARSEST_STRIDE = 8
-"""Voxels of a scan along the edge of a coarsest feature."""
+"""Edge of one coarsest feature, in voxels of the scan. Three stages halve the grid, so it is 2 ** 3."""
 LEAKY_RELU_SLOPE = 0.1
+"""Slope of the activation for negative inputs."""
 
 
 class SharedBackbone(nn.Module):
-    """Convolutions that halve the grid three times; `width`, 2 x `width` and 3 x `width` channels."""
+    """Three stages of 3D convolutions, each of which halves the resolution.
+
+    Parameters
+    ----------
+    width
+        Channels of the first stage; the second has twice and the third three times as many.
+
+    Attributes
+    ----------
+    channels
+        Channels of the three stages, fine to coarse.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -30,20 +43,46 @@ class SharedBackbone(nn.Module):
         )
 
     def forward(self, scans: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features of scans (b, 1, i, j, k), fine to coarse; axes must be multiples of eight, see `pad_to_stride`."""
+        """Compute the features of scans at three resolutions.
+
+        Parameters
+        ----------
+        scans
+            Tensor (b, 1, i, j, k); i, j and k must be multiples of `COARSEST_STRIDE`, see `pad_to_stride`.
+
+        Returns
+        -------
+        tuple of Tensor
+            Features at 1/2, 1/4 and 1/8 of the resolution, (b, c, i/2, j/2, k/2) and so on.
+        """
         halves = self.halves(scans)
         quarters = self.quarters(halves)
         return halves, quarters, self.eighths(quarters)
 
 
 def pad_to_stride(scans: Tensor) -> Tensor:
-    """Scans (b, c, i, j, k) with their last voxels repeated up to multiples of eight."""
+    """Pad scans (b, c, i, j, k) at the far end of each axis to a multiple of `COARSEST_STRIDE`.
+
+    The last voxel along each axis is repeated.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pad_to_stride(torch.zeros(1, 1, 9, 16, 1)).shape
+    torch.Size([1, 1, 16, 16, 8])
+    """
     missing = [-n % COARSEST_STRIDE for n in reversed(scans.shape[2:])]
     return functional.pad(scans, [side for count in missing for side in (0, count)], mode="replicate")
 
 
 def count_coarsest_features(size: Sequence[int]) -> int:
-    """How many coarsest features a scan of `size` voxels has, in one channel."""
+    """Count the coarsest features of a scan of `size` voxels, in one channel.
+
+    Examples
+    --------
+    >>> count_coarsest_features((9, 16, 1))
+    4
+    """
     count = 1
     for n in size:
         count *= -(-n // COARSEST_STRIDE)

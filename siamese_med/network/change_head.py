@@ -1,4 +1,4 @@
-"""What changed between two scans, voxel by voxel: differences of the shared encoder's features to signed evidence."""
+"""Change head: from the backbone's features of two scans to signed evidence of change, voxel by voxel."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ from siamese_med.imaging.noise_normalised_difference import normalise_difference
 from siamese_med.network.backbone import LEAKY_RELU_SLOPE, SharedBackbone
 
 Features = tuple[Tensor, Tensor, Tensor]
+"""Backbone features at 1/2, 1/4 and 1/8 of the resolution, each (b, c, i, j, k)."""
 
 INITIAL_THRESHOLD = 4.0
-"""Evidence at which change is as likely as none, before training: change is rare."""
+"""Evidence at which change and no change are equally likely before training; high, because change is rare."""
 DEVIATION_SMOOTHING_VOXELS = (0.7, 1.2)
-"""Of the plain deviations that the head starts from, in voxels."""
+"""Standard deviations, in voxels, of the smoothing of the two deviations that the head starts from."""
 INITIAL_DEVIATION_WEIGHTS = (0.3, 0.3)
-"""What a deviation counts for before training."""
+"""Weights of these two deviations in the evidence before training."""
 MAX_DEVIATION = 20.0
-"""Deviations beyond this say no more."""
+"""Deviations are clipped to this multiple of noise and misalignment; larger ones carry no more information."""
 
 
 class ChangeHead(nn.Module):
-    """A light decoder over the three scales of a Trunk, run in both directions, that corrects plain deviations.
+    """Decoder over the three scales of a backbone that corrects the noise-normalised difference of two scans.
 
-    Evidence is what speaks for 'the later is brighter' less what speaks for 'the earlier is brighter'. So two equal
-    scans give exactly zero, and two swapped scans exactly the negative. The decoder's last layer starts as nothing:
-    training starts from deviations in units of noise and misalignment, and cannot start below them.
+    The decoder is run in both directions. Evidence is the support for "the later scan is brighter" minus the support
+    for
+    "the earlier scan is brighter". So two equal scans give exactly zero, and swapping the scans flips the sign exactly.
+
+    The weights of the decoder's last layer start at zero. Training therefore starts from the plain deviations, see
+    `compute_deviations`.
+
+    Parameters
+    ----------
+    trunk
+        Backbone whose numbers of channels the decoder follows; its weights are not held here.
     """
 
     def __init__(self, trunk: SharedBackbone) -> None:
@@ -42,9 +51,22 @@ class ChangeHead(nn.Module):
         self.threshold = nn.Parameter(torch.tensor(INITIAL_THRESHOLD))
 
     def forward(self, trunk: SharedBackbone, earlier: Tensor, later: Tensor, plain: Tensor) -> Tensor:
-        """Signed evidence (b, 1, i, j, k) of scans (b, 1, i, j, k), positive where the later one is brighter.
+        """Compute the signed evidence of change of pairs of scans.
 
-        `plain`: their deviations, see `compute_deviations`; axes must be multiples of eight.
+        Parameters
+        ----------
+        trunk
+            Backbone shared with the identity head.
+        earlier, later
+            Scans (b, 1, i, j, k) on one grid with compressed intensity (see `intensity.compress_intensity`); i, j and
+            k must be multiples of eight.
+        plain
+            Their deviations (b, s, i, j, k), see `compute_deviations`.
+
+        Returns
+        -------
+        Tensor
+            Evidence (b, 1, i, j, k), positive where the later scan is brighter.
         """
         a, b = trunk(earlier), trunk(later)
         signs = torch.cat([later - earlier, torch.tanh(plain / (MAX_DEVIATION / 2))], 1)
@@ -53,7 +75,19 @@ class ChangeHead(nn.Module):
         return evidence
 
     def logits(self, evidence: Tensor) -> Tensor:
-        """Unnormalised log probabilities of darker, unchanged and brighter: (b, 3, i, j, k)."""
+        """Turn evidence into the logits of a voxel-wise classification.
+
+        Parameters
+        ----------
+        evidence
+            Signed evidence (b, 1, i, j, k).
+
+        Returns
+        -------
+        Tensor
+            Unnormalised log probabilities (b, 3, i, j, k) of darker, unchanged and brighter. Change and no change are
+            equally likely where the evidence is plus or minus the learned threshold.
+        """
         return torch.cat([-evidence - self.threshold, torch.zeros_like(evidence), evidence - self.threshold], 1)
 
     def _brighter(self, a: Features, b: Features, signs: Tensor) -> Tensor:
@@ -65,20 +99,43 @@ class ChangeHead(nn.Module):
 
 
 class ChangeNetwork(nn.Module):
-    """Trunk and change head: what sees change, apart from the rest of the network."""
+    """Backbone and change head as one module: the part of a `SiameseNetwork` that detects change.
+
+    Parameters
+    ----------
+    trunk
+        Shared backbone.
+    change
+        Change head for this backbone.
+    """
 
     def __init__(self, trunk: SharedBackbone, change: ChangeHead) -> None:
         super().__init__()
         self.trunk, self.change = trunk, change
 
     def forward(self, earlier: Tensor, later: Tensor, plain: Tensor) -> Tensor:
-        """Signed evidence, see `ChangeHead.forward`."""
+        """Compute the signed evidence of change; parameters and result are those of `ChangeHead.forward`."""
         evidence: Tensor = self.change(self.trunk, earlier, later, plain)
         return evidence
 
 
 def compute_deviations(earlier: Tensor, later: Tensor, inside: Tensor) -> Tensor:
-    """What the head starts from, (b, s, i, j, k): deviations at every smoothing; of whole scans, for their noise."""
+    """Compute the noise-normalised differences that the change head starts from.
+
+    Call it with whole scans, because the noise is estimated over each pair.
+
+    Parameters
+    ----------
+    earlier, later
+        Scans (b, 1, i, j, k) on one grid.
+    inside
+        Body mask of the same shape, 0 or 1.
+
+    Returns
+    -------
+    Tensor
+        Deviations (b, s, i, j, k), one channel for each of `DEVIATION_SMOOTHING_VOXELS`, clipped to `MAX_DEVIATION`.
+    """
     found = [
         normalise_difference(earlier, later, inside, sigma).clamp(-MAX_DEVIATION, MAX_DEVIATION)
         for sigma in DEVIATION_SMOOTHING_VOXELS
@@ -91,7 +148,7 @@ def _block(inputs: int, outputs: int) -> nn.Module:
 
 
 def _compared(a: Tensor, b: Tensor) -> Tensor:
-    """What differs and what both have."""
+    """Difference of two feature maps, and what both have in common."""
     return torch.cat([b - a, torch.minimum(a, b)], 1)
 
 

@@ -1,4 +1,4 @@
-"""Where two scans of one patient differ by more than acquisitions do: the change head over a whole pair."""
+"""Apply the change head to a whole pair: where do two scans differ by more than their acquisitions explain?"""
 
 from __future__ import annotations
 
@@ -18,20 +18,25 @@ from siamese_med.network.change_head import ChangeHead, ChangeNetwork
 from siamese_med.runtime import files
 
 PATCH_VOXELS = 128
-"""Larger scans are looked at in overlapping patches, so that memory does not grow with them."""
+"""Longest edge, in voxels, processed at once; larger scans are cut into overlapping patches to limit memory."""
 PATCH_OVERLAP_FRACTION = 0.25
-"""Of neighbouring patches; more than the head sees around a voxel."""
+"""Overlap of neighbouring patches, as a share of the patch; wider than the receptive field of the head."""
 
 
 class PairImages(Protocol):
-    """Two scans (i, j, k) of one patient on one grid and one scale of brightness, and the body that both show."""
+    """Two scans of one patient on one grid with matched intensity scales, and the body that both show."""
 
     @property
-    def a(self) -> Tensor: ...
+    def a(self) -> Tensor:
+        """Earlier scan (i, j, k)."""
+
     @property
-    def b(self) -> Tensor: ...
+    def b(self) -> Tensor:
+        """Later scan (i, j, k)."""
+
     @property
-    def inside(self) -> Tensor: ...
+    def inside(self) -> Tensor:
+        """Body mask (i, j, k): true where both scans show the body."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +51,42 @@ class NetworkDetector:
 
 
 def detect_with_network(folder: Path, pair: PairImages, _spacing_mm: float) -> Tensor:
-    """Signed evidence (i, j, k) of a model folder, positive where b is brighter, 0 outside the body.
+    """Compute the signed evidence of change of one pair with the change head of a model.
 
-    Zero for a scan with itself, the negative for swapped ones. The spacing is the model's anyway, see `Model.measures`.
-    The folder may be one that is being made, as long as its weights are there.
+    Swapping the scans flips the sign, and a scan compared with itself gives zero.
+
+    Parameters
+    ----------
+    folder
+        Model folder. Only its weights are read, so the model may still be in the making.
+    pair
+        The two aligned scans and their body mask.
+    _spacing_mm
+        Ignored: a model measures at the spacing that it was trained with.
+
+    Returns
+    -------
+    Tensor
+        Evidence (i, j, k) on the CPU, positive where `b` is brighter, 0 outside the body.
     """
     return infer_change_evidence(load_change_network(folder), pair.a, pair.b, pair.inside)
 
 
 def load_change_network(folder: Path) -> ChangeNetwork:
-    """The part of a model that sees change, on an accelerator where there is one; read once a process."""
+    """Load the backbone and change head of a model, on the GPU where there is one.
+
+    The result is cached in the process until the weights file changes.
+
+    Parameters
+    ----------
+    folder
+        Model folder with its weights file.
+
+    Returns
+    -------
+    ChangeNetwork
+        Network in evaluation mode.
+    """
     return _load_change_network(
         folder / model_folder.WEIGHTS_FILE, files.read_file_signature(folder / model_folder.WEIGHTS_FILE)
     )
@@ -74,7 +105,22 @@ def _load_change_network(path: Path, _version: tuple[int, int, int]) -> ChangeNe
 
 
 def infer_change_evidence(watcher: ChangeNetwork, a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
-    """As `detect_with_network`, for scans (i, j, k)."""
+    """Compute the signed evidence of change of one pair with a loaded network.
+
+    Parameters
+    ----------
+    watcher
+        Backbone and change head, on any device.
+    a, b
+        Scans (i, j, k) on one grid with matched intensity scales.
+    inside
+        Body mask (i, j, k).
+
+    Returns
+    -------
+    Tensor
+        Evidence (i, j, k) on the CPU, positive where `b` is brighter, 0 outside the body.
+    """
     from monai.inferers.utils import sliding_window_inference
 
     device = next(watcher.parameters()).device
@@ -99,6 +145,6 @@ def _on_patch(watcher: ChangeNetwork, part: Tensor) -> Tensor:
 
 
 def _pad_to_stride(stack: Tensor) -> Tensor:
-    """Channels (1, c, i, j, k) with nothing added up to multiples of eight."""
+    """Pad channels (1, c, i, j, k) with zeros at the far end of each axis to multiples of eight."""
     missing = [-n % COARSEST_STRIDE for n in reversed(stack.shape[2:])]
     return functional.pad(stack, [side for count in missing for side in (0, count)])

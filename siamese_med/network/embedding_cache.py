@@ -1,4 +1,4 @@
-"""Every scan is embedded once; what was embedded before is read from a table beside the scores."""
+"""Cache of embeddings: each scan passes through the network once, and its embedding is kept beside the scores."""
 
 from __future__ import annotations
 
@@ -16,9 +16,23 @@ from siamese_med.runtime import files
 def embed_with_cache(
     network: SiameseNetwork, volumes: Sequence[Path], contents: Sequence[str], cache: Path
 ) -> torch.Tensor:
-    """Embeddings (n, e) of aligned volumes, in their order; only new or changed ones go through the network.
+    """Embed aligned volumes; only volumes that are new or have changed pass through the network.
 
-    `contents`: the digest of each, see study.prepared_scans. `cache`: the table of one set of weights.
+    Parameters
+    ----------
+    network
+        Network that made, or will make, all embeddings of this cache.
+    volumes
+        Paths of the aligned volumes.
+    contents
+        Content digest of each volume, see `study.prepared_scans`; it is the key of the cache.
+    cache
+        Parquet file for one set of weights; rewritten when embeddings are added.
+
+    Returns
+    -------
+    Tensor
+        Embeddings (n, e), float32, in the order of `volumes`.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The scans a network learns from or embeds: memory-mapped volumes, so that memory does not grow with the cohort."""
+"""Dataset of aligned scans; the volumes are memory-mapped, so memory does not grow with the number of scans."""
 
 from __future__ import annotations
 
@@ -20,28 +20,60 @@ Box = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True)
 class ScanDataset:
-    """Volumes on one grid, as .npy files, and the patient of each."""
+    """Aligned volumes on one grid and the patient of each.
+
+    Parameters
+    ----------
+    volumes
+        Paths of .npy files with arrays (i, j, k), all of one shape.
+    subjects
+        Patient of each volume, by pseudonym.
+
+    Examples
+    --------
+    >>> ScanDataset([Path("a.npy"), Path("b.npy"), Path("c.npy")], ["sub-2", "sub-1", "sub-2"]).labels.tolist()
+    [1, 0, 1]
+    """
 
     volumes: Sequence[Path]
     subjects: Sequence[str]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """A number a patient, in the order of the scans."""
+        """Number of each scan's patient (n,), counted from 0 in the order of the pseudonyms."""
         return np.unique(np.asarray(self.subjects), return_inverse=True)[1].astype(np.int64)
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Voxels of the common grid."""
+        """Voxels (i, j, k) of the common grid, read from the first volume."""
         first: tuple[int, int, int] = np.load(self.volumes[0], mmap_mode="r").shape
         return first
 
     def part(self, scans: NDArray[np.int64]) -> ScanDataset:
-        """The scans at these positions, in this order."""
+        """Select the scans at some positions.
+
+        Examples
+        --------
+        >>> ScanDataset([Path("a.npy"), Path("b.npy")], ["sub-1", "sub-2"]).part(np.array([1])).subjects
+        ['sub-2']
+        """
         return ScanDataset([self.volumes[scan] for scan in scans], [self.subjects[scan] for scan in scans])
 
     def load(self, scan: int, box: Box | None = None) -> torch.Tensor:
-        """One volume, or the part of it inside `box`, float32 (1, i, j, k)."""
+        """Load one scan, or a part of it.
+
+        Parameters
+        ----------
+        scan
+            Position of the scan.
+        box
+            Part to load; None for the whole volume.
+
+        Returns
+        -------
+        Tensor
+            Voxels (1, i, j, k), float32.
+        """
         import torch
 
         voxels = np.load(self.volumes[scan], mmap_mode="r")

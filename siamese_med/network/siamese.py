@@ -1,7 +1,11 @@
-"""The network with its two heads: who is it, and what changed?
+"""The Siamese network with its two heads: is it the same person, and what changed?
 
-Both start from the trunk, which is the same for both scans of a pair. Identity adds what the trunk sees to where a scan
-departs from the atlas; change compares what the trunk sees in two scans, place by place.
+Both heads start from one backbone that is applied with the same weights to both scans of a pair. The identity head
+adds the backbone's features to the scan's departures from the atlas. The change head compares the backbone's features
+of the two scans, voxel by voxel.
+
+All volumes lie on the grid of the study's template: axes (i, j, k), a 4x4 affine to RAS+ millimetres, and a normalised
+intensity of 0 for air and 1 for the median bright tissue (see `imaging.intensity`).
 """
 
 from __future__ import annotations
@@ -24,14 +28,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EMBEDDING_BATCH_SCANS = 8
-"""Scans embedded together, always so many: with fewer the same scan's embedding differs by its last digits."""
+"""Number of scans in every batch that is embedded; a smaller last batch is filled up.
+
+The size is fixed because the last digits of an embedding depend on the size of its batch.
+"""
 
 
 class SiameseNetwork(nn.Module):
-    """One atlas and one trunk for both scans of a pair; a head for identity with its recipe, and one for change.
+    """Siamese network of one atlas, one shared backbone, an identity head with its loss, and a change head.
 
-    What identity reads off the trunk starts as nothing, so training cannot start below the encoder alone. On grids too
-    thin for change, such as single slices, convolutions of its own are in the trunk's place.
+    The weights of the backbone's contribution to the embedding start at zero, so training starts from the encoder
+    alone.
+    On grids that are too thin for change detection, such as single slices, a convolutional encoder of its own takes the
+    place of that contribution.
+
+    Parameters
+    ----------
+    config
+        Sets the encoder, the loss, and the sizes of the backbone and the embedding.
+    atlas
+        Atlas of the training scans; its box decides which part of a volume the network sees.
     """
 
     def __init__(self, config: TrainConfig, atlas: Atlas | MeanSubtraction) -> None:
@@ -44,7 +60,18 @@ class SiameseNetwork(nn.Module):
         self.recipe = losses.build_loss(config)
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Embeddings (b, e) of volumes (b, 1, i, j, k) that are cut to the atlas's box."""
+        """Embed volumes that have been cropped to the atlas's box.
+
+        Parameters
+        ----------
+        volumes
+            Normalised intensities (b, 1, i, j, k) inside `atlas.box`, see `cut`.
+
+        Returns
+        -------
+        Tensor
+            Embeddings (b, e), not normalised; the loss defines their distance.
+        """
         with torch.no_grad():
             view, departures = self.atlas(volumes)
         departures = departures.contiguous(memory_format=torch.channels_last_3d)
@@ -61,17 +88,17 @@ class SiameseNetwork(nn.Module):
 
     @property
     def watcher(self) -> ChangeNetwork:
-        """The part that sees change; it shares its weights with this."""
+        """The backbone and the change head as one module; it shares its weights with this network."""
         return ChangeNetwork(self.trunk, self.change)
 
     def cut(self, volumes: torch.Tensor) -> torch.Tensor:
-        """The part of volumes (..., i, j, k) on the study's grid that the atlas looks at."""
+        """Crop volumes (..., i, j, k) on the study's grid to the atlas's box; the result is a view, not a copy."""
         (left, right), (back, front), (low, high) = self.atlas.box
         return volumes[..., left:right, back:front, low:high]
 
 
 def _detail_projection(seen: SharedBackbone, config: TrainConfig, atlas: Atlas | MeanSubtraction) -> nn.Module:
-    """From what the trunk sees to embeddings; starts as nothing."""
+    """Projection from the backbone's features to embeddings; its weights start at zero."""
     if isinstance(atlas, MeanSubtraction):
         return encoder.build_thin_grid_encoder(config.width, config.embedding, atlas.channels, atlas.grid)
     detail = nn.Linear(seen.channels[-1] * backbone.count_coarsest_features(atlas.size), config.embedding)
@@ -81,16 +108,42 @@ def _detail_projection(seen: SharedBackbone, config: TrainConfig, atlas: Atlas |
 
 
 def extract_network_view(network: SiameseNetwork, volume: NDArray[np.generic]) -> NDArray[np.float32]:
-    """What the network is shown of a volume (i, j, k), on the same grid; zero elsewhere."""
+    """Compute what the network sees of one volume, for display and for the shortcut audit.
+
+    Parameters
+    ----------
+    network
+        Network whose atlas defines the view.
+    volume
+        Normalised intensities (i, j, k) on the study's grid.
+
+    Returns
+    -------
+    ndarray
+        View (i, j, k) on the same grid, rounded to 4 decimals; zero outside the atlas's box.
+    """
     canvas = torch.zeros(volume.shape)
     voxels = torch.from_numpy(np.asarray(volume, dtype=np.float32))
     with torch.inference_mode():
         network.cut(canvas).copy_(network.atlas.view(network.cut(voxels)[None, None])[0, 0])
-    return canvas.round(decimals=4).numpy()  # block means are zero but for rounding, and rounding is no anatomy
+    return canvas.round(decimals=4).numpy()  # block means are zero apart from rounding errors, which are no anatomy
 
 
 def embed_scans(network: SiameseNetwork, cohort: ScanDataset) -> torch.Tensor:
-    """Embeddings (n, e) of all scans, in order, without gradients."""
+    """Embed all scans of a dataset without gradients and switch the network to evaluation mode.
+
+    Parameters
+    ----------
+    network
+        Network on any device.
+    cohort
+        Scans on the study's grid.
+
+    Returns
+    -------
+    Tensor
+        Embeddings (n, e), float32 on the CPU, in the order of the scans.
+    """
     network.eval()
     device = next(network.parameters()).device
     parts = []
@@ -104,24 +157,69 @@ def embed_scans(network: SiameseNetwork, cohort: ScanDataset) -> torch.Tensor:
 
 
 def measure_distances(network: SiameseNetwork, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:
-    """Distance of embeddings (n, e) and (n, e), row by row."""
+    """Measure the distance between embeddings row by row.
+
+    Parameters
+    ----------
+    network
+        Network whose loss defines the distance.
+    a, b
+        Embeddings (n, e).
+
+    Returns
+    -------
+    ndarray
+        Distances (n,); small for scans of one person, 0 for a scan with itself.
+    """
     with torch.inference_mode():
         return network.recipe.distance(a, b).double().numpy()
 
 
 def compute_distance_matrix(network: SiameseNetwork, embeddings: torch.Tensor) -> NDArray[np.float64]:
-    """Distances of all pairs of embeddings (n, e): symmetric (n, n), zero on the diagonal."""
+    """Compute the distances between all embeddings.
+
+    Parameters
+    ----------
+    network
+        Network whose loss defines the distance.
+    embeddings
+        Embeddings (n, e).
+
+    Returns
+    -------
+    ndarray
+        Symmetric matrix (n, n) with zeros on the diagonal. It is averaged with its transpose to remove rounding errors.
+    """
     with torch.inference_mode():
         apart = network.recipe.distances(embeddings, embeddings)
         return ((apart + apart.T) / 2).fill_diagonal_(0).double().numpy()
 
 
 def project_embeddings(network: SiameseNetwork, embeddings: torch.Tensor) -> NDArray[np.float64]:
-    """Embeddings (n, e) as the distance sees them."""
+    """Transform embeddings into the space in which the loss measures distance.
+
+    Parameters
+    ----------
+    network
+        Network whose loss defines the space; with the supervised-contrastive loss it is the unit sphere.
+    embeddings
+        Embeddings (n, e).
+
+    Returns
+    -------
+    ndarray
+        Transformed embeddings (n, e), float64.
+    """
     with torch.inference_mode():
         return network.recipe.unit(embeddings).double().numpy()
 
 
 def stack_embeddings(vectors: Mapping[str, torch.Tensor], scans: Iterable[str]) -> torch.Tensor:
-    """The embeddings (n, e) of scans given by id."""
+    """Stack the embeddings of the named scans as a tensor (n, e), in the order of `scans`.
+
+    Examples
+    --------
+    >>> stack_embeddings({"a": torch.zeros(2), "b": torch.ones(2)}, ["b", "a"]).tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
     return torch.stack([vectors[scan] for scan in scans])

@@ -1,9 +1,9 @@
-"""Align every scan once and keep what comes out: float16 volumes to be memory-mapped, and one alignment table.
+"""Align every scan once and keep the results: float16 volumes for memory-mapping, and one table of alignments.
 
-<data>/prepared/<fingerprint>/template.nii.gz     the grid and what scans are aligned to
+<data>/prepared/<fingerprint>/template.nii.gz     the template, whose grid all volumes share
                              /alignments.parquet  prepared_scans.ALIGNMENT_COLUMNS
-                             /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see intensity
-                             /volumes/<scan>.json matrix, quality, digests; there only while the voxels are whole
+                             /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see imaging.intensity
+                             /volumes/<scan>.json matrix, quality, digests; exists only while the voxels are complete
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_TEMPLATE_SCANS = 8
+"""Largest number of scans, one for each patient, that the study's own template is built from."""
 PREPARATION_VERSION = 3
-"""Raised when other voxels or matrices come of the same scans, so that older folders are not taken for done."""
+"""Raise it when the same scans would give other voxels or matrices, so that folders made before are not reused."""
 MATRIX_DECIMALS = 7
-"""Decimals kept of a matrix: a ten-thousandth of a millimetre at the skull; what is below follows the batch."""
+"""Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
 DEFAULTS = PrepareConfig()
 MIN_COVERAGE_FRACTION = 0.5
-"""Share of the template's body that a scan has to show."""
+"""Share of the template's body that must lie inside a scan's field of view for its alignment to be used."""
 
 
 class AlignmentRecord(TypedDict):
@@ -54,7 +55,11 @@ class AlignmentRecord(TypedDict):
 
 
 def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> PreparedStudy:
-    """Align all scans of the table to the template (the study's own where none is given) and cache the volumes."""
+    """Align all scans of a table to one template and cache the aligned volumes; scans that are done are skipped.
+
+    `template` is a NIfTI file, or None for the study's own template, which is built on first use. Paths in `scans` are
+    relative to `data`. Raises EmptyInputError where the table is empty.
+    """
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     device = choose_device(config.accelerator)
@@ -123,18 +128,29 @@ def registration_of(config: PrepareConfig) -> Plugin:
 def align_scan(
     scan: Volume, template: Volume, config: PrepareConfig = DEFAULTS, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
-    """One scan to the template's grid: voxels (i, j, k) and the record that `prepare_scans` keeps beside them."""
+    """Align one scan to a template, as `prepare_scans` does for each scan.
+
+    Returns the voxels (i, j, k) on the template's grid, normalised, and the record that `prepare_scans` keeps: the
+    matrix (4x4, template mm to scan mm, RAS+), the quality of the registration, and the coverage of the template's
+    body.
+    """
     found = register_to_template(registration_of(config), [scan], template, config.transform, device)[0]
     return resample_to_template(scan, found, template, device)
 
 
 def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
-    """Whether an alignment record is one to build on."""
+    """Return whether an alignment reaches `min_quality` and covers MIN_COVERAGE_FRACTION of the template's body.
+
+    Examples
+    --------
+    >>> is_alignment_usable({"matrix": [], "quality": 0.8, "coverage": 0.4}, min_quality=0.5)
+    False
+    """
     return bool(record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE_FRACTION)
 
 
 def choose_device(accelerator: str) -> str:
-    """`cuda` where it is asked for or there is one, else `cpu`."""
+    """Choose `cuda` where the configuration asks for it, or asks for `auto` and there is a GPU; else `cpu`."""
     import torch
 
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
@@ -185,7 +201,7 @@ def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
 
 
 class ScanToAlign(NamedTuple):
-    """What is needed of a row of the scan table; paths are relative to the data folder."""
+    """The columns of the scan table that alignment needs; paths are relative to the data folder."""
 
     id: str
     path: str
@@ -211,9 +227,10 @@ def _digest(*parts: str) -> str:
 
 @dataclass(frozen=True)
 class AlignmentBatch:
-    """Scans aligned together; where they are fewer than `size`, the last one stands for those that lack.
+    """Scans that are aligned together. A batch with fewer than `size` scans is filled up with its last one.
 
-    So a scan's matrix does not depend on how many others came with it: its last digits would. `origin`: see _made_from.
+    The constant size keeps a scan's matrix independent of the other scans of its batch, down to the last digit.
+    `origin` identifies the template, the transform and the version, see `_digest_inputs`.
     """
 
     scans: tuple[ScanToAlign, ...]
@@ -270,6 +287,11 @@ def _mask(source: ScanToAlign, data: Path) -> NDArray[np.bool_] | None:
 def resample_to_template(
     scan: Volume, found: Alignment, template: Volume, device: str = "cpu"
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
+    """Resample a registered scan to the template's grid.
+
+    `found` is the result of `registration.register_scans` for this scan. Returns the normalised voxels (i, j, k) and
+    the alignment record, see `align_scan`.
+    """
     matrix = found.matrix.round(MATRIX_DECIMALS)
     voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
     body = template.voxels > template.voxels.mean()

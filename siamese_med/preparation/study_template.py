@@ -1,4 +1,4 @@
-"""The study's own template: the mean of a few scans, aligned to one another until none is preferred."""
+"""The study's own template: the mean of a few scans, aligned to one another in their mean pose."""
 
 from __future__ import annotations
 
@@ -20,13 +20,33 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 LEVELS_PER_ROUND = (TEMPLATE_LEVELS[:1], TEMPLATE_LEVELS)
-"""Coarsely to the first scan, then finely to the mean of all."""
+"""Resolution levels of each round of registration: coarse to the first scan, then fine to the mean of all."""
 MAX_SPACING_MM = 3.0
+"""Largest voxel edge of a template whose spacing is not configured."""
 MASK_MARGIN_VOXELS = 3
+"""Voxels around a mask that are kept, so that registration sees the mask's border."""
 
 
 def check_configured_template(path: Path | None) -> Path | None:
-    """The template that a config names, if it does; raises ConfigError where scans cannot be aligned to it."""
+    """Check that scans can be aligned to the template that a configuration names.
+
+    Parameters
+    ----------
+    path
+        NIfTI file, or None where the study builds its own template.
+
+    Returns
+    -------
+    Path or None
+        The path as given.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    ConfigError
+        If it cannot be read as a volume, or has a flaw that prevents alignment.
+    """
     if path is None:
         return None
     if not path.is_file():
@@ -47,10 +67,28 @@ def build_template(
     device: str,
     masks: Sequence[Mask | None] | None = None,
 ) -> Volume:
-    """Mean of the scans on a grid centred on the body; the pose is the scans' mean pose, so left stays left.
+    """Build a template: the mean of some scans on a grid that is centred on the body.
 
-    `spacing_mm` None takes the spacing at which the median field of view fills the grid, 3 mm at most. What lies
-    outside a scan's mask (on its grid) is dark in the template, so that only what the masks mark is aligned to it.
+    Its orientation is the mean orientation of the scans, in RAS+ space, so left stays left.
+
+    Parameters
+    ----------
+    scans
+        Scans of one contrast, one for each patient.
+    shape
+        Voxels (i, j, k) of the template.
+    spacing_mm
+        Edge of the cubic voxels; None for the spacing at which the median field of view fills the grid, at most 3 mm.
+    device
+        Device of torch, such as `cpu`.
+    masks
+        Mask of each scan on its own grid, or None. What lies outside a mask is dark in the template, so that later
+        scans are aligned to the masked region only.
+
+    Returns
+    -------
+    Volume
+        Mean of the normalised intensities, float32.
     """
     chosen = list(masks or [None] * len(scans))
     scans = [_darken_outside_mask(scan, mask) for scan, mask in zip(scans, chosen, strict=True)]
@@ -80,7 +118,7 @@ def _fitting_spacing(scans: Sequence[Volume], shape: tuple[int, int, int]) -> fl
 
 
 def _remove_mean_rotation(found: Sequence[Alignment]) -> list[NDArray[np.float64]]:
-    """The same transforms, with the template turned so that their mean rotation is none."""
+    """The same transforms after turning the template so that their mean rotation is zero."""
     mean = np.mean([alignment.matrix[:3, :3] for alignment in found], axis=0)
     left, _, right = np.linalg.svd(mean)
     turn = np.eye(4)

@@ -1,8 +1,9 @@
-"""People nobody has seen, scanned by machines nobody owns: random geometry and acquisition effects, batched in torch.
+"""Random anatomy and acquisition effects for identity training, computed for a whole batch in torch.
 
-Geometry that makes a new person of a known one is drawn once for all scans of a patient in the batch; what a scanner
-and an alignment do is drawn apart for every scan. Size and shape tell people apart, so a single scan is moved, never
-stretched. Runs on the device of its input; the numbers depend on the seed alone.
+The warp that turns a known patient into a synthetic new one is drawn once for all scans of a patient in the batch.
+Effects of the scanner and the alignment are drawn for each scan. A single scan is rotated and shifted but never
+scaled, because size and shape tell people apart. The result depends on the seed alone, not on the device's random
+state.
 """
 
 from __future__ import annotations
@@ -16,28 +17,64 @@ from torch.nn import functional
 Index = NDArray[np.int64]
 
 ROTATION_SD_RADIANS = 0.016
+"""Standard deviation of the rotation about each axis at strength 1."""
 SHIFT_SD_VOXELS = 0.3
+"""Standard deviation of the shift along each axis at strength 1."""
 WARP_KNOTS_RANGE = (5, 13)
-"""Fewest and most control points along an axis of the warp that makes a new person."""
+"""Fewest and most control points along an axis of the warp that makes a synthetic new anatomy."""
 BIAS_FIELD_LOG_SD = 0.24
+"""Standard deviation of the logarithm of the bias field at its control points, at strength 1."""
 GAMMA_LOG_SD = 0.4
+"""Standard deviation of the logarithm of gamma in the contrast curve `intensity ** gamma`, at strength 1."""
 MAX_NOISE_SD = 0.06
+"""Largest standard deviation of the added noise at strength 1; normalised intensity, in which bright tissue is 1."""
 MAX_NEIGHBOUR_WEIGHT = 0.25
+"""Largest weight of each neighbouring slice in the blur that imitates thicker slices."""
 MAX_CROPPED_FRACTION = 0.125
 """Largest part of an axis that a shorter field of view loses."""
 
 
 class Augmenter:
-    """Changes a batch as a seed says; `strength` scales acquisition, `warp` (voxels) the making of new people."""
+    """Random changes of a batch of scans, reproducible from a seed.
+
+    Parameters
+    ----------
+    strength
+        Scales all effects of acquisition and alignment; 0 switches them off.
+    warp
+        Size in voxels of the warp that makes synthetic new anatomies; 0 switches it off.
+
+    Examples
+    --------
+    >>> volumes, labels = torch.rand(2, 1, 8, 8, 8), torch.tensor([0, 1])
+    >>> bool((Augmenter(0, 0)(volumes, labels, seed=1) == volumes).all())
+    True
+    >>> Augmenter(1, 0.5)(volumes, labels, seed=1).shape
+    torch.Size([2, 1, 8, 8, 8])
+    """
 
     def __init__(self, strength: float, warp: float) -> None:
         self._strength, self._warp = strength, warp
 
     def __call__(self, volumes: Tensor, labels: Tensor, seed: int, share: Index | None = None) -> Tensor:
-        """Volumes (s, 1, i, j, k), changed; the same shape.
+        """Augment the volumes of one batch, or of one rank's share of it.
 
-        `labels` (b,) are the patients of a batch and `share` (s,) the places in it that the volumes have, all of them
-        by default: a scan is changed in the same way whatever share of the batch it comes with.
+        Parameters
+        ----------
+        volumes
+            Normalised intensities (s, 1, i, j, k).
+        labels
+            Patient of each scan of the whole batch (b,).
+        seed
+            Seed of all random draws.
+        share
+            Positions (s,) of `volumes` in the batch; None for all. A scan is changed in the same way whatever its
+            share.
+
+        Returns
+        -------
+        Tensor
+            Augmented volumes (s, 1, i, j, k); intensities that were 0 stay 0 where strength is above 0.
         """
         rng = np.random.default_rng(seed)
         share = np.arange(len(labels)) if share is None else share
@@ -46,7 +83,7 @@ class Augmenter:
         return volumes if self._strength == 0 else self._acquired(volumes, len(labels), share, rng)
 
     def _moved(self, volumes: Tensor, labels: Tensor, share: Index, rng: np.random.Generator) -> Tensor:
-        """One interpolation: each scan's own small pose, and the warp it shares with the other scans of its patient."""
+        """Apply the pose of each scan and the warp it shares with its patient's other scans in one interpolation."""
         shape = volumes.shape[2:]
         points = self._posed(shape, len(labels), share, rng, volumes.device)
         everyone, person = torch.unique(labels, return_inverse=True)
@@ -57,7 +94,7 @@ class Augmenter:
     def _posed(
         self, shape: torch.Size, count: int, share: Index, rng: np.random.Generator, device: torch.device
     ) -> Tensor:
-        """Points (s, i, j, k, 3) from -1 to 1 of grids turned and shifted a little; one-voxel axes stay as they are."""
+        """Points (s, i, j, k, 3), -1 to 1, of slightly rotated and shifted grids; axes of one voxel are kept."""
         extent = np.asarray(shape, dtype=float)
         thick = extent > 1
         angles = ROTATION_SD_RADIANS * self._strength * rng.standard_normal((count, 3))
@@ -72,7 +109,7 @@ class Augmenter:
     def _warps(
         self, count: int, present: set[int], shape: torch.Size, rng: np.random.Generator, device: torch.device
     ) -> Tensor:
-        """Smooth displacements (p, i, j, k, 3), in units of the grid from -1 to 1; of who is not present, zero."""
+        """Smooth displacements (p, i, j, k, 3) in units of the grid from -1 to 1; zero for patients not present."""
         thick = _float_tensor((np.asarray(shape) > 1).astype(float) * 2 / np.asarray(shape), device)
         warps = torch.zeros(count, *shape, 3, device=device)
         if self._warp == 0:
@@ -88,7 +125,7 @@ class Augmenter:
         return warps
 
     def _acquired(self, volumes: Tensor, count: int, share: Index, rng: np.random.Generator) -> Tensor:
-        """Slice blur, bias field, contrast curve, noise and a shorter field of view, apart for every scan."""
+        """Slice blur, bias field, contrast curve, noise and a shorter field of view, drawn for each scan."""
         device, strength, shape = volumes.device, self._strength, volumes.shape[2:]
         known = volumes > 0
         volumes = _blur_slices(volumes, count, share, rng, min(1.0, strength))
@@ -108,7 +145,7 @@ class Augmenter:
 
 
 def _blur_slices(volumes: Tensor, count: int, share: Index, rng: np.random.Generator, strength: float) -> Tensor:
-    """Each scan mixed with its neighbours along one axis, as a thicker slice would."""
+    """Mix each slice with its neighbours along one axis, as thicker slices would."""
     axes, shares = rng.integers(0, 3, count)[share], (MAX_NEIGHBOUR_WEIGHT * strength * rng.uniform(0, 1, count))[share]
     blurred = volumes.clone()
     for number, (axis, mixed) in enumerate(zip(axes, shares, strict=True)):
@@ -122,7 +159,7 @@ def _blur_slices(volumes: Tensor, count: int, share: Index, rng: np.random.Gener
 
 
 def _crop_field_of_view(volumes: Tensor, count: int, share: Index, rng: np.random.Generator, strength: float) -> Tensor:
-    """Three scans in ten end earlier along one axis, at either end."""
+    """Cut off one end of one axis in three of ten scans (at strength 1)."""
     drawn = [
         (int(rng.integers(1, 4)), MAX_CROPPED_FRACTION * rng.uniform(0, 1), rng.random() < 0.5, rng.random())
         for _ in range(count)

@@ -1,4 +1,4 @@
-"""Which scans meet in a batch: a few patients with a few scans each, or explicit pairs."""
+"""Sampling of training batches: a few patients with a few scans each, or explicit pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ Index = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ScanBatch:
-    """Positions of the scans in the cohort, and explicit pairs as positions in the batch (a1, p, a2, n), if any."""
+    """Scans of one training batch.
+
+    Parameters
+    ----------
+    scans
+        Positions (b,) of the scans in the dataset.
+    pairs
+        Explicit pairs as positions in the batch: anchors and positives of same-patient pairs, then both members of
+        different-patient pairs. None means all pairs of the batch.
+    """
 
     scans: Index
     pairs: tuple[Index, Index, Index, Index] | None = None
@@ -22,9 +31,32 @@ class ScanBatch:
 def sample_by_patient(
     labels: Sequence[int], patients: int, scans_each: int, steps: int, rng: np.random.Generator
 ) -> Iterator[ScanBatch]:
-    """Batches of `patients` x `scans_each`: every patient weighs the same, whether he has two scans or forty.
+    """Sample batches of a few patients with a few scans each.
 
-    At least half of them have two scans or more; patients with a single scan serve as somebody else's negatives.
+    Every patient has the same weight, however many scans there are. At least half of the patients in a batch have two
+    scans or more; patients with a single scan only serve as negatives of others.
+
+    Parameters
+    ----------
+    labels
+        Patient of each scan.
+    patients, scans_each
+        Patients in a batch, and the largest number of scans of each.
+    steps
+        Number of batches.
+    rng
+        Source of all draws.
+
+    Yields
+    ------
+    ScanBatch
+        One batch without explicit pairs.
+
+    Examples
+    --------
+    >>> [batch] = sample_by_patient([0, 0, 0, 1, 1, 1], 2, 2, 1, np.random.default_rng(0))
+    >>> len(batch.scans), batch.pairs
+    (4, None)
     """
     members = _scans_by_patient(labels)
     repeated = [name for name, scans in members.items() if len(scans) > 1]
@@ -42,7 +74,24 @@ def sample_by_pairs(
     steps: int,
     rng: np.random.Generator,
 ) -> Iterator[ScanBatch]:
-    """Batches of explicit pairs, half of them of one patient, `size` scans at most; each scan is embedded once."""
+    """Sample batches of explicit pairs, half of them of one patient and half of two.
+
+    Parameters
+    ----------
+    same, different
+        Pairs of one patient and of two patients, as positions in the dataset.
+    size
+        Largest number of scans in a batch, at least 4. Each scan is embedded once, however many pairs it is in.
+    steps
+        Number of batches.
+    rng
+        Source of all draws.
+
+    Yields
+    ------
+    ScanBatch
+        One batch with its pairs.
+    """
     half = max(1, size // 4)
     for _ in range(steps):
         positives = np.asarray(same)[rng.integers(len(same), size=half)]

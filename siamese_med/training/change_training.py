@@ -1,9 +1,9 @@
-"""The change head's training: on patches of synthesised follow-ups, with a checkpoint now and then.
+"""Training of the change head on patches of synthetic follow-ups, with regular checkpoints.
 
-What is kept is a running mean of the weights, as it is where validation patients' patches speak for it; that may be
-where training began. Every step draws from a generator seeded by (seed, step), so a resumed run repeats what an
-unbroken one does; where several ranks share a step, every patch has a generator of its own, so that nobody has to make
-the patches of the others.
+The result is a running mean of the weights, taken at the step with the lowest validation loss; that may be the start
+of training. Every step draws from a generator seeded by (seed, step), so a resumed run repeats what an uninterrupted
+one does. Where several ranks share a step, every patch has a generator of its own, so that no rank has to make the
+patches of the others.
 """
 
 from __future__ import annotations
@@ -29,19 +29,32 @@ from siamese_med.training import rank_batches, synthetic_follow_ups
 from siamese_med.training.synthetic_follow_ups import ChangeBatch, ChangeSource
 
 VALIDATION_INTERVAL_STEPS = 100
-"""Steps between two looks at the validation patches, and between two checkpoints."""
+"""Steps between two validations, each followed by a checkpoint."""
 VALIDATION_BATCHES = 32
+"""Number of validation batches; they are the same every time."""
 WARM_UP_STEPS = 50
+"""Steps over which the learning rate rises linearly."""
 CHANGED_VOXEL_WEIGHT = 4.0
-"""What a changed voxel counts for above an unchanged one."""
+"""Additional weight of a changed voxel in the cross-entropy, whose other voxels have a weight of 1."""
 DICE_SMOOTHING_VOXELS = 20.0
-"""Keeps the overlap of patches with hardly a changed voxel from jumping."""
+"""Added to both sides of the soft Dice coefficient, to keep it stable in patches with few changed voxels."""
 CHANGE_CHECKPOINT = "change.pt"
+"""Name of the checkpoint in the training's folder."""
 
 
 @dataclass(frozen=True)
 class ChangeValidation:
-    """One line of the log; losses are means since the last."""
+    """One line of the training log of the change head.
+
+    Parameters
+    ----------
+    step
+        Steps done.
+    train_loss
+        Mean training loss since the line before.
+    validation_loss
+        Loss of the mean weights on the validation patches.
+    """
 
     step: int
     train_loss: float
@@ -73,7 +86,13 @@ def train_change_head(
     fabric: Any,
     advance: Callable[[int], None],
 ) -> list[ChangeValidation]:
-    """Train trunk and change head in place on sources of training patients; checked on those of validation patients."""
+    """Train the backbone and the change head of a network in place, or resume from the checkpoint in `folder`.
+
+    `sources` are those of training patients and of validation patients. `fabric` is Lightning's, see
+    `rank_batches.launch_fabric`. `advance` is called with the number of steps that are done.
+
+    Returns the log, whose first line is the loss before training. It is also written to `change_log.csv`.
+    """
     learning, checking = sources
     parts = network.watcher
     parts.to(fabric.device)
@@ -101,7 +120,7 @@ def train_change_head(
 
 
 def _draw_rank_batch(sources: Sequence[ChangeSource], config: TrainConfig, step: int, fabric: Any) -> ChangeBatch:
-    """This rank's patches of a step; what is another rank's too has no weight here."""
+    """This rank's patches of a step; patches that another rank has as well get no weight."""
     seed, count = [config.seed, 11, step], config.change_patches
     if fabric.world_size == 1:
         return synthetic_follow_ups.draw_change_batch(sources, count, np.random.default_rng(seed))
@@ -213,7 +232,7 @@ def _update_mean_weights(mean: dict[str, Tensor], parts: ChangeNetwork, step: in
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
-    """Linear warm-up, then a cosine down to nothing at the last step."""
+    """Linear warm-up, then a cosine down to zero at the last step."""
     rate = config.change_rate * min(1.0, (step + 1) / WARM_UP_STEPS)
     for group in optimizer.param_groups:
         group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / config.change_steps))

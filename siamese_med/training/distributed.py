@@ -1,16 +1,17 @@
-"""Training over several processes, its ranks: `train.devices` of them on each of `train.hosts` hosts, by torchrun.
+"""Training over several processes ("ranks"): `train.devices` of them on each of `train.hosts` hosts, by torchrun.
 
-`train_on_ranks` writes a job into the training's folder, paths and settings alone. It has torchrun start the ranks in a
-process group of its own, and reads the checkpoints that any training leaves. Each rank runs the ordinary loop on its
-share of every batch. The ranks end with the process that called `train_on_ranks`, however that ends.
+`train_on_ranks` writes a job file with paths and settings into the training's folder. It has torchrun start the ranks
+in a process group of its own and reads the checkpoints that every training leaves. Each rank runs the ordinary loop on
+its share of every batch. The ranks end with the process that called `train_on_ranks`, however that process ends.
 
-Of several hosts one runs the train stage. On each of the others, with the data folder and the package at the same
-paths, start its part by
+With several hosts, one of them runs the train stage. On each of the others, with the data folder and the package at
+the same paths, start its part with
 
     python -m siamese_med.training.distributed DATA/models/.building-ID/job.json
 
-which is what `train_on_ranks` starts too, and which ends with the others. Whoever reaches the rendezvous can take part,
-so the network between the hosts has to be trusted. A single host's ranks meet in a file and use the loopback alone.
+`train_on_ranks` starts the same command on its own host; it ends with the others. Anybody who can reach the rendezvous
+can take part, so the network between the hosts must be trusted. The ranks of a single host meet in a file and use the
+loopback interface only.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from siamese_med.errors import RanksError
 from siamese_med.runtime.processes import end_with_parent, run_process_group
@@ -38,13 +39,38 @@ if TYPE_CHECKING:
     from siamese_med.network.siamese import SiameseNetwork
     from siamese_med.study.config import TrainConfig
     from siamese_med.training.identity_training import Pairs, Sources, TrainingProgress
+    from siamese_med.training.synthetic_follow_ups import ChangeSource
 
 JOB_FILE, LOG_FILE, STEPS_FILE = "job.json", "ranks.log", "steps"
-"""What ranks are told, what they say, and a byte for every step that they have done."""
+"""What the ranks are told, what they print, and a file that grows by one byte for every step."""
 AGENT_VARIABLE = "SIAMESE_MED_AGENT"
-"""Names the process id of torchrun, which no rank outlives."""
+"""Environment variable with the process id of torchrun; a rank ends when that process does."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
+"""Rendezvous hosts for which everything stays on the loopback interface."""
 POLL_INTERVAL_S = 0.2
+"""Seconds between two updates of the progress display."""
+
+
+class SourceEntry(TypedDict):
+    """One `ChangeSource` of a job file, with an absolute path."""
+
+    path: str
+    middle: float
+    spacing_mm: float
+    paired: bool
+
+
+class RankJob(TypedDict):
+    """Content of a job file.
+
+    `cohorts` holds the volumes and patient numbers of training and validation; `pairs` and `sources` are those of
+    `train_on_ranks`.
+    """
+
+    config: dict[str, object]
+    cohorts: list[tuple[list[str], list[int]]]
+    pairs: list[list[tuple[int, int]]] | None
+    sources: list[list[SourceEntry]] | None
 
 
 def train_on_ranks(
@@ -55,9 +81,21 @@ def train_on_ranks(
     folder: Path,
     sources: Sources | None = None,
 ) -> tuple[SiameseNetwork, TrainingProgress]:
-    """As `training.fit`, by as many ranks as `config` says; raises RanksError when one of them fails.
+    """Train as `identity_training.train_network` does, with as many ranks as the configuration asks for.
 
-    Call it in the main thread: to the kernel the ranks' parent is a thread.
+    Call it from the main thread, because Linux ends the ranks with the thread that started them.
+
+    Parameters
+    ----------
+    train, validation, pairs, config, folder, sources
+        As for `identity_training.train_network`.
+
+    Raises
+    ------
+    NotEnoughDataError
+        If there are too few scans or patients.
+    RanksError
+        If a rank fails; training again resumes from the last checkpoint.
     """
     from siamese_med.training import identity_training
 
@@ -70,13 +108,13 @@ def train_on_ranks(
             _run_host(folder, config, advance)
         for path in files_of_ours:
             path.unlink(missing_ok=True)
-    # of a finished training this is all that is left to do: to take the best weights from the checkpoints
+    # after the ranks have finished, this only reads the best weights from the checkpoints
     alone = config.model_copy(update={"devices": 1, "hosts": 1}) if config.ranks > 1 else config
     return identity_training.train_network(train, validation, pairs, alone, folder, sources)
 
 
 def _run_host(folder: Path, config: TrainConfig, advance: Callable[[int], None]) -> None:
-    """Start this host's part, and wait for the end of it."""
+    """Start this host's part and wait until it ends."""
     if config.hosts > 1:
         sys.stderr.write(
             f"on each of the other hosts: python -m siamese_med.training.distributed {folder / JOB_FILE}\n"
@@ -106,7 +144,7 @@ def _write_job(
     config: TrainConfig,
     sources: Sources | None,
 ) -> None:
-    """Patients are numbers here, in the order that their names had."""
+    """Write a job file; patients are numbers there, in the order of their pseudonyms."""
     from siamese_med.runtime import files
 
     files.write_json_file(
@@ -125,13 +163,12 @@ def _write_job(
 
 
 def _train_as_rank(path: Path) -> None:
-    """What a rank does."""
+    """Train as one rank of a job."""
     from siamese_med.network.scan_dataset import ScanDataset
     from siamese_med.study.config import TrainConfig
     from siamese_med.training import identity_training
-    from siamese_med.training.synthetic_follow_ups import ChangeSource
 
-    job: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    job: RankJob = json.loads(path.read_text(encoding="utf-8"))
     train, validation = (
         ScanDataset([Path(volume) for volume in volumes], [f"{label:08d}" for label in labels])
         for volumes, labels in job["cohorts"]
@@ -139,21 +176,27 @@ def _train_as_rank(path: Path) -> None:
     pairs: Any = None if job["pairs"] is None else tuple([(a, b) for a, b in kind] for kind in job["pairs"])
     sources: Any = None
     if job["sources"] is not None:
-        sources = tuple([ChangeSource(**{**s, "path": Path(s["path"])}) for s in part] for part in job["sources"])
+        sources = tuple([_read_source_entry(entry) for entry in part] for part in job["sources"])
     config = TrainConfig.model_validate(job["config"])
     tally = _StepCounter(path.parent / STEPS_FILE)
     identity_training.train_network(train, validation, pairs, config, path.parent, sources, tally.opened)
 
 
+def _read_source_entry(entry: SourceEntry) -> ChangeSource:
+    from siamese_med.training.synthetic_follow_ups import ChangeSource
+
+    return ChangeSource(Path(entry["path"]), entry["middle"], entry["spacing_mm"], entry["paired"])
+
+
 @dataclass(frozen=True)
 class _StepCounter:
-    """A file that has a byte for every step done, by which whoever started the ranks shows how far they are."""
+    """File with one byte for every step done, from which the process that started the ranks shows progress."""
 
     path: Path
 
     @contextmanager
     def opened(self, _verb: str, _total: int) -> Iterator[Callable[[int], None]]:
-        """Of rank 0; the others take the same steps and write nowhere."""
+        """Count the steps of rank 0; the other ranks take the same steps and write nothing."""
         nowhere = os.environ["RANK"] != "0"
         with Path(os.devnull if nowhere else self.path).open("wb", buffering=0) as file:
 
@@ -206,7 +249,18 @@ def _rendezvous_arguments(config: TrainConfig, scratch: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """A rank where torchrun has started this, else a host, which a user may start and interrupt by hand."""
+    """Run as one rank if torchrun started this process, else as one host's part, which users may start and interrupt.
+
+    Parameters
+    ----------
+    arguments
+        The path of the job file.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 if a rank failed.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         run_under_supervisor()
         return _start_ranks(Path(arguments[0]))

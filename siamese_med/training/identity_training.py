@@ -1,7 +1,7 @@
-"""The training loop: early stopping on validation patients, a checkpoint an epoch, and the same end after a kill.
+"""Identity training: early stopping on validation patients and one checkpoint for each epoch.
 
-Every epoch draws from a generator seeded by (seed, epoch), so a resumed run repeats exactly what an unbroken one does.
-Several ranks (see `siamese_med.training.distributed`) share every batch; each of them takes the same steps.
+Every epoch draws from a generator seeded by (seed, epoch), so a resumed run repeats exactly what an uninterrupted one
+does. Several ranks (see `siamese_med.training.distributed`) share every batch, and each of them takes the same steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CHECKPOINT_FILES = (IDENTITY_CHECKPOINT, change_training.CHANGE_CHECKPOINT)
 
 @dataclass(frozen=True)
 class TrainingEpoch:
-    """One line of the training log."""
+    """One line of the training log: mean losses, AUC of all validation pairs, duration, number of training pairs."""
 
     epoch: int
     train_loss: float
@@ -56,24 +56,24 @@ class TrainingEpoch:
 
 @dataclass
 class TrainingProgress:
-    """How far training is; what a checkpoint holds beside the tensors."""
+    """How far training is: the epochs of identity training and the validations of the change head."""
 
     log: list[TrainingEpoch] = field(default_factory=list)
     practised: list[change_training.ChangeValidation] = field(default_factory=list)
 
     @property
     def sees_change(self) -> bool:
-        """Whether the change head does better on validation patients than before it was trained."""
+        """Whether training the change head lowered its validation loss below that of the untrained head."""
         losses = [check.validation_loss for check in self.practised]
         return bool(losses) and min(losses) < losses[0]
 
     @property
     def best(self) -> TrainingEpoch:
-        """The epoch with the lowest validation loss, the first of equals."""
+        """The epoch with the lowest validation loss; the first one where several are equal."""
         return min(self.log, key=lambda epoch: epoch.validation_loss)
 
     def finished(self, config: TrainConfig) -> bool:
-        """All epochs done, or none better for `patience` of them."""
+        """Return whether all epochs are done, or the last `patience` of them brought no improvement."""
         done = len(self.log)
         return done >= config.epochs or (done > 0 and done - 1 - self.best.epoch >= config.patience)
 
@@ -87,12 +87,14 @@ def train_network(
     sources: Sources | None = None,
     bar: Callable[[str, int], AbstractContextManager[Callable[[int], None]]] = show_progress,
 ) -> tuple[SiameseNetwork, TrainingProgress]:
-    """Train, or go on training from the checkpoints in `folder`; returns the network of the best epoch, on the CPU.
+    """Train a network, or resume from the checkpoints in `folder`; return that of the best epoch, on the CPU.
 
-    `pairs` are positions in `train`, same-patient and different-patient, for `sampling = "pairs"`. `sources`, of
-    training and of validation patients, are what change is learned from; the trunk learns from them alone, so that
-    identity, which is rewarded for ignoring change, cannot make it blind. Without them it learns from identity.
-    `bar`, opened with the number of steps, is told of every step.
+    `pairs` are same-patient and different-patient pairs as positions in `train`; `sampling = "pairs"` needs them.
+    `sources` of training and of validation patients are what the change head learns from. Then the backbone learns from
+    them alone, because identity training rewards ignoring change; without them it learns from identity.
+    `bar` is opened with a title and the number of steps, and is called with the number of steps that are done.
+
+    Raises NotEnoughDataError where `train` or `validation` has too few scans or patients.
     """
     require_pairs(train, validation)
     fabric = rank_batches.launch_fabric(config)
@@ -141,12 +143,12 @@ def _train_identity(
 
 
 def count_training_steps(config: TrainConfig, sources: Sources | None) -> int:
-    """Steps of a whole training, of change and of identity."""
+    """Count the steps of a whole training: those of the change head, where there are sources, and those of identity."""
     return (config.change_steps if sources else 0) + config.epochs * config.steps_per_epoch
 
 
 def require_pairs(train: ScanDataset, validation: ScanDataset) -> None:
-    """Raise NotEnoughDataError where there is no pair of either kind to learn from, or to be checked on."""
+    """Raise NotEnoughDataError unless both datasets have two patients, one of them with two scans."""
     for name, cohort in (("training", train), ("validation", validation)):
         counts = np.bincount(cohort.labels) if len(cohort.volumes) else np.zeros(1)
         if len(counts) < 2 or counts.max() < 2:
@@ -204,7 +206,7 @@ def _batches(
 
 
 def _set_rate(optimizer: Any, config: TrainConfig, step: int) -> None:
-    """Linear warm-up over twenty steps, then a cosine down to nothing at the last step."""
+    """Linear warm-up over twenty steps, then a cosine down to zero at the last step."""
     total = config.epochs * config.steps_per_epoch
     rate = config.learning_rate * min(1.0, (step + 1) / 20) * 0.5 * (1 + float(np.cos(np.pi * step / total)))
     for group in optimizer.param_groups:

@@ -1,7 +1,7 @@
-"""Follow-ups made of single scans and of pairs that did not change: what scanners do and, mostly, a known change.
+"""Synthetic follow-ups from scans without change: known changes plus the effects of two acquisitions.
 
-A source is one or two scans of a patient on the pair's grid between which nothing changed. Known changes are put into
-a patch first, then each date goes through an acquisition of its own. All of it is drawn from a seed.
+A source is one scan, or two scans of a patient between which nothing changed, on the pair's grid. Known changes are
+put into a patch first, then each date passes through an acquisition of its own. Everything is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -22,40 +22,57 @@ from siamese_med.runtime import files
 from siamese_med.training import synthetic_lesions
 
 PATCH_VOXELS = 40
+"""Edge of a training patch."""
 MARGIN_VOXELS = 4
-"""Voxels around a patch that displacements and blurs may draw on."""
+"""Voxels around a patch that displacement and blurring may draw on."""
 PADDED_PATCH_VOXELS = PATCH_VOXELS + 2 * MARGIN_VOXELS
 CHANGED_MIN_DIFFERENCE = 0.1
-"""A voxel is changed where the two dates differ by so much, as a share of bright tissue; from half of it, unclear."""
+"""Smallest difference of a changed voxel between the dates, as a share of bright tissue. From half of it on, a voxel is
+unclear and has no weight.
+"""
 LESION_FREE_FRACTION = 0.25
 """Share of patches without a lesion."""
 MAX_LESIONS = 4
+"""Largest number of lesions in a patch."""
 
 SHIFT_SD_MM, MAX_SHIFT_MM, MAX_WARP_SD_MM = 0.45, 1.0, 0.25
-"""What alignment leaves over: a shift, and what is not rigid."""
+"""Residual misalignment: standard deviation and limit of a shift, and the largest deviation that is not rigid."""
 MASS_EFFECT_RANGE_MM, MASS_EFFECT_FRACTION = (5.0, 16.0), 0.3
-"""Reach of a smooth local change of volume, which moves borders but is no focal change, and how often there is one."""
+"""Reach of a smooth local change of volume, which moves borders but is no focal change, and the share of patches with
+one.
+"""
 GAIN_SD, OFFSET_SD, BIAS_FIELD_LOG_SD, MAX_NOISE_SD = 0.05, 0.03, 0.06, 0.05
+"""Intensity gain, offset, logarithm of the bias field, and largest noise, all at strength 1."""
 CONTRAST_CURVE_LEVELS = np.array([0.0, 0.25, 0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.6, 3.0])
-"""Brightness between which a contrast curve is straight; 1 is the middle of bright tissue."""
+"""Normalised intensities between which a contrast curve is linear; 1 is the median of bright tissue."""
 CONTRAST_CURVE_LOG_SD = np.array([0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.25, 0.5, 0.5])
-"""How differently steep it is between them; the rare tissues at either end are matched least well."""
+"""Standard deviation of the logarithm of its slope between them. The rare tissues at both ends are matched worst."""
 LESION_CONTRAST_LOG_SD = 0.25
-"""How differently far a lesion stands out in two acquisitions although nothing happened to it."""
+"""Standard deviation of the logarithm of an unchanged lesion's contrast from one acquisition to another."""
 SLICE_THICKNESS_RANGE_MM = (1.2, 5.0)
+"""Thinnest and thickest simulated slices."""
 FLOW_ARTEFACT_FRACTION = 0.3
-"""How often fluid shines up in one of the scans."""
+"""Share of acquisitions in which fluid is bright in places, as flowing fluid can be."""
 TISSUE_RANGE_LOG_SD = 0.25
-"""How differently wide the range of bright tissue is, from study to study."""
+"""Standard deviation of the logarithm of the intensity range of bright tissue, from study to study."""
 REAL_PAIR_STRENGTH = 0.35
-"""Strength of acquisition effects on two scans that bear those of two real acquisitions already."""
+"""Strength of simulated acquisition effects on real pairs, which already have those of two acquisitions."""
 
 
 @dataclass(frozen=True)
 class ChangeSource:
-    """A file of float16 (3, i, j, k): the scans a and b (the same one twice where there is no other), inside 0 or 1.
+    """A pair of scans without change, or a single scan, that synthetic follow-ups are made of.
 
-    `middle`: of the brightness inside, see `intensity.middle`. `spacing_mm`: edge of a voxel.
+    Parameters
+    ----------
+    path
+        .npy file, float16 (3, i, j, k): scan a, scan b (a again where there is no other), body mask 0 or 1.
+    middle
+        Median intensity inside the body, see `intensity.measure_median_brightness`.
+    spacing_mm
+        Edge of the cubic voxels.
+    paired
+        Whether a and b are different scans.
     """
 
     path: Path
@@ -66,7 +83,9 @@ class ChangeSource:
 
 @dataclass(frozen=True)
 class ChangeBatch:
-    """Patches (b, 1, i, j, k): both dates as the network is shown them, the body, the signed truth, and its weight."""
+    """Patches (b, 1, i, j, k): both dates as the network sees them, body mask, true sign of change, and weight of each
+    voxel.
+    """
 
     earlier: Tensor
     later: Tensor
@@ -76,26 +95,30 @@ class ChangeBatch:
 
 
 def write_change_source(path: Path, a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> ChangeSource:
-    """Keep a pair (i, j, k) without change to learn from; patches are read from the file as they are needed."""
+    """Save two scans without change and their body mask as a source; patches are later read from the file.
+
+    `a`, `b` and `inside` are (i, j, k) on one grid with cubic voxels of `spacing_mm`, in normalised intensity.
+    Pass the same scan twice where there is only one.
+    """
     with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
         np.save(file, torch.stack([a, b, inside.to(a.dtype)]).half().numpy())
     return read_change_source(path, spacing_mm)
 
 
 def read_change_source(path: Path, spacing_mm: float) -> ChangeSource:
-    """A source that was written before."""
+    """Read a source that `write_change_source` saved."""
     a, b, inside = torch.from_numpy(np.load(path).astype(np.float32))
     return ChangeSource(path, intensity.measure_median_brightness(a, b, inside), spacing_mm, not torch.equal(a, b))
 
 
 def draw_change_batch(sources: Sequence[ChangeSource], size: int, rng: np.random.Generator) -> ChangeBatch:
-    """`size` patches from sources drawn at random."""
+    """Draw `size` patches, each from a random source; equal states of `rng` give equal patches."""
     made = [_draw_example(sources[int(rng.integers(len(sources)))], rng) for _ in range(size)]
     return ChangeBatch(*(torch.stack(part)[:, None] for part in zip(*made, strict=True)))
 
 
 def _draw_example(source: ChangeSource, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """One patch: earlier, later, inside, truth and weight, each (PATCH, PATCH, PATCH)."""
+    """One patch: earlier, later, inside, truth and weight, each (PATCH_VOXELS,) * 3."""
     first, second, inside = _crop_source(source, rng)
     paired = source.paired and rng.random() < 0.7
     if rng.random() < 0.5:
@@ -124,7 +147,7 @@ def _draw_example(source: ChangeSource, rng: np.random.Generator) -> tuple[Tenso
 
 
 def _crop_source(source: ChangeSource, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """A piece of SIDE voxels whose centre is tissue inside the body."""
+    """A cube with an edge of PADDED_PATCH_VOXELS, centred on tissue inside the body."""
     stack = np.load(source.path, mmap_mode="r")
     shape = np.array(stack.shape[1:])
     for _ in range(50):
@@ -143,7 +166,7 @@ def _crop_source(source: ChangeSource, rng: np.random.Generator) -> tuple[Tensor
 
 
 def _lesion_signals(patch: Tensor, inside: Tensor, spacing_mm: float, rng: np.random.Generator) -> list[Tensor]:
-    """What lesions add to a patch at either date; nothing where there is no tissue."""
+    """What lesions add to a patch at each date; zero where there is no tissue."""
     earlier, later = torch.zeros_like(patch), torch.zeros_like(patch)
     room = (
         torch.nonzero(_crop_margin(inside * (patch > synthetic_lesions.TISSUE_SIGNAL_RANGE[1]))).numpy() + MARGIN_VOXELS
@@ -162,14 +185,14 @@ def _stronger(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _displacement(spacing_mm: float, strength: float, rng: np.random.Generator) -> Tensor:
-    """What alignment leaves over, voxels (3, SIDE, SIDE, SIDE)."""
+    """Residual misalignment in voxels, (3, i, j, k) on the padded patch."""
     shift = np.clip(SHIFT_SD_MM * rng.standard_normal(3), -MAX_SHIFT_MM, MAX_SHIFT_MM)
     knots = shift[:, None, None, None] + MAX_WARP_SD_MM * rng.uniform() * rng.standard_normal((3, 3, 3, 3))
     return _upsampled(strength * knots / spacing_mm)
 
 
 def _mass_effect(spacing_mm: float, rng: np.random.Generator) -> Tensor:
-    """A displacement away from, or towards, a point: voxels (3, SIDE, SIDE, SIDE)."""
+    """Displacement away from or towards a point in voxels, (3, i, j, k) on the padded patch."""
     sigma = rng.uniform(*MASS_EFFECT_RANGE_MM) / spacing_mm
     amplitude = rng.uniform(0.3, max(0.3, min(3.0 / spacing_mm, 0.35 * sigma))) * rng.choice([-1, 1])
     axis = torch.arange(PADDED_PATCH_VOXELS, dtype=torch.float32)
@@ -205,7 +228,7 @@ def _simulate_acquisition(patch: Tensor, spacing_mm: float, strength: float, rng
 
 
 def _apply_contrast_curve(patch: Tensor, strength: float, rng: np.random.Generator) -> Tensor:
-    """A rising curve through LEVELS, drawn for every acquisition: what matching two contrasts leaves over."""
+    """Apply a random rising curve through CONTRAST_CURVE_LEVELS: what matching two contrasts leaves over."""
     steps = np.diff(CONTRAST_CURVE_LEVELS) * np.exp(
         CONTRAST_CURVE_LOG_SD * strength * rng.standard_normal(len(CONTRAST_CURVE_LEVELS) - 1)
     )
@@ -215,7 +238,7 @@ def _apply_contrast_curve(patch: Tensor, strength: float, rng: np.random.Generat
 
 
 def _add_flow_artefact(patch: Tensor, rng: np.random.Generator) -> Tensor:
-    """Dark fluid that shines up in places, as moving fluid does."""
+    """Brighten dark fluid in places, as flow does."""
     fluid = ((0.5 - patch) / 0.3).clamp(0, 1)
     knots = torch.from_numpy(rng.standard_normal((1, 1, 9, 9, 9)).astype(np.float32))
     places = functional.interpolate(knots, size=(PADDED_PATCH_VOXELS,) * 3, mode="trilinear", align_corners=True)[0, 0]
@@ -223,7 +246,7 @@ def _add_flow_artefact(patch: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _blur_and_slice(patch: Tensor, spacing_mm: float, rng: np.random.Generator) -> Tensor:
-    """Blurred along every axis, and along one of them taken as slices and interpolated back."""
+    """Blur along every axis; along one of them, sample thick slices and interpolate back."""
     for axis in range(3):
         patch = _apply_along_axis(_gaussian_matrix(rng.uniform(0, 0.7)), patch, axis)
     if rng.random() < 0.8:
@@ -241,7 +264,7 @@ def _gaussian_matrix(sigma: float) -> NDArray[np.float32]:
 
 
 def _slice_matrix(thickness: float, phase: float) -> NDArray[np.float32]:
-    """Means over slices of `thickness` voxels, linearly interpolated: (SIDE, SIDE)."""
+    """Means over slices of `thickness` voxels, linearly interpolated, as a square matrix."""
     places = np.arange(PADDED_PATCH_VOXELS)
     centres = phase - thickness + thickness * np.arange(math.ceil(PADDED_PATCH_VOXELS / thickness) + 3)
     profile = np.exp(-0.5 * ((centres[:, None] - places[None]) / max(0.42 * thickness, 0.3)) ** 2)

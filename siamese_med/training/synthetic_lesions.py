@@ -1,6 +1,6 @@
-"""Focal changes that are known because they were put there: soft unions of ellipsoids, growing, shrinking or staying.
+"""Synthetic focal changes: soft unions of ellipsoids that appear, grow, shrink or stay the same.
 
-All lengths in voxels unless they say mm; patches are (i, j, k).
+Lengths are in voxels unless the name says mm; patches have the axes (i, j, k).
 """
 
 from __future__ import annotations
@@ -13,24 +13,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MIN_LESION_MM3, MAX_LESION_MM3 = 15.0, 4000.0
+"""Smallest and largest volume of a lesion; volumes are drawn evenly on a logarithmic scale."""
 MAX_ELLIPSOIDS = 4
-"""A lesion is a union of at most so many ellipsoids."""
+"""Largest number of ellipsoids whose union is one lesion."""
 BRIGHT_LESION_FRACTION = 0.7
 """Share of lesions that are brighter than their surroundings."""
 BRIGHT_SIGNAL_RANGE, DARK_SIGNAL_RANGE = (0.15, 0.9), (0.2, 0.75)
-"""Ranges of the signal that a lesion adds to its surroundings, or takes from them, as a share of these."""
+"""Intensity that a lesion adds to its surroundings or takes from them, as a share of the surroundings."""
 COURSE_PROBABILITIES = {"new": 0.4, "growing": 0.25, "stable": 0.35}
-"""How often a lesion does what; read backwards, a new one vanishes and a growing one shrinks."""
+"""Probability of each course of a lesion. With the dates swapped, a new one vanishes and a growing one shrinks."""
 TISSUE_SIGNAL_RANGE = (0.15, 0.35)
-"""Signal below which there is no tissue to have a lesion, and from which there is."""
+"""Normalised intensity below which there is no tissue for a lesion, and from which on there is."""
 DRAWN_RADII = 1.6
-"""How far from its centre a lesion is drawn, in radii of a ball of its volume; its parts hardly go farther."""
+"""Distance from its centre up to which a lesion is drawn, in radii of a ball of its volume; little lies farther out."""
 
 
 def plant_lesion(
     patch: Tensor, centre: NDArray[np.float64], spacing_mm: float, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A patch at an earlier and at a later date, with one lesion around `centre` (3,)."""
+    """Put one lesion into a patch and return the patch at two dates.
+
+    The course is random: the lesion is new, has vanished, grows, shrinks, or is the same at both dates.
+
+    Parameters
+    ----------
+    patch
+        Normalised intensities (i, j, k); not changed.
+    centre
+        Centre of the lesion (3,) in voxels of the patch.
+    spacing_mm
+        Edge of the cubic voxels.
+    rng
+        Source of all draws.
+
+    Returns
+    -------
+    earlier, later : Tensor
+        Patches (i, j, k).
+    """
     volume = math.exp(rng.uniform(math.log(MIN_LESION_MM3), math.log(MAX_LESION_MM3))) / spacing_mm**3
     radius = (3 * volume / (4 * math.pi)) ** (1 / 3)
     box = _box(centre, DRAWN_RADII * radius + 2, patch.shape)
@@ -50,7 +70,7 @@ def plant_lesion(
 
 
 def _courses(radius: float, rng: np.random.Generator) -> tuple[float, float]:
-    """How far inside the full lesion's border the border lies at either date; beyond the radius there is none."""
+    """Depth of the border at each date inside that of the full lesion; deeper than the radius, there is no lesion."""
     course = rng.choice(list(COURSE_PROBABILITIES), p=list(COURSE_PROBABILITIES.values()))
     if course == "new":
         return 1e3, 0.0
@@ -80,7 +100,7 @@ def _depth(box: tuple[slice, ...], centre: NDArray[np.float64], radius: float, r
 
 
 def _signal(part: Tensor, inside: Tensor, rng: np.random.Generator) -> Tensor:
-    """What the lesion looks like: the surroundings' mean, brighter or darker, with a texture."""
+    """Intensity of the lesion: the mean of its surroundings, made brighter or darker, with a texture."""
     surroundings = (part * inside).sum() / inside.sum().clamp(min=1e-3) if inside.sum() > 0.5 else part.mean()
     texture = 1 + 0.15 * _smooth_noise(part.shape, rng)
     if rng.random() < BRIGHT_LESION_FRACTION:

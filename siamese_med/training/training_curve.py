@@ -1,4 +1,4 @@
-"""The course of a training as a picture in the model folder."""
+"""Training curve as a picture in the model folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from siamese_med.training.identity_training import TrainingEpoch
 
 
 def write_curve(path: Path, log: Sequence[TrainingEpoch]) -> None:
-    """Draw loss and validation AUC over the epochs."""
+    """Draw the losses and the validation AUC over the epochs and save them as an image.
+
+    Parameters
+    ----------
+    path
+        Image file; its extension decides the format.
+    log
+        One entry for each epoch, at least one.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.2), layout="constrained")

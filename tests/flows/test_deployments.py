@@ -79,7 +79,7 @@ def test_a_missing_study_and_two_of_one_name_are_refused(tmp_path: Path) -> None
     with pytest.raises(MissingFileError):
         deployments.check_study_files([tmp_path / "nowhere.toml"])
     (tmp_path / "b").mkdir()
-    with pytest.raises(ConfigError, match="one name"):
+    with pytest.raises(ConfigError, match="same name"):
         deployments.check_study_files([study_file(tmp_path), study_file(tmp_path / "b")])
 
 

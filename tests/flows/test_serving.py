@@ -213,7 +213,7 @@ def test_a_second_serve_is_refused(up: Workstation) -> None:
     assert done.returncode == 2
     done = up.user.call("serve", up.studies[0], cwd=up.folder)
     assert done.returncode == 2
-    assert "at work already" in done.stderr
+    assert "running already" in done.stderr
 
 
 def begun(up: Workstation) -> str:

@@ -1,1 +1,1 @@
-"""The workstation: a Prefect server of the user's own, which runs are at work, what is scheduled and asked for."""
+"""The user's own Prefect server: deployments, running runs, and what is scheduled or requested."""

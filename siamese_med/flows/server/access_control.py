@@ -1,10 +1,10 @@
-"""What stands before Prefect's server: who may ask it anything, and the proof that it is this user's.
+"""Access control in front of Prefect's server: only this user, from this machine.
 
-Run as a module with the number of an inherited listening socket, and with the file of the user's password where the
-pages may be opened with it, it is the server.
+Run as a module, this is the server. Its arguments are the number of an inherited listening socket and, if the pages
+may be opened with the user's password, the file of that password.
 
-Prefect checks the password, but answers any host name, also one that a page elsewhere has pointed at this machine (DNS
-rebinding), and requests that a page of another origin sends. Those are refused here, before Prefect sees them.
+Prefect checks the password. It also answers to any host name, even one that a foreign page has pointed at this machine
+(DNS rebinding), and to requests that a page of another origin sends. Both are refused here before Prefect sees them.
 """
 
 from __future__ import annotations
@@ -29,22 +29,36 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 LOOPBACK_HOST = re.compile(rb"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-"""With any port: a tunnel from another machine ends at one of its own."""
+"""Host headers that are served, with any port: a tunnel from another machine ends at a port of its own."""
 FRAME_DENY_HEADER = (b"x-frame-options", b"DENY")
+"""Forbids other pages to embed those of the server."""
 CHALLENGE_PATTERN = re.compile(rf"[0-9a-f]{{1,{credentials.MAX_CHALLENGE_DIGITS}}}")
+"""What counts as a challenge: hexadecimal digits."""
 HTTP_FORBIDDEN = 403
 WEBSOCKET_POLICY_VIOLATION = 1008
-"""Close code of RFC 6455."""
+"""Close code "policy violation", RFC 6455, section 7.4.1."""
 
 
 class AccessControl:
-    """An ASGI application around Prefect's: `auth` is what Prefect wants, `password` opens it as well."""
+    """ASGI application that wraps Prefect's.
+
+    Parameters
+    ----------
+    app
+        Prefect's application.
+    port
+        Port on which it is served; part of the proof of identity.
+    auth
+        The `user:password` that Prefect expects.
+    password
+        Another `user:password` that opens the server, or None.
+    """
 
     def __init__(self, app: App, port: int, auth: str, password: str | None) -> None:
         self._app, self._port, self._auth, self._password = app, port, auth, password
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Answer one request, refuse it, or pass it on to Prefect."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
         elif why := find_refusal_reason(scope["headers"]):
@@ -65,7 +79,7 @@ class AccessControl:
             await _answer(send, 400, "no challenge")
 
     def _translated(self, name: bytes, value: bytes) -> bytes:
-        """The user's password becomes what Prefect knows; anything else is left for Prefect to refuse."""
+        """Replace the user's password with what Prefect expects; leave anything else for Prefect to refuse."""
         kind, _, text = value.partition(b" ")
         if name.lower() != b"authorization" or kind.lower() != b"basic":
             return value
@@ -76,7 +90,7 @@ class AccessControl:
         return b"Basic " + base64.b64encode(self._auth.encode()) if self._opens(given) else value
 
     def _translating(self, receive: Receive) -> Receive:
-        """The same for a websocket, whose first message is the password."""
+        """Do the same for a websocket, whose first message carries the password."""
         waiting = True
 
         async def translated() -> Message:
@@ -99,7 +113,22 @@ class AccessControl:
 
 
 def find_refusal_reason(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Why a request with these headers is refused: it is not for this machine, or a page of another origin sent it."""
+    """Return why a request is refused, or None if it is allowed.
+
+    A request is refused if it is addressed to another host than this one, or if a page of another origin sent it.
+
+    Parameters
+    ----------
+    headers
+        Names and values of the request's headers.
+
+    Examples
+    --------
+    >>> find_refusal_reason([(b"host", b"localhost:4200")]) is None
+    True
+    >>> find_refusal_reason([(b"host", b"evil.example")])
+    'this server answers to 127.0.0.1 and localhost only'
+    """
     hosts, origins = ([value for key, value in headers if key.lower() == name] for name in (b"host", b"origin"))
     if len(hosts) != 1 or not LOOPBACK_HOST.fullmatch(hosts[0]):
         return "this server answers to 127.0.0.1 and localhost only"
@@ -112,7 +141,7 @@ async def _refuse(scope: Message, receive: Receive, send: Send, why: str) -> Non
     if scope["type"] == "http":
         await _answer(send, HTTP_FORBIDDEN, why)
     else:
-        await receive()  # the connection is asked for
+        await receive()  # the request to connect
         await send({"type": "websocket.close", "code": WEBSOCKET_POLICY_VIOLATION, "reason": why})
 
 
@@ -123,7 +152,7 @@ async def _answer(send: Send, status: int, text: str) -> None:
 
 
 def _unframed(send: Send) -> Send:
-    """No other page may show this one inside itself."""
+    """Add the header that forbids other pages to embed this one."""
 
     async def marked(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -134,7 +163,7 @@ def _unframed(send: Send) -> Send:
 
 
 def main() -> None:
-    """Serve Prefect behind the door, on an inherited listening socket."""
+    """Serve Prefect behind this access control on an inherited listening socket, until the process is ended."""
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.settings import get_current_settings
@@ -157,7 +186,7 @@ def main() -> None:
 
 
 def _close_database() -> None:
-    """Let nobody else read Prefect's SQLite database, which names the studies' files."""
+    """Make Prefect's SQLite database, which names the studies' files, readable by this user alone."""
     from prefect.settings import get_current_settings
     from sqlalchemy import make_url
 

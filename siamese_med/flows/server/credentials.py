@@ -1,7 +1,7 @@
-"""What opens a Prefect server of ours: a token that it is started with, and the user's password for browsers.
+"""Credentials of the user's own Prefect server: a token for its processes, and a password for browsers.
 
-The token is new for every server and known to this user's processes alone, so nobody can use what was sent to a server
-that has ended since. The password is made once and stays, since a browser keeps it.
+The token is new for every server and known only to this user's processes, so what was sent to an ended server is of no
+use to anybody. The password is made once and stays the same, because browsers store it.
 """
 
 from __future__ import annotations
@@ -21,33 +21,51 @@ from siamese_med.errors import ServerError
 from siamese_med.runtime import files
 
 SERVER_USER = "siamese-med"
+"""User name for HTTP basic authentication."""
 TOKEN_BYTES = 32
+"""Random bytes of a token, a password and a challenge."""
 PROOF_PATH = "/siamese-med/proof"
+"""Path at which a server proves its identity."""
 MAX_CHALLENGE_DIGITS = 128
+"""Longest challenge that is answered, in hexadecimal digits."""
 PROOF_TIMEOUT_S = 20.0
-"""How long a server may take to prove that it is ours: long, since the machine may be busy."""
+"""Seconds that a server has for its proof; many, because the machine may be busy."""
 
 
 @dataclass(frozen=True)
 class ServerAccess:
-    """The address of a server's API, and Prefect's `user:password` for it, where it wants one."""
+    """Access to a Prefect server.
+
+    Parameters
+    ----------
+    address
+        URL of its API.
+    auth
+        The `user:password` that it expects, or None; left out of the object's text.
+    """
 
     address: str
     auth: str | None = field(default=None, repr=False)
 
 
 def make_server_auth() -> str:
-    """What one server of ours, and nobody else, is opened with."""
+    """Make a random `user:password` for one server."""
     return f"{SERVER_USER}:{_random()}"
 
 
 def password_file() -> Path:
-    """Where this user's password for the pages lies."""
+    """Return the path of this user's password for the server's pages."""
     return user_state_path("siamese-med") / "password"
 
 
 def read_or_make_password() -> str:
-    """This user's `user:password` for the pages, made on first use; raises ServerError where others can read it."""
+    """Read this user's `user:password` for the pages, or make it on first use.
+
+    Raises
+    ------
+    ServerError
+        If other users can read the file, or the password is too short.
+    """
     path = password_file()
     if not path.exists():
         files.create_private_file(path, f"{SERVER_USER}:{_random()}\n".encode())
@@ -60,7 +78,15 @@ def read_or_make_password() -> str:
 
 
 def is_password(auth: str | None) -> bool:
-    """Whether this is the user's password for the pages; makes none."""
+    """Return whether this is the user's password for the pages.
+
+    The comparison takes constant time. A password that does not exist yet is not made.
+
+    Parameters
+    ----------
+    auth
+        A `user:password`, or None.
+    """
     return (
         auth is not None
         and password_file().is_file()
@@ -69,14 +95,36 @@ def is_password(auth: str | None) -> bool:
 
 
 def compute_proof(auth: str, port: int, challenge: str) -> str:
-    """What only a server that was started with `auth`, on this port, can answer to a challenge."""
+    """Compute the answer to a challenge that only a server with this secret can give: HMAC-SHA-256 (RFC 2104).
+
+    Parameters
+    ----------
+    auth
+        The secret, which is not sent.
+    port
+        Port of the server, so that a proof is of no use to a server on another port.
+    challenge
+        Random digits of the client.
+
+    Examples
+    --------
+    >>> compute_proof("user:secret", 4200, "00") == compute_proof("user:secret", 4201, "00")
+    False
+    """
     return hmac.digest(auth.encode(), f"{port} {challenge}".encode(), "sha256").hex()
 
 
 def is_own_server(access: ServerAccess, patience_s: float = PROOF_TIMEOUT_S) -> bool:
-    """Whether the server that answers at an address is the one that was started with `access.auth`.
+    """Return whether the server at an address was started with `access.auth`.
 
-    Nothing secret is sent, so any other server learns nothing.
+    Nothing secret is sent, so a foreign server learns nothing.
+
+    Parameters
+    ----------
+    access
+        Address and secret.
+    patience_s
+        Seconds to wait for an answer.
     """
     import httpx
 
@@ -84,7 +132,7 @@ def is_own_server(access: ServerAccess, patience_s: float = PROOF_TIMEOUT_S) -> 
     address, challenge = urlsplit(access.address), secrets.token_hex(TOKEN_BYTES)
     asked = f"{address.scheme}://{address.netloc}{PROOF_PATH}?{challenge}"
     try:
-        # A proxy is not asked for the way to this machine.
+        # no proxy: the server is on this machine
         with httpx.Client(trust_env=False, timeout=patience_s, follow_redirects=False) as client:
             answer = client.get(asked).text
     except httpx.HTTPError:

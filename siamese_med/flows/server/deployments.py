@@ -1,4 +1,4 @@
-"""The workstation: a server, and the runs of some studies, by schedule or on demand, for as long as this goes on."""
+"""Serve studies: keep a Prefect server up and run the studies' flows by schedule or on demand."""
 
 from __future__ import annotations
 
@@ -13,17 +13,34 @@ from siamese_med.flows.server import credentials, prefect_server, running_runs
 from siamese_med.runtime import interruption
 
 DEPLOYMENT_TAG = "siamese-med"
+"""Prefect tag of all deployments of this package."""
 FORBIDDEN_NAME_CHARACTERS = set("/%&><")
-"""In names of deployments."""
+"""Characters that Prefect does not allow in names of deployments."""
 FLOW_DESCRIPTIONS = {
-    "nightly": "What is new, judged by the model that is in use.",
-    "retrain": "A new model, which takes over where it is not worse.",
-    "track-changes": "All six stages; never by itself.",
+    "nightly": "Score all new scans with the current model and update the reports.",
+    "retrain": "Train a candidate; it becomes the current model if it is not worse.",
+    "track-changes": "All six stages; not scheduled.",
 }
+"""Flows that are deployed for each study, with the description that Prefect's pages show."""
 
 
 def serve_studies(files: Sequence[Path], port: int, say: Any) -> None:
-    """Run the studies' schedules until interrupted; `say` is told where runs are shown, and the password's file."""
+    """Run the schedules of some studies until interrupted.
+
+    Parameters
+    ----------
+    files
+        Study files.
+    port
+        Port of the server on this machine.
+    say
+        Called once the server is up, with its API address and the path of the password file.
+
+    Raises
+    ------
+    ServerError
+        If a server of this user is running already, or cannot be started.
+    """
     wanted = make_deployments(files)
     with prefect_server.keep_server_up(port) as address:
         os.environ[running_runs.SERVED_BY_VARIABLE] = str(os.getpid())
@@ -35,7 +52,7 @@ def serve_studies(files: Sequence[Path], port: int, say: Any) -> None:
 
 
 def _run(wanted: Sequence[Any]) -> None:
-    """As Prefect's `serve` does, but a signal is answered by the supervisor, which ends the runs too."""
+    """Run the deployments as Prefect's `serve` does, but let the supervisor handle signals; it ends the runs too."""
     import asyncio
 
     from prefect.runner import Runner
@@ -50,21 +67,40 @@ def _run(wanted: Sequence[Any]) -> None:
 
 
 def check_study_files(files: Sequence[Path]) -> None:
-    """Raise what is wrong with a study's file or a schedule, before anything starts."""
+    """Check study files and their schedules before anything is started.
+
+    Parameters
+    ----------
+    files
+        Study files; the extension `.toml` may be left out.
+
+    Raises
+    ------
+    MissingFileError
+        If a file does not exist.
+    ConfigError
+        If a file or a schedule is not valid, or two files have one name.
+    """
     for file in files:
         study_files.load_study_file(str(file) if file.suffix == ".toml" else f"{file}.toml")
     make_deployments(files)
 
 
 def make_deployments(files: Sequence[Path]) -> list[Any]:
-    """Three deployments a study, named after its file; raises what is wrong with a file or a schedule."""
+    """Make three Prefect deployments for each study, named after its file.
+
+    Raises
+    ------
+    ConfigError
+        If two files have one name, or a name or a schedule is not valid.
+    """
     names = [file.stem for file in files]
     if len(set(names)) < len(names):
-        raise ConfigError("two studies have files of one name: a study is called after its file, so rename one")
+        raise ConfigError("two study files have the same name, and a study is named after its file: rename one")
     if [name for name in names if set(name) & FORBIDDEN_NAME_CHARACTERS]:
         raise ConfigError(
-            f"a study is called after its file, and Prefect bars "
-            f"{' '.join(sorted(FORBIDDEN_NAME_CHARACTERS))}: rename it"
+            f"a study is named after its file, and Prefect does not allow "
+            f"{' '.join(sorted(FORBIDDEN_NAME_CHARACTERS))} in names: rename it"
         )
     return [_deployment(name, file) for file in files for name in FLOW_DESCRIPTIONS]
 
@@ -80,7 +116,9 @@ def _deployment(name: str, file: Path) -> Any:
     try:
         schedules = [CronSchedule(cron=cron, timezone=when.timezone)] if cron else []
     except ValueError as error:
-        raise ConfigError(f"run.{name} or run.timezone is no schedule: give cron's five fields, and a place") from error
+        raise ConfigError(
+            f"run.{name} or run.timezone is no schedule: give five cron fields and a time zone"
+        ) from error
     return getattr(flows, name.replace("-", "_")).to_deployment(
         file.stem,
         schedules=schedules,

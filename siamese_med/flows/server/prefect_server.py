@@ -1,7 +1,7 @@
-"""The Prefect server that records a run: the one that is named, the one that `serve` keeps up, or one for this run.
+"""The Prefect server that records a run: the one the user names, the one that `serve` runs, or one for this run alone.
 
-A server of ours listens on a socket that its starter has opened and keeps, so that no other program can take the port
-while the starter lives; and it proves itself, see `keys`, before anything is sent to it.
+A server of this package listens on a socket that its starter has opened and keeps open, so no other program can take
+the port while the starter lives. It proves its identity (see `credentials`) before anything is sent to it.
 """
 
 from __future__ import annotations
@@ -29,15 +29,21 @@ from siamese_med.runtime import processes, progress
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
 ANY_PORT = 0
+"""Lets the operating system choose a free port."""
 DRAIN_TIMEOUT_S = 10.0
+"""Seconds to wait for logs and events that are still to be sent."""
 PROBE_TIMEOUT_S = 2.0
+"""Seconds that a starting server has for each proof of its identity."""
 MAX_START_ATTEMPTS = 3
-"""Two servers that make their tables in one empty database stand in each other's way, once."""
+"""Attempts to start a server: two servers that create the tables of one empty database can fail once."""
 
 
 @contextmanager
 def use_recording_server() -> Iterator[None]:
-    """Have Prefect talk to a server for as long as the block takes."""
+    """Connect Prefect to a server for the duration of the block.
+
+    The server is the one the user names, else the one that `serve` runs, else one that is started for this block.
+    """
     named, served = _named(), _served()
     if access := named or (served if served and credentials.is_own_server(served) else None):
         with _talking_to(access), translate_server_errors():
@@ -49,7 +55,13 @@ def use_recording_server() -> Iterator[None]:
 
 @contextmanager
 def translate_server_errors() -> Iterator[None]:
-    """Say it as ServerError where the server that the block talks to does not answer, or wants another password."""
+    """Turn failures of the connection to a Prefect server inside the block into readable errors.
+
+    Raises
+    ------
+    ServerError
+        If the server does not answer or expects another password.
+    """
     import httpx
 
     try:
@@ -66,27 +78,38 @@ def translate_server_errors() -> Iterator[None]:
 
 
 def find_known_server() -> ServerAccess | None:
-    """The server that the user has named for Prefect, else the one that `serve` keeps up, if any.
+    """Find the server that the user names for Prefect, else the one that `serve` runs, if any.
 
-    Raises ServerError where that of `serve` does not prove itself: nothing may be sent to whoever answers there.
+    Raises
+    ------
+    ServerError
+        If the server at the address of `serve` does not prove its identity; nothing may be sent to it.
     """
     if named := _named():
         return named
     if (served := _served()) and not credentials.is_own_server(served):
-        raise ServerError(f"the server at {served.address} is not yours, or it hangs: start `siamese-med serve` again")
+        raise ServerError(
+            f"the server at {served.address} is not yours, or does not respond: start `siamese-med serve` again"
+        )
     return served
 
 
 @contextmanager
 def keep_server_up(port: int) -> Iterator[str]:
-    """Keep a server up that others of this user find; raises ServerError where one is kept already."""
+    """Run a server inside the block that other processes of this user find; the block gets its API address.
+
+    Raises
+    ------
+    ServerError
+        If such a server is running already.
+    """
     (lock := _lock()).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    credentials.read_or_make_password()  # made, or refused, before anything starts
+    credentials.read_or_make_password()  # make or check it before anything starts
     with lock.open("a+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ServerError("`siamese-med serve` is at work already: name all studies in one call") from error
+            raise ServerError("`siamese-med serve` is running already: name all studies in one call") from error
         held.truncate(0)
         os.fchmod(held.fileno(), 0o600)
         with start_server(port, credentials.password_file()) as access:
@@ -100,9 +123,10 @@ def keep_server_up(port: int) -> Iterator[str]:
 
 @contextmanager
 def start_server(port: int, password: Path | None = None) -> Iterator[ServerAccess]:
-    """A server on loopback that ends with the block and with this process; raises ServerError where it cannot start.
+    """Start a server on the loopback interface that ends with the block and with this process.
 
-    It is opened with the access that is given, and with what is in the file `password`, if that is named.
+    The block gets its address and token. `password` is a file whose content opens the server as well.
+    Raises ServerError if the port is in use or the server does not start.
     """
     from prefect.settings import get_current_settings
 
@@ -131,7 +155,7 @@ def start_server(port: int, password: Path | None = None) -> Iterator[ServerAcce
 
 
 def _environment(origin: str, access: ServerAccess) -> dict[str, str]:
-    """What the process of a server of ours sees; nobody but this user can read it there."""
+    """Environment of a server process; only this user can read it."""
     import prefect
 
     assert access.auth is not None
@@ -152,7 +176,7 @@ def _listening(port: int) -> socket.socket:
 
 
 def _send_what_waits() -> None:
-    """Logs and events travel by threads of their own, which would find the server gone."""
+    """Send pending logs and events, which threads of their own would send after the server has ended."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
 
@@ -161,7 +185,7 @@ def _send_what_waits() -> None:
 
 
 def _answers(server: Popen[bytes], access: ServerAccess, deadline: float) -> bool:
-    """Wait until the server answers; false where it ends before, or takes too long."""
+    """Wait until the server answers; false if it ends before that or takes too long."""
     while time.monotonic() < deadline and server.poll() is None:
         if credentials.is_own_server(access, PROBE_TIMEOUT_S):
             return True
@@ -178,7 +202,7 @@ def _talking_to(access: ServerAccess) -> Iterator[None]:
 
 
 def _named() -> ServerAccess | None:
-    """The server that the user has named for Prefect, unless it is that of `serve`, which is known better."""
+    """The server that the user names for Prefect, unless it is that of `serve`, whose token is known."""
     from prefect.settings import get_current_settings
 
     api, served = get_current_settings().api, _served()
@@ -186,18 +210,20 @@ def _named() -> ServerAccess | None:
         return None
     auth = api.auth_string.get_secret_value() if api.auth_string else None
     if credentials.is_password(auth):
-        raise ServerError("PREFECT_API_URL names a `siamese-med serve` that is not at work: start it, or unset this")
+        raise ServerError(
+            "PREFECT_API_URL names a `siamese-med serve` that is not running: start it, or unset the variable"
+        )
     return ServerAccess(api.url, auth)
 
 
 def _place(address: str) -> tuple[str | None, int | None]:
-    """Host and port of an address; the names of loopback are one."""
+    """Host and port of an address; all names of the loopback interface become one."""
     parts = urlsplit(address)
     return (LOOPBACK if parts.hostname in LOOPBACK_NAMES else parts.hostname), parts.port
 
 
 def _served() -> ServerAccess | None:
-    """What the holder of the lock has written; None where nobody holds it."""
+    """Access to the server of `serve` as written into its lock file; None if no process holds the lock."""
     if not (lock := _lock()).is_file():
         return None
     with lock.open() as text:
@@ -207,7 +233,7 @@ def _served() -> ServerAccess | None:
             try:
                 return ServerAccess(**json.loads(text.read()))
             except (ValueError, TypeError):
-                return None  # it starts up, or was started by an older version
+                return None  # it is starting, or was started by an older version
     return None
 
 

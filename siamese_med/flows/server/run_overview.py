@@ -1,4 +1,4 @@
-"""What Prefect knows of our runs: the last ones, what failed, what comes; and runs that are asked for."""
+"""Ask Prefect about the runs of this package: recent, failed and scheduled ones; and request a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from siamese_med.flows.server.deployments import DEPLOYMENT_TAG, FLOW_DESCRIPTIO
 from siamese_med.pipeline.stage_results import STAGE_NAMES
 
 MAX_RECENT_RUNS = 8
+"""Number of recent runs that are listed."""
 RUN_POLL_INTERVAL_S = 2.0
+"""Seconds between two looks at a run that is waited for."""
 FAILED_STATES = ("Failed", "Crashed")
+"""Prefect states of a run without useful results."""
 ONGOING_STATES = ("Scheduled", "Late", "Pending", "Running", None)
-NO_SERVER_MESSAGE = "nobody serves: start `siamese-med serve STUDY.toml` first, it registers the runs"
+"""Prefect states of a run that has not ended; None is a run without a state."""
+NO_SERVER_MESSAGE = "no server of `siamese-med serve` is running: start `siamese-med serve STUDY.toml` first"
 
 
 class RunLine(TypedDict):
-    """A run that has started; `says`: what its state tells, such as what is missing."""
+    """A run that has started; `says` is the message of its state, such as what is missing."""
 
     run: str
     state: str | None
@@ -31,14 +35,14 @@ class RunLine(TypedDict):
 
 
 class ScheduledLine(TypedDict):
-    """The next run of a deployment, `at` a time in ISO format."""
+    """The next run of a deployment; `at` is a time in ISO format."""
 
     run: str
     at: str
 
 
 class RunsOverview(TypedDict):
-    """What `status` says of runs; `next_step` only where the last one did nothing useful."""
+    """What `status` shows of runs; `next_step` only if the last run has no useful results."""
 
     server: str | None
     runs: list[RunLine]
@@ -47,7 +51,7 @@ class RunsOverview(TypedDict):
 
 
 class TriggeredRun(TypedDict):
-    """A run that was asked for; `page` shows it."""
+    """A run that was requested; `page` is the address of its page."""
 
     run: str
     flow: str
@@ -57,7 +61,14 @@ class TriggeredRun(TypedDict):
 
 
 def summarise_runs() -> RunsOverview:
-    """Last and coming runs, newest and soonest first, where a server answers; only that none does otherwise."""
+    """List recent runs, newest first, and scheduled runs, soonest first.
+
+    Returns
+    -------
+    RunsOverview
+        `server` is None and both lists are empty if no server answers. `next_step` says what to do if the last run
+        failed.
+    """
     try:
         with _client() as (address, client):
             runs = _runs(client)
@@ -70,7 +81,7 @@ def summarise_runs() -> RunsOverview:
 
 
 def _trouble(runs: list[RunLine]) -> str | None:
-    """The next step where the last run did nothing useful."""
+    """The next step if the last run has no useful results."""
     if not runs or runs[0]["state"] not in FAILED_STATES:
         return None
     again = "run it again, finished work is kept" if runs[0]["state"] == "Crashed" else "run it by hand to read why"
@@ -78,7 +89,26 @@ def _trouble(runs: list[RunLine]) -> str | None:
 
 
 def request_run(flow: str, study: str | None, wait: bool) -> TriggeredRun:
-    """Ask whoever serves for a run now; raises ServerError, and what is wrong with the study, before a run is made."""
+    """Request a run of a served study now.
+
+    Parameters
+    ----------
+    flow
+        Key of `deployments.FLOW_DESCRIPTIONS`.
+    study
+        Name of the study; None if only one is served.
+    wait
+        Wait until the run has ended.
+
+    Raises
+    ------
+    ServerError
+        If no server answers.
+    UsageError
+        If flow or study is not served.
+    SiameseMedError
+        If the study file is not valid; no run is made then.
+    """
     with _client() as (address, client):
         chosen = _deployment(client, flow, study)
         study_files.load_study_file(chosen.parameters["study"])
@@ -92,7 +122,13 @@ def request_run(flow: str, study: str | None, wait: bool) -> TriggeredRun:
 
 
 def describe_incomplete_run(facts: TriggeredRun) -> tuple[str, ...]:
-    """What a run that was waited for did not do; nothing of one that goes on. Raises where it did nothing useful."""
+    """Describe what a run that was waited for left undone; empty for a complete run and for one that is still running.
+
+    Raises
+    ------
+    SiameseMedError
+        If the run failed or crashed.
+    """
     state = facts["state"]
     if state in FAILED_STATES:
         raise SiameseMedError(f"the run ended as {state}: {facts['page']} says where")
@@ -122,7 +158,7 @@ def _runs(client: Any) -> list[RunLine]:
     found = client.read_flow_runs(
         flow_filter=FlowFilter.model_validate(
             {"name": {"any_": [*STAGE_NAMES, *FLOW_DESCRIPTIONS]}}
-        ),  # the server may have others'
+        ),  # the server may record other projects too
         flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"not_any_": ["SCHEDULED"]}}}),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         limit=MAX_RECENT_RUNS,
@@ -160,7 +196,7 @@ def _page(address: str, run: Any) -> str:
 
 @contextmanager
 def _client() -> Iterator[tuple[str, Any]]:
-    """The address of the server that is known, and a client of it; raises ServerError where none is, or answers."""
+    """Address of the known server and a client for it; raises ServerError if there is none or it does not answer."""
     from prefect.client.orchestration import SyncPrefectClient
 
     if (access := prefect_server.find_known_server()) is None:

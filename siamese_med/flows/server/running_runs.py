@@ -1,6 +1,6 @@
-"""Which recorded runs are at work: each holds a lock, which the kernel lets go however the process ends.
+"""Which recorded runs are alive: each holds a file lock that the kernel releases however its process ends.
 
-Prefect alone does not notice the end of a process that was killed, and has its runs Running for ever.
+Prefect itself does not notice that a process was killed and would show its runs as Running for ever.
 """
 
 from __future__ import annotations
@@ -19,29 +19,50 @@ from platformdirs import user_state_path
 from siamese_med.runtime import interruption, processes
 
 INTERRUPTED_MESSAGE = "interrupted; the next run goes on where it stopped"
-PROCESS_ENDED_MESSAGE = (
-    "its process ended without a word: killed, or the machine went down; the next run goes on where it stopped"
-)
+"""Prefect's message for a run that the user interrupted."""
+PROCESS_ENDED_MESSAGE = "its process was killed, or the machine went down; the next run goes on where it stopped"
+"""Prefect's message for a run whose process is gone."""
 SERVED_BY_VARIABLE = "SIAMESE_MED_SERVED_BY"
-"""Tells a run which process it must not outlive."""
+"""Environment variable with the id of the process that a run must not outlive."""
 PROCESS_TAG_PREFIX = "process-"
+"""Start of the lock names that are Prefect tags; other names are ids of runs."""
 UNFINISHED_STATE_TYPES = ("PENDING", "RUNNING", "CANCELLING")
+"""Prefect's state types of runs that have begun and not ended."""
 _HELD: list[IO[str]] = []
 
 
 def hold_run_lock(name: str | None = None) -> str:
-    """Hold a lock until this process ends; gives its name, which is the id of a run, or else to be its tag."""
+    """Hold a lock until this process ends.
+
+    Parameters
+    ----------
+    name
+        Id of a run; None for a new name that is to be the tag of this process's runs.
+
+    Returns
+    -------
+    str
+        Name of the lock.
+    """
     folder, name = _folder(), name or f"{PROCESS_TAG_PREFIX}{secrets.token_hex(4)}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = (unseen := folder / f".{name}").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    unseen.rename(folder / name)  # held from the moment on when others see it
+    unseen.rename(folder / name)  # others see it only once it is held
     _HELD.append(lock)
     return name
 
 
 def hold_lock_of_served_run(run: str) -> None:
-    """A run that `serve` has started holds a lock by its id while it lives, and does not outlive `serve`."""
+    """Hold a lock with the id of a run until this process ends, and end with `serve`.
+
+    Does nothing for a run that `serve` did not start.
+
+    Parameters
+    ----------
+    run
+        Id of the flow run.
+    """
     if SERVED_BY_VARIABLE in os.environ:
         processes.end_with_parent(int(os.environ[SERVED_BY_VARIABLE]))
         hold_run_lock(run)
@@ -49,7 +70,11 @@ def hold_lock_of_served_run(run: str) -> None:
 
 @contextmanager
 def track_own_runs() -> Iterator[None]:
-    """Have runs inside the block known by a lock of this process; before, say of others' what became of them."""
+    """Tag the runs inside the block with a lock of this process, so that others can see whether they are alive.
+
+    Runs whose processes are gone are marked as Crashed first. If this process is interrupted, its own runs are marked
+    at once.
+    """
     from prefect import tags
 
     with tags(name := hold_run_lock()):
@@ -59,7 +84,7 @@ def track_own_runs() -> Iterator[None]:
 
 
 def _tell_of_interruption(name: str) -> None:
-    """Have the server say Crashed of this process's runs at once; where that fails, the next run does it."""
+    """Mark this process's runs as Crashed at once; if that fails, the next run does it."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -67,7 +92,13 @@ def _tell_of_interruption(name: str) -> None:
 
 
 def mark_dead_runs_crashed() -> int:
-    """Have the server say Crashed of every run whose process is gone, and of its tasks; gives their number."""
+    """Mark every run whose process is gone, and its unfinished tasks, as Crashed.
+
+    Returns
+    -------
+    int
+        Number of runs that were marked.
+    """
     dead = list(_abandoned())
     if not dead:
         return 0
@@ -81,9 +112,10 @@ def mark_dead_runs_crashed() -> int:
 
 
 def mark_served_runs_crashed(tag: str) -> int:
-    """Have the server say Crashed of what deployments with a tag had begun; gives the number of runs.
+    """Mark all unfinished runs of the deployments with a tag as Crashed; return the number of these runs.
 
-    For whoever alone serves them, before it starts: a run that was killed while it started up has no lock yet.
+    Only the process that serves these deployments may call it, before it starts. A run that was killed during its
+    start has no lock yet, so `mark_dead_runs_crashed` does not find it.
     """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
@@ -95,7 +127,7 @@ def mark_served_runs_crashed(tag: str) -> int:
 
 
 def _abandoned() -> Iterator[Path]:
-    """Locks that nobody holds."""
+    """Locks of processes that have ended."""
     for path in sorted(_folder().glob("[!.]*")):
         with suppress(BlockingIOError), path.open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The systemd user unit that keeps `serve` up after a restart of the machine."""
+"""The systemd user unit that starts `serve` again after a restart of the machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from siamese_med.flows import PREFECT_ENVIRONMENT
 
 KEPT_VARIABLE_PREFIXES = ("PREFECT_", "SIAMESE_MED_", "XDG_")
-"""Variables that decide where things lie; the unit names those that are set now, but for credentials."""
+"""Environment variables that decide where files are. The unit sets those that are set now, except credentials."""
 SECRET_VARIABLE_WORDS = ("PASSWORD", "TOKEN", "KEY", "AUTH", "CONNECTION_URL", "USER")
+"""Words in the names of variables that may hold credentials; the unit never contains them."""
 
 UNIT_TEMPLATE = """\
 # Save as ~/.config/systemd/user/siamese-med.service, then
@@ -35,7 +36,20 @@ WantedBy=default.target
 
 
 def render_systemd_unit(files: Sequence[Path], port: int) -> str:
-    """The text of the unit for these studies."""
+    """Render the unit for some studies.
+
+    Parameters
+    ----------
+    files
+        Study files.
+    port
+        Port of the server.
+
+    Returns
+    -------
+    str
+        Text of the unit file; see systemd.service(5).
+    """
     words = [sys.executable, "-m", "siamese_med", "serve", *map(str, (f.absolute() for f in files))]
     kept = {
         name: value

@@ -1,1 +1,1 @@
-"""Charts as SVG without scripts, styled by the page they are in."""
+"""Charts as SVG without scripts; the style sheet of the page sets their colours."""

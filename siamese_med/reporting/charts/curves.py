@@ -1,4 +1,4 @@
-"""Curves of the model page: ROC, DET, calibration and the course of training."""
+"""Curves of the model page: ROC, DET, calibration and training loss."""
 
 from __future__ import annotations
 
@@ -17,21 +17,40 @@ if TYPE_CHECKING:
 SQUARE_SIZE_PX = (430, 400)
 WIDE_SIZE_PX = (430, 300)
 CURVE_MARGINS_PX = (34, 16, 48, 48)
+"""Top, right, bottom and left margin."""
 QUARTER_TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNIT_RANGE = AxisRange(0.0, 1.0)
 DET_ERROR_RATES = (0.001, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6)
-"""Error rates that the DET axes name, from end to end."""
+"""Error rates with a tick on the axes of a DET chart; the first and the last are the ends of the axes."""
 
 MAX_AXIS_STEPS = 250
-"""Steps on each axis of a square chart that can be told apart."""
+"""Number of positions along an axis of a square chart that can be told apart; closer points are left out."""
 
 CurvePoints = tuple["NDArray[np.float64]", "NDArray[np.float64]"]
+"""False positive rates and true positive rates, each (n,)."""
 
 
 def compute_roc_points(same: NDArray[np.bool_], score: NDArray[np.float64]) -> CurvePoints:
-    """False and true positive rates over all thresholds, highest first; ties move together.
+    """Compute the ROC curve of a score over all thresholds, from the highest down.
 
-    `same` (n,) tells pairs of one patient, `score` (n,) is higher for them; pairs with a missing score are left out.
+    Parameters
+    ----------
+    same
+        Whether each pair is of one patient (n,).
+    score
+        Score of each pair (n,), higher for pairs of one patient. Pairs whose score is missing are left out.
+
+    Returns
+    -------
+    CurvePoints
+        False and true positive rates, both starting at 0 and ending at 1; tied scores give one point.
+        The diagonal where only one kind of pair is left.
+
+    Examples
+    --------
+    >>> wrong, right = compute_roc_points(np.array([True, False, True]), np.array([0.9, 0.5, 0.5]))
+    >>> wrong.tolist(), right.tolist()
+    ([0.0, 0.0, 1.0], [0.0, 0.5, 1.0])
     """
     finite = np.isfinite(score)
     same, score = same[finite], score[finite]
@@ -44,7 +63,18 @@ def compute_roc_points(same: NDArray[np.bool_], score: NDArray[np.float64]) -> C
 
 
 def draw_roc_curves(curves: Sequence[tuple[str, CurvePoints]]) -> Markup:
-    """One curve a method, the first one (the network) in the leading style."""
+    """Draw ROC curves on one chart.
+
+    Parameters
+    ----------
+    curves
+        Name and points of each method; the first one, the network, gets the main style.
+
+    Returns
+    -------
+    Markup
+        SVG with axes, a legend and the line of chance.
+    """
     plot = Plot(
         f"ROC curves of {len(curves)} methods on the test pairs",
         SQUARE_SIZE_PX,
@@ -62,9 +92,19 @@ def draw_roc_curves(curves: Sequence[tuple[str, CurvePoints]]) -> Markup:
 
 
 def draw_det_curves(curves: Sequence[tuple[str, CurvePoints]]) -> Markup:
-    """Both errors on normal-deviate axes (Martin et al., Eurospeech 1997); one curve a method, the lower the better.
+    """Draw the two error rates against each other on normal-deviate axes; a lower curve is better.
 
-    Rates outside of the axes, zero among them, lie on the edge; the legend is the page's, since no corner stays free.
+    Rates beyond the ends of the axes, such as zero, are drawn at the edge. There is no legend, because no corner of the
+    chart is free; the page has one.
+
+    Parameters
+    ----------
+    curves
+        Name and ROC points of each method; the first one gets the main style.
+
+    References
+    ----------
+    Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997.
     """
     from scipy.stats import norm
 
@@ -94,7 +134,15 @@ def _corners(curve: CurvePoints, ends: AxisRange) -> list[tuple[float, float]]:
 
 
 def draw_calibration_curve(bins: Sequence[tuple[float, float, int]]) -> Markup:
-    """(predicted, observed, n) a bin: on the diagonal, a similarity of .8 is right in 80 of 100 pairs."""
+    """Draw the observed share of same-person pairs against the predicted similarity.
+
+    On the diagonal, 80 of 100 pairs with a similarity of 0.8 are of one person.
+
+    Parameters
+    ----------
+    bins
+        Mean prediction, observed share and number of pairs of each bin; the number sets the size of the point.
+    """
     plot = Plot(
         f"Calibration of the similarity in {len(bins)} bins", SQUARE_SIZE_PX, UNIT_RANGE, UNIT_RANGE, CURVE_MARGINS_PX
     )
@@ -109,7 +157,15 @@ def draw_calibration_curve(bins: Sequence[tuple[float, float, int]]) -> Markup:
 
 
 def draw_training_curve(epochs: Sequence[float], losses: Sequence[tuple[str, Sequence[float]]]) -> Markup:
-    """Losses over the epochs; (name, values) each as long as `epochs`, missing values leave gaps."""
+    """Draw training and validation losses over the epochs.
+
+    Parameters
+    ----------
+    epochs
+        Numbers of the epochs, at least one.
+    losses
+        Name and values of each curve, as many as epochs; values that are missing (NaN) are skipped.
+    """
     finite = [value for _, values in losses for value in values if np.isfinite(value)]
     low, high = min(finite, default=0.0), max(finite, default=1.0)
     y = AxisRange(min(0.0, low), high * 1.3 if high > 0 else 1.0)

@@ -1,4 +1,4 @@
-"""Histograms of two groups on one axis."""
+"""Histograms of a few groups of values on one axis."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HISTOGRAM_SIZE_PX = (430, 300)
 HISTOGRAM_MARGINS_PX = (34, 16, 48, 40)
+"""Top, right, bottom and left margin."""
 
 
 def draw_histogram(
@@ -25,7 +26,11 @@ def draw_histogram(
     y_label: str = "share of the pairs",
     bins: int = 30,
 ) -> Markup:
-    """(style, name, values) a group, each scaled to its own size so that small groups can be seen; `band` is shaded."""
+    """Draw the histograms of groups on one axis, each as shares of its own group.
+
+    `groups` holds the style, name and values of each group; missing values are skipped. `band` is a shaded range of the
+    x axis, such as that of rescans.
+    """
     shown = [
         (style, name, np.asarray([value for value in values if np.isfinite(value)])) for style, name, values in groups
     ]

@@ -1,4 +1,4 @@
-"""The shape of each status, the same in charts and in the page's icons."""
+"""Shapes of the statuses; charts and the icons of a page use the same ones."""
 
 from __future__ import annotations
 
@@ -19,5 +19,19 @@ MARK_SHAPES = {
 
 
 def draw_mark(plot: Plot, shape: str, x: float, y: float, style: str, hint: str) -> None:
-    """One shape at a pixel position."""
+    """Draw the shape of a status at a pixel position.
+
+    Parameters
+    ----------
+    plot
+        Chart to draw on.
+    shape
+        Key of MARK_SHAPES.
+    x, y
+        Pixels from the left and the top of the chart.
+    style
+        CSS class that sets the colour.
+    hint
+        Text that appears under the pointer.
+    """
     plot.add("path", f"mark {shape} {style}", hint, d=MARK_SHAPES[shape], transform=f"translate({x},{y})")

@@ -1,4 +1,4 @@
-"""The model page's ranges: what a shortcut sees of identity, and the similarity of groups of pairs."""
+"""Range charts of the model page: the AUC of each shortcut, and the similarity of groups of pairs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
 CHANCE_AUC = 0.5
 PAIR_STYLES = {True: ("s0", "circle", "same person"), False: ("s1", "diamond", "different persons")}
-"""Style, shape and words of pairs of one person and of two."""
+"""Style, shape and name of pairs of one person (True) and of two (False)."""
 
 
 def draw_audit_ranges(audit: AuditResult) -> Markup:
-    """AUC of each shortcut with its interval, beside chance and the limit."""
+    """Draw the AUC of each shortcut with its confidence interval, beside chance and the limit of the audit.
+
+    Parameters
+    ----------
+    audit
+        Results of the shortcut audit; a shortcut above the limit gets the style of an alarm.
+    """
     rows = [
         WhiskerRow(
             shortcut.name.removeprefix("the "),
@@ -39,7 +45,17 @@ def draw_audit_ranges(audit: AuditResult) -> Markup:
 
 
 def draw_similarity_ranges(name: str, groups: Sequence[SimilarityGroup], threshold: float | None) -> Markup:
-    """Median similarity and its 5th to 95th percentile, group by group."""
+    """Draw the median similarity of each group of pairs with its 5th and 95th percentile.
+
+    Parameters
+    ----------
+    name
+        What the groups differ in, such as the interval between the scans.
+    groups
+        Groups in the order of the rows; consecutive ones of one name share a label.
+    threshold
+        Similarity from which on a pair counts as one person, or None.
+    """
     rows = []
     for place, group in enumerate(groups):
         style, shape, kind = PAIR_STYLES[group.same]

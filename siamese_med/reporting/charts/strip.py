@@ -1,4 +1,4 @@
-"""One pair's change among the pairs without change: a strip the width of a column."""
+"""Small chart of one pair's change among the pairs without change, as wide as a column of the page."""
 
 from __future__ import annotations
 
@@ -18,10 +18,21 @@ if TYPE_CHECKING:
 
 STRIP_SIZE_PX = (360, 74)
 STRIP_MARGINS_PX = (18, 14, 22, 14)
+"""Top, right, bottom and left margin."""
 
 
 def draw_change_strip(pair: ReportPair, reference: ReportReference) -> Markup:
-    """The no-change pairs as bars, their band shaded, and this pair's z as a mark."""
+    """Draw one pair's change (z) among the pairs without change.
+
+    The pairs without change are bars, and the band into which most of them fall is shaded.
+
+    Parameters
+    ----------
+    pair
+        Pair to mark; without a z nothing is marked.
+    reference
+        Pairs without change; those that are comparable with the pair are shown.
+    """
     z = pair.score.change_z if pair.score.change_z is not None else 0.0
     known = reference.of(pair)
     low, high = known.band_z

@@ -1,4 +1,4 @@
-"""Change over all visits of one patient, against the band in which rescans fall."""
+"""Time line of one patient: change over all visits, against the range of rescans."""
 
 from __future__ import annotations
 
@@ -20,11 +20,28 @@ if TYPE_CHECKING:
 
 TIMELINE_SIZE_PX = (880, 350)
 TIMELINE_MARGINS_PX = (56, 24, 92, 46)
+"""Top, right, bottom and left margin."""
 MIN_LABEL_DISTANCE_PX = 46
+"""Distance of two visits below which the label of the second moves down a line."""
 
 
 def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference) -> Markup:
-    """Visits along the days (or in their order where a date is missing), change in z upwards."""
+    """Draw the change (z) of each visit against the one before, and against the first.
+
+    Parameters
+    ----------
+    visits
+        Visits of one patient, at least one. The x axis counts days, or visits where any date is missing.
+    pairs
+        Scored pairs of these visits.
+    reference
+        Pairs without change, which set the shaded band.
+
+    Returns
+    -------
+    Markup
+        SVG with one mark for each pair, in the shape of its status.
+    """
     places = _places(visits)
     shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != PairRole.OTHER]
     plot = Plot(

@@ -1,4 +1,4 @@
-"""Figures with their ranges, one a row, on one axis."""
+"""Chart of values with their ranges, one for each row, on one axis."""
 
 from __future__ import annotations
 
@@ -17,14 +17,28 @@ if TYPE_CHECKING:
 WHISKER_WIDTH_PX = 340
 WHISKER_ROW_HEIGHT_PX = 26
 WHISKER_MARGINS_PX = (34, 12, 48, 128)
+"""Top, right, bottom and left margin."""
 MAX_NAME_LENGTH = 20
+"""Characters of a row's name; longer names are cut off."""
 LIMIT_ANCHORS = ((), ("middle",), ("end", "start"))
-"""Where the words of no limit, of one, and of two near each other stand."""
+"""Text anchors of the words above no limit, one, and two that are close to each other."""
 
 
 @dataclass(frozen=True)
 class WhiskerRow:
-    """One figure: its name, its range, a style with the shape of its mark, and what the pointer shows."""
+    """One row of the chart.
+
+    Parameters
+    ----------
+    name
+        Label to the left.
+    figure
+        Value and both ends of its range; missing ones are not drawn.
+    style, shape
+        CSS class, and key of `marks.MARK_SHAPES`.
+    hint
+        Text that appears under the pointer.
+    """
 
     name: str
     figure: Estimate
@@ -36,7 +50,21 @@ class WhiskerRow:
 def draw_whiskers(
     title: str, x_label: str, rows: Sequence[WhiskerRow], ends: AxisRange, limits: Sequence[tuple[float, str]] = ()
 ) -> Markup:
-    """A mark at each value on a line from the low to the high end; `limits`: at most two dashed lines, a word above."""
+    """Draw one row for each value: a mark, and a line from the low to the high end of its range.
+
+    Parameters
+    ----------
+    title
+        Text alternative for screen readers.
+    x_label
+        Title of the axis.
+    rows
+        Rows from top to bottom.
+    ends
+        Range of the axis.
+    limits
+        At most two values, each with a word, drawn as dashed lines; the lower value first.
+    """
     plot = Plot(
         title,
         (WHISKER_WIDTH_PX, WHISKER_MARGINS_PX[0] + WHISKER_ROW_HEIGHT_PX * len(rows) + WHISKER_MARGINS_PX[2]),

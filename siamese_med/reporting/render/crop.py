@@ -1,4 +1,4 @@
-"""One window over several slices that leaves out the empty border, so that pictures are large and of one scale."""
+"""Crop slices to the body: windows of one size for all slices, so that the pictures are large and have one scale."""
 
 from __future__ import annotations
 
@@ -10,16 +10,35 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_AIR_GREY_LEVEL = 24
-"""Grey level up to which a border counts as air."""
+"""Grey level, 0 to 255, up to which a pixel counts as air."""
 
 AIR_MARGIN_PX = 4
-"""Pixels of air that stay around the body."""
+"""Pixels of air that are kept around the body."""
 
 CropWindow = tuple[slice, slice]
+"""Rows and columns of a slice."""
 
 
 def find_crop_windows(slices: NDArray[np.uint8]) -> list[CropWindow]:
-    """Rows and columns to show of each slice (n, rows, columns): equal in size, each centred on what is in it."""
+    """Find one window for each slice that leaves out the empty border.
+
+    Parameters
+    ----------
+    slices
+        Grey levels (n, rows, columns).
+
+    Returns
+    -------
+    list of CropWindow
+        Rows and columns of each slice; all windows have one size, and each is centred on the body in its slice.
+
+    Examples
+    --------
+    >>> pixels = np.zeros((1, 20, 20), np.uint8)
+    >>> pixels[0, 8:12, 8:12] = 200
+    >>> find_crop_windows(pixels)
+    [(slice(4, 16, None), slice(4, 16, None))]
+    """
     if not len(slices):
         return []
     boxes = np.array([_box(pixels) for pixels in slices])

@@ -1,4 +1,8 @@
-"""Data to HTML: templates that escape everything, one style and one script inlined, named in the policy by digest."""
+"""Render report content as HTML.
+
+The templates escape every value. Style and script are inlined, and the content-security policy of a page allows only
+these two, by their digest.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -35,18 +39,33 @@ PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class PatientFileLinks:
-    """Files beside a patient's pages by the number of the pair: change maps and viewers."""
+    """Links to the files beside a patient's pages, by the number of the pair: change maps and viewers."""
 
     maps: Mapping[int, str]
     viewers: Mapping[int, str]
 
 
 def render_patient_pages(report: PatientReport, apart: Sequence[int], links: PatientFileLinks) -> dict[str, str]:
-    """The pages of one patient by file name; the pairs numbered in `apart`, in the order of time, get their own."""
+    """Render all pages of one patient.
+
+    Parameters
+    ----------
+    report
+        Content of the patient's report.
+    apart
+        Numbers of the pairs that get a page of their own, in the order of time.
+    links
+        Files beside the pages.
+
+    Returns
+    -------
+    dict
+        HTML by file name: `report.html`, and `pair-<number>.html` for each pair of `apart`.
+    """
     shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown} | {n: f"pair-{n}.html" for n in apart}
     common = {"report": report, "links": names, "files": links, "strips": _strips(report)}
-    written = {"report.html": _patient_page(common, [pair for pair in shown if pair.number not in apart])}
+    written = {"report.html": _patient_page(report, common, [pair for pair in shown if pair.number not in apart])}
     pairs = {pair.number: pair for pair in shown}
     for before, number, after in zip((None, *apart), apart, (*apart[1:], None), strict=False):
         page = _environment().get_template("step.html.j2")
@@ -55,15 +74,17 @@ def render_patient_pages(report: PatientReport, apart: Sequence[int], links: Pat
 
 
 def render_printed_page(report: PatientReport) -> str:
-    """Everything about one patient on one page, for print."""
+    """Render everything about one patient as a single HTML page for printing; all pairs are shown in full.
+
+    The page has no links to other files; see `pdf_pages.render_pdf`.
+    """
     shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown}
     common = {"report": report, "links": names, "files": PatientFileLinks({}, {}), "strips": _strips(report)}
-    return _patient_page(common, shown)
+    return _patient_page(report, common, shown)
 
 
-def _patient_page(common: dict[str, Any], shown: Sequence[ReportPair]) -> str:
-    report = common["report"]
+def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
     chart = timeline.draw_timeline(report.visits, report.pairs, report.reference) if report.visits else ""
     return _environment().get_template("patient.html.j2").render(**common, shown=shown, timeline=chart)
 
@@ -77,7 +98,12 @@ def _strips(report: PatientReport) -> dict[int, Markup]:
 
 
 def render_viewer_page(report: PatientReport, pair: ReportPair, layers: ViewerLayers) -> str:
-    """The page in which both dates of one pair can be scrolled through."""
+    """Render the page with the interactive viewer (NiiVue) of one pair; it needs no other file.
+
+    Components of the pair with a position become links to their place. `layers` holds both scans and the change map,
+    see
+    `viewer.build_viewer_layers`.
+    """
     script = (PAGE_TEMPLATE_FOLDER / "viewer.js").read_text(encoding="utf-8")
     style = (PAGE_TEMPLATE_FOLDER / "page.css").read_text(encoding="utf-8")
     return (
@@ -99,7 +125,15 @@ def render_viewer_page(report: PatientReport, pair: ReportPair, layers: ViewerLa
 
 
 def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientComparison] = ()) -> str:
-    """The index over all patients."""
+    """Render the index of all patients, with histograms of change and similarity.
+
+    Parameters
+    ----------
+    cohort
+        One row for each patient, and values for the histograms.
+    lineups
+        Side-by-side pictures of scans that may belong to another patient.
+    """
     pairs = [("s0", "follow-up pairs", cohort.changes_z)]
     similarities = [("s0", "follow-up pairs", cohort.similarities)]
     return (
@@ -115,12 +149,15 @@ def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientCompari
 
 
 def render_ingest_page(shown: IngestPage) -> str:
-    """The page on what came in."""
+    """Render the page that lists received and rejected files by patient and series, with reasons and hints."""
     return _environment().get_template("ingest.html.j2").render(page=shown)
 
 
 def render_model_page(model: ModelPage) -> str:
-    """The page of the model."""
+    """Render the page of a model with its ROC, DET, calibration and training curves.
+
+    Charts whose data are missing, such as those of a model without a training log, are left out.
+    """
     distances = [
         ("s0", "same person", model.test.same_distances),
         ("s1", "different persons", model.test.different_distances),
@@ -196,7 +233,24 @@ def _environment() -> Environment:
 
 
 def make_content_security_policy(style: str, *scripts: str) -> str:
-    """A content-security policy under which this style and these scripts run, and nothing else, from nowhere else."""
+    """Make a content-security policy that allows one style sheet and some scripts, by SHA-256, and no other source.
+
+    Parameters
+    ----------
+    style
+        Text of the inlined style sheet.
+    *scripts
+        Texts of the inlined scripts.
+
+    References
+    ----------
+    W3C, Content Security Policy Level 3.
+
+    Examples
+    --------
+    >>> make_content_security_policy("", "").split("; ")[:2]
+    ["default-src 'none'", 'img-src data:']
+    """
     sources = " ".join(f"'{_source(script)}'" for script in scripts)
     return (
         f"default-src 'none'; img-src data:; style-src '{_source(style)}'; script-src {sources}; "

@@ -1,4 +1,4 @@
-"""A patient's page as a tagged PDF (PDF/UA-1), for an archive that takes documents."""
+"""Render a patient's page as a tagged PDF (PDF/UA-1) for an archive that accepts documents."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from siamese_med.errors import UsageError
 
 DRAWING_STYLE_FILE = Path(__file__).parent / "templates" / "drawing.css"
-"""The colours of charts and icons in print: the page's style sheet does not reach into them there."""
+"""Colours of charts and icons in print, where the page's own style sheet does not apply inside SVG."""
 
 _IMAGE = re.compile(r'<image id="([^"]+)"([^>]*)/>')
 _BORROWED = re.compile(r'<use href="#([^"]+)"/>')
@@ -20,9 +20,19 @@ _LABEL = re.compile(r'aria-label="([^"]*)"')
 
 
 def render_pdf(html: str) -> bytes:
-    """The PDF of a page that `pages.printed_page` made; nothing is loaded from anywhere.
+    """Render an HTML page as PDF; no file and no network address is read.
 
-    Raises UsageError where the Pango library is missing. Equal pages give equal bytes.
+    Equal pages give equal bytes.
+
+    Parameters
+    ----------
+    html
+        Page made by `pages.render_printed_page`.
+
+    Raises
+    ------
+    UsageError
+        If the Pango library is not installed.
     """
     weasyprint = _weasyprint()
     alone = weasyprint.urls.URLFetcher(allowed_protocols=["data"])

@@ -1,7 +1,7 @@
-"""Slices as small PNG pictures in data URLs: grey for the scans, palettes for the difference and the change map.
+"""Render slices as small PNG pictures in data URLs: grey for scans, a palette for the difference and the change map.
 
-Slices arrive in display orientation: the patient's right at the left edge of axial and coronal slices, the front at the
-left edge of sagittal ones; head or front at the top.
+Slices are in display orientation (radiological convention): the patient's right is at the left edge of axial and
+coronal slices, anterior at the left edge of sagittal ones; superior or anterior is at the top.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LETTER_GREY_LEVEL = 255
+"""Grey level of the orientation letters and the scale bar."""
 SHADES_PER_COLOUR = 15
-"""Shades of each of the two difference colours, and of the change map."""
+"""Shades of each of the two colours of a difference, and of the change map."""
 
 MIN_SHOWN_PROBABILITY = 0.1
-"""Probability of change below which the map shows the anatomy alone."""
+"""Probability of change below which the change map is transparent."""
 
 ZLIB_STRATEGY_RLE = 3
-"""zlib's strategy Z_RLE: filtered slices become as small as by Pillow's `optimize`, which searches for repeats (3 %
-smaller where noisy, 1.5 % larger where smooth), in a tenth to a quarter of the time."""
+"""Compression strategy Z_RLE of zlib.
+
+For filtered slices it takes a tenth to a quarter of the time of Pillow's `optimize`, for files that are between 3 %
+smaller (noisy slices) and 1.5 % larger (smooth ones).
+"""
 
 _BRIGHTER = (255, 170, 66)
 _DARKER = (86, 168, 255)
@@ -40,7 +44,19 @@ _LETTERS = (220, 224, 230)
 
 @dataclass(frozen=True)
 class Panels:
-    """The four pictures of one slice as data URLs of one size; `change` is transparent, to lie on `earlier`."""
+    """The four pictures of one slice as data URLs of one size.
+
+    Parameters
+    ----------
+    width, height
+        Size in pixels.
+    earlier, later
+        Scans in grey.
+    difference
+        Later minus earlier in two colours.
+    change
+        Probability of change; transparent where it is low, to be laid over `earlier`.
+    """
 
     width: int
     height: int
@@ -51,7 +67,7 @@ class Panels:
 
     @property
     def size(self) -> int:
-        """Bytes that the pictures add to a page."""
+        """Number of bytes that the pictures add to a page."""
         return sum(len(url) for url in (self.earlier, self.later, self.difference, self.change))
 
 
@@ -63,7 +79,21 @@ def render_slice_panels(
     plane: str,
     spacing_mm: float,
 ) -> Panels:
-    """The pictures of one slice; all inputs (rows, columns) uint8, difference 128 = none, change 255 = certain."""
+    """Render the four pictures of one slice.
+
+    Parameters
+    ----------
+    earlier, later
+        Grey levels (rows, columns), uint8, in display orientation.
+    difference
+        Later minus earlier, uint8; 128 is no difference.
+    change
+        Probability of change, uint8; 255 is certain.
+    plane
+        `axial`, `coronal` or `sagittal`; decides the orientation letters.
+    spacing_mm
+        Edge of a pixel, for the scale bar.
+    """
     height, width = (edge + 2 * slice_labels.LABEL_MARGIN_PX for edge in earlier.shape)
     return Panels(
         width=width,
@@ -76,7 +106,22 @@ def render_slice_panels(
 
 
 def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float | None = None) -> str:
-    """Data URL of an 8-bit grey PNG with letters, and a scale bar where the spacing is known."""
+    """Render a slice as an 8-bit grey PNG with orientation letters.
+
+    Parameters
+    ----------
+    pixels
+        Grey levels (rows, columns), uint8, in display orientation.
+    plane
+        `axial`, `coronal` or `sagittal`.
+    spacing_mm
+        Edge of a pixel; without it there is no scale bar.
+
+    Returns
+    -------
+    str
+        Data URL.
+    """
     picture = slice_labels.add_label_margin(pixels, 0)
     slice_labels.draw_orientation_letters(picture, plane, LETTER_GREY_LEVEL)
     if spacing_mm:
@@ -85,7 +130,7 @@ def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float |
 
 
 def _difference(pixels: NDArray[np.uint8], plane: str, spacing_mm: float) -> str:
-    """Palette PNG: 0 black, 1..SHADES brighter, then as many darker, last the letters."""
+    """Palette PNG: 0 black, 1..SHADES_PER_COLOUR brighter, then as many darker, last the letters."""
     shift = (pixels.astype(np.float32) - 128) / 127
     shade = np.round(np.abs(shift).clip(0, 1) * SHADES_PER_COLOUR).astype(np.uint8)
     letters = 2 * SHADES_PER_COLOUR + 1

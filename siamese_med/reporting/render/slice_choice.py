@@ -1,4 +1,4 @@
-"""Which slices of which pairs go on a page that has to stay small."""
+"""Choose the slices of a patient's page, which has to stay small."""
 
 from __future__ import annotations
 
@@ -20,15 +20,23 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PICTURE_BYTES_PER_PAGE = 400_000
-"""Bytes of pictures on one patient's page; with its text the page stays under 500 KB."""
+"""Limit of the pictures on one patient's page, in bytes; with its text the page stays below 500 KB."""
 
 STRONGEST_CHANGE = "strongest change"
+"""Word in the file of slices for a slice that was chosen for its change; all others are at fixed positions."""
 
 SLICE_ARRAYS = ("earlier", "later", "difference", "change")
+"""Arrays (n, rows, columns), uint8, in the file of slices."""
 
 
 class PairSliceStack:
-    """The slices that scoring left for one pair, in the order in which they are worth showing."""
+    """Slices that scoring saved for one pair.
+
+    Parameters
+    ----------
+    path
+        .npz file with SLICE_ARRAYS, the plane, position and reason of each slice, and the spacing in mm.
+    """
 
     def __init__(self, path: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
@@ -43,11 +51,11 @@ class PairSliceStack:
         return len(self._planes)
 
     def order(self) -> list[int]:
-        """Indices, in the order of `order_slices`."""
+        """Return the indices of the slices in the order of `order_slices`."""
         return order_slices(self._chosen)
 
     def slice(self, index: int) -> Slice:
-        """One slice with its pictures."""
+        """Render the slice at an index; its position is in mm, rounded to 0.1 mm."""
         plane = self._planes[index]
         earlier, later, difference, change = (self._pixels[name][index][self._windows[index]] for name in SLICE_ARRAYS)
         panels = pictures.render_slice_panels(earlier, later, difference, change, plane, self._spacing_mm)
@@ -55,7 +63,23 @@ class PairSliceStack:
 
 
 def order_slices(chosen: Sequence[str]) -> list[int]:
-    """Indices of slices by why they were chosen: two of strongest change to one fixed one."""
+    """Order slices by importance: two of strongest change, then one fixed slice, and so on.
+
+    Parameters
+    ----------
+    chosen
+        Why each slice was chosen.
+
+    Returns
+    -------
+    list of int
+        Indices into `chosen`.
+
+    Examples
+    --------
+    >>> order_slices(["middle", STRONGEST_CHANGE, "middle", STRONGEST_CHANGE])
+    [1, 3, 0, 2]
+    """
     strongest = [index for index, word in enumerate(chosen) if word == STRONGEST_CHANGE]
     fixed = [index for index, word in enumerate(chosen) if word != STRONGEST_CHANGE]
     turns = zip_longest(strongest[::2], strongest[1::2], fixed)
@@ -65,7 +89,24 @@ def order_slices(chosen: Sequence[str]) -> list[int]:
 def add_slices_to_pairs(
     pairs: Sequence[ReportPair], data: Path, per_pair: int, budget: int = MAX_PICTURE_BYTES_PER_PAGE
 ) -> tuple[ReportPair, ...]:
-    """The pairs with their slices: first of the newest visit, then of the others in turn, up to `budget` bytes."""
+    """Add slices to the pairs of a patient: first for the newest visit, then for the others in turn.
+
+    Parameters
+    ----------
+    pairs
+        Pairs of one patient.
+    data
+        Data folder, in which scoring saved the slices.
+    per_pair
+        Largest number of slices for each pair.
+    budget
+        Limit of all pictures together, in bytes.
+
+    Returns
+    -------
+    tuple of ReportPair
+        The same pairs in the same order; `slices_available` counts what scoring saved.
+    """
     stacks = {pair.number: PairSliceStack(path) for pair in pairs if (path := _pictures(pair, data))}
     slices: dict[int, list[Slice]] = {number: [] for number in stacks}
     for number, index in _turns(pairs, stacks, per_pair):

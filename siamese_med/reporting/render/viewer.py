@@ -1,6 +1,7 @@
-"""Both dates of a pair and its change map on one grid, small enough to travel inside a page: NiiVue shows them.
+"""Both scans of a pair and its change map on one grid, small enough to be embedded in a page for the NiiVue viewer.
 
-The grid's axes are those of the earlier scan's RAS+ millimetres, so the crosshair reads the places of the report.
+The axes of the grid are those of the earlier scan's RAS+ millimetres, so the crosshair shows the coordinates that the
+report gives.
 """
 
 from __future__ import annotations
@@ -25,24 +26,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NIIVUE = Path(__file__).parent / "vendor" / "niivue.umd.js"
-"""The npm package @niivue/niivue 0.69.0, unchanged; its licence lies beside it."""
+"""The npm package @niivue/niivue 0.69.0, unchanged; its licence is in the same folder."""
 NIIVUE_SHA256 = "47b896b77ec4a5be3ef1949c33ad393b6f45629921f326c279000bcf51bdb4af"
+"""Digest of that file, checked by a test."""
 
 VOXEL_EDGES_MM = (1.0, 1.25, 1.5, 1.75, 2.0, 2.25, 2.5, 3.0, 4.0, 6.0)
-"""Voxels that a viewer may have: the finest with which the page stays within its size."""
+"""Voxel edges that a viewer may have; the finest with which the page stays within its size is used."""
 MAX_VOXEL_CHARACTERS = 1_600_000
-"""Characters of voxels on a page: with NiiVue's 2.3 million it stays under 4 MB."""
+"""Limit of the embedded volumes, in characters; with NiiVue's 2.3 million the page stays below 4 MB."""
 BODY_MARGIN_MM = 6.0
+"""Margin of air that is kept around the body."""
 MAX_AIR_BRIGHTNESS = 0.15
-"""Brightness, in units of bright tissue, up to which the border is cut off."""
+"""Normalised intensity up to which the border is cropped; 1 is the median of bright tissue."""
 BODY_SEARCH_SPACING_MM = 4.0
+"""Voxel edge of the grid on which the body is searched."""
 MIN_CHARACTERS_PER_GRID_POINT = 0.5
-"""Characters that three voxels take at the very least: what would not fit even so is not tried."""
+"""Lower bound of the characters for the three voxels of a grid point; grids too large even so are skipped."""
 
 
 @dataclass(frozen=True)
 class ViewerLayers:
-    """The three volumes as base64 of `.nii.gz`, 8 bits a voxel, on one grid with edges of `spacing_mm`."""
+    """The three volumes of a viewer on one grid, each as base64 of a `.nii.gz` with 8 bits per voxel.
+
+    Parameters
+    ----------
+    earlier, later
+        Scans with one intensity window.
+    change
+        Probability of change.
+    spacing_mm
+        Edge of the cubic voxels.
+    """
 
     earlier: str
     later: str
@@ -51,18 +65,33 @@ class ViewerLayers:
 
     @property
     def size(self) -> int:
-        """Characters that they add to a page."""
+        """Number of characters that the volumes add to a page."""
         return len(self.earlier) + len(self.later) + len(self.change)
 
 
 @cache
 def read_niivue_source() -> str:
-    """The source text of NiiVue."""
+    """Read the JavaScript source of NiiVue, once for each process."""
     return NIIVUE.read_text(encoding="utf-8")
 
 
 def build_viewer_layers(pair: ReportPair, rows: Mapping[str, Mapping[str, Any]], data: Path) -> ViewerLayers | None:
-    """What the viewer shows of a pair, or None where scoring left no map; `rows` of the scan table, by scan id."""
+    """Build the volumes that the viewer shows for one pair.
+
+    Parameters
+    ----------
+    pair
+        Pair with its change map and transform.
+    rows
+        Rows of the scan table by scan id.
+    data
+        Data folder, from which paths in the table count.
+
+    Returns
+    -------
+    ViewerLayers or None
+        None where scoring saved no change map.
+    """
     if not (pair.score.map and pair.score.transform and (data / pair.score.map).is_file()):
         return None
     earlier, later = (_scan(rows[name], data) for name in (pair.earlier, pair.later))
@@ -79,9 +108,18 @@ def _scan(row: Mapping[str, Any], data: Path) -> Volume:
 def fit_viewer_layers(
     earlier: Volume, later: Volume, change: Volume, transform: NDArray[np.float64], budget: int = MAX_VOXEL_CHARACTERS
 ) -> ViewerLayers:
-    """The layers with the finest of VOXEL_EDGES_MM that fit into `budget` characters, else with the coarsest.
+    """Resample the volumes of a viewer to the finest of VOXEL_EDGES_MM that fits into `budget`.
 
-    `change` lies in the earlier scan's space; `transform` (4x4) leads from the earlier scan's mm to the later one's.
+    Parameters
+    ----------
+    earlier, later
+        Scans as ingested, each in its own RAS+ space.
+    change
+        Probability of change in the earlier scan's space.
+    transform
+        4x4 matrix from the earlier scan's mm to the later scan's mm (RAS+).
+    budget
+        Limit of the three volumes together, in characters; the coarsest edge is used even if it exceeds it.
     """
     low, high = _body(earlier)
     finest = min(float(scan.spacing_mm.min()) for scan in (earlier, later))
