@@ -32,18 +32,18 @@ BRIGHTEST = 16.0
 PAIRS_EACH = 20_000
 SHARED: dict[str, object] = {
     "width": 16,
-    "embedding": 32,
+    "embedding_size": 32,
     "patients_per_batch": 10,
     "steps_per_epoch": 40,
     "epochs": 4,
-    "augmentation": 0.0,
-    "new_people": 0.0,
+    "augmentation_strength": 0.0,
+    "anatomy_warp_voxels": 0.0,
     "accelerator": "cpu",
 }
 TUTORIALS: dict[str, dict[str, object]] = {
-    "bce": {"recipe": "bce", "sampling": "pairs", "scans_per_patient": 8, "learning_rate": 8e-3},
+    "bce": {"loss": "bce", "sampling": "pairs", "scans_per_patient": 8, "learning_rate": 8e-3},
     "contrastive": {
-        "recipe": "contrastive",
+        "loss": "contrastive",
         "sampling": "pairs",
         "scans_per_patient": 6,
         "learning_rate": 6e-3,
@@ -51,7 +51,7 @@ TUTORIALS: dict[str, dict[str, object]] = {
         "epochs": 8,
     },
     "triplet": {
-        "recipe": "triplet",
+        "loss": "triplet",
         "sampling": "batch",
         "scans_per_patient": 4,
         "learning_rate": 3e-3,

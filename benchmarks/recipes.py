@@ -16,10 +16,10 @@ from siamese_med.scoring.identity.baselines import BASELINES
 from siamese_med.study.config import Config, TrainConfig
 
 RECIPES: dict[str, dict[str, str]] = {
-    "supcon, all in-batch pairs": {"recipe": "supcon"},
-    "bce on abs(a - b), explicit pairs": {"recipe": "bce", "sampling": "pairs"},
-    "contrastive, explicit pairs": {"recipe": "contrastive", "sampling": "pairs"},
-    "triplet, batch-hard miner": {"recipe": "triplet"},
+    "supcon, all in-batch pairs": {"loss": "supcon"},
+    "bce on abs(a - b), explicit pairs": {"loss": "bce", "sampling": "pairs"},
+    "contrastive, explicit pairs": {"loss": "contrastive", "sampling": "pairs"},
+    "triplet, batch-hard miner": {"loss": "triplet"},
 }
 
 

@@ -64,7 +64,7 @@ def _pairs(folder: Path, seconds: float) -> None:
     cohorts, explicit = train_model.collect_training_data(study, usable, paired)
     ways = {
         "all pairs of a batch": TrainConfig(accelerator="cpu"),
-        "explicit pairs": TrainConfig(accelerator="cpu", recipe="contrastive", sampling="pairs"),
+        "explicit pairs": TrainConfig(accelerator="cpu", loss="contrastive", sampling="pairs"),
     }
     found = {}
     print(f"{len(cohorts['train'].volumes)} training scans; measured on the validation patients\n")
@@ -103,14 +103,14 @@ def _of(config: TrainConfig, epochs: int) -> TrainConfig:
 
 def _all_pairs(scans: int) -> None:
     config = TrainConfig()
-    embeddings = torch.randn(scans, config.embedding, generator=torch.Generator().manual_seed(0))
+    embeddings = torch.randn(scans, config.embedding_size, generator=torch.Generator().manual_seed(0))
     recipe, curve = build_loss(config), SimilarityCalibration(-8.0, 6.0, 0.5, 0.01)
     clock, cpu, pairs, matches = time.perf_counter(), time.process_time(), 0, 0
     for similarity in _similarities(recipe, curve, embeddings):
         pairs += similarity.size
         matches += int((similarity >= curve.threshold).sum())
     print(
-        f"{pairs} pairs of {scans} random embeddings of length {config.embedding}: "
+        f"{pairs} pairs of {scans} random embeddings of length {config.embedding_size}: "
         f"{time.perf_counter() - clock:.2f} s, {time.process_time() - cpu:.2f} CPU-s, {matches} matches, "
         f"peak {_peak_mb():.0f} MB"
     )

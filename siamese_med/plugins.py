@@ -35,7 +35,7 @@ from siamese_med.study.plugin_names import (
 
 KEYS = {
     PluginKind.ENCODER: "train.encoder",
-    PluginKind.LOSS: "train.recipe",
+    PluginKind.LOSS: "train.loss",
     PluginKind.DETECTOR: "score.detector",
     PluginKind.REGISTRATION: "prepare.registration",
     PluginKind.TRANSFORM: "train.transform",
@@ -98,7 +98,7 @@ def named_plugins(config: Config) -> tuple[Plugin, ...]:
     train, score, prepare = config.train, config.score, config.prepare
     named = [
         (PluginKind.ENCODER, train.encoder, train.encoder_args),
-        (PluginKind.LOSS, train.recipe, train.recipe_args),
+        (PluginKind.LOSS, train.loss, train.loss_args),
         (PluginKind.DETECTOR, score.detector, score.detector_args),
         (PluginKind.REGISTRATION, prepare.registration, prepare.registration_args),
         *([(PluginKind.TRANSFORM, train.transform, train.transform_args)] if train.transform else []),

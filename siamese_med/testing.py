@@ -68,7 +68,7 @@ def check_encoder(
     mode), two scans have two embeddings, and gradients reach a parameter.
     """
     plugin = _plugin_of(PluginKind.ENCODER, encoder, arguments)
-    config = TrainConfig(embedding=embedding, encoder=plugin.name, encoder_args=arguments)
+    config = TrainConfig(embedding_size=embedding, encoder=plugin.name, encoder_args=arguments)
     with _told(plugin):
         torch.manual_seed(0)
         network = encoders.build_encoder(config, channels, grid).eval()
@@ -101,7 +101,7 @@ def check_loss(loss: str | Callable[..., nn.Module], /, embedding: int = 8, **ar
     plugin = _plugin_of(PluginKind.LOSS, loss, arguments)
     with _told(plugin):
         torch.manual_seed(0)
-        recipe = losses.build_loss(TrainConfig(embedding=embedding, recipe=plugin.name, recipe_args=arguments))
+        recipe = losses.build_loss(TrainConfig(embedding_size=embedding, loss=plugin.name, loss_args=arguments))
         labels = torch.arange(4).repeat_interleave(2)
         generator = torch.Generator().manual_seed(1)
         centres = nn.functional.normalize(torch.randn(4, embedding, generator=generator), dim=1) * 3

@@ -41,11 +41,11 @@ min_quality = 0.03
 accelerator = "cpu"
 [train]
 width = 8
-embedding = 16
+embedding_size = 16
 epochs = 3
 steps_per_epoch = 4
 patients_per_batch = 4
-augmentation = 0.5
+augmentation_strength = 0.5
 change_steps = 3
 change_patches = 1
 change_sources = 4

@@ -239,7 +239,7 @@ def test_what_is_wrong_with_a_name_or_its_arguments_is_told(
     ("setting", "words"),
     [
         ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, or"),
-        ('train.recipe = "tripplet"', "'train.recipe' names no loss ('tripplet')"),
+        ('train.loss = "tripplet"', "'train.loss' names no loss ('tripplet')"),
         ('train.transform = "noise"', "give 'package.module:object'"),
         ('score.detector = "my-detectors"', "give one of auto, residual, network, or"),
         ("ingest.reasons = { noisy = {} }", "names no reason ('noisy')"),
@@ -339,7 +339,7 @@ def test_a_transform_does_not_depend_on_the_other_scans_of_a_batch(package: Path
 def test_the_distance_goes_with_a_loss_of_others() -> None:
     a, b = torch.tensor([[3.0, 0.0]]), torch.tensor([[5.0, 0.0]])
     names = {"pytorch_metric_learning.losses:CircleLoss": 0.0, "my.own:Loss": 2.0}
-    built = losses.build_loss(TrainConfig(embedding=2, recipe=next(iter(names))))
+    built = losses.build_loss(TrainConfig(embedding_size=2, loss=next(iter(names))))
     own = losses.PluginLoss(torch.nn.Identity())
     for recipe, distance in zip((built, own), names.values(), strict=True):
         assert float(recipe.distance(a, b)) == pytest.approx(distance, abs=1e-5)

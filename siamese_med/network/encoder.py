@@ -23,8 +23,8 @@ def build_encoder(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn
         Where it cannot be made, or does not turn (b, channels, i, j, k) into (b, embedding).
     """
     plugin = find_plugin(PluginKind.ENCODER, config.encoder, config.encoder_args)
-    network = build_plugin(plugin, embedding=config.embedding, channels=channels, grid=tuple(grid))
-    return network if plugin.built_in else _checked(network, plugin, (channels, *grid), config.embedding)
+    network = build_plugin(plugin, embedding=config.embedding_size, channels=channels, grid=tuple(grid))
+    return network if plugin.built_in else _checked(network, plugin, (channels, *grid), config.embedding_size)
 
 
 def _checked(network: object, plugin: Plugin, size: tuple[int, ...], embedding: int) -> nn.Module:
@@ -40,7 +40,7 @@ def _checked(network: object, plugin: Plugin, size: tuple[int, ...], embedding: 
     network.train(training)
     shape = tuple(getattr(found, "shape", ()))
     if shape != (2, embedding):
-        wanted = f"{(2, embedding)} (train.embedding = {embedding})"
+        wanted = f"{(2, embedding)} (train.embedding_size = {embedding})"
         raise PluginError(f"{plugin} makes {shape or type(found).__name__} of {(2, *size)}: it must be {wanted}")
     return network
 

@@ -102,9 +102,9 @@ class PairCrossEntropyLoss(MetricLoss):
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
-        self.head = nn.Linear(config.embedding, 1)
+        self.head = nn.Linear(config.embedding_size, 1)
         # near is the same and far is different from the first step on, or the head learns for as long as the encoder
-        nn.init.constant_(self.head.weight, -2 / config.embedding**0.5)
+        nn.init.constant_(self.head.weight, -2 / config.embedding_size**0.5)
         nn.init.constant_(self.head.bias, 1.0)
 
     def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
@@ -158,11 +158,11 @@ def build_loss(config: TrainConfig) -> MetricLoss:
     PluginError
         Where it cannot be made, or does not turn (b, embedding), labels (b,) and None into one finite number.
     """
-    plugin = find_plugin(PluginKind.LOSS, config.recipe, config.recipe_args)
+    plugin = find_plugin(PluginKind.LOSS, config.loss, config.loss_args)
     if plugin.built_in:
         recipe: MetricLoss = build_plugin(plugin, config=config)
         return recipe
-    return _checked(build_plugin(plugin, embedding=config.embedding), plugin, config.embedding)
+    return _checked(build_plugin(plugin, embedding=config.embedding_size), plugin, config.embedding_size)
 
 
 def _checked(made: object, plugin: Plugin, embedding: int) -> MetricLoss:

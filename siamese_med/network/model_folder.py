@@ -16,7 +16,7 @@ from siamese_med.network import atlas
 from siamese_med.network.needed_plugins import require_plugins
 from siamese_med.network.siamese import SiameseNetwork
 from siamese_med.runtime import files
-from siamese_med.study.config import ScoreConfig
+from siamese_med.study.config import ScoreConfig, TrainConfig
 from siamese_med.study.model_info import ModelInfo, read_model_info
 from siamese_med.study.plugin_names import PluginKind
 
@@ -119,8 +119,8 @@ def find_checked_template(folder: Path) -> Path:
 
 def _needed(info: ModelInfo) -> list[tuple[PluginKind, str]]:
     """Encoder, loss and detector as the description names them; whatever is no name is refused later."""
-    named = info.config.train.to_json_object()
-    parts = [(PluginKind.ENCODER, named.get("encoder")), (PluginKind.LOSS, named.get("recipe"))]
+    named = TrainConfig.with_present_names(info.config.train.to_json_object())
+    parts = [(PluginKind.ENCODER, named.get("encoder")), (PluginKind.LOSS, named.get("loss"))]
     parts.append((PluginKind.DETECTOR, info.change.detector))
     return [(kind, name) for kind, name in parts if isinstance(name, str)]
 

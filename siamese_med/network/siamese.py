@@ -100,8 +100,8 @@ class SiameseNetwork(nn.Module):
 def _detail_projection(seen: SharedBackbone, config: TrainConfig, atlas: Atlas | MeanSubtraction) -> nn.Module:
     """Projection from the backbone's features to embeddings; its weights start at zero."""
     if isinstance(atlas, MeanSubtraction):
-        return encoder.build_thin_grid_encoder(config.width, config.embedding, atlas.channels, atlas.grid)
-    detail = nn.Linear(seen.channels[-1] * backbone.count_coarsest_features(atlas.size), config.embedding)
+        return encoder.build_thin_grid_encoder(config.width, config.embedding_size, atlas.channels, atlas.grid)
+    detail = nn.Linear(seen.channels[-1] * backbone.count_coarsest_features(atlas.size), config.embedding_size)
     nn.init.zeros_(detail.weight)
     nn.init.zeros_(detail.bias)
     return detail

@@ -172,11 +172,11 @@ def _kind(days: int | None, labels: list[bool | None], rescan_days: int) -> Pair
 def build_different_patient_pairs(
     scans: pd.DataFrame, same: Mapping[str, int], config: PairConfig
 ) -> list[PairTableRow]:
-    """Draw pairs of different patients, about `config.negatives` times as many as there are same-patient pairs.
+    """Draw pairs of different patients, `config.negatives_per_positive` for each same-patient pair.
 
-    All pairs agree in modality and contrast. A share of `config.hard` also agrees in scanner and protocol, so that
-    these do not tell the patients apart. Each scan draws its partners by its id only, so a new scan changes few pairs
-    of other scans.
+    All pairs agree in modality and contrast. `config.hard_negative_share` of them also agree in scanner and protocol,
+    so that these do not tell the patients apart. Each scan draws its partners by its id only, so a new scan changes
+    few pairs of other scans.
 
     Parameters
     ----------
@@ -195,8 +195,8 @@ def build_different_patient_pairs(
     for scan in everyone:
         rng = np.random.default_rng([config.seed, zlib.crc32(str(scan.id).encode())])
         own = counts[scan.subject]
-        for _ in range(round(config.negatives * max(same.get(scan.subject, 0), own) / own + 0.499)):
-            level = _machine if rng.random() < config.hard else _contrast
+        for _ in range(round(config.negatives_per_positive * max(same.get(scan.subject, 0), own) / own + 0.499)):
+            level = _machine if rng.random() < config.hard_negative_share else _contrast
             other = rings[level][level(scan)].after(rng.random(), scan.subject)
             if other is None:
                 continue

@@ -30,15 +30,15 @@ def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: Pai
 
     Examples
     --------
-    >>> config = PairConfig(validation=0.25, test=0.25)
+    >>> config = PairConfig(validation_share=0.25, test_share=0.25)
     >>> splits = assign_splits(["sub-1", "sub-2", "sub-3", "sub-4"], {"sub-3": "test"}, config)
     >>> sorted(splits.values()), splits["sub-3"]
     (['test', 'train', 'train', 'validation'], 'test')
     """
     target: dict[str, float] = {
-        Split.TRAIN: 1 - config.validation - config.test,
-        Split.VALIDATION: config.validation,
-        Split.TEST: config.test,
+        Split.TRAIN: 1 - config.validation_share - config.test_share,
+        Split.VALIDATION: config.validation_share,
+        Split.TEST: config.test_share,
     }
     everyone = set(subjects)
     splits = {subject: split for subject, split in known.items() if subject in everyone}

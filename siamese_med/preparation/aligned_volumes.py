@@ -76,11 +76,13 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
             folder,
             device,
             config.transform,
-            config.batch,
+            config.batch_size,
             origin,
             registration_of(config),
         )
-        for part in (waiting.iloc[start : start + config.batch] for start in range(0, len(waiting), config.batch))
+        for part in (
+            waiting.iloc[start : start + config.batch_size] for start in range(0, len(waiting), config.batch_size)
+        )
     ]
     for _ in run_in_parallel(_align_batch, jobs, "aligning scans", processes=1 if device == "cuda" else None):
         pass

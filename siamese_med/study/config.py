@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -59,6 +61,30 @@ class ConfigSection(BaseModel):
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset()
     """Keys that are written down only where they differ from their default: digests and models from before they were
     added stay as they are."""
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {}
+    """Former names of keys, which are still accepted, and their names now. Digests are made under the first name that a
+    key had, so a new name renews nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def accept_former_keys(cls, values: Any) -> Any:
+        """Take a value under the former name of its key; raises ValueError where it stands under both."""
+        if not isinstance(values, dict):
+            return values
+        if twice := [former for former, key in cls.FORMER_KEYS.items() if former in values and key in values]:
+            raise ValueError(f"'{twice[0]}' is now called '{cls.FORMER_KEYS[twice[0]]}', and both are there")
+        return cls.with_present_names(values)
+
+    @classmethod
+    def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings by the names that their keys have now."""
+        return {cls.FORMER_KEYS.get(key, key): value for key, value in values.items()}
+
+    @classmethod
+    def with_first_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings by the first name that each key had, as digests are made of them."""
+        first = {key: former for former, key in cls.FORMER_KEYS.items()}
+        return {first.get(key, key): value for key, value in values.items()}
 
     @model_serializer(mode="wrap")
     def leave_out_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
@@ -73,7 +99,8 @@ class ConfigSection(BaseModel):
 
     def digest(self, exclude: set[str] | None = None) -> str:
         """Twelve hex digits of all values but the excluded ones."""
-        canonical = json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True)
+        values = self.with_first_names(self.model_dump(mode="json", exclude=exclude))
+        canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
@@ -104,42 +131,50 @@ class PrepareConfig(ConfigSection):
     registration: RegistrationName = Field("correlation_ratio", description="of a scan to the template; or a plug-in")
     registration_args: Arguments = {}
     min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
-    batch: Count = Field(4, description="scans aligned together")
+    batch_size: Count = Field(4, description="scans aligned together")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"registration", "registration_args"})
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
 
 
 class PairConfig(ConfigSection):
     """How scans become pairs; patients are split first."""
 
     seed: int = 0
-    validation: Fraction = Field(0.25, description="share of patients for stopping and calibration")
-    test: Fraction = Field(0.25, description="share of the patients that are looked at once")
-    negatives: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
-    hard: Fraction = Field(0.5, description="share of those with the same scanner and protocol")
+    validation_share: Fraction = Field(0.25, description="share of patients for stopping and calibration")
+    test_share: Fraction = Field(0.25, description="share of the patients that are looked at once")
+    negatives_per_positive: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
+    hard_negative_share: Fraction = Field(0.5, description="share of those with the same scanner and protocol")
     rescan_days: int = Field(1, ge=0, description="visits this close count as rescans without change")
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {
+        "validation": "validation_share",
+        "test": "test_share",
+        "negatives": "negatives_per_positive",
+        "hard": "hard_negative_share",
+    }
 
     @model_validator(mode="after")
     def leaves_patients_to_train_on(self) -> PairConfig:
         """Validation and test together must leave someone to learn from."""
-        if self.validation + self.test >= 1:
-            raise ValueError("validation + test must be below 1")
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("validation_share + test_share must be below 1")
         return self
 
 
 class TrainConfig(ConfigSection):
     """How pairs become a model."""
 
-    recipe: LossName = Field("supcon", description="the loss: supcon, bce, contrastive, triplet, or a plug-in")
-    recipe_args: Arguments = {}
+    loss: LossName = Field("supcon", description="the loss: supcon, bce, contrastive, triplet, or a plug-in")
+    loss_args: Arguments = {}
     sampling: Literal["batch", "pairs"] = Field(
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
     encoder: EncoderName = Field("compact", description="compact, resnet10, resnet18, densenet121, or a plug-in")
     encoder_args: Arguments = {}
     width: Count = Field(16, description="channels of the shared trunk's first stage")
-    embedding: Count = 256
+    embedding_size: Count = 256
     margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
     temperature: Positive = Field(0.2, description="of the supervised-contrastive loss")
     miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
@@ -150,13 +185,13 @@ class TrainConfig(ConfigSection):
     patience: Count = Field(4, description="epochs without a better validation loss")
     learning_rate: Positive = 1e-3
     weight_decay: float = Field(0.01, ge=0)
-    augmentation: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
-    new_people: float = Field(0.5, ge=0, description="warp in voxels that makes a new person of a known one; 0 is none")
+    augmentation_strength: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
+    anatomy_warp_voxels: float = Field(0.5, ge=0, description="warp that makes a new anatomy of a known one; 0: none")
     transform: TransformName | None = Field(None, description="plug-in that augments each training scan further")
     transform_args: Arguments = {}
     change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the plain residual")
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
-    change_rate: Positive = 2e-3
+    change_learning_rate: Positive = 2e-3
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = Field(1, description="processes a host: one a GPU, or on the CPU where it has none")
@@ -165,7 +200,14 @@ class TrainConfig(ConfigSection):
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     seed: int = 0
 
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"recipe_args", "encoder_args", "transform", "transform_args"})
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"loss_args", "encoder_args", "transform", "transform_args"})
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {
+        "recipe": "loss",
+        "embedding": "embedding_size",
+        "augmentation": "augmentation_strength",
+        "new_people": "anatomy_warp_voxels",
+        "change_rate": "change_learning_rate",
+    }
 
     @property
     def ranks(self) -> int:
@@ -187,8 +229,10 @@ class TrainConfig(ConfigSection):
 class PromoteConfig(ConfigSection):
     """When a model that was trained anew may speak instead of the one that does."""
 
-    margin: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
+    max_auc_loss: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
     min_patients: int = Field(4, ge=2, description="fixed validation patients; with fewer no model is promoted")
+
+    FORMER_KEYS: ClassVar[Mapping[str, str]] = {"margin": "max_auc_loss"}
 
 
 class ScoreConfig(ConfigSection):
@@ -251,16 +295,57 @@ class Config(ConfigSection):
     run: RunConfig = RunConfig()
 
 
+SECTIONS: Mapping[str, type[ConfigSection]] = {
+    "ingest": IngestConfig,
+    "prepare": PrepareConfig,
+    "pair": PairConfig,
+    "train": TrainConfig,
+    "promote": PromoteConfig,
+    "score": ScoreConfig,
+    "report": ReportConfig,
+    "run": RunConfig,
+}
+"""The class of each section."""
+
+
 def load_config(path: Path | None) -> Config:
-    """Read a TOML file over the defaults; raises ConfigError or MissingFileError in one line."""
+    """Read a TOML file over the defaults.
+
+    Keys may have their former names; then one line on standard error says what they are called now.
+
+    Raises
+    ------
+    ConfigError, MissingFileError
+        In one line.
+    """
     if path is None:
         return Config()
     if not path.is_file():
         raise MissingFileError(f"no config file at {path}: check --config")
+    values = read_toml(path, str(path))
+    if renamed := list_former_keys(values):
+        sys.stderr.write(f"{path}: {', '.join(renamed)}: please rename\n")
     try:
-        return Config.model_validate(read_toml(path, str(path)))
+        return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}: see `siamese-med config` for what may be set") from error
+
+
+def list_former_keys(values: Mapping[str, Any]) -> list[str]:
+    """List the keys of a configuration that have new names now.
+
+    Examples
+    --------
+    >>> list_former_keys({"train": {"recipe": "bce", "epochs": 4}})
+    ['train.recipe is now train.loss']
+    """
+    found = []
+    for name, section in SECTIONS.items():
+        given = values.get(name)
+        if isinstance(given, dict):
+            renamed = section.FORMER_KEYS.items()
+            found += [f"{name}.{former} is now {name}.{key}" for former, key in renamed if former in given]
+    return found
 
 
 def read_toml(path: Path, called: str) -> dict[str, Any]:

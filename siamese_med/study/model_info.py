@@ -20,7 +20,7 @@ from pydantic import (
 
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.runtime import untrusted_input
-from siamese_med.study.config import TrainConfig
+from siamese_med.study.config import SECTIONS, TrainConfig
 from siamese_med.study.plugin_names import PluginKind, PluginRecord
 from siamese_med.study.recorded_part import (
     MAX_NAMED_VALUES,
@@ -168,6 +168,15 @@ class RecordedConfig(RecordedPart):
             for name, section in sorted(sections.items())
             if section.model_fields_set
         }
+
+    def compute_digest(self) -> str:
+        """Return the SHA-256 (hex) of the settings under the first name that each had: a new name changes nothing."""
+        settings = {
+            name: SECTIONS[name].with_first_names(values) if name in SECTIONS else values
+            for name, values in self.to_json_object().items()
+            if isinstance(values, dict)
+        }
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def parse_train_config(self) -> TrainConfig:
         """Return the `train` section, which says how the network is built; raises ValueError for an unknown key.

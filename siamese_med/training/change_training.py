@@ -96,7 +96,7 @@ def train_change_head(
     learning, checking = sources
     parts = network.watcher
     parts.to(fabric.device)
-    optimizer = torch.optim.AdamW(parts.parameters(), lr=config.change_rate, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(parts.parameters(), lr=config.change_learning_rate, weight_decay=1e-3)
     state = _restored(folder, parts, optimizer) or _initial_state(parts, checking, config, fabric)
     rank_batches.require_same_checkpoint(state["step"], fabric)
     model = fabric.strategy.setup_module(parts)  # averages gradients over the ranks; one rank's is `parts` itself
@@ -233,7 +233,7 @@ def _update_mean_weights(mean: dict[str, Tensor], parts: ChangeNetwork, step: in
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int) -> None:
     """Linear warm-up, then a cosine down to zero at the last step."""
-    rate = config.change_rate * min(1.0, (step + 1) / WARM_UP_STEPS)
+    rate = config.change_learning_rate * min(1.0, (step + 1) / WARM_UP_STEPS)
     for group in optimizer.param_groups:
         group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / config.change_steps))
 

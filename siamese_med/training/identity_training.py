@@ -171,7 +171,10 @@ def _run_epoch(
 ) -> TrainingEpoch:
     started = time.perf_counter()
     torch.manual_seed(config.seed * 100_003 + number)
-    augmented, transformed = augmentation.Augmenter(config.augmentation, config.new_people), transform_of(config)
+    augmented, transformed = (
+        augmentation.Augmenter(config.augmentation_strength, config.anatomy_warp_voxels),
+        transform_of(config),
+    )
     losses, seen = [], 0
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):

@@ -213,7 +213,7 @@ def _judged(study: Study, record: CurrentModel, decision: PromotionDecision) -> 
     best = dict(record.best) if record.terms == decision.terms else {}
     for name, figure in decision.figures.items():
         best[name] = max(best.get(name, 0.0), figure[INCUMBENT_MODEL])
-    margin = study.config.promote.margin
+    margin = study.config.promote.max_auc_loss
     worse = [
         name
         for name, figure in decision.figures.items()

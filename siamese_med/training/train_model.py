@@ -171,7 +171,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         str(MODEL_FORMAT),
         *plugin_identities(study.config, *MADE_BY),
     ]
-    recipe = re.sub(r"\W+", "-", study.config.train.recipe.rpartition(":")[2]).lower()
+    recipe = re.sub(r"\W+", "-", study.config.train.loss.rpartition(":")[2]).lower()
     return f"{recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"
 
 
@@ -249,7 +249,7 @@ def _describe_model(
     return ModelInfo(
         id=identity,
         format=MODEL_FORMAT,
-        recipe=study.config.train.recipe,
+        recipe=study.config.train.loss,
         created_by=list_package_versions(),
         config=RecordedConfig.model_validate(study.config.model_dump(mode="json", exclude=EXCLUDED_CONFIG)),
         modalities=tuple(sorted(set(learned.modality))),

@@ -25,7 +25,7 @@ shape = [24, 24, 24]
 accelerator = "cpu"
 [train]
 width = 8
-embedding = 16
+embedding_size = 16
 epochs = 2
 steps_per_epoch = 2
 patients_per_batch = 3

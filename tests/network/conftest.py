@@ -34,5 +34,5 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> ScanDataset:
 def brief() -> TrainConfig:
     """A training that takes a second: width 8, three epochs of three steps, all effects on."""
     return TrainConfig(
-        width=8, embedding=8, patients_per_batch=4, epochs=3, steps_per_epoch=3, patience=3, accelerator="cpu"
+        width=8, embedding_size=8, patients_per_batch=4, epochs=3, steps_per_epoch=3, patience=3, accelerator="cpu"
     )

@@ -17,19 +17,19 @@ def whole(config: TrainConfig, shape: tuple[int, int, int]) -> SiameseNetwork:
 
 @pytest.mark.parametrize("shape", [(32, 32, 32), (24, 28, 20), (8, 8, 1), (33, 17, 5), (64, 64, 12)])
 def test_the_compact_encoder_takes_any_grid_down_to_one_slice(shape: tuple[int, int, int]) -> None:
-    network = whole(TrainConfig(width=8, embedding=5), shape)
+    network = whole(TrainConfig(width=8, embedding_size=5), shape)
     assert network(torch.rand(2, 1, *shape)).shape == (2, 5)
 
 
 @pytest.mark.parametrize("encoder", ["resnet10", "densenet121"])
 def test_the_encoders_of_monai_fit_in(encoder: str) -> None:
-    config = TrainConfig.model_validate({"encoder": encoder, "embedding": 5})
+    config = TrainConfig.model_validate({"encoder": encoder, "embedding_size": 5})
     with torch.inference_mode():
         assert whole(config, (64, 64, 64)).eval()(torch.rand(2, 1, 64, 64, 64)).shape == (2, 5)
 
 
 def test_an_embedding_does_not_depend_on_the_batch_it_came_in() -> None:
-    network = whole(TrainConfig(width=8, embedding=5), (16, 16, 16))
+    network = whole(TrainConfig(width=8, embedding_size=5), (16, 16, 16))
     scans = torch.rand(3, 1, 16, 16, 16)
     with torch.inference_mode():
         torch.testing.assert_close(network(scans)[:1], network(scans[:1]), atol=1e-5, rtol=1e-4)
@@ -37,7 +37,7 @@ def test_an_embedding_does_not_depend_on_the_batch_it_came_in() -> None:
 
 def test_before_training_the_compact_encoder_keeps_the_distances_of_what_it_is_given() -> None:
     torch.manual_seed(0)
-    compact = encoder.build_encoder(TrainConfig(width=8, embedding=512), 4, (16, 16, 16))
+    compact = encoder.build_encoder(TrainConfig(width=8, embedding_size=512), 4, (16, 16, 16))
     coarse = torch.randn(12, 4, 8, 8, 8)
     departures = torch.nn.functional.interpolate(coarse, scale_factor=2)  # nothing is lost by halving
     with torch.inference_mode():

@@ -18,7 +18,7 @@ RECIPES = ("supcon", "bce", "contrastive", "triplet")
 
 
 def built(recipe: str, **settings: object) -> losses.MetricLoss:
-    return losses.build_loss(TrainConfig.model_validate({"recipe": recipe, "embedding": 2, **settings}))
+    return losses.build_loss(TrainConfig.model_validate({"loss": recipe, "embedding_size": 2, **settings}))
 
 
 def test_contrastive_is_the_distance_of_the_same_and_the_hinge_of_the_different() -> None:
@@ -33,7 +33,7 @@ def test_contrastive_leaves_different_patients_beyond_the_margin_alone() -> None
 
 
 def test_cross_entropy_is_that_of_a_sigmoid_on_the_weighted_difference() -> None:
-    recipe = losses.PairCrossEntropyLoss(TrainConfig(recipe="bce", embedding=2))
+    recipe = losses.PairCrossEntropyLoss(TrainConfig(loss="bce", embedding_size=2))
     head = recipe.head
     assert isinstance(head, torch.nn.Linear)
     with torch.no_grad():
@@ -77,7 +77,7 @@ def test_supervised_contrastive_is_the_log_share_of_the_own_patient() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_distance_of_a_scan_with_itself_is_zero_and_the_order_does_not_matter(recipe: str) -> None:
-    chosen = built(recipe, embedding=16)
+    chosen = built(recipe, embedding_size=16)
     a, b = torch.randn(2, 10, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert chosen.distance(a, a).abs().max() == 0

@@ -20,7 +20,7 @@ from siamese_med.study.model_info import MODEL_FORMAT, NEEDED_KEYS, read_model_i
 
 SHAPE = (24, 24, 24)
 BOX = ((0, 24), (0, 24), (3, 21))
-SMALL = TrainConfig(width=8, embedding=4)
+SMALL = TrainConfig(width=8, embedding_size=4)
 
 
 @pytest.fixture

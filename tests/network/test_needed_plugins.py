@@ -26,7 +26,7 @@ from tests.plugin_package import NAMES
 SHAPE = (24, 24, 24)
 BOX = ((0, 24), (0, 24), (3, 21))
 TRAIN = TrainConfig(
-    width=8, embedding=4, encoder=NAMES["encoders"], encoder_args={"width": 4}, recipe=NAMES["losses"],
+    width=8, embedding_size=4, encoder=NAMES["encoders"], encoder_args={"width": 4}, loss=NAMES["losses"],
     transform=NAMES["transforms"],
 )  # fmt: skip
 NEEDED = frozenset((NAMES["encoders"], NAMES["losses"], NAMES["detectors"]))
@@ -66,7 +66,7 @@ def folder(package: Path, tmp_path: Path) -> Path:
     stratum |= {"figures": [0.1, 0.2, 0.3], "levels": [0.1, 0.1, 0.2], "tail": [0.1, 0.01]}
     named = [
         find_plugin(PluginKind.ENCODER, TRAIN.encoder, TRAIN.encoder_args),
-        find_plugin(PluginKind.LOSS, TRAIN.recipe),
+        find_plugin(PluginKind.LOSS, TRAIN.loss),
         find_plugin(PluginKind.DETECTOR, NAMES["detectors"], {"width_mm": 9.0}),
     ]
     about: dict[str, Any] = {

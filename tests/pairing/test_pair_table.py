@@ -50,7 +50,7 @@ def test_the_table_on_disk_is_the_one_returned(cohort: Cohort, place: Path) -> N
 
 
 def test_never_a_scan_with_itself_and_no_pair_twice(cohort: Cohort, place: Path) -> None:
-    table = pair_table.build_pair_table(cohort(12), place, PairConfig(negatives=4))
+    table = pair_table.build_pair_table(cohort(12), place, PairConfig(negatives_per_positive=4))
     assert (table.scan_a != table.scan_b).all()
     unordered = [frozenset(pair) for pair in zip(table.scan_a, table.scan_b, strict=True)]
     assert len(set(unordered)) == len(unordered)
@@ -142,7 +142,7 @@ def test_an_unknown_date_gives_no_interval_and_no_rescan(table: Table) -> None:
 
 def test_hard_pairs_share_scanner_and_protocol_and_the_others_do_not(cohort: Cohort, place: Path) -> None:
     scans = cohort(24)
-    table = pair_table.build_pair_table(scans, place, PairConfig(negatives=3, hard=0.5))
+    table = pair_table.build_pair_table(scans, place, PairConfig(negatives_per_positive=3, hard_negative_share=0.5))
     machine = scans.set_index("id").scanner
     different = table[~table.kind.isin(SAME_PATIENT)]
     alike = different.scan_a.map(machine).to_numpy() == different.scan_b.map(machine).to_numpy()
@@ -151,7 +151,7 @@ def test_hard_pairs_share_scanner_and_protocol_and_the_others_do_not(cohort: Coh
 
 
 def test_only_hard_pairs_where_only_hard_ones_are_asked_for(cohort: Cohort, place: Path) -> None:
-    table = pair_table.build_pair_table(cohort(24), place, PairConfig(hard=1.0))
+    table = pair_table.build_pair_table(cohort(24), place, PairConfig(hard_negative_share=1.0))
     assert set(table.kind) - set(SAME_PATIENT) == {"different_hard"}
 
 
@@ -163,7 +163,7 @@ def test_an_unknown_scanner_makes_no_pair_hard(table: Table, place: Path) -> Non
 
 
 def test_about_as_many_different_pairs_as_are_asked_for(cohort: Cohort, place: Path) -> None:
-    table = pair_table.build_pair_table(cohort(40), place, PairConfig(negatives=2))
+    table = pair_table.build_pair_table(cohort(40), place, PairConfig(negatives_per_positive=2))
     same = table.kind.isin(SAME_PATIENT)
     assert 1.4 < (~same).sum() / same.sum() < 2.6
 
@@ -248,7 +248,7 @@ def test_pairs_follow_from_the_scans_however_these_came(cohort: Cohort, tmp_path
 
 
 def test_no_scan_is_drawn_much_more_often_than_others(cohort: Cohort, place: Path) -> None:
-    table = pair_table.build_pair_table(cohort(200), place, PairConfig(negatives=4))
+    table = pair_table.build_pair_table(cohort(200), place, PairConfig(negatives_per_positive=4))
     different = table[~table.kind.isin(SAME_PATIENT)]
     drawn = pd.concat([different.scan_a, different.scan_b]).value_counts()
     assert len(drawn) == 600
@@ -259,4 +259,4 @@ def test_patients_of_one_machine_are_not_paired_with_themselves(table: Table, pl
     scans = table(
         {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": f"scanner-{n}"} for n in range(8) for v in (1, 2)
     )
-    assert set(pair_table.build_pair_table(scans, place, PairConfig(hard=1.0)).kind) <= set(SAME_PATIENT)
+    assert set(pair_table.build_pair_table(scans, place, PairConfig(hard_negative_share=1.0)).kind) <= set(SAME_PATIENT)

@@ -15,7 +15,7 @@ PEOPLE = [f"sub-{number:03d}" for number in range(80)]
 
 
 def test_every_patient_gets_one_split_in_the_configured_shares() -> None:
-    assigned = patient_splits.assign_splits(PEOPLE, {}, PairConfig(validation=0.25, test=0.25))
+    assigned = patient_splits.assign_splits(PEOPLE, {}, PairConfig(validation_share=0.25, test_share=0.25))
     assert sorted(assigned) == PEOPLE
     assert Counter(assigned.values()) == {"train": 40, "validation": 20, "test": 20}
 
@@ -27,8 +27,8 @@ def test_known_patients_never_change_sides_when_new_ones_arrive() -> None:
 
 
 def test_known_patients_stay_although_the_shares_change() -> None:
-    before = patient_splits.assign_splits(PEOPLE[:20], {}, PairConfig(validation=0.25, test=0.25))
-    after = patient_splits.assign_splits(PEOPLE[:20], before, PairConfig(validation=0.05, test=0.05))
+    before = patient_splits.assign_splits(PEOPLE[:20], {}, PairConfig(validation_share=0.25, test_share=0.25))
+    after = patient_splits.assign_splits(PEOPLE[:20], before, PairConfig(validation_share=0.05, test_share=0.05))
     assert after == before
 
 

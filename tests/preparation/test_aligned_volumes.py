@@ -18,7 +18,7 @@ from siamese_med.study.config import PrepareConfig
 from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS, PreparedStudy
 
 SHAPE = (32, 32, 32)
-CONFIG = PrepareConfig(shape=SHAPE, spacing_mm=6.5, accelerator="cpu", batch=2)
+CONFIG = PrepareConfig(shape=SHAPE, spacing_mm=6.5, accelerator="cpu", batch_size=2)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from siamese_med.errors import InputError
-from siamese_med.network.model_folder import read_description
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study import score_tables
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.table_schema import ALIGNMENTS, OWNERS, PAIRS, SCANS, SCORES, TableSchema
 from siamese_med.study.tables import SCORE_COLUMNS, Study
 from tests.studies import Made
@@ -26,7 +26,7 @@ def read(study: Study, which: TableSchema) -> pd.DataFrame:
     if which is ALIGNMENTS:
         return pd.read_parquet(next(study.prepared.glob("*/alignments.parquet")))
     (model,) = study.models.glob("*/model.json")
-    return score_tables.read_score_tables(study, read_description(model.parent))[which is OWNERS]
+    return score_tables.read_score_tables(study, read_model_info(model.parent))[which is OWNERS]
 
 
 @pytest.mark.parametrize("which", [SCANS, PAIRS, ALIGNMENTS, SCORES, OWNERS])

@@ -44,7 +44,7 @@ def found(folder: Path, devices: int) -> dict[str, Tensor]:
     fabric.clip_gradients = lambda *_, **__: None  # type: ignore[method-assign] # it would hide a wrong scale
     results: dict[str, Tensor] = {}
     for recipe in RECIPES:
-        config = TrainConfig(recipe=recipe, width=4, embedding=6, patients_per_batch=4, epochs=1, steps_per_epoch=1)
+        config = TrainConfig(loss=recipe, width=4, embedding_size=6, patients_per_batch=4, epochs=1, steps_per_epoch=1)
         torch.manual_seed(0)
         network = SiameseNetwork(config, atlas.fit_atlas(cohort))
         network.change.requires_grad_(False)

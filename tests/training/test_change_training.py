@@ -17,7 +17,9 @@ from siamese_med.training import change_training, synthetic_follow_ups
 from siamese_med.training.synthetic_follow_ups import ChangeSource
 
 SHAPE = (48, 48, 48)
-BRIEF = TrainConfig(width=4, embedding=4, change_steps=8, change_patches=2, change_rate=1e-2, accelerator="cpu")
+BRIEF = TrainConfig(
+    width=4, embedding_size=4, change_steps=8, change_patches=2, change_learning_rate=1e-2, accelerator="cpu"
+)
 
 
 class KilledError(Exception):

@@ -36,7 +36,9 @@ def figure(old: float, new: float) -> dict[str, Any]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return Study(tmp_path / "data", tmp_path / "reports", Config(promote=PromoteConfig(margin=0.01, min_patients=4)))
+    return Study(
+        tmp_path / "data", tmp_path / "reports", Config(promote=PromoteConfig(max_auc_loss=0.01, min_patients=4))
+    )
 
 
 def train(study: Study, name: str, age: int = 0) -> Path:
@@ -153,7 +155,7 @@ def test_the_same_week_again_measures_nothing(study: Study, ask: Ask) -> None:
 def test_another_margin_asks_again(study: Study, ask: Ask) -> None:
     train(study, "old")
     assert not ask("slightly", change=0.77).promoted
-    lenient = replace(study, config=Config(promote=PromoteConfig(margin=0.05)))
+    lenient = replace(study, config=Config(promote=PromoteConfig(max_auc_loss=0.05)))
     empty = pd.DataFrame()
     again = model_registry.decide_promotion(
         lenient, study.models / "slightly", empty, empty, lambda _: PreparedStudy(empty, Path())
