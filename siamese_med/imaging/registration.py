@@ -146,7 +146,7 @@ def measure_alignments(
     device: str = "cpu",
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
 ) -> list[Alignment]:
-    """The matrices (4x4, fixed mm to moving mm) with correlation ratio and quality, as `register_scans` has them."""
+    """Measure given matrices (4x4, fixed mm to moving mm): correlation ratio and quality, as of `register_scans`."""
     import torch
 
     level = TEMPLATE_LEVELS[-1]

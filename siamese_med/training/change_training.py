@@ -218,10 +218,10 @@ def _validation_loss(parts: ChangeNetwork, sources: Sequence[ChangeSource], conf
 
 
 def _initial_state(parts: ChangeNetwork, sources: Sequence[ChangeSource], config: TrainConfig, fabric: Any) -> _State:
-    weights = {name: tensor.clone() for name, tensor in parts.state_dict().items()}
+    mean, best = ({name: tensor.clone() for name, tensor in parts.state_dict().items()} for _ in range(2))
     loss = _validation_loss(parts, sources, config, fabric)
     log: list[_CheckLine] = [{"step": 0, "train_loss": loss, "validation_loss": loss}]
-    return {"step": 0, "mean": weights, "best": dict(weights), "log": log}
+    return {"step": 0, "mean": mean, "best": best, "log": log}
 
 
 def _update_mean_weights(mean: dict[str, Tensor], parts: ChangeNetwork, step: int) -> None:

@@ -19,6 +19,7 @@ from siamese_med.network.siamese import SiameseNetwork
 from siamese_med.plugins import describe_plugin, find_plugin, import_plugin, trusted_plugins
 from siamese_med.runtime import files
 from siamese_med.study.config import Config, TrainConfig
+from siamese_med.study.model_info import MODEL_FORMAT
 from siamese_med.study.plugin_names import PluginKind
 from tests import plugin_package
 from tests.plugin_package import NAMES
@@ -71,7 +72,7 @@ def folder(package: Path, tmp_path: Path) -> Path:
     ]
     about: dict[str, Any] = {
         "id": "softmargin-0",
-        "format": model_folder.MODEL_FORMAT,
+        "format": MODEL_FORMAT,
         "shape": list(SHAPE),
         "box": [list(edges) for edges in BOX],
         "evidence": {"slope": -1.0, "intercept": 2.0, "alarm": -3.0},
@@ -127,7 +128,7 @@ def test_what_an_installed_package_declares_is_imported(folder: Path, package: P
     assert not imported()
     plugin_package.declare_entry_points(package)
     importlib.invalidate_caches()
-    assert model_folder.load_model(folder).about["change"]["detector"] == NAMES["detectors"]
+    assert model_folder.load_model(folder).info.change.detector == NAMES["detectors"]
 
 
 def plugins_of(folder: Path) -> list[dict[str, Any]]:
@@ -187,6 +188,9 @@ def test_a_transform_is_not_needed_to_use_a_model(folder: Path) -> None:
 
 def test_the_plug_in_of_the_detector_belongs_to_the_instrument(folder: Path) -> None:
     loaded = model_folder.load_model(folder, NEEDED)
-    others = [{**one, "version": "9"} if one["kind"] == "detector" else one for one in plugins_of(folder)]
-    changed = model_folder.TrainedModel(folder, loaded.network, {**loaded.about, "plugins": others})
+    others = tuple(
+        one.model_copy(update={"version": "9"}) if one.kind is PluginKind.DETECTOR else one
+        for one in loaded.info.plugins
+    )
+    changed = model_folder.TrainedModel(folder, loaded.network, loaded.info.model_copy(update={"plugins": others}))
     assert changed.instrument != loaded.instrument

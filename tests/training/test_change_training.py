@@ -82,6 +82,17 @@ def test_the_log_begins_before_training_and_the_best_is_no_worse(sources: list[C
     assert min(float(line["validation_loss"]) for line in lines) <= float(lines[0]["validation_loss"])
 
 
+def test_training_that_makes_it_worse_leaves_the_weights_as_they_were(
+    sources: list[ChangeSource], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_training, "_validation_loss", lambda *_: next(losses))
+    losses = iter(range(1, 99))  # worse at every check
+    before, after = network(), network()
+    learn(after, sources, tmp_path)
+    for name, weights in before.state_dict().items():
+        assert torch.equal(weights, after.state_dict()[name]), name
+
+
 def test_only_trunk_and_change_head_learn(sources: list[ChangeSource], tmp_path: Path) -> None:
     before, after = network(), network()
     learn(after, sources, tmp_path)
