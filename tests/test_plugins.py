@@ -258,7 +258,7 @@ def test_built_in_choices_leave_no_trace_in_digests_and_models() -> None:
     assert "encoder_args" not in written["train"]
     assert "detector" not in written["score"]
     assert effective_values(config)["score"]["detector"] == "auto"
-    assert (config.train.fingerprint(), config.score.learning()) == ("b69c2289b306", "195e501e64a7")
+    assert (config.train.fingerprint(), config.score.calibration_fingerprint()) == ("b69c2289b306", "195e501e64a7")
     assert plugins.named_plugins(config) == ()
 
 

@@ -31,7 +31,7 @@ def model_json(**changes: Any) -> dict[str, Any]:
         "created_by": {"siamese-med": "0.1.0", "torch": "2.13.0", "monai": "1.6.1", "numpy": "2.4.6"},
         "config": {
             "pair": {"seed": 5, "test": 0.25, "validation": 0.25},
-            "prepare": {"shape": [64, 64, 64], "spacing_mm": None},
+            "prepare": {"shape": [64, 64, 64], "spacing_mm": 3.0},
             "score": {"significance": 0.05, "smoothing_mm": 2.0, "spacing_mm": 1.5},
             "train": {"seed": 3, "recipe": "supcon", "epochs": 14},
         },

@@ -162,7 +162,7 @@ def choose_device(accelerator: str) -> str:
 
 def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Path:
     """Named after what changes voxels or matrices; a template that the study made leads to the study's folder."""
-    shaping = config.model_copy(update={"min_quality": 0.0, "batch": 1, "accelerator": "auto", "template": None})
+    shaping = config.model_copy(update={"min_quality": 0.0, "batch_size": 1, "accelerator": "auto", "template": None})
     shape = f"{shaping.fingerprint()}-{PREPARATION_VERSION}"
     own = prepared / f"{shape}-study"
     if template is None:

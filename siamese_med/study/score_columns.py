@@ -150,15 +150,17 @@ def score_table(scores: Sequence[PairScore]) -> pd.DataFrame:
 def parquet_schema(table: pd.DataFrame) -> Any:
     """Return the pyarrow schema in which a score table is written.
 
-    Every column has the type that `PairScore` declares. Only where no cell of the whole table shows a value (no pair
-    has a reason, say) its type stays open, so that the bytes of such tables are what they were.
+    Every column has the type that `PairScore` declares. Only texts and lists of which no cell of the whole table shows
+    a value (no pair has a reason, say) stay open, so that the bytes of such tables are what they were.
     """
     import pyarrow as pa
 
     declared = _arrow_types()
     inferred = pa.Schema.from_pandas(table, preserve_index=False)
     types = {
-        one.name: inferred.field(one.name).type if _is_open(inferred.field(one.name).type) else declared[one.type]
+        one.name: inferred.field(one.name).type
+        if _is_open(inferred.field(one.name).type) and declared[one.type] != pa.float64()
+        else declared[one.type]
         for one in score_columns()
     }
     return pa.schema(list(types.items()))

@@ -60,7 +60,7 @@ def test_every_command_has_the_common_options(command: str, tmp_path: Path) -> N
         (["status", "--config", "nowhere.toml"], 2, "no config file"),
         (["config", "--config", "unknown.toml"], 2, "unknown key 'train.epoch'"),
         (["config", "--config", "syntax.toml"], 2, "is not TOML"),
-        (["config", "--config", "range.toml"], 2, "'pair' value error, validation + test must be below 1"),
+        (["config", "--config", "range.toml"], 2, "'pair' value error, validation_share + test_share must be below 1"),
         (["ingest"], 2, "Missing argument 'INPUT'"),
         (["status", "--no-such-option"], 2, "No such option"),
         (["bogus"], 2, "No such command"),

@@ -42,10 +42,10 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, counting)
 
-    count(aligned_volumes, "prepare", "prepared")
-    count(catalogue, "scans", "scans read")
-    count(untrusted_input, "read_table", "{0} read")
-    count(files, "write_parquet", "{0} written")
+    count(aligned_volumes, "prepare_scans", "prepared")
+    count(catalogue, "read_scan_table", "scans read")
+    count(untrusted_input, "read_untrusted_table", "{0} read")
+    count(files, "write_parquet_file", "{0} written")
     return counted
 
 

@@ -56,7 +56,7 @@ def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
     known: dict[str, dict[str, float]] = {}
     ask_of = SimpleNamespace(patients=6, measured=0)
 
-    def load(folder: Path) -> SimpleNamespace:
+    def load(folder: Path, _trusted: frozenset[str] = frozenset()) -> SimpleNamespace:
         return SimpleNamespace(folder=folder, name=folder.name)
 
     def eligible(_: Any, __: Any, fixed: list[str] | None = None) -> pd.DataFrame:
@@ -245,10 +245,10 @@ def test_a_model_that_cannot_be_loaded_any_more_gives_way(
     train(study, "of-an-older-format")
     whole = model_folder.load_model
 
-    def load(folder: Path) -> Any:
+    def load(folder: Path, trusted: frozenset[str] = frozenset()) -> Any:
         if folder.name == "of-an-older-format":
             raise ModelError("model format 3, this version reads 4")
-        return whole(folder)
+        return whole(folder, trusted)
 
     monkeypatch.setattr(model_folder, "load_model", load)
     decision = ask("candidate")
