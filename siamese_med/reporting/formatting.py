@@ -1,23 +1,40 @@
-"""How numbers and names are written on a page; what is missing becomes a dash."""
+"""Format numbers and names for a page. A missing value becomes a dash.
+
+The templates use most of these functions as filters, under the same names.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from siamese_med.study import table_cells
 
 DASH = "–"
+"""Shown for a missing value."""
 
 EVIDENCE_STRENGTHS = ("weak", "moderate", "moderately strong", "strong")
 """Words for a likelihood ratio up to 10, 100, 1000 and 10 000; above: very strong (ENFSI Guideline for Evaluative
 Reporting in Forensic Science, 2015)."""
 
 MAX_NAME_CHARACTERS = 12
+"""Characters of a pseudonym or digest that `short` keeps before the ellipsis."""
 
 
-def fixed(value: Any, digits: int = 2) -> str:
-    """A number with a fixed count of decimals and a true minus sign."""
+def fixed(value: object, digits: int = 2) -> str:
+    """Format a number with a fixed number of decimals and a true minus sign (U+2212).
+
+    Parameters
+    ----------
+    value
+        Cell of a table; a dash is returned for None, NaN, infinity and text that is no number.
+    digits
+        Number of decimals. A number that rounds to zero has no sign.
+
+    Examples
+    --------
+    >>> fixed(-1.26, 1), fixed(-0.001), fixed(None)
+    ('−1.3', '0.00', '–')
+    """
     number = table_cells.parse_number(value)
     if number is None:
         return DASH
@@ -25,13 +42,34 @@ def fixed(value: Any, digits: int = 2) -> str:
     return ("0" + written[2:] if float(written) == 0 and written[0] == "-" else written).replace("-", "−")
 
 
-def measure(value: Any, digits: int = 2, before: str = "", after: str = "") -> str:
-    """A number with its symbol or unit, which goes where the number is missing."""
+def measure(value: object, digits: int = 2, before: str = "", after: str = "") -> str:
+    """Format a number with its symbol before it or its unit after it.
+
+    Parameters
+    ----------
+    value
+        As in `fixed`; a missing value becomes a dash without symbol or unit.
+    digits
+        Number of decimals.
+    before, after
+        Symbol and unit with their spaces.
+
+    Examples
+    --------
+    >>> measure(1.5, 1, before="z "), measure(0.25, after=" ml"), measure(None, after=" ml")
+    ('z 1.5', '0.25 ml', '–')
+    """
     return DASH if table_cells.parse_number(value) is None else f"{before}{fixed(value, digits)}{after}"
 
 
-def probability(value: Any) -> str:
-    """Three decimals, and an inequality where these would claim certainty."""
+def probability(value: object) -> str:
+    """Format a probability with three decimals, and as an inequality where these would show 0.000 or 1.000.
+
+    Examples
+    --------
+    >>> probability(0.0512), probability(0.0001), probability(0.99999)
+    ('0.051', '< 0.001', '> 0.999')
+    """
     number = table_cells.parse_number(value)
     if number is None:
         return DASH
@@ -40,65 +78,136 @@ def probability(value: Any) -> str:
     return "> 0.999" if number > 0.9995 else f"{number:.3f}"
 
 
-def percent(value: Any) -> str:
-    """A share of one as per cent, without needless decimals."""
+def percent(value: object) -> str:
+    r"""Format a share of one in per cent, with three significant digits and a no-break space before the sign.
+
+    Examples
+    --------
+    >>> percent(0.01234)
+    '1.23\xa0%'
+    """
     number = table_cells.parse_number(value)
     return DASH if number is None else f"{100 * number:.3g}\u00a0%"
 
 
-def count(value: Any) -> str:
-    """A whole number, thousands set apart."""
+def count(value: object) -> str:
+    r"""Format a whole number with a narrow no-break space between thousands; numbers with decimals are rounded.
+
+    Examples
+    --------
+    >>> count(12345)
+    '12\u202f345'
+    """
     number = table_cells.parse_integer(value)
     return DASH if number is None else f"{number:,}".replace(",", "\u202f")
 
 
-def interval(days: Any) -> str:
-    """Days in words."""
+def interval(days: object) -> str:
+    """Format a number of days in words; `unknown` where it is missing.
+
+    Examples
+    --------
+    >>> interval(1), interval(183.0), interval(None)
+    ('1 day', '183 days', 'unknown')
+    """
     number = table_cells.parse_integer(days)
     if number is None:
         return "unknown"
     return "1 day" if number == 1 else f"{number} days"
 
 
-def known(value: Any) -> str:
-    """Text, or a dash for what is missing."""
+def known(value: object) -> str:
+    """Return a value as text, or a dash for None, an empty string or an empty tuple."""
     return DASH if value in (None, "", ()) else str(value)
 
 
 def short(name: str) -> str:
-    """The beginning of a long pseudonym or digest."""
+    """Shorten a pseudonym or digest that is longer than MAX_NAME_CHARACTERS plus one.
+
+    Examples
+    --------
+    >>> short("sub-CHANGEDQ7XK2M9RT")
+    'sub-CHANGEDQ…'
+    """
     return name if len(name) <= MAX_NAME_CHARACTERS + 1 else name[:MAX_NAME_CHARACTERS] + "…"
 
 
-def sizes(values: Any, digits: int = 1) -> str:
-    """Several numbers as a product: 1.0 × 1.0 × 3.0."""
+def sizes(values: object, digits: int = 1) -> str:
+    """Format several numbers as a product, such as the edges of a voxel in mm.
+
+    Examples
+    --------
+    >>> sizes([0.9375, 0.9375, None], 2)
+    '0.94 × 0.94 × –'
+    """
     numbers = table_cells.parse_numbers(values)
     return " × ".join(fixed(number, digits) for number in numbers) if numbers else DASH
 
 
-def place(values: Any) -> str:
-    """A point in mm: (12, −3, 40)."""
+def place(values: object) -> str:
+    """Format a point in mm as whole numbers; a dash where it has no coordinates.
+
+    Examples
+    --------
+    >>> place([12.2, -3.4, 40])
+    '(12, −3, 40)'
+    """
     numbers = table_cells.parse_numbers(values)
     return f"({', '.join(fixed(number, 0) for number in numbers)})" if numbers else DASH
 
 
 def sentence(text: str) -> str:
-    """With a capital first letter and a full stop, unless it ends in a mark of its own."""
+    """Make a sentence: capitalise the first letter, and add a full stop where the text has no final mark.
+
+    Examples
+    --------
+    >>> sentence("other contrast"), sentence("A scan filed elsewhere?")
+    ('Other contrast.', 'A scan filed elsewhere?')
+    """
     return text[:1].upper() + text[1:] + ("" if text.endswith(("?", "!", ".")) or not text else ".")
 
 
 def spaced(word: str) -> str:
-    """A reason or flag word as plain words."""
+    """Replace the underscores of a reason or flag word by spaces."""
     return word.replace("_", " ")
 
 
 def describe_evidence_strength(exponent: float) -> str:
-    """Evidence in words, from a log10 likelihood ratio above zero."""
+    """Describe evidence by the verbal scale of EVIDENCE_STRENGTHS.
+
+    Parameters
+    ----------
+    exponent
+        log10 of the likelihood ratio; above zero.
+
+    References
+    ----------
+    ENFSI Guideline for Evaluative Reporting in Forensic Science, 2015.
+
+    Examples
+    --------
+    >>> describe_evidence_strength(0.2), describe_evidence_strength(2.5), describe_evidence_strength(6.0)
+    ('weak', 'moderately strong', 'very strong')
+    """
     return EVIDENCE_STRENGTHS[int(exponent)] if exponent < len(EVIDENCE_STRENGTHS) else "very strong"
 
 
 def describe_likelihood_ratio(exponent: float, most: float) -> str:
-    """A log10 likelihood ratio as a multiple of two figures, no more than ten to the power of `most`."""
+    """Describe a likelihood ratio as `about <n> times`, with two significant digits.
+
+    Parameters
+    ----------
+    exponent
+        log10 of the likelihood ratio.
+    most
+        Largest exponent that the data can support. A larger one is given as `more than` ten to the power of `most`,
+        rounded down.
+
+    Examples
+    --------
+    >>> describe_likelihood_ratio(2.0, 4.0), describe_likelihood_ratio(9.0, 2.5977)
+    ('about 100 times', 'more than 390 times')
+    """
     if exponent > most:
         step = 10.0 ** math.floor(most - 1)
         return f"more than {_plain(math.floor(10.0**most / step + 1e-6) * step)} times"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from siamese_med.reporting.data import received_files
-from siamese_med.reporting.write import ingest_page
+from siamese_med.reporting.write import ingest_page, ingest_tsv
 from tests.reporting import browser
 from tests.reporting.conftest import HOSTILE, pseudonym
 from tests.reporting.inventories import MIXED, inventory, picture, refused, scanned
@@ -68,7 +68,7 @@ def test_the_cohort_is_linked_once_it_is_there(tmp_path: Path) -> None:
 
 
 def test_the_table_has_a_line_a_series_and_reason() -> None:
-    rows = list(csv.DictReader(io.StringIO(received_files.format_ingest_tsv(MIXED)), dialect="excel-tab"))
+    rows = list(csv.DictReader(io.StringIO(ingest_tsv.format_ingest_tsv(MIXED)), dialect="excel-tab"))
     assert sum(int(row["files"]) for row in rows) == MIXED.account.files_seen
     assert [(row["reason"], row["files"]) for row in rows if row["series"] == "series-badanna"] == [
         ("missing_slice", "159"), ("truncated_pixels", "1"),
@@ -81,7 +81,7 @@ def test_the_table_has_a_line_a_series_and_reason() -> None:
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)"])
 def test_no_cell_of_the_table_computes(start: str) -> None:
-    rows = received_files.format_ingest_tsv(
+    rows = ingest_tsv.format_ingest_tsv(
         inventory(replace(refused("anna", missing_slice=1), modality=start))
     ).splitlines()
     cells = [cell for row in rows for cell in row.split("\t")]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,7 @@ from siamese_med.reporting.data import cohort_index
 from siamese_med.reporting.data.cohort_index import CohortRow
 from siamese_med.reporting.model import metrics_file, reference_figures, statements
 from siamese_med.reporting.render import pages
-from siamese_med.reporting.write import markdown_summary
+from siamese_med.reporting.write import markdown_summary, study_pages
 from siamese_med.runtime import files
 from siamese_med.study.tables import OWNER_COLUMNS, SCORE_COLUMNS, IngestAccount
 from tests.reporting.conftest import HOSTILE, Inputs, pseudonym
@@ -114,3 +117,16 @@ def test_the_summary_lists_the_alarms_of_the_index(written: Inputs) -> None:
     assert "1 scan looks like another patient's. Nothing was moved; check the records." in text
     assert HOSTILE not in text
     assert str(written.reports) not in text
+
+
+def test_the_table_of_pages_names_what_there_is() -> None:
+    reporting = Path(study_pages.__file__).parents[1]
+    row = re.compile(r"^\S+ +(\S+)\.py (\w+) +(\S+\.html\.j2) +(\S+\.py)$", re.MULTILINE)
+    rows = row.findall(study_pages.__doc__ or "")
+    for module, function, _, writer in rows:
+        built_by = importlib.import_module(f"siamese_med.reporting.{module.replace('/', '.')}")
+        assert callable(getattr(built_by, function))
+        assert "pages.render_" in (reporting / writer).read_text(encoding="utf-8")
+    rendering = (reporting / "render" / "pages.py").read_text(encoding="utf-8")
+    rendered = set(re.findall(r'get_template\("(.+?)"\)', rendering))
+    assert {template for _, _, template, _ in rows} == rendered

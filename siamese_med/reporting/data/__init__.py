@@ -1,1 +1,1 @@
-"""What a page says, as typed data, before anything is drawn."""
+"""The content of every page as typed data, before anything is rendered."""

@@ -1,4 +1,4 @@
-"""The cohort as data: one row a patient, what asks for a look first, and the account of the input's files."""
+"""The cohort as data: one row for each patient, the most urgent first, and what became of the input's files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CohortRow:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Keys of verdicts.STATUSES under which the patient is found."""
+        """Return the keys of verdicts.STATUSES under which the index lists the patient."""
         return (self.status, verdicts.SCAN_FILED_ELSEWHERE) if self.claimed else (self.status,)
 
 
@@ -64,7 +64,14 @@ class CohortIndex:
 
 
 def build_cohort_row(report: PatientReport) -> CohortRow:
-    """A patient's line in the table."""
+    """Build a patient's row of the index from the finished report.
+
+    Returns
+    -------
+    CohortRow
+        Figures of the pair that `patient.choose_lead_pair` chooses; all of them None where the patient has no pair.
+        `lowest_similarity` is over the pairs whose identity the network can judge.
+    """
     newest = patient.choose_lead_pair(report.pairs) if report.pairs else None
     judged = [
         pair.score.similarity for pair in report.pairs if pair.identity_judged and pair.score.similarity is not None
@@ -96,18 +103,30 @@ def build_cohort_index(
     claim: ModelHeadline,
     provenance: Provenance,
 ) -> CohortIndex:
-    """The index as data, alarms first, the largest change first among equals."""
+    """Build the content of index.html, cohort.json and cohort.tsv.
+
+    Parameters
+    ----------
+    title, reports
+        Title of the study, and the report of every patient.
+    account
+        What became of every file that was ingested.
+    reference, claim, provenance
+        What the pages say of the model, see `model_page.ModelPage`.
+
+    Returns
+    -------
+    CohortIndex
+        Rows by urgency: by the lowest rank in verdicts.STATUSES, then the largest `change_z` first, then by subject.
+    """
     pairs = [pair for report in reports for pair in report.pairs]
     rows = sorted((build_cohort_row(report) for report in reports), key=_urgency)
     found = Counter(word for line in rows for word in line.words)
+    alarms = [alarm for report in reports for alarm in report.alarms]
     return CohortIndex(
         title=title,
         patients=len(rows),
-        alarms=tuple(
-            sorted(
-                (alarm for report in reports for alarm in report.alarms), key=wrong_patient_alarms.get_alarm_sort_key
-            )
-        ),
+        alarms=tuple(sorted(alarms, key=wrong_patient_alarms.get_alarm_sort_key)),
         rows=tuple(rows),
         counts={key: found[key] for key in verdicts.STATUSES},
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),

@@ -1,4 +1,4 @@
-"""The account of the input's files, with shares for a bar."""
+"""What became of the input's files: counts and shares for a bar."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class FileCounts:
 
 
 def count_files_by_outcome(account: IngestAccount) -> FileCounts:
-    """The account with shares of all files, for a bar."""
+    """Count files by outcome (ingested, skipped, duplicate, quarantined) and by reason.
+
+    Each share is of `files_seen`, 0 to 1; all shares are zero where no file was seen.
+    """
     files = asdict(account)
     return FileCounts(
         files_seen=account.files_seen,

@@ -1,4 +1,4 @@
-"""The model page as data: how well the network and the baselines tell patients apart, with examples."""
+"""The model page as data: how well the network and the baselines tell patients apart, with example pairs."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from siamese_med.study.model_metrics import TrainingSummary
 
 MAX_GALLERY_PAIRS = 12
+"""Example pairs on the page."""
 
 SCORE_COLUMN_OF_METHOD = {
     "network": "similarity",
@@ -41,7 +42,19 @@ SCORE_COLUMN_OF_METHOD = {
 
 @dataclass(frozen=True)
 class ExamplePair:
-    """Two middle slices, shown as pictures, and what the network said of them."""
+    """One pair of middle axial slices, and what the network said of it.
+
+    Parameters
+    ----------
+    first, second
+        PNG as data URLs, in display orientation.
+    same
+        Whether both scans are of one patient.
+    distance
+        Of the two embeddings.
+    similarity
+        Calibrated probability that both are of one patient.
+    """
 
     first: str
     second: str
@@ -52,7 +65,15 @@ class ExamplePair:
 
 @dataclass(frozen=True)
 class TestPairs:
-    """The model's test pairs: ROC corners a method, distances of both kinds."""
+    """Scores of the test pairs, for the charts.
+
+    Parameters
+    ----------
+    curves
+        Name of each method, and the corners of its ROC curve.
+    same_distances, different_distances
+        Distances of the network's embeddings, of pairs of one patient and of two patients.
+    """
 
     curves: tuple[tuple[str, CurvePoints], ...]
     same_distances: tuple[float, ...]
@@ -61,7 +82,31 @@ class TestPairs:
 
 @dataclass(frozen=True)
 class ModelPage:
-    """Everything that is on the model page."""
+    """Content of model.html.
+
+    Parameters
+    ----------
+    title
+        Title of the study.
+    measured
+        All figures of the model.
+    claim
+        The headline that follows from them.
+    test
+        Scores of the test pairs; empty where reference.parquet is missing.
+    training
+        Outcome of the training.
+    log
+        Columns of training_log.csv by name, one value for each epoch.
+    gallery
+        Example pairs, at most MAX_GALLERY_PAIRS.
+    reference
+        Threshold and pairs without change that pairs are compared with.
+    provenance
+        Versions, digests and seeds.
+    settings
+        Settings of the training by section of the configuration.
+    """
 
     title: str
     measured: ModelFigures
@@ -78,7 +123,27 @@ class ModelPage:
 def build_model_page(
     title: str, folder: ModelFolder, measured: ModelFigures, reference: ReportReference, provenance: Provenance
 ) -> ModelPage:
-    """Read what a model page shows from the model folder; parts that training did not leave are empty."""
+    """Read what a model page shows from the model folder.
+
+    Parameters
+    ----------
+    title
+        Title of the study.
+    folder
+        The model folder, with its JSON files read.
+    measured, reference, provenance
+        What `metrics_file` and `reference_figures` made of it.
+
+    Returns
+    -------
+    ModelPage
+        A part is empty where training did not leave its file.
+
+    Raises
+    ------
+    ModelError
+        A file of the folder cannot be read, or holds NaN.
+    """
     return ModelPage(
         title=title,
         measured=measured,

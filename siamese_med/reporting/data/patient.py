@@ -1,8 +1,12 @@
-"""One patient's report as data, from the tables that the score stage left."""
+"""Build one patient's report as data, from the tables of the score stage.
+
+`build_patient_report` is the whole content of report.html, report.json and pairs.tsv except for the pictures. Its
+classes are in `report_content`; visits and pairs are put together by `patient_visits`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
 from siamese_med.reporting.data import patient_visits, verdicts
@@ -24,22 +28,34 @@ if TYPE_CHECKING:
     from siamese_med.study.pair_score import PairScore
 
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
+"""Splits whose patients the network or its calibration learned from; their pages carry a warning."""
 
 
 def build_patient_report(
     subject: str,
-    scans: Sequence[Mapping[str, Any]],
+    scans: Sequence[Mapping[str, object]],
     scores: Sequence[PairScore],
-    alignments: Mapping[str, Mapping[str, Any]],
+    alignments: Mapping[str, Mapping[str, object]],
     alarms: Sequence[WrongPatientAlarm],
     title: str,
     reference: ReportReference,
     claim: ModelHeadline,
     provenance: Provenance,
 ) -> PatientReport:
-    """All that a page says about one patient, without pictures: those follow from slice_choice.illustrated.
+    """Build the content of one patient's page, without pictures; these are added by `slice_choice.add_slices_to_pairs`.
 
-    `alarms` are those of the whole study.
+    Parameters
+    ----------
+    subject
+        Pseudonym, `sub-` and letters or digits.
+    scans, scores
+        The patient's rows of the scan table (tables.SCAN_COLUMNS) and pairs; pairs of two patients are left out.
+    alignments, alarms
+        Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
+    title
+        Title of the study.
+    reference, claim, provenance
+        What the pages say of the model, see `model_page.ModelPage`.
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     visits = patient_visits.build_visits(scans, alignments)
@@ -63,7 +79,19 @@ def build_patient_report(
 def compose_patient_headline(
     visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], alarms: Sequence[WrongPatientAlarm]
 ) -> PatientHeadline:
-    """The verdict on the newest visit; a scan that seems to be another person's comes before any verdict on change."""
+    """Compose the first lines of a patient's page: a status and one or two sentences.
+
+    A wrong-patient alarm comes before every verdict on change. Otherwise it is the verdict of `choose_lead_pair`; where
+    that one is not `changed` but the newest visit differs from the first one, the change since the first visit is the
+    headline, and both sentences are shown.
+
+    Parameters
+    ----------
+    visits, pairs
+        Of the patient, as `patient_visits` built them.
+    alarms
+        Of scans that are filed under this patient.
+    """
     if alarms:
         return PatientHeadline(str(PatientStatus.WRONG_PATIENT), _doubt(alarms))
     if not pairs:
@@ -80,7 +108,17 @@ def compose_patient_headline(
 
 
 def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair:
-    """The pair that speaks for the newest visit: of several contrasts, the one that can be judged and says most."""
+    """Choose the pair that stands for the newest visit in the headline and on the index.
+
+    There are several pairs with role `newest` where a visit has several contrasts. The one with the lowest rank in
+    verdicts.STATUSES is chosen, then the one with the lowest number; pairs without a verdict only where there is no
+    other. Where no pair has that role, all are considered.
+
+    Parameters
+    ----------
+    pairs
+        At least one pair.
+    """
     newest = [pair for pair in pairs if pair.role == PairRole.NEWEST] or list(pairs)
     judged = [pair for pair in newest if pair.verdict != Verdict.NOT_COMPARABLE] or newest
     return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number))
@@ -107,7 +145,7 @@ def _sentence(pair: ReportPair) -> str:
 
 
 def _seen(pair: ReportPair) -> str:
-    """What no change is worth."""
+    """The smallest change that would have been detected, as the end of a sentence."""
     if pair.score.smallest_detectable_ml is None:
         return ", in a pair too noisy to promise that any change would have been seen"
     return f"; a change of {formatting.fixed(pair.score.smallest_detectable_ml)} ml would have been seen"

@@ -1,10 +1,10 @@
-"""From the tables to one patient's visits and pairs, in the order of time."""
+"""Build one patient's visits and pairs from the tables, in the order of time."""
 
 from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import verdicts
 from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, ReportScan, ReportVisit
@@ -15,22 +15,34 @@ from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, explai
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
+    from datetime import date
 
-    Row = Mapping[str, Any]
+    Row = Mapping[str, object]
 
 PAIR_ROLES = tuple(str(role) for role in PairRole)
 """Order of the pairs on a page."""
 
 
 def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[ReportVisit, ...]:
-    """The visits of one patient: by date where all are dated, else by session number."""
+    """Build the visits of one patient, in the order of their dates, or of session numbers unless all are dated.
+
+    Parameters
+    ----------
+    scans
+        The patient's rows of the scan table (tables.SCAN_COLUMNS).
+    alignments
+        Rows of the alignment table by scan id; a scan without one counts as not aligned.
+
+    Returns
+    -------
+    tuple of ReportVisit
+        `day` counts from the first dated visit, None for a visit without a date. `scanner_changed` is true where the
+        visit has no scanner in common with the last visit before it whose scanner is known.
+    """
     sessions: dict[str, list[Row]] = {}
     for row in scans:
         sessions.setdefault(str(row["session"]), []).append(row)
-    dates = {
-        session: next((day for row in rows if (day := table_cells.parse_date(row["date"]))), None)
-        for session, rows in sessions.items()
-    }
+    dates = {session: _find_date(rows) for session, rows in sessions.items()}
     known = sorted(day for day in dates.values() if day)
     order = sorted(sessions, key=_session_number)
     if len(known) == len(sessions):
@@ -42,18 +54,22 @@ def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[R
             _scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order)
         )
         now = {scan.scanner for scan in here if scan.scanner and scan.scanner != UNKNOWN}
-        date = dates[session]
+        day = dates[session]
         listed.append(
             ReportVisit(
                 session=session,
-                date=date.isoformat() if date else None,
-                day=(date - known[0]).days if date else None,
+                date=day.isoformat() if day else None,
+                day=(day - known[0]).days if day else None,
                 scanner_changed=bool(scanners and now and not now & scanners),
                 scans=here,
             )
         )
         scanners = now or scanners
     return tuple(listed)
+
+
+def _find_date(rows: Iterable[Row]) -> date | None:
+    return next((day for row in rows if (day := table_cells.parse_date(row["date"]))), None)
 
 
 def _session_number(session: str) -> tuple[int, str]:
@@ -85,9 +101,20 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
 def build_report_pairs(
     scores: Iterable[PairScore], timeline: Sequence[ReportVisit], known: AbstractSet[str], doubtful: AbstractSet[str]
 ) -> tuple[ReportPair, ...]:
-    """The same-patient pairs of one patient, numbered in the order in which the page shows them.
+    """Build the pairs of one patient, numbered from 1 in the order in which the page shows them.
 
-    `known`: scans whose identity the network can judge; `doubtful`: scans under alarm.
+    They are sorted by role (PAIR_ROLES), then the latest visits come first; of the same two visits, comparable pairs.
+
+    Parameters
+    ----------
+    scores
+        Rows of the score table; pairs of two patients and of unknown scans are left out.
+    timeline
+        The patient's visits, in the order of time.
+    known
+        Ids of scans whose identity the network can judge.
+    doubtful
+        Ids of scans under a wrong-patient alarm; their pairs get the status `wrong_patient`.
     """
     sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
     placed = [

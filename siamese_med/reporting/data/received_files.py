@@ -1,4 +1,4 @@
-"""What came in, as data: what needs a repair first, then the scans by patient, then what was left out on purpose."""
+"""The ingest page as data: series that need a repair, then the scans by patient, then what was left out on purpose."""
 
 from __future__ import annotations
 
@@ -6,42 +6,25 @@ import base64
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import file_counts
-from siamese_med.reporting.write import json_tsv
 
 if TYPE_CHECKING:
     from siamese_med.reporting.data.file_counts import FileCounts
     from siamese_med.study.tables import IngestInventory, ScanThumbnail, SeriesAccount
 
 MAX_THUMBNAIL_BYTES = 2_500_000
-"""Bytes of pictures on the page: about 900 scans; those with a flag come first."""
+"""Limit of the pictures on the page, in characters of their data URLs: about 900 scans, those with a flag first."""
 
 MAX_SERIES_LISTED = {"quarantined": 2000, "skipped": 100, "duplicate": 100}
-"""Series listed under one reason; the table file has them all."""
+"""Limit of the series that the page lists under one reason, by outcome; ingest.tsv has them all."""
 
 SECONDARY_REASON = "missing_slice"
-"""What the rest of a series suffers when one slice is bad: the reason of that one is what has to be repaired."""
+"""Reason of the other files of a series in which one slice is bad: the reason of that slice is the one to repair."""
 
 MAX_PATIENTS_UNFOLDED = 24
-"""Patients up to which all scans are unfolded."""
-
-INGEST_TSV_COLUMNS = (
-    "subject",
-    "session",
-    "date",
-    "series",
-    "modality",
-    "contrast",
-    "slices",
-    "outcome",
-    "reason",
-    "files",
-    "scans",
-    "flags",
-    "hint",
-)
+"""Up to this number of patients, the scans of all are unfolded when the page opens."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class RejectedSeries:
 
     @property
     def cause(self) -> str:
-        """The reason under which the series is listed."""
+        """Return the reason under which the series is listed."""
         return self.files[0][0]
 
 
@@ -79,7 +62,17 @@ class RejectionGroup:
 
 @dataclass(frozen=True)
 class IngestPageScan:
-    """One scan with its picture (a data URL, or empty), and the series that it came of."""
+    """One scan of the page, and the series that it was made from.
+
+    Parameters
+    ----------
+    scan
+        The scan, with its thumbnail.
+    series
+        The series, with its counts of files.
+    picture
+        WebP as a data URL; empty where the scan has none, or the page is full.
+    """
 
     scan: ScanThumbnail
     series: SeriesAccount
@@ -87,7 +80,7 @@ class IngestPageScan:
 
     @property
     def name(self) -> str:
-        """The scan's id without its patient."""
+        """Return the scan's id without its patient."""
         return self.scan.id.split("_", 1)[-1]
 
 
@@ -102,7 +95,37 @@ class IngestPagePatient:
 
 @dataclass(frozen=True)
 class IngestPage:
-    """Everything that is on the ingest page."""
+    """Content of ingest.html.
+
+    Parameters
+    ----------
+    title
+        Title of the study.
+    intake
+        Counts of all files by outcome.
+    repairs
+        Series with quarantined files, by cause.
+    left_out
+        Series with skipped or duplicate files only, by cause.
+    loose
+        Counts of files that belong to no series, by reason.
+    loose_first
+        Whether some of these files are quarantined.
+    departed
+        Number of files that were not accepted and have been replaced or removed since.
+    patients
+        All scans by patient.
+    flags
+        Counts of scans by flag.
+    series_to_repair, patients_to_repair
+        How many series and patients have quarantined files.
+    scans, pictures
+        How many scans there are, and how many of them have a picture on the page.
+    unfolded
+        Whether the scans of all patients are unfolded when the page opens.
+    has_index
+        Whether there is an index page to link to.
+    """
 
     title: str
     intake: FileCounts
@@ -122,7 +145,17 @@ class IngestPage:
 
 
 def build_ingest_page(title: str, inventory: IngestInventory, has_index: bool) -> IngestPage:
-    """The page as data; `has_index`: whether there is a cohort page to link to."""
+    """Build the content of ingest.html from the inventory of the catalogue.
+
+    Parameters
+    ----------
+    title
+        Title of the study.
+    inventory
+        Every file that was ever seen.
+    has_index
+        Whether there is an index page to link to.
+    """
     chapters = _chapters(inventory)
     repairs = tuple(one for one in chapters if inventory.outcomes[one.reason.word] == "quarantined")
     patients = _patients(inventory.series)
@@ -157,7 +190,7 @@ def _urgency(word: str, count: int, outcomes: Mapping[str, str]) -> tuple[int, i
 
 
 def _chapters(inventory: IngestInventory) -> list[RejectionGroup]:
-    """Series that are not wholly accepted, by cause; what needs somebody first, then by the number of series."""
+    """Series that are not wholly accepted, by cause: quarantined first, then by the number of series."""
     by_cause: dict[str, list[RejectedSeries]] = defaultdict(list)
     for series in inventory.series:
         trouble = _trouble(series, inventory.outcomes)
@@ -184,7 +217,7 @@ def _chapter(cause: str, troubles: Sequence[RejectedSeries], inventory: IngestIn
 
 
 def _patients(series: Iterable[SeriesAccount]) -> tuple[IngestPagePatient, ...]:
-    """Scans by patient, with as many pictures as the page may hold, those of flagged scans first."""
+    """Scans by patient, with as many pictures as the page may hold, flagged scans first."""
     scans = [IngestPageScan(scan, one, "") for one in series for scan in one.scans]
     pictures: dict[str, str] = {}
     room = MAX_THUMBNAIL_BYTES
@@ -206,41 +239,3 @@ def _patients(series: Iterable[SeriesAccount]) -> tuple[IngestPagePatient, ...]:
 
 def _url(picture: bytes) -> str:
     return "data:image/webp;base64," + base64.b64encode(picture).decode("ascii") if picture else ""
-
-
-def format_ingest_tsv(inventory: IngestInventory) -> str:
-    """One line a series and reason (the empty one: ingested), in the order of patients, then what nobody owns."""
-    lines = [_line(series, reason, inventory) for series in inventory.series for reason in series.files or {"": 0}]
-    lines += [_loose_line(word, inventory) for word in inventory.loose]
-    return json_tsv.format_tsv(
-        INGEST_TSV_COLUMNS, [{name: _harmless(cell) for name, cell in line.items()} for line in lines]
-    )
-
-
-def _line(series: SeriesAccount, reason: str, inventory: IngestInventory) -> dict[str, Any]:
-    accepted = not reason
-    return {
-        "subject": series.subjects,
-        "session": series.session,
-        "date": series.date,
-        "series": series.label,
-        "modality": series.modality,
-        "contrast": series.contrast,
-        "slices": series.slices or None,
-        "outcome": "ingested" if accepted else inventory.outcomes.get(reason),
-        "reason": reason or None,
-        "files": series.files.get(reason, 0),
-        "scans": tuple(scan.id for scan in series.scans) if accepted else (),
-        "flags": tuple(sorted({flag for scan in series.scans for flag in scan.flags})) if accepted else (),
-        "hint": inventory.hints.get(reason),
-    }
-
-
-def _loose_line(word: str, inventory: IngestInventory) -> dict[str, Any]:
-    known = {"outcome": inventory.outcomes.get(word), "reason": word, "files": inventory.loose[word]}
-    return dict.fromkeys(INGEST_TSV_COLUMNS) | known | {"hint": inventory.hints.get(word)}
-
-
-def _harmless(cell: Any) -> Any:
-    """A spreadsheet takes a cell that begins with one of these for a formula."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell

@@ -1,6 +1,7 @@
-"""What a patient's report says, as data: first this, then the page, the JSON and the TSV.
+"""The content of a patient's report as data: report.html, report.json and pairs.tsv are all made from it.
 
-Units stand in the names. Slices are in display orientation: see `pictures`.
+Names of fields end in their unit (mm, ml, days). Slices are in display orientation: see `pictures`. The docstrings of
+the classes that are part of report.json are published in report.schema.json.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ class ReportScan:
     session: str
     modality: str | None
     contrast: str | None
-    scanner: str | None
-    protocol: str | None
-    shape: tuple[float | None, ...]
-    spacing_mm: tuple[float | None, ...]
+    scanner: str | None  # pseudonym of maker, model and serial number
+    protocol: str | None  # pseudonym of sequence timing and matrix
+    shape: tuple[float | None, ...]  # voxels along i, j and k
+    spacing_mm: tuple[float | None, ...]  # along i, j and k
     flags: tuple[str, ...]
-    aligned: bool
+    aligned: bool  # to the template of the study
     alignment_quality: float | None
-    sha256: str | None
+    sha256: str | None  # of voxels and affine
 
 
 @dataclass(frozen=True)
@@ -76,28 +77,28 @@ class ReportPair:
     later_session: str
     status: str
     reasons: tuple[NoVerdictReason, ...]
-    identity_judged: bool
+    identity_judged: bool  # whether the network can judge identity by both scans
     slices: tuple[Slice, ...] = ()
-    slices_available: int = 0
+    slices_available: int = 0  # slices that scoring saved; the page may have room for fewer
 
     @property
     def earlier(self) -> str:
-        """Id of the earlier scan."""
+        """Return the id of the earlier scan."""
         return self.score.scan_a
 
     @property
     def later(self) -> str:
-        """Id of the later scan."""
+        """Return the id of the later scan."""
         return self.score.scan_b
 
     @property
     def verdict(self) -> str:
-        """The verdict on change; not_comparable where none was stated."""
+        """Return the verdict on change; not_comparable where the score table has none."""
         return self.score.verdict or Verdict.NOT_COMPARABLE
 
     @property
     def direction(self) -> str:
-        """Which way the later scan differs, in words."""
+        """Return `brighter` or `darker`: how the later scan differs where it changed; empty where that is unknown."""
         if self.score.change_sign is None or self.score.change_sign == 0:
             return ""
         return "brighter" if self.score.change_sign > 0 else "darker"
@@ -156,27 +157,27 @@ class ReportReference:
     modalities: tuple[str, ...]
     contrasts: tuple[str, ...]
     threshold: float | None
-    false_match_rate: float | None
+    false_match_rate: float | None  # for which the threshold was set
     significance: float
-    power: float
-    detector: str
+    power: float  # chance of detection that smallest_detectable_ml is given for
+    detector: str  # name of the change detector
     strata: tuple[ReportStratum, ...]
-    normal_z: tuple[float, float]
+    normal_z: tuple[float, float]  # band of a normal distribution, where a stratum has too few pairs
 
     @property
     def band_z(self) -> tuple[float, float]:
-        """The widest band of all: outside it a pair is called changed, whatever it is held against."""
+        """Return the widest band of all strata, in z: a pair outside it is called changed in every stratum."""
         return max((stratum.band_z for stratum in self.strata), key=max, default=self.normal_z)
 
     def of(self, pair: ReportPair) -> ReportStratum:
-        """What a pair was held against; an empty one where that is not known."""
+        """Return the stratum that a pair was compared with; one without pairs and values where that is unknown."""
         held_against = pair.score.reference
         name = held_against.stratum if held_against else UNKNOWN
         nothing = ReportStratum(name, UNKNOWN, 0, self.normal_z, ())
         return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 
     def knows(self, scan: ReportScan) -> bool:
-        """Whether the network can tell whose a scan is: aligned, and of a kind that it was trained on."""
+        """Return whether a scan is aligned and of a modality and contrast that the network was trained on."""
         return scan.aligned and scan.modality in self.modalities and scan.contrast in self.contrasts
 
 

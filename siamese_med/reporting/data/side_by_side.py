@@ -1,13 +1,13 @@
-"""A scan under alarm beside another of the patient under whose name it is filed and one of its likelier owner.
+"""Pictures of a scan under a wrong-patient alarm, beside scans of the patient on record and of the likelier owner.
 
-All three lie on the template's grid, so the same slice shows the same place, and whoever looks can judge for himself.
-On the index alone: the page of one patient holds no picture of another.
+All scans are aligned to the template's grid, so the same slice shows the same place, and a reader can compare them.
+They are on the index only: the page of one patient holds no picture of another one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
     from siamese_med.reporting.data.report_content import WrongPatientAlarm
 
-    Row = Mapping[str, Any]
+    Row = Mapping[str, object]
 
 MAX_ALARMS_WITH_PICTURES = 24
-"""Alarms with pictures, the plainest first: about 15 KB each."""
+"""Alarms that get pictures, those with the strongest evidence first: about 15 KB each."""
 
 WHITE_INTENSITY = 1.6
-"""Intensity, with tissue at 1, that is shown as white."""
+"""Normalised intensity that is shown as white; 1 is the median of bright tissue."""
 
 
 @dataclass(frozen=True)
 class ComparisonPicture:
-    """One picture and whose it is."""
+    """One scan of a comparison: `role` says which, `picture` is a PNG as a data URL."""
 
     role: str
     scan: str
@@ -43,7 +43,7 @@ class ComparisonPicture:
 
 @dataclass(frozen=True)
 class WrongPatientComparison:
-    """The pictures of one alarm; scans that were not aligned are left out."""
+    """The pictures of one alarm: two or three, or the scan alone; scans that were not aligned are left out."""
 
     alarm: WrongPatientAlarm
     faces: tuple[ComparisonPicture, ...]
@@ -52,7 +52,22 @@ class WrongPatientComparison:
 def build_wrong_patient_comparisons(
     alarms: Sequence[WrongPatientAlarm], scans: Iterable[Row], alignments: Iterable[Row], data: Path
 ) -> tuple[WrongPatientComparison, ...]:
-    """Middle axial slices for the first alarms; `alignments` name volumes relative to `data`."""
+    """Render the middle axial slice of each alarm's scan and of up to two scans to compare it with.
+
+    These are a scan of the patient under whose name it is filed, and a scan of the likelier owner; both without an
+    alarm of their own, and of the same contrast where there is one.
+
+    Parameters
+    ----------
+    alarms
+        In the order in which they are shown; only the first MAX_ALARMS_WITH_PICTURES get pictures.
+    scans
+        Rows of the scan table (tables.SCAN_COLUMNS).
+    alignments
+        Rows of the alignment table; `volume` is relative to `data`.
+    data
+        The data folder.
+    """
     aligned = {str(row["scan"]): path for row in alignments if (path := _volume(row, data))}
     doubtful = {alarm.scan for alarm in alarms}
     of_subject: dict[str, list[Row]] = {}
@@ -90,14 +105,14 @@ def _lineup(
 
 
 def _companion(asked: Row, rows: Sequence[Row], doubtful: set[str]) -> str | None:
-    """Another scan that nobody doubts, of the same contrast where there is one."""
+    """Another scan without an alarm, of the same contrast where there is one."""
     fit = [row for row in rows if str(row["id"]) not in doubtful]
     chosen = min(fit, key=lambda row: (row["contrast"] != asked["contrast"], str(row["id"])), default=None)
     return str(chosen["id"]) if chosen else None
 
 
 def _slice(volume: Path) -> NDArray[np.uint8]:
-    """The middle axial slice in display orientation: the patient's right at the left edge, the front at the top."""
+    """The middle axial slice in display orientation: the patient's right at the left edge, anterior at the top."""
     voxels = np.load(volume, mmap_mode="r", allow_pickle=False)
     middle = np.asarray(voxels[::-1, ::-1, voxels.shape[2] // 2], dtype=np.float32).T
     return (middle * 255 / WHITE_INTENSITY).clip(0, 255).astype(np.uint8)

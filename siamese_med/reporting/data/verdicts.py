@@ -1,4 +1,4 @@
-"""The words and shapes of a verdict, and which of them asks for a look first."""
+"""The label, icon and urgency of each verdict."""
 
 from __future__ import annotations
 
@@ -9,7 +9,21 @@ from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 @dataclass(frozen=True)
 class VerdictStatus:
-    """`rank` 0 is the loudest; `shape` names an icon, so that colour is never the only sign."""
+    """How one status is shown.
+
+    Parameters
+    ----------
+    key
+        Word in report.json and in the templates.
+    label
+        Text on the page.
+    shape
+        Name of its icon, so that colour is never the only sign.
+    rank
+        Urgency; 0 is the most urgent.
+    alarm
+        Whether the summary lists patients with this status.
+    """
 
     key: str
     label: str
@@ -19,7 +33,7 @@ class VerdictStatus:
 
 
 SCAN_FILED_ELSEWHERE = str(PatientStatus.CLAIMED)
-"""The status of a patient whose scan seems to be filed under another; it stands beside the verdict."""
+"""Status of a patient whose scan seems to be filed under another one; it is listed in addition to the verdict."""
 
 STATUSES = {
     status.key: status
@@ -32,10 +46,31 @@ STATUSES = {
         VerdictStatus(str(PatientStatus.ONE_VISIT), "One visit only", "ring", 5, False),
     )
 }
+"""Every status of a pair or a patient by its key, the most urgent first."""
 
 
 def choose_pair_status(verdict: str | None, doubtful: bool) -> str:
-    """The status of a same-patient pair: its verdict, unless one of its scans seems to be another person's."""
+    """Choose the status of a pair of one patient.
+
+    Parameters
+    ----------
+    verdict
+        Verdict on change; an unknown word counts as not_comparable.
+    doubtful
+        Whether a scan of the pair is under a wrong-patient alarm, which comes before every verdict.
+
+    Returns
+    -------
+    str
+        A key of STATUSES.
+
+    Examples
+    --------
+    >>> choose_pair_status("no_change", doubtful=False), choose_pair_status("no_change", doubtful=True)
+    ('no_change', 'wrong_patient')
+    >>> choose_pair_status(None, doubtful=False)
+    'not_comparable'
+    """
     if doubtful:
         return str(PatientStatus.WRONG_PATIENT)
     return verdict if verdict in STATUSES else str(Verdict.NOT_COMPARABLE)

@@ -1,9 +1,9 @@
-"""Scans that look like another patient's than the one under whose name they are filed."""
+"""Alarms of scans that look like another patient's than the one under whose name they are filed, and their wording."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
 from siamese_med.reporting.data.report_content import EvidenceStatement, WrongPatientAlarm
@@ -12,31 +12,41 @@ from siamese_med.study import table_cells
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    Row = Mapping[str, Any]
+    Row = Mapping[str, object]
 
 ALARM_ADVICE = "Nothing was moved; check the records."
+"""Shown with every alarm."""
 
 MIN_COMPARISONS = 2
-"""Comparisons that are taken for granted where their number was not recorded: words then say next to nothing."""
+"""Number of comparisons that is assumed where it was not recorded: the wording then claims next to nothing."""
 
 
 def list_wrong_patient_alarms(
     owners: Iterable[Row], scans: Iterable[Row], comparisons: int | None
 ) -> tuple[WrongPatientAlarm, ...]:
-    """The alarms of the owner table, the plainest first; of scans and patients that the scan table does not know, none.
+    """List the alarms of the owner table, the strongest evidence first.
 
-    `owners` has tables.OWNER_COLUMNS, `scans` tables.SCAN_COLUMNS. The evidence was learned from so many
-    `comparisons` with strangers; words claim no more than one in as many.
+    Scans that are not in the scan table are left out, and so are likelier owners that are not in it.
+
+    Parameters
+    ----------
+    owners
+        Rows with tables.OWNER_COLUMNS.
+    scans
+        Rows with tables.SCAN_COLUMNS.
+    comparisons
+        Number of comparisons with other patients from which the evidence was learned. The wording claims no likelihood
+        ratio above it; None counts as MIN_COMPARISONS.
     """
     known = {str(row["id"]): row for row in scans}
     subjects = {str(row["subject"]) for row in known.values()}
     raised = [row for row in owners if table_cells.parse_flag(row["alarm"]) and str(row["scan"]) in known]
-    bearable = math.log10(max(comparisons or 0, MIN_COMPARISONS))
-    found = [_alarm(row, known[str(row["scan"])], subjects, bearable) for row in raised]
+    max_exponent = math.log10(max(comparisons or 0, MIN_COMPARISONS))
+    found = [_alarm(row, known[str(row["scan"])], subjects, max_exponent) for row in raised]
     return tuple(sorted(found, key=get_alarm_sort_key))
 
 
-def _alarm(row: Row, scan: Row, subjects: set[str], bearable: float) -> WrongPatientAlarm:
+def _alarm(row: Row, scan: Row, subjects: set[str], max_exponent: float) -> WrongPatientAlarm:
     evidence, owner = table_cells.parse_number(row["evidence"]), table_cells.parse_text(row["owner"])
     known = owner in subjects and owner != scan["subject"]
     owner_evidence = table_cells.parse_number(row["owner_evidence"]) if known else None
@@ -47,32 +57,32 @@ def _alarm(row: Row, scan: Row, subjects: set[str], bearable: float) -> WrongPat
         evidence=evidence,
         owner=owner if known else None,
         owner_evidence=owner_evidence,
-        against=_against(evidence, bearable),
-        in_favour=_in_favour(owner_evidence, bearable),
+        against=_against(evidence, max_exponent),
+        in_favour=_in_favour(owner_evidence, max_exponent),
     )
 
 
-def _against(evidence: float | None, bearable: float) -> EvidenceStatement:
+def _against(evidence: float | None, max_exponent: float) -> EvidenceStatement:
     if evidence is None:
         return EvidenceStatement("unknown", "", "There is no other scan of this patient to tell by.")
-    return _weight("that it is another person's", -evidence, evidence, bearable)
+    return _weight("that it is another person's", -evidence, evidence, max_exponent)
 
 
-def _in_favour(evidence: float | None, bearable: float) -> EvidenceStatement:
+def _in_favour(evidence: float | None, max_exponent: float) -> EvidenceStatement:
     if evidence is None:
         return EvidenceStatement("unknown", "", "No patient of this study fits it clearly better.")
-    return _weight("that it is the likelier owner's", evidence, evidence, bearable)
+    return _weight("that it is the likelier owner's", evidence, evidence, max_exponent)
 
 
-def _weight(of_what: str, exponent: float, figure: float, bearable: float) -> EvidenceStatement:
+def _weight(of_what: str, exponent: float, figure: float, max_exponent: float) -> EvidenceStatement:
     ratio = f"(log10 likelihood ratio {formatting.fixed(figure, 1)})"
     if exponent <= 0:
         return EvidenceStatement("none", "", f"There is no evidence {of_what} {ratio}.")
     strength, times = (
-        formatting.describe_evidence_strength(min(exponent, bearable)),
-        formatting.describe_likelihood_ratio(exponent, bearable),
+        formatting.describe_evidence_strength(min(exponent, max_exponent)),
+        formatting.describe_likelihood_ratio(exponent, max_exponent),
     )
-    if exponent > bearable:
+    if exponent > max_exponent:
         strength = f"at least {strength}"
         ratio = f"{ratio}, and more than that the validation patients cannot bear out"
     sentence = f"The evidence {of_what} is {strength}: what is seen is {times} as likely then as otherwise {ratio}."
@@ -80,5 +90,5 @@ def _weight(of_what: str, exponent: float, figure: float, bearable: float) -> Ev
 
 
 def get_alarm_sort_key(alarm: WrongPatientAlarm) -> tuple[bool, float, str]:
-    """Sorts the plainest alarm first."""
+    """Return the key by which alarms are sorted: the strongest evidence first, unknown evidence last."""
     return alarm.evidence is None, alarm.evidence or 0.0, alarm.scan

@@ -1,1 +1,1 @@
-"""What is said of a model: the model page's figures and sentences, and the model card."""
+"""What the reports say about a model: figures and sentences of the model page, and the model card."""

@@ -1,4 +1,4 @@
-"""The model card, README.md of a model folder."""
+"""The model card: README.md of a model folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,25 @@ from siamese_med.study.model_info import ModelInfo
 from siamese_med.study.model_metrics import ModelMetrics
 
 CARD_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+"""Folder of card.md.j2."""
 
 
 def write_model_card(folder: Path, info: ModelInfo, metrics: ModelMetrics) -> None:
-    """Write the model card, README.md: what the model page says, in Markdown."""
+    """Write the model card as Markdown; it says the same as the model page.
+
+    The template is `templates/card.md.j2`.
+
+    Parameters
+    ----------
+    folder
+        The model folder; its README.md is replaced.
+    info, metrics
+        What model.json and metrics.json of the folder hold.
+
+    References
+    ----------
+    Mitchell et al., Model Cards for Model Reporting, FAT* 2019, https://doi.org/10.1145/3287560.3287596.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

@@ -1,6 +1,7 @@
-"""What was measured of a model, from its ModelInfo and ModelMetrics; model page and model card both start here.
+"""Figures of a model for its page and its card, from ModelInfo and ModelMetrics.
 
-Figures are on test patients with 95 % intervals by a bootstrap over patients; what was not recorded is None or empty.
+All figures are of test patients, with 95 % intervals by a bootstrap over patients. What was not recorded is None or
+empty.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ METHOD_NAMES = {
     "mutual_information": "Mutual information",
     "ssim": "Structural similarity",
 }
-"""The network, then the baselines, which learn nothing."""
+"""Names of the methods by their keys in metrics.json: the network, then the baselines, which are not trained."""
 
 FIGURE_NAMES = {
     "auc": "AUC",
@@ -33,7 +34,7 @@ FIGURE_NAMES = {
     "tar_at_far_01pct": "Recognised at 0.1 % false matches",
     "rank1": "First rank",
 }
-"""What is measured of each method."""
+"""Names of the figures of each method by their keys in metrics.json."""
 
 SHORTCUT_NAMES = {
     "header": "the header",
@@ -42,23 +43,35 @@ SHORTCUT_NAMES = {
     "histogram": "the intensity histogram",
     "thumbnail": "the image at 8 × 8 × 8",
 }
-"""What the classifiers of the confound audit see of a scan."""
+"""What each classifier of the confound audit sees of a scan, as words for a sentence."""
 
 STRATUM_NAMES = {"interval": "Time between the scans", "scanner": "Scanner", "contrast": "Contrast"}
-"""By what the test pairs are told apart."""
+"""Properties by which the test pairs are grouped."""
 
 COUNT_GROUPS = {
     "patients": SPLITS,
     "scans": SPLITS,
-    "measured": ("patients", "scans"),  # on so many of the test patients
+    "measured": ("patients", "scans"),  # test patients behind the figures, and their scans
     "pairs_test": ("same", "different"),
 }
-"""Groups of metrics.json, and the parts that each is counted in."""
+"""Counts in metrics.json, and the parts of each."""
 
 
 @dataclass(frozen=True)
 class MethodPerformance:
-    """How well one method told the test patients apart; `figures` has the keys of FIGURE_NAMES."""
+    """How well one method tells the test patients apart.
+
+    Parameters
+    ----------
+    key
+        Key in METHOD_NAMES.
+    name
+        Name on the page.
+    figures
+        By the keys of FIGURE_NAMES.
+    best
+        Whether its AUC is the highest of all methods.
+    """
 
     key: str
     name: str
@@ -67,15 +80,26 @@ class MethodPerformance:
 
     @property
     def auc(self) -> Estimate:
-        """The figure by which methods are ranked."""
+        """Return the area under the ROC curve, by which methods are ranked."""
         return self.figures["auc"]
 
 
 @dataclass(frozen=True)
 class ShortcutFigures:
-    """One classifier of the audit: what it sees, how well it tells persons apart, whether that is over the limit.
+    """One classifier of the confound audit: how well it tells patients apart by something other than anatomy.
 
-    `auc` is on what the network is shown, `in_scans` on the aligned scans themselves.
+    Parameters
+    ----------
+    key
+        Key in SHORTCUT_NAMES, if it is known there.
+    name
+        What the classifier sees, for a sentence.
+    auc
+        Measured on the input of the network.
+    failed
+        Whether the AUC is over the limit.
+    in_scans
+        AUC measured on the aligned scans themselves.
     """
 
     key: str
@@ -86,7 +110,7 @@ class ShortcutFigures:
 
     @property
     def outcome(self) -> str:
-        """In words."""
+        """Return the outcome in words."""
         if self.auc.value is None:
             return "nothing to look at"
         return "over the limit" if self.failed else "within the limit"
@@ -94,7 +118,15 @@ class ShortcutFigures:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """The confound audit on `patients` test patients."""
+    """Result of the confound audit.
+
+    Parameters
+    ----------
+    limit, patients
+        AUC above which a shortcut fails, and the number of test patients.
+    shortcuts
+        One for each classifier.
+    """
 
     limit: float
     patients: int | None
@@ -102,18 +134,30 @@ class AuditResult:
 
     @property
     def measured(self) -> tuple[ShortcutFigures, ...]:
-        """The shortcuts that had something to look at."""
+        """Return the shortcuts for which there was something to measure."""
         return tuple(shortcut for shortcut in self.shortcuts if shortcut.auc.value is not None)
 
     @property
     def failed(self) -> tuple[ShortcutFigures, ...]:
-        """The shortcuts over the limit."""
+        """Return the shortcuts over the limit."""
         return tuple(shortcut for shortcut in self.shortcuts if shortcut.failed)
 
 
 @dataclass(frozen=True)
 class CalibrationFigures:
-    """Whether the similarity is a probability that is right; a bin is (predicted, observed, pairs)."""
+    """Whether the similarity is a probability that can be relied on.
+
+    Parameters
+    ----------
+    error
+        Expected calibration error (ECE).
+    bins
+        Of the calibration curve: mean predicted probability, observed share of same-patient pairs, number of pairs.
+    false_match_rate, nominal
+        Share of pairs of two patients at or above the threshold: of test pairs, and as set on validation patients.
+    threshold
+        Similarity from which two scans count as one patient's.
+    """
 
     error: Estimate
     bins: tuple[tuple[float, float, int], ...]
@@ -124,7 +168,19 @@ class CalibrationFigures:
 
 @dataclass(frozen=True)
 class SimilarityGroup:
-    """Similarity of some test pairs of one kind: median, 5th and 95th percentile, share at or over the threshold."""
+    """Similarity of some test pairs of one kind.
+
+    Parameters
+    ----------
+    name
+        Name of the group, such as an interval or a contrast.
+    same, pairs
+        Whether the pairs are of one patient, and their number.
+    similarity
+        Median, with the 5th and 95th percentile as its ends.
+    accepted
+        Share of the pairs at or above the threshold.
+    """
 
     name: str
     same: bool
@@ -135,7 +191,23 @@ class SimilarityGroup:
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """Everything that was measured of one model; `strata` has the keys of STRATUM_NAMES."""
+    """All figures of one model.
+
+    Parameters
+    ----------
+    methods
+        The network and the baselines.
+    audit
+        None where no confound audit was recorded.
+    calibration
+        Of the similarity.
+    strata
+        Groups of test pairs by the keys of STRATUM_NAMES.
+    counts
+        Numbers of patients, scans and pairs by the keys and parts of COUNT_GROUPS.
+    seed
+        Seed of the measurement.
+    """
 
     methods: tuple[MethodPerformance, ...]
     audit: AuditResult | None
@@ -146,29 +218,41 @@ class ModelFigures:
 
     @property
     def network(self) -> MethodPerformance | None:
-        """The network's own row."""
+        """Return the network's own figures."""
         return next((method for method in self.methods if method.key == "network"), None)
 
     @property
     def comparisons(self) -> int | None:
-        """How often a validation scan was held against another patient: what evidence of identity rests on."""
+        """Return how many comparisons of a validation scan with another patient the evidence on identity rests on."""
         patients, scans = (self.counts[what][Split.VALIDATION] for what in ("patients", "scans"))
         return None if patients is None or scans is None else scans * (patients - 1)
 
     @property
     def best(self) -> MethodPerformance | None:
-        """The method with the highest AUC, which may be the network."""
+        """Return the method with the highest AUC, which may be the network."""
         return next((method for method in self.methods if method.best), None)
 
     @property
     def best_baseline(self) -> MethodPerformance | None:
-        """The baseline with the highest AUC."""
+        """Return the baseline with the highest AUC."""
         baselines = (method for method in self.methods if method.key != "network")
         return max(baselines, key=lambda method: method.auc.value or 0.0, default=None)
 
 
 def read_model_figures(info: ModelInfo, metrics: ModelMetrics) -> ModelFigures:
-    """Return what is said of a model on its page and card, from what its folder holds."""
+    """Arrange what a model folder holds as the figures of the model page and the model card.
+
+    Parameters
+    ----------
+    info, metrics
+        What model.json and metrics.json of the folder hold.
+
+    Returns
+    -------
+    ModelFigures
+        Methods in the order of METHOD_NAMES; shortcuts in the order of SHORTCUT_NAMES, unknown ones last. A shortcut
+        fails if the file says so or if its AUC is over the limit.
+    """
     return ModelFigures(
         methods=tuple(_methods(metrics)),
         audit=_audit(metrics.audit),
@@ -204,7 +288,7 @@ def _audit(recorded: ConfoundFigures | None) -> AuditResult | None:
 
 
 def _shortcut(key: str, recorded: ConfoundFigures, limit: float) -> ShortcutFigures:
-    """Over the limit by the record's word or by its figure: neither may hide the other."""
+    """Failed if either the record says so or the AUC is over the limit."""
     auc, in_scans = recorded.auc[key], recorded.in_scans.get(key, Estimate())
     failed = key in recorded.failed or (auc.value or 0.0) > limit
     return ShortcutFigures(key, SHORTCUT_NAMES.get(key, key), auc, failed, in_scans)

@@ -1,4 +1,4 @@
-"""What the model folder says: threshold, no-change pairs, provenance."""
+"""What patients' pages take from the model folder: threshold, pairs without change, provenance."""
 
 from __future__ import annotations
 
@@ -21,14 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """The JSON files of a model, its pairs, its log and its gallery, read once for all pages."""
+    """A model folder, with its JSON files read once for all pages.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    info, metrics
+        What model.json and metrics.json hold.
+    """
 
     path: Path
     info: ModelInfo
     metrics: ModelMetrics
 
     def table(self, name: str) -> pd.DataFrame | None:
-        """A Parquet or CSV file of the folder, or None where it is absent."""
+        """Read a Parquet or CSV file of the folder; None where it is absent.
+
+        Raises
+        ------
+        ModelError
+            The file cannot be read.
+        """
         import pandas as pd
 
         path = self.path / name
@@ -40,17 +54,40 @@ class ModelFolder:
             raise self.broken(name) from error
 
     def broken(self, name: str) -> ModelError:
-        """What to say of a file of the folder that holds other things than training left there."""
+        """Make the error for a file of the folder that does not hold what training wrote."""
         return ModelError(f"{name} in the model folder cannot be read, or holds NaN: copy the folder again")
 
 
 def read_model_folder(folder: Path) -> ModelFolder:
-    """Read and check the JSON files of a model folder; raises ModelError and MissingFileError."""
+    """Read and check the JSON files of a model folder.
+
+    Raises
+    ------
+    MissingFileError
+        A file is missing.
+    ModelError
+        A file does not hold what this version can use.
+    """
     return ModelFolder(folder, read_model_info(folder), read_model_metrics(folder))
 
 
 def build_reference(info: ModelInfo, significance: float | None = None) -> ReportReference:
-    """The threshold and the no-change pairs of a model; `significance` of the verdicts, the model's where not given."""
+    """Build what pairs are compared with: the threshold on similarity, and the strata of pairs without change.
+
+    Parameters
+    ----------
+    info
+        What model.json holds.
+    significance
+        Of the verdicts, 0 to 1; where it is not given, that of the model's configuration.
+
+    Returns
+    -------
+    ReportReference
+        The band of a stratum is symmetric, in z. Its upper end is `t(significance, n - 2) * sqrt(1 + 1 / n)` with the
+        upper quantile of Student's t: the prediction interval for one more pair beside the `n` pairs without change.
+        With fewer than MIN_REFERENCE_PAIRS it is NORMAL_BAND_Z.
+    """
     significance = significance or info.config.score.significance or 0.05
     return ReportReference(
         modalities=info.modalities,
@@ -72,9 +109,9 @@ def _stratum(recorded: RecordedStratum, significance: float) -> ReportStratum:
 
 
 def _band(n: int, significance: float) -> tuple[float, float]:
-    """Where one more pair without change falls, so that the band ends about where the verdict `changed` begins.
+    """The prediction interval of one more pair without change; about where it ends, the verdict `changed` begins.
 
-    Two degrees of freedom go into the line over the pairs' levels, as in the noise floor.
+    Two degrees of freedom are those of the regression line over the pairs' noise levels.
     """
     if n < MIN_REFERENCE_PAIRS:
         return NORMAL_BAND_Z
@@ -85,7 +122,15 @@ def _band(n: int, significance: float) -> tuple[float, float]:
 
 
 def build_provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
-    """Versions, digests and seeds behind every figure of this model."""
+    """Collect the versions, digests and seeds behind the figures of a model.
+
+    Parameters
+    ----------
+    folder
+        The model folder.
+    config
+        The `report` section of the configuration; its digest is recorded.
+    """
     info = folder.info
     return Provenance(
         model=info.id,

@@ -1,7 +1,7 @@
-"""What may be said of a model, in sentences; pages and model card say the same.
+"""What is said about a model, in sentences; the model page and the model card use the same ones.
 
-A shortcut (header, histogram, ...) from which identity can be told withholds the headline: then it may be that the
-network learned the shortcut, and its figures say nothing about anatomy.
+If identity can be told from a shortcut alone (header, histogram, ...), the headline is withheld: the network may have
+learned the shortcut, and then its figures say nothing about anatomy.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ INTENDED_USE = (
     "Research on scans of the kind the model was trained on: quality control of longitudinal studies (mixed-up "
     "patients), and pointing at pairs and places worth a look. A trained reader decides."
 )
+"""Intended use, as the model page and the model card state it."""
 
 LIMITS = (
     "Not for diagnosis, treatment or triage; no clinical validation was made.",
@@ -43,6 +44,7 @@ LIMITS = (
     "Identity and change are separate questions. A high similarity says nothing about change.",
     "The wrong-patient alarm weighs pictures. It moves nothing, misses some, and can be wrong: check the records.",
 )
+"""Limitations, as the model page and the model card list them."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ class ModelHeadline:
 
 
 def compose_model_headline(appraisal: ModelFigures) -> ModelHeadline:
-    """How well the network tells persons apart, beside the best baseline; withheld where a shortcut can do it."""
+    """Compose the headline of a model: how well the network tells patients apart, compared with the best baseline.
+
+    It is withheld where a shortcut of the confound audit is over the limit. The network counts as better only where the
+    lower end of its AUC's interval is above the AUC of every baseline; a baseline with the same AUC (to three decimals)
+    or a higher one is named first.
+    """
     if appraisal.audit and appraisal.audit.failed:
         return ModelHeadline(_withheld(appraisal.audit), withheld=True)
     if not appraisal.network:
@@ -121,7 +128,7 @@ def _beside_baselines(appraisal: ModelFigures, network: MethodPerformance) -> st
 
 
 def audit_note(audit: AuditResult | None) -> str:
-    """What the audit found, and what its intervals leave open."""
+    """Describe what the confound audit found, and whether an interval reaches over the limit."""
     if audit is None:
         return "The confound audit was not recorded with this model."
     if audit.failed:
@@ -137,7 +144,10 @@ def audit_note(audit: AuditResult | None) -> str:
 
 
 def calibration_note(calibration: CalibrationFigures) -> str:
-    """Whether a similarity of .8 is right in 80 of 100 pairs."""
+    """Describe the calibration error of the similarity; above MAX_CALIBRATION_ERROR with a warning.
+
+    A calibrated similarity of 0.8 is right in 80 of 100 pairs.
+    """
     error = calibration.error
     if error.value is None:
         return "The expected calibration error was not recorded."
@@ -148,7 +158,11 @@ def calibration_note(calibration: CalibrationFigures) -> str:
 
 
 def match_note(appraisal: ModelFigures) -> str:
-    """The false-match rate that was promised, and the one that came."""
+    """Compare the false-match rate on test pairs with the nominal one, for which the threshold was set.
+
+    A difference is stated as such only if it is more than a factor of MAX_FALSE_MATCH_FACTOR, if the interval excludes
+    the nominal rate, and if at least MIN_EXPECTED_FALSE_MATCHES false matches were to be expected.
+    """
     calibration, pairs = appraisal.calibration, appraisal.counts["pairs_test"]["different"]
     found, nominal = calibration.false_match_rate, calibration.nominal
     if found.value is None or not nominal:
@@ -168,7 +182,7 @@ def match_note(appraisal: ModelFigures) -> str:
 
 
 def size_note(appraisal: ModelFigures) -> str:
-    """On how much the figures rest."""
+    """State the numbers of patients, scans and pairs behind the figures, and what they are too few for."""
     measured, pairs = appraisal.counts["measured"], appraisal.counts["pairs_test"]
     text = (
         f"{formatting.count(measured['patients'])} test patients with {formatting.count(measured['scans'])} scans; "
@@ -184,7 +198,14 @@ def size_note(appraisal: ModelFigures) -> str:
 
 
 def ends(figure: Estimate, digits: int = 3) -> str:
-    """A figure with its interval in words."""
+    """Format a figure with the ends of its 95 % interval.
+
+    Examples
+    --------
+    >>> from siamese_med.study.model_metrics import Estimate
+    >>> ends(Estimate(0.91, 0.87, 0.94)), ends(Estimate(0.91), 2)
+    ('0.910 (0.870 to 0.940)', '0.91')
+    """
     value = formatting.fixed(figure.value, digits)
     if figure.low is None or figure.high is None:
         return value
@@ -192,7 +213,7 @@ def ends(figure: Estimate, digits: int = 3) -> str:
 
 
 def format_percent_with_interval(figure: Estimate) -> str:
-    """A share with its interval, as per cent."""
+    """Format a share of one with the ends of its 95 % interval, in per cent."""
     value = formatting.percent(figure.value)
     if figure.low is None or figure.high is None:
         return value

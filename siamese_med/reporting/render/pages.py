@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.render.viewer import ViewerLayers
 
 PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+"""Folder of the templates of all pages, their style sheets and scripts."""
 
 
 @dataclass(frozen=True)

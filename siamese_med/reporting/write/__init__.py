@@ -1,1 +1,1 @@
-"""Writing the report's files: pages, JSON, TSV and change maps."""
+"""Write the files of a report: pages, JSON, TSV and change maps."""

@@ -1,4 +1,4 @@
-"""The change maps as a BIDS derivative beside the pages: NIfTI files with side-cars, named by subject and session.
+"""Write the change maps as a BIDS derivative beside the pages: NIfTI files with JSON side-cars.
 
     sub-X/ses-6/anat/sub-X_ses-6_space-ses5FLAIR_desc-changeFLAIR_probseg.nii.gz
 
@@ -11,7 +11,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.runtime import files
 from siamese_med.study import bids
@@ -25,7 +25,7 @@ BIDS_IGNORED_FILES = (
     *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet", "run.json"),
     *("report.pdf", "report.json", "pairs.tsv"),
 )
-"""Files of the reports that BIDS has no names for."""
+"""Content of .bidsignore: files of the reports for which BIDS has no names."""
 REPORTS_README = """Reports of siamese-med. Research use only: not a medical device.
 
 `index.html` leads to the page of every patient. `sub-*/ses-*/anat` holds the change maps: per voxel, the share of so
@@ -34,10 +34,27 @@ JSON beside a map names both scans, and the matrix from the earlier scan's milli
 `sub-*/report.json` (`report.schema.json`) and `sub-*/pairs.tsv` (`pairs.json`) hold the figures of the pages,
 `pairs.parquet` those of all patients. Subjects are pseudonyms, and dates are shifted.
 """
+"""Text of README in the folder of reports, which BIDS requires."""
 
 
 def write_bids_files(reports: Path, scans: Path, subjects: list[str]) -> None:
-    """Write what makes the folder a BIDS dataset; `scans` is the derivative that the maps come from."""
+    """Write the files that make the folder of reports a BIDS derivative dataset.
+
+    These are dataset_description.json, README, .bidsignore and participants.tsv.
+
+    Parameters
+    ----------
+    reports
+        The folder of reports.
+    scans
+        BIDS dataset of the scans; the maps' side-cars name their sources in it as `bids:scans:<path>`.
+    subjects
+        Names of the patients' folders.
+
+    References
+    ----------
+    BIDS specification, "Derived dataset and pipeline description".
+    """
     links = {"scans": Path(os.path.relpath(scans, reports)).as_posix()}
     description = bids.make_dataset_description("Change maps and reports of siamese-med", DatasetLinks=links)
     files.write_json_file(reports / "dataset_description.json", description)
@@ -47,7 +64,13 @@ def write_bids_files(reports: Path, scans: Path, subjects: list[str]) -> None:
 
 
 def name_change_map(pair: ReportPair) -> str:
-    """Where the map of a pair goes below the patient's folder."""
+    """Return the path of a pair's change map below the patient's folder.
+
+    Parameters
+    ----------
+    pair
+        Its scan ids start with subject and session, and end with the contrast.
+    """
     subject, session, *middle, contrast = pair.later.split("_")
     space = re.sub(r"[^A-Za-z0-9]", "", pair.earlier.removeprefix(f"{subject}_"))
     stem = "_".join((subject, session, *middle, f"space-{space}", f"desc-change{contrast}", "probseg"))
@@ -55,10 +78,23 @@ def name_change_map(pair: ReportPair) -> str:
 
 
 def write_change_maps(folder: Path, report: PatientReport, paths: Mapping[str, str], data: Path) -> dict[int, str]:
-    """Put the maps of a patient's pairs into his folder, with side-cars; returns their names by pair number.
+    """Write the change maps of a patient with their side-cars.
 
-    `paths` of the scans by id, relative to `data`, where the maps lie already: they are linked where that is possible,
-    so that they take no room twice.
+    Parameters
+    ----------
+    folder
+        The patient's folder.
+    report
+        Pairs without a map are left out.
+    paths
+        Paths of the scans by id, relative to `data`.
+    data
+        The data folder. The maps are hard-linked to it where the file system allows that, else copied.
+
+    Returns
+    -------
+    dict
+        Path of each map below `folder`, by number of the pair.
     """
     written = {}
     for pair in report.pairs:
@@ -73,7 +109,7 @@ def write_change_maps(folder: Path, report: PatientReport, paths: Mapping[str, s
     return written
 
 
-def _side_car(pair: ReportPair, paths: Mapping[str, str], report: PatientReport) -> dict[str, Any]:
+def _side_car(pair: ReportPair, paths: Mapping[str, str], report: PatientReport) -> Mapping[str, object]:
     earlier, later = (f"bids:scans:{paths[one].removeprefix('scans/')}" for one in (pair.earlier, pair.later))
     return {
         "Description": "Probability, against a rescan, that tissue changed",

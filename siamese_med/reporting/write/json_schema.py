@@ -1,6 +1,6 @@
-"""The published form of what a machine reads: JSON Schema (draft 2020-12) of report.json and cohort.json.
+"""The JSON Schema (draft 2020-12) of report.json and cohort.json, which is published beside them.
 
-It is made from the same dataclasses as the files, so that neither can leave the other, and lies beside them.
+It is made from the dataclasses that the files are made from, so the two always agree.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ from dataclasses import field, make_dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaValue
 
 from siamese_med.reporting.data.cohort_index import CohortIndex
 from siamese_med.reporting.data.report_content import PatientReport, ReportPair
 from siamese_med.reporting.write import json_tsv
 
 SCHEMA_TYPES = {"report": PatientReport, "cohort": CohortIndex}
-"""Names of the files, and what they hold."""
+"""Kinds of files, and the class that each is made from."""
 INNER = ("PairScore", "ReferencePairs")
-"""Classes that report.json shows no object of."""
+"""Classes of which report.json holds no object."""
 JSON_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+"""Dialect of the published schemas."""
 
 PUBLISHED_NAMES = {
     "ReportScan": "Scan",
@@ -39,20 +41,32 @@ PUBLISHED_NAMES = {
     "FileOutcome": "Outcome",
     "FileCounts": "Intake",
 }
-"""What the published schema calls a class that the code calls otherwise; changed together with the format alone."""
+"""Published names of classes that have another name in the code; they may change only with the format's version."""
 
 
-def build_json_schema(kind: str) -> dict[str, Any]:
-    """The schema of one of SCHEMA_TYPES; every key that is not in it is an error."""
+def build_json_schema(kind: str) -> JsonSchemaValue:
+    """Build the schema of report.json or cohort.json.
+
+    Every key is required, and null where there is no value; unknown keys are errors.
+
+    Parameters
+    ----------
+    kind
+        Key of SCHEMA_TYPES.
+
+    References
+    ----------
+    JSON Schema draft 2020-12, https://json-schema.org/draft/2020-12.
+    """
     made = _with_published_names(TypeAdapter(SCHEMA_TYPES[kind]).json_schema(mode="serialization"))
-    definitions: dict[str, Any] = made.pop("$defs", {})
-    if "Pair" in definitions:  # there the score's columns stand beside the others
+    definitions: JsonSchemaValue = made.pop("$defs", {})
+    if "Pair" in definitions:  # the columns of the score are keys of the pair itself
         written = _pair()
         definitions = {**definitions, **written.pop("$defs"), "Pair": written}
         for inner in INNER:
             definitions.pop(inner)
     definitions.pop("Panels", None)
-    if "Slice" in definitions:  # pictures stay out of the JSON, see `outputs.report`
+    if "Slice" in definitions:  # pictures stay out of the JSON, see `json_tsv.pair_values`
         del definitions["Slice"]["properties"]["panels"]
         definitions["Slice"]["required"].remove("panels")
     head = {"format": {"const": json_tsv.REPORT_FORMAT}, "research_use_only": {"const": True}}
@@ -69,17 +83,17 @@ def build_json_schema(kind: str) -> dict[str, Any]:
     }
 
 
-def _with_published_names(schema: dict[str, Any]) -> dict[str, Any]:
+def _with_published_names(schema: JsonSchemaValue) -> JsonSchemaValue:
     text = json.dumps(schema)
     for name, published in PUBLISHED_NAMES.items():
         text = text.replace(f'"{name}"', f'"{published}"').replace(f'"#/$defs/{name}"', f'"#/$defs/{published}"')
-    renamed: dict[str, Any] = json.loads(text)
+    renamed: JsonSchemaValue = json.loads(text)
     if "$defs" in renamed:
         renamed["$defs"] = dict(sorted(renamed["$defs"].items()))
     return renamed
 
 
-def _pair() -> dict[str, Any]:
+def _pair() -> JsonSchemaValue:
     """The schema of a pair in report.json, with its definitions."""
     members: list[Any] = [
         (name, one.type) if one.default is None else (name, one.type, field(default=one.default))

@@ -1,4 +1,4 @@
-"""What a machine reads: JSON and TSV for each patient and over the cohort; the same values as on the pages."""
+"""Serialise reports for programs: JSON and TSV of each patient and of the cohort, with the values of the pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.report_content import PatientReport
 
 REPORT_FORMAT = 3
-"""Version of report.json; it grows by one when a key changes its meaning or goes."""
+"""Version of report.json and cohort.json; it is raised by one when a key changes its meaning or is removed."""
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def pair_columns() -> Mapping[str, PairField]:
     """Return the columns of pairs.tsv and pairs.parquet by name, in order."""
     found = {name: field for name, field in pair_fields().items() if field.tabulated}
     order = list(found)
-    order.insert(order.index("verdict"), order.pop(order.index("status")))  # what a reader asks for first
+    order.insert(order.index("verdict"), order.pop(order.index("status")))  # the column that readers want first
     return {name: found[name] for name in order}
 
 
 def serialise_patient_report(patient: PatientReport) -> Mapping[str, Any]:
-    """A patient's report as plain JSON values, without the pictures."""
+    """Convert a patient's report to the JSON values of report.json, without the pictures."""
     pairs = [pair_values(pair) for pair in patient.pairs]
     return {"format": REPORT_FORMAT, "research_use_only": True, **asdict(replace(patient, pairs=())), "pairs": pairs}
 
@@ -121,17 +121,23 @@ def _plain(value: Any) -> Any:
 
 
 def serialise_cohort_index(overview: CohortIndex) -> Mapping[str, Any]:
-    """The index as plain JSON values."""
+    """Convert the index to the JSON values of cohort.json."""
     return {"format": REPORT_FORMAT, "research_use_only": True, **asdict(overview)}
 
 
 def format_pairs_tsv(pairs: Iterable[ReportPair]) -> str:
-    """All pairs of a patient, one a line."""
+    """Format all pairs of a patient as TSV, one line for each pair."""
     return format_tsv(tuple(pair_columns()), (_cells(pair) for pair in pairs))
 
 
 def build_pairs_frame(reports: Iterable[PatientReport]) -> pd.DataFrame:
-    """All pairs of all patients with `subject` before the columns of pairs.tsv; `reasons` are lists of words."""
+    """Collect the pairs of all patients in one table.
+
+    Returns
+    -------
+    DataFrame
+        `subject`, then the columns of pairs.tsv; `reasons` are lists of words.
+    """
     import pandas as pd
 
     rows = [
@@ -148,7 +154,7 @@ def _cells(pair: ReportPair) -> Mapping[str, Any]:
 
 
 def build_pairs_dictionary() -> Mapping[str, Mapping[str, str]]:
-    """The data dictionary of pairs.tsv, as BIDS puts it beside a table."""
+    """Build the data dictionary of pairs.tsv, a BIDS side-car: `Description` and, for quantities, `Units` by column."""
     return {
         name: {"Description": field.description, **({"Units": field.unit} if field.unit else {})}
         for name, field in pair_columns().items()
@@ -156,7 +162,7 @@ def build_pairs_dictionary() -> Mapping[str, Mapping[str, str]]:
 
 
 def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
-    """All patients, one a line, in the order of the index."""
+    """Format all patients as TSV, one line for each patient, in the order of the index."""
     return format_tsv(
         (
             "subject",
@@ -180,7 +186,20 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
 
 
 def format_tsv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows under a header, tab-separated; what is missing is n/a."""
+    r"""Format rows as TSV with a header, as in BIDS: a missing value is n/a, and lists are joined by commas.
+
+    Parameters
+    ----------
+    columns
+        Names of the columns, in order; other keys of the rows are left out.
+    rows
+        One mapping for each line; each has all columns.
+
+    Examples
+    --------
+    >>> format_tsv(["subject", "flags"], [{"subject": "sub-1", "flags": ("inverted", "oblique")}])
+    'subject\tflags\nsub-1\tinverted,oblique\n'
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, dialect="excel-tab", lineterminator="\n")
     writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""A short Markdown summary of a run, for a place that shows Markdown."""
+"""Format a short Markdown summary of a run, for the Prefect artifact."""
 
 from __future__ import annotations
 
@@ -20,12 +20,23 @@ if TYPE_CHECKING:
     from siamese_med.study.tables import IngestAccount
 
 MAX_ALARMS_LISTED = 20
+"""Patients that the summary lists; the index page has them all."""
 
 
 def render_run_summary(scores: pd.DataFrame, account: IngestAccount, index: Path, url: str | None = None) -> str:
-    """What came in, what the pairs say, who asks for a look; `index` is what write_reports returned.
+    """Render the summary of a run: files by outcome, pairs by verdict, and the patients to be looked at.
 
-    `url` is where its folder is served, if it is: then pages are links, since a browser follows none to a file.
+    Parameters
+    ----------
+    scores
+        The score table.
+    account
+        What became of every file that was ingested.
+    index
+        Index page that `write_reports` returned; cohort.tsv is read from the same folder.
+    url
+        Address under which that folder is served. Without it the names of patients are no links, since browsers do not
+        follow links from a web page to local files.
     """
     parts = (_heading(index, url), _intake(account), _pairs(scores), _alarms(_patients(index), url))
     return "\n\n".join(parts) + "\n"
@@ -55,7 +66,7 @@ def _pairs(scores: pd.DataFrame) -> str:
 
 
 def _patients(index: Path) -> list[dict[str, str]]:
-    """The cohort table beside the index, so that the summary and the page cannot disagree."""
+    """The rows of cohort.tsv, so that the summary and the index page agree."""
     with (index.parent / "cohort.tsv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, dialect="excel-tab"))
 
@@ -80,7 +91,7 @@ def _alarms(patients: list[dict[str, str]], url: str | None) -> str:
 
 
 def _words(patient: dict[str, str]) -> tuple[str, ...]:
-    """Keys of verdicts.STATUSES, as overview.Row.words has them."""
+    """Keys of verdicts.STATUSES, as in `CohortRow.words`."""
     return (patient["status"], verdicts.SCAN_FILED_ELSEWHERE) if int(patient["claimed"]) else (patient["status"],)
 
 

@@ -1,23 +1,32 @@
-"""One table over everything: the pairs of all patients, as they stand in the reports."""
+"""Collect the pairs of all patients from the reports in one table."""
 
 from __future__ import annotations
 
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 from siamese_med.errors import EmptyInputError
 from siamese_med.reporting.write.json_tsv import pair_columns
 
 MISSING_VALUE = "n/a"
-"""In the patients' tables, as BIDS wants it; in the CSV the field is empty, as spreadsheets and data frames want it."""
+"""A missing value in pairs.tsv, as BIDS requires; in the CSV the field is empty, as spreadsheets and pandas expect."""
 
 
-def collect_pairs_csv(reports: Path) -> tuple[str, dict[str, Any]]:
-    """All pairs as CSV (RFC 4180 but for its line ends), and how many patients and pairs there are.
+def collect_pairs_csv(reports: Path) -> tuple[str, dict[str, int]]:
+    """Collect all pairs as CSV, with the columns `subject` and those of pairs.tsv.
 
-    The columns are `subject` and those of pairs.tsv. Raises EmptyInputError where no report lies.
+    Returns
+    -------
+    str
+        CSV by RFC 4180 except that lines end in a line feed; a missing value is an empty field.
+    dict
+        The numbers of `patients` and `pairs`.
+
+    Raises
+    ------
+    EmptyInputError
+        There is no report below `reports`.
     """
     found = sorted(reports.glob("sub-*/pairs.tsv"))
     if not found:

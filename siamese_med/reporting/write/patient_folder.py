@@ -1,11 +1,11 @@
-"""One patient's folder: the pages, the tables, the change maps, and what else is asked for."""
+"""Write one patient's folder: pages, tables, change maps, and on request viewers and a PDF."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.reporting.render import pages, pdf_pages, slice_choice, viewer
 from siamese_med.reporting.write import change_maps, json_tsv
@@ -20,29 +20,49 @@ if TYPE_CHECKING:
     from siamese_med.study.tables import ReportExtras
 
 MAX_VISITS_ON_ONE_PAGE = 4
-"""With more visits than this, every step but the newest gets a page of its own."""
+"""With more visits than this, every pair of consecutive visits but the newest gets a page of its own."""
 
 OWN_FILE_PATTERN = re.compile(
     r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|pairs\.tsv"
     r"|ses-\d+/anat/sub-[A-Za-z0-9]+_ses-\d+_[A-Za-z0-9_-]+_probseg\.(json|nii\.gz)"
 )
-"""Files that only this module makes, so those that it did not make this time may go."""
+"""Files that only this module writes, and may remove; paths below a patient's folder."""
 
 
 @dataclass(frozen=True)
 class PatientFolderJob:
-    """One patient's folder to write: what its pages say, the rows of the scan table, and where all data lie."""
+    """One patient's folder to write.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    report
+        Content of the pages, without pictures.
+    rows
+        The patient's rows of the scan table.
+    data
+        The data folder, from which paths in the tables count.
+    config
+        The `report` section of the configuration.
+    extras
+        What is written only on request.
+    """
 
     folder: Path
     report: PatientReport
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[Mapping[str, object]]
     data: Path
     config: ReportConfig
     extras: ReportExtras
 
 
 def write_patient_folder(job: PatientFolderJob) -> None:
-    """Write one patient's files and remove what is left of former ones."""
+    """Write one patient's files, and remove the ones of earlier runs that are no longer made.
+
+    Slices are rendered here and added to the report. Then come report.html and the pages of single pairs, pairs.tsv,
+    report.json and, if requested, report.pdf.
+    """
     folder, report, data, config, extras = job.folder, job.report, job.data, job.config, job.extras
     scans = {str(row["id"]): row for row in job.rows}
     linked = change_maps.write_change_maps(
@@ -65,14 +85,25 @@ def write_patient_folder(job: PatientFolderJob) -> None:
 
 
 def select_pairs_with_own_page(report: PatientReport) -> tuple[int, ...]:
-    """Numbers of the pairs that get a page of their own, in the order of time."""
+    """Return the numbers of the pairs that get a page of their own, in the order of time.
+
+    None up to MAX_VISITS_ON_ONE_PAGE visits; with more, every pair of consecutive visits except the newest one.
+    """
     if len(report.visits) <= MAX_VISITS_ON_ONE_PAGE:
         return ()
     return tuple(pair.number for pair in reversed(report.pairs) if pair.role == PairRole.STEP)
 
 
 def remove_stale_files(folder: Path, keep: set[str]) -> None:
-    """Remove our files of a patient's folder but those to keep, and the folder where nothing else is in it."""
+    """Remove the files of a patient's folder that match OWN_FILE_PATTERN and are not in `keep`, and empty folders.
+
+    Parameters
+    ----------
+    folder
+        The patient's folder; removed as well where nothing is left in it.
+    keep
+        Paths below `folder`, with forward slashes.
+    """
     for path in sorted(folder.rglob("*"), reverse=True):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and OWN_FILE_PATTERN.fullmatch(name) and name not in keep:
@@ -84,7 +115,7 @@ def remove_stale_files(folder: Path, keep: set[str]) -> None:
 
 
 def _illustrated(report: PatientReport, data: Path, per_pair: int) -> tuple[ReportPair, ...]:
-    """The pairs with the slices that fit on the page on which each is shown."""
+    """The pairs with slices, as many as fit on the page that shows them."""
     alone = set(select_pairs_with_own_page(report))
     together = [pair for pair in report.pairs if pair.number not in alone]
     groups = [together, *([pair] for pair in report.pairs if pair.number in alone)]
@@ -93,7 +124,7 @@ def _illustrated(report: PatientReport, data: Path, per_pair: int) -> tuple[Repo
 
 
 def _write_viewers(
-    folder: Path, report: PatientReport, scans: Mapping[str, Mapping[str, Any]], data: Path
+    folder: Path, report: PatientReport, scans: Mapping[str, Mapping[str, object]], data: Path
 ) -> dict[int, str]:
     """Write a viewer for every pair that the pages show; returns their names by pair number."""
     written = {}

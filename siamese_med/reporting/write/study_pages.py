@@ -1,26 +1,44 @@
-"""All pages of a study: one folder a patient, the index, the model page and the tables."""
+"""Write all pages of a study: tables -> data objects -> HTML -> files.
+
+`write_reports` is the recipe. Modules in this table are relative to `siamese_med/reporting`, templates to
+`render/templates`; `render/pages.py` fills a template with its data object.
+
+===================  =========================================  ===============  =======================
+page                 data built by                              template         written by
+===================  =========================================  ===============  =======================
+sub-*/report.html    data/patient.py build_patient_report       patient.html.j2  write/patient_folder.py
+sub-*/pair-N.html    data/patient.py build_patient_report       step.html.j2     write/patient_folder.py
+sub-*/report.pdf     data/patient.py build_patient_report       patient.html.j2  write/patient_folder.py
+sub-*/viewer-N.html  render/viewer.py build_viewer_layers       viewer.html.j2   write/patient_folder.py
+index.html           data/cohort_index.py build_cohort_index    index.html.j2    write/study_pages.py
+model.html           data/model_page.py build_model_page        model.html.j2    write/study_pages.py
+ingest.html          data/received_files.py build_ingest_page   ingest.html.j2   write/ingest_page.py
+===================  =========================================  ===============  =======================
+
+In a template the data object is `report`, `cohort`, `model` or `page`. Filters such as `fixed` are functions of
+`formatting.py`, pictures are made by `render/slice_choice.py`, and charts by the modules of `charts`.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from siamese_med.errors import InputError
-from siamese_med.reporting.data import cohort_index, model_page, wrong_patient_alarms
-from siamese_med.reporting.data import side_by_side as lineups
+from siamese_med.reporting.data import cohort_index, model_page, side_by_side, wrong_patient_alarms
 from siamese_med.reporting.data.patient import build_patient_report
-from siamese_med.reporting.model import metrics_file, reference_figures, statements
+from siamese_med.reporting.model import metrics_file, reference_figures
 from siamese_med.reporting.render import pages
-from siamese_med.reporting.write import change_maps, json_schema, json_tsv, up_to_date
-from siamese_med.reporting.write import patient_folder as folders
+from siamese_med.reporting.write import change_maps, json_schema, json_tsv, patient_folder, up_to_date
 from siamese_med.reporting.write.patient_folder import PatientFolderJob
+from siamese_med.reporting.write.up_to_date import FolderMarks
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study import table_cells
 from siamese_med.study.score_columns import read_scores
-from siamese_med.study.tables import NO_REPORT_EXTRAS, SIGNIFICANCE_ATTRIBUTE, IngestAccount, ReportExtras
+from siamese_med.study.tables import NO_REPORT_EXTRAS, SIGNIFICANCE_ATTRIBUTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,30 +46,32 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from siamese_med.reporting.data.report_content import Provenance, ReportReference, WrongPatientAlarm
+    from siamese_med.reporting.data.cohort_index import CohortIndex
+    from siamese_med.reporting.data.model_page import ModelPage
+    from siamese_med.reporting.data.report_content import WrongPatientAlarm
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
-    from siamese_med.reporting.model.statements import ModelHeadline
-    from siamese_med.reporting.write.up_to_date import FolderMarks
     from siamese_med.study.config import ReportConfig
     from siamese_med.study.pair_score import PairScore
     from siamese_med.study.tables import IngestAccount, ReportExtras
 
+    Row = Mapping[str, object]
 
 RUN_FILE = "run.json"
+"""Record of the last run: when it was, its model, and the marks of every patient's folder."""
 MIN_PATIENTS_FOR_WORKERS = 100
-"""Patients whose plain pages take longer than starting other processes does."""
+"""Number of patients from which it is faster to start other processes than to write the pages in this one."""
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the pages of a study are written from.
+    """Everything that the pages of a study are written from.
 
     Parameters
     ----------
     reports
         The folder to write to.
     data
-        The data folder; paths in the tables count from it.
+        The data folder, from which paths in the tables count.
     model
         Folder of the model that the scores come from.
     scans
@@ -83,14 +103,15 @@ class ReportInputs:
 
 
 def write_reports(inputs: ReportInputs) -> Path:
-    """Write every page and table; pages of patients that left the catalogue go.
+    """Write every page and table of a study; the folders of patients that left the catalogue are removed.
 
-    Equal input gives equal bytes.
+    Folders that would not change are not written again, see `up_to_date`. Equal inputs give equal bytes, except for the
+    time in run.json.
 
     Parameters
     ----------
     inputs
-        The tables and where everything lies.
+        The tables, and where everything is.
 
     Returns
     -------
@@ -100,50 +121,51 @@ def write_reports(inputs: ReportInputs) -> Path:
     Raises
     ------
     ModelError
-        Where the model's folder cannot be used.
+        The model's folder cannot be used; nothing is written then.
     InputError
-        Where a subject of the catalogue is no pseudonym.
+        A subject of the catalogue is no pseudonym; nothing is written then.
     """
     reports, config = inputs.reports, inputs.config
-    folder = reference_figures.read_model_folder(inputs.model)
-    reference = reference_figures.build_reference(
-        folder.info, table_cells.parse_number(inputs.scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
+    # Tables to data objects
+    model = _describe_model(inputs)
+    scans = _rows(inputs.scans)
+    alarms = wrong_patient_alarms.list_wrong_patient_alarms(_rows(inputs.owners), scans, model.measured.comparisons)
+    jobs = _patient_jobs(inputs, scans, model, alarms)
+    patients = [job.report for job in jobs]
+    cohort = cohort_index.build_cohort_index(
+        config.title, patients, inputs.account, model.reference, model.claim, model.provenance
     )
-    measured, provenance = (
-        metrics_file.read_model_figures(folder.info, folder.metrics),
-        reference_figures.build_provenance(folder, config),
-    )
-    shown = model_page.build_model_page(config.title, folder, measured, reference, provenance)  # first: it may refuse
-    claim = statements.compose_model_headline(measured)
-    raised = wrong_patient_alarms.list_wrong_patient_alarms(
-        _rows(inputs.owners), _rows(inputs.scans), measured.comparisons
-    )
-    jobs = _patient_jobs(inputs, raised, reference, claim, provenance)
-    marks = _write_folders(jobs, up_to_date.read_folder_marks(reports / RUN_FILE))
-    written = [job.report for job in jobs]
+    # Data objects to HTML, and HTML to files
+    marks = _write_patient_folders(jobs, up_to_date.read_folder_marks(reports / RUN_FILE))
     subjects = sorted(job.folder.name for job in jobs)
-    _remove_departed(reports, set(subjects))
+    _remove_departed_patients(reports, set(subjects))
     change_maps.write_bids_files(reports, inputs.data / "scans", subjects)
-    files.write_parquet_file(reports / "pairs.parquet", json_tsv.build_pairs_frame(written))
-    files.write_text_file(reports / "model.html", pages.render_model_page(shown))
-    shown_cohort = cohort_index.build_cohort_index(config.title, written, inputs.account, reference, claim, provenance)
-    side_by_side = lineups.build_wrong_patient_comparisons(
-        raised, _rows(inputs.scans), _rows(inputs.alignments), inputs.data
-    )
-    index = _write_index(reports, shown_cohort, side_by_side)
-    files.write_json_file(reports / RUN_FILE, _run(provenance.model, marks))
+    files.write_parquet_file(reports / "pairs.parquet", json_tsv.build_pairs_frame(patients))
+    files.write_text_file(reports / "model.html", pages.render_model_page(model))
+    pictures = side_by_side.build_wrong_patient_comparisons(alarms, scans, _rows(inputs.alignments), inputs.data)
+    index = _write_index(reports, cohort, pictures)
+    files.write_json_file(reports / RUN_FILE, _run_record(model.provenance.model, marks))
     return index
 
 
+def _describe_model(inputs: ReportInputs) -> ModelPage:
+    """The content of the model page; patients' pages and the index take the model's threshold and claim from it."""
+    folder = reference_figures.read_model_folder(inputs.model)
+    significance = table_cells.parse_number(inputs.scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
+    return model_page.build_model_page(
+        inputs.config.title,
+        folder,
+        metrics_file.read_model_figures(folder.info, folder.metrics),
+        reference_figures.build_reference(folder.info, significance),
+        reference_figures.build_provenance(folder, inputs.config),
+    )
+
+
 def _patient_jobs(
-    inputs: ReportInputs,
-    raised: Sequence[WrongPatientAlarm],
-    reference: ReportReference,
-    claim: ModelHeadline,
-    provenance: Provenance,
+    inputs: ReportInputs, scans: Sequence[Row], model: ModelPage, alarms: Sequence[WrongPatientAlarm]
 ) -> list[PatientFolderJob]:
     """The folders to write, in the order of their subjects."""
-    scans_of, scores_of = _by(inputs.scans, "subject"), _by_subject(read_scores(inputs.scores))
+    scans_of, scores_of = _group_scans(scans), _group_scores(read_scores(inputs.scores))
     aligned = {str(row["scan"]): row for row in _rows(inputs.alignments)}
     jobs = []
     for subject in sorted(scans_of):
@@ -152,50 +174,52 @@ def _patient_jobs(
             scans_of[subject],
             scores_of.get(subject, []),
             aligned,
-            raised,
+            alarms,
             inputs.config.title,
-            reference,
-            claim,
-            provenance,
+            model.reference,
+            model.claim,
+            model.provenance,
         )
         folder = inputs.reports / subject
         jobs.append(PatientFolderJob(folder, report, scans_of[subject], inputs.data, inputs.config, inputs.extras))
     return jobs
 
 
-def _write_folders(jobs: Sequence[PatientFolderJob], before: Mapping[str, FolderMarks]) -> dict[str, FolderMarks]:
-    """Write the folders that would not come out as they lie there; returns the marks of all by subject."""
+def _write_patient_folders(
+    jobs: Sequence[PatientFolderJob], before: Mapping[str, FolderMarks]
+) -> dict[str, FolderMarks]:
+    """Write the folders that would change; returns the marks of all folders by subject."""
     made_from = {job.folder.name: up_to_date.digest_folder_inputs(job) for job in jobs}
 
     def marks(job: PatientFolderJob) -> FolderMarks:
-        return made_from[job.folder.name], up_to_date.digest_folder_files(job.folder)
+        return FolderMarks(made_from[job.folder.name], up_to_date.digest_folder_files(job.folder))
 
     waiting = [job for job in jobs if before.get(job.folder.name) != marks(job)]
     few = len(waiting) < MIN_PATIENTS_FOR_WORKERS and not any(job.extras.viewer or job.extras.pdf for job in waiting)
-    for _ in run_in_parallel(folders.write_patient_folder, waiting, "writing reports", 1 if few else None):
+    for _ in run_in_parallel(patient_folder.write_patient_folder, waiting, "writing reports", 1 if few else None):
         pass
     kept = {name: before[name] for name in made_from if name in before}
     return kept | {job.folder.name: marks(job) for job in waiting}
 
 
-def _run(model: str, marks: Mapping[str, FolderMarks]) -> dict[str, Any]:
-    """When the reports were written, which stands nowhere else: so the same data give the same bytes elsewhere."""
+def _run_record(model: str, marks: Mapping[str, FolderMarks]) -> Mapping[str, object]:
+    """The content of run.json. It alone has the time, so that the same data give the same bytes in all other files."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {"written": now, "model": model, "patients": len(marks), "folders": marks}
 
 
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _rows(frame: pd.DataFrame) -> list[Row]:
     return [{str(name): cell for name, cell in row.items()} for row in frame.to_dict("records")]
 
 
-def _by(frame: pd.DataFrame, column: str) -> dict[str, list[dict[str, Any]]]:
-    grouped: dict[str, list[dict[str, Any]]] = {}
-    for row in _rows(frame):
-        grouped.setdefault(str(row[column]), []).append(row)
+def _group_scans(scans: Sequence[Row]) -> dict[str, list[Row]]:
+    grouped: dict[str, list[Row]] = {}
+    for row in scans:
+        grouped.setdefault(str(row["subject"]), []).append(row)
     return grouped
 
 
-def _by_subject(scores: Sequence[PairScore]) -> dict[str, list[PairScore]]:
+def _group_scores(scores: Sequence[PairScore]) -> dict[str, list[PairScore]]:
     grouped: dict[str, list[PairScore]] = {}
     for score in scores:
         grouped.setdefault(score.subject_a, []).append(score)
@@ -211,17 +235,18 @@ def _safe(subject: str) -> str:
     return subject
 
 
-def _write_index(reports: Path, cohort: cohort_index.CohortIndex, shown: Sequence[WrongPatientComparison]) -> Path:
+def _write_index(reports: Path, cohort: CohortIndex, pictures: Sequence[WrongPatientComparison]) -> Path:
+    """Write the index page, and the tables, schemas and data dictionary beside it."""
     files.write_json_file(reports / "cohort.json", json_tsv.serialise_cohort_index(cohort))
     files.write_text_file(reports / "cohort.tsv", json_tsv.format_cohort_tsv(cohort.rows))
     files.write_json_file(reports / "pairs.json", json_tsv.build_pairs_dictionary())
     for kind in json_schema.SCHEMA_TYPES:
         files.write_json_file(reports / f"{kind}.schema.json", json_schema.build_json_schema(kind))
-    files.write_text_file(reports / "index.html", pages.render_index_page(cohort, shown))
+    files.write_text_file(reports / "index.html", pages.render_index_page(cohort, pictures))
     return reports / "index.html"
 
 
-def _remove_departed(reports: Path, subjects: set[str]) -> None:
+def _remove_departed_patients(reports: Path, subjects: set[str]) -> None:
     for left in reports.glob("sub-*"):
         if left.name not in subjects and (left / "report.html").is_file():
-            folders.remove_stale_files(left, set())
+            patient_folder.remove_stale_files(left, set())

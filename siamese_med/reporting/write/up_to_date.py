@@ -1,7 +1,7 @@
-"""Which patients' folders would come out as they lie there: those need not be written again.
+"""Find the patients' folders that would not change, which need not be written again.
 
-Two digests of every folder are kept in run.json: of all that it was made from, and of its files as they were left, by
-size and time. Where both are the same, so is what writing would leave; in any other case a folder is written again.
+Two digests for each folder are kept in run.json: one of everything that it was made from, and one of the names, sizes
+and times of its files. A folder is skipped where both are equal to those of the last run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from siamese_med.reporting.write.patient_folder import OWN_FILE_PATTERN
 
@@ -21,27 +21,36 @@ if TYPE_CHECKING:
     from siamese_med.reporting.write.patient_folder import PatientFolderJob
 
 PACKAGE_FOLDER = Path(__file__).parents[2]
+"""Folder of the package siamese_med."""
 RENDERING_FOLDERS = ("reporting", "imaging", "study", "runtime")
-"""Whose code a page depends on: what reporting may import, see the contracts in pyproject.toml."""
+"""Folders of the package whose code a page depends on: those that reporting may import, see pyproject.toml."""
 RENDERING_PACKAGES = ("jinja2", "numpy", "pillow", "weasyprint")
 """Packages whose versions may change the bytes of a page."""
 USED_SCAN_COLUMNS = ("id", "path", "sha256", "flags")
-"""What a folder takes from the scan table besides what its pages say."""
+"""Columns of the scan table that a patient's folder depends on beside what its pages say."""
 
-FolderMarks = tuple[str, str]
+
+class FolderMarks(NamedTuple):
+    """Digests of what a folder was made from, and of its files as they were left."""
+
+    made_from: str
+    left: str
 
 
 def read_folder_marks(record: Path) -> dict[str, FolderMarks]:
-    """The marks of a former run by subject; none where there are none that can be read."""
+    """Read the marks of the last run by subject; empty where there is no record that can be read."""
     try:
         kept = json.loads(record.read_text(encoding="utf-8"))["folders"]
-        return {subject: (made_from, left) for subject, (made_from, left) in kept.items()}
+        return {subject: FolderMarks(made_from, left) for subject, (made_from, left) in kept.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def digest_folder_inputs(job: PatientFolderJob) -> str:
-    """Digest of all that a patient's folder is made from, the code among it; large files by their size and time."""
+    """Compute the digest of everything that a patient's folder is made from, including the code and its packages.
+
+    The change maps and slices count by size and time, not by content.
+    """
     named = sorted({name for pair in job.report.pairs for name in (pair.score.map, pair.score.pictures) if name})
     rows = [[str(row[name]) for name in USED_SCAN_COLUMNS] for row in job.rows]
     asked = job.extras.viewer, job.extras.pdf
@@ -51,7 +60,7 @@ def digest_folder_inputs(job: PatientFolderJob) -> str:
 
 
 def digest_folder_files(folder: Path) -> str:
-    """Digest of our files in a patient's folder by name, size and time."""
+    """Compute the digest of the names, sizes and times of our files in a patient's folder."""
     return _digest(
         _stamps(folder, (path for path in folder.rglob("*") if OWN_FILE_PATTERN.fullmatch(_name(path, folder))))
     )
@@ -68,7 +77,7 @@ def _name(path: Path, folder: Path) -> str:
 
 
 def list_rendering_files() -> list[Path]:
-    """Modules, templates, styles and scripts that the bytes of a page depend on, sorted."""
+    """List the modules, templates, styles and scripts that the bytes of a page depend on, sorted."""
     ours = [path for folder in RENDERING_FOLDERS for path in (PACKAGE_FOLDER / folder).rglob("*")]
     return sorted(path for path in ours if path.is_file() and path.suffix != ".pyc")
 
