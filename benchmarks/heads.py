@@ -32,7 +32,7 @@ from siamese_med.scoring.change import change_map
 from siamese_med.scoring.change.pair_registration import PairSpace
 from siamese_med.study.config import Config, TrainConfig
 from siamese_med.study.tables import Study
-from siamese_med.training import identity_training, train_model
+from siamese_med.training import identity_training, train_model, training_scans
 
 STEPS = 600
 UNTRAINED = {"learning_rate": 1e-12, "epochs": 1, "steps_per_epoch": 1}
@@ -69,8 +69,8 @@ def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     study = Study(given.study / "data", given.study / "reports", Config(train=config))
     network, template = _trained(study)
     pairs = stages.read_pairs(study)
-    usable = train_model.select_usable_scans(stages.scans(study), stages.prepare(study), pairs)
-    test = train_model.collect_training_data(study, usable, pairs)[0]["test"]
+    usable = training_scans.select_usable_scans(stages.scans(study), stages.prepare(study), pairs)
+    test = training_scans.collect_training_data(study, usable, pairs)[0]["test"]
     apart = compute_distance_matrix(network, embed_scans(network, test))
     first, second = np.triu_indices(len(test.labels), 1)
     same = test.labels[first] == test.labels[second]
@@ -89,8 +89,8 @@ def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
 def _trained(study: Study) -> tuple[SiameseNetwork, Path]:
     """The network of one variant, and the template that it looks at; everything else about it is thrown away."""
     prepared, pairs, scans = stages.prepare(study), stages.read_pairs(study), stages.scans(study)
-    usable = train_model.select_usable_scans(scans, prepared, pairs)
-    cohorts, explicit = train_model.collect_training_data(study, usable, pairs)
+    usable = training_scans.select_usable_scans(scans, prepared, pairs)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs)
     sources = train_model.prepare_change_sources(study, usable, prepared, pairs, study.data / "exercises")
     with tempfile.TemporaryDirectory() as folder:
         network, _progress = identity_training.train_network(

@@ -21,7 +21,7 @@ from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans
 from siamese_med.pipeline import stages
 from siamese_med.study.config import Config, TrainConfig
-from siamese_med.training import distributed, train_model
+from siamese_med.training import distributed, train_model, training_scans
 
 HEAD = "| ranks | seed | train loss | validation loss | validation AUC | test AUC | change loss | seconds |"
 
@@ -41,8 +41,8 @@ def main() -> None:
     study = verification.ingested(source, given.folder / "ranks", Config(train=settings))
     stages.build_pairs(study)
     prepared, pairs = stages.prepare(study), stages.read_pairs(study)
-    usable = train_model.select_usable_scans(stages.scans(study), prepared, pairs)
-    cohorts, explicit = train_model.collect_training_data(study, usable, pairs)
+    usable = training_scans.select_usable_scans(stages.scans(study), prepared, pairs)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs)
     sources = train_model.prepare_change_sources(study, usable, prepared, pairs, given.folder / "exercises")
     print(HEAD, "|---" * 8 + "|", sep="\n")
     for seed in given.seeds:

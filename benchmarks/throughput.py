@@ -32,7 +32,7 @@ from siamese_med.scoring.identity import verification_metrics
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
 from siamese_med.study.config import TrainConfig
 from siamese_med.study.tables import Study
-from siamese_med.training import identity_training, train_model
+from siamese_med.training import identity_training, training_scans
 
 SIDE, VOLUMES = 64, 20
 BLOCK = 500
@@ -60,8 +60,8 @@ def main() -> None:
 def _pairs(folder: Path, seconds: float) -> None:
     study = Study(folder / "data", folder / "reports")
     paired = stages.read_pairs(study)
-    usable = train_model.select_usable_scans(stages.scans(study), stages.prepare(study), paired)
-    cohorts, explicit = train_model.collect_training_data(study, usable, paired)
+    usable = training_scans.select_usable_scans(stages.scans(study), stages.prepare(study), paired)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, paired)
     ways = {
         "all pairs of a batch": TrainConfig(accelerator="cpu"),
         "explicit pairs": TrainConfig(accelerator="cpu", loss="contrastive", sampling="pairs"),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     __version__: str
 
+    from siamese_med.pipeline.single_scans import compare as compare
+    from siamese_med.pipeline.single_scans import identify as identify
     from siamese_med.pipeline.stages import build_pairs as build_pairs
-    from siamese_med.pipeline.stages import compare as compare
     from siamese_med.pipeline.stages import current_model as current_model
-    from siamese_med.pipeline.stages import identify as identify
     from siamese_med.pipeline.stages import ingest as ingest
     from siamese_med.pipeline.stages import prepare as prepare
     from siamese_med.pipeline.stages import report as report
@@ -41,8 +41,8 @@ _HOMES = {
     "current_model": ("siamese_med.pipeline.stages", "current_model"),
     "score": ("siamese_med.pipeline.stages", "score"),
     "report": ("siamese_med.pipeline.stages", "report"),
-    "compare": ("siamese_med.pipeline.stages", "compare"),
-    "identify": ("siamese_med.pipeline.stages", "identify"),
+    "compare": ("siamese_med.pipeline.single_scans", "compare"),
+    "identify": ("siamese_med.pipeline.single_scans", "identify"),
 }
 
 __all__ = [*_HOMES]

@@ -1,9 +1,9 @@
-"""Plug-ins: a user's own encoder, loss, change detector, registration, transform or ingest reason, by its name.
+"""Plug-ins: a user's own encoder, loss, change detector, registration, transform or ingest reason, found by its name.
 
-A name is a built-in's (`compact`), an installed entry point's (`my-unet`), or `package.module:object`. The object is
-called with the arguments of the configuration. `$name` as a value stands for what siamese-med knows, `$channels` say,
-and what an object asks for by a parameter of that name it is given anyway. docs/plugins.md has an example of each kind,
-`siamese_med.testing` checks them, and `study.plugin_names` lists the built-in ones.
+A name is that of a built-in one (`compact`), of an installed entry point (`my-unet`), or `package.module:object`. The
+object is called with the arguments of the configuration. A value `$name`, such as `$channels`, stands for something
+that siamese-med knows; an object that has a parameter of that name is given it anyway. docs/plugins.md has an example
+of each kind, `siamese_med.testing` checks them, and `study.plugin_names` lists the built-in ones.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ def find_plugin(kind: PluginKind, name: str, arguments: Mapping[str, JsonValue] 
     Raises
     ------
     PluginError
-        Where the name is neither a built-in's, nor an installed entry point's, nor `package.module:object`.
+        The name is neither that of a built-in or installed plug-in, nor `package.module:object`.
+
+    Examples
+    --------
+    >>> find_plugin(PluginKind.ENCODER, "compact").target
+    'siamese_med.network.encoder:CompactEncoder'
     """
     text = json.dumps(dict(arguments or {}), sort_keys=True)
     if name in BUILT_IN[kind]:
@@ -94,7 +99,13 @@ def find_plugin(kind: PluginKind, name: str, arguments: Mapping[str, JsonValue] 
 
 
 def named_plugins(config: Config) -> tuple[Plugin, ...]:
-    """Every plug-in that a configuration names, built-in ones left out."""
+    """List every plug-in that a configuration names; built-in ones are left out.
+
+    Examples
+    --------
+    >>> named_plugins(Config())
+    ()
+    """
     train, score, prepare = config.train, config.score, config.prepare
     named = [
         (PluginKind.ENCODER, train.encoder, train.encoder_args),
@@ -108,13 +119,13 @@ def named_plugins(config: Config) -> tuple[Plugin, ...]:
 
 
 def trusted_plugins(config: Config) -> frozenset[str]:
-    """What the user's own configuration allows a model to import, by name."""
+    """Return the names that a model may import: those of the configuration and of `run.trusted_plugins`."""
     return frozenset((*config.run.trusted_plugins, *(plugin.name for plugin in named_plugins(config))))
 
 
 @functools.lru_cache(maxsize=64)
 def import_plugin(plugin: Plugin) -> Callable[..., Any]:
-    """The object behind a plug-in; raises PluginError in one line where there is none."""
+    """Import the object behind a plug-in; raises PluginError in one line where there is none."""
     module, _, name = plugin.target.partition(":")
     where = f"{KEYS[plugin.kind]} names {plugin.target}"
     try:
@@ -140,7 +151,7 @@ def build_plugin(plugin: Plugin, **known: Any) -> Any:
     Raises
     ------
     PluginError
-        Where the object cannot be imported, refuses the arguments, or fails.
+        The object cannot be imported, refuses the arguments, or fails.
     """
     make = import_plugin(plugin)
     arguments = _arguments(plugin, make, known)
@@ -153,7 +164,7 @@ def build_plugin(plugin: Plugin, **known: Any) -> Any:
 
 
 def bind_plugin(plugin: Plugin, positional: Sequence[str], **known: Any) -> Callable[..., Any]:
-    """A function with the plug-in's arguments set, or an instance of a class, to be called with `positional`.
+    """Return a function with the plug-in's arguments set, or an instance of a class, to be called with `positional`.
 
     Raises
     ------
@@ -228,12 +239,12 @@ def _said(error: Exception) -> str:
 
 
 def plugin_failure(plugin: Plugin, error: Exception) -> PluginError:
-    """What to raise where a plug-in's own code raised something."""
+    """Return the error to raise where a plug-in's own code raised something."""
     return PluginError(f"{plugin} failed ({_said(error)}): check it with siamese_med.testing")
 
 
 def describe_plugin(plugin: Plugin) -> PluginRecord:
-    """Name, package, version, code and arguments: what makes a plug-in another one."""
+    """Return what identifies a plug-in: its name, package, version, code and arguments. It is imported for that."""
     found = import_plugin(plugin)
     home = getattr(found, "__module__", None) or type(found).__module__
     file = getattr(sys.modules.get(home), "__file__", None)
@@ -260,16 +271,16 @@ def _distribution(plugin: Plugin, home: str) -> tuple[str, str]:
 
 
 def identify_plugin(plugin: Plugin) -> str:
-    """One line that changes with a plug-in's name, version, code or arguments; empty for a built-in one."""
+    """Return one line that changes with a plug-in's name, version, code or arguments; empty for a built-in one."""
     return "" if plugin.built_in else json.dumps(describe_plugin(plugin).model_dump(mode="json"), sort_keys=True)
 
 
 def plugin_identities(config: Config, *kinds: PluginKind) -> list[str]:
-    """Of the plug-ins of these kinds that a configuration names; empty with built-in ones alone."""
+    """List the identities of the plug-ins of these kinds that a configuration names; none for built-in ones."""
     return [identify_plugin(plugin) for plugin in named_plugins(config) if plugin.kind in kinds]
 
 
 def check_named(config: Config) -> None:
-    """Import every plug-in that a configuration names, so that a mistake is told before hours of work."""
+    """Import every plug-in that a configuration names, so that a mistake is found before hours of work."""
     for plugin in named_plugins(config):
         import_plugin(plugin)

@@ -43,8 +43,9 @@ GRID = (24, 20, 22)
 ENCODER_GRID = (40, 48, 36)
 """Voxels of what encoders are tried on, about as many as they are given by default."""
 SPACING_MM = 6.0
+"""Voxel edge of these scans."""
 FLIP_TOLERANCE = 1e-3
-"""How far the evidence of swapped scans may lie from the negative, as a share of its largest value."""
+"""How far the evidence of swapped scans may differ from the negative, as a share of its largest value."""
 BATCH_TOLERANCE = 1e-3
 """How far an embedding may depend on the batch, as a share of its length: sums are rounded differently."""
 SEEDS = 16
@@ -63,9 +64,9 @@ def check_encoder(
 ) -> None:
     """Check an encoder.
 
-    It is made with `embedding`, `channels` and `grid` where it has parameters of these names. It turns
-    (b, channels, i, j, k) into (b, embedding), finite; a scan's embedding does not depend on the batch (in evaluation
-    mode), two scans have two embeddings, and gradients reach a parameter.
+    It is made with `embedding`, `channels` and `grid` where it has parameters of these names. It turns (b, channels, i,
+    j, k) into (b, embedding), finite. In evaluation mode a scan's embedding does not depend on the batch. Two scans
+    have two embeddings, and gradients reach a parameter.
     """
     plugin = _plugin_of(PluginKind.ENCODER, encoder, arguments)
     config = TrainConfig(embedding_size=embedding, encoder=plugin.name, encoder_args=arguments)
@@ -95,8 +96,9 @@ def _check_gradient(plugin: Plugin, value: Tensor, network: nn.Module) -> None:
 def check_loss(loss: str | Callable[..., nn.Module], /, embedding: int = 8, **arguments: JsonValue) -> None:
     """Check a loss.
 
-    It is called with embeddings (b, e), labels (b,), and None or explicit pairs (a1, positive, a2, negative). It gives
-    one finite number, a lower one where the scans of each patient lie together than where they do not, and a gradient.
+    It is called with embeddings (b, e), labels (b,), and None or explicit pairs (a1, positive, a2, negative). It
+    returns one finite number, lower where the scans of each patient lie together than where they are mixed, with a
+    gradient.
     """
     plugin = _plugin_of(PluginKind.LOSS, loss, arguments)
     with _told(plugin):
@@ -125,11 +127,12 @@ def check_loss(loss: str | Callable[..., nn.Module], /, embedding: int = 8, **ar
 
 
 def check_detector(detector: str | Callable[..., object], /, smoothing_mm: float = 2.0, **arguments: JsonValue) -> None:
-    """Check a detector of change.
+    """Check a change detector.
 
-    It is called with a pair (see `scoring.overlay.Overlay`) and the spacing in mm. It gives signed evidence (i, j, k),
-    finite: 0 for a scan with itself, the negative for swapped scans, positive where the later scan is brighter. It
-    gives the same twice, and can be pickled, since pairs are measured in several processes.
+    It is called with a pair (see `scoring.change.pair_registration.RegisteredPair`) and the spacing in mm. It returns
+    signed evidence (i, j, k), finite: 0 for a scan with itself, the negative for swapped scans, positive where the
+    later scan is brighter. It returns the same twice, and can be pickled, since pairs are measured in several
+    processes.
     """
     plugin = _plugin_of(PluginKind.DETECTOR, detector, arguments)
     _check_pickle(plugin)
@@ -154,9 +157,9 @@ def check_registration(
 ) -> None:
     """Check a registration.
 
-    It is called with (moving, fixed), two `Volume`s, and gives the 4x4 matrix from fixed mm to moving mm (RAS+). It
-    finds a known rigid pose to within `tolerance_mm` on average over the head, leaves a scan that lies right, and can
-    be pickled.
+    It is called with (moving, fixed), two `Volume`s, and returns the 4x4 matrix from fixed mm to moving mm (RAS+). It
+    finds a known rigid pose to within `tolerance_mm`, on average over the head, leaves an aligned scan as it is, and
+    can be pickled.
     """
     plugin = _plugin_of(PluginKind.REGISTRATION, registration, arguments)
     _check_pickle(plugin)
@@ -175,7 +178,7 @@ def check_transform(transform: str | Callable[..., object], /, **arguments: Json
     """Check a transform of training scans.
 
     It is called with a scan (1, i, j, k), float32, and a `torch.Generator`, or with the scan alone where it has a
-    method `set_random_state` as MONAI's have. The shape stays, voxels are finite, the same seed gives the same scan,
+    method `set_random_state`, as MONAI's have. The shape stays, voxels are finite, the same seed gives the same scan,
     and some of many seeds change it.
     """
     plugin = _plugin_of(PluginKind.TRANSFORM, transform, arguments)
@@ -192,8 +195,8 @@ def check_transform(transform: str | Callable[..., object], /, **arguments: Json
 def check_reason(reason: str | Callable[..., object], /, **arguments: JsonValue) -> None:
     """Check a reason for refusing scans.
 
-    It has a `word` of its own and a one-line `hint`, and says of a `Volume` whether to refuse it, without failing: of a
-    head, of a very small scan, and of one with a single value.
+    It has a `word` of its own and a one-line `hint`. It says of a `Volume` whether to refuse it, and does not fail: on
+    a head, on a very small scan, and on one with a single value.
     """
     from siamese_med.study.config import IngestConfig
 

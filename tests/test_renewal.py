@@ -24,7 +24,7 @@ from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import Config
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
-from siamese_med.training import train_model
+from siamese_med.training import train_model, training_scans
 
 PAGE = Path(__file__).parents[1] / "docs" / "renewal.md"
 ROW = re.compile(r"^\| `(?P<key>[a-z_0-9.]+)` \| (?P<renews>[a-z, ]*)\|$", re.MULTILINE)
@@ -121,7 +121,7 @@ class Kept:
         prepared = aligned_volumes.prepare_scans(self._scans, self._data, config.prepare.template, config.prepare)
         paired = pair_table.build_pair_table(self._scans, study.pairs, config.pair)
         usable = (
-            train_model.select_usable_scans(self._scans, prepared, paired)
+            training_scans.select_usable_scans(self._scans, prepared, paired)
             if prepared.alignments.ok.any()
             else self._scans[:0]
         )

@@ -58,11 +58,10 @@ def compare_two_scans(
     config: ConfigOption = None,
 ) -> CommandResult:
     """Compare scan A with scan B, without a catalogue: same person? changed?"""
-    from siamese_med.pipeline import stages
+    study = run_request.make_study_for_scans([a, b], model, data, reports, config)
+    from siamese_med.pipeline import single_scans  # slow: after what can be wrong with the options
 
-    return CommandResult(
-        stages.compare(a, b, model, run_request.make_study_for_scans([a, b], model, data, reports, config))
-    )
+    return CommandResult(single_scans.compare(a, b, model, study))
 
 
 @make_command
@@ -74,11 +73,10 @@ def identify_patient(
     config: ConfigOption = None,
 ) -> CommandResult:
     """Rank the enrolled patients for one scan; nothing is retrained."""
-    from siamese_med.pipeline import stages
+    study = run_request.make_study_for_scans([scan], model, data, reports, config)
+    from siamese_med.pipeline import single_scans
 
-    return CommandResult(
-        stages.identify(scan, model, run_request.make_study_for_scans([scan], model, data, reports, config))
-    )
+    return CommandResult(single_scans.identify(scan, model, study))
 
 
 @make_command

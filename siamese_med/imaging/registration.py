@@ -146,7 +146,7 @@ def measure_alignments(
     device: str = "cpu",
     masks: Sequence[NDArray[np.bool_] | None] | None = None,
 ) -> list[Alignment]:
-    """Measure given matrices (4x4, fixed mm to moving mm): correlation ratio and quality, as of `register_scans`."""
+    """Measure correlation ratio and quality of given matrices (4x4, fixed mm to moving mm); see `register_scans`."""
     import torch
 
     level = TEMPLATE_LEVELS[-1]

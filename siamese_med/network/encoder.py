@@ -1,4 +1,7 @@
-"""Departures from the atlas to embeddings: (b, c, i, j, k) to (b, embedding), the same for both scans."""
+"""Encoders of the identity head: departures from the atlas (b, c, i, j, k) to embeddings (b, embedding).
+
+The same encoder, with the same weights, is applied to both scans of a pair.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,32 @@ from siamese_med.study.plugin_names import PluginKind
 
 
 def build_encoder(config: TrainConfig, channels: int, grid: Sequence[int]) -> nn.Module:
-    """The configured encoder for inputs of `channels` on `grid` voxels; fresh weights from torch's global seed.
+    """Build the encoder that the configuration names, with fresh weights from torch's global random state.
+
+    Parameters
+    ----------
+    config
+        Names the encoder, its arguments, and the length of the embedding.
+    channels
+        Channels of the input.
+    grid
+        Voxels (i, j, k) of the input.
+
+    Returns
+    -------
+    torch.nn.Module
+        (b, channels, i, j, k) to (b, embedding), float32.
 
     Raises
     ------
     PluginError
-        Where it cannot be made, or does not turn (b, channels, i, j, k) into (b, embedding).
+        A plug-in cannot be made, or does not return that shape. It is tried on two empty inputs.
+
+    Examples
+    --------
+    >>> network = build_encoder(TrainConfig(embedding=8), channels=1, grid=(16, 16, 16))
+    >>> network(torch.zeros(2, 1, 16, 16, 16)).shape
+    torch.Size([2, 8])
     """
     plugin = find_plugin(PluginKind.ENCODER, config.encoder, config.encoder_args)
     network = build_plugin(plugin, embedding=config.embedding_size, channels=channels, grid=tuple(grid))
@@ -46,14 +69,20 @@ def _checked(network: object, plugin: Plugin, size: tuple[int, ...], embedding: 
 
 
 def build_resnet10(embedding: int, channels: int, **arguments: Any) -> nn.Module:
-    """MONAI's ResNet-10 in 3-D; `arguments` as `monai.networks.nets.resnet10` takes them."""
+    """Build MONAI's ResNet-10 in 3-D (He et al., CVPR 2016).
+
+    `arguments` are those of `monai.networks.nets.resnet10`, and override those that are set here.
+    """
     from monai.networks import nets
 
     return _resnet(nets.resnet10, embedding, channels, arguments)
 
 
 def build_resnet18(embedding: int, channels: int, **arguments: Any) -> nn.Module:
-    """MONAI's ResNet-18 in 3-D; `arguments` as `monai.networks.nets.resnet18` takes them."""
+    """Build MONAI's ResNet-18 in 3-D (He et al., CVPR 2016).
+
+    `arguments` are those of `monai.networks.nets.resnet18`, and override those that are set here.
+    """
     from monai.networks import nets
 
     return _resnet(nets.resnet18, embedding, channels, arguments)
@@ -67,7 +96,10 @@ def _resnet(
 
 
 def build_densenet121(embedding: int, channels: int, **arguments: Any) -> nn.Module:
-    """MONAI's DenseNet-121 in 3-D; `arguments` as `monai.networks.nets.DenseNet121` takes them."""
+    """Build MONAI's DenseNet-121 in 3-D (Huang et al., CVPR 2017).
+
+    `arguments` are those of `monai.networks.nets.DenseNet121`, and override those that are set here.
+    """
     from monai.networks import nets
 
     usual = {"spatial_dims": 3, "in_channels": channels, "out_channels": embedding}
@@ -76,10 +108,22 @@ def build_densenet121(embedding: int, channels: int, **arguments: Any) -> nn.Mod
 
 
 class CompactEncoder(nn.Module):
-    """A linear map that keeps where things are: blocks of 2 x 2 x 2 voxels, projected.
+    """A linear map that keeps the place of what it sees: means of 2 x 2 x 2 voxels, projected to the embedding.
 
-    It starts as a random projection, which keeps distances (Johnson and Lindenstrauss, 1984): training starts from
-    plain distances between departures.
+    Parameters
+    ----------
+    embedding
+        Length of the embedding.
+    channels, grid
+        Channels and voxels (i, j, k) of the input. An axis of fewer than 8 voxels is not reduced.
+
+    Notes
+    -----
+    It starts as a random projection, which keeps distances, so training starts from the plain distances of the inputs.
+
+    References
+    ----------
+    Johnson and Lindenstrauss, Extensions of Lipschitz mappings into a Hilbert space, 1984.
     """
 
     def __init__(self, embedding: int, channels: int, grid: Sequence[int]) -> None:
@@ -87,7 +131,7 @@ class CompactEncoder(nn.Module):
         self.path = _pooled_projection(embedding, channels, grid)
 
     def forward(self, departures: Tensor) -> Tensor:
-        """Embeddings (b, e) of departures (b, c, i, j, k)."""
+        """Return the embeddings (b, e) of departures from the atlas (b, c, i, j, k)."""
         embeddings: Tensor = self.path(departures)
         return embeddings
 
@@ -115,7 +159,17 @@ def _pooled_projection(embedding: int, channels: int, grid: Sequence[int]) -> nn
 
 
 def build_thin_grid_encoder(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
-    """Convolutions of its own, whose last layer starts as nothing, for grids too thin for the trunk."""
+    """Build a small convolutional encoder for grids that are too thin for the shared backbone.
+
+    Its last layer starts with zeros, so that it adds nothing to the embedding before training.
+
+    Parameters
+    ----------
+    width
+        Channels of its first stage.
+    embedding, channels, grid
+        As for `build_encoder`.
+    """
     from monai.networks.blocks import Convolution, ResidualUnit
 
     stem = _strides(grid)

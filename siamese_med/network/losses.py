@@ -1,6 +1,6 @@
-"""The recipes: what is minimised, and the distance that goes with it; four are built in, others are plug-ins.
+"""Losses of the identity head, each with the distance that it learns; four are built in, others are plug-ins.
 
-Losses and miners are those of pytorch-metric-learning; each takes (embeddings, labels, pairs), where `pairs` are the
+Losses and miners are those of pytorch-metric-learning. Each takes (embeddings, labels, pairs), where `pairs` are the
 indices (a1, positive, a2, negative) of explicit pairs, or None for all pairs of the batch.
 """
 
@@ -21,28 +21,37 @@ if TYPE_CHECKING:
 
 
 class MetricLoss(nn.Module):
-    """Embeddings to a loss, and pairs of embeddings to a distance: 0 for a scan with itself, the same both ways."""
+    """A loss on embeddings, and the distance that goes with it.
+
+    The distance is 0 for a scan with itself, and the same both ways. Subclasses implement `forward`, and `unit` where
+    embeddings are normalised before they are compared.
+    """
 
     def forward(self, embeddings: Tensor, labels: Tensor, pairs: Pairs) -> Tensor:
-        """Mean loss of a batch (b, e) with patient labels (b,)."""
+        """Return the mean loss of a batch (b, e) with patient labels (b,)."""
         raise NotImplementedError
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of rows (n, e) and (n, e): (n,)."""
+        """Return the distance of each row of `a` (n, e) to the same row of `b` (n, e), as (n,)."""
         return (self.unit(a) - self.unit(b)).square().sum(-1).sqrt()
 
     def distances(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance of each row (n, e) to each row (m, e): (n, m)."""
+        """Return the distance of each row of `a` (n, e) to each row of `b` (m, e), as (n, m)."""
         apart: Tensor = torch.cdist(self.unit(a), self.unit(b))
         return apart
 
     def unit(self, embeddings: Tensor) -> Tensor:
-        """The embeddings as the distance sees them."""
+        """Return the embeddings as the distance takes them; here, as they are."""
         return embeddings
 
 
 class SupervisedContrastiveLoss(MetricLoss):
-    """Khosla et al., NeurIPS 2020, on all pairs of a batch; embeddings on the unit sphere."""
+    """The supervised contrastive loss on all pairs of a batch; embeddings lie on the unit sphere.
+
+    References
+    ----------
+    Khosla et al., Supervised contrastive learning, NeurIPS 2020.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -59,7 +68,12 @@ class SupervisedContrastiveLoss(MetricLoss):
 
 
 class PairContrastiveLoss(MetricLoss):
-    """Hadsell, Chopra and LeCun, CVPR 2006: pull pairs together, push others beyond the margin."""
+    """The contrastive loss: it pulls the scans of a patient together, and pushes others beyond `train.margin`.
+
+    References
+    ----------
+    Hadsell, Chopra and LeCun, Dimensionality reduction by learning an invariant mapping, CVPR 2006.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -76,7 +90,12 @@ class PairContrastiveLoss(MetricLoss):
 
 
 class MinedTripletLoss(MetricLoss):
-    """Schroff et al., CVPR 2015, on the triplets that a miner picks: batch-hard (Hermans et al., 2017) or semi-hard."""
+    """The triplet loss, with a smooth hinge, on the triplets that a miner picks: batch-hard or semi-hard.
+
+    References
+    ----------
+    Schroff et al., FaceNet, CVPR 2015 (semi-hard). Hermans et al., In defense of the triplet loss, 2017 (batch-hard).
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -98,7 +117,12 @@ class MinedTripletLoss(MetricLoss):
 
 
 class PairCrossEntropyLoss(MetricLoss):
-    """Binary cross-entropy on a sigmoid of the weighted |a - b| (Koch et al., 2015); both classes weigh the same."""
+    """Binary cross-entropy on a sigmoid of the weighted |a - b|; pairs of one and of two patients weigh the same.
+
+    References
+    ----------
+    Koch, Zemel and Salakhutdinov, Siamese neural networks for one-shot image recognition, 2015.
+    """
 
     def __init__(self, config: TrainConfig) -> None:
         super().__init__()
@@ -127,7 +151,7 @@ def _all_pairs(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class PluginLoss(MetricLoss):
-    """A loss of somebody else, such as any of pytorch-metric-learning's, with the Euclidean distance.
+    """A loss of a plug-in, such as any of pytorch-metric-learning's, with the Euclidean distance.
 
     Embeddings are normalised first where the loss does so: by its `distance.normalize_embeddings`, as
     pytorch-metric-learning has it, or by a method `unit` of its own.
@@ -151,12 +175,19 @@ class PluginLoss(MetricLoss):
 
 
 def build_loss(config: TrainConfig) -> MetricLoss:
-    """The configured recipe.
+    """Build the loss that the configuration names.
 
     Raises
     ------
     PluginError
-        Where it cannot be made, or does not turn (b, embedding), labels (b,) and None into one finite number.
+        A plug-in cannot be made, or does not turn embeddings (b, e), labels (b,) and None into one finite number. It is
+        tried on four embeddings.
+
+    Examples
+    --------
+    >>> loss = build_loss(TrainConfig(recipe="contrastive", embedding=2))
+    >>> loss.distance(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]]))
+    tensor([5.])
     """
     plugin = find_plugin(PluginKind.LOSS, config.loss, config.loss_args)
     if plugin.built_in:

@@ -1,8 +1,8 @@
-"""A model is a folder; it loads without pickle and refuses what it does not know.
+"""A model is a folder. It loads without pickle, and files that it does not know are refused.
 
-model.safetensors   weights                    model.json       what it is, how it was calibrated
-template.nii.gz     the grid scans must lie on  metrics.json     how well it does, baselines beside it
-reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (the card)
+model.safetensors   weights                     model.json       what it is, and how it was calibrated
+template.nii.gz     grid of the aligned scans   metrics.json     how well it does, beside the baselines
+reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (model card)
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from siamese_med.study.plugin_names import PluginKind
 
 WEIGHTS_FILE, TEMPLATE_FILE = "model.safetensors", "template.nii.gz"
 MODEL_SCORE_SETTINGS = ("spacing_mm", "smoothing_mm")
+"""Settings of the `score` section that a model fixes, since its noise floors were measured with them."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network with everything needed to score new scans."""
+    """A trained network with everything that is needed to score new scans: template, calibration, noise floors."""
 
     folder: Path
     network: SiameseNetwork
@@ -34,16 +35,22 @@ class TrainedModel:
 
     @property
     def template(self) -> Path:
-        """The template that scans must be aligned to."""
+        """Path of the template that scans must be aligned to (NIfTI)."""
         return self.folder / TEMPLATE_FILE
 
     @property
     def instrument(self) -> str:
-        """Digest of what the model brings to the change score of a pair: weights, detector, noise floors."""
+        """SHA-256 (hex) of what the model brings to the change score of a pair: weights, detector, noise floors."""
         return self.info.compute_instrument_digest()
 
     def measures(self, config: ScoreConfig) -> ScoreConfig:
-        """`config` with the voxels and the smoothing that the model learned and measured its reference with."""
+        """Return `config` with the voxel size and the smoothing (mm) that the model's noise floors were measured with.
+
+        Raises
+        ------
+        ModelError
+            The model does not record them.
+        """
         learned = {name: getattr(self.info.config.score, name) for name in MODEL_SCORE_SETTINGS}
         if None in learned.values():
             raise ModelError(
@@ -55,7 +62,7 @@ class TrainedModel:
 
 
 def write_weights(folder: Path, network: SiameseNetwork) -> str:
-    """Write the weights as safetensors; returns their SHA-256, the model's digest."""
+    """Write the weights as safetensors, and return the SHA-256 (hex) of the file."""
     from safetensors.torch import save_file
 
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -69,14 +76,25 @@ def load_model(folder: Path, trusted: frozenset[str] = frozenset()) -> TrainedMo
 
     Parameters
     ----------
+    folder
+        A folder that training wrote, here or elsewhere.
     trusted
         Plug-ins that the user's own configuration names, see `plugins.trusted_plugins`. What a model needs beside them
         and beside installed entry points is not imported.
 
+    Returns
+    -------
+    TrainedModel
+        In evaluation mode.
+
     Raises
     ------
-    ModelError, MissingFileError, PluginError
-        In one line each.
+    MissingFileError
+        There is no such folder.
+    ModelError
+        A file of the folder is missing or damaged, or is not the one that model.json names.
+    PluginError
+        The model needs a plug-in that is not installed, is another version, or is not trusted.
     """
     from safetensors import SafetensorError
 
@@ -96,7 +114,14 @@ def load_model(folder: Path, trusted: frozenset[str] = frozenset()) -> TrainedMo
 
 
 def check_template(folder: Path, info: ModelInfo) -> None:
-    """Raise ModelError where the template is not the one that the model was trained on, or scans cannot lie on it."""
+    """Check the template of a model folder.
+
+    Raises
+    ------
+    ModelError
+        It is not the one that the model was trained on, cannot be read, has another grid than model.json says, or no
+        scan could be aligned to it.
+    """
     path = folder / TEMPLATE_FILE
     known = info.template_sha256
     if not path.is_file() or (known is not None and files.compute_file_digest(path) != known):
@@ -112,7 +137,7 @@ def check_template(folder: Path, info: ModelInfo) -> None:
 
 
 def find_checked_template(folder: Path) -> Path:
-    """The template of a model folder, checked; raises as `load_model` does."""
+    """Return the path of a model folder's template, after it was checked; raises as `load_model` does."""
     check_template(folder, read_model_info(folder))
     return folder / TEMPLATE_FILE
 

@@ -1,4 +1,4 @@
-"""Which plug-ins a model folder needs, and whether it may have them: a model may come from anyone."""
+"""Check which plug-ins a model folder needs, and whether it may have them: a model may come from anyone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,21 @@ from siamese_med.study.plugin_names import PluginKind, PluginRecord, installed_p
 def require_plugins(
     needed: Sequence[tuple[PluginKind, str]], records: Sequence[PluginRecord], trusted: frozenset[str], folder: Path
 ) -> None:
-    """Check the plug-ins that a model needs before any of them is imported.
+    """Check the plug-ins that a model needs, before any of them is imported.
 
-    A model folder may come from anyone, so what it names is imported only where an installed package declares it as an
-    entry point, or where the user's own configuration names it. Then its version and code must be those that the model
-    was made with.
+    What a model names is imported only where an installed package declares it as an entry point, or where the user's
+    own configuration names it. Its version and its code must be those that the model was made with.
+
+    Parameters
+    ----------
+    needed
+        Kind and name of each plug-in of the model.
+    records
+        What the model says of each.
+    trusted
+        Names that the user's own configuration allows.
+    folder
+        The model folder, for messages.
 
     Raises
     ------

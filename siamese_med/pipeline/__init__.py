@@ -1,1 +1,1 @@
-"""The six stages in a line, what their results mean, and questions about single scans. Knows no Prefect."""
+"""The six stages in a row, what their results mean, and questions about single scans. Nothing here knows Prefect."""

@@ -1,4 +1,4 @@
-"""Questions about single scans: how alike are these two, and whose scan is this?"""
+"""Questions about single scans: how similar are these two, and whose scan is this?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from siamese_med.ingestion import single_scan
 from siamese_med.network import model_folder
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
+from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
+from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change import comparability, components, detectors, noise_floor, pair_registration, score_pair
@@ -27,6 +29,7 @@ from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
 from siamese_med.study.pair_score import PairScore
+from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
@@ -34,8 +37,47 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def compare(a: Path, b: Path, model: Path, study: Study) -> ComparisonFacts:
+    """Compare two scans, each a NIfTI file or a folder with a DICOM series, without a catalogue.
+
+    `a` is taken for the earlier scan.
+    """
+    return measure_two_scans(a, b, load_model_for_query(model, study.config), study.config)
+
+
+def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
+    """Rank the enrolled patients, those of the catalogue, by how similar their scans are to one scan.
+
+    Nothing is retrained. `scan` is a NIfTI file or a folder with a DICOM series.
+    """
+    chosen = load_model_for_query(model, study.config)
+    known = StudyTables(study)
+    everything = known.read_scans()
+    prepared = known.prepare_scans(model, everything)
+    enrolled = everything.merge(prepared.alignments[prepared.alignments.ok][["scan"]], left_on="id", right_on="scan")
+    return rank_enrolled_patients(
+        scan, chosen, enrolled, scoring_steps.embed_study_scans(study, chosen, enrolled, prepared), study.config
+    )
+
+
 def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) -> ComparisonFacts:
-    """Similarity, change and baselines of two scans, a taken for the earlier; the order changes signs alone."""
+    """Measure similarity, change and baselines of two scans.
+
+    Parameters
+    ----------
+    a, b
+        Each a NIfTI file or a folder with a DICOM series. `a` is taken for the earlier scan. To swap them changes signs
+        only: the measurement itself is made in an order that the voxels decide.
+    chosen
+        The model to measure with.
+    config
+        The study's configuration.
+
+    Returns
+    -------
+    ComparisonFacts
+        As `siamese-med compare --json` prints it.
+    """
     template = volume.read_volume(chosen.template)
     (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
     embeddings = _embeddings(chosen, [first, second])
@@ -63,7 +105,22 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
 def rank_enrolled_patients(
     scan: Path, chosen: TrainedModel, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
 ) -> IdentityFacts:
-    """Rank the enrolled patients by their most similar scan; `match` is the first, if it passes the threshold."""
+    """Rank the enrolled patients by their most similar scan; raises EmptyInputError where nobody is enrolled.
+
+    Parameters
+    ----------
+    scan
+        A NIfTI file or a folder with a DICOM series.
+    scans
+        The scan table of the enrolled patients, aligned scans only.
+    enrolled
+        (s, e), their embeddings, in the order of `scans`.
+
+    Returns
+    -------
+    IdentityFacts
+        All patients, the most similar first. `match` is the first one if the similarity reaches the model's threshold.
+    """
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
     side, voxels = _aligned(scan, volume.read_volume(chosen.template), config)
@@ -130,5 +187,8 @@ def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float
 
 
 def load_model_for_query(folder: Path, config: Config) -> TrainedModel:
-    """Read a model folder; raises ModelError, MissingFileError or PluginError."""
+    """Read a model folder with the plug-ins that the configuration allows.
+
+    Raises ModelError, MissingFileError or PluginError, as `model_folder.load_model` does.
+    """
     return model_folder.load_model(folder, trusted_plugins(config))

@@ -1,4 +1,4 @@
-"""What each stage tells whoever asked for it: the objects that `--json` prints, key by key."""
+"""What each stage reports: the objects that `--json` prints, key by key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ScanFacts(TypedDict):
-    """An ingested scan; `affine` is 4x4, voxel to RAS+ mm, and `path` counts from the data folder."""
+    """An ingested scan; `affine`: 4x4, voxel (i, j, k) to mm (RAS+); `path`: relative to the data folder."""
 
     id: str
     subject: str
@@ -34,7 +34,7 @@ class TransferFacts(TypedDict):
 class IngestFacts(TransferFacts):
     """The account of the files of one input, and the scans that they make up.
 
-    The first five add up: every file seen is counted once among the other four.
+    The first number is the sum of the next four: every file seen is counted once.
     """
 
     files_seen: int
@@ -74,7 +74,7 @@ class PairFacts(TypedDict):
 
 @final
 class TrainFacts(TypedDict):
-    """The folder of the trained model; `speaks`: the current one, where the trained one was refused before."""
+    """The folder of the trained model; `speaks`: the current model, where the trained one was refused before."""
 
     model: str
     speaks: NotRequired[str]
@@ -82,7 +82,11 @@ class TrainFacts(TypedDict):
 
 @final
 class PromoteFacts(TypedDict):
-    """What became of a candidate; models by name, since Prefect keeps this. `figures`: see training.head_to_head."""
+    """What became of a candidate.
+
+    Models are given by name, not by path, since Prefect keeps this. `speaks`: the current model after the decision;
+    `figures`: see head_to_head.compare_model_auc.
+    """
 
     candidate: str
     speaks: str
@@ -104,7 +108,10 @@ class ChangedPair(TypedDict):
 
 
 class DoubtfulScan(TypedDict):
-    """A scan that looks like another patient's than `subject`, under whom it is filed; `owner`: whom it fits better."""
+    """A scan that looks like another patient's than `subject`, under whom it is filed.
+
+    `owner`: the patient whom it fits better, or None.
+    """
 
     scan: str
     subject: str
@@ -113,7 +120,7 @@ class DoubtfulScan(TypedDict):
 
 @final
 class ScoreFacts(TypedDict):
-    """How many pairs there are and what is said of them."""
+    """How many pairs there are, and the verdicts on them."""
 
     pairs: int
     comparable: int
@@ -190,7 +197,7 @@ class IdentityFacts(TypedDict):
 
 
 def describe_scan(row: Mapping[str, Any]) -> ScanFacts:
-    """Take from a row of the catalogue what is told of an ingested scan."""
+    """Return what is reported of an ingested scan, from its row of the catalogue."""
     return {
         "id": row["id"],
         "subject": row["subject"],
@@ -205,7 +212,7 @@ def describe_scan(row: Mapping[str, Any]) -> ScanFacts:
 
 
 def list_changed_pairs(scores: pd.DataFrame) -> list[ChangedPair]:
-    """List the pairs of a score table that changed beyond noise, with what a reader looks for first."""
+    """List the pairs of a score table whose verdict is `changed`, with the figures that a reader looks for first."""
     return [
         {
             "scan_a": pair.scan_a,
@@ -219,7 +226,7 @@ def list_changed_pairs(scores: pd.DataFrame) -> list[ChangedPair]:
 
 
 def list_doubtful_scans(owners: Path) -> list[DoubtfulScan]:
-    """List the scans of an owner table that seem to be another patient's; they are an answer, no failure."""
+    """List the scans under alarm of an owner table (Parquet): those that seem to be another patient's."""
     import pandas as pd
 
     return [

@@ -1,12 +1,14 @@
-"""What a stage's result means to whoever asked for it: facts for people and programs, what is missing, what failed.
+"""What the result of a stage means: facts for people and programs, what is unfinished, and which checks failed.
 
-The command line turns an outcome into an exit code and the flows turn it into a Prefect state, so the two agree.
+`run_stages_in_order` runs a list of stage names. `_STAGES`, at the end, says which function a name calls: `_ingest`
+calls `stages.ingest` and describes its result, and so on. The command line turns a StageResult into an exit code, and
+the flows turn it into a Prefect state, so the two agree.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +31,13 @@ from siamese_med.pipeline.stage_facts import (
     list_changed_pairs,
     list_doubtful_scans,
 )
+from siamese_med.pipeline.stage_problems import describe_problem, list_failed_audits, list_transfer_problems
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import check_named
 from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
-from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
 from siamese_med.study.prepared_scans import PreparedStudy
-from siamese_med.study.tables import NO_REPORT_EXTRAS, PacsTransfer, ReportExtras, Study
+from siamese_med.study.tables import NO_REPORT_EXTRAS, ReportExtras, Study
 from siamese_med.study.vocabulary import NotComparable
 from siamese_med.training import model_registry
 
@@ -43,10 +45,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGE_NAMES = ("ingest", "prepare", "pair", "train", "score", "report")
-"""The stages, in the order of the line."""
+"""The stages, in the order in which they run."""
 
 RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
-"""Of an order with `candidate`: a new model, which speaks where it is not worse, and pages by the one that does."""
+"""The stages of a retraining: a new model is trained, replaces the current one if it is not worse, and pages follow."""
 
 TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMENT_FAILED)
 """Reasons that keep a pair from being judged although the two scans could be compared."""
@@ -54,28 +56,28 @@ TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMEN
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What was asked for: the study, the input of ingest, and the model (None: train one, or take the current)."""
+    """What a run is asked for."""
 
     study: Study
-    source: Path | Pull | None = None
-    model: Path | None = None
+    source: Path | Pull | None = None  # the input of `ingest`
+    model: Path | None = None  # folder of the model to use; None: train one, or use the current one
     verify: bool = False  # read files again that seem unchanged
     extras: ReportExtras = NO_REPORT_EXTRAS
-    candidate: bool = False  # what is trained does not speak before it is promoted
+    candidate: bool = False  # a model that is trained has to be promoted before it is used
     tables: StudyTables | None = field(default=None, compare=False, repr=False)  # what the run has read so far
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """One stage's result. `unfinished` makes it done in part; `failed_checks` count under --strict."""
+    """The result of one stage."""
 
-    verb: str
-    facts: StageFacts
-    unfinished: tuple[str, ...] = ()
-    failed_checks: tuple[str, ...] = ()
-    model: Path | None = None
-    result: Any = field(default=None, repr=False)
-    seconds: float = 0.0
+    verb: str  # the stage's name
+    facts: StageFacts  # what `--json` prints
+    unfinished: tuple[str, ...] = ()  # what could not be done, one line each; any makes the run a partial one
+    failed_checks: tuple[str, ...] = ()  # doubts about the result, one line each; failures with `--strict`
+    model: Path | None = None  # what the later stages use; None: as before
+    result: Any = field(default=None, repr=False)  # what the stage's function returned
+    seconds: float = 0.0  # wall-clock time
 
 
 StageResults = tuple[StageResult, ...]
@@ -83,22 +85,38 @@ StageRunner = Callable[[str, RunRequest], StageResult]
 
 
 def select_stages(model: Path | None) -> tuple[str, ...]:
-    """All six verbs, or five where a model is given and nothing has to be trained."""
+    """Return the names of the stages of a run: all six, or five where a model is given and none has to be trained.
+
+    Examples
+    --------
+    >>> select_stages(None)
+    ('ingest', 'prepare', 'pair', 'train', 'score', 'report')
+    >>> select_stages(Path("data/models/supcon-0123456789ab"))
+    ('ingest', 'prepare', 'pair', 'score', 'report')
+    """
     return STAGE_NAMES if model is None else tuple(verb for verb in STAGE_NAMES if verb != "train")
 
 
 def run_stage(verb: str, order: RunRequest) -> StageResult:
-    """Run one stage and say what its result means; raises what the stage raises."""
+    """Run one stage by its name and say what its result means; raises what the stage raises.
+
+    Examples
+    --------
+    >>> run_stage("ingest", RunRequest(Study()))
+    Traceback (most recent call last):
+    ...
+    siamese_med.errors.NothingUsableError: no input was named: give a folder or a CSV manifest
+    """
     started = time.perf_counter()
     outcome = _STAGES[verb](order)
     return replace(outcome, seconds=round(time.perf_counter() - started, 3))
 
 
 def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: StageRunner = run_stage) -> StageResults:
-    """Run stages one after the other; a model that one of them trains is what the later ones use.
+    """Run stages, given by name, one after the other; the later ones use the model that an earlier one trained.
 
-    A plug-in that cannot be imported is told before the first of them. What one stage has read of the study's tables,
-    the next ones need not read again.
+    `perform_one` runs one stage; the flows give a function that records it. What one stage reads of the study's tables,
+    the later ones do not read again. Raises PluginError before the first stage if a plug-in cannot be imported.
     """
     check_named(order.study.config)
     done: list[StageResult] = []
@@ -110,9 +128,12 @@ def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: St
 
 
 def summarise_run(done: StageResults) -> RunFacts:
-    """A whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages.
+    """Return a whole run in one object: seconds a stage, account of the files, model, verdicts, alarms, pages.
 
-    Raises KeyError where prepare, score or report is not among what was done.
+    Raises
+    ------
+    KeyError
+        Prepare, score or report is not among what was done.
     """
     facts = {outcome.verb: outcome.facts for outcome in done}
     prepared, scored, reported = facts["prepare"], facts["score"], facts["report"]
@@ -152,19 +173,9 @@ def _ingest(order: RunRequest) -> StageResult:
     if not facts["scans"]:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
-    problems = _problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
-    problems += _incomplete(result.transfer) if result.transfer else ()
+    problems = describe_problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
+    problems += list_transfer_problems(result.transfer) if result.transfer else ()
     return StageResult("ingest", facts, problems, problems, result=result)
-
-
-def _incomplete(transfer: PacsTransfer) -> tuple[str, ...]:
-    """What a pull from a PACS lacks."""
-    return (
-        *_problem(transfer.failed, "stud", "not transferred: run the same command again", ("y", "ies")),
-        *_problem(transfer.missing, "instance", "listed by the PACS did not come: run the same command again"),
-        *_problem(transfer.unexpected, "instance", "came that the PACS had not listed: run the same command again"),
-        *_problem(transfer.not_returned, "instance", "sent to the PACS did not come back: it dropped or replaced them"),
-    )
 
 
 def _prepare(order: RunRequest) -> StageResult:
@@ -177,12 +188,12 @@ def _prepare(order: RunRequest) -> StageResult:
         "failed": failed,
         "template": str(result.template),
     }
-    problems = _problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
+    problems = describe_problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
     return StageResult("prepare", facts, problems, problems, result=result)
 
 
 def _misfit(failed: int, order: RunRequest, result: PreparedStudy) -> str:
-    """What to do where it is the model's template, rather than a scan, that does not fit."""
+    """What to do where the model's template, rather than single scans, is at fault."""
     if order.model is None or 2 * failed <= len(result.alignments):
         return ""
     return ": they do not fit this model's template, so train on this study, or lower prepare.min_quality"
@@ -198,14 +209,14 @@ def _train(order: RunRequest) -> StageResult:
     model = stages.train(order.study, order.candidate, order.tables)
     refused = None if order.candidate else model_registry.list_refused_models(order.study).get(model.name)
     if refused is None:
-        return StageResult("train", TrainFacts(model=str(model)), (), _failed_audit(model), model)
+        return StageResult("train", TrainFacts(model=str(model)), (), list_failed_audits(model), model)
     speaks = stages.current_model(order.study)
-    advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` lets it speak all the same"
+    advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` makes it the current model"
     return StageResult("train", TrainFacts(model=str(model), speaks=str(speaks)), (), (advice,), speaks)
 
 
 def _promote(order: RunRequest) -> StageResult:
-    """A model that is refused is an answer, no failure; the stages after this one use the model that speaks."""
+    """A refused model is an answer, not a failure; the stages after this one use the current model."""
     candidate = order.model or stages.current_model(order.study)
     model, decision = stages.promote_candidate(order.study, candidate, order.tables)
     facts: PromoteFacts = {
@@ -238,8 +249,8 @@ def _score(order: RunRequest) -> StageResult:
         "scores": str(order.study.scores(identity)),
     }
     technical = sum(reasons.get(word, 0) for word in TECHNICAL_REASONS)
-    problems = _problem(technical, "pair", "not judged because an alignment failed")
-    return StageResult("score", facts, problems, _failed_audit(model), model, scores)
+    problems = describe_problem(technical, "pair", "not judged because an alignment failed")
+    return StageResult("score", facts, problems, list_failed_audits(model), model, scores)
 
 
 def _report(order: RunRequest) -> StageResult:
@@ -251,13 +262,17 @@ def _report(order: RunRequest) -> StageResult:
         facts["dicom"] = dict(result.dicom)
     left_out = result.dicom["left_out"] if result.dicom else {}
     problems = (
-        *_problem(left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"),
-        *_problem(left_out.get("not_encodable", 0), "follow-up", "without objects: a header does not fit into one"),
+        *describe_problem(
+            left_out.get("source_missing", 0), "follow-up", "without objects: its files are not as ingested"
+        ),
+        *describe_problem(
+            left_out.get("not_encodable", 0), "follow-up", "without objects: a header does not fit into one"
+        ),
     )
     return StageResult("report", facts, problems, problems, model, result.index)
 
 
-_STAGES: dict[str, Callable[[RunRequest], StageResult]] = {
+_STAGES: Mapping[str, Callable[[RunRequest], StageResult]] = {
     "ingest": _ingest,
     "prepare": _prepare,
     "pair": _pair,
@@ -266,24 +281,7 @@ _STAGES: dict[str, Callable[[RunRequest], StageResult]] = {
     "score": _score,
     "report": _report,
 }
-
-
-def _failed_audit(model: Path) -> tuple[str, ...]:
-    """The shortcuts (header, background, outline, histogram, thumbnail) that may solve the model's task."""
-    audit = read_model_metrics(model).audit
-    return () if audit is None else tuple(_suspected(shortcut, audit) for shortcut in audit.failed)
-
-
-def _suspected(shortcut: str, audit: ConfoundFigures) -> str:
-    lowest = audit.auc.get(shortcut, Estimate()).low
-    if lowest is not None and audit.limit is not None and lowest > audit.limit:
-        return f"identity can be told from the {shortcut} alone"
-    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
-
-
-def _problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
-    """`3 files quarantined ...` as the only problem; none where the count is zero."""
-    return (f"{count} {thing}{endings[count != 1]} {what}",) if count else ()
+"""The function that runs each stage; each of them calls the stage in `stages` and describes its result."""
 
 
 def _counts(column: pd.Series[Any]) -> dict[str, int]:

@@ -1,12 +1,25 @@
-"""The straight line, start reading here: six stages, each from files on disk to files on disk.
+"""The six stages of a run. Start reading here.
 
     ingest -> prepare -> pair -> train -> score -> report
 
-Stages never import one another; this is where they meet. Every function can be called again: it does only what is
-new and leaves the same files. None of them knows Prefect; the flows call them.
+Each stage is one function below. It reads what earlier stages wrote, and writes files of its own to the study's data
+folder (`data`) or reports folder (`reports`). The work itself is done in one folder of the package:
 
-A run gives its StudyTables to each of its stages, so that no table is read twice; called without them, a stage reads
-for itself.
+| Stage   | Function      | Folder        | Reads                             | Writes                                |
+|---------|---------------|---------------|-----------------------------------|---------------------------------------|
+| ingest  | `ingest`      | `ingestion`   | DICOM or NIfTI files, or a PACS   | the catalogue, `data/scans` (NIfTI)   |
+| prepare | `prepare`     | `preparation` | catalogue, scans                  | `data/prepared`: template, alignments |
+| pair    | `build_pairs` | `pairing`     | catalogue                         | `data/pairs.parquet`                  |
+| train   | `train`       | `training`    | catalogue, aligned volumes, pairs | `data/models/<model id>`              |
+| score   | `score`       | `scoring`     | the same, and a model             | `data/scores`: tables, change maps    |
+| report  | `report`      | `reporting`   | catalogue, alignments, scores     | `reports`: pages, tables; DICOM       |
+
+Retraining has a seventh, `promote_candidate`, between train and score. `stage_results` says which stage name of a run
+calls which function, and what its result means. `single_scans` answers questions about one or two scans.
+
+Every stage can be called again: it does only what is new and leaves the same files. No stage imports another one; this
+module is where they meet. `study` always says where the study's files lie and how it is configured. `tables` holds the
+tables that the run has read already; without it, a stage reads them itself.
 """
 
 from __future__ import annotations
@@ -15,28 +28,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
+from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.score_columns import parquet_schema
 from siamese_med.study.tables import NO_REPORT_EXTRAS, IngestResult, ReportExtras, ReportResult, Study
-from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
 
     from siamese_med.ingestion.privacy.revealed_facts import RevealedFacts
-    from siamese_med.network.model_folder import TrainedModel
-    from siamese_med.scoring.score_table import ScoringSetup
-    from siamese_med.study.config import ScoreConfig
-    from siamese_med.study.model_info import ModelInfo
-    from siamese_med.training.model_registry import PromotionDecision
+    from siamese_med.training.current_model_record import PromotionDecision
 
 
 def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -> Path:
-    """Write a simulated cohort and its truth under `folder`; returns the folder that a hospital would have exported."""
+    """Write a simulated cohort and the truth about every change in it; equal seeds give equal files.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder with the DICOM files, as a hospital would export them: the input of `ingest`.
+    """
     from siamese_med.simulation import cohort
 
     cohort.write_cohort(folder, patients, visits, seed)
@@ -44,9 +57,20 @@ def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -
 
 
 def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestResult:
-    """Files (folder, BIDS tree, CSV manifest or a PACS) to scans: catalogue, NIfTI, and an account of every file.
+    """Turn files into scans, and account for every file.
 
-    `verify` hashes every file of a folder again, also those whose size and time are as before.
+    Parameters
+    ----------
+    source
+        A folder, a BIDS data set or a CSV manifest on disk, or what to fetch from a PACS.
+    verify
+        Whether to hash every file of a folder again, also those whose size and time are as before.
+
+    Returns
+    -------
+    IngestResult
+        What became of every file, and the scans that this input's files make up. A file that is not accepted is
+        quarantined with a reason; it raises nothing.
     """
     place = (study.data, study.catalogue_url, study.config.ingest)
     if isinstance(source, Pull):
@@ -63,7 +87,7 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestRes
 
 
 def write_files_page(study: Study) -> Path:
-    """The catalogue to the page on what came in; returns its path."""
+    """Write the page on what came in, from the catalogue, and return its path."""
     from siamese_med.ingestion import scan_checks
     from siamese_med.ingestion.catalogue import catalogue, inventory
     from siamese_med.reporting.write import ingest_page
@@ -75,33 +99,62 @@ def write_files_page(study: Study) -> Path:
 
 
 def reveal_pseudonym(label: str, study: Study, source: Path | None = None) -> RevealedFacts:
-    """Who and which files are behind a label of a page, for those with the secret; nothing is recorded."""
+    """Return the patient and the files behind a pseudonym of a page, for those who hold the secret.
+
+    Nothing is recorded. `source` is the input, by which the files are named as the hospital has them.
+    """
     from siamese_med.ingestion.privacy import reidentification
 
     return reidentification.reveal_label(label, study.catalogue_url, study.config.ingest.secret_file, source)
 
 
 def scans(study: Study) -> pd.DataFrame:
-    """Every scan of the catalogue, one row each, with the columns of tables.SCAN_COLUMNS."""
+    """Read every scan of the catalogue, one row a scan, with the columns tables.SCAN_COLUMNS."""
     return StudyTables(study).read_scans()
 
 
 def prepare(study: Study, model: Path | None = None, tables: StudyTables | None = None) -> PreparedStudy:
-    """Scans to aligned volumes on one grid; on the template of `model` where one is given."""
+    """Align every scan to a template, and resample it to the template's grid.
+
+    Parameters
+    ----------
+    model
+        Folder of a model, on whose template the scans are to lie; None for the study's own template.
+
+    Returns
+    -------
+    PreparedStudy
+        The alignment table and the template. A scan that could not be aligned has `ok` false; it raises nothing.
+    """
     return (tables or StudyTables(study)).prepare_scans(model)
 
 
 def build_pairs(study: Study, tables: StudyTables | None = None) -> pd.DataFrame:
-    """Scans to pairs, patients split first; columns of tables.PAIR_COLUMNS."""
+    """Split the patients, then pair the scans.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The pair table, one row a pair, with the columns tables.PAIR_COLUMNS. No patient is in two splits.
+    """
     from siamese_med.pairing import pair_table
 
     return pair_table.build_pair_table((tables or StudyTables(study)).read_scans(), study.pairs, study.config.pair)
 
 
 def train(study: Study, candidate: bool = False, tables: StudyTables | None = None) -> Path:
-    """Pairs to a model folder, calibrated on validation patients and measured once on test patients.
+    """Train a model, calibrate it on validation patients, and measure it once on test patients.
 
-    The model speaks from then on, unless it was refused before; a `candidate` has to be promoted first.
+    Parameters
+    ----------
+    candidate
+        Whether the model has to be promoted before the study uses it. Otherwise it becomes the current model, unless it
+        was refused before.
+
+    Returns
+    -------
+    pathlib.Path
+        The model folder; at once where the same model was trained before.
     """
     from siamese_med.training import model_registry, train_model
 
@@ -118,7 +171,13 @@ def train(study: Study, candidate: bool = False, tables: StudyTables | None = No
 def promote_candidate(
     study: Study, candidate: Path, tables: StudyTables | None = None
 ) -> tuple[Path, PromotionDecision]:
-    """The model that speaks now, and why: the candidate if it is not worse on the fixed validation patients."""
+    """Make a candidate the current model if it is not worse on the fixed validation patients.
+
+    Returns
+    -------
+    tuple
+        The folder of the model that is current now, and the decision on the candidate, with its reason.
+    """
     from siamese_med.training import model_registry
 
     known = tables or StudyTables(study)
@@ -128,14 +187,23 @@ def promote_candidate(
 
 
 def current_model(study: Study) -> Path:
-    """The model that speaks for this study, see `promotion`; raises ModelError where there is none."""
+    """Return the folder of the study's current model; raises ModelError where there is none."""
     from siamese_med.training import model_registry
 
     return model_registry.find_current_model(study)
 
 
 def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.DataFrame:
-    """Pairs to scores, with the columns of `PairScore`. Scans that are not prepared for this model yet are."""
+    """Measure similarity and change of every pair, and look for scans that are filed under the wrong patient.
+
+    Scans that are not prepared for this model yet are prepared first. Pairs that were measured before are not measured
+    again, if they were measured by the same model, with the same settings and of the same scans.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a pair; the columns are the fields of `PairScore`.
+    """
     from siamese_med.network import siamese
     from siamese_med.network.model_folder import load_model
     from siamese_med.plugins import trusted_plugins
@@ -150,61 +218,20 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     everything = known.read_scans()
     prepared, pairs = known.prepare_scans(model, everything), known.read_pairs()
     score_tables.remove_tables_of_other_model(study, chosen.info)
-    embedded = _embedded(study, chosen, everything, prepared)
-    _look_for_owners(study, chosen, everything, prepared, embedded)
+    embedded = scoring_steps.embed_study_scans(study, chosen, everything, prepared)
+    scoring_steps.write_owner_table(study, chosen, everything, prepared, embedded)
     vectors = dict(zip(everything.id, embedded, strict=True))
     sides = [siamese.stack_embeddings(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
     measured = score_table.score_pairs(
-        _marked_new(pairs, everything, chosen.info).assign(distance=siamese.measure_distances(chosen.network, *sides)),
+        scoring_steps.mark_new_pairs(pairs, everything, chosen.info).assign(
+            distance=siamese.measure_distances(chosen.network, *sides)
+        ),
         prepared.scans(everything),
         make_calibration(chosen.info),
-        _scoring_setup(study, chosen, config),
+        scoring_steps.build_scoring_setup(study, chosen, config),
     )
     write_parquet_file(study.scores(chosen.info.id), measured, parquet_schema(measured))
     return measured
-
-
-def _scoring_setup(study: Study, chosen: TrainedModel, config: ScoreConfig) -> ScoringSetup:
-    from siamese_med.scoring.change import detectors, noise_floor
-    from siamese_med.scoring.change.scan_side import ScanReader
-    from siamese_med.scoring.change.score_pair import CalibratedDetector
-    from siamese_med.scoring.score_table import ScoringSetup
-
-    floors = noise_floor.make_floors(chosen.info)
-    return ScoringSetup(
-        ScanReader(study.data, chosen.template),
-        study.scores(chosen.info.id).with_suffix(""),
-        CalibratedDetector(detectors.build_model_detector(chosen.info, chosen.folder, config), *floors),
-        chosen.instrument,
-        config,
-    )
-
-
-def _look_for_owners(
-    study: Study, chosen: TrainedModel, everything: pd.DataFrame, prepared: PreparedStudy, embedded: Tensor
-) -> None:
-    """Write whose each scan seems to be, and let the alarms stand in the catalogue."""
-    from siamese_med.ingestion.catalogue import catalogue
-    from siamese_med.network import siamese
-    from siamese_med.runtime.files import hold_exclusive_lock, write_parquet_file
-    from siamese_med.scoring.identity import wrong_patient
-    from siamese_med.scoring.identity.patient_evidence import make_evidence
-
-    aligned = prepared.alignments.set_index("scan").ok.reindex(everything.id).to_numpy(bool)
-    judged = wrong_patient.find_judgeable_scans(everything, aligned, chosen.info)
-    vectors = siamese.project_embeddings(chosen.network, embedded)
-    found = wrong_patient.build_owner_table(everything, judged, vectors, make_evidence(chosen.info))
-    write_parquet_file(study.owners(chosen.info.id), found)
-    alarmed = everything[found.alarm.to_numpy()]
-    with hold_exclusive_lock(study.data / catalogue.INGEST_LOCK_FILE):
-        catalogue.replace_wrong_patient_alarms(study.catalogue_url, dict(zip(alarmed.id, alarmed.sha256, strict=True)))
-
-
-def _marked_new(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) -> pd.DataFrame:
-    """A study's own splits say nothing of a model that was made elsewhere: pairs it has not learned from are new."""
-    learned = set(scans[scans.sha256.isin(info.learned_from)].id)
-    new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != Split.TEST)
-    return pairs.assign(split=pairs.split.mask(new, str(Split.NEW)))
 
 
 def report(
@@ -214,7 +241,11 @@ def report(
     source: Path | Pull | None = None,
     tables: StudyTables | None = None,
 ) -> ReportResult:
-    """Scores to pages, and what else is asked for; `source` is the input, which DICOM objects are filed by."""
+    """Write the pages, and what else is asked for, from the tables of the earlier stages.
+
+    `model` is the folder of the model whose scores are shown. `source` is the input, by which DICOM objects are filed;
+    it is used for nothing else. Raises EmptyInputError where the model has no scores yet.
+    """
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
     from siamese_med.reporting.write.study_pages import ReportInputs
@@ -250,39 +281,6 @@ def report(
     return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, everything))
 
 
-def compare(a: Path, b: Path, model: Path, study: Study) -> ComparisonFacts:
-    """Two scans (NIfTI files or DICOM folders) to one comparison, without a catalogue."""
-    from siamese_med.pipeline import single_scans
-
-    return single_scans.measure_two_scans(a, b, single_scans.load_model_for_query(model, study.config), study.config)
-
-
-def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
-    """Rank the enrolled patients (those of the catalogue) for one scan; nothing is retrained."""
-    from siamese_med.pipeline import single_scans
-
-    chosen = single_scans.load_model_for_query(model, study.config)
-    known = StudyTables(study)
-    everything = known.read_scans()
-    prepared = known.prepare_scans(model, everything)
-    enrolled = everything.merge(prepared.alignments[prepared.alignments.ok][["scan"]], left_on="id", right_on="scan")
-    return single_scans.rank_enrolled_patients(
-        scan, chosen, enrolled, _embedded(study, chosen, enrolled, prepared), study.config
-    )
-
-
 def read_pairs(study: Study) -> pd.DataFrame:
-    """The pair table; raises EmptyInputError where there is none or nothing in it."""
+    """Read the pair table; raises EmptyInputError where there is none, or nothing in it."""
     return StudyTables(study).read_pairs()
-
-
-def locate_embedding_cache(study: Study, info: ModelInfo) -> Path:
-    """Where the embeddings of a model are kept; of its weights, since two models trained apart may bear one id."""
-    return study.scores(info.id).with_suffix("") / f"embeddings-{info.weights_sha256[:16]}.parquet"
-
-
-def _embedded(study: Study, chosen: TrainedModel, table: pd.DataFrame, prepared: PreparedStudy) -> Tensor:
-    from siamese_med.network.embedding_cache import embed_with_cache
-
-    volumes, contents = prepared.volumes(study.data, table.id), prepared.contents(table.id)
-    return embed_with_cache(chosen.network, volumes, contents, locate_embedding_cache(study, chosen.info))

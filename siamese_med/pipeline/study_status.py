@@ -1,4 +1,4 @@
-"""What a study holds so far, and which step comes next; looks only, writes nothing."""
+"""What a study holds so far, and which command comes next. It reads only and writes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from siamese_med.pipeline import stages
 from siamese_med.study.tables import Study
-from siamese_med.training import model_registry
+from siamese_med.training import current_model_record, model_registry
 
 NEXT_COMMAND = {
     "scans": "siamese-med ingest INPUT",
@@ -18,11 +18,18 @@ NEXT_COMMAND = {
     "scored_models": "siamese-med score",
     "reports": "siamese-med report",
 }
-"""What to do where a count is still zero, in the order of the line."""
+"""The command to run next while a count is zero, in the order of the stages."""
 
 
 def summarise_study(study: Study) -> Mapping[str, object]:
-    """Counts of what each stage has left, the account of the files seen so far, and the next step."""
+    """Count what each stage has left, and name the next step.
+
+    Returns
+    -------
+    Mapping
+        `account` (files by outcome), one count for each stage, the current model and the last one that was refused, the
+        page on what came in, `next_step` (a command), and `reasons` for refused files with a hint for each.
+    """
     known = _has_catalogue(study)
     scans = stages.scans(study) if known else None
     counts = {
@@ -39,13 +46,13 @@ def summarise_study(study: Study) -> Mapping[str, object]:
     step = next((command for name, command in NEXT_COMMAND.items() if not counts[name]), "open the reports")
     account, reasons = _account(study) if known else ({}, [])
     page = str(study.files_page) if study.files_page.is_file() else None
-    speaking = _speaking(study) if counts["models"] else {}
-    return {"account": account, **counts, **speaking, "files_page": page, "next_step": step, "reasons": reasons}
+    current = _describe_current_model(study) if counts["models"] else {}
+    return {"account": account, **counts, **current, "files_page": page, "next_step": step, "reasons": reasons}
 
 
-def _speaking(study: Study) -> Mapping[str, object]:
+def _describe_current_model(study: Study) -> Mapping[str, object]:
     """The current model, since when and why, and the last one that was refused."""
-    record, refused = model_registry.read_current_record(study), model_registry.list_refused_models(study)
+    record, refused = current_model_record.read_current_record(study), model_registry.list_refused_models(study)
     last = next(reversed(refused), None)
     return {
         "current_model": model_registry.find_current_model(study).name,

@@ -1,7 +1,7 @@
-"""What one run knows of its study: the scan table, the pair table and the prepared scans, each read once.
+"""The tables that one run has read of its study: scans, pairs and alignments, each read once.
 
-Every result is kept together with a digest of what it was made from. The digest is computed anew at each call, so a
-result that another stage, or another program, has made out of date is never used.
+Every table is kept together with a digest of what it was made from. The digest is computed at each call, so a table
+that another stage or another program has made out of date is never used.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class StudyTables:
-    """The tables of one study, for as long as one run goes on.
+    """The tables of one study, for the length of one run.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ class StudyTables:
 
     Notes
     -----
-    The frames are shared between the stages of a run: nobody may change one in place.
+    The stages of a run share the frames: nobody may change one in place.
 
-    This is a plain class on purpose. Prefect looks into the parameters of a task when these are dataclasses, lists or
+    This is no dataclass on purpose. Prefect walks through the parameters of a task if they are dataclasses, lists or
     dictionaries, and would walk through whole tables.
     """
 
@@ -40,7 +40,7 @@ class StudyTables:
         self._prepared: dict[str, PreparedStudy] = {}
 
     def read_scans(self) -> pd.DataFrame:
-        """Read the scan table, or take the one in memory while the catalogue holds the same scans.
+        """Read the scan table, or return the one in memory while the catalogue holds the same scans.
 
         Returns
         -------
@@ -50,7 +50,7 @@ class StudyTables:
         Raises
         ------
         EmptyInputError
-            Where nothing was ingested yet.
+            Nothing was ingested yet.
         """
         from siamese_med.ingestion.catalogue import catalogue
 
@@ -62,7 +62,7 @@ class StudyTables:
         return self._scans[1]
 
     def read_pairs(self) -> pd.DataFrame:
-        """Read the pair table, or take the one in memory while the file is the same.
+        """Read the pair table, or return the one in memory while the file is the same.
 
         Returns
         -------
@@ -72,9 +72,9 @@ class StudyTables:
         Raises
         ------
         EmptyInputError
-            Where there is no pair table, or nothing in it.
+            There is no pair table, or nothing in it.
         InputError
-            Where the file cannot be used.
+            The file cannot be used.
         """
         from siamese_med.errors import EmptyInputError
         from siamese_med.runtime import files
@@ -93,7 +93,7 @@ class StudyTables:
         return pairs
 
     def prepare_scans(self, model: Path | None = None, scans: pd.DataFrame | None = None) -> PreparedStudy:
-        """Align all scans to a template, or take the alignments in memory while they are made from the same.
+        """Align all scans to a template, or return the alignments in memory while they are made from the same.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class StudyTables:
 
         Returns
         -------
-        Prepared
+        PreparedStudy
             The alignment table and the template.
         """
         from siamese_med.network.model_folder import find_checked_template

@@ -1,12 +1,28 @@
-"""What a BIDS derivative of ours says of itself."""
+"""The dataset_description.json of the BIDS derivatives that siamese-med writes."""
 
 from __future__ import annotations
 
-from typing import Any
 
+def make_dataset_description(name: str, **more: object) -> dict[str, object]:
+    """Return the content of a dataset_description.json, as BIDS 1.10.0 defines it.
 
-def make_dataset_description(name: str, **more: Any) -> dict[str, Any]:
-    """The content of a dataset_description.json."""
+    Parameters
+    ----------
+    name
+        Title of the data set.
+    more
+        Further keys, such as `DatasetLinks`.
+
+    Returns
+    -------
+    dict
+        JSON values, with the name and version of siamese-med as `GeneratedBy`.
+
+    Examples
+    --------
+    >>> make_dataset_description("Scans")["DatasetType"]
+    'derivative'
+    """
     return {"Name": name, "BIDSVersion": "1.10.0", "DatasetType": "derivative", "GeneratedBy": [_maker()], **more}
 
 

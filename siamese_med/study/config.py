@@ -349,7 +349,7 @@ def list_former_keys(values: Mapping[str, Any]) -> list[str]:
 
 
 def read_toml(path: Path, called: str) -> dict[str, Any]:
-    """The values of a TOML file, which an error names as `called`; raises ConfigError."""
+    """Read the values of a TOML file, which an error names as `called`; raises ConfigError."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -11,13 +11,22 @@ from siamese_med.study.config import Config, ConfigSection, load_config
 
 
 def describe_config(path: Path | None) -> tuple[dict[str, dict[str, JsonValue]], str]:
-    """The effective values of a config file, or of the defaults, and the same as TOML; raises as `load_config` does."""
+    """Return the effective values of a config file, and the same as TOML; those of the defaults where there is no file.
+
+    Raises as `load_config` does.
+    """
     config = load_config(path)
     return effective_values(config), as_toml(config)
 
 
 def effective_values(config: Config) -> dict[str, dict[str, JsonValue]]:
-    """Every value by section and key, as JSON has it, defaults included."""
+    """Return every value by section and key, as JSON values, defaults included.
+
+    Examples
+    --------
+    >>> effective_values(Config())["prepare"]["shape"]
+    [64, 64, 64]
+    """
     sections: dict[str, ConfigSection] = {name: getattr(config, name) for name in Config.model_fields}
     return {
         name: {key: json.loads(_as_json(section, key)) for key in type(section).model_fields}
@@ -31,7 +40,15 @@ def _as_json(section: ConfigSection, key: str) -> str:
 
 
 def as_toml(config: Config) -> str:
-    """The config as TOML that `load_config` reads back; unset values are left out, descriptions become comments."""
+    """Return the configuration as TOML that `load_config` reads back.
+
+    Keys without a value are comments, since TOML has no null. Descriptions of the settings become comments too.
+
+    Examples
+    --------
+    >>> as_toml(Config()).splitlines()[0]
+    '[ingest]'
+    """
     lines: list[str] = []
     for section, values in effective_values(config).items():
         lines.append(f"[{section}]")

@@ -1,6 +1,6 @@
-"""Where an input lies: a path on disk, or the address of a PACS with what to ask it for.
+"""Where an input is: a path on disk, or the address of a PACS together with a query for studies.
 
-An address is checked here, before anything keeps it: a password or a wrong key in it is refused at once.
+An address is checked here, before anything stores it: one with a password or an unknown key is refused at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from siamese_med.errors import AddressError
 
 DICOMWEB_SCHEMES = {"dicomweb": "http", "dicomwebs": "https"}
+"""Scheme of an address, and that of the requests to the service (DICOM PS3.18)."""
 ADDRESS_EXAMPLE = "dicomweb://HOST[:PORT]/PATH[?PatientID=...&StudyDate=...]"
 STUDY_QUERY_KEYS = (
     "StudyDate",
@@ -24,14 +25,37 @@ STUDY_QUERY_KEYS = (
     "StudyInstanceUID",
     "StudyID",
 )
-"""What DICOM obliges a server to search studies by; a key that a server does not know would match every study."""
+"""Keys by which DICOM obliges a server to search studies (PS3.18, section 10.6).
+
+No others are accepted: a server that does not know a key may ignore it, and would return every study.
+"""
 
 
 @dataclass(frozen=True)
 class Pull:
-    """Studies to fetch from a PACS, and the folder that had been sent there, where that is known.
+    """Studies to fetch from a PACS over DICOMweb.
 
-    Raises AddressError. Neither field is ever shown, since a query or a path may name a patient.
+    Parameters
+    ----------
+    address
+        Such as `dicomweb://pacs:8080/dicom-web?StudyDate=20210301`; see ADDRESS_EXAMPLE.
+    sent
+        The folder that had been sent to the PACS, where that is known: what came back is compared with it.
+
+    Raises
+    ------
+    AddressError
+        The address cannot be used.
+
+    Notes
+    -----
+    Neither field is part of the repr, since a query or a path may name a patient.
+
+    Examples
+    --------
+    >>> pull = Pull("dicomwebs://pacs.example/dicom-web?StudyDate=20210301")
+    >>> pull.url, pull.query
+    ('https://pacs.example/dicom-web', {'StudyDate': '20210301'})
     """
 
     address: str = field(repr=False)
@@ -43,7 +67,7 @@ class Pull:
 
     @property
     def url(self) -> str:
-        """The service's own URL, without the query."""
+        """The service's own URL (http or https), without the query."""
         parts = _split_address(self.address)
         return f"{DICOMWEB_SCHEMES[parts.scheme]}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -54,7 +78,7 @@ class Pull:
 
     @property
     def query(self) -> dict[str, str]:
-        """Which studies are wanted: some of KEYS and their values."""
+        """Which studies are wanted: keys of STUDY_QUERY_KEYS and their values. A study has to match all of them."""
         written = _split_address(self.address).query
         try:
             pairs = parse_qsl(written, strict_parsing=True) if written else []
@@ -69,7 +93,27 @@ class Pull:
 
 
 def parse_path_or_address(text: str | None, base: Path, sent: Path | None = None) -> Path | Pull | None:
-    """An input as the user wrote it, if he did: a path that starts at `base`, or an address; raises AddressError."""
+    """Parse an input as the user wrote it: a path, relative to `base`, or the address of a PACS.
+
+    Parameters
+    ----------
+    text
+        The input; None where none was given.
+    base
+        The folder that a relative path starts from.
+    sent
+        The folder that had been sent to the PACS, if known.
+
+    Raises
+    ------
+    AddressError
+        The address cannot be used, or `sent` is given with a path.
+
+    Examples
+    --------
+    >>> parse_path_or_address("export", Path("/srv")).as_posix()
+    '/srv/export'
+    """
     if text and "://" in text:
         return Pull(text, sent)
     if sent is not None:
@@ -80,7 +124,7 @@ def parse_path_or_address(text: str | None, base: Path, sent: Path | None = None
 
 
 def format_path_or_address(source: Path | Pull | None) -> dict[str, str]:
-    """The same input in words that `source` understands: `input`, and `sent` where it is known."""
+    """Return an input as the keys of a study file that stand for it: `input`, and `sent` where it is known."""
     if isinstance(source, Pull):
         return {"input": source.address} | ({"sent": str(source.sent.absolute())} if source.sent else {})
     return {"input": str(source.absolute())} if source else {}

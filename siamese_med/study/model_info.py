@@ -1,4 +1,4 @@
-"""What a trained model says of itself in model.json, as one typed object that is checked when it is read."""
+"""What a trained model records in model.json, as one typed object that is checked when it is read."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ class SimilarityCurve(RecordedPart):
 
 
 class RecordedEvidence(RecordedPart):
-    """The logistic curve from distance to the log odds that a scan is a patient's; `alarm` is log10 of a ratio."""
+    """The logistic curve from distance to the log odds that a scan is a patient's.
+
+    `alarm`: log10 of a likelihood ratio.
+    """
 
     slope: FiniteFloat
     intercept: FiniteFloat
@@ -121,7 +124,7 @@ class RecordedStratum(RecordedPart):
 
     @model_validator(mode="after")
     def require_a_level_for_every_figure(self) -> RecordedStratum:
-        """Figures are read against levels, pair by pair."""
+        """Check that every figure has a level, since figures are judged against levels, pair by pair."""
         if len(self.figures) != len(self.levels):
             raise ValueError("there must be as many levels as figures")
         return self
@@ -223,7 +226,7 @@ class ModelInfo(RecordedPart):
     @field_validator("id")
     @classmethod
     def require_name(cls, identity: str) -> str:
-        """The id becomes part of paths."""
+        """Check that the id is a name, since it becomes part of paths."""
         if not untrusted_input.is_safe_name(identity):
             raise ValueError("it is a path, hidden, or no name at all")
         return identity
@@ -231,7 +234,7 @@ class ModelInfo(RecordedPart):
     @model_validator(mode="before")
     @classmethod
     def require_equal_repetitions(cls, recorded: Any) -> Any:
-        """A value that stands twice must be the same twice, or pages and scores would go by different ones."""
+        """Check that values which stand twice are equal; otherwise pages and scores would use different ones."""
         curve = recorded.get("calibration") if isinstance(recorded, dict) else None
         if isinstance(curve, dict):
             for name in REPEATED_KEYS:
@@ -241,7 +244,7 @@ class ModelInfo(RecordedPart):
 
     @model_validator(mode="after")
     def require_box_in_grid(self) -> ModelInfo:
-        """The network sees a part of the template's grid."""
+        """Check that the network's box lies within the template's grid."""
         if any(not start < stop <= size for (start, stop), size in zip(self.box, self.shape, strict=True)):
             raise ValueError("the box must lie inside the shape")
         return self

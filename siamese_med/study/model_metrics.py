@@ -1,4 +1,4 @@
-"""How well a trained model does, as metrics.json holds it: figures on patients that it has not learned from.
+"""How well a trained model does, as metrics.json records it: figures on patients that it has not learned from.
 
 A figure that was not recorded is None, or empty. What is recorded is checked when the file is read.
 """
@@ -74,8 +74,8 @@ class TestPairCounts(RecordedPart):
 class MethodFigures(RecordedPart):
     """How well one method tells patients apart.
 
-    auc: area under the ROC curve; eer: equal error rate; tar_at_far_1pct, tar_at_far_01pct: true-accept rate at a
-    false-accept rate of 1 % and 0.1 %; rank1: share of scans whose nearest scan is of the same patient.
+    auc: area under the ROC curve. eer: equal error rate. tar_at_far_1pct, tar_at_far_01pct: true-accept rate at a
+    false-accept rate of 1 % and 0.1 %. rank1: share of scans whose nearest other scan is of the same patient.
     """
 
     auc: RecordedEstimate = Estimate()

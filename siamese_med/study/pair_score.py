@@ -247,19 +247,19 @@ class PairScore:
 
 @dataclass(frozen=True)
 class MeasuredPair:
-    """A pair as it was measured, before its patient's other pairs are looked at too.
+    """A pair as it was measured, before the other pairs of its patient are taken into account.
 
-    Only `scoring.change.score_pair.apply_multiple_testing` makes a verdict of it.
+    Only `scoring.change.score_pair.apply_multiple_testing` turns it into a verdict.
 
     Parameters
     ----------
     score
         All that can be said of the pair alone.
     one_patient
-        Whether both scans are filed under one patient, so that change was asked for.
+        Whether both scans are filed under one patient, so that change was measured.
     detection_curve
-        Volumes in mL, growing, and the p that 80 % of planted changes of that volume undercut; see
-        `scoring.detectability.seen`. Empty where no verdict is possible.
+        Volumes in mL, growing, and the p that 80 % of planted changes of that volume stay below; see
+        `scoring.change.detectability`. Empty where no verdict is possible.
     """
 
     score: PairScore

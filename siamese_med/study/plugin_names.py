@@ -1,6 +1,6 @@
-"""Which plug-ins a configuration may name: the kinds, the built-in ones, and what installed packages bring.
+"""Which plug-ins a configuration may name: the kinds, the built-in ones, and those of installed packages.
 
-Nothing is imported from a plug-in here, so a configuration is checked without running anybody's code. `plugins` loads.
+No plug-in is imported here, so a configuration is checked without running anybody's code; `plugins` imports them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from pydantic_core import PydanticCustomError
 
 
 class PluginKind(StrEnum):
-    """What a plug-in can replace or add."""
+    """What a plug-in can replace or add.
+
+    Examples
+    --------
+    >>> PluginKind.ENCODER.group
+    'siamese_med.encoders'
+    """
 
     ENCODER = "encoder"
     LOSS = "loss"
@@ -28,7 +34,7 @@ class PluginKind(StrEnum):
 
     @property
     def group(self) -> str:
-        """The entry-point group by which an installed package brings plug-ins of this kind."""
+        """The entry-point group in which an installed package declares plug-ins of this kind."""
         return f"siamese_med.{'losses' if self is PluginKind.LOSS else f'{self.value}s'}"
 
 
@@ -65,11 +71,11 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class PluginRecord(BaseModel):
-    """What a model folder says of a plug-in that it was made with.
+    """What a model folder records of a plug-in that it was made with.
 
-    name: as the configuration named it. target: `package.module:object`. package, version: the distribution that
-    brings the module, empty where it is not installed as one. source: twelve hex digits of the SHA-256 of the module's
-    file. arguments: as the configuration gave them.
+    name: as in the configuration. target: `package.module:object`. package, version: the distribution that brings the
+    module; empty where it is not installed as one. source: first 12 hex digits of the SHA-256 of the module's file.
+    arguments: as in the configuration.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -84,22 +90,34 @@ class PluginRecord(BaseModel):
 
 
 def installed_plugins(kind: PluginKind) -> tuple[metadata.EntryPoint, ...]:
-    """The plug-ins of a kind that installed packages bring, in the order of their names."""
+    """List the plug-ins of a kind that installed packages declare as entry points, in the order of their names."""
     return tuple(sorted(metadata.entry_points(group=kind.group), key=lambda one: (one.name, one.value)))
 
 
 def is_dotted(name: str) -> bool:
-    """Whether a plug-in is named as `package.module:object`."""
+    """Tell whether a plug-in is named as `package.module:object`.
+
+    Examples
+    --------
+    >>> is_dotted("my_pkg.nets:UNet"), is_dotted("compact")
+    (True, False)
+    """
     return DOTTED.fullmatch(name) is not None
 
 
 def is_built_in(kind: PluginKind, name: str) -> bool:
-    """Whether a name needs no plug-in."""
+    """Tell whether a name is that of a built-in plug-in.
+
+    Examples
+    --------
+    >>> is_built_in(PluginKind.ENCODER, "resnet10"), is_built_in(PluginKind.LOSS, "resnet10")
+    (True, False)
+    """
     return name in BUILT_IN[kind] or (kind is PluginKind.DETECTOR and name == AUTO)
 
 
 def name_problem(kind: PluginKind, name: str) -> str:
-    """What is wrong with the name of a plug-in, and what to write instead; empty where it can be looked up."""
+    """Return what is wrong with the name of a plug-in, and what to write instead; empty where it can be looked up."""
     if is_built_in(kind, name) or is_dotted(name) or any(one.name == name for one in installed_plugins(kind)):
         return ""
     known = [*([AUTO] if kind is PluginKind.DETECTOR else []), *BUILT_IN[kind]]
@@ -109,7 +127,7 @@ def name_problem(kind: PluginKind, name: str) -> str:
 
 
 def check_plugin_name(kind: PluginKind) -> AfterValidator:
-    """A validator for a field that names a plug-in of this kind."""
+    """Return a pydantic validator for a field that names a plug-in of this kind. Nothing is imported."""
     return AfterValidator(_checked(kind))
 
 

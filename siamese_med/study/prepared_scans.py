@@ -1,7 +1,7 @@
-"""A scan as every later stage uses it: where its files lie, how it is aligned, and one digest of all of that.
+"""A prepared scan, as every later stage uses it: its files, its alignment, and one digest of both.
 
-Training, embeddings and pair scores are kept from run to run. Each of them is looked up by `PreparedScan.content`, so
-none of them can outlive a change of the scan, its mask, the template, the transform or the method of preparation.
+Training, embeddings and pair scores are kept from run to run. Each is looked up by `PreparedScan.content`, so none of
+them outlives a change of the scan, its mask, the template, the transform or the method of preparation.
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ relative to the data folder; `content`: see PreparedScan."""
 
 @dataclass(frozen=True)
 class PreparedScan:
-    """One scan and its place on a template; paths are relative to the data folder.
+    """One scan and its alignment to a template. Paths are relative to the data folder.
 
-    path: NIfTI of the scan as it was ingested. volume: its voxels on the template's grid, .npy, float16 (i, j, k).
-    matrix: 4x4, template mm to scan mm (RAS+). ok: whether the alignment is good enough to be used.
-    content: SHA-256 of everything that a result can depend on: the scan's voxels and affine, whether they are inverted,
-    the mask, the template, the transform, the method's version, the matrix found, and the aligned voxels.
+    Parameters
+    ----------
+    path
+        NIfTI file of the scan as it was ingested.
+    volume
+        Its voxels on the template's grid: .npy, float16, (i, j, k).
+    matrix
+        4x4, template mm to scan mm (RAS+).
+    ok
+        Whether the alignment is good enough to be used.
+    content
+        SHA-256 of everything that a result can depend on: the scan's voxels and affine, whether they are inverted, the
+        mask, the template, the transform, the version of the method, the matrix, and the aligned voxels.
     """
 
     id: str
@@ -43,30 +52,38 @@ class PreparedScan:
 
     @property
     def acquisition(self) -> tuple[str, str, str]:
-        """What decides with which other scans this one can be compared, and against which noise floor."""
+        """Modality, contrast and scanner: which scans it is compared with, and which noise floor applies."""
         return self.modality, self.contrast, self.scanner
 
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """The result of the prepare stage: the alignment table, and the template the volumes lie on (NIfTI path)."""
+    """The result of the prepare stage.
+
+    Parameters
+    ----------
+    alignments
+        One row a scan, with ALIGNMENT_COLUMNS.
+    template
+        NIfTI file of the template on whose grid the volumes lie.
+    """
 
     alignments: pd.DataFrame
     template: Path
 
     def scans(self, table: pd.DataFrame) -> dict[str, PreparedScan]:
-        """The rows of a scan table that were aligned, joined with their alignment, by scan id."""
+        """Return the scans of a scan table that have an alignment, joined with it, by id."""
         described = ["id", "subject", "modality", "contrast", "scanner", "flags", "path"]
         merged = table[described].merge(self.alignments, left_on="id", right_on="scan")
         return {row.id: _prepared_scan(row) for row in merged.itertuples()}
 
     def volumes(self, data: Path, scans: pd.Series[str]) -> list[Path]:
-        """Where the aligned voxels of these scans lie, in the order of their ids."""
+        """Return the paths of the aligned voxels of these scans, in the order of the given ids."""
         paths = self.alignments.set_index("scan").volume
         return [data / paths[scan] for scan in scans]
 
     def contents(self, scans: pd.Series[str]) -> list[str]:
-        """The digests of these scans, in the order of their ids."""
+        """Return the content digests of these scans, in the order of the given ids."""
         known = self.alignments.set_index("scan").content
         return [known[scan] for scan in scans]
 

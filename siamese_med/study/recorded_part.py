@@ -1,4 +1,4 @@
-"""The pieces that the JSON files of a model folder are described with: bounded values, frozen parts.
+"""Building blocks for the JSON files of a model folder: bounded values and frozen parts.
 
 A model folder may come from elsewhere. Nothing in it is trusted: numbers are finite and bounded, lists have a length
 that fits in memory, and no name is a path.
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 MAX_TEXT_CHARS = 500
+"""Characters of one text in these files."""
 MAX_NAMED_VALUES = 1000
 """Entries of one JSON object: packages, detectors, sections and keys of the configuration."""
 MAX_FLAW_STEPS = 6
@@ -36,7 +37,7 @@ class RecordedPart(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def limit_keys(cls, recorded: Any) -> Any:
-        """No part of these files has many keys."""
+        """Check that an object does not have more than MAX_NAMED_VALUES keys."""
         if isinstance(recorded, dict) and len(recorded) > MAX_NAMED_VALUES:
             raise ValueError(f"it has more than {MAX_NAMED_VALUES} keys")
         return recorded

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from siamese_med.study import table_cells
 from siamese_med.study.component import Component
 from siamese_med.study.pair_score import Matrix, MeasuredPair, Origin, PairScore, ReferencePairs, ScoreColumn
+from siamese_med.study.table_cells import CellKind
 from siamese_med.study.vocabulary import NotComparable
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class CellType:
     ----------
     words
         What the documentation calls the type.
+    kind
+        What the cells of such a column are, by which a table is checked.
     read
         From a cell, which may be missing, NaN or an array, to the value.
     write
@@ -48,6 +51,7 @@ class CellType:
     """
 
     words: str
+    kind: CellKind
     read: Callable[[Any], Any]
     write: Callable[[Any], Any] = _same
     published: Any = None
@@ -72,27 +76,50 @@ def _sorted_json(value: Component | ReferencePairs) -> Mapping[str, Any]:
 
 
 CELL_TYPES: Mapping[Any, CellType] = {
-    str: CellType("text", str, str, str),
-    str | None: CellType("text", table_cells.parse_text, lambda text: None if text is None else str(text), str | None),
-    bool: CellType("true or false", table_cells.parse_flag, published=bool),
-    int | None: CellType("whole number", table_cells.parse_integer, published=int | None),
-    float | None: CellType("number", table_cells.parse_number, published=float | None),
-    tuple[str, ...]: CellType("list of words", _words, lambda words: [str(word) for word in words], tuple[str, ...]),
+    str: CellType("text", CellKind.TEXT, str, str, str),
+    str | None: CellType(
+        "text",
+        CellKind.TEXT,
+        table_cells.parse_text,
+        lambda text: None if text is None else str(text),
+        published=str | None,
+    ),
+    bool: CellType("true or false", CellKind.FLAG, table_cells.parse_flag, published=bool),
+    int | None: CellType("whole number", CellKind.INTEGER, table_cells.parse_integer, published=int | None),
+    float | None: CellType("number", CellKind.NUMBER, table_cells.parse_number, published=float | None),
+    tuple[str, ...]: CellType(
+        "list of words",
+        CellKind.LIST,
+        _words,
+        lambda words: [str(word) for word in words],
+        published=tuple[str, ...],
+    ),
     ReferencePairs | None: CellType(
         "object",
+        CellKind.RECORD,
         ReferencePairs.from_json,
         lambda pairs: pairs and _sorted_json(pairs),
-        str | None,
-        lambda pairs: pairs and pairs.stratum,
+        published=str | None,
+        publish=lambda pairs: pairs and pairs.stratum,
     ),
     Matrix: CellType(
-        "matrix", _matrix, lambda matrix: [list(line) for line in matrix] or None, Matrix, _same, rank=2
+        "matrix",
+        CellKind.LIST,
+        _matrix,
+        lambda matrix: [list(line) for line in matrix] or None,
+        published=Matrix,
+        rank=2,
     ),
     tuple[Component, ...]: CellType(
-        "list of objects", _components, lambda parts: [_sorted_json(part) for part in parts],
-        tuple[Component, ...], lambda parts: parts, rank=3,
+        "list of objects",
+        CellKind.LIST,
+        _components,
+        lambda parts: [_sorted_json(part) for part in parts],
+        published=tuple[Component, ...],
+        publish=lambda parts: parts,
+        rank=3,
     ),
-}  # fmt: skip
+}
 """A column of another type needs an entry here."""
 
 
@@ -107,7 +134,7 @@ class Column:
 
     @property
     def report_name(self) -> str:
-        """Its key in report.json; empty where the report leaves it out."""
+        """The column's key in report.json; empty where the report leaves it out."""
         reported = self.meaning.reported
         return reported if isinstance(reported, str) else self.name * reported
 
@@ -124,7 +151,13 @@ def score_columns() -> tuple[Column, ...]:
 
 
 def names_of(*origins: Origin) -> tuple[str, ...]:
-    """Return the names of the columns that come from there, all where no origin is given, in order."""
+    """Return the names of the columns with one of these origins, or of all columns, in the order of the table.
+
+    Examples
+    --------
+    >>> names_of(Origin.NETWORK)
+    ('similarity', 'distance')
+    """
     return tuple(column.name for column in score_columns() if not origins or column.meaning.origin in origins)
 
 

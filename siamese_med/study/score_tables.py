@@ -1,6 +1,7 @@
-"""Whose the tables below data/scores are: they are filed by a model's id, whatever its folder is called.
+"""The tables of scores below data/scores: they are filed by the model's id, whatever its folder is called.
 
-Two models may go by one id: a copy of which something was edited. The tables are of one of them, and a mark says which.
+Two models may have the same id, such as a copy of which something was edited. A file beside the tables records of which
+of them they are.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORE_NAME_COLUMNS, SCORE_PATH_COLUMNS = ("scan_a", "scan_b", "subject_a", "subject_b"), ("map", "pictures")
+"""Columns of the score table that become part of paths, or are paths: they are checked before use."""
 OWNER_NAME_COLUMNS = ("scan", "subject", "owner")
+"""The same of the owner table."""
 
 
 def remove_tables_of_other_model(study: Study, info: ModelInfo) -> None:
-    """Make sure that tables under a model's id are this model's: those of another one are removed, to be made anew.
+    """Remove the tables of another model with the same id, so that they are made anew.
 
     What was measured of single pairs and scans stays, since it is looked up by what it was measured with.
     """
@@ -35,7 +38,20 @@ def remove_tables_of_other_model(study: Study, info: ModelInfo) -> None:
 
 
 def read_score_tables(study: Study, info: ModelInfo) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The score table and the owner table of a model; raises EmptyInputError where it has none, and InputError."""
+    """Read the score table and the owner table of a model.
+
+    Returns
+    -------
+    tuple of pandas.DataFrame
+        One row a pair, with the columns of `PairScore`; one row a scan, with tables.OWNER_COLUMNS.
+
+    Raises
+    ------
+    EmptyInputError
+        The model has no scores yet.
+    InputError
+        A table was edited, or written by an unknown version.
+    """
     scores, owners, mark = study.scores(info.id), study.owners(info.id), _mark(study, info)
     foreign = mark.is_file() and mark.read_text(encoding="utf-8") != info.compute_digest()
     if foreign or not (scores.is_file() and owners.is_file()):

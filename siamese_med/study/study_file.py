@@ -1,12 +1,12 @@
-"""A study file: a small TOML file that says which study a run is about, and what is asked of the run.
+"""A study file: a small TOML file that says which study a run is about, and what the run is asked for.
 
     input = "/srv/export"          # a folder, a CSV manifest, or the address of a PACS
-    data = "data"                  # paths count from the file's own folder
+    data = "data"                  # paths are relative to the file's own folder
     reports = "/srv/reports"
     config = "study.toml"
     verify = true
 
-Prefect's database holds nothing of a run but the name of such a file: paths and addresses may name a patient.
+Prefect's database holds nothing of a run but the name of such a file, because paths and addresses may name a patient.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StudyFile(BaseModel):
     Parameters
     ----------
     input
-        A path, or the address of a PACS as `address.Pull` takes it; None where nothing is ingested.
+        A path, or the address of a PACS as `input_source.Pull` takes it; None where nothing is ingested.
     sent
         The folder that had been sent to the PACS, where that is known.
     data, reports
@@ -42,11 +42,11 @@ class StudyFile(BaseModel):
     config
         The study's configuration; None for the defaults.
     dicom
-        The folder for DICOM objects that go back to the archive; None where none are asked for.
+        The folder for DICOM objects for the archive; None where none are asked for.
     verify
-        Whether files are read again that seem unchanged.
+        Whether to read files again that seem unchanged.
     viewer, pdf
-        See tables.Extras.
+        See tables.ReportExtras.
     candidate
         Whether a model that is trained has to be promoted before it is used.
     """
@@ -67,7 +67,7 @@ class StudyFile(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a study file; its paths come back as they count from the file's folder.
+        """Read a study file, and resolve its relative paths from the file's folder.
 
         Parameters
         ----------
@@ -82,10 +82,10 @@ class StudyFile(BaseModel):
         Raises
         ------
         ConfigError
-            Where it is not TOML, has an unknown key, lacks one, or has a value of another type; in one line without
-            any value of the file.
+            It is not TOML, has an unknown key, lacks one, or has a value of the wrong type. The message is one line and
+            holds no value of the file.
         AddressError
-            Where the address of a PACS cannot be used.
+            The address of a PACS cannot be used.
         """
         values = config.read_toml(path, CALLED)
         try:
@@ -104,18 +104,25 @@ class StudyFile(BaseModel):
         return input_source.parse_path_or_address(self.input, Path(), self.sent)
 
     def as_toml(self) -> str:
-        """Write it as TOML that `load` reads back; what is not set is left out.
+        """Return it as TOML that `load` reads back; what is not set is left out.
 
         Returns
         -------
         str
             One line a key. Equal study files give equal text.
+
+        Examples
+        --------
+        >>> print(StudyFile(data="data", reports="reports", verify=True).as_toml(), end="")
+        data = "data"
+        reports = "reports"
+        verify = true
         """
         values = self.model_dump(mode="json")
         return "".join(f"{key} = {json.dumps(values[key])}\n" for key in WRITTEN if values[key])
 
     def save(self, path: Path) -> None:
-        """Write it atomically to a file that its owner alone can read."""
+        """Write it atomically to a file that only its owner can read."""
         write_text_file(path, self.as_toml(), mode=0o600)
 
 

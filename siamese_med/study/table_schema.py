@@ -1,34 +1,23 @@
-"""Which columns each table of a study has and what their cells are; a table is checked once, where it is read.
+"""Which columns each table of a study has, and of which type. A table is checked once, where it is read.
 
-Behind this border a frame is used without looking again: a table that somebody edited, or that another version wrote,
-is refused in one line that names the file and the column.
+After that a frame is used without looking again. A table that somebody edited, or that another version wrote, is
+refused in one line that names the file and the column.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import InputError
 from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
+from siamese_med.study.score_columns import score_columns
+from siamese_med.study.table_cells import CellKind
 from siamese_med.study.tables import OWNER_COLUMNS, PAIR_COLUMNS, SCAN_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class CellKind(StrEnum):
-    """What the cells of a column are; the word is what an error says."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    NUMBER = "number"
-    FLAG = "yes or no"
-    LIST = "list"
-    RECORD = "record"
 
 
 @dataclass(frozen=True)
@@ -38,7 +27,7 @@ class TableSchema:
     Parameters
     ----------
     cells
-        What the cells of each column are. A table may have other columns too.
+        The type of the cells of each column. A table may have other columns too.
     filled
         Columns in which no cell may be missing.
     lacking
@@ -70,8 +59,8 @@ class TableSchema:
         Raises
         ------
         InputError
-            Where a column is missing, a cell that has to be filled is empty, or cells are of another type. The message
-            is one line and holds no cell.
+            A column is missing, a cell that has to be filled is empty, or cells are of another type. The message is one
+            line and shows no cell.
         """
         for name, kind in self.cells.items():
             if name not in frame.columns:
@@ -113,16 +102,13 @@ def _schema(
     others: Mapping[CellKind, str],
     may_miss: str,
     remedy: str,
-    lacking: Mapping[CellKind, str] = MappingProxyType({}),
 ) -> TableSchema:
-    """A schema whose columns are of the kind `default` but for `others`; names are separated by blanks.
+    """Build a schema whose columns are of the kind `default` but for `others`; names are separated by blanks.
 
-    Cells of `may_miss` may be missing, columns of `lacking` as a whole.
+    Cells of the columns in `may_miss` may be missing.
     """
     cells = dict.fromkeys(columns, default) | _by_name(others)
-    filled = frozenset(cells.keys() - set(may_miss.split()))
-    older = _by_name(lacking)
-    return TableSchema(cells | older, filled, remedy, frozenset(older))
+    return TableSchema(cells, frozenset(cells.keys() - set(may_miss.split())), remedy)
 
 
 def _by_name(kinds: Mapping[CellKind, str]) -> dict[str, CellKind]:
@@ -157,21 +143,23 @@ OWNERS = _schema(
     "evidence owner owner_evidence",
     "run `siamese-med score` again",
 )
-_MEASURED = {
-    CellKind.NUMBER: "change_z change_p change_p_adjusted change_sign volume_ml growth_ml growth_p "
-    "smallest_detectable_ml ncc ncc_highpass mutual_information ssim pair_quality",
-    CellKind.TEXT: "verdict map pictures",
-    CellKind.INTEGER: "interval_days",
-    CellKind.LIST: "components transform",
-    CellKind.RECORD: "reference",
-}
-"""Columns of the score table that a pair may have no value in, and that a table of an older version may lack."""
-
-SCORES = _schema(
-    ("scan_a", "scan_b", "subject_a", "subject_b", "kind", "split"),
-    CellKind.TEXT,
-    {CellKind.FLAG: "comparable", CellKind.LIST: "reasons", CellKind.NUMBER: "similarity distance"},
-    "",
-    "run `siamese-med score` again",
-    _MEASURED,
+REQUIRED_SCORE_COLUMNS = (
+    *("scan_a", "scan_b", "subject_a", "subject_b", "kind", "split"),
+    *("comparable", "reasons", "similarity", "distance"),
 )
+"""Columns that every version wrote, with a value for every pair. A table may lack any other one, or have gaps in it."""
+
+
+def _build_score_schema() -> TableSchema:
+    kinds = {one.name: one.type.kind for one in score_columns()}
+    required = {name: kinds[name] for name in REQUIRED_SCORE_COLUMNS}
+    return TableSchema(
+        required | kinds,
+        filled=frozenset(required),
+        remedy="run `siamese-med score` again",
+        lacking=frozenset(kinds.keys() - required.keys()),
+    )
+
+
+SCORES = _build_score_schema()
+"""The score table: the columns of `PairScore`. A column that is added there is checked here too."""

@@ -1,4 +1,4 @@
-"""What the stages hand to one another: tables with fixed columns, and where everything lies on disk."""
+"""What the stages hand to one another: tables with fixed columns, and where every file of a study lies."""
 
 from __future__ import annotations
 
@@ -62,7 +62,22 @@ WRONG_PATIENT = str(ScanFlag.WRONG_PATIENT)
 
 @dataclass(frozen=True)
 class Study:
-    """Where one study keeps its files, and how it is configured."""
+    """Where one study keeps its files, and how it is configured.
+
+    Parameters
+    ----------
+    data
+        Folder of the catalogue, the scans, the models and the tables.
+    reports
+        Folder of the pages.
+    config
+        All settings.
+
+    Examples
+    --------
+    >>> Study(Path("data")).scores("supcon-0123456789ab").as_posix()
+    'data/scores/supcon-0123456789ab.parquet'
+    """
 
     data: Path = Path("data")
     reports: Path = Path("reports")
@@ -80,17 +95,17 @@ class Study:
 
     @property
     def prepared(self) -> Path:
-        """Folder that holds one folder per prepare fingerprint."""
+        """Folder with one folder for each template and grid."""
         return self.data / "prepared"
 
     @property
     def pairs(self) -> Path:
-        """The pair table."""
+        """The pair table (Parquet)."""
         return self.data / "pairs.parquet"
 
     @property
     def models(self) -> Path:
-        """Folder of the models."""
+        """Folder with one folder for each model."""
         return self.data / "models"
 
     @property
@@ -99,20 +114,26 @@ class Study:
         return self.reports / "ingest.html"
 
     def scores(self, model_id: str) -> Path:
-        """The score table of one model."""
+        """Return the path of a model's score table (Parquet)."""
         return self.data / "scores" / f"{model_id}.parquet"
 
     def owners(self, model_id: str) -> Path:
-        """Whose each scan is, by the embeddings of one model."""
+        """Return the path of a model's owner table (Parquet): whose each scan seems to be, by the embeddings."""
         return self.data / "scores" / f"{model_id}_owners.parquet"
 
 
 @dataclass(frozen=True)
 class ReportExtras:
-    """What the report stage writes only on request.
+    """What the report stage writes on request only.
 
-    `viewer`: a page a pair in which one can scroll through both dates; `pdf`: the patients' pages as PDF; `dicom`: the
-    folder for DICOM objects that go back to the archive, outside the reports, since they bear the patients' names.
+    Parameters
+    ----------
+    viewer
+        A page for each pair, on which one scrolls through both dates.
+    pdf
+        The patients' pages as PDF.
+    dicom
+        The folder for DICOM objects for the archive. It is outside the reports, since they hold the patients' names.
     """
 
     viewer: bool = False
@@ -135,13 +156,13 @@ class IngestAccount:
     reasons: dict[str, int]
 
     def balanced(self) -> bool:
-        """Whether every file is accounted for exactly once."""
+        """Return whether every file is counted exactly once."""
         return self.files_seen == self.ingested + self.skipped + self.duplicate + self.quarantined
 
 
 @dataclass
 class PacsTransfer:
-    """What came of a pull from a PACS, in counts alone."""
+    """The result of a pull from a PACS, in counts alone."""
 
     studies: int = 0  # that matched
     unchanged: int = 0  # of them: nothing new, so nothing was pulled
@@ -157,7 +178,19 @@ class PacsTransfer:
 
 
 def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Scan rows as a frame with SCAN_COLUMNS, sorted by id."""
+    """Build the scan table from rows of the catalogue.
+
+    Parameters
+    ----------
+    rows
+        Mappings with SCAN_COLUMNS as keys.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date or mask,
+        None.
+    """
     import pandas as pd
 
     ordered = sorted(rows, key=lambda row: row["id"])
@@ -169,9 +202,18 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The result of the ingest stage: the account, and the scans that this input's files make up.
+    """The result of the ingest stage.
 
-    `scan_rows` are their rows of the catalogue; `new`: was anything new, changed or gone?
+    Parameters
+    ----------
+    account
+        What became of every file.
+    scan_rows
+        Rows of the catalogue for the scans that this input's files make up.
+    transfer
+        Counts of a pull from a PACS.
+    new
+        Whether anything was new, changed or gone.
     """
 
     account: IngestAccount
@@ -235,9 +277,9 @@ class IngestInventory:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """The result of the report stage: the index, and where DICOM objects were asked for, what came of that.
+    """The result of the report stage: the index page, and counts of the DICOM objects, where these were asked for.
 
-    `dicom`: counts of `objects` and `patients`, and how many follow-ups were `left_out` by reason word.
+    `dicom`: numbers of `objects` and `patients`, and of follow-ups that were `left_out`, by reason word.
     """
 
     index: Path

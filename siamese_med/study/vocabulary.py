@@ -1,6 +1,6 @@
 """The closed vocabularies of tables, JSON files and pages.
 
-Every member is a `str` and is written as its bare word, to Parquet, JSON, TSV and HTML alike.
+Every member is a `str` and is written as its word, in Parquet, JSON, TSV and HTML alike.
 """
 
 from __future__ import annotations
@@ -116,7 +116,13 @@ class NotComparable(ExplainedWord):
 
 
 def explain_reason(word: str) -> str:
-    """Return what a reason for no verdict means; an unknown word is given back as plain words."""
+    """Return what a reason for no verdict means; an unknown word is returned as plain words.
+
+    Examples
+    --------
+    >>> explain_reason("little_overlap")
+    'the two scans share too little of the body'
+    """
     known = NotComparable.find_member(word)
     return known.explanation if known else word.replace("_", " ")
 
@@ -133,7 +139,7 @@ class ComponentKind(Word):
 
     @property
     def reversed(self) -> ComponentKind:
-        """The kind with the two scans swapped."""
+        """The kind if the two scans were swapped, such as `vanished` for `new`."""
         return _REVERSED.get(self, self)
 
 

@@ -1,6 +1,7 @@
-"""What the change head learns from: the study's own rescans, and single scans of which follow-ups are made.
+"""Prepare what the change head learns from: the study's own rescans, and single scans.
 
-A source is a pair without change, laid on each other as any pair is; a single scan is laid on itself.
+A source is a pair of scans without change, registered as any pair is; a single scan is paired with itself. Follow-ups
+with known change are synthesised from the sources, see `synthetic_follow_ups`.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAINING_SOURCES_PER_VALIDATION_SOURCE = 4
-"""For so many sources to learn from there is one to check on."""
+"""There is one source of validation patients for this many of training patients."""
 
 
 @dataclass(frozen=True)
 class ChangeSourceJob:
-    """Two scans to lay on each other, or one to lay on itself, and the file to keep them in."""
+    """Two scans to register, or one to pair with itself, and the .npy file for the result."""
 
     reader: ScanReader
     earlier: PreparedScan
@@ -45,9 +46,25 @@ def build_change_sources(
     most: int,
     folder: Path,
 ) -> tuple[list[ChangeSource], list[ChangeSource]]:
-    """Sources of training and of validation patients, at most `most` and a quarter of them, kept under `folder`.
+    """Register the sources of training and of validation patients, and keep them below `folder`.
 
-    `usable`: aligned scans with their split. What is there already is left as it is.
+    Parameters
+    ----------
+    usable
+        Aligned scans with their split, see `training_scans.select_usable_scans`.
+    rows
+        The same scans with their alignment, by id.
+    pairs
+        The pair table; its rescans come first.
+    spacing_mm
+        Voxel edge at which change is measured.
+    most
+        Sources of training patients, at most; of validation patients a quarter of that.
+
+    Returns
+    -------
+    tuple
+        Sources for training and for validation. A file that exists already is used as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = []

@@ -1,4 +1,4 @@
-"""Detectors of a model in the making, tried on pairs whose truth is known: which one speaks, and how it is read."""
+"""Select the change detector of a new model, by trials on pairs whose truth is known, and calibrate it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOISE_FLOOR_SPLITS = (Split.TRAIN, Split.VALIDATION)
-"""Splits whose rescans may serve as the no-change reference; test patients stay unseen. A learned detector is at its
-best on what it has learned from, so for one that leaves validation alone."""
+"""Splits whose rescans may serve as the no-change reference. Test patients stay unseen.
+
+A trained detector does best on the patients that it was trained on, so for it only the validation split remains.
+"""
 
 
 @dataclass(frozen=True)
 class ChangeCalibration:
-    """The detector that gives the verdicts, and what it and local growth come to on pairs without change."""
+    """The detector that gives the verdicts, and the noise floors of its figure and of local growth."""
 
     change: DetectorChoice
     change_reference: RecordedNoiseFloor
@@ -46,9 +48,23 @@ def select_change_detector(
     folder: Path,
     practised: Sequence[ChangeValidation],
 ) -> ChangeCalibration:
-    """The noise floors, and which detector gives the verdicts: the better on validation patients' planted changes.
+    """Select the detector that sees planted changes of validation patients best, and measure its noise floor.
 
-    One that `score.detector` names gives them whatever the others reach; what they reach is recorded beside it.
+    A detector that `score.detector` names is selected whatever the others reach; what they reach is recorded beside it.
+
+    Parameters
+    ----------
+    usable
+        See `training_scans.select_usable_scans`.
+    folder
+        The model folder in the making, with the trained change head.
+    practised
+        The validation log of the change head; empty where it was not trained, so that it is not tried.
+
+    Returns
+    -------
+    ChangeCalibration
+        The choice, with the AUC of every detector, and the noise floors: see `scoring.change.noise_floor`.
     """
     rivals = detectors.build_candidate_detectors(folder if practised else None, study.config.score)
     named = detectors.named_detector(study.config.score)
@@ -73,7 +89,14 @@ def select_change_detector(
 def evaluate_on_study_labels(
     study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame, folder: Path, info: ModelInfo
 ) -> LabelAgreement | None:
-    """How the change score agrees with the study's own labels, on patients that were not learned from; None without."""
+    """Measure how well the change score agrees with the study's own labels, on validation and test patients.
+
+    Returns
+    -------
+    LabelAgreement or None
+        The AUC of the change z for visits that the study's manifest calls changed against those that it calls
+        unchanged; None where one of the two kinds is missing.
+    """
     mine = pairs[pairs.kind.isin((PairKind.RESCAN, PairKind.CHANGED)) & pairs.split.isin(SPLITS[1:])]
     rows = prepared.scans(usable)
     floors = dict(zip(("change", null_pairs.GROWTH), noise_floor.make_floors(info), strict=True))
@@ -109,7 +132,22 @@ def run_detector_trials(
     config: ScoreConfig,
     seed: int,
 ) -> DetectorTrials:
-    """Detectors on pairs without change of the scans of `evidence`, also with changes planted; validation first."""
+    """Try detectors on pairs without change, as they are and with a change planted.
+
+    Parameters
+    ----------
+    evidence
+        The scans that may be used, with their split; those of validation patients are used first.
+    tried
+        The detectors by name.
+    seed
+        Of the planted changes.
+
+    Returns
+    -------
+    DetectorTrials
+        Noise floors, and the AUC of every detector.
+    """
     evidence = evidence.sort_values(["split", "id"], ascending=[False, True])
     rows = prepared.scans(evidence)
     quiet = pairs[pairs.kind == PairKind.RESCAN]

@@ -1,7 +1,7 @@
-"""Two models on the same validation patients: how well each tells persons apart, and planted changes from rescans.
+"""Compare two models on the same validation patients: recognising patients, and seeing planted changes.
 
-Neither model may have learned weights from these patients, and both were calibrated on them, so that neither has an
-advantage. Test patients are never looked at.
+Neither model has learned weights from these patients, and both were calibrated on them, so neither has an advantage.
+Test patients are never used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from siamese_med.scoring.identity import verification_metrics
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import PairKind, Split
-from siamese_med.training import detector_selection, train_model
+from siamese_med.training import detector_selection, model_evaluation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,24 +33,29 @@ if TYPE_CHECKING:
 
 INCUMBENT_MODEL: Final = "incumbent"
 CANDIDATE_MODEL: Final = "candidate"
+"""The two models of a comparison: the current one, and the one that may replace it."""
 COMPARISON_SEED = 0
-"""Of the planted changes and of the bootstrap: not the study's, since figures of different weeks are compared."""
+"""Seed of planted changes and bootstrap. It is not the study's, since figures of different weeks are compared."""
 
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A model, and the study's scans as they lie on its template."""
+    """A model, and the alignments of the study's scans to its template."""
 
     model: TrainedModel
     prepared: PreparedStudy
 
     @property
     def learned_from(self) -> set[str]:
-        """SHA-256 of the scans of its training and validation patients."""
+        """SHA-256 of the scans of the model's training and validation patients."""
         return set(self.model.info.learned_from)
 
     def trained_on(self, scans: pd.DataFrame) -> set[str]:
-        """SHA-256 of the scans that weights came from; a model made before says of which scans they did not."""
+        """Return the SHA-256 of the scans that the weights were learned from.
+
+        An older model does not record them. For it they are all that it has learned from but the validation scans,
+        which its reference.parquet names.
+        """
         import pandas as pd
 
         if self.model.info.trained_on is not None:
@@ -61,7 +66,10 @@ class ComparedModel:
 
 
 class AucComparison(TypedDict):
-    """AUC of two models on the same pairs; `difference` (new less old) has value, low and high."""
+    """AUC of two models on the same pairs.
+
+    `difference`: candidate minus incumbent, with `value` and the ends of its 95 % interval, `low` and `high`.
+    """
 
     incumbent: float
     candidate: float
@@ -75,9 +83,20 @@ ComparedModels = Mapping[str, ComparedModel]
 def select_eligible_scans(
     scans: pd.DataFrame, contenders: ComparedModels, fixed: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Scans that both models may be measured on, of patients with two of them; of those whose SHA-256 is `fixed`.
+    """Select the scans that both models may be measured on.
 
-    Both were calibrated on them, neither has trained on any scan of their patients, and they are aligned for both.
+    Both models were calibrated on them, neither has trained on any scan of their patients, they are aligned for both,
+    and their patients have two of them.
+
+    Parameters
+    ----------
+    fixed
+        SHA-256 of the scans to select from; None for all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of the scan table, in the order of their ids.
     """
     trained = set().union(*(one.trained_on(scans) for one in contenders.values()))
     barred = set(scans[scans.sha256.isin(trained)].subject)
@@ -91,12 +110,21 @@ def select_eligible_scans(
 
 
 def choose_fixed_scans(scans: pd.DataFrame, contenders: ComparedModels) -> list[str]:
-    """SHA-256 of the scans to be fixed: all that are eligible, or as many as one measures on, by patients."""
-    return sorted(train_model.select_measured_scans(select_eligible_scans(scans, contenders), COMPARISON_SEED).sha256)
+    """Choose the scans that candidates are compared on from now on, whole patients at a time.
+
+    They are all eligible scans, or those of some patients where there are more than are needed to measure on. Returned
+    is their SHA-256, sorted.
+    """
+    return sorted(
+        model_evaluation.select_measured_scans(select_eligible_scans(scans, contenders), COMPARISON_SEED).sha256
+    )
 
 
 def digest_comparison_terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels) -> str:
-    """Digest of all that figures depend on but the models: with the same terms, those of two weeks are comparable."""
+    """Return the SHA-256 (hex) of everything but the models that the figures depend on.
+
+    Figures of different weeks can be compared if their terms are the same: scans, rescans, settings and alignments.
+    """
     mine = set(scans.id)
     quiet = pairs[(pairs.kind == PairKind.RESCAN) & pairs.scan_a.isin(mine) & pairs.scan_b.isin(mine)]
     measured = [one.model.measures(study.config.score).calibration_fingerprint() for one in contenders.values()]
@@ -108,9 +136,15 @@ def digest_comparison_terms(study: Study, scans: pd.DataFrame, pairs: pd.DataFra
 def compare_model_auc(
     study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: ComparedModels
 ) -> dict[str, AucComparison]:
-    """AUC of both models and their difference (new less old), for identity and for change.
+    """Measure both models on the same pairs, for identity and for change.
 
-    Each difference has a 95 % interval from a bootstrap over patients (percentiles), both models on the same draws.
+    Returns
+    -------
+    dict
+        By `identity` and `change`, the AUC of each model and their difference, candidate minus incumbent.
+
+    Notes ----- The 95 % interval of a difference is that of a percentile bootstrap over patients (Efron, 1979), with
+    both models on the same draws.
     """
     return {
         "identity": _identity(study, scans, contenders),

@@ -1,4 +1,4 @@
-"""What a model records of how it came about: its data, how the training went, and the software."""
+"""What a model records of its origin: the data, how the training went, and the versions of the software."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ RECORDED_PACKAGES = ("siamese-med", "torch", "monai", "numpy", "pydicom", "nibab
 
 
 def count_by_split(counts: pd.Series[int]) -> SplitCounts:
-    """Return counts that are indexed by the name of a split; a split that is missing counts zero."""
+    """Return counts that are indexed by the name of a split; a missing split counts zero.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> count_by_split(pd.Series({"train": 8, "test": 3})).validation
+    0
+    """
     return SplitCounts(**{split: int(counts.get(split, 0)) for split in SPLITS})
 
 
@@ -27,9 +34,9 @@ def summarise_training(progress: TrainingProgress, config: TrainConfig) -> Train
 
     Parameters
     ----------
-    progress : Progress
+    progress
         The log of a finished training.
-    config : TrainConfig
+    config
         What it was asked to do.
 
     Returns

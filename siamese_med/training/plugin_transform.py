@@ -21,16 +21,16 @@ MAX_SEED = 2**32
 
 
 class ScanTransform(Protocol):
-    """Changes one scan (1, i, j, k) as the generator says; the shape stays."""
+    """Changes one scan (1, i, j, k) at random, by a generator; the shape stays as it is."""
 
     def __call__(self, scan: Tensor, generator: torch.Generator) -> Tensor: ...
 
 
 class PluginTransform:
-    """The transform of `train.transform`; does nothing where there is none.
+    """The transform of `train.transform`; it changes nothing where none is configured.
 
-    A scan is changed in the same way whatever other scans come with it, so that training over several processes gives
-    the same model as training in one.
+    A scan is changed in the same way whatever other scans are in the batch, so that training over several processes
+    gives the same model as training in one.
     """
 
     def __init__(self, plugin: Plugin | None) -> None:
@@ -79,7 +79,7 @@ class PluginTransform:
 
 
 def transform_of(config: TrainConfig) -> PluginTransform:
-    """The transform that the configuration names."""
+    """Return the transform that the configuration names; one that changes nothing where it names none."""
     if config.transform is None:
         return PluginTransform(None)
     return PluginTransform(find_plugin(PluginKind.TRANSFORM, config.transform, config.transform_args))
@@ -91,7 +91,10 @@ def _imported(plugin: Plugin) -> Any:
 
 
 def is_monai_random(found: object) -> bool:
-    """Whether an object is seeded as MONAI's random transforms are, and called with the scan alone."""
+    """Tell whether an object is one of MONAI's random transforms.
+
+    They are seeded by their method `set_random_state`, and called with the scan alone.
+    """
     return hasattr(found, "set_random_state")
 
 

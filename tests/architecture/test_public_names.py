@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import siamese_med
-from siamese_med.pipeline import stages
+from siamese_med.pipeline import single_scans, stages
 from tests.commands import ROOT
 
 HEAVY = ("torch", "monai", "numpy", "pandas", "prefect", "pydicom", "nibabel", "sqlalchemy", "pydantic", "matplotlib")
@@ -20,8 +20,9 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_verbs_are_functions_of_the_package() -> None:
-    for verb in ("ingest", "prepare", "build_pairs", "train", "score", "compare", "report", "identify"):
+    for verb in ("ingest", "prepare", "build_pairs", "train", "score", "report"):
         assert getattr(siamese_med, verb) is getattr(stages, verb)
+    assert (siamese_med.compare, siamese_med.identify) == (single_scans.compare, single_scans.identify)
 
 
 def test_the_public_names_are_these() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from siamese_med.errors import EmptyInputError, ModelError, NotEnoughDataError, UsageError
 from siamese_med.imaging import volume
-from siamese_med.pipeline import stages
+from siamese_med.pipeline import single_scans, stages
 from siamese_med.runtime import files
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import SCORE_COLUMNS, ReportExtras, Study
@@ -86,7 +86,7 @@ def test_scoring_again_measures_nothing_and_says_the_same(tracked: Tracked, scor
 
 def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
     a, b = tracked.export / "p0_v0.nii.gz", tracked.export / "p0_v1.nii.gz"
-    forth, back = (stages.compare(*order, tracked.model, tracked.study) for order in ((a, b), (b, a)))
+    forth, back = (single_scans.compare(*order, tracked.model, tracked.study) for order in ((a, b), (b, a)))
     assert forth["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
     assert abs(forth["change"]["z"]) == pytest.approx(abs(back["change"]["z"]), abs=1e-6)
     assert forth["change_sign"] == -back["change_sign"]
@@ -99,7 +99,7 @@ def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
 
 def test_a_scan_compared_with_itself_is_the_same_person_without_change(tracked: Tracked) -> None:
     scan = tracked.export / "p1_v0.nii.gz"
-    found = stages.compare(scan, scan, tracked.model, tracked.study)
+    found = single_scans.compare(scan, scan, tracked.model, tracked.study)
     assert found["distance"] == 0
     assert (found["change"]["z"], found["change"]["p"], found["change"]["volume_ml"]) == (0, 1, 0)
     assert found["baselines"]["ncc_highpass"] == pytest.approx(1, abs=1e-6)
@@ -108,7 +108,7 @@ def test_a_scan_compared_with_itself_is_the_same_person_without_change(tracked: 
 
 def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
     """The scan itself is enrolled, so nobody can be nearer."""
-    found = stages.identify(tracked.export / "p2_v0.nii.gz", tracked.model, tracked.study)
+    found = single_scans.identify(tracked.export / "p2_v0.nii.gz", tracked.model, tracked.study)
     assert len(found["candidates"]) == PATIENTS
     similarity = [candidate["similarity"] for candidate in found["candidates"]]
     assert similarity == sorted(similarity, reverse=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline import scoring_steps, stage_results, stages
 from siamese_med.pipeline.stage_results import RunRequest, StageResult
 from siamese_med.runtime import files
 from siamese_med.study.model_info import read_model_info
@@ -71,7 +71,7 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
     contents = stages.prepare(study, model).contents(scans.id)
     known = pd.DataFrame({"content": contents, "embedding": [vector.tolist() for vector in vectors]})
-    files.write_parquet_file(stages.locate_embedding_cache(study, read_model_info(model)), known)
+    files.write_parquet_file(scoring_steps.locate_embedding_cache(study, read_model_info(model)), known)
 
 
 def test_the_owner_table_has_a_row_a_scan_and_one_alarm(misfiled: Misfiled) -> None:

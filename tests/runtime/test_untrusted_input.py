@@ -20,7 +20,7 @@ from siamese_med.study import config, score_tables
 from siamese_med.study.model_info import ModelInfo
 from siamese_med.study.model_metrics import read_model_metrics
 from siamese_med.study.tables import Study
-from siamese_med.training import model_registry
+from siamese_med.training import current_model_record, model_registry
 from tests import trained
 from tests.commands import siamese_med, write_nifti
 
@@ -83,7 +83,7 @@ def test_the_model_in_use_is_named_by_no_path(tmp_path: Path, record: str) -> No
     study.data.mkdir()
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "model.json").write_text("{}")
-    (study.data / model_registry.CURRENT_MODEL_FILE).write_text(
+    (study.data / current_model_record.CURRENT_MODEL_FILE).write_text(
         f'{{"model": {record}, "since": "", "why": "", "decisions": {{}}}}'
     )
     with pytest.raises(ModelError) as caught:
@@ -94,9 +94,9 @@ def test_the_model_in_use_is_named_by_no_path(tmp_path: Path, record: str) -> No
 def test_a_best_figure_that_is_none_lets_no_model_in(tmp_path: Path) -> None:
     study = Study(tmp_path)
     stored = '{"model": "m", "since": "", "why": "", "best": {"identity": NaN}, "decisions": {}}'
-    (tmp_path / model_registry.CURRENT_MODEL_FILE).write_text(stored)
+    (tmp_path / current_model_record.CURRENT_MODEL_FILE).write_text(stored)
     with pytest.raises(ModelError, match="cannot be read"):
-        model_registry.read_current_record(study)
+        current_model_record.read_current_record(study)
 
 
 def test_a_renamed_model_is_promoted_by_its_id_and_by_its_folder(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from siamese_med.runtime import files
 from siamese_med.study.config import Config, PromoteConfig
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
-from siamese_med.training import head_to_head, model_registry
+from siamese_med.training import current_model_record, head_to_head, model_registry
 from siamese_med.training.head_to_head import CANDIDATE_MODEL, INCUMBENT_MODEL, ComparedModel
 
-Ask = Callable[..., model_registry.PromotionDecision]
+Ask = Callable[..., current_model_record.PromotionDecision]
 
 
 def figure(old: float, new: float) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
     known: dict[str, dict[str, float]] = {}
     ask_of = SimpleNamespace(patients=6, measured=0)
 
-    def load(folder: Path, _trusted: frozenset[str] = frozenset()) -> SimpleNamespace:
+    def load(folder: Path, _: frozenset[str]) -> SimpleNamespace:
         return SimpleNamespace(folder=folder, name=folder.name)
 
     def eligible(_: Any, __: Any, fixed: list[str] | None = None) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
     monkeypatch.setattr(head_to_head, "digest_comparison_terms", lambda _, scans, *__: " ".join(scans.sha256))
     monkeypatch.setattr(head_to_head, "compare_model_auc", measure)
 
-    def asked(name: str, **figures: float) -> model_registry.PromotionDecision:
+    def asked(name: str, **figures: float) -> current_model_record.PromotionDecision:
         known[name] = skill | figures
         folder = study.models / name
         if not folder.is_dir():
@@ -98,7 +98,7 @@ def test_without_a_decision_the_newest_model_speaks_and_nothing_is_written(study
     older, newer = train(study, "older", age=9), train(study, "newer")
     train(study, ".building-x")
     assert model_registry.find_current_model(study) == newer != older
-    assert not (study.data / model_registry.CURRENT_MODEL_FILE).exists()
+    assert not (study.data / current_model_record.CURRENT_MODEL_FILE).exists()
 
 
 def test_the_first_model_speaks_without_a_comparison(study: Study, ask: Ask) -> None:
@@ -144,9 +144,9 @@ def test_small_steps_do_not_lead_down(study: Study, ask: Ask) -> None:
 def test_the_same_week_again_measures_nothing(study: Study, ask: Ask) -> None:
     train(study, "old")
     refused = ask("worse", identity=0.5)
-    written = (study.data / model_registry.CURRENT_MODEL_FILE).read_bytes()
+    written = (study.data / current_model_record.CURRENT_MODEL_FILE).read_bytes()
     assert ask("worse", identity=0.5) == refused
-    assert (study.data / model_registry.CURRENT_MODEL_FILE).read_bytes() == written
+    assert (study.data / current_model_record.CURRENT_MODEL_FILE).read_bytes() == written
     assert ask("better", identity=0.95).promoted
     assert ask("better", identity=0.95).patients == 0  # it speaks already, so there is nothing to compare
     assert ask.settings.measured == 2  # type: ignore[attr-defined]
@@ -169,18 +169,18 @@ def test_with_too_few_patients_the_old_model_is_kept_until_there_are_enough(stud
     decision = ask("candidate", identity=1.0, change=1.0)
     assert not decision.promoted
     assert "too few" in decision.why
-    assert model_registry.read_current_record(study).fixed == []  # type: ignore[union-attr]
+    assert current_model_record.read_current_record(study).fixed == []  # type: ignore[union-attr]
     ask.settings.patients = 4  # type: ignore[attr-defined]
     assert ask("candidate", identity=1.0, change=1.0).promoted
 
 
 def test_the_validation_patients_stay_fixed_when_others_come(study: Study, ask: Ask) -> None:
     train(study, "old")
-    fixed = [ask("one"), model_registry.read_current_record(study).fixed][1]  # type: ignore[union-attr]
+    fixed = [ask("one"), current_model_record.read_current_record(study).fixed][1]  # type: ignore[union-attr]
     assert len(fixed) == 12
     ask.settings.patients = 9  # type: ignore[attr-defined]
     assert ask("two", identity=0.2).patients == 6
-    assert model_registry.read_current_record(study).fixed == fixed  # type: ignore[union-attr]
+    assert current_model_record.read_current_record(study).fixed == fixed  # type: ignore[union-attr]
     model_registry.set_current_model(study, "two", "promoted by hand")
     assert ask("three").patients == 6
     model_registry.set_current_model(study, "three", "promoted by hand", renew=True)
@@ -221,7 +221,7 @@ def test_killed_while_it_is_written_the_old_record_stands(
     train(study, "old")
     model_registry.record_current_model(study)
     train(study, "candidate")
-    before = (study.data / model_registry.CURRENT_MODEL_FILE).read_bytes()
+    before = (study.data / current_model_record.CURRENT_MODEL_FILE).read_bytes()
     whole = Path.write_text
 
     def killed(path: Path, *given: Any, **options: Any) -> Any:
@@ -234,7 +234,7 @@ def test_killed_while_it_is_written_the_old_record_stands(
         patch.setattr(Path, moment, killed)
         with pytest.raises(KeyboardInterrupt):
             ask("candidate", identity=0.99)
-    assert (study.data / model_registry.CURRENT_MODEL_FILE).read_bytes() == before
+    assert (study.data / current_model_record.CURRENT_MODEL_FILE).read_bytes() == before
     assert model_registry.find_current_model(study).name == "old"
     assert ask("candidate", identity=0.99).promoted
 
@@ -245,7 +245,7 @@ def test_a_model_that_cannot_be_loaded_any_more_gives_way(
     train(study, "of-an-older-format")
     whole = model_folder.load_model
 
-    def load(folder: Path, trusted: frozenset[str] = frozenset()) -> Any:
+    def load(folder: Path, trusted: frozenset[str]) -> Any:
         if folder.name == "of-an-older-format":
             raise ModelError("model format 3, this version reads 4")
         return whole(folder, trusted)
@@ -260,12 +260,12 @@ def test_a_current_model_that_is_gone_or_a_record_that_is_not_ours_is_explained(
     train(study, "old", age=9)
     (train(study, "gone") / "model.json").unlink()
     files.write_json_file(
-        study.data / model_registry.CURRENT_MODEL_FILE, {"model": "gone", "since": "", "why": "", "decisions": {}}
+        study.data / current_model_record.CURRENT_MODEL_FILE, {"model": "gone", "since": "", "why": "", "decisions": {}}
     )
     with pytest.raises(ModelError, match="siamese-med promote"):
         model_registry.find_current_model(study)
     for text in ("{", "[]", '{"model": "old"}', json.dumps({"who": "old", "decisions": {}})):
-        (study.data / model_registry.CURRENT_MODEL_FILE).write_text(text)
+        (study.data / current_model_record.CURRENT_MODEL_FILE).write_text(text)
         with pytest.raises(ModelError, match="cannot be read"):
             model_registry.find_current_model(study)
 

@@ -1,0 +1,53 @@
+"""What is unfinished or failed in the result of a stage, in words for the command line and for Prefect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
+from siamese_med.study.tables import PacsTransfer
+
+
+def list_failed_audits(model: Path) -> tuple[str, ...]:
+    """List the shortcuts that may solve a model's task, one line each, from the confound audit in its metrics.json.
+
+    A shortcut is the header, the background, the outline, the histogram or a thumbnail, without the anatomy.
+    """
+    audit = read_model_metrics(model).audit
+    return () if audit is None else tuple(_suspected(shortcut, audit) for shortcut in audit.failed)
+
+
+def _suspected(shortcut: str, audit: ConfoundFigures) -> str:
+    lowest = audit.auc.get(shortcut, Estimate()).low
+    if lowest is not None and audit.limit is not None and lowest > audit.limit:
+        return f"identity can be told from the {shortcut} alone"
+    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
+
+
+def describe_problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
+    """Return a count of what went wrong as the only problem, or no problem where the count is zero.
+
+    Examples
+    --------
+    >>> describe_problem(3, "file", "quarantined")
+    ('3 files quarantined',)
+    >>> describe_problem(1, "stud", "not transferred", ("y", "ies"))
+    ('1 study not transferred',)
+    >>> describe_problem(0, "file", "quarantined")
+    ()
+    """
+    return (f"{count} {thing}{endings[count != 1]} {what}",) if count else ()
+
+
+def list_transfer_problems(transfer: PacsTransfer) -> tuple[str, ...]:
+    """List what a pull from a PACS lacks, one line each; empty where everything came."""
+    return (
+        *describe_problem(transfer.failed, "stud", "not transferred: run the same command again", ("y", "ies")),
+        *describe_problem(transfer.missing, "instance", "listed by the PACS did not come: run the same command again"),
+        *describe_problem(
+            transfer.unexpected, "instance", "came that the PACS had not listed: run the same command again"
+        ),
+        *describe_problem(
+            transfer.not_returned, "instance", "sent to the PACS did not come back: it dropped or replaced them"
+        ),
+    )
