@@ -21,11 +21,11 @@ from siamese_med.imaging import registration
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
 from siamese_med.preparation import study_template
-from siamese_med.scoring.change import null_pairs, pair_registration, residual_detector, score_pair
+from siamese_med.scoring.change import null_pairs, pair_registration, pair_scoring, residual_detector
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, NoChangeReference
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
-from siamese_med.scoring.change.score_pair import PairScan
+from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.thresholds import MAX_NOISE_RATIO
@@ -57,7 +57,7 @@ class Bench:
             PairScan(scan, one.matrix, "MR", UNKNOWN, UNKNOWN, True)
             for scan, one in zip((first, second), aligned, strict=True)
         ]
-        found = score_pair.measure_pair(sides[0], sides[1], self.space, self.detector)
+        found = pair_scoring.measure_pair(sides[0], sides[1], self.space, self.detector)
         return found.finding, found.growth
 
 
@@ -116,7 +116,7 @@ def show(kind: str, known: tuple[NoChangeReference, NoChangeReference], found: l
     """Alarms with their 95 % interval, and how the true rescans lie among the synthesised ones."""
     p = np.array([[one.p(figure) for one, figure in zip(known, pair, strict=True)] for pair in found])
     z = np.array([[one.z(figure) for one, figure in zip(known, pair, strict=True)] for pair in found])
-    both = [score_pair.combine_p_values(*pair) for pair in p]
+    both = [pair_scoring.combine_p_values(*pair) for pair in p]
     outside = sum(brightness.noise > MAX_NOISE_RATIO * known[0].noise_max for brightness, _ in found)
     for name, values in (("brightness", p[:, 0]), ("growth", p[:, 1]), ("both", np.array(both))):
         alarms = int((values < NOMINAL).sum())

@@ -18,8 +18,8 @@ PACKAGE = ROOT / "siamese_med"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 WITH_EXAMPLES = [path for path in MODULES if ">>>" in path.read_text(encoding="utf-8")]
 IMPERATIVE_FOLDERS = (
-    "cli", "dicom_export", "flows", "imaging", "ingestion", "network", "pairing", "pipeline", "preparation", "reporting",
-    "runtime", "simulation", "study", "training",
+    "cli", "dicom_export", "flows", "imaging", "ingestion", "network", "pairing", "pipeline", "preparation",
+    "reporting", "runtime", "scoring", "simulation", "study", "training",
 )  # fmt: skip
 """Folders whose public functions have to say what they do in the imperative. Add a folder once all of its own do."""
 NO_VERB = re.compile(

@@ -16,8 +16,8 @@ from siamese_med.ingestion import verdict_rules
 from siamese_med.pairing import pair_table
 from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change.noise_floor import NoiseFloor
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import ScanReader
-from siamese_med.scoring.change.score_pair import CalibratedDetector
 from siamese_med.scoring.score_table import PairJob, ScoringSetup
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.scanner import Acquisition

@@ -46,12 +46,12 @@ class _NamedCheck:
 
 
 def scan_checks(config: IngestConfig) -> tuple[Plugin, ...]:
-    """The checks that the configuration names, in its order; nothing is imported."""
+    """List the checks that the configuration names, in its order; nothing is imported."""
     return tuple(find_plugin(PluginKind.REASON, name, arguments) for name, arguments in config.reasons.items())
 
 
 def own_hints(config: IngestConfig) -> dict[str, str]:
-    """The words of these checks, and what to do about each; raises PluginError where one cannot be used."""
+    """Return the words of these checks, and what to do about each; raises PluginError where one cannot be used."""
     checks = [_imported(plugin) for plugin in scan_checks(config)]
     return {check.word: check.hint for check in checks}
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def build_scoring_setup(study: Study, chosen: TrainedModel, config: ScoreConfig) -> ScoringSetup:
     """Collect what every pair is measured with: the reader of scans, the calibrated detector, and the settings."""
     from siamese_med.scoring.change import detectors, noise_floor
+    from siamese_med.scoring.change.pair_scoring import CalibratedDetector
     from siamese_med.scoring.change.scan_side import ScanReader
-    from siamese_med.scoring.change.score_pair import CalibratedDetector
     from siamese_med.scoring.score_table import ScoringSetup
 
     floors = noise_floor.make_floors(chosen.info)

@@ -23,8 +23,15 @@ from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes
-from siamese_med.scoring.change import comparability, components, detectors, noise_floor, pair_registration, score_pair
-from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
+from siamese_med.scoring.change import (
+    comparability,
+    components,
+    detectors,
+    noise_floor,
+    pair_registration,
+    pair_scoring,
+)
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
@@ -168,8 +175,8 @@ def _change(a: PairScan, b: PairScan, template: Volume, chosen: TrainedModel, co
     space = pair_registration.build_pair_space(template, score.spacing_mm)
     detector = detectors.build_model_detector(chosen.info, chosen.template.parent, score)
     instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
-    pair, _ = score_pair.score_pair(first, second, space, instrument, score)
-    (judged,) = score_pair.apply_multiple_testing([pair], score)
+    pair, _ = pair_scoring.score_pair(first, second, space, instrument, score)
+    (judged,) = pair_scoring.apply_multiple_testing([pair], score)
     return judged if first is a else _turned(judged, a)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class ScanFacts(TypedDict):
+class ScanSummary(TypedDict):
     """An ingested scan; `affine`: 4x4, voxel (i, j, k) to mm (RAS+); `path`: relative to the data folder."""
 
     id: str
@@ -43,7 +43,7 @@ class IngestFacts(TransferFacts):
     duplicate: int
     quarantined: int
     reasons: Mapping[str, int]
-    scans: Sequence[ScanFacts]
+    scans: Sequence[ScanSummary]
 
 
 class MisalignedScan(TypedDict):
@@ -196,7 +196,7 @@ class IdentityFacts(TypedDict):
     model: str
 
 
-def describe_scan(row: Mapping[str, Any]) -> ScanFacts:
+def describe_scan(row: Mapping[str, Any]) -> ScanSummary:
     """Return what is reported of an ingested scan, from its row of the catalogue."""
     return {
         "id": row["id"],

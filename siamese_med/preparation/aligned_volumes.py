@@ -121,7 +121,7 @@ def digest_inputs(scans: pd.DataFrame, data: Path, template: Path | None, config
 
 
 def registration_of(config: PrepareConfig) -> Plugin:
-    """The registration that the configuration names; raises PluginError where the built-in one is given arguments."""
+    """Find the registration that the configuration names; raises PluginError where it cannot take its arguments."""
     if config.registration_args and is_built_in(PluginKind.REGISTRATION, config.registration):
         raise PluginError(f"prepare.registration_args: {config.registration} takes no arguments: leave them out")
     return find_plugin(PluginKind.REGISTRATION, config.registration, config.registration_args)

@@ -77,7 +77,7 @@ def _matrix(
 
 
 def matrix_problem(found: object) -> str:
-    """What is wrong with a matrix from template mm to scan mm; empty where it is one."""
+    """Say what is wrong with a matrix from template mm to scan mm; empty where it is one."""
     try:
         matrix = np.asarray(found, dtype=np.float64)
     except (TypeError, ValueError):

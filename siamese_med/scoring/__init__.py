@@ -1,1 +1,1 @@
-"""Pairs to scores: similarity, change and its map, and the baselines beside them."""
+"""Stage 5, scoring of pairs: similarity of identity, change and its map, and classical baselines of both."""

@@ -1,9 +1,13 @@
-"""The score table: every pair measured once, in parallel, each result kept in a file of its own until a scan changes.
+"""The score table: all pairs of a study, measured in parallel. A pair is measured again only if its scans change.
 
-<data>/scores/<model id>.parquet          study.pair_score.PairScore
-<data>/scores/<model id>/<pair>.json      the measured columns; there only while the pair's files are whole
-                        /<pair>.npz       slices for the report
-                        /<pair>_change.nii.gz   the change map in the earlier scan's space
+==========================================  ================================================================
+File below the data folder                  Content
+==========================================  ================================================================
+`scores/<model id>.parquet`                 the table; its columns are those of `study.pair_score.PairScore`
+`scores/<model id>/<pair>.json`             the measured columns of a pair; written last
+`scores/<model id>/<pair>.npz`              slices for the report, see `change.pair_slices`
+`scores/<model id>/<pair>_change.nii.gz`    the change map in the space of the earlier scan
+==========================================  ================================================================
 """
 
 from __future__ import annotations
@@ -18,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.scoring.change import comparability, score_pair
+from siamese_med.scoring.change import comparability, pair_scoring
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import ScanReader
-from siamese_med.scoring.change.score_pair import CalibratedDetector
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
 from siamese_med.study.config import ScoreConfig
@@ -35,23 +39,24 @@ if TYPE_CHECKING:
 
 
 SCORE_METHOD_VERSION = 5
-"""Raised whenever the same scans would give other values; a new column has every pair measured anew without that."""
+"""Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
+used any more. A new column does not need that: pairs without it are measured again."""
 
 
 @dataclass(frozen=True)
 class ScoringSetup:
-    """What all pairs of one score table are measured with.
+    """The tools and settings that all pairs of one score table share.
 
     Parameters
     ----------
     reader
         Reads the scans, which lie on the model's template.
     folder
-        Where the result of each pair is kept.
+        Folder for the result of each pair.
     instrument
         The model's detector and noise floors.
     instrument_digest
-        Digest of the instrument and the weights, see network.model_folder.
+        Digest of the detector, the noise floors and the weights, see `network.model_folder`.
     config
         The `score` section, with the voxel size and the smoothing that the model was made with.
     """
@@ -65,7 +70,7 @@ class ScoringSetup:
 
 @dataclass(frozen=True)
 class PairJob:
-    """One pair to measure: scans in the order earlier, later. `subject`: the patient of `earlier`."""
+    """One pair to measure, for a worker process; `subject` is the patient of the earlier scan."""
 
     setup: ScoringSetup
     earlier: PreparedScan
@@ -75,14 +80,14 @@ class PairJob:
 
     @property
     def name(self) -> str:
-        """A file name for the pair, short enough for any file system."""
+        """File name of the pair without its ending, from a digest of both ids: short enough for any file system."""
         text = f"{self.earlier.id} {self.later.id}"
         return f"pair-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
     @property
     def content(self) -> str:
-        """Changes with whatever the measured columns depend on, and with nothing else."""
-        parts: list[Any] = [SCORE_METHOD_VERSION, *((scan.content, scan.ok) for scan in (self.earlier, self.later))]
+        """Digest of all that the measured columns depend on; a stored result with another digest is not used."""
+        parts: list[object] = [SCORE_METHOD_VERSION, *((scan.content, scan.ok) for scan in (self.earlier, self.later))]
         if self.same_patient:  # of two patients no change is measured
             parts += [self.earlier.acquisition, self.later.acquisition]
             parts += [self.setup.instrument_digest, self.setup.config.measurement_fingerprint()]
@@ -92,7 +97,7 @@ class PairJob:
 def score_pairs(
     pairs: pd.DataFrame, scans: Mapping[str, PreparedScan], curve: SimilarityCalibration, setup: ScoringSetup
 ) -> pd.DataFrame:
-    """Score all pairs.
+    """Score all pairs of a study: similarity for every pair, change and verdict for pairs of one patient.
 
     Parameters
     ----------
@@ -101,14 +106,15 @@ def score_pairs(
     scans
         The prepared scans by their id.
     curve
-        Turns a distance into the probability that the scans are of one person.
+        Converts a distance to the probability that both scans show one person.
     setup
-        What the change of a pair is measured with.
+        The model's change detector and the settings.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pair, with tables.SCORE_COLUMNS.
+        One row per pair, in the order of `pairs`, with the columns of docs/columns.md. The significance level of the
+        verdicts is in its attribute `tables.SIGNIFICANCE_ATTRIBUTE`.
     """
     jobs = [
         PairJob(setup, scans[pair.scan_a], scans[pair.scan_b], pair.kind in SAME_PATIENT, pair.subject_a)
@@ -121,7 +127,7 @@ def score_pairs(
 
 
 def _named(score: PairScore, pair: Any, curve: SimilarityCalibration) -> PairScore:
-    """The score with whose it is, by a row of the pair table, and what the network says."""
+    """Add the columns of the pair table, the distance of the embeddings and the similarity to a score."""
     known = read_row({name: getattr(pair, name) for name in names_of(Origin.PAIR)})
     distance = float(pair.distance)
     named = score.with_values({name: getattr(known, name) for name in names_of(Origin.PAIR)})
@@ -129,7 +135,7 @@ def _named(score: PairScore, pair: Any, curve: SimilarityCalibration) -> PairSco
 
 
 def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
-    """The scores with their verdicts, for which all pairs of a patient are looked at together."""
+    """Add the verdicts, which are given to all pairs of a patient together (Holm)."""
     patients: dict[str, list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         if job.same_patient:
@@ -137,14 +143,17 @@ def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreC
     done = [pair.score for pair in pairs]
     for numbers in patients.values():
         for number, score in zip(
-            numbers, score_pair.apply_multiple_testing([pairs[n] for n in numbers], config), strict=True
+            numbers, pair_scoring.apply_multiple_testing([pairs[n] for n in numbers], config), strict=True
         ):
             done[number] = score
     return done
 
 
 def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
-    """The measured pair of every job, in order; what is cached is read, the rest measured on all cores."""
+    """Measure pairs on all cores, except those with a stored result; return the results in the order of the jobs.
+
+    It can be stopped and called again: results that were stored are read.
+    """
     waiting = [job for job in jobs if _cached(job) is None]
     for folder in {job.setup.folder for job in waiting}:
         files.remove_stale_temporary_files(folder)
@@ -154,10 +163,10 @@ def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
 
 
 def score_and_store_pair(job: PairJob) -> None:
-    """Measure one pair and keep the result.
+    """Measure one pair and store the result: change map and slices first, then the columns.
 
-    What was kept before goes first: slices and map are written ahead of the columns, so a run that is killed in between
-    must not leave older columns beside them.
+    Stored columns of an earlier measurement are deleted first. Otherwise a run that is killed in between would leave
+    them beside a newer map.
     """
     kept = job.setup.folder / f"{job.name}.json"
     kept.unlink(missing_ok=True)
@@ -176,12 +185,12 @@ def _measure_change(job: PairJob) -> MeasuredPair:
     setup = job.setup
     space = setup.reader.pair_space(setup.config.spacing_mm)
     earlier, later = map(setup.reader.read_side, (job.earlier, job.later))
-    pair, measured = score_pair.score_pair(earlier, later, space, setup.instrument, setup.config)
+    pair, measured = pair_scoring.score_pair(earlier, later, space, setup.instrument, setup.config)
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))
-    score_pair.write_pictures(picture, *measured, space)
-    score_pair.write_change_map(map_file, earlier, *measured, space)
+    pair_scoring.write_pictures(picture, *measured, space)
+    pair_scoring.write_change_map(map_file, earlier, *measured, space)
     paths = {
         name: str(path.relative_to(setup.reader.data)) for name, path in (("map", map_file), ("pictures", picture))
     }

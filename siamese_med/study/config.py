@@ -5,8 +5,6 @@ A function gets its own section, never the whole. `siamese-med config` prints th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -14,16 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 
 from siamese_med.errors import ConfigError, MissingFileError
+from siamese_med.study.config_section import ConfigSection
 from siamese_med.study.plugin_names import (
     AUTO,
     Arguments,
@@ -52,56 +47,6 @@ change_sources = 12
 spacing_mm = 3.0
 """
 """What `siamese-med demo` sets where it is given no config."""
-
-
-class ConfigSection(BaseModel):
-    """A frozen part of the configuration; an unknown key is an error, and so is TOML's nan or inf."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset()
-    """Keys that are written down only where they differ from their default: digests and models from before they were
-    added stay as they are."""
-    FORMER_KEYS: ClassVar[Mapping[str, str]] = {}
-    """Former names of keys, which are still accepted, and their names now. Digests are made under the first name that a
-    key had, so a new name renews nothing."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def accept_former_keys(cls, values: Any) -> Any:
-        """Take a value under the former name of its key; raises ValueError where it stands under both."""
-        if not isinstance(values, dict):
-            return values
-        if twice := [former for former, key in cls.FORMER_KEYS.items() if former in values and key in values]:
-            raise ValueError(f"'{twice[0]}' is now called '{cls.FORMER_KEYS[twice[0]]}', and both are there")
-        return cls.with_present_names(values)
-
-    @classmethod
-    def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings by the names that their keys have now."""
-        return {cls.FORMER_KEYS.get(key, key): value for key, value in values.items()}
-
-    @classmethod
-    def with_first_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings by the first name that each key had, as digests are made of them."""
-        first = {key: former for former, key in cls.FORMER_KEYS.items()}
-        return {first.get(key, key): value for key, value in values.items()}
-
-    @model_serializer(mode="wrap")
-    def leave_out_unset(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
-        """All values, without those of ONLY_WHERE_SET that have their default."""
-        fields = type(self).model_fields
-        unset = {key for key in self.ONLY_WHERE_SET if getattr(self, key) == fields[key].get_default()}
-        return {key: value for key, value in write(self).items() if key not in unset}
-
-    def fingerprint(self) -> str:
-        """Twelve hex digits that change whenever a value of this section does."""
-        return self.digest()
-
-    def digest(self, exclude: set[str] | None = None) -> str:
-        """Twelve hex digits of all values but the excluded ones."""
-        values = self.with_first_names(self.model_dump(mode="json", exclude=exclude))
-        canonical = json.dumps(values, sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 class IngestConfig(ConfigSection):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from siamese_med.study.config import Config, ConfigSection, load_config
+from siamese_med.study.config import Config, load_config
+from siamese_med.study.config_section import ConfigSection
 
 
 def describe_config(path: Path | None) -> tuple[dict[str, dict[str, JsonValue]], str]:

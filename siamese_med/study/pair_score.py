@@ -5,7 +5,7 @@ kept of each measured pair, pairs.tsv and its data dictionary, the pairs of repo
 docs/columns.md. So a new column takes a field here and the line that computes it:
 
 1. Add a field with its type, its `ScoreColumn` and its value where nothing was measured.
-2. Set it where it is measured: `scoring.change.score_pair` for change, `scoring.score_table` for every pair.
+2. Set it where it is measured: `scoring.change.pair_scoring` for change, `scoring.score_table` for every pair.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class PairScore:
 class MeasuredPair:
     """A pair as it was measured, before the other pairs of its patient are taken into account.
 
-    Only `scoring.change.score_pair.apply_multiple_testing` turns it into a verdict.
+    Only `scoring.change.pair_scoring.apply_multiple_testing` makes a verdict of it.
 
     Parameters
     ----------

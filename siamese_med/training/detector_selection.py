@@ -11,8 +11,8 @@ from siamese_med.scoring.change import detectors, labelled_changes, noise_floor,
 from siamese_med.scoring.change.labelled_changes import LabelledPair
 from siamese_med.scoring.change.null_pairs import DetectorTrials
 from siamese_med.scoring.change.pair_registration import ChangeDetector
+from siamese_med.scoring.change.pair_scoring import find_pair_stratum
 from siamese_med.scoring.change.scan_side import ScanReader
-from siamese_med.scoring.change.score_pair import find_pair_stratum
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import DetectorChoice, LossCheck, ModelInfo, RecordedNoiseFloor
 from siamese_med.study.model_metrics import LabelAgreement

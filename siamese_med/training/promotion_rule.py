@@ -1,6 +1,6 @@
 """Whether a candidate may replace the current model.
 
-It may if none of its figures is lower than the best that a current model has reached, by more than `promote.margin`.
+It may if none of its figures is lower, by more than `promote.max_auc_loss`, than the best that a current model reached.
 """
 
 from __future__ import annotations

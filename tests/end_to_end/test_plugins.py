@@ -26,7 +26,7 @@ import json, sys
 from pathlib import Path
 import pandas as pd
 import siamese_med
-from siamese_med.scoring.change import detectors, noise_floor, score_pair
+from siamese_med.scoring.change import detectors, noise_floor, pair_scoring
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.study.model_info import read_model_info
 config = siamese_med.load_config(Path("config.toml"))
@@ -42,8 +42,8 @@ space = reader.pair_space(config.score.spacing_mm)
 found = {"table": float(pair.change_z)}
 own = detectors.build_model_detector(info, model, config.score)
 for name, detector in (("own", own), ("other", detectors.build_residual_detector(config.score))):
-    measured = score_pair.measure_pair(*sides, space, detector)
-    known, grown = (one.of(score_pair.find_pair_stratum(*sides)) for one in noise_floor.make_floors(info))
+    measured = pair_scoring.measure_pair(*sides, space, detector)
+    known, grown = (one.of(pair_scoring.find_pair_stratum(*sides)) for one in noise_floor.make_floors(info))
     found[name] = max(known.z(measured.finding), grown.z(measured.growth))
 print(json.dumps(found))
 """

@@ -25,8 +25,8 @@ from siamese_med.pipeline import stages
 from siamese_med.reporting.data import side_by_side
 from siamese_med.reporting.data.report_content import EvidenceStatement, Slice, WrongPatientAlarm
 from siamese_med.reporting.render.slice_choice import PairSliceStack
-from siamese_med.scoring.change import pair_registration, pair_slices, residual_detector, score_pair
-from siamese_med.scoring.change.score_pair import PairScan
+from siamese_med.scoring.change import pair_registration, pair_scoring, pair_slices, residual_detector
+from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.simulation import dicom_series, scanner
 from siamese_med.study.config import Config
 from siamese_med.study.tables import Study
@@ -132,14 +132,14 @@ def compared(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> di
     space = pair_registration.build_pair_space(template, 3.0)
     made = {}
     for earlier, later in PAIRS:
-        measured = score_pair.measure_pair(
+        measured = pair_scoring.measure_pair(
             sides[earlier],
             sides[later],
             space,
             lambda pair, spacing: residual_detector.detect_with_residual(pair, spacing, 2.0),
         )
         probability = measured.evidence.abs() / measured.evidence.abs().max()
-        score_pair.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability, space)
+        pair_scoring.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability, space)
         pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, measured.evidence, probability, space)
         stack = PairSliceStack(folder / f"{later}.npz")
         slices = [stack.slice(index) for index in range(len(stack))]

@@ -12,11 +12,11 @@ import pytest
 from siamese_med.imaging import registration, resampling
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change import noise_floor, pair_registration, residual_detector, score_pair
+from siamese_med.scoring.change import noise_floor, pair_registration, pair_scoring, residual_detector
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, NoiseFloor, NoiseStratum
 from siamese_med.scoring.change.null_pairs import simulate_scan_pair
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
-from siamese_med.scoring.change.score_pair import CalibratedDetector, PairScan
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
@@ -82,12 +82,12 @@ def plain(score_config: ScoreConfig) -> ChangeDetector:
 @pytest.fixture(scope="session")
 def instrument(sides: dict[str, PairScan], space: PairSpace, plain: ChangeDetector) -> CalibratedDetector:
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
-    pairs = [score_pair.measure_pair(sides["first"], sides["rescan"], space, plain)]
+    pairs = [pair_scoring.measure_pair(sides["first"], sides["rescan"], space, plain)]
     for seed in range(QUIET - 1):
         again = replace(
             sides["first"], scan=simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))[0]
         )
-        pairs.append(score_pair.measure_pair(sides["first"], again, space, plain))
+        pairs.append(pair_scoring.measure_pair(sides["first"], again, space, plain))
     known = noise_floor.build_no_change_reference([pair.finding for pair in pairs], "synthesised")
     grown = noise_floor.build_no_change_reference([pair.growth for pair in pairs], "synthesised")
     where = NoiseStratum("MR FLAIR", OTHER_SCANNER)

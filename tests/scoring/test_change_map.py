@@ -12,11 +12,11 @@ import torch
 
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change import change_map, score_pair
+from siamese_med.scoring.change import change_map, pair_scoring
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.scoring.change.noise_floor import NoiseFloor
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
-from siamese_med.scoring.change.score_pair import CalibratedDetector, PairMeasurement, PairScan
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairMeasurement, PairScan
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import ScoreConfig
@@ -32,8 +32,8 @@ def judged(
     earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
 ) -> Judged:
     """The score of a patient's only pair, and what was measured."""
-    pair, measured = score_pair.score_pair(earlier, later, space, instrument, config)
-    return score_pair.apply_multiple_testing([pair], config)[0], measured
+    pair, measured = pair_scoring.score_pair(earlier, later, space, instrument, config)
+    return pair_scoring.apply_multiple_testing([pair], config)[0], measured
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
     ball: Judged, sides: dict[str, PairScan], acquisitions: dict[str, Acquisition], space: PairSpace, tmp_path: Path
 ) -> None:
     found, probability = ball[1]
-    score_pair.write_change_map(tmp_path / "map.nii.gz", sides["first"], found, probability, space)
+    pair_scoring.write_change_map(tmp_path / "map.nii.gz", sides["first"], found, probability, space)
     written = volume.read_volume(tmp_path / "map.nii.gz")
     scan = acquisitions["first"]
     assert written.voxels.shape == scan.volume.voxels.shape
@@ -212,10 +212,10 @@ def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_c
         score = PairScore(comparable=comparable, change_p=p, verdict=Verdict.NOT_COMPARABLE)
         return MeasuredPair(score, detection_curve=((0.5, 0.03), (1.0, 0.012)))
 
-    alone = score_pair.apply_multiple_testing([pair(0.03), pair(0.001, comparable=False)], score_config)
+    alone = pair_scoring.apply_multiple_testing([pair(0.03), pair(0.001, comparable=False)], score_config)
     assert [columns.verdict for columns in alone] == ["changed", "not_comparable"]
     assert alone[0].smallest_detectable_ml == 0.5
-    among = score_pair.apply_multiple_testing([pair(0.03), pair(0.6), pair(0.001)], score_config)
+    among = pair_scoring.apply_multiple_testing([pair(0.03), pair(0.6), pair(0.001)], score_config)
     assert [columns.verdict for columns in among] == ["no_change", "no_change", "changed"]
     assert [round(columns.change_p_adjusted or 0, 6) for columns in among] == [0.06, 0.6, 0.003]
     assert 0.5 < (among[0].smallest_detectable_ml or 0) < 1.0
@@ -224,7 +224,7 @@ def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_c
 def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(
     sides: dict[str, PairScan], space: PairSpace, plain: ChangeDetector
 ) -> None:
-    forth = score_pair.measure_pair(sides["first"], sides["ball"], space, plain)
+    forth = pair_scoring.measure_pair(sides["first"], sides["ball"], space, plain)
     swapped = replace(forth.pair, a=forth.pair.b, b=forth.pair.a)
     evidence = plain(swapped, space.spacing_mm)
     torch.testing.assert_close(evidence, -forth.evidence, rtol=0, atol=1e-6)

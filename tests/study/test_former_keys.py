@@ -9,7 +9,8 @@ import pytest
 
 from siamese_med.errors import ConfigError
 from siamese_med.study import config
-from siamese_med.study.config import SECTIONS, Config, ConfigSection, load_config
+from siamese_med.study.config import SECTIONS, Config, load_config
+from siamese_med.study.config_section import ConfigSection
 
 FORMER = [(name, old, new) for name, section in SECTIONS.items() for old, new in section.FORMER_KEYS.items()]
 FINGERPRINTS = {

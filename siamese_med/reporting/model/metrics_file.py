@@ -144,7 +144,7 @@ class AuditResult:
 
 
 @dataclass(frozen=True)
-class CalibrationFigures:
+class ModelCalibration:
     """Whether the similarity is a probability that can be relied on.
 
     Parameters
@@ -211,7 +211,7 @@ class ModelFigures:
 
     methods: tuple[MethodPerformance, ...]
     audit: AuditResult | None
-    calibration: CalibrationFigures
+    calibration: ModelCalibration
     strata: dict[str, tuple[SimilarityGroup, ...]]
     counts: dict[str, dict[str, int | None]]
     seed: int | None
@@ -256,7 +256,7 @@ def read_model_figures(info: ModelInfo, metrics: ModelMetrics) -> ModelFigures:
     return ModelFigures(
         methods=tuple(_methods(metrics)),
         audit=_audit(metrics.audit),
-        calibration=CalibrationFigures(
+        calibration=ModelCalibration(
             error=metrics.calibration.ece,
             bins=tuple((one.predicted, one.observed, one.n) for one in metrics.calibration.bins),
             false_match_rate=metrics.false_match_rate_test,

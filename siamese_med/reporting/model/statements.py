@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from siamese_med.reporting.model.metrics_file import (
         AuditResult,
-        CalibrationFigures,
         MethodPerformance,
+        ModelCalibration,
         ModelFigures,
         ShortcutFigures,
     )
@@ -143,7 +143,7 @@ def audit_note(audit: AuditResult | None) -> str:
     return text
 
 
-def calibration_note(calibration: CalibrationFigures) -> str:
+def calibration_note(calibration: ModelCalibration) -> str:
     """Describe the calibration error of the similarity; above MAX_CALIBRATION_ERROR with a warning.
 
     A calibrated similarity of 0.8 is right in 80 of 100 pairs.

@@ -1,9 +1,9 @@
-"""How far the boundaries between tissues have moved: local volume change, without training.
+"""Local volume change from the shift of tissue boundaries, without training.
 
-The boundary shift integral (Freeborough and Fox, IEEE Transactions on Medical Imaging, 1997), in a Gaussian window
-around every place. There, what differs between two aligned scans is explained by a shift of all edges towards the
-brighter or the darker side and, beside it, by what is no change: what is left of the misalignment, brightness and
-contrast, and sharpness along each axis, which differs with the direction and the thickness of slices.
+The boundary shift integral (Freeborough and Fox, IEEE Transactions on Medical Imaging, 1997) in Gaussian windows. In
+each window, ridge regression explains the difference of the two scans by nine terms. The first is a shift of all edges
+towards the brighter or the darker side. The others are not change: three for residual misalignment, two for brightness
+and contrast, and three for sharpness along each axis, which depends on direction and thickness of the slices.
 """
 
 from __future__ import annotations
@@ -22,30 +22,40 @@ from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 
 WINDOW_SD_MM = 8.0
-"""Standard deviation of the window: with less, the nine terms explain noise; with more, contrast varies in it."""
+"""Standard deviation of the window. In a smaller one the nine terms explain noise, in a larger one contrast varies."""
 ENCLOSING_WINDOW_SD_MM = 20.0
-"""The window that says which tissue is the enclosed one; in a smaller one large ventricles outweigh the brain."""
+"""Standard deviation of the window that decides which tissue is the enclosed one. In a smaller one, large ventricles
+would outweigh the brain."""
 GRID_SPACING_MM = 3.0
+"""Voxel edge at which the terms are computed."""
 COMMON_BLUR_SD_MM = 2.0
-"""Both scans are smoothed by so much, so that their own sharpness matters less."""
+"""Standard deviation of the smoothing of both scans, which reduces the effect of their own sharpness."""
 WINDOW_STRIDE_VOXELS = 2
-"""Windows are so many voxels of GRID_MM apart."""
+"""Distance of neighbouring windows, in voxels of GRID_SPACING_MM."""
 MIN_WINDOW_INSIDE_FRACTION = 0.3
-"""A window with less of it in the body is left out."""
+"""A window is left out if a smaller share of its weight lies in the body."""
 RIDGE_PENALTY = 1e-3
-"""Relative to each term's size: terms that a window cannot tell apart share what they explain."""
+"""Ridge penalty, relative to the size of each term. Terms that are collinear in a window share what they explain."""
 INDEPENDENT_PLACES_PER_WINDOW = (WINDOW_SD_MM / COMMON_BLUR_SD_MM) ** 3
-"""Places of a window whose noise is not that of their neighbours."""
+"""Number of places in a window with independent noise, from which the standard error follows."""
 WINDOW_VOLUME_ML = (2 * math.pi) ** 1.5 * WINDOW_SD_MM**3 / 1000
+"""Integral of the Gaussian window in ml."""
 
 
 @dataclass(frozen=True)
 class BoundaryShift:
-    """Local volume change from the earlier scan to the later; maps on the pair's grid, 0 where nothing is known.
+    """Local volume change from the earlier to the later scan. Maps are (i, j, k) on the pair grid, 0 where unknown.
 
-    relative: what the enclosed tissue around a voxel, the rarer one, has gained, as a share of the window's volume.
-    deviation: the same in units of the fit's error, not yet of what a rescan gives. ml: gained in the window where the
-    deviation is strongest. figure: that deviation without its sign.
+    Attributes
+    ----------
+    relative
+        Gain of the enclosed tissue, the rarer one of a window, as a share of the window's volume.
+    deviation
+        The gain in units of its standard error. That of a rescan is larger, see `noise_floor`.
+    ml
+        Gain in ml in the window with the strongest deviation.
+    figure
+        The strongest absolute deviation.
     """
 
     relative: Tensor
@@ -55,7 +65,21 @@ class BoundaryShift:
 
 
 def measure_boundary_shift(pair: RegisteredPair, spacing_mm: float) -> BoundaryShift:
-    """The negative for swapped scans, nothing for a scan with itself; positive where the enclosed tissue grew."""
+    """Measure where the tissue that is enclosed by another one, such as a ventricle, has grown (+) or shrunk (-).
+
+    The result changes its sign for swapped scans, and is 0 for a scan with itself.
+
+    Parameters
+    ----------
+    pair
+        The registered scans, with matched intensities.
+    spacing_mm
+        Voxel edge of the pair.
+
+    References
+    ----------
+    Freeborough and Fox, The boundary shift integral. IEEE Transactions on Medical Imaging 16, 1997.
+    """
     step = max(1, round(GRID_SPACING_MM / spacing_mm))
     edge = step * spacing_mm
     a, b = (smooth_images(_pooled(scan, step), COMMON_BLUR_SD_MM / edge) for scan in (pair.a, pair.b))
@@ -79,9 +103,10 @@ def measure_boundary_shift(pair: RegisteredPair, spacing_mm: float) -> BoundaryS
 
 
 def summarise_boundary_shift(found: BoundaryShift, pair: RegisteredPair, space: PairSpace) -> MapSummary:
-    """What a floor reads: the strongest deviation, which on these smooth maps tells more than the norm of all.
+    """Summarise local growth in the form that a noise floor reads, see `change_map.MapSummary`.
 
-    The level is 1 for all: a deviation is in units of its own window's error, and a change that reaches far raises it.
+    The figure is the strongest deviation, which tells more of these smooth maps than a norm. The level is 1 for every
+    pair: deviations are in units of their own standard error, and a change over a large region would raise it.
     """
     return replace(
         change_map.summarise_map(found.deviation, pair, space),
@@ -92,18 +117,18 @@ def summarise_boundary_shift(found: BoundaryShift, pair: RegisteredPair, space: 
 
 
 def _pooled(scan: Tensor, step: int) -> Tensor:
-    """Means of blocks: (1, 1, i, j, k)."""
+    """Average blocks of `step` voxels along each axis: (1, 1, i, j, k)."""
     return functional.avg_pool3d(scan[None, None], step, ceil_mode=True)
 
 
 def _usable_voxels(inside: Tensor, step: int) -> Tensor:
-    """Where smoothing and second differences stay in the body and in both fields of view: 0 or 1."""
+    """Mask (0 or 1) of voxels whose smoothing and second differences stay in the body and both fields of view."""
     outside = (_pooled(inside.float(), step) < 1).float()
     return 1 - functional.max_pool3d(outside, 5, stride=1, padding=2)
 
 
 def _terms(mean: Tensor, edge: float) -> Tensor:
-    """What may explain a difference, (1, 9, i, j, k): steepness first; slopes, a constant, the image, curvatures."""
+    """The nine terms (1, 9, i, j, k): gradient magnitude, three slopes, a constant, the image, three curvatures."""
     slopes = torch.gradient(mean[0, 0], spacing=edge)
     steepness = torch.stack(slopes).square().sum(0).sqrt()
     curvatures = [torch.gradient(slope, spacing=edge, dim=axis)[0] for axis, slope in enumerate(slopes)]
@@ -111,7 +136,7 @@ def _terms(mean: Tensor, edge: float) -> Tensor:
 
 
 def _windows(images: Tensor, sigma: float) -> Tensor:
-    """Weighted means in the windows: (1, c, i, j, k) on the windows' grid, made coarser after each axis."""
+    """Weighted means in the windows (1, c, i, j, k), on the grid of the windows, which is coarser than the images'."""
     for axis in range(3):
         only = np.eye(3)[axis]
         stride = [WINDOW_STRIDE_VOXELS if along else 1 for along in only]
@@ -120,7 +145,7 @@ def _windows(images: Tensor, sigma: float) -> Tensor:
 
 
 def _fit_windows(terms: Tensor, difference: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weight of the first term in each window's least squares, its standard error, and the window's share inside."""
+    """Per window: weight of the first term by ridge regression, its standard error, and the window's share inside."""
     count = terms.shape[1]
     rows, columns = torch.triu_indices(count, count)
     products = [terms[:, rows] * terms[:, columns], terms * difference, difference.square(), inside]
@@ -143,9 +168,9 @@ def _fit_windows(terms: Tensor, difference: Tensor, inside: Tensor, sigma: float
 
 
 def _two_tissues(mean: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
-    """The step between a window's two tissues, from its first three moments; and 1, or -1 where the rarer is dark.
+    """Per window: the intensity step between its two tissues, and 1 if the rarer one is brighter, else -1.
 
-    Of a mixture of two values with shares p and 1 - p: skewness^2 + 4 = 1 / (p (1 - p)).
+    From the first three moments. For two values with shares p and 1 - p: skewness^2 + 4 = 1 / (p (1 - p)).
     """
     share, first, second, third = (_windows(inside * mean**power, sigma) for power in range(4))
     share = share.clamp(min=1e-3)
@@ -156,7 +181,7 @@ def _two_tissues(mean: Tensor, inside: Tensor, sigma: float) -> tuple[Tensor, Te
 
 
 def _on_grid(windows: Tensor, factor: int, inside: Tensor) -> Tensor:
-    """The windows' values on the pair's grid, linearly: (i, j, k)."""
+    """Interpolate the values of the windows linearly on the pair grid: (i, j, k)."""
     finer = functional.interpolate(windows, scale_factor=factor, mode="trilinear", align_corners=False)[0, 0]
     i, j, k = inside.shape
     return finer[:i, :j, :k] * inside

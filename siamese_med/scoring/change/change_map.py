@@ -1,7 +1,8 @@
-"""One figure of change for a pair, whatever detector drew its map, and where in the map the change is.
+"""From the evidence of any change detector to one figure for the pair, and to a map of probabilities.
 
-A map is signed evidence (i, j, k), positive where the later scan is brighter, 0 outside the body and for a scan with
-itself; see `overlay.Detector`. What its figure means is told by pairs that did not change: see `floor`.
+Evidence is signed, (i, j, k), positive where the later scan is brighter, 0 outside the body and for a scan with itself,
+see `pair_registration.ChangeDetector`. Its unit depends on the detector, so it is always compared with the evidence of
+unchanged pairs, see `noise_floor`. Steps 3 and 5 of `pair_scoring`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,33 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NORM_EXPONENT = 8.0
-"""Exponent of the figure: it grows with a change's extent, and the strongest places decide."""
+"""Exponent of the figure. It is high, so that the strongest places decide, and finite, so that extent counts too.
+
+Source: our choice."""
 LEVEL_QUANTILE = 0.95
-"""The map's own level is this quantile of its absolute values: what noise, contrast and alignment leave everywhere."""
+"""The level of a map is this quantile of its absolute values: what noise, contrast and misalignment leave everywhere.
+
+Unit: share of the voxels of the body. Source: our choice."""
 TAIL_THRESHOLDS = np.arange(0.0, 30.5, 0.5)
-"""Evidence, in units of what the pair's level lets expect, at which the share of stronger voxels is kept."""
+"""Absolute evidence, in the unit of the detector, over which the share of voxels is counted (the tail of a map)."""
 
 
 @dataclass(frozen=True)
 class MapSummary:
-    """What is measured of one map before it is held against a reference.
+    """The figures of one map, before it is compared with the maps of unchanged pairs.
 
-    figure: (sum |evidence|^Q ml)^(1/Q); sign: +1 brighter, -1 darker on the whole; level: see QUIET; noise: median
-    difference of the two scans in units of bright tissue; tail: share of voxels over each of TAIL.
+    Attributes
+    ----------
+    figure
+        (sum of |evidence|^NORM_EXPONENT times the voxel's ml)^(1 / NORM_EXPONENT).
+    sign
+        +1 if the later scan is brighter on the whole, -1 if it is darker, 0 for a scan with itself.
+    level
+        The LEVEL_QUANTILE of |evidence|.
+    noise
+        Robust standard deviation of the difference of the two scans, in units of bright tissue.
+    tail
+        Share of the body's voxels with |evidence| over each of TAIL_THRESHOLDS.
     """
 
     figure: float
@@ -42,7 +57,22 @@ class MapSummary:
 
 
 def summarise_map(evidence: Tensor, pair: RegisteredPair, space: PairSpace) -> MapSummary:
-    """The figure of a pair's map, its sign, and how the map looks where nothing happened."""
+    """Compute the figure of a pair's map, its sign, and the figures that describe the map where nothing changed.
+
+    Parameters
+    ----------
+    evidence
+        Signed evidence (i, j, k) on the grid of `space`.
+    pair
+        The scans that it was computed from. Only voxels of `pair.inside` count, for all figures but the first.
+    space
+        The grid; tells the volume of a voxel.
+
+    Returns
+    -------
+    MapSummary
+        All zeros if the two scans share no voxel of the body.
+    """
     strength = evidence[pair.inside].abs()
     if strength.numel() == 0:
         return MapSummary(0.0, 0, 0.0, 0.0, np.zeros(len(TAIL_THRESHOLDS)))
@@ -56,7 +86,10 @@ def summarise_map(evidence: Tensor, pair: RegisteredPair, space: PairSpace) -> M
 
 
 def compute_q_norm(evidence: Tensor, space: PairSpace) -> float:
-    """The Q-norm of a map, or of a part of one."""
+    """Compute the figure of a map, or of a part of one: the Lp norm, with p = NORM_EXPONENT and voxels weighted by ml.
+
+    `evidence` is (i, j, k) on the grid of `space`, 0 outside the part.
+    """
     return float((evidence.double().abs().pow(NORM_EXPONENT).sum() * space.voxel_ml) ** (1 / NORM_EXPONENT))
 
 
@@ -67,9 +100,31 @@ def _tail_fractions(ordered: NDArray[np.float32]) -> NDArray[np.float64]:
 def compute_probability_map(
     evidence: Tensor, inside: Tensor, finding: MapSummary, expected: NDArray[np.float64]
 ) -> Tensor:
-    """Per voxel, the share of so strong voxels that a rescan would not have given: one minus the false-discovery rate.
+    """Compute the change map: per voxel, one minus the false-discovery rate of all voxels with at least its evidence.
 
-    `expected`: the share of voxels that pairs without change have over each of TAIL.
+    With N(t) the share of voxels that an unchanged pair has over t, and S(t) the share that this pair has::
+
+        P(v) = 1 - min over t <= |e(v)| of min(1, N(t) / S(t))
+
+    Parameters
+    ----------
+    evidence
+        Signed evidence e (i, j, k).
+    inside
+        Body that both scans show (i, j, k), bool; the map is 0 outside.
+    finding
+        Its `tail` is S at TAIL_THRESHOLDS.
+    expected
+        N at TAIL_THRESHOLDS, see `noise_floor.NoChangeReference.expected_tail`.
+
+    Returns
+    -------
+    Tensor
+        P (i, j, k), float32, 0 to 1; linear between two thresholds.
+
+    References
+    ----------
+    Benjamini and Hochberg, J R Stat Soc B, 1995. Efron, Large-Scale Inference, 2010, for the empirical version.
     """
     rate = np.minimum.accumulate(np.minimum(1.0, (expected + 1e-7) / (finding.tail + 1e-7)))
     values = np.interp(evidence.abs().numpy(), TAIL_THRESHOLDS, 1 - rate)

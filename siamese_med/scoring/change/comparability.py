@@ -1,20 +1,27 @@
-"""What decides that a pair is not comparable: every rule, in the order in which it is asked, and every limit.
+"""Decide whether a pair is comparable: every rule, in the order in which it is applied, and every limit.
 
-The words and what they mean to a user are those of `study.vocabulary.NotComparable`.
+=============================  ==========================  ==================================================
+Reason                         Function                    Applies if
+=============================  ==========================  ==================================================
+`other_modality`               `reasons_before_measuring`  the modalities differ
+`other_contrast`               `reasons_before_measuring`  the contrasts differ; `unknown` differs from none
+`alignment_failed`             `reasons_of_alignment`      quality of the alignment to the template <
+                                                           `prepare.min_quality`, or coverage of its body < 0.5
+`contrast_not_in_reference`    `reasons_of_reference`      the model has no unchanged pairs of the stratum
+`pair_alignment_failed`        `reasons_after_measuring`   quality of the pair < `score.min_pair_quality`
+`little_overlap`               `reasons_after_measuring`   overlap of the pair < `score.min_overlap`
+`outside_reference`            `reasons_after_measuring`   noise of the pair > MAX_NOISE_RATIO x the noisiest
+                                                           unchanged pair's
+=============================  ==========================  ==================================================
 
-=============================  ==================  ===========================================================
-Reason                         Asked               Limit
-=============================  ==================  ===========================================================
-`other_modality`               before measuring    none
-`other_contrast`               before measuring    none; an unknown contrast counts as that of the other scan
-`alignment_failed`             before measuring    `prepare.min_quality` and coverage, see `prepared.PreparedScan.ok`
-`contrast_not_in_reference`    before measuring    the model has no pairs without change of this stratum
-`pair_alignment_failed`        after measuring     `score.min_pair_quality`, a correlation ratio, 0 to 1
-`little_overlap`               after measuring     `score.min_overlap`, a share of the body, 0 to 1
-`outside_reference`            after measuring     MAX_NOISE_RATIO times the noisiest reference pair
-=============================  ==================  ===========================================================
+`pair_scoring.score_pair` applies them in three groups: headers and alignment, then the reference, then the measurement.
+A pair gets every reason of the first group that has one, and is measured only if the first two groups give none. A pair
+of one patient that has a reason gets the verdict `not_comparable`. Between two patients no change is measured and no
+verdict given: `comparable` is false only for `reasons_of_alignment`, and so it is in `identify`.
 
-Of two patients no change is asked for, so only `alignment_failed` applies (`reasons_of_alignment`).
+Where the values come from: `aligned`, `preparation.aligned_volumes.is_alignment_usable`; quality and overlap,
+`pair_registration.register_pair`; noise, `change_map.summarise_map`. `study.vocabulary.NotComparable` explains each
+reason to the user, `study.thresholds` holds MAX_NOISE_RATIO, and docs/configuration.md the settings.
 """
 
 from __future__ import annotations
@@ -27,7 +34,7 @@ from siamese_med.study.vocabulary import UNKNOWN, NotComparable
 
 
 class ComparedScan(Protocol):
-    """What decides, before anything is measured, whether a scan can be compared."""
+    """What must be known of a scan to decide, before anything is measured, whether it can be compared."""
 
     @property
     def modality(self) -> str: ...
@@ -38,7 +45,18 @@ class ComparedScan(Protocol):
 
 
 def reasons_before_measuring(earlier: ComparedScan, later: ComparedScan) -> tuple[NotComparable, ...]:
-    """Return why two scans of one patient cannot be compared, as far as their headers and alignments tell."""
+    """Return the reasons that headers and alignments give against comparing two scans of one patient.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> flair = SimpleNamespace(modality="MR", contrast="FLAIR", aligned=True)
+    >>> t1 = SimpleNamespace(modality="MR", contrast="T1w", aligned=True)
+    >>> [str(reason) for reason in reasons_before_measuring(flair, t1)]
+    ['other_contrast']
+    >>> reasons_before_measuring(flair, SimpleNamespace(modality="MR", contrast="unknown", aligned=True))
+    ()
+    """
     found = []
     if earlier.modality != later.modality:
         found.append(NotComparable.OTHER_MODALITY)
@@ -47,14 +65,25 @@ def reasons_before_measuring(earlier: ComparedScan, later: ComparedScan) -> tupl
     return (*found, *reasons_of_alignment(earlier.aligned, later.aligned))
 
 
+def reasons_of_alignment(*aligned: bool) -> tuple[NotComparable, ...]:
+    """Return `alignment_failed` unless all scans could be aligned to the template.
+
+    Examples
+    --------
+    >>> [str(reason) for reason in reasons_of_alignment(True, False)]
+    ['alignment_failed']
+    """
+    return () if all(aligned) else (NotComparable.ALIGNMENT_FAILED,)
+
+
 def reasons_of_reference(*references: object | None) -> tuple[NotComparable, ...]:
-    """Return why a pair cannot be judged where the model knows no pairs without change that are like it.
+    """Return `contrast_not_in_reference` if the model knows no unchanged pairs like this one.
 
     Parameters
     ----------
     references
-        What the pair is held against in its stratum (modality, contrast, and same or other scanner), of brightness and
-        of local growth; None where the model was calibrated on no such pairs.
+        The unchanged pairs of the pair's stratum (modality, contrast, same or other scanner), one argument for the
+        evidence of the detector and one for local growth; None where the model was calibrated on no such pairs.
     """
     return (NotComparable.CONTRAST_NOT_IN_REFERENCE,) if any(one is None for one in references) else ()
 
@@ -62,7 +91,7 @@ def reasons_of_reference(*references: object | None) -> tuple[NotComparable, ...
 def reasons_after_measuring(
     quality: float, overlap: float, noise: float, noise_max: float, config: ScoreConfig
 ) -> tuple[NotComparable, ...]:
-    """Return why a measured pair of one patient gets no verdict.
+    """Return the reasons why a measured pair of one patient gets no verdict.
 
     Parameters
     ----------
@@ -73,9 +102,14 @@ def reasons_after_measuring(
     noise
         Robust standard deviation of the difference of the two scans, in units of bright tissue.
     noise_max
-        The same of the noisiest pair of the reference.
+        The same of the noisiest unchanged pair of the reference.
     config
-        Holds the study's own limits.
+        Holds `min_pair_quality` and `min_overlap` of the study.
+
+    Examples
+    --------
+    >>> [str(reason) for reason in reasons_after_measuring(0.9, 0.4, 0.02, 0.05, ScoreConfig(min_overlap=0.6))]
+    ['little_overlap']
     """
     limits = {
         NotComparable.PAIR_ALIGNMENT_FAILED: quality < config.min_pair_quality,
@@ -83,16 +117,3 @@ def reasons_after_measuring(
         NotComparable.OUTSIDE_REFERENCE: noise > MAX_NOISE_RATIO * noise_max,
     }
     return tuple(reason for reason, applies in limits.items() if applies)
-
-
-def reasons_of_alignment(*aligned: bool) -> tuple[NotComparable, ...]:
-    """Return why scans cannot be compared where not all of them could be aligned to the template.
-
-    For pairs of two patients, and for `identify`, this alone is asked.
-
-    Examples
-    --------
-    >>> [str(reason) for reason in reasons_of_alignment(True, False)]
-    ['alignment_failed']
-    """
-    return () if all(aligned) else (NotComparable.ALIGNMENT_FAILED,)

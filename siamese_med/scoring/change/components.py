@@ -1,7 +1,7 @@
-"""What changed: the connected parts of a pair's map, where they lie, and what became of whatever is there.
+"""The connected parts of the changed tissue: place, volume, p, and whether a part is new, enlarging and so on.
 
-Arrays are (i, j, k) on the pair's grid, positions mm (RAS+). Swapping the two scans turns new into vanished, enlarging
-into shrinking, and the sign.
+Step 7 of `pair_scoring`. Arrays are (i, j, k) on the pair grid, positions are mm (RAS+). Swapping the two scans
+exchanges new and vanished, and enlarging and shrinking, and flips the sign.
 """
 
 from __future__ import annotations
@@ -41,7 +41,23 @@ def find_components(
     space: PairSpace,
     p: Callable[[Tensor], float],
 ) -> list[Component]:
-    """The parts of `changed` (bool), strongest first; `p` tells how often a rescan's whole map is as strong as one."""
+    """Find the connected parts of the changed tissue, strongest first, MAX_COMPONENTS at most.
+
+    Voxels are connected across faces, edges and corners. A part has one sign and at least MIN_COMPONENT_ML.
+
+    Parameters
+    ----------
+    pair
+        The registered scans, which tell what a part was before.
+    evidence
+        Signed evidence (i, j, k).
+    changed
+        Changed tissue (i, j, k), bool.
+    space
+        The grid of both.
+    p
+        From the evidence of one part, 0 elsewhere, to the chance that the whole map of a rescan is as strong.
+    """
     signed = evidence.numpy()
     found = [
         (p(evidence[box] * torch.from_numpy(part)), -int(part.sum()), box, part, sign)
@@ -53,17 +69,20 @@ def find_components(
 
 
 def mark_stable_component(part: Component, significance: float) -> Component:
-    """Return the part, `stable` unless its p is below `significance`: a rescan's strongest place is as strong."""
+    """Return the part, with the kind `stable` unless its p is below `significance`.
+
+    A stable part is no stronger than the strongest place of a rescan.
+    """
     return part if part.p is not None and part.p < significance else replace(part, kind=ComponentKind.STABLE)
 
 
 def swap_component(part: Component, to_earlier: NDArray[np.float64]) -> Component:
-    """Return what is said of a part with the two scans swapped.
+    """Return the part as it would be if the two scans were swapped.
 
     Parameters
     ----------
     part
-        The part, with all its figures.
+        The part, with all its figures. The position on the template stays.
     to_earlier
         4x4, from mm of the template (RAS+) to mm of the scan that is the earlier one after swapping.
     """
@@ -78,7 +97,7 @@ def swap_component(part: Component, to_earlier: NDArray[np.float64]) -> Componen
 
 
 def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
-    """Connected parts that are large enough: a box with room around, and the part in it."""
+    """The connected parts that are large enough: a box with a margin of AROUND_PART_MM, and the part in it."""
     from scipy.ndimage import find_objects, label
 
     labels, count = label(mask, structure=np.ones((3, 3, 3)))
@@ -110,7 +129,7 @@ def _component(pair: RegisteredPair, box: Box, part: Mask, space: PairSpace, sig
 
 
 def _kind(pair: RegisteredPair, box: Box, part: Mask, spacing_mm: float) -> ComponentKind:
-    """Whether something appeared or went there, and whether some of it was there before or is there still."""
+    """Decide whether tissue appeared or disappeared, and whether the other date shows some of it too."""
     from scipy.ndimage import distance_transform_edt
 
     away = distance_transform_edt(~part) * spacing_mm
@@ -128,12 +147,12 @@ def _kind(pair: RegisteredPair, box: Box, part: Mask, spacing_mm: float) -> Comp
 
 
 def _departure(date: Voxels, part: Mask, around: Mask) -> float:
-    """How much brighter (or darker, negative) the part is than what lies around it."""
+    """Contrast of the part to its surroundings: difference of the medians, positive if it is brighter."""
     return float(np.median(date[part]) - np.median(date[around]))
 
 
 def _was_there_too(other: Voxels, part: Mask, beside: Mask, around: Mask, departure: float) -> bool:
-    """Whether the other date shows tissue of the same kind in or beside the part, more than further away."""
+    """Whether the other date shows more tissue of the same kind in and beside the part than its surroundings do."""
     alike = (other - np.median(other[around])) * np.sign(departure) > MIN_SAME_TISSUE_SHARE * abs(departure)
     usual = alike[around].mean()
     there = alike[part].sum() + alike[beside].sum() - usual * (part.sum() + beside.sum())

@@ -1,7 +1,7 @@
-"""How small a change of this very pair would have been seen: changes are planted in it, and its detector looks again.
+"""The smallest detectable change of a pair: changes of known volume are planted in it, and its detector runs again.
 
-Tiles cut from the pair at places of bright tissue are laid side by side into a small pair of their own, a mosaic; in
-the middle of each tile a ball of the later scan is made brighter or darker, and the detector runs on the mosaic.
+To save time, tiles are cut from the pair at places of bright tissue and joined to a small pair of their own, a mosaic.
+In the middle of each tile a ball is added to the later scan, brighter or darker, and the detector runs on the mosaic.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_TISSUE_INTENSITY = 0.5
-"""Places are drawn where both scans are brighter than this."""
+"""Changes are planted where both scans are brighter than this. Unit: median of bright tissue. Source: our choice."""
 TESTED_VOLUMES_ML = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Volumes of the balls planted in a mosaic, in the order in which they are tried."""
 PLANTED_RANGE_ML = (0.06, 1.0)
+"""Volumes of the single changes on which detectors are selected; drawn uniformly in the logarithm."""
 MOSAIC_TILES = (3, 2, 2)
 """Tiles along i, j and k of the mosaic."""
 TILE_EDGE_MM, TILE_MARGIN_MM = 48.0, 6.0
-"""Edge of a tile, and how much of it on every side is left out of account: there the next tile shows."""
+"""Edge of a tile, and the margin on every side that is ignored, because the neighbouring tile affects it."""
 EARLY_STOP_P = 1e-4
-"""With a p below this even many looks at one patient leave nothing to ask of larger changes."""
+"""With a p below this no larger volume is tried: it passes the Holm correction for any number of pairs in practice."""
 
 
 @dataclass(frozen=True)
 class TileMosaic:
-    """Tiles of a pair as a pair; `step` voxels from one tile to the next, `margin` voxels of each left out."""
+    """Tiles of a pair, joined to a pair. A tile's edge is `step` voxels; `margin` voxels on each side are ignored."""
 
     pair: RegisteredPair
     step: int
     margin: int
 
     def tiles(self, volume: Tensor) -> Tensor:
-        """The middles of the tiles (n, i, j, k) of a volume on the mosaic's grid, to be changed in place."""
+        """Return the middles of the tiles (n, i, j, k) of a volume (i, j, k) on the grid of the mosaic."""
         inner = slice(self.margin, self.step - self.margin)
         starts = product(*(range(0, count * self.step, self.step) for count in MOSAIC_TILES))
         parts = [volume[i : i + self.step, j : j + self.step, k : k + self.step] for i, j, k in starts]
@@ -58,10 +60,25 @@ def measure_detection_curve(
     softness_mm: Sequence[float],
     p: Callable[[Tensor, Tensor], Sequence[float]],
 ) -> list[tuple[float, float]]:
-    """Volumes in ml and the p that 80 % of the places undercut when so much changes there, up to a clear one.
+    """Measure the p that planted changes of growing volume reach in DETECTION_POWER (80 %) of the tiles.
 
-    `softness_mm` (3,): how blurred the later scan is along i, j, k (standard deviations). `p` takes the evidence at the
-    places (n, i, j, k) without and with the change. Empty where the pair shows no bright tissue to plant a change in.
+    Parameters
+    ----------
+    pair
+        The registered pair.
+    detector
+        The detector of the model.
+    spacing_mm
+        Voxel edge of the pair.
+    softness_mm
+        Blur of the later scan (3,) along i, j and k, as standard deviations, see `compute_blur_sd_mm`.
+    p
+        From the evidence in the tiles (n, i, j, k) without and with the change to the p of each tile (n,).
+
+    Returns
+    -------
+    list[tuple[float, float]]
+        Volume in ml and p, by volume, up to the first p below EARLY_STOP_P. Empty if the pair has no bright tissue.
     """
     mosaic = _mosaic(pair, spacing_mm)
     if mosaic is None:
@@ -78,7 +95,17 @@ def measure_detection_curve(
 
 
 def plant_change(pair: RegisteredPair, spacing_mm: float, rng: np.random.Generator) -> RegisteredPair:
-    """The pair with one place of bright tissue made brighter or darker in the later scan: a change of known truth."""
+    """Plant one change in a pair: a ball at a random place of bright tissue, brighter or darker in the later scan.
+
+    Parameters
+    ----------
+    pair
+        The registered pair; only `b` differs in the result. It is returned as it is if it has no bright tissue.
+    spacing_mm
+        Voxel edge of the pair.
+    rng
+        Source of the place, the volume (PLANTED_RANGE_ML) and the sign.
+    """
     places = (pair.inside & (torch.minimum(pair.a, pair.b) > MIN_TISSUE_INTENSITY)).nonzero().numpy()
     if not len(places):
         return pair
@@ -93,7 +120,27 @@ def plant_change(pair: RegisteredPair, spacing_mm: float, rng: np.random.Generat
 
 
 def find_smallest_detectable_ml(seen: Sequence[tuple[float, float]], significance: float) -> float | None:
-    """The smallest volume whose p is below `significance`, interpolated in logarithms; None where none is."""
+    """Find the smallest volume whose p is below `significance`, by interpolation of log p over log volume.
+
+    Parameters
+    ----------
+    seen
+        Volumes in ml with their p, by volume, see `measure_detection_curve`.
+    significance
+        Limit of p, already divided by the number of the patient's pairs.
+
+    Returns
+    -------
+    float or None
+        Volume in ml; None if no volume reaches the limit.
+
+    Examples
+    --------
+    >>> find_smallest_detectable_ml([(0.25, 0.5), (1.0, 0.005)], 0.05)
+    0.5
+    >>> find_smallest_detectable_ml([(0.25, 0.5)], 0.05) is None
+    True
+    """
     earlier: tuple[float, float] | None = None
     for volume_ml, p in seen:
         if p < significance:
@@ -107,13 +154,29 @@ def find_smallest_detectable_ml(seen: Sequence[tuple[float, float]], significanc
 
 
 def compute_blur_sd_mm(scan_affine: NDArray[np.float64], to_scan: NDArray[np.float64]) -> list[float]:
-    """Standard deviations (3,) along the pair's axes of a scan's box-shaped voxels; `to_scan` 4x4, pair's mm to its."""
+    """Compute the blur by the voxels of a scan along the axes of the pair grid, as standard deviations (3,) in mm.
+
+    A voxel averages over a box; a box with edge d has the standard deviation d / sqrt(12).
+
+    Parameters
+    ----------
+    scan_affine
+        4x4, voxel indices of the scan to its RAS+ mm.
+    to_scan
+        4x4, template mm to scan mm.
+
+    Examples
+    --------
+    >>> thick_slices = np.diag([1.0, 1.0, 6.0, 1.0])
+    >>> [round(sd, 2) for sd in compute_blur_sd_mm(thick_slices, np.eye(4))]
+    [0.29, 0.29, 1.73]
+    """
     edges = np.linalg.inv(to_scan[:3, :3]) @ scan_affine[:3, :3]
     return [float(value) for value in np.sqrt((edges**2).sum(1) / 12)]
 
 
 def _mosaic(pair: RegisteredPair, spacing_mm: float) -> TileMosaic | None:
-    """Tiles around places of bright tissue, the same for the same pair."""
+    """Cut and join tiles around places of bright tissue; the same for the same pair. None if there is no such place."""
     step = min(2 * round(TILE_EDGE_MM / spacing_mm / 2), *pair.inside.shape)
     half, margin = step // 2, round(TILE_MARGIN_MM / spacing_mm)
     bright = pair.inside & (torch.minimum(pair.a, pair.b) > MIN_TISSUE_INTENSITY)
@@ -138,7 +201,8 @@ def _arrange_tiles(volume: Tensor, corners: NDArray[np.intp], step: int) -> Tens
 
 
 def _ball(volume_ml: float, step: int, spacing_mm: float, softness_mm: Sequence[float]) -> Tensor:
-    """A ball of PLANTED_CONTRAST amid a tile, blurred as the scan is, less what bias correction takes of it."""
+    """A ball of PLANTED_CONTRAST in the middle of a tile, blurred like the scan, less the part that bias correction
+    would remove."""
     radius = (3 * volume_ml / (4 * math.pi)) ** (1 / 3) * 10 / spacing_mm
     axis = torch.arange(step) - float(step // 2)
     distance = (axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + axis[None, None, :] ** 2).sqrt()
@@ -149,7 +213,7 @@ def _ball(volume_ml: float, step: int, spacing_mm: float, softness_mm: Sequence[
 
 
 def _plant_in_mosaic(mosaic: TileMosaic, ball: Tensor) -> RegisteredPair:
-    """The mosaic with the ball in every tile of the later scan, brighter and darker in turn."""
+    """Add the ball to the later scan in every tile of the mosaic, brighter and darker in turn."""
     i, j, k = MOSAIC_TILES
     signs = torch.ones(i * j * k)
     signs[1::2] = -1

@@ -1,8 +1,16 @@
-"""The detectors of change that a model may have: two built in, and those of others by name.
+"""The change detectors that a model can have: two built-in ones, and plug-ins.
 
-A detector is called with a pair and its spacing, see `scoring.overlay.Detector`. `score.detector` names the one that
-gives a new model's verdicts: `auto` takes the better of the built-in ones on validation patients, and one that is
-named is used as it is, while the built-in ones are measured beside it.
+=============  =================================================================  ====================================
+Name           Function                                                           Needs
+=============  =================================================================  ====================================
+`residual`     `residual_detector.detect_with_residual`                           no training
+`network`      `siamese_med.network.change_inference.detect_with_network`         a network with a trained change head
+a plug-in      `package.module:object` or the name of an entry point              the package that holds it
+=============  =================================================================  ====================================
+
+`pair_registration.ChangeDetector` describes how a detector is called. `score.detector` chooses the one that gives the
+verdicts of a new model. `auto` takes the better one of the built-in detectors on planted changes in validation
+patients. A detector that is named is used in any case, and the built-in ones are measured beside it.
 """
 
 from __future__ import annotations
@@ -26,18 +34,26 @@ RESIDUAL_DETECTOR, NETWORK_DETECTOR = "residual", "network"
 
 @dataclass(frozen=True)
 class PluginDetector:
-    """A detector of somebody else, imported where it is called, and held to the shape and the body of its pair."""
+    """A detector from another package. It is imported in the process that calls it, and its results are checked.
+
+    Attributes
+    ----------
+    plugin
+        Its name and arguments.
+    smoothing_mm
+        Passed to the plug-in: standard deviation of the smoothing in mm.
+    """
 
     plugin: Plugin
     smoothing_mm: float
 
     def __call__(self, pair: RegisteredPair, spacing_mm: float) -> Tensor:
-        """Signed evidence of change (i, j, k), float32, 0 outside the body.
+        """Return the signed evidence of change (i, j, k), float32, on the CPU, 0 outside the body.
 
         Raises
         ------
         PluginError
-            Where the detector fails, or gives something else than one finite number for each voxel.
+            The detector fails, or does not return one finite number per voxel.
         """
         detect = _imported(self.plugin, self.smoothing_mm)
         try:
@@ -58,24 +74,33 @@ def _imported(plugin: Plugin, smoothing_mm: float) -> ChangeDetector:
 
 
 def build_residual_detector(config: ScoreConfig) -> ChangeDetector:
-    """The detector that learns nothing."""
+    """Build the detector that needs no training, with `config.smoothing_mm` bound."""
     return bind_plugin(
         find_plugin(PluginKind.DETECTOR, RESIDUAL_DETECTOR), ("pair", "spacing_mm"), smoothing_mm=config.smoothing_mm
     )
 
 
 def learned_detector(folder: Path) -> ChangeDetector:
-    """What the network of a model folder has learned."""
+    """Bind the network detector to a model folder, whose weights are read at the first call in each process."""
     return bind_plugin(find_plugin(PluginKind.DETECTOR, NETWORK_DETECTOR), ("pair", "spacing_mm"), folder=folder)
 
 
 def build_candidate_detectors(learned: Path | None, config: ScoreConfig) -> dict[str, ChangeDetector]:
-    """By name, what a model in the making may choose from; `learned` is its folder where the network has learned.
+    """Build the detectors that a new model can choose from, by name.
+
+    Parameters
+    ----------
+    learned
+        The folder of the new model if its change head was trained, else None.
+    config
+        Its `detector` may name a plug-in, which is added.
 
     Raises
     ------
     NotEnoughDataError
-        Where `score.detector` is the network, which has not learned to see change.
+        `score.detector` is `network`, but the change head was not trained.
+    PluginError
+        The plug-in cannot be found.
     """
     found = {
         RESIDUAL_DETECTOR: build_residual_detector(config),
@@ -93,12 +118,22 @@ def build_candidate_detectors(learned: Path | None, config: ScoreConfig) -> dict
 
 
 def named_detector(config: ScoreConfig) -> Plugin | None:
-    """The detector that the configuration wants; None where the validation patients are to decide."""
+    """Find the detector that `score.detector` names; None for `auto`, where validation patients decide."""
     return None if config.detector == AUTO else find_plugin(PluginKind.DETECTOR, config.detector, config.detector_args)
 
 
 def build_model_detector(info: ModelInfo, folder: Path, config: ScoreConfig) -> ChangeDetector:
-    """The one that gives a model's verdicts: see `change` and `plugins` in its description."""
+    """Build the detector that gives the verdicts of a finished model.
+
+    Parameters
+    ----------
+    info
+        Its description; `change.detector` is the name, and `plugins` records the plug-in.
+    folder
+        The model folder, which holds the weights of the network detector.
+    config
+        The `score` section with the smoothing that the model was made with.
+    """
     if info.change.detector == NETWORK_DETECTOR:
         return learned_detector(folder)
     record = detector_record(info)
@@ -109,6 +144,6 @@ def build_model_detector(info: ModelInfo, folder: Path, config: ScoreConfig) -> 
 
 
 def detector_record(info: ModelInfo) -> PluginRecord | None:
-    """What a model says of the detector of its verdicts, where that is a plug-in."""
+    """Return the record of the plug-in that gives a model's verdicts; None for a built-in detector."""
     detectors = (one for one in info.plugins if one.kind is PluginKind.DETECTOR)
     return next((one for one in detectors if one.name == info.change.detector), None)

@@ -1,4 +1,4 @@
-"""Where a study says which visits changed and which did not: how well the change score tells them apart."""
+"""Agreement of the change score with a study's own labels, where it says which visits changed and which did not."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from siamese_med.scoring.identity import verification_metrics
 from siamese_med.study.model_metrics import LabelAgreement
 
 BOOTSTRAP_RESAMPLES = 500
+"""Resamples of the patients, with replacement, for the 95 % interval."""
 
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """One pair of a patient that is known to have changed, or not to."""
+    """The change score `z` of one pair that is labelled as changed or as unchanged, and its patient."""
 
     subject: str
     changed: bool
@@ -23,7 +24,28 @@ class LabelledPair:
 
 
 def measure_label_agreement(pairs: Sequence[LabelledPair], seed: int) -> LabelAgreement | None:
-    """AUC of z with its 95 % interval (patients drawn) and the counts; None where one kind of pair is missing."""
+    """Measure the area under the ROC curve of z, changed against unchanged, with a 95 % bootstrap interval.
+
+    Patients are resampled, not pairs, because pairs of one patient are not independent.
+
+    Parameters
+    ----------
+    pairs
+        Labelled pairs of any number of patients.
+    seed
+        Of the resampling.
+
+    Returns
+    -------
+    LabelAgreement or None
+        None if there are no changed or no unchanged pairs.
+
+    Examples
+    --------
+    >>> pairs = [LabelledPair("a", True, 4.0), LabelledPair("b", False, 0.5), LabelledPair("b", True, 3.0)]
+    >>> measure_label_agreement(pairs, seed=0).auc.value
+    1.0
+    """
     changed = np.array([pair.changed for pair in pairs], dtype=bool)
     if changed.all() or not changed.any():
         return None

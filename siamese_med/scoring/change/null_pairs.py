@@ -1,6 +1,7 @@
-"""Pairs without change, for the noise floor: the study's own rescans, and scans taken twice by simulated machines.
+"""Unchanged pairs for the noise floor: real rescans of the study, and simulated rescans.
 
-Both are kept apart by contrast and by same or other scanner (`floor.Stratum`).
+A simulated rescan takes one scan as the truth and acquires it twice with simulated scanners (`simulation.rescan`).
+Both kinds are grouped by contrast and by same or other scanner (`noise_floor.NoiseStratum`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from siamese_med.scoring.change import (
     detectability,
     noise_floor,
     pair_registration,
-    score_pair,
+    pair_scoring,
 )
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import (
@@ -33,8 +34,8 @@ from siamese_med.scoring.change.noise_floor import (
     NoiseStratum,
 )
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.scoring.change.scan_side import ScanReader
-from siamese_med.scoring.change.score_pair import PairScan
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
@@ -45,23 +46,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_REAL_RESCANS = 60
+"""No more real rescans of a stratum than this are measured, to limit the time. Unit: pairs. Source: our choice."""
 REAL_EXTRA_LOG_SD = 0.05
-"""What a study's few real rescans do not happen to show, as a standard deviation of log figures."""
+"""Standard deviation of log figures, beyond that of the study's few real rescans.
+
+Source: with 8 or 20 of 70 rescans as the reference, 7 and 5 % of the others had p < 0.05, see docs/design.md.
+"""
 SYNTHETIC_EXTRA_LOG_SD, SYNTHETIC_GROWTH_EXTRA_LOG_SD = 0.1, 0.25
-"""Simulated rescans are more alike than real ones: log figures of real ones spread and lie off by so much more."""
+"""Standard deviation of log figures, beyond that of simulated rescans, for detectors and for growth.
+
+Simulated rescans are more alike than real ones. Source: measured on development cohorts, see docs/design.md.
+"""
 GROWTH = "growth"
-"""The name of local volume change, which is measured beside every detector."""
+"""The name of local volume change among the detectors. It is measured beside each of them."""
 PLANTED_PAIRS_PER_STRATUM = 8
-"""Pairs of a stratum on which detectors are tried with a change too."""
+"""Unchanged pairs of a stratum that are measured a second time with a planted change. Unit: pairs."""
 NOISE_FRACTION_RANGE = (0.5, 1.0)
-"""A rescan's noise as a share of the source's as it is measured, which is too high: fine anatomy counts too."""
+"""Noise of a simulated rescan, as a share of the noise measured in the source. That is too high: it includes fine
+anatomy. Source: our choice."""
 
 
 @dataclass(frozen=True)
 class NullPairJob:
-    """Two scans of a stratum without change between them; without `later` both are simulated from `earlier`.
+    """One unchanged pair of a stratum to measure, for a worker process.
 
-    planted: whether the detectors are tried on the same pair with a change in it too.
+    Without `later`, both scans are simulated from `earlier`. `seed` is that of the simulation and of the planted
+    change. If `planted`, the pair is measured a second time, with a planted change.
     """
 
     reader: ScanReader
@@ -76,11 +86,20 @@ class NullPairJob:
 
 @dataclass(frozen=True)
 class DetectorTrials:
-    """What detectors and GROWTH gave on pairs without change, and how well detectors told planted changes apart.
+    """The results of all detectors on unchanged pairs, without and with a planted change.
 
-    auc: share of (changed, unchanged) pairs in which the changed one has the higher z; of `n` changed ones.
-    z: by detector (pairs, 2), of each pair without and with a change, NaN where none was planted; `scans`: of which
-    scan each pair starts.
+    Attributes
+    ----------
+    floors
+        The noise floor of each detector and of GROWTH.
+    auc
+        Of each detector: area under the ROC curve of z, planted against unchanged.
+    n
+        Number of pairs with a planted change.
+    z
+        Of each detector (pairs, 2): z without and with a change; NaN where none was planted.
+    scans
+        Id of the earlier scan of each pair.
     """
 
     floors: dict[str, NoiseFloor]
@@ -98,9 +117,21 @@ def measure_null_pairs(
     config: ScoreConfig,
     seed: int,
 ) -> DetectorTrials:
-    """The noise floors: of real rescans where a stratum has enough of them, else of simulated ones of `scans`.
+    """Measure the noise floors of detectors and of growth on unchanged pairs, in parallel.
 
-    The first of the scans are simulated from.
+    Parameters
+    ----------
+    rescans
+        Pairs of scans of one patient that are known to be unchanged. A stratum with at least MIN_REAL_RESCANS of them
+        uses them.
+    scans
+        Scans of the study. Every contrast among them gets two strata, same and other scanner. A stratum with too few
+        real rescans is simulated from the first scans of its contrast, `config.simulated_rescans` pairs.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There is no scan.
     """
     if not scans:
         raise NotEnoughDataError("no scan to take a no-change reference from: too few scans could be aligned")
@@ -126,9 +157,9 @@ def measure_real_pairs(
     detectors: Mapping[str, ChangeDetector],
     config: ScoreConfig,
 ) -> list[tuple[NoiseStratum, dict[str, MapSummary]]]:
-    """What the detectors and GROWTH find in real pairs, and the stratum of each."""
+    """Measure real pairs with all detectors and GROWTH, in parallel; return each pair's stratum and figures."""
     jobs = [
-        NullPairJob(reader, score_pair.find_pair_stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs
+        NullPairJob(reader, pair_scoring.find_pair_stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs
     ]
     found = run_in_parallel(_measure_job, jobs, "measuring labelled pairs")
     return [(job.stratum, findings) for job, (findings, _) in zip(jobs, found, strict=True)]
@@ -150,7 +181,7 @@ def _floor(name: str, found: Sequence[tuple[NullPairJob, MapSummary]]) -> NoiseF
 
 
 def build_synthetic_reference(name: str, findings: Sequence[MapSummary]) -> NoChangeReference:
-    """The reference of simulated rescans for a detector, or for GROWTH, by its name."""
+    """Build the reference of a stratum from simulated rescans, with the extra spread of the detector or of GROWTH."""
     return noise_floor.build_no_change_reference(
         findings,
         str(NullSource.SYNTHESISED),
@@ -177,12 +208,12 @@ def _auc(z: NDArray[np.float64]) -> float:
 def _strata(
     rescans: Sequence[tuple[PreparedScan, PreparedScan]], scans: Sequence[PreparedScan], simulated: int
 ) -> Iterator[tuple[NoiseStratum, list[tuple[PreparedScan, PreparedScan | None]]]]:
-    """Every kind of scan with same and with other scanner, and the pairs to measure there."""
+    """Yield every stratum of the scans (each contrast, same and other scanner) with the pairs to measure in it."""
     for kind in dict.fromkeys((scan.modality, scan.contrast) for scan in scans):
         alike = [scan for scan in scans if (scan.modality, scan.contrast) == kind]
         for scanner in (SAME_SCANNER, OTHER_SCANNER):
             where = NoiseStratum(" ".join(kind), scanner)
-            real = [pair for pair in rescans if score_pair.find_pair_stratum(*pair) == where]
+            real = [pair for pair in rescans if pair_scoring.find_pair_stratum(*pair) == where]
             if len(real) >= MIN_REAL_RESCANS:
                 yield where, list(real[:MAX_REAL_RESCANS])
             else:
@@ -190,7 +221,7 @@ def _strata(
 
 
 def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, MapSummary]]:
-    """What each detector finds, and what it finds with a change planted."""
+    """Return the figures of each detector and of GROWTH, and those of each detector with a planted change."""
     space = pair.reader.pair_space(pair.config.spacing_mm)
     earlier = pair.reader.read_side(pair.earlier)
     if pair.later:
@@ -224,7 +255,17 @@ def _simulate_pair(source: PairScan, pair: NullPairJob) -> tuple[PairScan, PairS
 
 
 def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generator) -> tuple[Volume, Volume]:
-    """The same body scanned twice (`phantom.rescan`), by one machine or by two; in the scan's mm but for the pose."""
+    """Simulate two acquisitions of one body, by one scanner or by two, each in its own pose.
+
+    Parameters
+    ----------
+    scan
+        The scan that is taken as the truth, see `simulation.rescan.extract_body`.
+    same_machine
+        Whether both have one scanner, protocol and contrast curve; noise and pose always differ.
+    rng
+        Source of all random choices.
+    """
     body = rescan.extract_body(scan)
     machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
     first, second = rng.choice(len(machines), 2, replace=False)

@@ -1,6 +1,8 @@
-"""Two scans of one patient, laid on each other half-way and brought to one scale of brightness.
+"""Registration of two scans of one patient to each other, half-way, and matching of their intensities.
 
-The pair's space is the template's, at the spacing of `ScoreConfig`, cut to the body; arrays are (i, j, k), RAS+.
+The grid of a pair is that of the template, resampled to `score.spacing_mm` and cropped to the body. Arrays are
+(i, j, k) in RAS+ orientation: i grows to the patient's right, j to anterior, k to superior. Step 1 of
+`pair_scoring`.
 """
 
 from __future__ import annotations
@@ -25,39 +27,69 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 BIAS_FIELD_SD_MM = 10.0
-"""Coarser differences in brightness are taken for the bias field (standard deviation of the smoothing)."""
+"""Ratios of intensity that are smoother than this are taken for the bias field (receive-coil inhomogeneity).
+
+Unit: mm, standard deviation of a Gaussian. Source: our choice."""
 BODY_RIM_MM = 6.0
-"""The body's outermost part is left out: skin moves, and the edge of the field of view lies there."""
+"""The outermost part of the body is left out, because skin moves and the field of view may end there.
+
+Unit: mm. Source: our choice."""
 MATCHING_QUANTILES = 256
+"""Number of quantiles, from 0 to 1, at which the two histograms are matched."""
 MATCHING_ROUNDS = 2
-"""Contrast and bias field hide each other, so they are removed in turn."""
+"""Rounds of histogram matching and bias correction. They are alternated, because each needs the other's result."""
 
 
 @dataclass(frozen=True)
 class PairSpace:
-    """The grid on which pairs are compared: affine to template mm, and the inside of the body."""
+    """The grid on which pairs are compared, the same for all pairs of a template.
+
+    Attributes
+    ----------
+    affine
+        4x4, voxel indices to template mm (RAS+); isotropic, without rotation.
+    inside
+        Mask (i, j, k) of the template's body without its rim.
+
+    Examples
+    --------
+    >>> space = PairSpace(np.diag([2.0, 2.0, 2.0, 1.0]), np.ones((4, 4, 4), dtype=bool))
+    >>> space.spacing_mm, space.voxel_ml
+    (2.0, 0.008)
+    """
 
     affine: Matrix
     inside: NDArray[np.bool_]
 
     @property
     def spacing_mm(self) -> float:
-        """Edge of a voxel."""
+        """Edge of a voxel in mm."""
         return float(self.affine[0, 0])
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel in ml."""
         return self.spacing_mm**3 / 1000
 
 
 @dataclass(frozen=True)
 class RegisteredPair:
-    """One pair on the pair's grid.
+    """Two scans of one patient on the pair grid. All images are (i, j, k), float32.
 
-    earlier, later: as scanned, normalised. a, b: the same two on one scale, contrast and bias field matched.
-    inside: voxels of the body that both show; overlap: their share of the body. quality: of the pair's alignment.
-    matrix_earlier, matrix_later: 4x4, the pair's mm to those of each scan.
+    Attributes
+    ----------
+    earlier, later
+        The two scans as acquired, normalised (air 0, bright tissue 1), for display.
+    a, b
+        Earlier and later scan with contrast and bias field matched, for measuring.
+    inside
+        Voxels of the body that both scans show, bool.
+    overlap
+        Their share of the template's body, 0 to 1.
+    quality
+        Correlation ratio of the two scans after registration, 0 to 1.
+    matrix_earlier, matrix_later
+        4x4, template mm to the mm of each scan (RAS+), after pair registration.
     """
 
     earlier: Tensor
@@ -72,12 +104,24 @@ class RegisteredPair:
 
 
 ChangeDetector = Callable[[RegisteredPair, float], Tensor]
-"""From a pair and its spacing in mm to signed evidence of change (i, j, k), float32: positive where the later scan is
-brighter, 0 outside the body, the negative for swapped scans and 0 for a scan with itself. It can be pickled."""
+"""Function from a registered pair and its voxel edge in mm to signed evidence of change (i, j, k), float32.
+
+The evidence is positive where the later scan is brighter and 0 outside the body. It changes its sign if the scans are
+swapped, and is 0 for a scan with itself. A detector can be pickled. `siamese_med.testing` checks all of this."""
 
 
 def build_pair_space(template: Volume, spacing_mm: float) -> PairSpace:
-    """The body of the template (bright, filled, without its rim) on a finer grid that just holds it."""
+    """Build the grid on which the pairs of a template are compared.
+
+    The body is what is brighter than the template's mean, with its holes filled. The grid is cropped to it.
+
+    Parameters
+    ----------
+    template
+        Template with isotropic voxels, in RAS+ orientation without rotation.
+    spacing_mm
+        Voxel edge of the grid, `score.spacing_mm`.
+    """
     from scipy.ndimage import binary_erosion, binary_fill_holes, zoom
 
     body = binary_fill_holes(template.voxels > template.voxels.mean())
@@ -97,9 +141,24 @@ def build_pair_space(template: Volume, spacing_mm: float) -> PairSpace:
 
 
 def register_pair(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace) -> RegisteredPair:
-    """Align the pair, resample each scan once, and match brightness; `starts` are the alignments to the template.
+    """Register two scans of one patient, resample each of them once, and match their intensities.
 
-    A scan laid on itself matches itself exactly.
+    The registration is rigid and maximises the correlation ratio. Half of its correction moves each scan, so both are
+    interpolated alike (Reuter and Fischl, NeuroImage, 2011). Histogram matching and bias correction follow.
+
+    Parameters
+    ----------
+    earlier, later
+        Scans (i, j, k) with their affine to RAS+ mm.
+    starts
+        4x4 of the earlier and of the later scan, template mm to scan mm; their rigid parts are the starting poses.
+    space
+        Grid of the result, see `build_pair_space`.
+
+    Returns
+    -------
+    RegisteredPair
+        For a scan with itself, `a` and `b` are equal. `quality` and `overlap` decide whether it can be used.
     """
     matrices, quality = _register_halfway(earlier, later, starts, space)
     shape = space.inside.shape
@@ -123,9 +182,10 @@ def register_pair(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix],
 def _register_halfway(
     earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace
 ) -> tuple[tuple[Matrix, Matrix], float]:
-    """Rigid pair alignment, its correction shared equally, so that both scans are interpolated alike.
+    """Rigid registration whose correction is shared equally between the two scans.
 
-    Where scans were stretched to the template, they are not here: a stretch of its own for each date would hide growth.
+    If the scans were registered to the template with scaling, the scaling is dropped here: a different one for each
+    date would hide growth.
     """
     from scipy.linalg import fractional_matrix_power
 
@@ -145,7 +205,7 @@ def _register_halfway(
 
 
 def _remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
-    """Remove the smooth ratio of the two, half from each; computed coarsely, since it is smooth."""
+    """Remove the smooth ratio of the two scans, half from each; computed on a coarse grid, since it is smooth."""
     import torch.nn.functional as functional
 
     step = max(1, round(BIAS_FIELD_SD_MM / 3 / spacing_mm))
@@ -160,7 +220,7 @@ def _remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: floa
 
 
 def _match_histogram(a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
-    """`a` on the intensity scale of `b`: the monotone map that makes their distributions inside the body equal."""
+    """Map `a` to the intensity scale of `b` by the monotone function that makes their histograms in the body equal."""
     levels = torch.linspace(0, 1, MATCHING_QUANTILES)
     known = [values[:: max(1, values.numel() // 100_000)] for values in (a[inside], b[inside])]
     if known[0].numel() < MATCHING_QUANTILES:

@@ -1,7 +1,8 @@
-"""The slices a report shows of a pair, chosen and windowed here, so that reporting needs no scan.
+"""The slices of a pair that a report shows. They are chosen and windowed here, so that reporting needs no scan.
 
-Display orientation: axial row 0 anterior, column 0 patient right; coronal row 0 superior, column 0 patient right;
-sagittal row 0 superior, column 0 anterior.
+Display orientation (radiological convention): in axial slices row 0 is anterior and column 0 the patient's right, in
+coronal ones row 0 is superior and column 0 the patient's right, in sagittal ones row 0 is superior and column 0
+anterior.
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_SLICE_DISTANCE_MM = 9.0
-"""Two slices of strongest change lie at least this far apart."""
+"""Two axial slices of strongest change lie at least this far apart. Unit: mm. Source: our choice."""
 MAX_AXIAL_SLICES = 4
-"""Axial slices of strongest change, at most."""
+"""Largest number of axial slices of strongest change."""
 PLANE_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
-"""Which grid axis a plane's slices are numbered along."""
+"""The grid axis (0 = i, 1 = j, 2 = k) that is normal to the slices of a plane."""
 NEUTRAL_GREY = {"difference": 128}
-"""The grey of nothing, where it is not black."""
+"""Grey level (0 to 255) of the value 0, for images in which it is not black."""
 DIFFERENCE_SMOOTHING_SD_MM = 2.0
+"""Standard deviation of the smoothing of the difference image, which reduces noise for display."""
 DIFFERENCE_RANGE = 0.5
-"""Difference, in units of bright tissue, that is drawn fully white or black."""
+"""Difference that is shown fully white, or negative fully black. Unit: median of bright tissue."""
 
 
 @dataclass(frozen=True)
 class SliceChoice:
-    """One slice: its plane, its index in the pair's grid, and why it is shown."""
+    """One slice: its plane (`axial`, ...), its index on the pair grid, and why it was chosen, as text for the page."""
 
     plane: str
     index: int
@@ -46,7 +48,14 @@ class SliceChoice:
 def write_pair_slices(
     path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor, space: PairSpace
 ) -> None:
-    """Write the chosen slices of one pair as npz; see records and the report for the names in it."""
+    """Choose the slices of one pair and write them as a compressed npz file.
+
+    It holds `earlier`, `later`, `difference` and `change` (n, rows, columns), uint8, padded to squares of one size;
+    for each slice `plane`, `position_mm` (along the normal, template RAS+) and `chosen`; and `spacing_mm`.
+
+    The slices are chosen by `evidence` (i, j, k), signed; `probability` (i, j, k), 0 to 1, is the change map. Both
+    dates get one window.
+    """
     choices = choose_slices(evidence, space)
     window = _window(pair)
     volumes = {
@@ -62,11 +71,13 @@ def write_pair_slices(
         )
         for name, volume in volumes.items()
     }
-    arrays: dict[str, Any] = {**slices}
     with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
-            **arrays,
+            earlier=slices["earlier"],
+            later=slices["later"],
+            difference=slices["difference"],
+            change=slices["change"],
             plane=np.array([choice.plane for choice in choices]),
             position_mm=np.array([_position(choice, space) for choice in choices]),
             chosen=np.array([choice.chosen for choice in choices]),
@@ -75,9 +86,9 @@ def write_pair_slices(
 
 
 def choose_slices(evidence: Tensor, space: PairSpace) -> list[SliceChoice]:
-    """Slices through the strongest change, axial ones and a coronal one; then fixed ones.
+    """Choose slices through the strongest change (axial ones and a coronal one), then fixed ones, each slice once.
 
-    Fixed are the middle of the body in three planes, and axially also three quarters of the way up.
+    The fixed ones are the middle of the body in all three planes, and axially also three quarters of its height.
     """
     strength = evidence.abs()
     peak = np.unravel_index(int(strength.argmax()), strength.shape)
@@ -94,7 +105,7 @@ def choose_slices(evidence: Tensor, space: PairSpace) -> list[SliceChoice]:
 
 
 def _strongest(strength: Tensor, space: PairSpace) -> list[int]:
-    """Axial slices in the order of the strongest evidence in each, none within APART_MM of one before."""
+    """Axial slices by their strongest evidence, none within MIN_SLICE_DISTANCE_MM of an earlier one."""
     peaks = strength.amax((0, 1))
     found: list[int] = []
     while len(found) < MAX_AXIAL_SLICES and float(peaks.max()) > 0:
@@ -105,7 +116,15 @@ def _strongest(strength: Tensor, space: PairSpace) -> list[int]:
 
 
 def orient_slice(volume: NDArray[Any], choice: SliceChoice) -> NDArray[Any]:
-    """One slice (rows, columns) of an RAS+ volume (i, j, k), turned as a radiologist expects it."""
+    """Cut one slice (rows, columns) from an RAS+ volume (i, j, k), in the orientation of the module's first lines.
+
+    Examples
+    --------
+    >>> ijk = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), -1) @ [100, 10, 1]
+    >>> orient_slice(ijk, SliceChoice("axial", 0, "fixed"))  # row 0 anterior: j = 1; column 0 right: i = 1
+    array([[110,  10],
+           [100,   0]])
+    """
     if choice.plane == "axial":
         return volume[::-1, ::-1, choice.index].T
     if choice.plane == "coronal":
@@ -114,7 +133,7 @@ def orient_slice(volume: NDArray[Any], choice: SliceChoice) -> NDArray[Any]:
 
 
 def _difference(pair: RegisteredPair, space: PairSpace) -> NDArray[np.float32]:
-    """Later - earlier, contrast and bias field matched, smoothed a little so that noise does not hide what is there."""
+    """Later - earlier, with contrast and bias field matched, smoothed by DIFFERENCE_SMOOTHING_SD_MM."""
     difference = smooth_images(
         ((pair.b - pair.a) * pair.inside)[None, None], DIFFERENCE_SMOOTHING_SD_MM / space.spacing_mm
     )
@@ -122,7 +141,7 @@ def _difference(pair: RegisteredPair, space: PairSpace) -> NDArray[np.float32]:
 
 
 def _window(pair: RegisteredPair) -> float:
-    """Grey levels per unit, one for both dates."""
+    """Grey levels per unit of normalised intensity, the same for both dates."""
     shown = torch.cat([pair.earlier[pair.inside], pair.later[pair.inside]])
     shown = shown[:: max(1, shown.numel() // 100_000)]
     top = float(torch.quantile(shown, 0.998)) if shown.numel() else 1.0

@@ -1,4 +1,4 @@
-"""What differs between the two scans of a pair beyond noise and misalignment: the detector that needs no training."""
+"""The change detector that needs no training: the difference beyond what noise and misalignment explain."""
 
 from __future__ import annotations
 
@@ -10,9 +10,28 @@ from siamese_med.scoring.change.pair_registration import RegisteredPair
 
 
 def detect_with_residual(pair: RegisteredPair, spacing_mm: float, smoothing_mm: float) -> Tensor:
-    """Later - earlier (i, j, k) in units of what noise and misalignment explain; smoothed by that standard deviation.
+    """Compute the smoothed difference later - earlier in units of what noise and misalignment explain.
 
-    With `smoothing_mm` set it is an `overlay.Detector`.
+    With G a Gaussian smoothing and a, b the compressed intensities of the earlier and the later scan::
+
+        e = G(b - a) / sqrt(noise^2 + (0.67 voxels x |gradient of G((a + b) / 2)|)^2)
+
+    where noise is the robust standard deviation of G(b - a) in the body.
+    `imaging.noise_normalised_difference.normalise_difference` computes it.
+
+    Parameters
+    ----------
+    pair
+        The registered pair, see `pair_registration.RegisteredPair`.
+    spacing_mm
+        Voxel edge of the pair.
+    smoothing_mm
+        Standard deviation of G. With it bound, the function is a `pair_registration.ChangeDetector`.
+
+    Returns
+    -------
+    Tensor
+        Signed evidence e (i, j, k), float32: positive where the later scan is brighter, 0 outside the body.
     """
     middle = intensity.measure_median_brightness(pair.a, pair.b, pair.inside)
     scans = (

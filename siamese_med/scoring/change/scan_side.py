@@ -1,4 +1,4 @@
-"""One scan as a side of a pair: its voxels, its place on the template, and the grid on which pairs are compared."""
+"""Reading of scans for scoring: voxels, alignment to the template, and the grid on which pairs are compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.scoring.change import pair_registration
 from siamese_med.scoring.change.pair_registration import PairSpace
-from siamese_med.scoring.change.score_pair import PairScan
+from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.study.prepared_scans import PreparedScan
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScanReader:
-    """Where the scans of a study and their template lie; small, so that each worker can have one.
+    """Reader of the scans of a study. It holds paths only, so it can be sent to worker processes.
 
     Parameters
     ----------
     data
-        The data folder, from which the paths of prepared scans count.
+        The data folder; paths of prepared scans are relative to it.
     template
         NIfTI of the template that the scans are aligned to.
     """
@@ -38,11 +38,11 @@ class ScanReader:
     template: Path
 
     def read_side(self, prepared: PreparedScan) -> PairScan:
-        """Read one scan as it was ingested, bright where it was inverted, with its matrix to the template.
+        """Read one scan as it was ingested, with its alignment to the template; MONOCHROME1 is inverted.
 
         Returns
         -------
-        Side
+        PairScan
             Voxels (i, j, k) with their affine to RAS+ mm; `matrix` is 4x4, template mm to scan mm.
         """
         scan = volume.read_volume(self.data / prepared.path)
@@ -50,12 +50,15 @@ class ScanReader:
         return PairScan(bright, np.asarray(prepared.matrix), *prepared.acquisition, prepared.ok)
 
     def read_aligned_voxels(self, prepared: PreparedScan) -> NDArray[np.float16]:
-        """Map the voxels of one scan on the template's grid into memory: float16 (i, j, k)."""
+        """Open the voxels of one scan on the template's grid, memory-mapped: float16 (i, j, k), normalised."""
         voxels: NDArray[np.float16] = np.load(self.data / prepared.volume, mmap_mode="r")
         return voxels
 
     def pair_space(self, spacing_mm: float) -> PairSpace:
-        """Make the grid on which the pairs of this template are compared, once a process."""
+        """Build the grid on which the pairs of this template are compared, see `pair_registration.build_pair_space`.
+
+        It is cached in the process until the template's file changes.
+        """
         return _pair_space(self.template, files.read_file_signature(self.template), spacing_mm)
 
 

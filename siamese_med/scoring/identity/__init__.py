@@ -1,1 +1,1 @@
-"""Whether two scans are of one patient: calibration, baselines, evaluation, wrong-patient alarms."""
+"""Whether two scans show one patient: calibration, classical baselines, evaluation, wrong-patient alarms."""

@@ -1,8 +1,15 @@
-"""What a learned similarity has to beat: four classical measures of aligned volumes (i, j, k), air at 0, tissue at 1.
+"""Four classical similarities of aligned volumes, as baselines for the learned one.
 
-Only voxels inside both fields of view count (a voxel outside is exactly 0). What a measure needs of one scan is
-computed once a scan: the correlations of all pairs are then four matrix products, mutual information a joint
-histogram of ranks, SSIM one smoothing of a product a pair.
+======================  ==========================================================================================
+`ncc`                   normalised cross-correlation, that is Pearson's r of the voxels
+`ncc_highpass`          the same after subtraction of a Gaussian smoothing
+`mutual_information`    in nats, of the ranks of intensity (Viola and Wells, Int J Comput Vis, 1997)
+`ssim`                  structural similarity (Wang et al., IEEE Trans Image Process, 2004)
+======================  ==========================================================================================
+
+Volumes are (i, j, k) on the template's grid, with air at 0 and the median of bright tissue at 1. Only voxels inside
+both fields of view count; a voxel outside is exactly 0. Whatever a similarity needs of a single scan is computed once
+per scan.
 """
 
 from __future__ import annotations
@@ -23,27 +30,49 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 BASELINES = ("ncc", "ncc_highpass", "mutual_information", "ssim")
+"""Names of the baselines, in the order of the columns."""
 MUTUAL_INFORMATION_BINS = 32
+"""Bins of intensity ranks, per scan."""
 HIGHPASS_SD_VOXELS = 2.0
+"""Standard deviation of the smoothing that is subtracted for `ncc_highpass`."""
 MIN_SHARED_VOXELS = 100
-"""Voxels that two scans must share for anything to be said."""
+"""Two scans that share fewer voxels have the similarity 0. Unit: voxels. Source: our choice."""
 
 SSIM_WINDOW_SD_VOXELS, SSIM_WINDOW_STEP_VOXELS = 1.5, 2
-"""SSIM's Gaussian window in voxels, as its authors have it, and how far one window lies from the next."""
+"""Standard deviation of SSIM's Gaussian window (as in Wang et al., 2004), and the distance of neighbouring windows."""
 SSIM_LUMINANCE_CONSTANT, SSIM_CONTRAST_CONSTANT = (
     (0.01 * MAX_NORMALISED_INTENSITY) ** 2,
     (0.03 * MAX_NORMALISED_INTENSITY) ** 2,
 )
-"""SSIM's two constants for volumes that run from 0 to CEILING."""
+"""SSIM's constants (0.01 R)^2 and (0.03 R)^2 (Wang et al., 2004), for the range R of 0 to MAX_NORMALISED_INTENSITY."""
 
 
 def score_baselines(a: NDArray[np.generic], b: NDArray[np.generic]) -> dict[str, float]:
-    """All baselines of one pair; higher is more alike."""
+    """Compute all baselines of one pair of aligned volumes (i, j, k); higher is more similar.
+
+    Examples
+    --------
+    >>> scan = np.random.default_rng(0).uniform(0.5, 1.0, (8, 8, 8))
+    >>> round(score_baselines(scan, scan)["ncc"], 3), round(score_baselines(scan, 1.5 - scan)["ncc"], 3)
+    (1.0, -1.0)
+    """
     return {name: float(matrix[0, 1]) for name, matrix in compute_baseline_matrices([a, b]).items()}
 
 
 def compute_baseline_matrices(volumes: Sequence[NDArray[np.generic]]) -> dict[str, Matrix]:
-    """Each baseline over all pairs of n volumes: symmetric (n, n), higher is more alike."""
+    """Compute each baseline for all pairs of n aligned volumes of one shape.
+
+    Parameters
+    ----------
+    volumes
+        n volumes (i, j, k). They are converted to float16; memory-mapped arrays are welcome.
+
+    Returns
+    -------
+    dict[str, Matrix]
+        By name of the baseline, a symmetric matrix (n, n); higher is more similar. Pairs that share fewer than
+        MIN_SHARED_VOXELS have 0.
+    """
     scans = torch.from_numpy(np.stack([np.asarray(volume, dtype=np.float16) for volume in volumes]))
     shared = _products(scans > 0, scans > 0)
     fine = torch.stack([_highpass(scan.float()).half() for scan in scans])
@@ -58,7 +87,7 @@ def compute_baseline_matrices(volumes: Sequence[NDArray[np.generic]]) -> dict[st
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    """Sums over voxels of all products of a scan of `a` and one of `b`, both (n, i, j, k): (n, n), slab by slab."""
+    """Sum over voxels the products of each scan of `a` with each of `b`, both (n, i, j, k): (n, n), slab by slab."""
     total = torch.zeros(len(a), len(b), dtype=torch.float64)
     for one, other in zip(a.unbind(1), b.unbind(1), strict=True):
         total += one.flatten(1).float() @ other.flatten(1).float().T
@@ -80,9 +109,9 @@ def _highpass(volume: Tensor) -> Tensor:
 
 
 def _mutual_information(scans: Tensor) -> Iterator[list[float]]:
-    """In nats, from joint histograms of ranks, so that contrast curves do not matter (Viola and Wells, 1997).
+    """Mutual information in nats, from joint histograms of ranks, which do not depend on the contrast curve.
 
-    Ranks are those within the scan's own field of view; one bin more holds what lies outside.
+    Ranks are taken within the scan's own field of view. One more bin holds the voxels outside.
     """
     ranks = [_ranks(scan.flatten().float()) for scan in scans]
     for number, one in enumerate(ranks):
@@ -114,7 +143,7 @@ def _information(counts: NDArray[np.int64]) -> float:
 
 
 def _structural_similarity(scans: Tensor) -> Iterator[list[float]]:
-    """SSIM (Wang et al., IEEE TIP 2004), the mean over windows whose centre lies in both fields of view."""
+    """SSIM (Wang et al., 2004), averaged over the windows whose centre lies in both fields of view."""
     windows = [_windows(size) for size in scans.shape[1:]]
     mean = torch.stack([_local(scan[None].float(), windows)[0] for scan in scans])
     square = torch.stack([_local(scan[None].float().square(), windows)[0] for scan in scans])
@@ -136,21 +165,21 @@ def _similarity(
 
 
 def _windows(size: int) -> Tensor:
-    """Gaussian weights (windows, size) around every second voxel of an axis, cut at 11 voxels as is usual."""
+    """Gaussian weights (windows, size) around every second voxel of an axis, cut to 11 voxels (Wang et al., 2004)."""
     away = torch.arange(0, size, SSIM_WINDOW_STEP_VOXELS)[:, None] - torch.arange(size)
     weights = torch.exp(-0.5 * (away / SSIM_WINDOW_SD_VOXELS).square()) * (away.abs() <= 5)
     return weights / weights.sum(1, keepdim=True)
 
 
 def _local(values: Tensor, windows: Sequence[Tensor]) -> Tensor:
-    """Windowed means of (n, i, j, k), axis by axis; each product moves its axis to the end."""
+    """Weighted means of (n, i, j, k) in the windows, axis by axis; each product moves its axis to the end."""
     for weights in windows:
         values = torch.tensordot(values, weights, ([1], [1]))
     return values
 
 
 def _mirrored(rows: Iterator[list[float]], n: int) -> Matrix:
-    """The symmetric matrix (n, n) whose upper rows, from the diagonal on, are given."""
+    """Build the symmetric matrix (n, n) from its rows, each from the diagonal on."""
     matrix = np.zeros((n, n))
     for number, row in enumerate(rows):
         matrix[number, number:] = matrix[number:, number] = row

@@ -1,4 +1,4 @@
-"""Distances to calibrated probabilities that two scans are of one person."""
+"""Calibration of distances: from the distance of two embeddings to the probability that both scans show one person."""
 
 from __future__ import annotations
 
@@ -20,7 +20,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SimilarityCalibration:
-    """A logistic curve on the distance, and the similarity from which on two scans are a match."""
+    """A logistic curve on the distance, and the similarity at which two scans are called a match.
+
+    Attributes
+    ----------
+    slope, intercept
+        Of the log odds over the distance; the slope is negative.
+    threshold
+        Similarity, 0 to 1; at this value and above it is a match.
+    false_match_rate
+        Share of pairs of two patients that match, for which the threshold was chosen.
+
+    Examples
+    --------
+    >>> curve = SimilarityCalibration(slope=-4.0, intercept=4.0, threshold=0.9, false_match_rate=0.01)
+    >>> curve.similarity(1.0), round(curve.similarity(0.2), 2)
+    (0.5, 0.96)
+    """
 
     slope: float
     intercept: float
@@ -28,17 +44,17 @@ class SimilarityCalibration:
     false_match_rate: float
 
     def similarity(self, distance: float) -> float:
-        """Probability of one person, where same and different are equally likely beforehand."""
+        """Return the probability of one person, for a prior probability of one half."""
         return float(self.similarities(np.array([distance]))[0])
 
     def similarities(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As `similarity`, for distances of any shape."""
+        """Return the `similarity` of distances of any shape."""
         exponent = np.clip(-(self.slope * distances + self.intercept), -700, 700)
         return np.asarray(1 / (1 + np.exp(exponent)))
 
 
 def make_calibration(info: ModelInfo) -> SimilarityCalibration:
-    """Return the curve and the threshold that a model was calibrated to."""
+    """Make the calibration of a model from its description."""
     curve = info.calibration
     return SimilarityCalibration(curve.slope, curve.intercept, curve.threshold, curve.false_match_rate)
 
@@ -46,7 +62,17 @@ def make_calibration(info: ModelInfo) -> SimilarityCalibration:
 def calibrate_similarity(
     distance: NDArray[np.float64], subjects: Sequence[str], false_match_rate: float
 ) -> SimilarityCalibration:
-    """Fit the curve on all pairs of validation scans, distances (n, n); at the threshold that share of others match."""
+    """Fit the logistic curve and the threshold on all pairs of n validation scans.
+
+    Parameters
+    ----------
+    distance
+        Distances (n, n) of the embeddings.
+    subjects
+        Patient of each of the n scans.
+    false_match_rate
+        Share of the pairs of two patients that may reach the threshold.
+    """
     pairs = ScanPairs(subjects)
     apart = distance[pairs.places]
     curve = SimilarityCalibration(*platt_scaling.fit_platt_scaling(apart, pairs.same), 0.5, false_match_rate)

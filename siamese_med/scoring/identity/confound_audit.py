@@ -1,7 +1,9 @@
-"""Can identity be told without anatomy? Classifiers that see one shortcut alone, on the model's own split.
+"""Audit for confounds: can patients be told apart without their anatomy?
 
-A shortcut that works on test patients means that the cohort gives its patients away (everybody stays with his
-scanner, say), and then no score on this cohort shows that a network knows anatomy.
+Each shortcut (header, background, outline, histogram, thumbnail) gets a classifier that sees nothing else. It learns
+from the training patients of the model and is measured on its test patients. If a shortcut works, the cohort itself
+gives patients away, for example because each of them stays with one scanner. Then no score on this cohort shows that a
+network has learned anatomy.
 """
 
 from __future__ import annotations
@@ -27,29 +29,47 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 NEGATIVES_PER_POSITIVE = 3
-"""Different pairs to learn from for each same pair; their share moves a classifier's scores, not its AUC."""
+"""Pairs of two patients per pair of one patient in the training of a classifier. The ratio shifts its scores, not its
+AUC."""
 MAX_POSITIVE_PAIRS = 2000
+"""Largest number of pairs of one patient in the training of a classifier, to limit the time. Source: our choice."""
 CROSS_VALIDATION_FOLDS = 3
+"""Folds of the training patients, on which the kind of classifier is chosen."""
 
 
 class ConfoundClassifier(Protocol):
-    """What a shortcut learns with."""
+    """The methods of a scikit-learn classifier that the audit calls."""
 
-    def fit(self, features: Values, same: Flags) -> Any:
-        """Learn."""
+    def fit(self, features: Values, same: Flags) -> object:
+        """Learn from features (pairs, features) and whether each pair is of one patient."""
 
     def predict_proba(self, features: Values) -> Values:
-        """Probabilities (pairs, 2)."""
+        """Return the probabilities (pairs, 2) of two patients and of one."""
 
 
 def audit_confounds(
     train: pd.DataFrame, test: pd.DataFrame, data: Path, template: Path, shown: NetworkView, seed: int
 ) -> ConfoundFigures:
-    """AUC of every shortcut on the pairs of the test patients, learned from those of the training patients.
+    """Measure the area under the ROC curve (AUC) of every shortcut on the pairs of the test patients.
 
-    Both tables have tables.SCAN_COLUMNS and `volume`; `shown` turns a volume into what the network is shown of it. It
-    is that which is judged: what the network cannot see it cannot have used. `in_scans` tells what the scans offer. A
-    shortcut that has nothing to look at has no figure.
+    Parameters
+    ----------
+    train, test
+        Scans of the training and of the test patients, with `tables.SCAN_COLUMNS` and `volume`.
+    data
+        The data folder.
+    template
+        NIfTI of the template.
+    shown
+        From an aligned volume to what the network is shown of it. The verdict (`auc`, `failed`) rests on that, because
+        the network cannot use what it is not shown; `in_scans` has the AUC on whole scans.
+    seed
+        Of the drawn pairs, the classifiers and the bootstrap.
+
+    Returns
+    -------
+    ConfoundFigures
+        A shortcut without any input, such as the background of scans that have none, has no figure.
     """
     found = _measure_confounds(train, test, data, template, shown, seed)
     return ConfoundFigures(
@@ -81,7 +101,7 @@ def _measure_confounds(
 
 
 def _draw_training_pairs(pairs: ScanPairs, seed: int) -> NDArray[np.intp]:
-    """Same pairs, and some times as many different ones, by position."""
+    """Positions of the pairs of one patient, and of NEGATIVES_PER_POSITIVE times as many pairs of two."""
     rng = np.random.default_rng(seed)
     same, different = (np.flatnonzero(kind) for kind in (pairs.same, ~pairs.same))
     same = rng.permutation(same)[:MAX_POSITIVE_PAIRS]
@@ -97,7 +117,7 @@ def _describe_pairs(
     places: confounds.Places,
     unseen: ScanPairs,
 ) -> dict[str, tuple[Values, Values] | None]:
-    """Features of the training and of the test pairs, by shortcut."""
+    """Features of the training and of the test pairs, by shortcut; None for a shortcut without any input."""
     grid = volume.read_volume(template)
     seen = [confounds.extract_confound_views(_volumes(part, data), grid, shown) for part in (train, test)]
     features: dict[str, tuple[Values, Values] | None] = {
@@ -120,7 +140,7 @@ def _volumes(scans: pd.DataFrame, data: Path) -> Sequence[NDArray[np.generic]]:
 def _fit_best_classifier(
     features: Values, pairs: ScanPairs, learned: NDArray[np.intp], seed: int
 ) -> ConfoundClassifier:
-    """The kind of classifier that does better on training patients left out, fitted to all training pairs."""
+    """Choose the kind of classifier by cross-validation over training patients, and fit it to all training pairs."""
     same = pairs.same[learned]
     patient = np.unique(np.asarray(pairs.subjects), return_inverse=True)[1]
     fold = np.random.default_rng(seed).permutation(patient.max() + 1) % CROSS_VALIDATION_FOLDS
@@ -136,7 +156,7 @@ def _fit_best_classifier(
 
 
 def _fold_auc(kind: Any, features: Values, same: Flags, sides: NDArray[np.intp], fold: int) -> float:
-    """AUC on the pairs of the patients of one fold; a half where there is nothing to tell apart."""
+    """AUC on the pairs of the patients of one fold; 0.5 if one kind of pairs is missing."""
     inside, outside = (sides == fold).all(0), (sides != fold).all(0)
     if not (0 < same[inside].sum() < inside.sum() and 0 < same[outside].sum() < outside.sum()):
         return 0.5

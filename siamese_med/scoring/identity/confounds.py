@@ -1,6 +1,14 @@
-"""What tells patients apart without looking at their anatomy: five narrow views of a scan, and of a pair of scans.
+"""Five views of a scan that could tell patients apart without their anatomy, and the features of pairs made of them.
 
-Whatever a view is, a pair is described so that the order of its scans does not matter.
+==============  ===========================================================================================
+`header`        modality, contrast, scanner, protocol, and size of the image (`compare_headers`)
+`background`    the image well outside the body
+`outline`       the mask of the body, or of what the network is shown
+`histogram`     the distribution of intensities
+`thumbnail`     the image at 8 x 8 x 8
+==============  ===========================================================================================
+
+The features of a pair do not depend on the order of its scans.
 """
 
 from __future__ import annotations
@@ -27,22 +35,51 @@ NetworkView = Callable[["NDArray[np.generic]"], "NDArray[np.float32]"]
 """From an aligned volume (i, j, k) to what a network is shown of it, zero where it is shown nothing."""
 
 HEADER_WORDS = ("modality", "contrast", "scanner", "protocol")
+"""Columns of the scan table whose equality is a feature of a pair."""
 HEADER_SIZES = ("shape", "spacing_mm")
+"""Columns of the scan table (three numbers each) whose absolute log ratios are features of a pair."""
 MIN_BACKGROUND_DISTANCE_MM = 15.0
+"""The background begins at this distance from the template's body, so that no scan's own outline reaches it."""
 MIN_BACKGROUND_VOXELS = 100
-"""Voxels; with fewer well outside the body there is no background to look at."""
+"""With fewer voxels of background, that view has no input. Unit: voxels of the template."""
 
 VIEW_BLOCKS, OUTLINE_BLOCKS = 8, 16
+"""Blocks along each axis to which background and thumbnail, and the outline, are averaged."""
 HISTOGRAM_BINS = 48
+"""Bins of intensity, from 0 to MAX_NORMALISED_INTENSITY."""
 TISSUE_INTENSITY_FRACTION = 0.25
-"""Of the bright tissue's intensity; what is darker than that, and not enclosed, is no body."""
+"""What is darker, and not enclosed by tissue, is outside the body. Unit: share of the 90th percentile of intensity."""
 
 MAX_PRINCIPAL_COMPONENTS = 16
+"""Largest number of principal components of a view."""
 SCANS_PER_COMPONENT = 4
+"""There is at most one principal component per this many training scans."""
 
 
 def compare_headers(scans: pd.DataFrame, places: Places) -> Values:
-    """Which words of the header agree, and by how much the sizes differ: (pairs, features)."""
+    """Compute the header features of pairs: equality of HEADER_WORDS, absolute log ratios of HEADER_SIZES.
+
+    Parameters
+    ----------
+    scans
+        Scan table, one row per scan.
+    places
+        Row numbers of the first and of the second scan of each pair.
+
+    Returns
+    -------
+    Values
+        (pairs, 11): four equalities, six log ratios, and whether all sizes agree.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> one = {"modality": "MR", "contrast": "T1w", "scanner": "Skyra", "protocol": "3D"}
+    >>> sizes = {"shape": [256, 256, 180], "spacing_mm": [1, 1, 1]}
+    >>> scans = pd.DataFrame([{**one, **sizes}, {**one, **sizes, "scanner": "Prisma"}])
+    >>> compare_headers(scans, (np.array([0]), np.array([1])))
+    array([[1., 1., 0., 1., 0., 0., 0., 0., 0., 0., 1.]])
+    """
     first, second = places
     words = [scans[name].to_numpy(str) for name in HEADER_WORDS]
     sizes = [np.log(np.stack([np.asarray(row, float) for row in scans[name]])) for name in HEADER_SIZES]
@@ -54,7 +91,22 @@ def compare_headers(scans: pd.DataFrame, places: Places) -> Values:
 def extract_confound_views(
     volumes: Sequence[NDArray[np.generic]], template: Volume, shown: NetworkView | None = None
 ) -> dict[str, Values | None]:
-    """Of each aligned volume (i, j, k) what each view sees: (scans, features); None where there is nothing to see."""
+    """Extract the image views (all but the header) of aligned volumes.
+
+    Parameters
+    ----------
+    volumes
+        Aligned volumes (i, j, k) on the grid of the template.
+    template
+        Decides where the background is.
+    shown
+        Applied to every volume, if the views are to be those of the network's input.
+
+    Returns
+    -------
+    dict
+        By view, features (scans, features); None for a background of fewer than MIN_BACKGROUND_VOXELS.
+    """
     import torch
 
     outside = torch.from_numpy(find_background(template))
@@ -74,7 +126,7 @@ def extract_confound_views(
 
 
 def find_background(template: Volume) -> NDArray[np.bool_]:
-    """Voxels well outside the template's body: fixed, so that no scan's own outline shows in it."""
+    """Find the background: voxels (i, j, k) further than MIN_BACKGROUND_DISTANCE_MM from the body of the template."""
     from scipy.ndimage import distance_transform_edt
 
     body = _body(template.voxels)
@@ -84,7 +136,7 @@ def find_background(template: Volume) -> NDArray[np.bool_]:
 
 
 def _body(voxels: NDArray[Any]) -> NDArray[np.float32]:
-    """One where there is tissue or what tissue encloses."""
+    """Mask of the body, 0 or 1: tissue, and whatever tissue encloses."""
     from scipy.ndimage import binary_fill_holes
 
     return np.asarray(
@@ -97,7 +149,7 @@ def _shown_region(voxels: Tensor) -> Tensor:
 
 
 def _halved_body(voxels: Tensor) -> Tensor:
-    """The body at half the resolution, where noise makes no holes and filling them costs an eighth."""
+    """Mask of the body at half the resolution, where noise makes no holes, and filling takes an eighth of the time."""
     import torch
     from torch.nn.functional import avg_pool3d
 
@@ -106,27 +158,45 @@ def _halved_body(voxels: Tensor) -> Tensor:
 
 
 def _blocks(voxels: Tensor, blocks: int) -> Tensor:
-    """Means of `blocks` cubed blocks."""
+    """Average a volume to `blocks` blocks along each axis."""
     from torch.nn.functional import adaptive_avg_pool3d
 
     return adaptive_avg_pool3d(voxels[None], blocks)[0]
 
 
 def _histogram(voxels: Tensor) -> Tensor:
-    """Square roots of the shares of the voxels at equal steps of intensity."""
+    """Square roots of the relative frequencies of intensity, from 0 to MAX_NORMALISED_INTENSITY."""
     counts = voxels[voxels > 0].histc(HISTOGRAM_BINS, 0, MAX_NORMALISED_INTENSITY)
     return (counts / counts.sum().clamp(min=1)).sqrt()
 
 
 @dataclass(frozen=True)
 class PrincipalProjection:
-    """A view in the few directions in which the training scans differ most, each of unit spread."""
+    """Projection of a view to principal components of unit variance (whitening).
+
+    Attributes
+    ----------
+    mean
+        Mean of the training scans (features,).
+    directions
+        Scaled principal directions (features, components).
+    """
 
     mean: Values
     directions: Values
 
     def pairs(self, seen: Values, places: Places) -> Values:
-        """Differences and products along each direction, and how far and how parallel the two scans lie."""
+        """Compute the features of pairs (pairs, 2 x components + 2).
+
+        Absolute differences and products of the components, the Euclidean distance, and the cosine of the angle.
+
+        Parameters
+        ----------
+        seen
+            The view of all scans (scans, features).
+        places
+            Row numbers of the first and of the second scan of each pair.
+        """
         first, second = ((seen - self.mean) @ self.directions)[np.stack(places)]
         apart = np.abs(first - second)
         lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
@@ -135,7 +205,14 @@ class PrincipalProjection:
 
 
 def fit_projection(seen: Values) -> PrincipalProjection:
-    """Principal components of the training scans (scans, features)."""
+    """Fit the principal components of a view of the training scans (scans, features).
+
+    Examples
+    --------
+    >>> projection = fit_projection(np.random.default_rng(0).normal(size=(12, 5)))
+    >>> projection.directions.shape  # one component per four scans
+    (5, 3)
+    """
     mean = seen.mean(0)
     _, spread, directions = np.linalg.svd(seen - mean, full_matrices=False)
     kept = min(

@@ -1,4 +1,4 @@
-"""How well a model does, with the baselines beside it, on scans of patients it has not learned from."""
+"""Evaluation of a model and of the baselines on scans of patients that it has not learned from."""
 
 from __future__ import annotations
 
@@ -29,19 +29,44 @@ if TYPE_CHECKING:
     Matrix = NDArray[np.float64]
 
 GALLERY_PAIRS_PER_KIND = 4
+"""Example pairs of one patient, and of two patients, on the model's page."""
 
 
 def measure_baselines(volumes: Sequence[Path]) -> dict[str, Matrix]:
-    """Each baseline over all pairs of n volumes: symmetric (n, n), higher is more alike."""
+    """Compute each baseline for all pairs of n aligned volumes (paths of .npy files).
+
+    Returns symmetric matrices (n, n) by name; higher is more similar.
+    """
     return baselines.compute_baseline_matrices([np.load(path, mmap_mode="r") for path in volumes])
 
 
 def evaluate_test_patients(
     scans: pd.DataFrame, distance: Matrix, matrices: dict[str, Matrix], curve: SimilarityCalibration, seed: int
 ) -> IdentityFigures:
-    """Network and baselines on the test scans, with intervals; which is best; and how far similarity is to be trusted.
+    """Evaluate the network and the baselines on the test scans, with 95 % intervals, and the calibration of similarity.
 
-    `scans` has a row for each row of the matrices, with columns subject, date, scanner and contrast.
+    Parameters
+    ----------
+    scans
+        The n test scans, with columns subject, date, scanner and contrast.
+    distance
+        Distances (n, n) of the embeddings.
+    matrices
+        Each baseline (n, n), see `measure_baselines`.
+    curve
+        The calibration that is evaluated.
+    seed
+        Of the bootstrap over patients.
+
+    Returns
+    -------
+    IdentityFigures
+        `best` is the method with the highest AUC; of equal ones a baseline before the network.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are not two patients, or none has two scans.
     """
     subjects = list(scans.subject)
     methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
@@ -68,7 +93,7 @@ def _measure_method(matrix: Matrix, subjects: Sequence[str], seed: int) -> Metho
 def _evaluate_calibration(
     pairs: verification_metrics.ScanPairs, similarity: Matrix, curve: SimilarityCalibration, seed: int
 ) -> tuple[CalibrationFigures, Estimate]:
-    """Calibration error and false-match rate, with intervals."""
+    """Expected calibration error and false-match rate, with 95 % intervals."""
     accepted = similarity >= curve.threshold
 
     def figures(drawn: Matrix) -> dict[str, float]:
@@ -94,7 +119,23 @@ def build_reference_table(
     curve: SimilarityCalibration,
     matrices: dict[str, Matrix],
 ) -> pd.DataFrame:
-    """One row a pair of a split: the scores of pairs of which it is known whether they are of one patient."""
+    """Build the table of all pairs of one split: similarity, distance and baselines, and whether it is one patient.
+
+    Reports show a pair's similarity among these.
+
+    Parameters
+    ----------
+    split
+        Name of the split, a column of the table.
+    scans, subjects
+        Ids and patients of the n scans.
+    distance
+        Distances (n, n) of the embeddings.
+    curve
+        Converts distances to similarities.
+    matrices
+        Baselines (n, n) by name; NaN stands in the table for those that are missing.
+    """
     import pandas as pd
 
     first, second = np.triu_indices(len(scans), 1)
@@ -116,7 +157,17 @@ def build_reference_table(
 
 
 def write_gallery(path: Path, reference: pd.DataFrame, volumes: dict[str, Path]) -> None:
-    """Example pairs as middle axial slices: of each kind the most alike, the least alike and two between."""
+    """Write example pairs as middle axial slices (npz): of each kind the most and the least similar, and two between.
+
+    Parameters
+    ----------
+    path
+        File to write, replaced as a whole.
+    reference
+        Pairs with columns scan_a, scan_b, same, distance and similarity, see `build_reference_table`.
+    volumes
+        Aligned volume (.npy) of each scan id.
+    """
     chosen = []
     for _, kind in reference.groupby("same", sort=False):
         ordered = kind.sort_values("distance")

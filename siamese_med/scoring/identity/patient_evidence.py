@@ -1,7 +1,8 @@
-"""How strongly a scan speaks for being of a patient, from its distance to the middle of that patient's scans.
+"""Evidence that a scan is of a given patient, from the distance of its embedding to the mean of that patient's scans.
 
-With scans scattered around their patient's own place in the embedding, k / (k + 1) times the squared distance of one
-more scan to the mean of k is distributed alike for every k; so one curve serves patients with two scans and with forty.
+If scans scatter normally about a point of their patient in the embedding, k / (k + 1) times the squared distance of a
+further scan to the mean of k scans has the same distribution for every k. So one curve serves patients with two scans
+and with forty.
 """
 
 from __future__ import annotations
@@ -26,27 +27,54 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EvidenceCurve:
-    """The curve from distance to log10 likelihood ratio, and the suspicion from which on the alarm is raised."""
+    """The curve from distance to log10 likelihood ratio, and the limit of the wrong-patient alarm.
+
+    Attributes
+    ----------
+    slope, intercept
+        Of the natural log odds over the distance.
+    alarm
+        Suspicion (log10 of a likelihood ratio) at which the alarm is raised, see `wrong_patient`.
+
+    Examples
+    --------
+    >>> curve = EvidenceCurve(slope=-2.302585, intercept=2.302585, alarm=1.0)
+    >>> curve.of(np.array([0.0, 1.0, 3.0])).round(3).tolist()
+    [1.0, 0.0, -2.0]
+    """
 
     slope: float
     intercept: float
     alarm: float
 
     def of(self, distance: Values) -> Values:
-        """log10 likelihood ratio that a scan is of a patient against that it is of a stranger."""
+        """Return the log10 likelihood ratio of a patient's own scan against another patient's, at these distances."""
         return np.asarray((self.slope * distance + self.intercept) / np.log(10))
 
 
 def make_evidence(info: ModelInfo) -> EvidenceCurve:
-    """Return the curve and the limit of the alarm that a model learned."""
+    """Make the evidence curve of a model from its description."""
     return EvidenceCurve(info.evidence.slope, info.evidence.intercept, info.evidence.alarm)
 
 
 class PatientAssignment:
-    """Who is filed under whom: scans may be set aside, and then count for nobody.
+    """The patients under whom scans are filed. A scan can be set aside; it then counts for no patient.
 
-    `vectors` (n, e) are embeddings as the distance sees them. What a scan is judged by are its patient's other
-    visits, since a visit is filed as a whole; its other scans where there is one visit.
+    A scan is compared with the other visits of its patient, because a visit is filed as a whole. If the patient has one
+    visit only, it is compared with the other scans of that visit.
+
+    Parameters
+    ----------
+    vectors
+        Embeddings (n, e), scaled as the distance uses them.
+    subjects, visits
+        Patient and visit of each of the n scans, as filed.
+
+    Examples
+    --------
+    >>> filing = PatientAssignment(np.array([[0.0], [2.0], [9.0]]), ["a", "a", "b"], ["1", "2", "1"])
+    >>> filing.own(np.array([0, 2]))  # scan 0 to scan 1: 1/2 of the squared distance; patient b has no other scan
+    array([ 2., nan])
     """
 
     def __init__(self, vectors: Values, subjects: Sequence[str], visits: Sequence[str]) -> None:
@@ -58,7 +86,7 @@ class PatientAssignment:
         self.part_sums, self.part_counts = _totals(vectors, self.part)
 
     def set_aside(self, scan: int) -> None:
-        """Let a scan no longer count for its patient."""
+        """Stop counting a scan for its patient."""
         self._count(scan, -1)
 
     def _count(self, scan: int, sign: int) -> None:
@@ -71,7 +99,7 @@ class PatientAssignment:
             counts[place] += sign
 
     def own(self, scans: Places) -> Values:
-        """Distance of scans to the rest of their patients; missing where there is no rest."""
+        """Compute the distance (scans,) of scans to their own patient's other visits; NaN if there are none."""
         part, patient = self.part[scans], self.patient[scans]
         rest = self.counts[patient] - self.part_counts[part]
         middle = (self.sums[patient] - self.part_sums[part]) / np.maximum(rest, 1)[:, None]
@@ -79,7 +107,7 @@ class PatientAssignment:
         return np.asarray(np.where(rest > 0, distance, np.nan))
 
     def others(self, scans: Places) -> Values:
-        """Distance of scans to all patients (scans, patients): infinite to their own and to those with no scan."""
+        """Compute the distance (scans, patients) to all patients; infinite to their own and to those without scans."""
         middle = self.sums / np.maximum(self.counts, 1)[:, None]
         ours = self.vectors[scans]
         square = np.square(ours).sum(1)[:, None] - 2 * ours @ middle.T + np.square(middle).sum(1)
@@ -93,7 +121,7 @@ def _corrected_distance(square: Values, count: Values) -> Values:
 
 
 def _number_visits(patient: Places, visits: Sequence[str]) -> Places:
-    """A number a visit, or a scan where the patient has but one visit."""
+    """Number the visits; a patient with one visit gets a number for each scan instead."""
     names, name = np.unique(np.asarray(visits, dtype=str), return_inverse=True)
     visit = patient * len(names) + name
     patients_of_visits = np.unique(visit) // max(len(names), 1)
@@ -109,9 +137,16 @@ def _totals(vectors: Values, group: Places) -> tuple[Values, Values]:
 
 
 def fit_evidence_curve(vectors: Values, subjects: Sequence[str], visits: Sequence[str]) -> tuple[float, float]:
-    """Slope and intercept of the evidence, from scans against their own patients and against all strangers.
+    """Fit slope and intercept of the evidence curve to distances of scans to their own and to other patients.
 
-    Every scan is held against each patient's mean, and against single scans as a patient with two has them.
+    Distances to the mean of each patient, and to single scans (as for a patient with two scans), weigh the same.
+
+    Parameters
+    ----------
+    vectors
+        Embeddings (n, e) of the validation scans.
+    subjects, visits
+        Patient and visit of each scan.
     """
     filing = PatientAssignment(vectors, subjects, visits)
     everyone = np.arange(len(vectors))
@@ -127,7 +162,7 @@ def fit_evidence_curve(vectors: Values, subjects: Sequence[str], visits: Sequenc
 
 
 def _balanced_weights(same: NDArray[np.bool_], groups: int) -> Values:
-    """Weights that let distances to means and to single scans count alike, of either kind."""
+    """Weights with which distances to means and to single scans, each of one and of two patients, weigh the same."""
     to_group = np.arange(len(same)) < groups
     share = [max(int((same[to_group == side] == kind).sum()), 1) for side in (False, True) for kind in (False, True)]
     return np.asarray(1.0 / np.asarray(share)[2 * to_group + same])

@@ -1,4 +1,4 @@
-"""Platt's logistic curve (1999) from a distance to the log odds that two things are of one patient."""
+"""Platt scaling: a logistic curve from a distance to the log odds that two scans show one patient."""
 
 from __future__ import annotations
 
@@ -13,10 +13,29 @@ if TYPE_CHECKING:
 
 
 def fit_platt_scaling(distance: Values, same: NDArray[np.bool_], weight: Values | None = None) -> tuple[float, float]:
-    """Slope, below zero, and intercept of the log odds where both kinds are equally likely beforehand.
+    """Fit slope (negative) and intercept of the log odds of one patient over the distance, for equal prior odds.
 
-    `weight` says how much each row counts among its kind. Platt's soft targets keep the curve finite where the kinds
-    are separable, as few validation pairs often are.
+    Platt's soft targets keep the curve finite if the two kinds of pairs are separable, as few validation pairs often
+    are.
+
+    Parameters
+    ----------
+    distance
+        Distances (n,).
+    same
+        Which of them are of one patient (n,). Both kinds must occur, and weigh the same.
+    weight
+        Weight of each distance within its kind (n,); by default all are equal.
+
+    References
+    ----------
+    Platt, Probabilistic outputs for support vector machines. Advances in Large Margin Classifiers, 1999.
+
+    Examples
+    --------
+    >>> slope, intercept = fit_platt_scaling(np.array([0.1, 0.2, 0.8, 0.9]), np.array([True, True, False, False]))
+    >>> slope < 0, abs(slope * 0.5 + intercept) < 1e-6
+    (True, True)
     """
     from scipy.optimize import minimize
 

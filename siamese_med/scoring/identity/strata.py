@@ -1,4 +1,4 @@
-"""Similarity by what may move it although the patient stays: time between the scans, scanner, contrast."""
+"""Similarity by group: time between the scans, same or other scanner, contrast. These can change it in one patient."""
 
 from __future__ import annotations
 
@@ -22,15 +22,24 @@ INTERVAL_GROUPS_MAX_DAYS = {
     "1 to 2 years": 731,
     "over 2 years": 10**6,
 }
-"""Groups of time between two scans, and the most days of each."""
+"""Groups of the time between two scans, and the largest number of days of each."""
 
 
 def summarise_by_group(
     scans: pd.DataFrame, pairs: ScanPairs, similarity: NDArray[np.float64], threshold: float
 ) -> SimilarityStrata:
-    """Median, 5th and 95th percentile of similarity, and the share accepted, of each group of pairs of the scans.
+    """Summarise the similarity of each group of pairs: median, 5th and 95th percentile, and the share of matches.
 
-    `scans` has columns date, scanner and contrast; different patients have no interval.
+    Parameters
+    ----------
+    scans
+        The scans, with columns date, scanner and contrast.
+    pairs
+        All pairs of them. Pairs of two patients are in no group of time.
+    similarity
+        Similarity (pairs,), in the order of `pairs`.
+    threshold
+        Similarity at which a pair is a match.
     """
     kinds: dict[Literal["same", "different"], NDArray[np.bool_]] = {"same": pairs.same, "different": ~pairs.same}
     found: dict[str, tuple[GroupSimilarity, ...]] = {}
@@ -60,7 +69,7 @@ def _summarise(
 
 
 def _groups(scans: pd.DataFrame, pairs: ScanPairs) -> dict[str, NDArray[np.str_]]:
-    """The group of every pair, by what divides them; the empty word where it belongs to none."""
+    """The group of every pair, by interval, by scanner and by contrast; an empty string for no group."""
     contrast, scanner = (scans[name].to_numpy(str) for name in ("contrast", "scanner"))
     first, second = pairs.places
     machines = np.where(scanner[first] == scanner[second], "same scanner", "other scanner")

@@ -1,6 +1,7 @@
-"""How well a score tells same from different patients; intervals by resampling patients, never pairs.
+"""Metrics of verification: how well a score separates pairs of one patient from pairs of two patients.
 
-A score is higher for the same patient. `same` tells which pairs are of one patient.
+Scores are higher for one patient; `same` (pairs,), bool, marks those pairs. Intervals come from a bootstrap over
+patients, never over pairs, because pairs that share a patient are not independent.
 """
 
 from __future__ import annotations
@@ -22,22 +23,30 @@ if TYPE_CHECKING:
     Flags = NDArray[np.bool_]
 
 BootstrapInterval = dict[str, float | None]
-"""`value`, `low` and `high`; all missing where the pairs are too few for the figure."""
+"""`value` and the 95 % interval from `low` to `high`; all None if there are too few pairs for the metric."""
 
 BOOTSTRAP_RESAMPLES = 500
+"""Resamples of the patients, with replacement."""
 FALSE_ACCEPT_RATES = {"tar_at_far_1pct": 0.01, "tar_at_far_01pct": 0.001}
-"""False-accept rates at which the true-accept rate is given, by the figure's name."""
+"""False-accept rates (FAR) at which the true-accept rate (TAR) is reported, by the name of the metric."""
 
 
 @dataclass(frozen=True)
 class ScanPairs:
-    """All pairs of n scans and the patients whose they are."""
+    """All n (n - 1) / 2 pairs of n scans, in the order of the upper triangle of a matrix (n, n).
+
+    Examples
+    --------
+    >>> pairs = ScanPairs(["a", "a", "b"])
+    >>> [place.tolist() for place in pairs.places], pairs.same.tolist()
+    ([[0, 0, 1], [1, 2, 2]], [True, False, False])
+    """
 
     subjects: Sequence[str]
 
     @cached_property
     def places(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Positions of the first and the second scan of each pair."""
+        """Positions of the first and of the second scan of each pair."""
         first, second = np.triu_indices(len(self.subjects), 1)
         return first, second
 
@@ -49,18 +58,30 @@ class ScanPairs:
         return np.asarray(names[first] == names[second])
 
     def weights(self, drawn: Values) -> Values:
-        """How often each pair is drawn where scan n's patient is drawn `drawn[n]` times; two patients multiply."""
+        """Compute how often each pair is drawn in a bootstrap sample of patients.
+
+        `drawn` (n,) tells how often the patient of each scan was drawn. For pairs of two patients the numbers multiply.
+        """
         first, second = self.places
         return np.asarray(np.where(self.same, drawn[first], drawn[first] * drawn[second]))
 
 
 def compute_roc(score: Values, same: Flags, weight: Values | None = None) -> tuple[Values, Values]:
-    """False-accept and true-accept rate at every threshold, from strict to lax."""
+    """Compute the ROC curve: false-accept and true-accept rate at every threshold, from strict to lax.
+
+    Both start at 0 and end at 1. Equal scores are one threshold. `weight` (pairs,) is 1 by default.
+
+    Examples
+    --------
+    >>> false_accepts, true_accepts = compute_roc(np.array([0.9, 0.8, 0.1]), np.array([True, False, True]))
+    >>> false_accepts.tolist(), true_accepts.tolist()
+    ([0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0])
+    """
     return compute_ranked_roc(*rank_scores(score), same, np.ones(len(score)) if weight is None else weight)
 
 
 def rank_scores(score: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The order of the pairs, most alike first, and the places in it where a group of ties ends."""
+    """Sort the pairs by score, highest first; return their order and the positions at which each group of ties ends."""
     order = np.argsort(-score, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
     return order, ends
@@ -69,7 +90,7 @@ def rank_scores(score: Values) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def compute_ranked_roc(
     order: NDArray[np.intp], ends: NDArray[np.intp], same: Flags, weight: Values
 ) -> tuple[Values, Values]:
-    """As `compute_roc`, for an order that many weights share."""
+    """Compute the ROC curve of scores that were sorted by `rank_scores`; faster for many weights of the same scores."""
     kinds = same[order]
     true_accepts = np.cumsum(weight[order] * kinds)[ends]
     false_accepts = np.cumsum(weight[order] * ~kinds)[ends]
@@ -77,17 +98,45 @@ def compute_ranked_roc(
 
 
 def equal_error_rate(false_accepts: Values, true_accepts: Values) -> float:
-    """Where false accepts and false rejects are equally frequent, interpolated."""
+    """Return the equal error rate of a ROC curve: where false-accept and false-reject rate are equal, interpolated.
+
+    Examples
+    --------
+    >>> equal_error_rate(np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.5, 1.0]))
+    0.5
+    """
     return float(np.interp(0.0, false_accepts - (1 - true_accepts), false_accepts))
 
 
 def tar_at_far(false_accepts: Values, true_accepts: Values, rate: float) -> float:
-    """True-accept rate at the laxest threshold whose false-accept rate is at most `rate`."""
+    """Return the true-accept rate at the laxest threshold with a false-accept rate of at most `rate`.
+
+    Examples
+    --------
+    >>> tar_at_far(np.array([0.0, 0.01, 1.0]), np.array([0.6, 0.8, 1.0]), rate=0.01)
+    0.8
+    """
     return float(true_accepts[false_accepts <= rate].max())
 
 
 def rank_one_rate(scores: Values, subjects: Sequence[str], weight: Values) -> float:
-    """Share of scans whose best other scan is of the same patient; only patients with two scans ask; scores (n, n)."""
+    """Return the rank-1 identification rate: the share of scans whose most similar other scan is of the same patient.
+
+    Parameters
+    ----------
+    scores
+        Scores (n, n) of all pairs of scans.
+    subjects
+        Patient of each scan. Scans of patients with one scan are candidates, but are not asked for.
+    weight
+        How often the patient of each scan counts (n,); scans with 0 are left out.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.0, 0.9, 0.2], [0.9, 0.0, 0.3], [0.2, 0.3, 0.0]])
+    >>> rank_one_rate(scores, ["a", "a", "b"], np.ones(3))
+    1.0
+    """
     _, patient, scans = np.unique(np.asarray(subjects), return_inverse=True, return_counts=True)
     matrix = np.array(scores, dtype=float)
     np.fill_diagonal(matrix, -np.inf)
@@ -99,7 +148,23 @@ def rank_one_rate(scores: Values, subjects: Sequence[str], weight: Values) -> fl
 def calibration_bins(
     probability: Values, same: Flags, weight: Values | None = None, bins: int = 10
 ) -> tuple[float, list[dict[str, float]]]:
-    """Expected calibration error (Naeini et al., AAAI 2015) and the bins behind it; both kinds weigh the same."""
+    """Compute the expected calibration error (Naeini et al., AAAI 2015) and its bins, of equal width from 0 to 1.
+
+    `weight` (pairs,) is the weight of each pair within its kind, by default 1. Both kinds of pairs weigh the same.
+
+    Returns
+    -------
+    error
+        Mean absolute difference of predicted and observed frequency.
+    rows
+        `predicted`, `observed` and the number `n` of pairs of every bin that is not empty.
+
+    Examples
+    --------
+    >>> error, rows = calibration_bins(np.array([0.95, 0.05]), np.array([True, False]))
+    >>> round(error, 2), [row["observed"] for row in rows]
+    (0.05, [0.0, 1.0])
+    """
     weight = np.ones(len(same)) if weight is None else weight
     weight = 0.5 * weight / np.where(same, weight[same].sum(), weight[~same].sum())
     place = np.minimum((probability * bins).astype(int), bins - 1)
@@ -115,17 +180,29 @@ def calibration_bins(
 
 
 def compute_verification(matrix: Values, subjects: Sequence[str], weight: Values | None = None) -> dict[str, float]:
-    """AUC, EER, TAR at two FARs and rank-1 over all pairs of n scans; `matrix` (n, n) is symmetric.
+    """Compute AUC, equal error rate, TAR at two FARs and the rank-1 rate over all pairs of n scans.
 
-    `weight` (n,) says how often each scan's patient was drawn.
+    Parameters
+    ----------
+    matrix
+        Scores (n, n), symmetric.
+    subjects
+        Patient of each scan.
+    weight
+        How often the patient of each scan was drawn (n,); by default once.
     """
     return _verification_function(matrix, ScanPairs(subjects))(np.ones(len(subjects)) if weight is None else weight)
 
 
 def bootstrap_verification(matrix: Values, subjects: Sequence[str], seed: int = 0) -> dict[str, BootstrapInterval]:
-    """The figures of `compute_verification` with 95 % intervals from a bootstrap over patients (percentiles).
+    """Compute the metrics of `compute_verification` with 95 % intervals (percentile bootstrap over patients).
 
-    A false-accept rate of which the different pairs do not make one false accept has no figure.
+    A TAR at a FAR is None if there are too few pairs of two patients for one false accept at that rate.
+
+    Raises
+    ------
+    NotEnoughDataError
+        There are not two patients, or none has two scans.
     """
     _require_both_kinds(subjects)
     pairs = ScanPairs(subjects)
@@ -139,7 +216,7 @@ def bootstrap_verification(matrix: Values, subjects: Sequence[str], seed: int = 
 
 
 def _verification_function(matrix: Values, pairs: ScanPairs) -> Callable[[Values], dict[str, float]]:
-    """The figures as a function of how often each scan's patient is drawn; the scores are sorted once."""
+    """Return the metrics as a function of how often each scan's patient is drawn; the scores are sorted once."""
     order, ends = rank_scores(np.asarray(matrix[pairs.places], dtype=float))
 
     def figures(drawn: Values) -> dict[str, float]:
@@ -155,7 +232,15 @@ def _verification_function(matrix: Values, pairs: ScanPairs) -> Callable[[Values
 
 
 def compute_intervals(point: dict[str, float], draws: Iterable[dict[str, float]]) -> dict[str, BootstrapInterval]:
-    """Each figure with the 2.5th and the 97.5th percentile of its draws."""
+    """Compute the 95 % interval of each metric: the 2.5th and the 97.5th percentile of its bootstrap draws.
+
+    `point` has each metric on all patients, `draws` has them on each bootstrap sample.
+
+    Examples
+    --------
+    >>> compute_intervals({"auc": 0.9}, [{"auc": 0.8}, {"auc": 1.0}])
+    {'auc': {'value': 0.9, 'low': 0.805, 'high': 0.995}}
+    """
     drawn = list(draws)
     return {
         name: {
@@ -167,12 +252,12 @@ def compute_intervals(point: dict[str, float], draws: Iterable[dict[str, float]]
 
 
 def make_estimate(interval: BootstrapInterval) -> Estimate:
-    """Return a figure with its interval as a model's metrics record it."""
+    """Convert an interval to the form in which the metrics of a model record it."""
     return Estimate(interval["value"], interval["low"], interval["high"])
 
 
 def _require_both_kinds(subjects: Sequence[str]) -> None:
-    """Figures need pairs of one patient and of two; without them no draw of patients would ever do."""
+    """Require pairs of one patient and of two; without them no bootstrap sample would have both."""
     counts = np.unique(np.asarray(subjects), return_counts=True)[1]
     if len(counts) < 2 or counts.max() < 2:
         raise NotEnoughDataError(
@@ -182,7 +267,20 @@ def _require_both_kinds(subjects: Sequence[str]) -> None:
 
 
 def draw_patients(subjects: Sequence[str], seed: int, resamples: int = BOOTSTRAP_RESAMPLES) -> list[Values]:
-    """How often each scan's patient is drawn, per resample; draws without both kinds of pair are drawn again."""
+    """Draw bootstrap samples of patients; return how often each scan's patient was drawn, (n,) per sample.
+
+    Samples without both kinds of pairs (one patient, two patients) are drawn again.
+
+    Parameters
+    ----------
+    subjects
+        Patient of each of the n scans. Two patients, one of them with two scans, are needed; otherwise no sample ends
+        the search.
+    seed
+        The same seed gives the same samples.
+    resamples
+        Number of samples.
+    """
     names = np.asarray(subjects)
     everyone, place, counts = np.unique(names, return_inverse=True, return_counts=True)
     rng = np.random.default_rng(seed)

@@ -1,18 +1,18 @@
-"""Scans that seem to be filed under the wrong patient, and whose they may be. Nothing is moved.
+"""Detection of scans that are filed under the wrong patient, and of the patient they may belong to. Nothing is moved.
 
-A scan is suspect by how much likelier it is another's than its own patient's: log10 of
+The suspicion of a scan is the log10 likelihood ratio of another patient against its own::
 
-    p(seen | of a patient who is not here, or of one of the others) / p(seen | of its own patient)
+    log10 [ p(scan | a patient outside the study, or one of the other patients) / p(scan | its own patient) ]
 
-The most suspect scan is set aside first and the rest is judged again without it; so one stray scan does not make its
-companions suspect.
+The most suspect scan is set aside first, and the others are judged again without it. So one misfiled scan does not make
+the other scans of the patient suspect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -31,15 +31,28 @@ if TYPE_CHECKING:
     Places = NDArray[np.intp]
 
 SCANS_PER_BLOCK = 1024
-"""Scans held against all patients at once."""
+"""Scans that are compared with all patients at once, to limit memory."""
 
 EXCHANGED_FRACTION, EXCHANGE_ROUNDS = 0.05, 60
-"""Share of the validation scans exchanged between patients to find the limit of the alarm, and how often."""
+"""Share of the validation scans that are exchanged between patients to set the limit of the alarm, and the number of
+rounds. Source: our choice."""
 
 
 @dataclass
 class ScanSuspicions:
-    """Of every scan: evidence for its own patient, the best other patient and the evidence for him, and suspicion."""
+    """Evidence and suspicion of n scans; all evidence is log10 likelihood ratios.
+
+    Attributes
+    ----------
+    own
+        Evidence for the patient under whom the scan is filed (n,); NaN if nothing else is known of that patient.
+    owner
+        Number of the most likely other patient (n,).
+    owner_evidence
+        Evidence for that patient (n,).
+    value
+        Suspicion (n,); minus infinity where `own` is NaN.
+    """
 
     own: Values
     owner: Places
@@ -48,7 +61,17 @@ class ScanSuspicions:
 
 
 def measure_suspicions(filing: PatientAssignment, curve: EvidenceCurve, scans: Places) -> ScanSuspicions:
-    """How suspect scans are, as filed; not at all (minus infinity) where nothing is known of their patient."""
+    """Measure the suspicion of scans as they are filed.
+
+    Parameters
+    ----------
+    filing
+        All scans and the patients under whom they are filed.
+    curve
+        From distances to evidence.
+    scans
+        Numbers of the scans to measure (n,).
+    """
     parts = [
         _measure_block(filing, curve, scans[start : start + SCANS_PER_BLOCK])
         for start in range(0, len(scans), SCANS_PER_BLOCK)
@@ -78,7 +101,13 @@ def _measure_block(filing: PatientAssignment, curve: EvidenceCurve, scans: Place
 
 
 def set_aside_suspects(filing: PatientAssignment, curve: EvidenceCurve, least: float) -> Iterator[tuple[int, float]]:
-    """The scans that are suspect by `least` or more, each with its suspicion when it was set aside, one by one."""
+    """Set aside the most suspect scan again and again, as long as its suspicion is `least` or more.
+
+    Yields
+    ------
+    scan, suspicion
+        Number of each scan that was set aside, and its suspicion then. `filing` is changed.
+    """
     found = measure_suspicions(filing, curve, np.arange(len(filing.vectors)))
     while len(found.value):
         scan = int(found.value.argmax())
@@ -100,9 +129,19 @@ def _update_suspicions(found: ScanSuspicions, filing: PatientAssignment, curve: 
 def calibrate_evidence_curve(
     vectors: Values, subjects: Sequence[str], visits: Sequence[str], rate: float, seed: int
 ) -> EvidenceCurve:
-    """The curve and the limit of the alarm from validation scans, of which some are exchanged again and again.
+    """Fit the evidence curve to validation scans, and set the limit of the alarm in simulated misfilings of them.
 
-    At the limit `rate` of the scans that stayed with their patients are suspect.
+    Parameters
+    ----------
+    vectors
+        Embeddings (n, e) of the validation scans.
+    subjects, visits
+        Patient and visit of each scan.
+    rate
+        Share of correctly filed scans that may raise an alarm. In EXCHANGE_ROUNDS rounds, EXCHANGED_FRACTION of the
+        scans are exchanged between patients. The limit is at least MIN_SUSPICION_LOG10.
+    seed
+        Of the exchanges.
     """
     slope, intercept = patient_evidence.fit_evidence_curve(vectors, subjects, visits)
     curve = EvidenceCurve(slope, intercept, 0.0)
@@ -121,7 +160,7 @@ def calibrate_evidence_curve(
 
 
 def _alarm_limit(wrongly: Values, allowed: float) -> float:
-    """The suspicion that `allowed` of the values reach or pass."""
+    """The suspicion that at most `allowed` of the values exceed."""
     if len(wrongly) <= allowed:
         return 0.0
     return float(np.sort(wrongly)[::-1][int(allowed)])
@@ -129,7 +168,7 @@ def _alarm_limit(wrongly: Values, allowed: float) -> float:
 
 @dataclass(frozen=True)
 class ScanExchange:
-    """Under whom and as which visit each scan is filed after some scans changed places, and which these are."""
+    """Patient and visit of each scan after some scans were exchanged, and which ones were (`moved`)."""
 
     subjects: list[str]
     visits: list[str]
@@ -139,7 +178,22 @@ class ScanExchange:
 def exchange_scans(
     subjects: Sequence[str], visits: Sequence[str], share: float, rng: np.random.Generator
 ) -> ScanExchange:
-    """A share of the scans exchanged two by two between patients; each comes as a visit of its own."""
+    """Exchange a share of the scans in twos between patients; each exchanged scan becomes a visit of its own.
+
+    Parameters
+    ----------
+    subjects, visits
+        Patient and visit of each scan.
+    share
+        Share of the scans to exchange; at least two scans, if there are two patients.
+    rng
+        Source of the choice.
+
+    Examples
+    --------
+    >>> exchange_scans(["a", "b"], ["1", "1"], 1.0, np.random.default_rng(0)).subjects
+    ['b', 'a']
+    """
     names, moved = np.array(subjects, dtype=object), np.zeros(len(subjects), dtype=bool)
     for scan in rng.permutation(len(names)):
         if moved.sum() >= max(2, round(share * len(names))):
@@ -154,8 +208,32 @@ def exchange_scans(
     return ScanExchange(list(names), filed, moved)
 
 
+class OwnerRow(TypedDict):
+    """The measured columns of a row of the wrong-patient table, see `tables.OWNER_COLUMNS`."""
+
+    evidence: float
+    alarm: bool
+    owner: str | None
+    owner_evidence: float
+
+
 def find_judgeable_scans(scans: pd.DataFrame, aligned: NDArray[np.bool_], info: ModelInfo) -> NDArray[np.bool_]:
-    """Which scans the model can tell by: aligned, of a modality and a contrast that it was trained on."""
+    """Find the scans that a model can judge: aligned, and of a modality and a contrast that it was trained on.
+
+    Parameters
+    ----------
+    scans
+        Scan table with columns modality and contrast.
+    aligned
+        Whether each scan is aligned (n,).
+    info
+        Description of the model.
+
+    Returns
+    -------
+    NDArray[np.bool_]
+        (n,), in the order of `scans`.
+    """
     known = scans.modality.isin(info.modalities) & scans.contrast.isin(info.contrasts)
     return np.asarray(known.to_numpy() & aligned)
 
@@ -163,9 +241,23 @@ def find_judgeable_scans(scans: pd.DataFrame, aligned: NDArray[np.bool_], info: 
 def build_owner_table(
     scans: pd.DataFrame, judged: NDArray[np.bool_], vectors: Values, curve: EvidenceCurve
 ) -> pd.DataFrame:
-    """One row a scan with tables.OWNER_COLUMNS; those that cannot be judged have no evidence and no alarm.
+    """Build the table of wrong-patient alarms.
 
-    `scans` has columns id, subject and session; `vectors` (n, e) are embeddings as the distance sees them.
+    Parameters
+    ----------
+    scans
+        Scan table with columns id, subject and session.
+    judged
+        Which scans can be judged (n,), see `find_judgeable_scans`.
+    vectors
+        Embeddings (n, e), scaled as the distance uses them.
+    curve
+        The evidence curve and the limit of the alarm.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per scan, with `tables.OWNER_COLUMNS`. Scans that cannot be judged have no evidence and no alarm.
     """
     import pandas as pd
 
@@ -174,8 +266,8 @@ def build_owner_table(
     as_filed = measure_suspicions(filing, curve, np.arange(len(places)))
     alarms = {scan for scan, _ in set_aside_suspects(filing, curve, curve.alarm)}
     found = measure_suspicions(filing, curve, np.arange(len(places)))
-    nothing = {"evidence": np.nan, "alarm": False, "owner": None, "owner_evidence": np.nan}
-    rows = [dict(nothing) for _ in range(len(scans))]
+    nothing = OwnerRow(evidence=np.nan, alarm=False, owner=None, owner_evidence=np.nan)
+    rows = [nothing.copy() for _ in range(len(scans))]
     for number, place in enumerate(places):
         rows[place] = _row(number, filing, found, as_filed, number in alarms)
     said = pd.DataFrame(rows, columns=list(nothing), index=scans.index)
@@ -185,10 +277,10 @@ def build_owner_table(
 
 def _row(
     scan: int, filing: PatientAssignment, found: ScanSuspicions, as_filed: ScanSuspicions, alarm: bool
-) -> dict[str, Any]:
-    """Evidence from what was not set aside, where any is left.
+) -> OwnerRow:
+    """The row of one scan; its evidence comes from the scans that were not set aside, if the patient has any.
 
-    An owner is named where he is likelier than both the patient it is filed under and somebody who is not here.
+    The other patient is named only if more likely than the patient as filed and than one outside the study.
     """
     own = as_filed.own[scan] if alarm and np.isnan(found.own[scan]) else found.own[scan]
     strangers = max(int((filing.counts > 0).sum()) - 1, 1)

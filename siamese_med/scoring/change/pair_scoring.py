@@ -1,0 +1,293 @@
+"""Score the change of one pair of scans of one patient: from two scans to a change map, a p value and a verdict.
+
+`score_pair` is the recipe, from top to bottom. Each step is one function of one module:
+
+====  =============================================  =============================================================
+Step  Function                                       Result
+====  =============================================  =============================================================
+1     `pair_registration.register_pair`              the scans a, b on one grid of voxels v, at one intensity scale
+2     the detector of the model: `residual_detector  signed evidence e(v): smoothed b - a, divided by what noise and
+      .detect_with_residual`, or another one of      misalignment explain; or e(v) as a network gives it
+      `detectors`
+3     `change_map.summarise_map`                     figure F = (sum |e|^8 x voxel volume)^(1/8);
+                                                     level L = 95th percentile of |e|;
+                                                     tail S(t) = share of voxels with |e| > t
+4     `noise_floor.NoChangeReference.expected_tail`  N(t): S(t) of unchanged pairs, scaled to the level L
+5     `change_map.compute_probability_map`           map P(v) = 1 - min of min(1, N(t) / S(t)) over t <= |e(v)|
+6     `thresholds.MIN_CHANGE_PROBABILITY`            changed tissue: P >= 0.95; its volume is `volume_ml`
+7     `components.find_components`                   its connected parts: place, kind and p of each
+8     `write_change_map`                             P as NIfTI on the voxels of the earlier scan
+====  =============================================  =============================================================
+
+The verdict comes from the figure, not from the map. `NoChangeReference.p` compares log F with that of unchanged pairs
+(Student's t). It does the same with local growth, which `boundary_shift.measure_boundary_shift` measures beside every
+detector. `combine_p_values` joins the two (Bonferroni), and `apply_multiple_testing` corrects for all pairs of the
+patient (Holm). `comparability` decides whether a pair may get a verdict at all.
+
+References
+----------
+Step 1: correlation ratio, Roche et al., MICCAI 1998. Step 5: P is one minus the tail-area false-discovery rate,
+Benjamini and Hochberg, J R Stat Soc B, 1995; Genovese et al., NeuroImage, 2002, for brain maps. Growth: Freeborough and
+Fox, IEEE Trans Med Imaging, 1997. Multiple testing: Holm, Scand J Stat, 1979. The exponent 8 is our choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from siamese_med.imaging import resampling, volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.scoring.change import (
+    boundary_shift,
+    change_map,
+    comparability,
+    components,
+    detectability,
+    multiple_testing,
+    noise_floor,
+    pair_registration,
+    pair_slices,
+)
+from siamese_med.scoring.change.boundary_shift import BoundaryShift
+from siamese_med.scoring.change.change_map import MapSummary
+from siamese_med.scoring.change.noise_floor import NoChangeReference, NoiseFloor, NoiseStratum
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.study.config import ScoreConfig
+from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
+from siamese_med.study.vocabulary import NotComparable, Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class AcquisitionKind(Protocol):
+    """The header entries that decide which unchanged pairs a pair is compared with."""
+
+    @property
+    def modality(self) -> str: ...
+    @property
+    def contrast(self) -> str: ...
+    @property
+    def scanner(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class PairScan:
+    """One scan of a pair.
+
+    Attributes
+    ----------
+    scan
+        Voxels (i, j, k) as ingested, bright tissue high, with their affine to RAS+ mm.
+    matrix
+        4x4, template mm to scan mm (RAS+).
+    modality, contrast, scanner
+        As in the catalogue; `unknown` where the header does not tell.
+    aligned
+        Whether the alignment to the template is good enough, see `comparability`.
+    """
+
+    scan: Volume
+    matrix: NDArray[np.float64]
+    modality: str
+    contrast: str
+    scanner: str
+    aligned: bool
+
+
+@dataclass(frozen=True)
+class PairMeasurement:
+    """The result of steps 1 to 3, before the pair is compared with unchanged pairs.
+
+    `evidence` (i, j, k), float32, is summarised by `finding`, and the maps of local growth, `expansion`, by `growth`.
+    """
+
+    pair: RegisteredPair
+    evidence: Tensor
+    finding: MapSummary
+    expansion: BoundaryShift
+    growth: MapSummary
+
+
+@dataclass(frozen=True)
+class CalibratedDetector:
+    """The change detector of a model, with the noise floors of its evidence (`floor`) and of local growth."""
+
+    detector: ChangeDetector
+    floor: NoiseFloor
+    growth: NoiseFloor
+
+
+def score_pair(
+    earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
+) -> tuple[MeasuredPair, tuple[PairMeasurement, Tensor] | None]:
+    """Measure the change of one pair of one patient. The steps are those of the table at the top of this module.
+
+    Returns
+    -------
+    pair
+        Its score without a verdict, which depends on the patient's other pairs, see `apply_multiple_testing`.
+    measured
+        The measurement and the change map (i, j, k), float32, 0 to 1; None if the pair could not be measured.
+    """
+    stratum = find_pair_stratum(earlier, later)
+    known, grown = instrument.floor.of(stratum), instrument.growth.of(stratum)
+    reasons = comparability.reasons_before_measuring(earlier, later) or comparability.reasons_of_reference(known, grown)
+    if reasons or known is None or grown is None:
+        return _unmeasured(reasons), None
+    found = measure_pair(earlier, later, space, instrument.detector)  # steps 1 to 3
+    pair, evidence, finding = found.pair, found.evidence, found.finding
+    reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
+    expected_tail = known.expected_tail(finding)  # step 4
+    probability = change_map.compute_probability_map(evidence, pair.inside, finding, expected_tail)  # step 5
+    changed = probability >= MIN_CHANGE_PROBABILITY  # step 6
+    parts = components.find_components(pair, evidence, changed, space, _part_p(finding, known, space))  # step 7
+    score = PairScore(
+        comparable=not reasons,
+        reasons=reasons,
+        change_z=max(known.z(finding), grown.z(found.growth)),
+        change_p=combine_p_values(known.p(finding), grown.p(found.growth)),
+        change_sign=finding.sign,
+        volume_ml=int(changed.sum()) * space.voxel_ml,
+        growth_ml=round(found.expansion.ml, 4),
+        growth_p=grown.p(found.growth),
+        components=tuple(parts),
+        reference=ReferencePairs(stratum.words, known.source, len(known.figures)),
+        verdict=Verdict.NOT_COMPARABLE,
+        pair_quality=round(pair.quality, 4),
+        transform=_rows((pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)),
+    )
+    curve = [] if reasons else _detection_curve(found, later, known, space, instrument.detector)
+    return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
+
+
+def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> NoiseStratum:
+    """Return the stratum of unchanged pairs (modality, contrast, same or other scanner) to compare two scans with."""
+    return noise_floor.assign_stratum(
+        earlier.modality, (earlier.contrast, later.contrast), (earlier.scanner, later.scanner)
+    )
+
+
+def measure_pair(earlier: PairScan, later: PairScan, space: PairSpace, detector: ChangeDetector) -> PairMeasurement:
+    """Register two scans of one patient, detect change, and summarise it: steps 1 to 3, and local growth beside them.
+
+    For swapped scans the evidence and the growth change their signs; for a scan with itself both are 0.
+    """
+    pair = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)  # step 1
+    evidence = detector(pair, space.spacing_mm)  # step 2
+    growth = boundary_shift.measure_boundary_shift(pair, space.spacing_mm)
+    return PairMeasurement(
+        pair,
+        evidence,
+        change_map.summarise_map(evidence, pair, space),  # step 3
+        growth,
+        boundary_shift.summarise_boundary_shift(growth, pair, space),
+    )
+
+
+def combine_p_values(*p: float) -> float:
+    """Combine the p values of several tests of one pair (Bonferroni): the smallest one times their number, at most 1.
+
+    Examples
+    --------
+    >>> combine_p_values(0.01, 0.4)
+    0.02
+    """
+    return min(1.0, len(p) * min(p))
+
+
+def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
+    """Give the verdicts on all pairs of one patient, with p values adjusted for their number (Holm, 1979).
+
+    Parameters
+    ----------
+    pairs
+        Every measured pair of the patient. Those that are not comparable are not counted.
+    config
+        Its `significance` is the limit of the adjusted p.
+
+    Returns
+    -------
+    list[PairScore]
+        In the same order, with `change_p_adjusted`, `verdict` and `smallest_detectable_ml` set where comparable.
+    """
+    scores = [pair.score for pair in pairs]
+    judged = {n: one.change_p for n, one in enumerate(scores) if one.comparable and one.change_p is not None}
+    adjusted = dict(zip(judged, multiple_testing.adjust_holm(list(judged.values())), strict=True))
+    return [_conclude_pair(pair, adjusted.get(number), len(judged), config) for number, pair in enumerate(pairs)]
+
+
+def _conclude_pair(pair: MeasuredPair, p: float | None, looked_at: int, config: ScoreConfig) -> PairScore:
+    """Give the verdict of one of `looked_at` pairs; none where it has no adjusted `p`."""
+    parts = tuple(components.mark_stable_component(part, config.significance) for part in pair.score.components)
+    score = replace(pair.score, components=parts)
+    if p is None:
+        return score
+    return replace(
+        score,
+        change_p_adjusted=p,
+        verdict=Verdict.CHANGED if p < config.significance else Verdict.NO_CHANGE,
+        smallest_detectable_ml=detectability.find_smallest_detectable_ml(
+            pair.detection_curve, config.significance / looked_at
+        ),
+    )
+
+
+def _unmeasured(reasons: Sequence[NotComparable]) -> MeasuredPair:
+    return MeasuredPair(PairScore(comparable=False, reasons=tuple(reasons), verdict=Verdict.NOT_COMPARABLE))
+
+
+def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _part_p(finding: MapSummary, known: NoChangeReference, space: PairSpace) -> Callable[[Tensor], float]:
+    """From the evidence of one part of a map, 0 elsewhere, to the chance that a rescan's whole map is as strong."""
+    return lambda part: known.p(finding, change_map.compute_q_norm(part, space))
+
+
+def _detection_curve(
+    found: PairMeasurement, later: PairScan, known: NoChangeReference, space: PairSpace, detector: ChangeDetector
+) -> list[tuple[float, float]]:
+    def p(before: Tensor, after: Tensor) -> list[float]:
+        """The p of an unchanged pair in which the evidence at one place is replaced by that after planting."""
+        shares = (
+            place.double().abs().pow(change_map.NORM_EXPONENT).sum((1, 2, 3)) * space.voxel_ml
+            for place in (after, before)
+        )
+        gained = torch.sub(*shares) + quiet**change_map.NORM_EXPONENT
+        figures = gained.clamp(min=0).pow(1 / change_map.NORM_EXPONENT).tolist()
+        return [combine_p_values(known.p(found.finding, figure), 1.0) for figure in figures]
+
+    # the figure of this pair without change: with a real change in it, every planted one would seem detected
+    quiet = min(found.finding.figure, math.exp(known.expected(found.finding)))
+    softness = detectability.compute_blur_sd_mm(later.scan.affine, later.matrix)
+    return detectability.measure_detection_curve(found.pair, detector, space.spacing_mm, softness, p)
+
+
+def write_change_map(
+    path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor, space: PairSpace
+) -> None:
+    """Write the change map of `score_pair` as NIfTI, float32 with two decimals, in the space of the earlier scan.
+
+    The map (`probability`, on the grid of `space`) is resampled to the nearest voxel, so `volume_ml` can be counted in
+    it: voxels of at least 0.95. `path` ends in .nii or .nii.gz, and is replaced as a whole.
+    """
+    grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
+    drawn = Volume(probability.numpy(), space.affine)
+    moved = resampling.resample_volume(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
+    volume.write_volume(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
+
+
+def write_pictures(path: Path, found: PairMeasurement, probability: Tensor, space: PairSpace) -> None:
+    """Write the slices that the report shows of a pair, see `pair_slices.write_pair_slices`."""
+    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability, space)
