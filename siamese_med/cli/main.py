@@ -66,6 +66,8 @@ def run_all_stages(
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
     """Run all six stages, from INPUT to reports; with --model, train is left out."""
+    # The stages are in pipeline/stages.py, their order is in pipeline/stage_results.py. Prefect records the run as the
+    # flow track_changes of flows/flows.py, unless --no-prefect is given.
     order = run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config, model)
     return _answer_of_run(run_request.run_command("run", order, config, no_prefect))
 

@@ -29,7 +29,7 @@ SEGMENT_LABEL = "Change"
 
 
 def resample_change_mask(change_map: Volume, transform: NDArray[np.float64], images: SourceImages) -> NDArray[np.bool_]:
-    """Resample the change map onto the follow-up's images and apply its threshold, CHANGED_VOXEL_PROBABILITY.
+    """Resample the change map onto the follow-up's images and apply its threshold, MIN_CHANGE_PROBABILITY.
 
     Parameters
     ----------

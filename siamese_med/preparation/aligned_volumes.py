@@ -30,6 +30,7 @@ from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study.config import PrepareConfig
 from siamese_med.study.plugin_names import PluginKind, is_built_in
 from siamese_med.study.prepared_scans import PreparedStudy
+from siamese_med.study.thresholds import MIN_COVERAGE_FRACTION
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +43,6 @@ PREPARATION_VERSION = 3
 MATRIX_DECIMALS = 7
 """Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
 DEFAULTS = PrepareConfig()
-MIN_COVERAGE_FRACTION = 0.5
-"""Share of the template's body that must lie inside a scan's field of view for its alignment to be used."""
 
 
 class AlignmentRecord(TypedDict):

@@ -6,6 +6,9 @@ docs/columns.md. So a new column takes a field here and the line that computes i
 
 1. Add a field with its type, its `ScoreColumn` and its value where nothing was measured.
 2. Set it where it is measured: `scoring.change.pair_scoring` for change, `scoring.score_table` for every pair.
+3. Renew the documentation: `python -m siamese_med.study.score_columns > docs/columns.md` (a test compares them).
+
+Pages, `compare` and DICOM reports show a new column only where they are told to.
 """
 
 from __future__ import annotations

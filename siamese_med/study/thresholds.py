@@ -15,12 +15,18 @@ MAX_NOISE_RATIO = 2.0
 Unit: ratio of two robust standard deviations. Source: our choice.
 """
 
+MIN_COVERAGE_FRACTION = 0.5
+"""A scan with less than this share of the template's body in its field of view is not aligned.
+
+Unit: share of voxels, 0 to 1. Source: our choice.
+"""
+
 # The change map
 
 MIN_CHANGE_PROBABILITY = 0.95
 """A voxel of the change map with at least this value counts as changed tissue, in `volume_ml` and in every component.
 
-Unit: probability, that is one minus the local false-discovery rate. Source: convention, a false-discovery rate of 5 %.
+Unit: one minus the tail-area false-discovery rate, 0 to 1. Source: convention, a false-discovery rate of 5 %.
 """
 
 # The parts of the change map

@@ -107,7 +107,7 @@ def build_candidate_detectors(learned: Path | None, config: ScoreConfig) -> dict
         **({NETWORK_DETECTOR: learned_detector(learned)} if learned else {}),
     }
     plugin = named_detector(config)
-    if plugin is not None and not plugin.built_in:
+    if plugin is not None and plugin.name not in (RESIDUAL_DETECTOR, NETWORK_DETECTOR):
         found[plugin.name] = PluginDetector(plugin, config.smoothing_mm)
     if config.detector == NETWORK_DETECTOR and not learned:
         raise NotEnoughDataError(
@@ -136,11 +136,11 @@ def build_model_detector(info: ModelInfo, folder: Path, config: ScoreConfig) -> 
     """
     if info.change.detector == NETWORK_DETECTOR:
         return learned_detector(folder)
-    record = detector_record(info)
-    if record is None:
+    if info.change.detector == RESIDUAL_DETECTOR:
         return build_residual_detector(config)
-    plugin = find_plugin(PluginKind.DETECTOR, record.name, record.arguments)
-    return PluginDetector(plugin, config.smoothing_mm)
+    record = detector_record(info)
+    arguments = {} if record is None else record.arguments
+    return PluginDetector(find_plugin(PluginKind.DETECTOR, info.change.detector, arguments), config.smoothing_mm)
 
 
 def detector_record(info: ModelInfo) -> PluginRecord | None:
