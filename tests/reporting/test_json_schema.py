@@ -71,3 +71,11 @@ def test_every_column_of_the_pairs_has_a_meaning_beside_it(written: Inputs) -> N
 
 def one_line(path: Any) -> str:
     return json.dumps(json.loads(path.read_text(encoding="utf-8")))
+
+
+def test_classes_keep_their_published_names() -> None:
+    known = {"report": {"Component", "Pair", "Reason"}, "cohort": {"Claim", "Row"}}
+    for kind, names in known.items():
+        definitions = json_schema.build_json_schema(kind)["$defs"]
+        assert names <= definitions.keys()
+        assert not definitions.keys() & json_schema.PUBLISHED_NAMES.keys()

@@ -61,8 +61,8 @@ def build_json_schema(kind: str) -> JsonSchemaValue:
     made = _with_published_names(TypeAdapter(SCHEMA_TYPES[kind]).json_schema(mode="serialization"))
     definitions: JsonSchemaValue = made.pop("$defs", {})
     if "Pair" in definitions:  # the columns of the score are keys of the pair itself
-        written = _pair()
-        definitions = {**definitions, **written.pop("$defs"), "Pair": written}
+        written = _with_published_names(_pair())
+        definitions = dict(sorted({**definitions, **written.pop("$defs"), "Pair": written}.items()))
         for inner in INNER:
             definitions.pop(inner)
     definitions.pop("Panels", None)
