@@ -12,8 +12,8 @@ from tests.commands import ROOT
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from siamese_med import files
-with files.replacing(Path(sys.argv[1])) as temporary:
+from siamese_med.runtime import files
+with files.replace_atomically(Path(sys.argv[1])) as temporary:
     temporary.write_text("half of a much longer text")
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -16,8 +16,8 @@ from tests.commands import ROOT
 
 FAMILY = """
 import sys, time
-from siamese_med import processes
-with processes.group([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+from siamese_med.runtime import processes
+with processes.run_process_group([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
     print(child.pid, flush=True)
     time.sleep(60)
 """
