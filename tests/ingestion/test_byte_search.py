@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from benchmarks import privacy
 from tests.commands import siamese_med
 from tests.ingestion import exports
+from tests.studies import SECRET
 
 NAMING = {
     "PatientName": "Wintergreen^Adalbert",
@@ -45,7 +46,15 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_nothing_that_identifies_anybody_is_left(export: Path, tmp_path: Path) -> None:
+def test_nothing_that_identifies_anybody_is_left(
+    export: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = (
+        tmp_path_factory.mktemp("secret") / "secret"
+    )  # a random one may shift one date onto another that is searched
+    secret.write_bytes(SECRET)
+    secret.chmod(0o600)
+    monkeypatch.setenv("SIAMESE_MED_SECRET_FILE", str(secret))
     done = siamese_med("ingest", export, "--no-prefect", "--json", cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     (tmp_path / "said.txt").write_text(done.stdout + done.stderr)
