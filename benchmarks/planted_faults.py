@@ -76,7 +76,7 @@ FAULTS = (
     ),
     Fault(
         "pages have no content-security policy",
-        "siamese_med/reporting/templates/base.html.j2",
+        "siamese_med/reporting/render/templates/base.html.j2",
         '<meta http-equiv="Content-Security-Policy" content="{{ policy }}">',
         "",
         ("tests/reporting/test_pages.py", "tests/reporting/test_injection.py"),
