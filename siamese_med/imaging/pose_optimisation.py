@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from siamese_med.imaging import correlation_ratio as correlation
@@ -20,6 +21,10 @@ INITIAL_DAMPING, MAX_DAMPING = 0.02, 10.0
 """Damping of the first step, as a share of the curvature's diagonal, and the damping at which a pose is given up."""
 
 
+CostFunction = Callable[["torch.Tensor", "torch.Tensor"], RegistrationCost]
+"""From poses (n, 4, 4), and the numbers (n,) that they have among all poses, to their cost."""
+
+
 def minimise_registration_cost(
     moving: PackedVolumes,
     owners: torch.Tensor,
@@ -29,10 +34,34 @@ def minimise_registration_cost(
     iterations: int,
     freedom: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Minimise the cost from each pose by damped Gauss-Newton steps (Levenberg, 1944; Marquardt, 1963).
+    """Minimise the cost of volumes against sampled points of a fixed scan, see `minimise_cost`.
 
-    A step that does not lower the cost is not taken, and the next one is damped more. `poses` (b, 4, 4) map fixed mm to
-    the mm (RAS+) of volume `owners[b]`. `scale`: lever of a rotation and longest single step, mm. `freedom`: 6 or 12.
+    `poses` (b, 4, 4) map fixed mm to the mm (RAS+) of volume `owners[b]`. `freedom`: 6 or 12.
+    """
+
+    def cost(trial: torch.Tensor, which: torch.Tensor) -> RegistrationCost:
+        return correlation.evaluate_registration_cost(moving, owners[which], trial, points, scale[0], freedom)
+
+    return minimise_cost(cost, poses, scale, iterations)
+
+
+def minimise_cost(
+    cost: CostFunction, poses: torch.Tensor, scale: tuple[float, float], iterations: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Minimise a cost from each pose by damped Gauss-Newton steps (Levenberg, 1944; Marquardt, 1963).
+
+    A step that does not lower the cost is not taken, and the next one is damped more.
+
+    Parameters
+    ----------
+    cost
+        The cost with its gradient and curvature, see CostFunction.
+    poses
+        Starting poses (b, 4, 4).
+    scale
+        Lever of a rotation and longest single step, mm.
+    iterations
+        Largest number of steps of a pose.
 
     Returns
     -------
@@ -42,13 +71,13 @@ def minimise_registration_cost(
 
     lever, reach = scale
     poses, damping = poses.clone(), torch.full((len(poses),), INITIAL_DAMPING, device=poses.device)
-    state = correlation.evaluate_registration_cost(moving, owners, poses, points, lever, freedom)
     live = torch.arange(len(poses), device=poses.device)
+    state = cost(poses, live)
     for _ in range(iterations):
         here = RegistrationCost(*(part[live] for part in state))
         step = _limit_step(_newton_step(here, damping[live]), reach)
         trial = move_poses(poses[live], step.to(poses.dtype), here.pivot, lever)
-        there = correlation.evaluate_registration_cost(moving, owners[live], trial, points, lever, freedom)
+        there = cost(trial, live)
         gain = here.disagreement - there.disagreement
         better = gain > MIN_STEP_GAIN
         taken = live[better]

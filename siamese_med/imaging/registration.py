@@ -125,7 +125,7 @@ def register_scans(
     import torch
 
     chosen = list(masks or [None] * len(moving))
-    starts = [initial] if initial is not None else _starts(moving, chosen, fixed)
+    starts = [initial] if initial is not None else _make_starts(moving, chosen, fixed)
     poses = torch.as_tensor(np.stack(starts), dtype=torch.float64, device=device)
     search = _PoseSearch(moving, chosen, fixed, inside, device)
     for number, level in enumerate(levels):
@@ -184,27 +184,44 @@ def project_to_rigid(matrix: Matrix) -> Matrix:
     return rigid
 
 
-def _starts(moving: Sequence[Volume], masks: Sequence[NDArray[np.bool_] | None], fixed: Volume) -> list[list[Matrix]]:
-    """Starting poses, a list of matrices for each: centre on centre, shifted up and down, rotated about each axis."""
+def make_starting_poses(
+    fixed_centre: NDArray[np.float64], moving_centre: NDArray[np.float64], shift_mm: float
+) -> list[Matrix]:
+    """Make nine starting poses of a scan: centre on centre, shifted up and down, and rotated about each axis.
+
+    Parameters
+    ----------
+    fixed_centre, moving_centre
+        Centre of the body (3,) in mm (RAS+) of the fixed and of the moving scan.
+    shift_mm
+        How far up and down.
+
+    Returns
+    -------
+    Nine 4x4 matrices from mm of the fixed to mm of the moving scan.
+    """
     from scipy.spatial.transform import Rotation
 
-    centre = centre_of_mass(fixed)
-    along = START_SHIFT_FRACTION / 2 * fixed.voxels.shape[2] * fixed.spacing_mm[2] * np.array([0.0, 0.0, 1.0])
+    along = np.array([0.0, 0.0, shift_mm])
     motions = [(np.zeros(3), np.zeros(3)), (np.zeros(3), along), (np.zeros(3), -along)]
     motions += [(sign * START_ROTATION_RADIANS * axis, np.zeros(3)) for axis in np.eye(3) for sign in (1, -1)]
-    goals = [centre_of_mass(scan, mask) for scan, mask in zip(moving, masks, strict=True)]
     starts = []
     for turn, shift in motions:
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_rotvec(turn).as_matrix()
-        starts.append([_set_translation(matrix, goal + shift - matrix[:3, :3] @ centre) for goal in goals])
+        matrix[:3, 3] = moving_centre + shift - matrix[:3, :3] @ fixed_centre
+        starts.append(matrix)
     return starts
 
 
-def _set_translation(matrix: Matrix, shift: NDArray[np.float64]) -> Matrix:
-    moved = matrix.copy()
-    moved[:3, 3] = shift
-    return moved
+def _make_starts(
+    moving: Sequence[Volume], masks: Sequence[NDArray[np.bool_] | None], fixed: Volume
+) -> list[list[Matrix]]:
+    """Nine lists, each with a starting pose for every moving scan."""
+    shift = START_SHIFT_FRACTION / 2 * fixed.voxels.shape[2] * float(fixed.spacing_mm[2])
+    centre = centre_of_mass(fixed)
+    goals = [centre_of_mass(scan, mask) for scan, mask in zip(moving, masks, strict=True)]
+    return [list(start) for start in zip(*(make_starting_poses(centre, goal, shift) for goal in goals), strict=True)]
 
 
 class _PoseSearch:

@@ -1,0 +1,265 @@
+"""Rigid registration of two scans of one patient, without a template: the result does not depend on their order.
+
+The cost is the mean of two correlation ratios (`correlation_ratio`): that of the second scan given the first, and that
+of the first given the second. One of them alone fails for some pairs of contrasts, since dark fluid, bone and air of
+one contrast are three brightnesses in the other. Both are minimised together, as Gauss-Newton steps of one pose.
+
+=======  ===============================================================  ==========================================
+Step     What is tried                                                    Where the points lie
+=======  ===============================================================  ==========================================
+coarse   ten poses in each direction: that of the scanner's coordinates,  in the body
+         and nine with the centres on each other
+middle   the best three of each direction, and the caller's own starts    in the brain, or in the body without masks
+fine     the best one                                                     the same
+=======  ===============================================================  ==========================================
+
+The pose of the scanner's coordinates is kept unless another one is better by MIN_GAIN_OVER_SCANNER: between scans of one
+session it is the best guess that there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from siamese_med.imaging import correlation_ratio as correlation
+from siamese_med.imaging import interpolation, resampling
+from siamese_med.imaging.correlation_ratio import RIGID_DEGREES_OF_FREEDOM, RegistrationCost, SamplePoints
+from siamese_med.imaging.pose_optimisation import CostFunction, minimise_cost, minimise_registration_cost, move_poses
+from siamese_med.imaging.registration import (
+    COARSE_GRID_MIN_SMOOTHING_VOXELS,
+    START_SHIFT_FRACTION,
+    RegistrationLevel,
+    make_starting_poses,
+)
+from siamese_med.imaging.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+    from siamese_med.imaging.interpolation import PackedVolumes
+
+    Matrix = NDArray[np.float64]
+
+COARSE = RegistrationLevel(2.0, 1_200, 10, 7.0, 3)
+MIDDLE = RegistrationLevel(1.0, 5_000, 6, 3.0, 1)
+FINE = RegistrationLevel(0.6, 20_000, 8, 1.5, 1)
+"""Levels of a pair. Lengths are in edges (`_edge_mm`), and `kept` is the number of poses that go on to the next level.
+
+Source: open_ms patients 01 and 03, see `benchmarks/pair_pose.py`."""
+EDGES_PER_LEVER = 40.0
+"""The working edge is the body's root mean square radius divided by this: about 2 mm for a head."""
+BODY_GRID_VOXELS = 64
+"""Voxels along an axis of the coarse grid on which the body is found."""
+MIN_GAIN_OVER_SCANNER = 0.02
+"""The scanner's coordinates stay unless a pose leaves this share less unexplained.
+
+Source: scans of one session of open_ms lie a median of 0.65 mm apart by their headers."""
+NUDGE_EDGES = 4.0
+"""`ScanPairPose.quality` compares the pose with poses that are so many edges away: 8 mm in a head."""
+BRAIN_PROBABILITY = 0.5
+"""Voxels with at least this probability are brain."""
+
+
+@dataclass(frozen=True)
+class ScanPairPose:
+    """How two scans of one patient lie to each other.
+
+    Attributes
+    ----------
+    matrix
+        4x4, rigid, from mm of the first scan to mm of the second scan (RAS+).
+    correlation_ratio
+        Agreement at this pose, 0 to 1: the mean of both directions. It depends on the two contrasts and on noise.
+    quality
+        How distinct the pose is, 0 to 1: the mean loss of `correlation_ratio` when the second scan is moved by
+        NUDGE_EDGES in each of the twelve directions of a rigid motion. It is 0 when one of these is as good as the pose.
+    """
+
+    matrix: Matrix
+    correlation_ratio: float
+    quality: float
+
+
+def register_scan_pair(
+    first: Volume,
+    second: Volume,
+    brains: tuple[Volume | None, Volume | None] = (None, None),
+    starts: Sequence[Matrix] = (),
+) -> ScanPairPose:
+    """Register two scans of one patient to each other.
+
+    Parameters
+    ----------
+    first, second
+        Scans (i, j, k) with their affines to RAS+ mm, of any contrast and slice thickness.
+    brains
+        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan. Where both are
+        given, the pose is that of the brain alone: neck, jaw, eyes and skin move. None: the whole body counts.
+    starts
+        Further starting poses, 4x4 from mm of the first to mm of the second scan.
+
+    Returns
+    -------
+    ScanPairPose
+        For swapped scans, `matrix` is the inverse, to the accuracy of the optimisation (about 0.1 mm); a caller who
+        needs it exactly passes the scans in a fixed order.
+
+    References
+    ----------
+    Roche et al., MICCAI 1998 (correlation ratio); Reuter, Rosas and Fischl, NeuroImage 2010 (inverse consistency).
+    """
+    import torch
+
+    masks: tuple[Volume | None, Volume | None] = brains if None not in brains else (None, None)
+    search = _PairSearch(_Side(first, masks[0]), _Side(second, masks[1]))
+    poses = search.find_coarse_poses(starts)
+    poses, _ = search.refine(poses, MIDDLE, 1)
+    poses, left = search.refine(poses[:1], FINE, 2)
+    scanner = torch.eye(4, dtype=torch.float64)[None]
+    unmoved = search.cost_at(FINE, 2)(scanner, torch.zeros(1)).disagreement
+    if float(unmoved[0]) * (1 - MIN_GAIN_OVER_SCANNER) <= float(left[0]):
+        poses, left = scanner, unmoved
+    return ScanPairPose(poses[0].numpy(), 1 - float(left[0]), search.measure_quality(poses[:1]))
+
+
+class _Side:
+    """One scan of a pair: where points are drawn in it, and its images, smoothed for each level on first use."""
+
+    def __init__(self, scan: Volume, brain: Volume | None) -> None:
+        self.scan = scan
+        upright = _resample_upright(scan)
+        self.body = np.argwhere(correlation.find_body_mask(upright.voxels, None)), upright.affine
+        spread = self.body[0] * upright.spacing_mm
+        self.lever = float(np.sqrt(((spread - spread.mean(0)) ** 2).sum(1).mean()))
+        self.height_mm = upright.voxels.shape[2] * float(upright.spacing_mm[2])
+        self.counted = self.body if brain is None else (np.argwhere(brain.voxels >= BRAIN_PROBABILITY), brain.affine)
+        places, affine = self.counted
+        self.centre = places.mean(0) @ affine[:3, :3].T + affine[:3, 3]
+        self.images: dict[float, PackedVolumes] = {}
+
+    def smooth_image(self, edge_mm: float, smoothing: float) -> PackedVolumes:
+        if smoothing not in self.images:
+            edge = edge_mm * (2 if smoothing >= COARSE_GRID_MIN_SMOOTHING_VOXELS else 1)
+            self.images[smoothing] = interpolation.pack_volumes([self.scan], [None], edge, smoothing * edge_mm, "cpu")
+        return self.images[smoothing]
+
+
+class _PairSearch:
+    """The cost of a pose of two scans, and the search for its minimum."""
+
+    def __init__(self, first: _Side, second: _Side) -> None:
+        self.first, self.second = first, second
+        self.lever = max((first.lever + second.lever) / 2, 1.0)
+        self.edge_mm = self.lever / EDGES_PER_LEVER
+
+    def find_coarse_poses(self, starts: Sequence[Matrix]) -> torch.Tensor:
+        """Search in each direction alone; the best poses of both and `starts`, (n, 4, 4), first to second scan."""
+        import torch
+
+        forwards = self._search_one_way(self.first, self.second)
+        backwards = torch.linalg.inv(self._search_one_way(self.second, self.first))
+        given = torch.as_tensor(np.asarray(starts, dtype=np.float64).reshape(-1, 4, 4))
+        return torch.cat([forwards, backwards, given])
+
+    def _search_one_way(self, fixed: _Side, moving: _Side) -> torch.Tensor:
+        import torch
+
+        shift = START_SHIFT_FRACTION / 2 * fixed.height_mm
+        starts = np.stack([np.eye(4), *make_starting_poses(fixed.centre, moving.centre, shift)])
+        poses, left = minimise_registration_cost(
+            moving.smooth_image(self.edge_mm, COARSE.smoothing),
+            torch.zeros(len(starts), dtype=torch.long),
+            torch.as_tensor(starts),
+            self._draw_points(fixed, COARSE, 0, fixed.body),
+            (self.lever, COARSE.reach * self.edge_mm),
+            COARSE.iterations,
+            RIGID_DEGREES_OF_FREEDOM,
+        )
+        return poses[left.argsort(stable=True)[: COARSE.kept]]
+
+    def refine(self, poses: torch.Tensor, level: RegistrationLevel, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refine poses (n, 4, 4) in both directions together; returns them, best first, and 1 - correlation ratio."""
+        scale = (self.lever, level.reach * self.edge_mm)
+        found, left = minimise_cost(self.cost_at(level, seed), poses, scale, level.iterations)
+        order = left.argsort(stable=True)
+        return found[order], left[order]
+
+    def cost_at(self, level: RegistrationLevel, seed: int) -> CostFunction:
+        """Draw the points of a level, and return the cost of poses on them: the mean of both directions."""
+        import torch
+
+        sides = self.first, self.second
+        points = [self._draw_points(side, level, seed, side.counted) for side in sides]
+        images = [side.smooth_image(self.edge_mm, level.smoothing) for side in sides]
+
+        def cost(poses: torch.Tensor, _which: torch.Tensor) -> RegistrationCost:
+            owners = torch.zeros(len(poses), dtype=torch.long)
+            back = torch.linalg.inv(poses)
+            there, here = (
+                correlation.evaluate_registration_cost(image, owners, pose, drawn, self.lever, RIGID_DEGREES_OF_FREEDOM)
+                for image, pose, drawn in ((images[1], poses, points[0]), (images[0], back, points[1]))
+            )
+            return _join_directions(there, here, back, self.lever)
+
+        return cost
+
+    def measure_quality(self, pose: torch.Tensor) -> float:
+        """Measure `ScanPairPose.quality` of a pose (1, 4, 4)."""
+        import torch
+
+        cost = self.cost_at(MIDDLE._replace(smoothing=FINE.smoothing), 3)
+        here = cost(pose, torch.zeros(1))
+        nudges = NUDGE_EDGES * self.edge_mm * torch.cat([torch.eye(6), -torch.eye(6)]).to(pose)
+        moved = move_poses(pose.repeat(len(nudges), 1, 1), nudges, here.pivot, self.lever)
+        lost = cost(moved, torch.zeros(len(nudges))).disagreement - here.disagreement
+        return float(lost.mean().clamp(0, 1)) if lost.min() > 0 else 0.0
+
+    def _draw_points(
+        self, side: _Side, level: RegistrationLevel, seed: int, where: tuple[NDArray[np.int64], Matrix]
+    ) -> SamplePoints:
+        image = side.smooth_image(self.edge_mm, level.smoothing)
+        return correlation.draw_sample_points(image, *where, level.points, seed)
+
+
+def _join_directions(
+    there: RegistrationCost, here: RegistrationCost, back: torch.Tensor, lever: float
+) -> RegistrationCost:
+    """The mean cost of a pose and of its inverse `back`, with the derivatives by a motion of the second scan.
+
+    A motion w, t about the pivot p of the second scan moves the inverse by -R'w, and by -R't - R'w x (q - R'p - s)
+    about its own pivot q, where R' and s are the rotation and the shift of the inverse: the columns of `turned`.
+    """
+    import torch
+
+    rotation = back[:, :3, :3]
+    arm = here.pivot - (rotation @ there.pivot[:, :, None])[:, :, 0] - back[:, :3, 3]
+    turned = torch.zeros(len(back), 6, 6, dtype=back.dtype)
+    turned[:, :3, :3] = turned[:, 3:, 3:] = -rotation
+    for axis in range(3):
+        turned[:, 3:, axis] = torch.linalg.cross(-rotation[:, :, axis] / lever, arm)
+    turned = turned.to(there.gradient.dtype)
+    across = turned.transpose(1, 2)
+    return RegistrationCost(
+        (there.disagreement + here.disagreement) / 2,
+        (there.gradient + (across @ here.gradient[:, :, None])[:, :, 0]) / 2,
+        (there.curvature + across @ here.curvature @ turned) / 2,
+        there.pivot,
+    )
+
+
+def _resample_upright(scan: Volume) -> Volume:
+    """The scan on a coarse grid along the axes of its mm, around its whole field of view."""
+    ends = np.stack(np.meshgrid(*((-0.5, n - 0.5) for n in scan.voxels.shape), indexing="ij"), -1).reshape(-1, 3)
+    corners = ends @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    low, high = corners.min(0), corners.max(0)
+    edge = float(np.prod(high - low)) ** (1 / 3) / BODY_GRID_VOXELS
+    shape = np.maximum(1, np.ceil((high - low) / edge).astype(int))
+    affine = np.diag([edge, edge, edge, 1.0])
+    affine[:3, 3] = low + edge / 2
+    voxels = resampling.resample_volume(scan, affine, shape.tolist())[0, 0]
+    return Volume(voxels.numpy(), affine)
