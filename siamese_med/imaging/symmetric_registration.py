@@ -9,26 +9,31 @@ Step     What is tried                                                    Where 
 =======  ===============================================================  ==========================================
 coarse   ten poses in each direction: that of the scanner's coordinates,  in the body
          and nine with the centres on each other
-middle   the best three of each direction, and the caller's own starts    in the brain, or in the body without masks
+middle   the best three of each direction                                 in the brain, or in the body without masks
 fine     the best one                                                     the same
 =======  ===============================================================  ==========================================
 
-The pose of the scanner's coordinates is kept unless another one is better by MIN_GAIN_OVER_SCANNER: between scans of one
-session it is the best guess that there is.
+The pose of the scanner's coordinates is kept unless another one is better by MIN_GAIN_OVER_SCANNER: between scans of
+one session it is the best guess that there is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from siamese_med.imaging import correlation_ratio as correlation
 from siamese_med.imaging import interpolation, resampling
 from siamese_med.imaging.correlation_ratio import RIGID_DEGREES_OF_FREEDOM, RegistrationCost, SamplePoints
-from siamese_med.imaging.pose_optimisation import CostFunction, minimise_cost, minimise_registration_cost, move_poses
+from siamese_med.imaging.pose_optimisation import (
+    MIN_STEP_GAIN,
+    CostFunction,
+    minimise_cost,
+    minimise_registration_cost,
+    move_poses,
+)
 from siamese_med.imaging.registration import (
     COARSE_GRID_MIN_SMOOTHING_VOXELS,
     START_SHIFT_FRACTION,
@@ -65,6 +70,22 @@ BRAIN_PROBABILITY = 0.5
 """Voxels with at least this probability are brain."""
 
 
+def find_body(scan: Volume) -> Volume:
+    """Find the body in a scan: what is brighter than the mean, with holes filled.
+
+    Returns
+    -------
+    Volume
+        1 in the body and 0 elsewhere, float32 (i, j, k), on a coarse grid along the axes of the scan's mm; 1 everywhere
+        where nothing is brighter than the mean.
+    """
+    from scipy.ndimage import binary_fill_holes
+
+    upright = _resample_upright(scan)
+    body = binary_fill_holes(upright.voxels > upright.voxels.mean())
+    return Volume((body if body.any() else np.ones_like(body)).astype(np.float32), upright.affine)
+
+
 @dataclass(frozen=True)
 class ScanPairPose:
     """How two scans of one patient lie to each other.
@@ -77,7 +98,7 @@ class ScanPairPose:
         Agreement at this pose, 0 to 1: the mean of both directions. It depends on the two contrasts and on noise.
     quality
         How distinct the pose is, 0 to 1: the mean loss of `correlation_ratio` when the second scan is moved by
-        NUDGE_EDGES in each of the twelve directions of a rigid motion. It is 0 when one of these is as good as the pose.
+        NUDGE_EDGES in each of the twelve directions of a rigid motion. It is 0 when one of these is as good.
     """
 
     matrix: Matrix
@@ -89,7 +110,6 @@ def register_scan_pair(
     first: Volume,
     second: Volume,
     brains: tuple[Volume | None, Volume | None] = (None, None),
-    starts: Sequence[Matrix] = (),
 ) -> ScanPairPose:
     """Register two scans of one patient to each other.
 
@@ -98,10 +118,8 @@ def register_scan_pair(
     first, second
         Scans (i, j, k) with their affines to RAS+ mm, of any contrast and slice thickness.
     brains
-        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan. Where both are
-        given, the pose is that of the brain alone: neck, jaw, eyes and skin move. None: the whole body counts.
-    starts
-        Further starting poses, 4x4 from mm of the first to mm of the second scan.
+        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan. Where both
+        are given, the pose is that of the brain alone: neck, jaw, eyes and skin move. Otherwise the whole body counts.
 
     Returns
     -------
@@ -117,12 +135,12 @@ def register_scan_pair(
 
     masks: tuple[Volume | None, Volume | None] = brains if None not in brains else (None, None)
     search = _PairSearch(_Side(first, masks[0]), _Side(second, masks[1]))
-    poses = search.find_coarse_poses(starts)
+    poses = search.find_coarse_poses()
     poses, _ = search.refine(poses, MIDDLE, 1)
     poses, left = search.refine(poses[:1], FINE, 2)
     scanner = torch.eye(4, dtype=torch.float64)[None]
     unmoved = search.cost_at(FINE, 2)(scanner, torch.zeros(1)).disagreement
-    if float(unmoved[0]) * (1 - MIN_GAIN_OVER_SCANNER) <= float(left[0]):
+    if float(unmoved[0]) * (1 - MIN_GAIN_OVER_SCANNER) <= float(left[0]) + MIN_STEP_GAIN:
         poses, left = scanner, unmoved
     return ScanPairPose(poses[0].numpy(), 1 - float(left[0]), search.measure_quality(poses[:1]))
 
@@ -157,14 +175,13 @@ class _PairSearch:
         self.lever = max((first.lever + second.lever) / 2, 1.0)
         self.edge_mm = self.lever / EDGES_PER_LEVER
 
-    def find_coarse_poses(self, starts: Sequence[Matrix]) -> torch.Tensor:
-        """Search in each direction alone; the best poses of both and `starts`, (n, 4, 4), first to second scan."""
+    def find_coarse_poses(self) -> torch.Tensor:
+        """Search in each direction alone; the best poses of both, (n, 4, 4), as matrices from first to second scan."""
         import torch
 
         forwards = self._search_one_way(self.first, self.second)
         backwards = torch.linalg.inv(self._search_one_way(self.second, self.first))
-        given = torch.as_tensor(np.asarray(starts, dtype=np.float64).reshape(-1, 4, 4))
-        return torch.cat([forwards, backwards, given])
+        return torch.cat([forwards, backwards])
 
     def _search_one_way(self, fixed: _Side, moving: _Side) -> torch.Tensor:
         import torch

@@ -28,7 +28,7 @@ def build_scoring_setup(study: Study, chosen: TrainedModel, config: ScoreConfig)
 
     floors = noise_floor.make_floors(chosen.info)
     return ScoringSetup(
-        ScanReader(study.data, chosen.template),
+        ScanReader(study.data),
         study.scores(chosen.info.id).with_suffix(""),
         CalibratedDetector(detectors.build_model_detector(chosen.info, chosen.folder, config), *floors),
         chosen.instrument,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,8 @@ from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes
 from siamese_med.scoring.change import (
     comparability,
-    components,
     detectors,
     noise_floor,
-    pair_registration,
     pair_scoring,
 )
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
@@ -37,7 +35,6 @@ from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.tables import Study
-from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +71,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
     ----------
     a, b
         Each a NIfTI file or a folder with a DICOM series. `a` is taken for the earlier scan. To swap them changes signs
-        only: the measurement itself is made in an order that the voxels decide.
+        only, see `pair_scoring.score_pair`.
     chosen
         The model to measure with.
     config
@@ -86,14 +83,15 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
         As `siamese-med compare --json` prints it.
     """
     template = volume.read_volume(chosen.template)
-    (earlier, first), (later, second) = (_aligned(path, template, config) for path in (a, b))
-    embeddings = _embeddings(chosen, [first, second])
+    earlier, later = (_place_scan(path, template, config) for path in (a, b))
+    embeddings = _embeddings(chosen, [earlier.voxels, later.voxels])
     distance = float(measure_distances(chosen.network, embeddings[:1], embeddings[1:])[0])
-    score = _change(earlier, later, template, chosen, config)
+    placed = earlier.aligned and later.aligned
+    score = _measure_change(earlier.side, later.side, chosen, config)
     return {
         "comparable": score.comparable,
         "reasons": [str(reason) for reason in score.reasons],
-        "similarity": make_calibration(chosen.info).similarity(distance),
+        "similarity": make_calibration(chosen.info).similarity(distance) if placed else None,
         "distance": distance,
         "change": {
             name.removeprefix("change_"): getattr(score, name)
@@ -104,7 +102,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
         "components": [part.to_json() for part in score.components],
         "reference": None if score.reference is None else score.reference.to_json(),
         "verdict": score.verdict and str(score.verdict),
-        "baselines": baselines.score_baselines(*_in_fixed_order([first, second])),
+        "baselines": baselines.score_baselines(*_in_fixed_order([earlier.voxels, later.voxels])),
         "model": chosen.info.id,
     }
 
@@ -130,8 +128,8 @@ def rank_enrolled_patients(
     """
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
-    side, voxels = _aligned(scan, volume.read_volume(chosen.template), config)
-    asked = _embeddings(chosen, [voxels]).expand_as(enrolled)
+    placed = _place_scan(scan, volume.read_volume(chosen.template), config)
+    asked = _embeddings(chosen, [placed.voxels]).expand_as(enrolled)
     curve = make_calibration(chosen.info)
     nearest: dict[str, float] = {}
     for subject, distance in zip(scans.subject, measure_distances(chosen.network, asked, enrolled), strict=True):
@@ -141,23 +139,37 @@ def rank_enrolled_patients(
         (subject, curve.similarity(distance))
         for subject, distance in sorted(nearest.items(), key=lambda item: (item[1], item[0]))
     ]
-    matched = side.aligned and ranked[0][1] >= curve.threshold
+    matched = placed.aligned and ranked[0][1] >= curve.threshold
     return {
         "candidates": [{"subject": subject, "similarity": value} for subject, value in ranked],
         "match": ranked[0][0] if matched else None,
-        "comparable": side.aligned,
-        "reasons": [str(reason) for reason in comparability.reasons_of_alignment(side.aligned)],
+        "comparable": placed.aligned,
+        "reasons": [str(reason) for reason in comparability.reasons_of_alignment(placed.aligned)],
         "threshold": curve.threshold,
         "model": chosen.info.id,
     }
 
 
-def _aligned(path: Path, template: Volume, config: Config) -> tuple[PairScan, NDArray[np.float16]]:
+@dataclass(frozen=True)
+class PlacedScan:
+    """One scan of a question: to compare, and on the template, float16 (i, j, k), with whether it can be used there."""
+
+    side: PairScan
+    voxels: NDArray[np.float16]
+    aligned: bool
+
+
+def _place_scan(path: Path, template: Volume, config: Config) -> PlacedScan:
+    """Read a scan and place it on the template, as ingest and prepare do for the scans of a study."""
     read = single_scan.read_single_scan(path, config.ingest)
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
-    voxels, record = aligned_volumes.align_scan(scan, template, config.prepare)
-    aligned = aligned_volumes.is_alignment_usable(record, config.prepare.min_quality)
-    return PairScan(scan, np.asarray(record["matrix"]), read.modality, read.contrast, UNKNOWN, aligned), voxels
+    placed = aligned_volumes.align_scan(scan, template, config.prepare, read.contrast)
+    aligned = aligned_volumes.is_alignment_usable(placed.record, config.prepare.min_quality)
+    to_template = np.linalg.inv(placed.record["matrix"]) if aligned else None
+    brain = placed.brain and placed.brain.to_probability()
+    return PlacedScan(
+        PairScan(scan, brain, to_template, read.modality, read.contrast, read.scanner), placed.voxels, aligned
+    )
 
 
 def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:
@@ -167,26 +179,13 @@ def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) ->
         return torch.cat([chosen.network(chosen.network.cut(scan[None])) for scan in batch])
 
 
-def _change(a: PairScan, b: PairScan, template: Volume, chosen: TrainedModel, config: Config) -> PairScore:
-    """The change of a pair, measured in an order fixed by content and turned back where that is not theirs."""
-    digests = [side.scan.content_digest() for side in (a, b)]
-    first, second = (a, b) if digests[0] <= digests[1] else (b, a)
+def _measure_change(a: PairScan, b: PairScan, chosen: TrainedModel, config: Config) -> PairScore:
     score = chosen.measures(config.score)
-    space = pair_registration.build_pair_space(template, score.spacing_mm)
     detector = detectors.build_model_detector(chosen.info, chosen.template.parent, score)
     instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
-    pair, _ = pair_scoring.score_pair(first, second, space, instrument, score)
+    pair, _ = pair_scoring.score_pair(a, b, instrument, score)
     (judged,) = pair_scoring.apply_multiple_testing([pair], score)
-    return judged if first is a else _turned(judged, a)
-
-
-def _turned(score: PairScore, earlier: PairScan) -> PairScore:
-    return replace(
-        score,
-        change_sign=None if score.change_sign is None else -score.change_sign,
-        growth_ml=None if score.growth_ml is None else -score.growth_ml,
-        components=tuple(components.swap_component(part, earlier.matrix) for part in score.components),
-    )
+    return judged
 
 
 def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:

@@ -166,7 +166,7 @@ class ComparisonFacts(TypedDict):
 
     comparable: bool
     reasons: Sequence[str]
-    similarity: float
+    similarity: float | None
     distance: float
     change: Mapping[str, float | None]
     change_sign: float | None

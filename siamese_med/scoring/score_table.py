@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 5
+SCORE_METHOD_VERSION = 6
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 
@@ -121,17 +121,22 @@ def score_pairs(
         for pair in pairs.itertuples()
     ]
     found = _add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
-    table = score_table([_named(one, pair, curve) for one, pair in zip(found, pairs.itertuples(), strict=True)])
+    table = score_table(
+        [
+            _named(one, pair, curve, job.earlier.ok and job.later.ok)
+            for one, pair, job in zip(found, pairs.itertuples(), jobs, strict=True)
+        ]
+    )
     table.attrs[SIGNIFICANCE_ATTRIBUTE] = setup.config.significance  # pages say by which limit a pair has changed
     return table
 
 
-def _named(score: PairScore, pair: Any, curve: SimilarityCalibration) -> PairScore:
-    """Add the columns of the pair table, the distance of the embeddings and the similarity to a score."""
+def _named(score: PairScore, pair: Any, curve: SimilarityCalibration, placed: bool) -> PairScore:
+    """Add the columns of the pair table and the distance of the embeddings, and the similarity if both are placed."""
     known = read_row({name: getattr(pair, name) for name in names_of(Origin.PAIR)})
     distance = float(pair.distance)
     named = score.with_values({name: getattr(known, name) for name in names_of(Origin.PAIR)})
-    return replace(named, distance=distance, similarity=curve.similarity(distance))
+    return replace(named, distance=distance, similarity=curve.similarity(distance) if placed else None)
 
 
 def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
@@ -183,14 +188,13 @@ def _of_two_patients(job: PairJob) -> MeasuredPair:
 
 def _measure_change(job: PairJob) -> MeasuredPair:
     setup = job.setup
-    space = setup.reader.pair_space(setup.config.spacing_mm)
     earlier, later = map(setup.reader.read_side, (job.earlier, job.later))
-    pair, measured = pair_scoring.score_pair(earlier, later, space, setup.instrument, setup.config)
+    pair, measured = pair_scoring.score_pair(earlier, later, setup.instrument, setup.config)
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))
-    pair_scoring.write_pictures(picture, *measured, space)
-    pair_scoring.write_change_map(map_file, earlier, *measured, space)
+    pair_scoring.write_pictures(picture, *measured)
+    pair_scoring.write_change_map(map_file, earlier, *measured)
     paths = {
         name: str(path.relative_to(setup.reader.data)) for name, path in (("map", map_file), ("pictures", picture))
     }

@@ -21,7 +21,7 @@ class Component:
     volume_ml: float | None
     sign: int | None  # +1 brighter, -1 darker in the later scan
     p: float | None
-    position_mm: tuple[float | None, ...]  # centre, RAS+ mm of the template
+    position_mm: tuple[float | None, ...]  # centre, RAS+ mm of the template; None without one
     earlier_mm: tuple[float | None, ...]  # centre, RAS+ mm of the earlier scan
 
     def to_json(self) -> Mapping[str, Any]:

@@ -190,11 +190,12 @@ class ScoreConfig(ConfigSection):
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: Fraction = Field(0.05, description="p below which a change is called one")
     simulated_rescans: int = Field(16, ge=3, description="pairs without change a contrast, where fewer than 8 are real")
-    min_overlap: Fraction = Field(0.6, description="share of the body that both scans must show")
-    min_pair_quality: Fraction = Field(0.5, description="correlation ratio that pair alignment must reach")
+    min_overlap: Fraction = Field(0.6, description="share of the brain or body that both scans must show")
+    min_pose_quality: Fraction = Field(0.05, description="how distinct the pose of a pair must be")
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"detector", "detector_args"})
+    RETIRED_KEYS: ClassVar[Mapping[str, str]] = {"min_pair_quality": "min_pose_quality, another figure"}
 
     def measurement_fingerprint(self) -> str:
         """Twelve hex digits of what the measurement of a pair depends on; verdicts are worked out anew each time.
@@ -206,7 +207,7 @@ class ScoreConfig(ConfigSection):
 
     def calibration_fingerprint(self) -> str:
         """Twelve hex digits of what the calibration and the noise floors of a model depend on."""
-        return self.digest(exclude={"significance", "min_overlap", "min_pair_quality", "accelerator"})
+        return self.digest(exclude={"significance", "min_overlap", "min_pose_quality", "accelerator"})
 
 
 class ReportConfig(ConfigSection):
@@ -290,6 +291,8 @@ def list_former_keys(values: Mapping[str, Any]) -> list[str]:
         if isinstance(given, dict):
             renamed = section.FORMER_KEYS.items()
             found += [f"{name}.{former} is now {name}.{key}" for former, key in renamed if former in given]
+            retired = section.RETIRED_KEYS.items()
+            found += [f"{name}.{key} is not used any more: see {name}.{new}" for key, new in retired if key in given]
     return found
 
 

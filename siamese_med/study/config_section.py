@@ -1,4 +1,4 @@
-"""What all sections of the configuration share: frozen values, their digests, and former names of keys."""
+"""What all sections of the configuration share: frozen values, their digests, former and retired keys."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class ConfigSection(BaseModel):
     """Former names of keys, which are still accepted, and their names now. Digests are made under the first name that a
     key had, so a new name renews nothing."""
 
+    RETIRED_KEYS: ClassVar[Mapping[str, str]] = {}
+    """Keys that are not used any more, and what takes their place. Their values are left out."""
+
     @model_validator(mode="before")
     @classmethod
     def accept_former_keys(cls, values: Any) -> Any:
@@ -33,8 +36,9 @@ class ConfigSection(BaseModel):
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings by the names that their keys have now."""
-        return {cls.FORMER_KEYS.get(key, key): value for key, value in values.items()}
+        """Return settings by the names that their keys have now, without those of RETIRED_KEYS."""
+        kept = {key: value for key, value in values.items() if key not in cls.RETIRED_KEYS}
+        return {cls.FORMER_KEYS.get(key, key): value for key, value in kept.items()}
 
     @classmethod
     def with_first_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class PairScore:
             "parts of the change map, strongest first",
             origin=Origin.EVERY_PAIR,
             tabulated=False,
-            detail="volume_ml, sign, kind, p, position_mm (template) and earlier_mm (earlier scan) of each",
+            detail="volume_ml, sign, kind, p, position_mm (template, null without one) and earlier_mm (earlier scan) of each",
         ),
     ] = ()
     smallest_detectable_ml: Annotated[
@@ -215,7 +215,7 @@ class PairScore:
     mutual_information: Annotated[float | None, _baseline("normalised mutual information")] = None
     ssim: Annotated[float | None, _baseline("structural similarity")] = None
     pair_quality: Annotated[
-        float | None, ScoreColumn("of the pair's alignment: correlation ratio of the two scans, 0 to 1")
+        float | None, ScoreColumn("how distinct the pose of the two scans is, 0 to 1; see `score.min_pose_quality`")
     ] = None
     transform: Annotated[
         Matrix,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume", "content")
+ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume", "brain", "content")
 """`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see registration.Alignment; `coverage`: share of the
 template's body inside the scan; `ok`: whether quality and coverage suffice; `volume`: path of the aligned voxels,
-relative to the data folder; `content`: see PreparedScan."""
+relative to the data folder; `brain`: that of its brain segmentation, null where no brain was found; `content`: see
+PreparedScan."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,11 @@ class PreparedScan:
         4x4, template mm to scan mm (RAS+).
     ok
         Whether the alignment is good enough to be used.
+    brain
+        Its brain segmentation, .npz, see `brain.segmentation_files`; None where no brain was found.
     content
         SHA-256 of everything that a result can depend on: the scan's voxels and affine, whether they are inverted, the
-        mask, the template, the transform, the version of the method, the matrix, and the aligned voxels.
+        mask, the template, the transform, the version of the method, the matrix, the aligned voxels, and the brain.
     """
 
     id: str
@@ -48,6 +51,7 @@ class PreparedScan:
     volume: str
     matrix: list[list[float]]
     ok: bool
+    brain: str | None
     content: str
 
     @property
@@ -100,5 +104,6 @@ def _prepared_scan(row: Any) -> PreparedScan:
         volume=row.volume,
         matrix=[[float(value) for value in line] for line in row.matrix],
         ok=bool(row.ok),
+        brain=row.brain if isinstance(row.brain, str) else None,
         content=row.content,
     )

@@ -1,7 +1,7 @@
 """Every fixed limit that decides what a user is told about a pair, a patient or a part of a change map.
 
 Limits that a study may choose are settings instead (docs/configuration.md): `score.significance`, `score.min_overlap`,
-`score.min_pair_quality`, `score.false_match_rate` and `prepare.min_quality`.
+`score.min_pose_quality`, `score.false_match_rate` and `prepare.min_quality`.
 "Our choice" means that no source prescribes the value.
 """
 

@@ -108,7 +108,7 @@ def evaluate_on_study_labels(
     if len({pair.kind for pair, _ in known}) < 2:
         return None
     detector = detectors.build_model_detector(info, folder, study.config.score)
-    reader = ScanReader(study.data, prepared.template)
+    reader = ScanReader(study.data)
     found = null_pairs.measure_real_pairs(
         [sides for _, sides in known], reader, {"change": detector}, study.config.score
     )
@@ -153,7 +153,7 @@ def run_detector_trials(
     quiet = pairs[pairs.kind == PairKind.RESCAN]
     known = [(rows[pair.scan_a], rows[pair.scan_b]) for pair in quiet.itertuples() if _has_both_scans(pair, rows)]
     one_each = [rows[scan] for scan in evidence.groupby(["subject", "modality", "contrast"], sort=False).id.first()]
-    return null_pairs.measure_null_pairs(known, one_each, ScanReader(data, prepared.template), tried, config, seed)
+    return null_pairs.measure_null_pairs(known, one_each, ScanReader(data), tried, config, seed)
 
 
 def _has_both_scans(pair: Any, rows: Mapping[str, PreparedScan]) -> bool:

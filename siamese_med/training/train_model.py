@@ -138,7 +138,7 @@ def prepare_change_sources(
         usable,
         prepared.scans(usable),
         pairs,
-        ScanReader(study.data, prepared.template),
+        ScanReader(study.data),
         study.config.score.spacing_mm,
         settings.change_sources,
         folder,

@@ -19,7 +19,7 @@ from torch.nn import functional
 from siamese_med.imaging.resampling import smooth_along_axes, smooth_images
 from siamese_med.scoring.change import change_map
 from siamese_med.scoring.change.change_map import MapSummary
-from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+from siamese_med.scoring.change.pair_registration import RegisteredPair
 
 WINDOW_SD_MM = 8.0
 """Standard deviation of the window. In a smaller one the nine terms explain noise, in a larger one contrast varies."""
@@ -102,14 +102,14 @@ def measure_boundary_shift(pair: RegisteredPair, spacing_mm: float) -> BoundaryS
     )
 
 
-def summarise_boundary_shift(found: BoundaryShift, pair: RegisteredPair, space: PairSpace) -> MapSummary:
+def summarise_boundary_shift(found: BoundaryShift, pair: RegisteredPair) -> MapSummary:
     """Summarise local growth in the form that a noise floor reads, see `change_map.MapSummary`.
 
     The figure is the strongest deviation, which tells more of these smooth maps than a norm. The level is 1 for every
     pair: deviations are in units of their own standard error, and a change over a large region would raise it.
     """
     return replace(
-        change_map.summarise_map(found.deviation, pair, space),
+        change_map.summarise_map(found.deviation, pair),
         figure=found.figure,
         level=1.0,
         sign=int(math.copysign(1, found.ml)) if found.ml else 0,

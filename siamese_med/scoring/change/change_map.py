@@ -56,17 +56,15 @@ class MapSummary:
     tail: NDArray[np.float64]
 
 
-def summarise_map(evidence: Tensor, pair: RegisteredPair, space: PairSpace) -> MapSummary:
+def summarise_map(evidence: Tensor, pair: RegisteredPair) -> MapSummary:
     """Compute the figure of a pair's map, its sign, and the figures that describe the map where nothing changed.
 
     Parameters
     ----------
     evidence
-        Signed evidence (i, j, k) on the grid of `space`.
+        Signed evidence (i, j, k) on the grid of the pair.
     pair
         The scans that it was computed from. Only voxels of `pair.inside` count, for all figures but the first.
-    space
-        The grid; tells the volume of a voxel.
 
     Returns
     -------
@@ -81,7 +79,7 @@ def summarise_map(evidence: Tensor, pair: RegisteredPair, space: PairSpace) -> M
     level = float(np.quantile(ordered, LEVEL_QUANTILE))
     noise = 1.4826 * float((pair.b - pair.a)[pair.inside].abs().median())
     return MapSummary(
-        compute_q_norm(evidence, space), int(torch.sign(powers.sum())), level, noise, _tail_fractions(ordered)
+        compute_q_norm(evidence, pair.space), int(torch.sign(powers.sum())), level, noise, _tail_fractions(ordered)
     )
 
 

@@ -5,19 +5,20 @@ Reason                         Function                    Applies if
 =============================  ==========================  ==================================================
 `other_modality`               `reasons_before_measuring`  the modalities differ
 `other_contrast`               `reasons_before_measuring`  the contrasts differ; `unknown` differs from none
-`alignment_failed`             `reasons_of_alignment`      quality of the alignment to the template <
-                                                           `prepare.min_quality`, or coverage of its body < 0.5
+`alignment_failed`             `reasons_of_alignment`      two patients only: quality of the alignment to the
+                                                           template < `prepare.min_quality`, or too little coverage
 `contrast_not_in_reference`    `reasons_of_reference`      the model has no unchanged pairs of the stratum
-`pair_alignment_failed`        `reasons_after_measuring`   quality of the pair < `score.min_pair_quality`
+`pair_alignment_failed`        `reasons_after_measuring`   quality of the pair's pose < `score.min_pose_quality`
 `little_overlap`               `reasons_after_measuring`   overlap of the pair < `score.min_overlap`
 `outside_reference`            `reasons_after_measuring`   noise of the pair > MAX_NOISE_RATIO x the noisiest
                                                            unchanged pair's
 =============================  ==========================  ==================================================
 
-`pair_scoring.score_pair` applies them in three groups: headers and alignment, then the reference, then the measurement.
-A pair gets every reason of the first group that has one, and is measured only if the first two groups give none. A pair
-of one patient that has a reason gets the verdict `not_comparable`. Between two patients no change is measured and no
-verdict given: `comparable` is false only for `reasons_of_alignment`, and so it is in `identify`.
+`pair_scoring.score_pair` applies them in three groups: headers, then the reference, then the measurement. A pair gets
+every reason of the first group that has one, and is measured only if the first two groups give none. A pair of one
+patient that has a reason gets the verdict `not_comparable`. The two scans are registered to each other, so it does not
+matter whether they could be aligned to the template. Between two patients no change is measured and no verdict given:
+`comparable` is false only for `reasons_of_alignment`, and so it is in `identify`.
 
 Where the values come from: `aligned`, `preparation.aligned_volumes.is_alignment_usable`; quality and overlap,
 `pair_registration.register_pair`; noise, `change_map.summarise_map`. `study.vocabulary.NotComparable` explains each
@@ -40,21 +41,19 @@ class ComparedScan(Protocol):
     def modality(self) -> str: ...
     @property
     def contrast(self) -> str: ...
-    @property
-    def aligned(self) -> bool: ...
 
 
 def reasons_before_measuring(earlier: ComparedScan, later: ComparedScan) -> tuple[NotComparable, ...]:
-    """Return the reasons that headers and alignments give against comparing two scans of one patient.
+    """Return the reasons that headers give against comparing two scans of one patient.
 
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> flair = SimpleNamespace(modality="MR", contrast="FLAIR", aligned=True)
-    >>> t1 = SimpleNamespace(modality="MR", contrast="T1w", aligned=True)
+    >>> flair = SimpleNamespace(modality="MR", contrast="FLAIR")
+    >>> t1 = SimpleNamespace(modality="MR", contrast="T1w")
     >>> [str(reason) for reason in reasons_before_measuring(flair, t1)]
     ['other_contrast']
-    >>> reasons_before_measuring(flair, SimpleNamespace(modality="MR", contrast="unknown", aligned=True))
+    >>> reasons_before_measuring(flair, SimpleNamespace(modality="MR", contrast="unknown"))
     ()
     """
     found = []
@@ -62,7 +61,7 @@ def reasons_before_measuring(earlier: ComparedScan, later: ComparedScan) -> tupl
         found.append(NotComparable.OTHER_MODALITY)
     elif earlier.contrast != later.contrast and UNKNOWN not in (earlier.contrast, later.contrast):
         found.append(NotComparable.OTHER_CONTRAST)
-    return (*found, *reasons_of_alignment(earlier.aligned, later.aligned))
+    return tuple(found)
 
 
 def reasons_of_alignment(*aligned: bool) -> tuple[NotComparable, ...]:
@@ -96,15 +95,15 @@ def reasons_after_measuring(
     Parameters
     ----------
     quality
-        Correlation ratio of the two scans after pair registration, 0 to 1.
+        How distinct the pose of the two scans is, 0 to 1, see `symmetric_registration.ScanPairPose`.
     overlap
-        Share of the template's body that both scans show, 0 to 1.
+        Share of the brain, or of the body, that both scans show, 0 to 1.
     noise
         Robust standard deviation of the difference of the two scans, in units of bright tissue.
     noise_max
         The same of the noisiest unchanged pair of the reference.
     config
-        Holds `min_pair_quality` and `min_overlap` of the study.
+        Holds `min_pose_quality` and `min_overlap` of the study.
 
     Examples
     --------
@@ -112,7 +111,7 @@ def reasons_after_measuring(
     ['little_overlap']
     """
     limits = {
-        NotComparable.PAIR_ALIGNMENT_FAILED: quality < config.min_pair_quality,
+        NotComparable.PAIR_ALIGNMENT_FAILED: quality < config.min_pose_quality,
         NotComparable.LITTLE_OVERLAP: overlap < config.min_overlap,
         NotComparable.OUTSIDE_REFERENCE: noise > MAX_NOISE_RATIO * noise_max,
     }

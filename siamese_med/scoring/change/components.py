@@ -38,8 +38,8 @@ def find_components(
     pair: RegisteredPair,
     evidence: Tensor,
     changed: Tensor,
-    space: PairSpace,
     p: Callable[[Tensor], float],
+    to_template: NDArray[np.float64] | None = None,
 ) -> list[Component]:
     """Find the connected parts of the changed tissue, strongest first, MAX_COMPONENTS at most.
 
@@ -53,19 +53,20 @@ def find_components(
         Signed evidence (i, j, k).
     changed
         Changed tissue (i, j, k), bool.
-    space
-        The grid of both.
     p
         From the evidence of one part, 0 elsewhere, to the chance that the whole map of a rescan is as strong.
+    to_template
+        4x4, mm of the earlier scan to template mm (RAS+); None where it could not be aligned to the template, so that
+        the parts have no position there.
     """
     signed = evidence.numpy()
     found = [
         (p(evidence[box] * torch.from_numpy(part)), -int(part.sum()), box, part, sign)
         for sign in (1, -1)
-        for box, part in _connected_parts(changed.numpy() & (signed * sign > 0), space)
+        for box, part in _connected_parts(changed.numpy() & (signed * sign > 0), pair.space)
     ]
     strongest = sorted(found, key=lambda one: one[:2])[:MAX_COMPONENTS]
-    return [_component(pair, box, part, space, sign, strength) for strength, _, box, part, sign in strongest]
+    return [_component(pair, box, part, sign, strength, to_template) for strength, _, box, part, sign in strongest]
 
 
 def mark_stable_component(part: Component, significance: float) -> Component:
@@ -74,26 +75,6 @@ def mark_stable_component(part: Component, significance: float) -> Component:
     A stable part is no stronger than the strongest place of a rescan.
     """
     return part if part.p is not None and part.p < significance else replace(part, kind=ComponentKind.STABLE)
-
-
-def swap_component(part: Component, to_earlier: NDArray[np.float64]) -> Component:
-    """Return the part as it would be if the two scans were swapped.
-
-    Parameters
-    ----------
-    part
-        The part, with all its figures. The position on the template stays.
-    to_earlier
-        4x4, from mm of the template (RAS+) to mm of the scan that is the earlier one after swapping.
-    """
-    kind = ComponentKind.find_member(part.kind)
-    place = to_earlier @ [*(np.nan if mm is None else mm for mm in part.position_mm), 1]
-    return replace(
-        part,
-        kind=kind.reversed if kind else part.kind,
-        sign=None if part.sign is None else -part.sign,
-        earlier_mm=tuple(round(float(value), 1) for value in place[:3]),
-    )
 
 
 def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
@@ -114,18 +95,21 @@ def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
     return parts
 
 
-def _component(pair: RegisteredPair, box: Box, part: Mask, space: PairSpace, sign: int, p: float) -> Component:
+def _component(pair: RegisteredPair, box: Box, part: Mask, sign: int, p: float, to_template: NDArray[np.float64] | None) -> Component:
     centre = np.argwhere(part).mean(0) + [side.start for side in box]
-    position = space.affine @ [*centre, 1]
-    earlier = pair.matrix_earlier @ position
+    earlier = pair.matrix_earlier @ pair.space.affine @ [*centre, 1]
     return Component(
-        volume_ml=round(int(part.sum()) * space.voxel_ml, 4),
-        position_mm=tuple(round(float(value), 1) for value in position[:3]),
-        earlier_mm=tuple(round(float(value), 1) for value in earlier[:3]),
+        volume_ml=round(int(part.sum()) * pair.space.voxel_ml, 4),
+        position_mm=(None,) * 3 if to_template is None else _round_place(to_template @ earlier),
+        earlier_mm=_round_place(earlier),
         sign=sign,
-        kind=_kind(pair, box, part, space.spacing_mm),
+        kind=_kind(pair, box, part, pair.space.spacing_mm),
         p=p,
     )
+
+
+def _round_place(place: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(round(float(value), 1) for value in place[:3])
 
 
 def _kind(pair: RegisteredPair, box: Box, part: Mask, spacing_mm: float) -> ComponentKind:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.errors import NotEnoughDataError
-from siamese_med.imaging import registration, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.change import (
@@ -33,10 +32,11 @@ from siamese_med.scoring.change.noise_floor import (
     NoiseFloor,
     NoiseStratum,
 )
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
 from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.simulation import rescan
+from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.thresholds import MIN_REAL_RESCANS
@@ -222,39 +222,46 @@ def _strata(
 
 def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, MapSummary]]:
     """Return the figures of each detector and of GROWTH, and those of each detector with a planted change."""
-    space = pair.reader.pair_space(pair.config.spacing_mm)
     earlier = pair.reader.read_side(pair.earlier)
     if pair.later:
         later = pair.reader.read_side(pair.later)
     else:
         earlier, later = _simulate_pair(earlier, pair)
-    laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)
+    spacing_mm = pair.config.spacing_mm
+    laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.brain, later.brain), spacing_mm)
     if not pair.planted:
-        return _findings(laid, pair, space), {}
-    changed = detectability.plant_change(laid, space.spacing_mm, np.random.default_rng(pair.seed))
-    return _findings(laid, pair, space), _figures(changed, pair, space)
+        return _findings(laid, pair), {}
+    changed = detectability.plant_change(laid, spacing_mm, np.random.default_rng(pair.seed))
+    return _findings(laid, pair), _figures(changed, pair)
 
 
-def _findings(laid: RegisteredPair, pair: NullPairJob, space: PairSpace) -> dict[str, MapSummary]:
-    grown = boundary_shift.summarise_boundary_shift(
-        boundary_shift.measure_boundary_shift(laid, space.spacing_mm), laid, space
-    )
-    return {**_figures(laid, pair, space), GROWTH: grown}
+def _findings(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
+    growth = boundary_shift.measure_boundary_shift(laid, laid.space.spacing_mm)
+    return {**_figures(laid, pair), GROWTH: boundary_shift.summarise_boundary_shift(growth, laid)}
 
 
-def _figures(laid: RegisteredPair, pair: NullPairJob, space: PairSpace) -> dict[str, MapSummary]:
-    maps = {name: detector(laid, space.spacing_mm) for name, detector in pair.detectors.items()}
-    return {name: change_map.summarise_map(one, laid, space) for name, one in maps.items()}
+def _figures(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
+    maps = {name: detector(laid, laid.space.spacing_mm) for name, detector in pair.detectors.items()}
+    return {name: change_map.summarise_map(one, laid) for name, one in maps.items()}
 
 
 def _simulate_pair(source: PairScan, pair: NullPairJob) -> tuple[PairScan, PairScan]:
-    scans = simulate_scan_pair(source.scan, pair.stratum.scanner == SAME_SCANNER, np.random.default_rng(pair.seed))
-    found = registration.register_scans(scans, volume.read_volume(pair.reader.template))
-    earlier, later = (replace(source, scan=scan, matrix=one.matrix) for scan, one in zip(scans, found, strict=True))
+    taken = simulate_scan_pair(source.scan, pair.stratum.scanner == SAME_SCANNER, np.random.default_rng(pair.seed))
+    earlier, later = (
+        replace(source, scan=one.volume, brain=_move_brain(source.brain, one.to_anatomy), to_template=None)
+        for one in taken
+    )
     return earlier, later
 
 
-def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generator) -> tuple[Volume, Volume]:
+def _move_brain(brain: Volume | None, to_source: NDArray[np.float64]) -> Volume | None:
+    """The brain of a simulated scan, whose mm `to_source` (4x4) leads to those of the scan that it was made from."""
+    return brain and Volume(brain.voxels, np.linalg.inv(to_source) @ brain.affine)
+
+
+def simulate_scan_pair(
+    scan: Volume, same_machine: bool, rng: np.random.Generator
+) -> tuple[Acquisition, Acquisition]:
     """Simulate two acquisitions of one body, by one scanner or by two, each in its own pose.
 
     Parameters
@@ -277,7 +284,7 @@ def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generato
         for number in (first, second)
     ]
     one, two = (
-        rescan.acquire_rescan(body, machine, rng, contrast=contrast).volume
+        rescan.acquire_rescan(body, machine, rng, contrast=contrast)
         for machine, contrast in (protocols[0], protocols[0 if same_machine else 1])
     )
     return one, two

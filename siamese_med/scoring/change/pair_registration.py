@@ -1,23 +1,22 @@
 """Registration of two scans of one patient to each other, half-way, and matching of their intensities.
 
-The grid of a pair is that of the template, resampled to `score.spacing_mm` and cropped to the body. Arrays are
-(i, j, k) in RAS+ orientation: i grows to the patient's right, j to anterior, k to superior. Step 1 of
-`pair_scoring`.
+Each pair has a grid of its own, half-way between its two scans: along the axes of the scanner's mm, around what is
+compared. That is the brain where it is found in both scans, and otherwise the body. No template is needed. Arrays are
+(i, j, k) in RAS+ orientation: i grows to the patient's right, j to anterior, k to superior. Step 1 of `pair_scoring`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med.imaging import registration, resampling
+from siamese_med.imaging import resampling, symmetric_registration
 from siamese_med.imaging.intensity import normalise_intensity
-from siamese_med.imaging.registration import PAIR_LEVELS
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.imaging.volume import Volume
 
@@ -31,9 +30,15 @@ BIAS_FIELD_SD_MM = 10.0
 
 Unit: mm, standard deviation of a Gaussian. Source: our choice."""
 BODY_RIM_MM = 6.0
-"""The outermost part of the body is left out, because skin moves and the field of view may end there.
+"""Where no brain is found, the outermost part of the body is left out: skin moves, and the field of view may end there.
 
 Unit: mm. Source: our choice."""
+GRID_MARGIN_MM = 10.0
+"""The grid of a pair reaches this far beyond what is compared, so that its pictures show the surroundings.
+
+Unit: mm. Source: our choice."""
+MASK_THRESHOLD = 0.5
+"""Mean of both scans' mask values from which a voxel is compared."""
 MATCHING_QUANTILES = 256
 """Number of quantiles, from 0 to 1, at which the two histograms are matched."""
 MATCHING_ROUNDS = 2
@@ -42,14 +47,14 @@ MATCHING_ROUNDS = 2
 
 @dataclass(frozen=True)
 class PairSpace:
-    """The grid on which pairs are compared, the same for all pairs of a template.
+    """The grid on which a pair is compared.
 
     Attributes
     ----------
     affine
-        4x4, voxel indices to template mm (RAS+); isotropic, without rotation.
+        4x4, voxel indices to pair mm (RAS+); isotropic, without rotation.
     inside
-        Mask (i, j, k) of the template's body without its rim.
+        Mask (i, j, k) of what is compared where both scans show it: the brain, or the body without its rim.
 
     Examples
     --------
@@ -78,20 +83,23 @@ class RegisteredPair:
 
     Attributes
     ----------
+    space
+        The grid.
     earlier, later
         The two scans as acquired, normalised (air 0, bright tissue 1), for display.
     a, b
         Earlier and later scan with contrast and bias field matched, for measuring.
     inside
-        Voxels of the body that both scans show, bool.
+        Voxels of `space.inside` that both scans show, bool.
     overlap
-        Their share of the template's body, 0 to 1.
+        Their share of `space.inside`, 0 to 1.
     quality
-        Correlation ratio of the two scans after registration, 0 to 1.
+        How distinct the pose is, 0 to 1, see `symmetric_registration.ScanPairPose`.
     matrix_earlier, matrix_later
-        4x4, template mm to the mm of each scan (RAS+), after pair registration.
+        4x4, rigid, pair mm to the mm of each scan (RAS+).
     """
 
+    space: PairSpace
     earlier: Tensor
     later: Tensor
     a: Tensor
@@ -102,6 +110,18 @@ class RegisteredPair:
     matrix_earlier: Matrix
     matrix_later: Matrix
 
+    def swap(self) -> RegisteredPair:
+        """Return the pair with the two scans exchanged, on the same grid."""
+        return replace(
+            self,
+            earlier=self.later,
+            later=self.earlier,
+            a=self.b,
+            b=self.a,
+            matrix_earlier=self.matrix_later,
+            matrix_later=self.matrix_earlier,
+        )
+
 
 ChangeDetector = Callable[[RegisteredPair, float], Tensor]
 """Function from a registered pair and its voxel edge in mm to signed evidence of change (i, j, k), float32.
@@ -110,64 +130,47 @@ The evidence is positive where the later scan is brighter and 0 outside the body
 swapped, and is 0 for a scan with itself. A detector can be pickled. `siamese_med.testing` checks all of this."""
 
 
-def build_pair_space(template: Volume, spacing_mm: float) -> PairSpace:
-    """Build the grid on which the pairs of a template are compared.
+def register_pair(
+    earlier: Volume, later: Volume, brains: tuple[Volume | None, Volume | None], spacing_mm: float
+) -> RegisteredPair:
+    """Register two scans of one patient to each other, resample each of them once, and match their intensities.
 
-    The body is what is brighter than the template's mean, with its holes filled. The grid is cropped to it.
-
-    Parameters
-    ----------
-    template
-        Template with isotropic voxels, in RAS+ orientation without rotation.
-    spacing_mm
-        Voxel edge of the grid, `score.spacing_mm`.
-    """
-    from scipy.ndimage import binary_erosion, binary_fill_holes, zoom
-
-    body = binary_fill_holes(template.voxels > template.voxels.mean())
-    rim = max(1, round(BODY_RIM_MM / float(template.spacing_mm[0])))
-    inner = binary_erosion(body, iterations=rim)
-    inner = inner if inner.any() else body
-    occupied = np.argwhere(body)
-    low = np.maximum(occupied.min(0) - 1, 0)
-    high = np.minimum(occupied.max(0) + 2, body.shape)
-    factor = float(template.spacing_mm[0]) / spacing_mm
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    inside = zoom(inner[box].astype(np.float32), factor, order=1, grid_mode=True, mode="nearest") > 0.5
-    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
-    corner = template.affine[:3, :3] @ (low - 0.5) + template.affine[:3, 3]
-    affine[:3, 3] = corner + spacing_mm / 2
-    return PairSpace(affine, inside)
-
-
-def register_pair(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace) -> RegisteredPair:
-    """Register two scans of one patient, resample each of them once, and match their intensities.
-
-    The registration is rigid and maximises the correlation ratio. Half of its correction moves each scan, so both are
-    interpolated alike (Reuter and Fischl, NeuroImage, 2011). Histogram matching and bias correction follow.
+    The registration is rigid (`symmetric_registration`). Half of it moves each scan, so both are interpolated alike
+    (Reuter and Fischl, NeuroImage, 2011). Histogram matching and bias correction follow.
 
     Parameters
     ----------
     earlier, later
         Scans (i, j, k) with their affine to RAS+ mm.
-    starts
-        4x4 of the earlier and of the later scan, template mm to scan mm; their rigid parts are the starting poses.
-    space
-        Grid of the result, see `build_pair_space`.
+    brains
+        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan; None where no
+        brain was found. Both or none are used.
+    spacing_mm
+        Voxel edge of the grid, `score.spacing_mm`.
 
     Returns
     -------
     RegisteredPair
         For a scan with itself, `a` and `b` are equal. `quality` and `overlap` decide whether it can be used.
     """
-    matrices, quality = _register_halfway(earlier, later, starts, space)
-    shape = space.inside.shape
+    pose = symmetric_registration.register_scan_pair(earlier, later, brains)
+    half = _halve_rigid_transform(pose.matrix)
+    matrices = np.linalg.inv(half), half
+    known = [mask for mask in brains if mask is not None]
+    whole = len(known) < len(brains)
+    masks = [symmetric_registration.find_body(scan) for scan in (earlier, later)] if whole else known
+    affine, shape = _lay_grid_around(masks, matrices, spacing_mm)
     parts = [
-        resampling.resample_volume(scan, matrix @ space.affine, shape)[0]
+        resampling.resample_volume(scan, matrix @ affine, shape)[0]
         for scan, matrix in zip((earlier, later), matrices, strict=True)
     ]
-    valid = (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
-    inside = torch.from_numpy(space.inside) & valid
+    marked = [
+        resampling.resample_volume(mask, matrix @ affine, shape)[0, 0]
+        for mask, matrix in zip(masks, matrices, strict=True)
+    ]
+    compared = _find_compared_region(marked, [part[1] for part in parts], spacing_mm, whole)
+    space = PairSpace(affine, compared.numpy())
+    inside = compared & (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
     overlap = float(inside.sum()) / max(1, int(space.inside.sum()))
     a, b = shown = (normalise_intensity(*parts[0]), normalise_intensity(*parts[1]))
     if earlier.content_digest() == later.content_digest():
@@ -176,32 +179,53 @@ def register_pair(earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix],
         for _ in range(MATCHING_ROUNDS):
             a = _match_histogram(a, b, inside)
             a, b = _remove_relative_bias(a, b, inside, space.spacing_mm)
-    return RegisteredPair(*shown, a, b, inside, overlap, quality, *matrices)
+    return RegisteredPair(space, *shown, a, b, inside, overlap, pose.quality, *matrices)
 
 
-def _register_halfway(
-    earlier: Volume, later: Volume, starts: tuple[Matrix, Matrix], space: PairSpace
-) -> tuple[tuple[Matrix, Matrix], float]:
-    """Rigid registration whose correction is shared equally between the two scans.
+def _halve_rigid_transform(matrix: Matrix) -> Matrix:
+    """The rigid transform (4x4) that gives `matrix` when it is applied twice."""
+    from scipy.spatial.transform import Rotation
 
-    If the scans were registered to the template with scaling, the scaling is dropped here: a different one for each
-    date would hide growth.
+    half = np.eye(4)
+    half[:3, :3] = Rotation.from_rotvec(Rotation.from_matrix(matrix[:3, :3]).as_rotvec() / 2).as_matrix()
+    half[:3, 3] = np.linalg.solve(np.eye(3) + half[:3, :3], matrix[:3, 3])
+    return half
+
+
+def _find_compared_region(
+    masks: Sequence[Tensor], shown: Sequence[Tensor], spacing_mm: float, whole_body: bool
+) -> Tensor:
+    """The voxels (i, j, k) that are compared where both scans show them.
+
+    A voxel counts if the mean of the masks of those scans that show it (`shown`, 0 or 1) is high enough. So neither
+    scan decides alone, and what only one of them shows counts as missing overlap.
     """
-    from scipy.linalg import fractional_matrix_power
+    from scipy.ndimage import binary_erosion
 
-    starts = registration.project_to_rigid(starts[0]), registration.project_to_rigid(starts[1])
-    coarse = max(1, round(3.0 / space.spacing_mm))
-    affine = space.affine.copy()
-    affine[:3, :3] *= coarse
-    shape = [-(-n // coarse) for n in space.inside.shape]
-    voxels, valid = resampling.resample_volume(earlier, starts[0] @ affine, shape)[0]
-    fixed = Volume(voxels.numpy(), affine)
-    found = registration.register_scans([later], fixed, PAIR_LEVELS, [starts[1]], inside=valid.numpy() > 0.5)[0]
-    correction = np.linalg.inv(starts[1]) @ found.matrix
-    if np.allclose(correction, np.eye(4), atol=1e-9):
-        return starts, found.correlation_ratio
-    half = np.real(fractional_matrix_power(correction, 0.5))
-    return (starts[0] @ np.linalg.inv(half), starts[1] @ correction @ np.linalg.inv(half)), found.correlation_ratio
+    marked = masks[0] * shown[0] + masks[1] * shown[1]
+    region = (marked >= MASK_THRESHOLD * (shown[0] + shown[1])) & (marked > 0)
+    if not whole_body:
+        return region
+    inner = binary_erosion(region.numpy(), iterations=max(1, round(BODY_RIM_MM / spacing_mm)))
+    return torch.from_numpy(inner) if inner.any() else region
+
+
+def _lay_grid_around(
+    masks: Sequence[Volume], matrices: tuple[Matrix, Matrix], spacing_mm: float
+) -> tuple[Matrix, tuple[int, int, int]]:
+    """Affine (4x4, to pair mm) and shape of the smallest grid around the masks and GRID_MARGIN_MM."""
+    ends = []
+    for mask, matrix in zip(masks, matrices, strict=True):
+        marked = np.argwhere(mask.voxels >= MASK_THRESHOLD)
+        to_pair = np.linalg.inv(matrix) @ mask.affine
+        places = marked @ to_pair[:3, :3].T + to_pair[:3, 3]
+        ends.append((places.min(0), places.max(0)))
+    low = np.min([first for first, _ in ends], axis=0) - GRID_MARGIN_MM
+    high = np.max([last for _, last in ends], axis=0) + GRID_MARGIN_MM
+    i, j, k = (max(1, int(np.ceil(length / spacing_mm))) for length in high - low)
+    affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
+    affine[:3, 3] = (low + high) / 2 - (np.array([i, j, k]) - 1) / 2 * spacing_mm
+    return affine, (i, j, k)
 
 
 def _remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:

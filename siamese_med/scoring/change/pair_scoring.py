@@ -88,20 +88,22 @@ class PairScan:
     ----------
     scan
         Voxels (i, j, k) as ingested, bright tissue high, with their affine to RAS+ mm.
-    matrix
-        4x4, template mm to scan mm (RAS+).
+    brain
+        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of the scan; None where no
+        brain was found.
+    to_template
+        4x4, scan mm to template mm (RAS+); None where the scan could not be aligned to the template. It is used for
+        nothing but the positions of parts.
     modality, contrast, scanner
         As in the catalogue; `unknown` where the header does not tell.
-    aligned
-        Whether the alignment to the template is good enough, see `comparability`.
     """
 
     scan: Volume
-    matrix: NDArray[np.float64]
+    brain: Volume | None
+    to_template: NDArray[np.float64] | None
     modality: str
     contrast: str
     scanner: str
-    aligned: bool
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,21 @@ class PairMeasurement:
     expansion: BoundaryShift
     growth: MapSummary
 
+    def swap(self) -> PairMeasurement:
+        """Return the measurement as it is for the two scans exchanged: all signs change."""
+        return PairMeasurement(
+            self.pair.swap(),
+            -self.evidence,
+            replace(self.finding, sign=-self.finding.sign),
+            replace(
+                self.expansion,
+                relative=-self.expansion.relative,
+                deviation=-self.expansion.deviation,
+                ml=-self.expansion.ml,
+            ),
+            replace(self.growth, sign=-self.growth.sign),
+        )
+
 
 @dataclass(frozen=True)
 class CalibratedDetector:
@@ -128,9 +145,11 @@ class CalibratedDetector:
 
 
 def score_pair(
-    earlier: PairScan, later: PairScan, space: PairSpace, instrument: CalibratedDetector, config: ScoreConfig
+    earlier: PairScan, later: PairScan, instrument: CalibratedDetector, config: ScoreConfig
 ) -> tuple[MeasuredPair, tuple[PairMeasurement, Tensor] | None]:
     """Measure the change of one pair of one patient. The steps are those of the table at the top of this module.
+
+    The two scans are measured in an order that their content decides, so that exchanging them changes nothing but signs.
 
     Returns
     -------
@@ -144,20 +163,24 @@ def score_pair(
     reasons = comparability.reasons_before_measuring(earlier, later) or comparability.reasons_of_reference(known, grown)
     if reasons or known is None or grown is None:
         return _unmeasured(reasons), None
-    found = measure_pair(earlier, later, space, instrument.detector)  # steps 1 to 3
+    turned = later.scan.content_digest() < earlier.scan.content_digest()
+    first, second = (later, earlier) if turned else (earlier, later)
+    measured = measure_pair(first, second, config.spacing_mm, instrument.detector)  # steps 1 to 3
+    found = measured.swap() if turned else measured
     pair, evidence, finding = found.pair, found.evidence, found.finding
     reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
     expected_tail = known.expected_tail(finding)  # step 4
     probability = change_map.compute_probability_map(evidence, pair.inside, finding, expected_tail)  # step 5
     changed = probability >= MIN_CHANGE_PROBABILITY  # step 6
-    parts = components.find_components(pair, evidence, changed, space, _part_p(finding, known, space))  # step 7
+    part_p = _part_p(finding, known, pair.space)
+    parts = components.find_components(pair, evidence, changed, part_p, earlier.to_template)  # step 7
     score = PairScore(
         comparable=not reasons,
         reasons=reasons,
         change_z=max(known.z(finding), grown.z(found.growth)),
         change_p=combine_p_values(known.p(finding), grown.p(found.growth)),
         change_sign=finding.sign,
-        volume_ml=int(changed.sum()) * space.voxel_ml,
+        volume_ml=int(changed.sum()) * pair.space.voxel_ml,
         growth_ml=round(found.expansion.ml, 4),
         growth_p=grown.p(found.growth),
         components=tuple(parts),
@@ -166,7 +189,7 @@ def score_pair(
         pair_quality=round(pair.quality, 4),
         transform=_rows((pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)),
     )
-    curve = [] if reasons else _detection_curve(found, later, known, space, instrument.detector)
+    curve = [] if reasons else _detection_curve(measured, second, known, instrument.detector)
     return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
 
 
@@ -177,20 +200,24 @@ def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> Noise
     )
 
 
-def measure_pair(earlier: PairScan, later: PairScan, space: PairSpace, detector: ChangeDetector) -> PairMeasurement:
+def measure_pair(
+    earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector
+) -> PairMeasurement:
     """Register two scans of one patient, detect change, and summarise it: steps 1 to 3, and local growth beside them.
 
     For swapped scans the evidence and the growth change their signs; for a scan with itself both are 0.
     """
-    pair = pair_registration.register_pair(earlier.scan, later.scan, (earlier.matrix, later.matrix), space)  # step 1
-    evidence = detector(pair, space.spacing_mm)  # step 2
-    growth = boundary_shift.measure_boundary_shift(pair, space.spacing_mm)
+    pair = pair_registration.register_pair(
+        earlier.scan, later.scan, (earlier.brain, later.brain), spacing_mm
+    )  # step 1
+    evidence = detector(pair, spacing_mm)  # step 2
+    growth = boundary_shift.measure_boundary_shift(pair, spacing_mm)
     return PairMeasurement(
         pair,
         evidence,
-        change_map.summarise_map(evidence, pair, space),  # step 3
+        change_map.summarise_map(evidence, pair),  # step 3
         growth,
-        boundary_shift.summarise_boundary_shift(growth, pair, space),
+        boundary_shift.summarise_boundary_shift(growth, pair),
     )
 
 
@@ -256,8 +283,10 @@ def _part_p(finding: MapSummary, known: NoChangeReference, space: PairSpace) -> 
 
 
 def _detection_curve(
-    found: PairMeasurement, later: PairScan, known: NoChangeReference, space: PairSpace, detector: ChangeDetector
+    found: PairMeasurement, later: PairScan, known: NoChangeReference, detector: ChangeDetector
 ) -> list[tuple[float, float]]:
+    space = found.pair.space
+
     def p(before: Tensor, after: Tensor) -> list[float]:
         """The p of an unchanged pair in which the evidence at one place is replaced by that after planting."""
         shares = (
@@ -270,24 +299,24 @@ def _detection_curve(
 
     # the figure of this pair without change: with a real change in it, every planted one would seem detected
     quiet = min(found.finding.figure, math.exp(known.expected(found.finding)))
-    softness = detectability.compute_blur_sd_mm(later.scan.affine, later.matrix)
+    softness = detectability.compute_blur_sd_mm(later.scan.affine, found.pair.matrix_later)
     return detectability.measure_detection_curve(found.pair, detector, space.spacing_mm, softness, p)
 
 
 def write_change_map(
-    path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor, space: PairSpace
+    path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor
 ) -> None:
     """Write the change map of `score_pair` as NIfTI, float32 with two decimals, in the space of the earlier scan.
 
-    The map (`probability`, on the grid of `space`) is resampled to the nearest voxel, so `volume_ml` can be counted in
+    The map (`probability`, on the grid of the pair) is resampled to the nearest voxel, so `volume_ml` can be counted in
     it: voxels of at least 0.95. `path` ends in .nii or .nii.gz, and is replaced as a whole.
     """
     grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
-    drawn = Volume(probability.numpy(), space.affine)
+    drawn = Volume(probability.numpy(), found.pair.space.affine)
     moved = resampling.resample_volume(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
     volume.write_volume(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
 
 
-def write_pictures(path: Path, found: PairMeasurement, probability: Tensor, space: PairSpace) -> None:
+def write_pictures(path: Path, found: PairMeasurement, probability: Tensor) -> None:
     """Write the slices that the report shows of a pair, see `pair_slices.write_pair_slices`."""
-    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability, space)
+    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability)

@@ -45,26 +45,25 @@ class SliceChoice:
     chosen: str
 
 
-def write_pair_slices(
-    path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor, space: PairSpace
-) -> None:
+def write_pair_slices(path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor) -> None:
     """Choose the slices of one pair and write them as a compressed npz file.
 
     It holds `earlier`, `later`, `difference` and `change` (n, rows, columns), uint8, padded to squares of one size;
-    for each slice `plane`, `position_mm` (along the normal, template RAS+) and `chosen`; and `spacing_mm`.
+    for each slice `plane`, `position_mm` (of its middle, along its normal, RAS+ mm of the earlier scan, like the
+    positions of the parts) and `chosen`; and `spacing_mm`.
 
     The slices are chosen by `evidence` (i, j, k), signed; `probability` (i, j, k), 0 to 1, is the change map. Both
     dates get one window.
     """
-    choices = choose_slices(evidence, space)
+    choices = choose_slices(evidence, pair.space)
     window = _window(pair)
     volumes = {
         "earlier": (pair.earlier.numpy() * window).clip(0, 255),
         "later": (pair.later.numpy() * window).clip(0, 255),
-        "difference": (128 + _difference(pair, space) * 127 / DIFFERENCE_RANGE).clip(0, 255),
+        "difference": (128 + _difference(pair) * 127 / DIFFERENCE_RANGE).clip(0, 255),
         "change": probability.numpy() * 255,
     }
-    side = max(space.inside.shape)
+    side = max(pair.space.inside.shape)
     slices = {
         name: np.stack(
             [_pad_to_square(orient_slice(volume, choice), side, NEUTRAL_GREY.get(name, 0)) for choice in choices]
@@ -79,9 +78,9 @@ def write_pair_slices(
             difference=slices["difference"],
             change=slices["change"],
             plane=np.array([choice.plane for choice in choices]),
-            position_mm=np.array([_position(choice, space) for choice in choices]),
+            position_mm=np.array([_position(choice, pair) for choice in choices]),
             chosen=np.array([choice.chosen for choice in choices]),
-            spacing_mm=np.array(space.spacing_mm),
+            spacing_mm=np.array(pair.space.spacing_mm),
         )
 
 
@@ -132,10 +131,10 @@ def orient_slice(volume: NDArray[Any], choice: SliceChoice) -> NDArray[Any]:
     return volume[choice.index, ::-1, ::-1].T
 
 
-def _difference(pair: RegisteredPair, space: PairSpace) -> NDArray[np.float32]:
+def _difference(pair: RegisteredPair) -> NDArray[np.float32]:
     """Later - earlier, with contrast and bias field matched, smoothed by DIFFERENCE_SMOOTHING_SD_MM."""
     difference = smooth_images(
-        ((pair.b - pair.a) * pair.inside)[None, None], DIFFERENCE_SMOOTHING_SD_MM / space.spacing_mm
+        ((pair.b - pair.a) * pair.inside)[None, None], DIFFERENCE_SMOOTHING_SD_MM / pair.space.spacing_mm
     )
     return np.asarray((difference[0, 0] * pair.inside).numpy())
 
@@ -155,6 +154,8 @@ def _pad_to_square(image: NDArray[Any], side: int, fill: int) -> NDArray[np.uint
     return np.pad(np.round(image).astype(np.uint8), padding, constant_values=fill)
 
 
-def _position(choice: SliceChoice, space: PairSpace) -> float:
+def _position(choice: SliceChoice, pair: RegisteredPair) -> float:
     axis = PLANE_AXES[choice.plane]
-    return float(space.affine[axis, 3] + space.affine[axis, axis] * choice.index)
+    middle = np.argwhere(pair.space.inside).mean(0)
+    middle[axis] = choice.index
+    return float((pair.matrix_earlier @ pair.space.affine @ [*middle, 1])[axis])
