@@ -9,7 +9,7 @@ Step     What is tried                                                    Where 
 =======  ===============================================================  ==========================================
 coarse   ten poses in each direction: that of the scanner's coordinates,  in the body
          and nine with the centres on each other
-middle   the best three of each direction                                 in the brain, or in the body without masks
+middle   the best three of each direction                                 in the regions, or else in the body
 fine     the best one                                                     the same
 =======  ===============================================================  ==========================================
 
@@ -66,8 +66,8 @@ MIN_GAIN_OVER_SCANNER = 0.02
 Source: scans of one session of open_ms lie a median of 0.65 mm apart by their headers."""
 NUDGE_EDGES = 4.0
 """`ScanPairPose.quality` compares the pose with poses that are so many edges away: 8 mm in a head."""
-BRAIN_PROBABILITY = 0.5
-"""Voxels with at least this probability are brain."""
+REGION_THRESHOLD = 0.5
+"""Voxels with at least this value belong to a region."""
 
 
 def find_body(scan: Volume) -> Volume:
@@ -109,7 +109,7 @@ class ScanPairPose:
 def register_scan_pair(
     first: Volume,
     second: Volume,
-    brains: tuple[Volume | None, Volume | None] = (None, None),
+    regions: tuple[Volume | None, Volume | None] = (None, None),
 ) -> ScanPairPose:
     """Register two scans of one patient to each other.
 
@@ -117,9 +117,9 @@ def register_scan_pair(
     ----------
     first, second
         Scans (i, j, k) with their affines to RAS+ mm, of any contrast and slice thickness.
-    brains
-        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan. Where both
-        are given, the pose is that of the brain alone: neck, jaw, eyes and skin move. Otherwise the whole body counts.
+    regions
+        What is to lie on each other, such as the probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its
+        own in the mm of each scan: neck, jaw, eyes and skin move. Unless both are given, the whole body counts.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def register_scan_pair(
     """
     import torch
 
-    masks: tuple[Volume | None, Volume | None] = brains if None not in brains else (None, None)
+    masks: tuple[Volume | None, Volume | None] = regions if all(one is not None for one in regions) else (None, None)
     search = _PairSearch(_Side(first, masks[0]), _Side(second, masks[1]))
     poses = search.find_coarse_poses()
     poses, _ = search.refine(poses, MIDDLE, 1)
@@ -148,14 +148,14 @@ def register_scan_pair(
 class _Side:
     """One scan of a pair: where points are drawn in it, and its images, smoothed for each level on first use."""
 
-    def __init__(self, scan: Volume, brain: Volume | None) -> None:
+    def __init__(self, scan: Volume, region: Volume | None) -> None:
         self.scan = scan
         upright = _resample_upright(scan)
         self.body = np.argwhere(correlation.find_body_mask(upright.voxels, None)), upright.affine
         spread = self.body[0] * upright.spacing_mm
         self.lever = float(np.sqrt(((spread - spread.mean(0)) ** 2).sum(1).mean()))
         self.height_mm = upright.voxels.shape[2] * float(upright.spacing_mm[2])
-        self.counted = self.body if brain is None else (np.argwhere(brain.voxels >= BRAIN_PROBABILITY), brain.affine)
+        self.counted = self.body if region is None else (np.argwhere(region.voxels >= REGION_THRESHOLD), region.affine)
         places, affine = self.counted
         self.centre = places.mean(0) @ affine[:3, :3].T + affine[:3, 3]
         self.images: dict[float, PackedVolumes] = {}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.errors import EmptyInputError
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
@@ -151,7 +152,7 @@ def rank_enrolled_patients(
 
 
 @dataclass(frozen=True)
-class PlacedScan:
+class AskedScan:
     """One scan of a question: to compare, and on the template, float16 (i, j, k), with whether it can be used there."""
 
     side: PairScan
@@ -159,17 +160,16 @@ class PlacedScan:
     aligned: bool
 
 
-def _place_scan(path: Path, template: Volume, config: Config) -> PlacedScan:
+def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
     """Read a scan and place it on the template, as ingest and prepare do for the scans of a study."""
     read = single_scan.read_single_scan(path, config.ingest)
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
     placed = aligned_volumes.align_scan(scan, template, config.prepare, read.contrast)
     aligned = aligned_volumes.is_alignment_usable(placed.record, config.prepare.min_quality)
     to_template = np.linalg.inv(placed.record["matrix"]) if aligned else None
-    brain = placed.brain and placed.brain.to_probability()
-    return PlacedScan(
-        PairScan(scan, brain, to_template, read.modality, read.contrast, read.scanner), placed.voxels, aligned
-    )
+    region = placed.brain and make_probability_volume(placed.brain)
+    side = PairScan(scan, region, to_template, read.modality, read.contrast, read.scanner)
+    return AskedScan(side, placed.voxels, aligned)
 
 
 def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:

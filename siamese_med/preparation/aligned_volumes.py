@@ -3,7 +3,8 @@
 <data>/prepared/<fingerprint>/template.nii.gz     the template, whose grid all volumes share
                              /alignments.parquet  prepared_scans.ALIGNMENT_COLUMNS
                              /volumes/<scan>.npy  float16 (i, j, k) on the template's grid, see imaging.intensity
-                             /volumes/<scan>.json matrix, quality, digests; exists only while the voxels are complete
+                             /volumes/<scan>_brain.npz  the brain in the scan's mm, where one was found
+                             /volumes/<scan>.json matrix, quality, digests; exists only while the others are complete
 """
 
 from __future__ import annotations
@@ -13,44 +14,41 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from siamese_med.brain import segmentation_files
 from siamese_med.errors import EmptyInputError, PluginError
-from siamese_med.imaging import resampling, volume
-from siamese_med.imaging.intensity import INVERTED_FLAG, normalise_intensity, undo_monochrome1
-from siamese_med.imaging.registration import Alignment, Transform
+from siamese_med.imaging import volume
+from siamese_med.imaging.intensity import INVERTED_FLAG, undo_monochrome1
 from siamese_med.imaging.volume import Volume
 from siamese_med.plugins import Plugin, find_plugin, identify_plugin
 from siamese_med.preparation import study_template as templates
-from siamese_med.preparation.registrations import register_to_template
+from siamese_med.preparation.scan_placement import (
+    PlacedScan,
+    Placement,
+    ScanToPlace,
+    find_brain,
+    is_alignment_usable,
+    make_head_template,
+    place_scans,
+)
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study.config import PrepareConfig
 from siamese_med.study.plugin_names import PluginKind, is_built_in
 from siamese_med.study.prepared_scans import PreparedStudy
-from siamese_med.study.thresholds import MIN_COVERAGE_FRACTION
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
 
 MAX_TEMPLATE_SCANS = 8
 """Largest number of scans, one for each patient, that the study's own template is built from."""
-PREPARATION_VERSION = 3
+PREPARATION_VERSION = 4
 """Raise it when the same scans would give other voxels or matrices, so that folders made before are not reused."""
-MATRIX_DECIMALS = 7
-"""Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
 DEFAULTS = PrepareConfig()
-
-
-class AlignmentRecord(TypedDict):
-    """How one scan lies on the template; see prepared_scans.ALIGNMENT_COLUMNS."""
-
-    matrix: list[list[float]]
-    quality: float
-    coverage: float
 
 
 def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> PreparedStudy:
@@ -69,16 +67,7 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
     made_from = {scan.id: _digest_inputs(_scan_to_align(scan), data, origin) for scan in scans.itertuples()}
     waiting = scans[[not _cached(folder, made_from[scan], scan) for scan in scans.id]]
     jobs = [
-        AlignmentBatch(
-            tuple(map(_scan_to_align, part.itertuples())),
-            data,
-            folder,
-            device,
-            config.transform,
-            config.batch_size,
-            origin,
-            registration_of(config),
-        )
+        AlignmentBatch(tuple(map(_scan_to_align, part.itertuples())), data, folder, origin, _placement(config, device))
         for part in (
             waiting.iloc[start : start + config.batch_size] for start in range(0, len(waiting), config.batch_size)
         )
@@ -127,27 +116,14 @@ def registration_of(config: PrepareConfig) -> Plugin:
 
 
 def align_scan(
-    scan: Volume, template: Volume, config: PrepareConfig = DEFAULTS, device: str = "cpu"
-) -> tuple[NDArray[np.float16], AlignmentRecord]:
-    """Align one scan to a template, as `prepare_scans` does for each scan.
-
-    Returns the voxels (i, j, k) on the template's grid, normalised, and the record that `prepare_scans` keeps: the
-    matrix (4x4, template mm to scan mm, RAS+), the quality of the registration, and the coverage of the template's
-    body.
-    """
-    found = register_to_template(registration_of(config), [scan], template, config.transform, device)[0]
-    return resample_to_template(scan, found, template, device)
+    scan: Volume, template: Volume, config: PrepareConfig = DEFAULTS, contrast: str = UNKNOWN, device: str = "cpu"
+) -> PlacedScan:
+    """Align one scan to a template, exactly as `prepare_scans` does for each scan of that contrast."""
+    return place_scans([ScanToPlace(scan, contrast)], template, _placement(config, device))[0]
 
 
-def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
-    """Return whether an alignment reaches `min_quality` and covers MIN_COVERAGE_FRACTION of the template's body.
-
-    Examples
-    --------
-    >>> is_alignment_usable({"matrix": [], "quality": 0.8, "coverage": 0.4}, min_quality=0.5)
-    False
-    """
-    return bool(record["quality"] >= min_quality and record["coverage"] >= MIN_COVERAGE_FRACTION)
+def _placement(config: PrepareConfig, device: str) -> Placement:
+    return Placement(registration_of(config), config.transform, device, config.batch_size)
 
 
 def choose_device(accelerator: str) -> str:
@@ -186,12 +162,21 @@ def _keep_template(
     if given:
         made = volume.reorient_to_ras(volume.read_volume(given))
     else:
-        chosen = [_scan_to_align(scan) for scan in _representatives(scans).itertuples()]
-        masks = [_mask(source, data) for source in chosen]
-        made = templates.build_template(
-            [_read(one, data) for one in chosen], config.shape, config.spacing_mm, device, masks
+        made = _make_template(
+            [_scan_to_align(scan) for scan in _representatives(scans).itertuples()], data, config, device
         )
     volume.write_volume(path, Volume(made.voxels.astype(np.float32), made.affine))
+
+
+def _make_template(chosen: Sequence[ScanToAlign], data: Path, config: PrepareConfig, device: str) -> Volume:
+    """The template of heads, if most of the chosen scans show one and none has a mask; else the mean of these scans."""
+    loaded = [_load(source, data) for source in chosen]
+    masks = [one.mask for one in loaded]
+    if config.head_template and not any(mask is not None for mask in masks):
+        heads = sum(find_brain(one.scan) is not None for one in loaded)
+        if 2 * heads > len(loaded):
+            return make_head_template(config)
+    return templates.build_template([one.scan for one in loaded], config.shape, config.spacing_mm, device, masks)
 
 
 def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
@@ -207,19 +192,20 @@ class ScanToAlign(NamedTuple):
     id: str
     path: str
     sha256: str
+    contrast: str
     flags: Sequence[str]
     mask: str | None
 
 
 def _scan_to_align(scan: Any) -> ScanToAlign:
-    return ScanToAlign(scan.id, scan.path, scan.sha256, scan.flags, scan.mask)
+    return ScanToAlign(scan.id, scan.path, scan.sha256, scan.contrast, scan.flags, scan.mask)
 
 
 def _digest_inputs(scan: ScanToAlign, data: Path, origin: str) -> str:
     """Digest of everything that an alignment is made from; `origin`: the template, the transform and the method."""
     mask = files.compute_file_digest(data / scan.mask) if scan.mask else "no mask"
     brightness = INVERTED_FLAG if INVERTED_FLAG in scan.flags else "as stored"
-    return _digest(scan.sha256, brightness, mask, origin)
+    return _digest(scan.sha256, scan.contrast, brightness, mask, origin)
 
 
 def _digest(*parts: str) -> str:
@@ -228,81 +214,50 @@ def _digest(*parts: str) -> str:
 
 @dataclass(frozen=True)
 class AlignmentBatch:
-    """Scans that are aligned together. A batch with fewer than `size` scans is filled up with its last one.
-
-    The constant size keeps a scan's matrix independent of the other scans of its batch, down to the last digit.
-    `origin` identifies the template, the transform and the version, see `_digest_inputs`.
-    """
+    """Scans that are placed together. `origin` identifies template, transform and version, see `_digest_inputs`."""
 
     scans: tuple[ScanToAlign, ...]
     data: Path
     folder: Path
-    device: str
-    transform: Transform
-    size: int
     origin: str
-    registration: Plugin
+    method: Placement
 
 
 def _align_batch(batch: AlignmentBatch) -> None:
     template = volume.read_volume(batch.folder / "template.nii.gz")
-    loaded = [_read(scan, batch.data) for scan in batch.scans]
-    masks = [_mask(scan, batch.data) for scan in batch.scans]
-    lacking = batch.size - len(loaded) if batch.registration.built_in else 0
-    found = register_to_template(
-        batch.registration,
-        [*loaded, *loaded[-1:] * lacking],
-        template,
-        batch.transform,
-        batch.device,
-        [*masks, *masks[-1:] * lacking],
-    )
-    for scan, image, result in zip(batch.scans, loaded, found, strict=False):
-        voxels, record = resample_to_template(image, result, template, batch.device)
-        _write_aligned_scan(batch, scan, voxels, record)
+    loaded = [_load(scan, batch.data) for scan in batch.scans]
+    for scan, placed in zip(batch.scans, place_scans(loaded, template, batch.method), strict=True):
+        _write_placed_scan(batch, scan, placed)
 
 
-def _write_aligned_scan(
-    batch: AlignmentBatch, scan: ScanToAlign, voxels: NDArray[np.float16], record: AlignmentRecord
-) -> None:
-    """Write voxels and record so that a run that is killed in between leaves no record of other voxels."""
+def _write_placed_scan(batch: AlignmentBatch, scan: ScanToAlign, placed: PlacedScan) -> None:
+    """Write voxels, brain and record so that a run that is killed in between leaves no record of other voxels."""
     made_from = _digest_inputs(scan, batch.data, batch.origin)
-    aligned = hashlib.sha256(voxels.tobytes()).hexdigest()
-    content = _digest(made_from, json.dumps(record["matrix"]), aligned)
+    aligned = hashlib.sha256(placed.voxels.tobytes())
     mark = batch.folder / "volumes" / f"{scan.id}.json"
     mark.unlink(missing_ok=True)
     with files.replace_atomically(mark.with_suffix(".npy")) as temporary:
-        np.save(temporary, voxels)
-    files.write_json_file(mark, {"made_from": made_from, "content": content, **record})
+        np.save(temporary, placed.voxels)
+    if placed.brain is not None:
+        aligned.update(placed.brain.brain.tobytes())
+        segmentation_files.write_segmentation(_brain_file(batch.folder, scan.id), placed.brain)
+    content = _digest(made_from, json.dumps(placed.record["matrix"]), aligned.hexdigest())
+    record = {"made_from": made_from, "content": content, "brain": placed.brain is not None, **placed.record}
+    files.write_json_file(mark, record)
+
+
+def _brain_file(folder: Path, scan: str) -> Path:
+    return folder / "volumes" / f"{scan}_brain.npz"
+
+
+def _load(source: ScanToAlign, data: Path) -> ScanToPlace:
+    mask = volume.read_volume(data / source.mask).voxels > 0 if source.mask else None
+    return ScanToPlace(_read(source, data), source.contrast, mask)
 
 
 def _read(source: ScanToAlign, data: Path) -> Volume:
     scan = volume.read_volume(data / source.path)
     return Volume(undo_monochrome1(scan.voxels, source.flags), scan.affine)
-
-
-def _mask(source: ScanToAlign, data: Path) -> NDArray[np.bool_] | None:
-    return volume.read_volume(data / source.mask).voxels > 0 if source.mask else None
-
-
-def resample_to_template(
-    scan: Volume, found: Alignment, template: Volume, device: str = "cpu"
-) -> tuple[NDArray[np.float16], AlignmentRecord]:
-    """Resample a registered scan to the template's grid.
-
-    `found` is the result of `registration.register_scans` for this scan. Returns the normalised voxels (i, j, k) and
-    the alignment record, see `align_scan`.
-    """
-    matrix = found.matrix.round(MATRIX_DECIMALS)
-    voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
-    body = template.voxels > template.voxels.mean()
-    coverage = float(valid.cpu().numpy()[body].mean())
-    record: AlignmentRecord = {
-        "matrix": matrix.tolist(),
-        "quality": round(found.quality, 4),
-        "coverage": round(coverage, 4),
-    }
-    return normalise_intensity(voxels, valid).cpu().numpy().astype(np.float16), record
 
 
 def _cached(folder: Path, made_from: str, scan: str) -> bool:
@@ -324,6 +279,7 @@ def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) ->
                 "coverage": record["coverage"],
                 "ok": is_alignment_usable(record, min_quality),
                 "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
+                "brain": str(_brain_file(folder, scan.id).relative_to(data)) if record["brain"] else None,
                 "content": record["content"],
             }
         )

@@ -72,7 +72,10 @@ class PrepareConfig(ConfigSection):
     shape: Size3 = Field((64, 64, 64), description="voxels of the grid: left-right, back-front, foot-head")
     spacing_mm: Positive | None = Field(None, description="voxel edge; default: scans fill the grid, 3 mm at most")
     template: Path | None = Field(None, description="NIfTI to align to; default: the study's or the model's")
-    transform: Literal["rigid", "affine"] = Field("rigid", description="6 or 12 degrees of freedom to the template")
+    head_template: bool = Field(True, description="align scans of heads to the template of real heads")
+    transform: Literal["rigid", "affine"] | None = Field(
+        None, description="6 or 12 degrees of freedom to the study's own template; rigid by default"
+    )
     registration: RegistrationName = Field("correlation_ratio", description="of a scan to the template; or a plug-in")
     registration_args: Arguments = {}
     min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")

@@ -36,6 +36,8 @@ class PreparedScan:
         Whether the alignment is good enough to be used.
     brain
         Its brain segmentation, .npz, see `brain.segmentation_files`; None where no brain was found.
+    mask
+        The mask that came with the scan, NIfTI on its grid, outside which nothing is compared; None without one.
     content
         SHA-256 of everything that a result can depend on: the scan's voxels and affine, whether they are inverted, the
         mask, the template, the transform, the version of the method, the matrix, the aligned voxels, and the brain.
@@ -52,6 +54,7 @@ class PreparedScan:
     matrix: list[list[float]]
     ok: bool
     brain: str | None
+    mask: str | None
     content: str
 
     @property
@@ -77,7 +80,7 @@ class PreparedStudy:
 
     def scans(self, table: pd.DataFrame) -> dict[str, PreparedScan]:
         """Return the scans of a scan table that have an alignment, joined with it, by id."""
-        described = ["id", "subject", "modality", "contrast", "scanner", "flags", "path"]
+        described = ["id", "subject", "modality", "contrast", "scanner", "flags", "path", "mask"]
         merged = table[described].merge(self.alignments, left_on="id", right_on="scan")
         return {row.id: _prepared_scan(row) for row in merged.itertuples()}
 
@@ -105,5 +108,6 @@ def _prepared_scan(row: Any) -> PreparedScan:
         matrix=[[float(value) for value in line] for line in row.matrix],
         ok=bool(row.ok),
         brain=row.brain if isinstance(row.brain, str) else None,
+        mask=row.mask if isinstance(row.mask, str) else None,
         content=row.content,
     )

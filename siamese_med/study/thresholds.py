@@ -21,6 +21,12 @@ MIN_COVERAGE_FRACTION = 0.5
 Unit: share of voxels, 0 to 1. Source: our choice.
 """
 
+MIN_BRAIN_OVERLAP = 0.75
+"""A scan of a head whose brain overlaps that of the template by less, after alignment, is not aligned.
+
+Unit: Dice, 0 to 1. Source: real scans, see `python -m benchmarks.head_template`.
+"""
+
 # The change map
 
 MIN_CHANGE_PROBABILITY = 0.95

@@ -97,6 +97,6 @@ def _write_registered_source(exercise: ChangeSourceJob) -> ChangeSource:
     if exercise.path.is_file():
         return synthetic_follow_ups.read_change_source(exercise.path, exercise.spacing_mm)
     earlier, later = (exercise.reader.read_side(row) for row in (exercise.earlier, exercise.later))
-    brains = earlier.brain, later.brain
-    laid = pair_registration.register_pair(earlier.scan, later.scan, brains, exercise.spacing_mm)
+    regions = earlier.region, later.region
+    laid = pair_registration.register_pair(earlier.scan, later.scan, regions, exercise.spacing_mm)
     return synthetic_follow_ups.write_change_source(exercise.path, laid.a, laid.b, laid.inside, exercise.spacing_mm)

@@ -95,7 +95,9 @@ def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
     return parts
 
 
-def _component(pair: RegisteredPair, box: Box, part: Mask, sign: int, p: float, to_template: NDArray[np.float64] | None) -> Component:
+def _component(
+    pair: RegisteredPair, box: Box, part: Mask, sign: int, p: float, to_template: NDArray[np.float64] | None
+) -> Component:
     centre = np.argwhere(part).mean(0) + [side.start for side in box]
     earlier = pair.matrix_earlier @ pair.space.affine @ [*centre, 1]
     return Component(

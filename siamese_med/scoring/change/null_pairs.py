@@ -228,7 +228,7 @@ def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, Ma
     else:
         earlier, later = _simulate_pair(earlier, pair)
     spacing_mm = pair.config.spacing_mm
-    laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.brain, later.brain), spacing_mm)
+    laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.region, later.region), spacing_mm)
     if not pair.planted:
         return _findings(laid, pair), {}
     changed = detectability.plant_change(laid, spacing_mm, np.random.default_rng(pair.seed))
@@ -248,20 +248,18 @@ def _figures(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
 def _simulate_pair(source: PairScan, pair: NullPairJob) -> tuple[PairScan, PairScan]:
     taken = simulate_scan_pair(source.scan, pair.stratum.scanner == SAME_SCANNER, np.random.default_rng(pair.seed))
     earlier, later = (
-        replace(source, scan=one.volume, brain=_move_brain(source.brain, one.to_anatomy), to_template=None)
+        replace(source, scan=one.volume, region=_move_region(source.region, one.to_anatomy), to_template=None)
         for one in taken
     )
     return earlier, later
 
 
-def _move_brain(brain: Volume | None, to_source: NDArray[np.float64]) -> Volume | None:
-    """The brain of a simulated scan, whose mm `to_source` (4x4) leads to those of the scan that it was made from."""
-    return brain and Volume(brain.voxels, np.linalg.inv(to_source) @ brain.affine)
+def _move_region(region: Volume | None, to_source: NDArray[np.float64]) -> Volume | None:
+    """The region of a simulated scan; `to_source` (4x4): from its mm to those of the scan that it was made from."""
+    return region and Volume(region.voxels, np.linalg.inv(to_source) @ region.affine)
 
 
-def simulate_scan_pair(
-    scan: Volume, same_machine: bool, rng: np.random.Generator
-) -> tuple[Acquisition, Acquisition]:
+def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generator) -> tuple[Acquisition, Acquisition]:
     """Simulate two acquisitions of one body, by one scanner or by two, each in its own pose.
 
     Parameters

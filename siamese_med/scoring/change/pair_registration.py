@@ -1,7 +1,7 @@
 """Registration of two scans of one patient to each other, half-way, and matching of their intensities.
 
 Each pair has a grid of its own, half-way between its two scans: along the axes of the scanner's mm, around what is
-compared. That is the brain where it is found in both scans, and otherwise the body. No template is needed. Arrays are
+compared. That is the brain, or the mask of both scans, and otherwise the body. No template is needed. Arrays are
 (i, j, k) in RAS+ orientation: i grows to the patient's right, j to anterior, k to superior. Step 1 of `pair_scoring`.
 """
 
@@ -131,7 +131,7 @@ swapped, and is 0 for a scan with itself. A detector can be pickled. `siamese_me
 
 
 def register_pair(
-    earlier: Volume, later: Volume, brains: tuple[Volume | None, Volume | None], spacing_mm: float
+    earlier: Volume, later: Volume, regions: tuple[Volume | None, Volume | None], spacing_mm: float
 ) -> RegisteredPair:
     """Register two scans of one patient to each other, resample each of them once, and match their intensities.
 
@@ -142,9 +142,9 @@ def register_pair(
     ----------
     earlier, later
         Scans (i, j, k) with their affine to RAS+ mm.
-    brains
-        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of each scan; None where no
-        brain was found. Both or none are used.
+    regions
+        What is compared, such as the probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the
+        mm of each scan. Where one of them is None, it is the body of both scans, without its rim.
     spacing_mm
         Voxel edge of the grid, `score.spacing_mm`.
 
@@ -153,11 +153,11 @@ def register_pair(
     RegisteredPair
         For a scan with itself, `a` and `b` are equal. `quality` and `overlap` decide whether it can be used.
     """
-    pose = symmetric_registration.register_scan_pair(earlier, later, brains)
+    pose = symmetric_registration.register_scan_pair(earlier, later, regions)
     half = _halve_rigid_transform(pose.matrix)
     matrices = np.linalg.inv(half), half
-    known = [mask for mask in brains if mask is not None]
-    whole = len(known) < len(brains)
+    known = [mask for mask in regions if mask is not None]
+    whole = len(known) < len(regions)
     masks = [symmetric_registration.find_body(scan) for scan in (earlier, later)] if whole else known
     affine, shape = _lay_grid_around(masks, matrices, spacing_mm)
     parts = [

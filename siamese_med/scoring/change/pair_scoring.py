@@ -88,9 +88,9 @@ class PairScan:
     ----------
     scan
         Voxels (i, j, k) as ingested, bright tissue high, with their affine to RAS+ mm.
-    brain
-        Probability (i, j, k), 0 to 1, that a voxel is brain, on a grid of its own in the mm of the scan; None where no
-        brain was found.
+    region
+        What is compared: the probability (i, j, k), 0 to 1, that a voxel is brain, or the mask that came with the scan,
+        on a grid of its own in the mm of the scan. None where there is neither: then it is the whole body.
     to_template
         4x4, scan mm to template mm (RAS+); None where the scan could not be aligned to the template. It is used for
         nothing but the positions of parts.
@@ -99,7 +99,7 @@ class PairScan:
     """
 
     scan: Volume
-    brain: Volume | None
+    region: Volume | None
     to_template: NDArray[np.float64] | None
     modality: str
     contrast: str
@@ -149,7 +149,7 @@ def score_pair(
 ) -> tuple[MeasuredPair, tuple[PairMeasurement, Tensor] | None]:
     """Measure the change of one pair of one patient. The steps are those of the table at the top of this module.
 
-    The two scans are measured in an order that their content decides, so that exchanging them changes nothing but signs.
+    The two scans are measured in an order that their content decides, so to exchange them changes nothing but signs.
 
     Returns
     -------
@@ -200,15 +200,13 @@ def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> Noise
     )
 
 
-def measure_pair(
-    earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector
-) -> PairMeasurement:
+def measure_pair(earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector) -> PairMeasurement:
     """Register two scans of one patient, detect change, and summarise it: steps 1 to 3, and local growth beside them.
 
     For swapped scans the evidence and the growth change their signs; for a scan with itself both are 0.
     """
     pair = pair_registration.register_pair(
-        earlier.scan, later.scan, (earlier.brain, later.brain), spacing_mm
+        earlier.scan, later.scan, (earlier.region, later.region), spacing_mm
     )  # step 1
     evidence = detector(pair, spacing_mm)  # step 2
     growth = boundary_shift.measure_boundary_shift(pair, spacing_mm)
@@ -303,9 +301,7 @@ def _detection_curve(
     return detectability.measure_detection_curve(found.pair, detector, space.spacing_mm, softness, p)
 
 
-def write_change_map(
-    path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor
-) -> None:
+def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor) -> None:
     """Write the change map of `score_pair` as NIfTI, float32 with two decimals, in the space of the earlier scan.
 
     The map (`probability`, on the grid of the pair) is resampled to the nearest voxel, so `volume_ml` can be counted in

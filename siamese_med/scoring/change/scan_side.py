@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.brain.segmentation_files import make_probability_volume, read_segmentation
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
@@ -36,13 +37,21 @@ class ScanReader:
         Returns
         -------
         PairScan
-            Voxels (i, j, k) with their affine to RAS+ mm, and the brain where one was found.
+            Voxels (i, j, k) with their affine to RAS+ mm, and what is to be compared: its mask, or else its brain.
         """
         scan = volume.read_volume(self.data / prepared.path)
         bright = Volume(undo_monochrome1(scan.voxels, prepared.flags), scan.affine)
-        brain = None if prepared.brain is None else read_brain_mask(self.data / prepared.brain)
         to_template = np.linalg.inv(prepared.matrix) if prepared.ok else None
-        return PairScan(bright, brain, to_template, *prepared.acquisition)
+        return PairScan(bright, self._read_region(prepared), to_template, *prepared.acquisition)
+
+    def _read_region(self, prepared: PreparedScan) -> Volume | None:
+        """The mask that came with the scan, or else its brain; None where there is neither."""
+        if prepared.mask is not None:
+            mask = volume.read_volume(self.data / prepared.mask)
+            return Volume((mask.voxels > 0).astype(np.float32), mask.affine)
+        if prepared.brain is not None:
+            return make_probability_volume(read_segmentation(self.data / prepared.brain))
+        return None
 
     def read_aligned_voxels(self, prepared: PreparedScan) -> NDArray[np.float16]:
         """Open the voxels of one scan on the template's grid, memory-mapped: float16 (i, j, k), normalised."""

@@ -1,0 +1,209 @@
+"""How one scan is placed on the template: its brain, its alignment, and its voxels on the template's grid.
+
+A study of heads is aligned to the template of real heads that comes with the package, affinely and in the contrast of
+each scan. Every other study is aligned to its own template. Both are for identity alone: two scans of one patient are
+registered to each other (`scoring.change.pair_registration`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+import numpy as np
+
+from siamese_med.brain import head_template
+from siamese_med.brain.segmentation import BrainSegmentation, segment_brain
+from siamese_med.brain.segmentation_files import make_probability_volume
+from siamese_med.imaging import resampling
+from siamese_med.imaging.intensity import normalise_intensity
+from siamese_med.imaging.registration import Alignment, Transform
+from siamese_med.imaging.volume import Volume, make_centred_affine
+from siamese_med.plugins import Plugin
+from siamese_med.preparation.registrations import register_to_template
+from siamese_med.study.config import PrepareConfig
+from siamese_med.study.thresholds import MIN_BRAIN_OVERLAP, MIN_COVERAGE_FRACTION
+from siamese_med.study.vocabulary import UNKNOWN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MATRIX_DECIMALS = 7
+"""Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
+HEAD_GRID_MM = 3.0
+"""Voxel edge of the template of heads where none is configured."""
+HEAD_TEMPLATE_CONTRAST = "T1w"
+"""The contrast in which the template of heads is written to a study; every scan is aligned to that of its own."""
+SAME_TEMPLATE_TOLERANCE = 0.02
+"""Largest difference of a voxel, in units of bright tissue, between a template and the template of heads."""
+
+
+class AlignmentRecord(TypedDict):
+    """How one scan lies on the template; see prepared_scans.ALIGNMENT_COLUMNS.
+
+    `brain_overlap` is the Dice of the scan's brain and the template's; None where the template is not that of heads.
+    """
+
+    matrix: list[list[float]]
+    quality: float
+    coverage: float
+    brain_overlap: float | None
+
+
+@dataclass(frozen=True)
+class PlacedScan:
+    """A scan on the template.
+
+    Attributes
+    ----------
+    voxels
+        float16 (i, j, k) on the template's grid, normalised.
+    record
+        Its alignment.
+    brain
+        Its brain; None where none was found.
+    """
+
+    voxels: NDArray[np.float16]
+    record: AlignmentRecord
+    brain: BrainSegmentation | None
+
+
+class Placement(NamedTuple):
+    """How scans are placed: the registration, the degrees of freedom (None: what suits the template), and the device.
+
+    `batch_size`: so many scans are registered together, and fewer are filled up with the last one. The constant size
+    keeps a scan's matrix independent of the other scans of its batch, down to the last digit.
+    """
+
+    registration: Plugin
+    transform: Transform | None
+    device: str
+    batch_size: int
+
+
+class ScanToPlace(NamedTuple):
+    """A scan, its contrast, and the mask (i, j, k) outside which it is not to be looked at."""
+
+    scan: Volume
+    contrast: str = UNKNOWN
+    mask: NDArray[np.bool_] | None = None
+
+
+def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placement) -> list[PlacedScan]:
+    """Find the brains of scans, align them to a template, and resample them to its grid.
+
+    Parameters
+    ----------
+    scans
+        At most `method.batch_size` of them.
+    template
+        Volume in RAS+ orientation. If it is that of heads, scans with a brain are aligned to it in their own contrast.
+    """
+    brains = [find_brain(one.scan) for one in scans]
+    if method.registration.built_in and is_head_template(template):
+        body, found = make_brain_mask(template), _register_heads(scans, brains, template, method)
+        overlaps = [getattr(one, "brain_overlap", 0.0) for one in found]
+    else:
+        body, found = template.voxels > template.voxels.mean(), _register(scans, template, method)
+        overlaps = [None] * len(found)
+    placed = []
+    for one, result, brain, overlap in zip(scans, found, brains, overlaps, strict=True):
+        voxels, record = _resample_to_template(one.scan, result, template, body, method.device)
+        placed.append(PlacedScan(voxels, {**record, "brain_overlap": overlap and round(overlap, 4)}, brain))
+    return placed
+
+
+def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
+    """Return whether an alignment can be relied on.
+
+    It must reach `min_quality`, cover MIN_COVERAGE_FRACTION of the template, and on the template of heads the two
+    brains must overlap by MIN_BRAIN_OVERLAP.
+
+    Examples
+    --------
+    >>> is_alignment_usable({"matrix": [], "quality": 0.8, "coverage": 0.4, "brain_overlap": None}, min_quality=0.5)
+    False
+    """
+    overlap = record["brain_overlap"]
+    return bool(
+        record["quality"] >= min_quality
+        and record["coverage"] >= MIN_COVERAGE_FRACTION
+        and (overlap is None or overlap >= MIN_BRAIN_OVERLAP)
+    )
+
+
+def _resample_to_template(
+    scan: Volume, found: Alignment, template: Volume, body: NDArray[np.bool_], device: str
+) -> tuple[NDArray[np.float16], AlignmentRecord]:
+    """Resample a registered scan to the template's grid; its coverage is that of `body` (i, j, k)."""
+    matrix = found.matrix.round(MATRIX_DECIMALS)
+    voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
+    record: AlignmentRecord = {
+        "matrix": matrix.tolist(),
+        "quality": round(found.quality, 4),
+        "coverage": round(float(valid.cpu().numpy()[body].mean()), 4),
+        "brain_overlap": None,
+    }
+    return normalise_intensity(voxels, valid).cpu().numpy().astype(np.float16), record
+
+
+def make_head_template(config: PrepareConfig) -> Volume:
+    """Make the template of heads on the grid of a study: `config.shape` voxels of `config.spacing_mm`."""
+    affine = make_centred_affine(config.shape, config.spacing_mm or HEAD_GRID_MM)
+    return Volume(_resample_head_template(affine, config.shape), affine)
+
+
+def is_head_template(template: Volume) -> bool:
+    """Tell whether a template is that of heads, on whatever grid."""
+    if template.voxels.ndim != len(template.spacing_mm):
+        return False
+    same = _resample_head_template(template.affine, template.voxels.shape)
+    return bool(np.abs(same - template.voxels).max() <= SAME_TEMPLATE_TOLERANCE)
+
+
+def make_brain_mask(template: Volume) -> NDArray[np.bool_]:
+    """Make the brain mask (i, j, k) of the template of heads on the grid of `template`."""
+    known = make_probability_volume(head_template.load_template_segmentation())
+    resampled = resampling.resample_volume(known, template.affine, template.voxels.shape)[0, 0]
+    return np.asarray(resampled.numpy() >= 0.5)
+
+
+def _resample_head_template(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
+    whole = head_template.load_head_template(HEAD_TEMPLATE_CONTRAST)
+    return np.asarray(resampling.resample_volume(whole, affine, shape)[0, 0].numpy())
+
+
+def find_brain(scan: Volume) -> BrainSegmentation | None:
+    """Find the brain in a scan; None where the scan shows none, or too little of it."""
+    found = segment_brain(scan)
+    return found if found.found() else None
+
+
+def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement) -> Sequence[Alignment]:
+    lacking = method.batch_size - len(scans) if method.registration.built_in else 0
+    filled = [*scans, *scans[-1:] * lacking]
+    return register_to_template(
+        method.registration,
+        [one.scan for one in filled],
+        template,
+        method.transform or "rigid",
+        method.device,
+        [one.mask for one in filled],
+    )[: len(scans)]
+
+
+def _register_heads(
+    scans: Sequence[ScanToPlace], brains: Sequence[BrainSegmentation | None], template: Volume, method: Placement
+) -> list[Alignment]:
+    """Align heads to the template in their own contrast; a scan without a brain is no head, and its overlap is 0."""
+    known = [(one, brain) for one, brain in zip(scans, brains, strict=True) if brain is not None]
+    others = [one for one, brain in zip(scans, brains, strict=True) if brain is None]
+    placed = iter(
+        head_template.register_to_head_template(
+            [one.scan for one, _ in known], [brain for _, brain in known], [one.contrast for one, _ in known]
+        )
+    )
+    lost = iter(_register(others, template, method) if others else [])
+    return [next(lost if brain is None else placed) for brain in brains]
