@@ -1,0 +1,103 @@
+"""The segmentation network: a small 3D U-Net that sees 2 mm voxels, and works on blocks of 2 x 2 x 2 of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import resources
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from siamese_med.brain.structures import Structure
+
+WIDTHS = (24, 48, 64, 64)
+"""Channels at 4, 8, 16 and 32 mm."""
+WEIGHTS = "brain_network.safetensors"
+"""File in `siamese_med/brain/data`."""
+BLOCK = 8
+"""Voxels of a block."""
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution over 3 x 3 x 3, group normalisation (eight channels a group) and a rectifier."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv3d(inputs, outputs, 3, padding=1, bias=False)
+        self.scale = nn.Parameter(torch.ones(outputs))
+        self.shift = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (b, inputs, i, j, k) to (b, outputs, i, j, k)."""
+        convolved = self.convolution(images)
+        with torch.autocast("cpu", enabled=False):  # in the type of its input: faster in training
+            scale, shift = self.scale.to(convolved.dtype), self.shift.to(convolved.dtype)
+            normed = functional.group_norm(convolved, convolved.shape[1] // 8, scale, shift)
+        return functional.relu(normed, inplace=True)
+
+
+class BrainUNet(nn.Module):
+    """U-Net with four resolutions; its outputs are scores of every structure for every voxel of a block.
+
+    Source: Ronneberger et al., MICCAI 2015; training by synthesis after Billot et al., Medical Image Analysis 2023.
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.down = nn.ModuleList(
+            nn.Sequential(ConvolutionBlock(n, m), ConvolutionBlock(m, m))
+            for n, m in ((BLOCK, a), (a, b), (b, c), (c, d))
+        )
+        self.up = nn.ModuleList(ConvolutionBlock(n, m) for n, m in ((d + c, b), (b + b, a), (a + a, a)))
+        self.last = nn.Conv3d(a, BLOCK * len(Structure), 1)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Compute the features of blocks, (b, WIDTHS[0], i/2, j/2, k/2), of images (b, 1, i, j, k)."""
+        carried = to_blocks(images[:, 0]).contiguous(memory_format=torch.channels_last_3d)
+        skipped = []
+        for level, stage in enumerate(self.down):
+            carried = stage(functional.avg_pool3d(carried, 2) if level else carried)
+            skipped.append(carried)
+        skipped.pop()
+        for stage in self.up:
+            wide = functional.interpolate(carried, scale_factor=2, mode="nearest")
+            carried = stage(torch.cat([wide, skipped.pop()], 1))
+        return carried
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map images (b, 1, i, j, k), sides multiples of 16, to scores (b, structures, i, j, k)."""
+        scores = self.last(self.features(images))
+        return from_blocks(scores.unflatten(1, (BLOCK, len(Structure))).transpose(1, 2))
+
+
+def to_blocks(images: torch.Tensor) -> torch.Tensor:
+    """Rearrange images (b, i, j, k) to (b, 8, i/2, j/2, k/2): the eight voxels of a block become channels.
+
+    Examples
+    --------
+    >>> to_blocks(torch.arange(8.0).view(1, 2, 2, 2)).flatten().tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    """
+    b, i, j, k = images.shape
+    blocks = images.reshape(b, i // 2, 2, j // 2, 2, k // 2, 2).permute(0, 2, 4, 6, 1, 3, 5)
+    return blocks.reshape(b, BLOCK, i // 2, j // 2, k // 2)
+
+
+def from_blocks(blocks: torch.Tensor) -> torch.Tensor:
+    """Rearrange (b, c, 8, i/2, j/2, k/2) to (b, c, i, j, k); the inverse of `to_blocks` for each of c channels."""
+    b, c, _, i, j, k = blocks.shape
+    parts = blocks.reshape(b, c, 2, 2, 2, i, j, k).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return parts.reshape(b, c, 2 * i, 2 * j, 2 * k)
+
+
+@lru_cache(maxsize=1)
+def load_brain_network() -> BrainUNet:
+    """Load the network with the weights that ship with the package; cached, and not to be changed."""
+    from safetensors.torch import load
+
+    stored = load((resources.files("siamese_med.brain") / "data" / WEIGHTS).read_bytes())
+    network = BrainUNet()
+    network.load_state_dict({name: values.float() for name, values in stored.items()})
+    return network.eval().to(memory_format=torch.channels_last_3d)
