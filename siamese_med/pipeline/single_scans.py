@@ -37,7 +37,6 @@ from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.tables import Study
-from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +156,7 @@ def _aligned(path: Path, template: Volume, config: Config) -> tuple[PairScan, ND
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
     voxels, record = aligned_volumes.align_scan(scan, template, config.prepare)
     aligned = aligned_volumes.is_alignment_usable(record, config.prepare.min_quality)
-    return PairScan(scan, np.asarray(record["matrix"]), read.modality, read.contrast, UNKNOWN, aligned), voxels
+    return PairScan(scan, np.asarray(record["matrix"]), read.modality, read.contrast, read.scanner, aligned), voxels
 
 
 def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+ENHANCED_T1_SUFFIX = "ce-agent_T1w"
+"""End of the id of a contrast-enhanced T1 scan: BIDS tells it by the entity `ce`. The agent itself is not recorded."""
+
 
 def make_dataset_description(name: str, **more: object) -> dict[str, object]:
     """Return the content of a dataset_description.json, as BIDS 1.10.0 defines it.
