@@ -108,7 +108,9 @@ class IngestCommitter:
             row = self._scan(name, planned, converted)
             self._waiting.scan.append(row)
             self._waiting.thumbnail.append({"id": name.id, "picture": converted.thumbnail})
-            if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self._run.config):
+            if verdict_rules.scan_depends_on_rules(
+                row["flags"], row["shape"], self._run.config, row["contrast_source"]
+            ):
                 bound.add(name.id)
             for file in planned.files:
                 scans.setdefault(file, name.id)

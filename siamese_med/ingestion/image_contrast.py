@@ -49,11 +49,7 @@ def read_contrast_of_image(scan: Volume, modality: str, reader: ContrastReader |
         return NO_CONTRAST
     try:
         word, confidence = reader(scan)
-    except (
-        MemoryError,
-        RuntimeError,
-        ValueError,
-    ):  # the scan is sound: that nobody can read its contrast costs it none
+    except (MemoryError, RuntimeError, ValueError):  # the scan itself is sound, and goes on without a contrast
         return NO_CONTRAST
     if word == UNKNOWN or word not in contrast.CONTRASTS or confidence < MIN_CONTRAST_CONFIDENCE:
         return NO_CONTRAST

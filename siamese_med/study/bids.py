@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-ENHANCED_T1_SUFFIX = "ce-agent_T1w"
-"""End of the id of a contrast-enhanced T1 scan: BIDS tells it by the entity `ce`. The agent itself is not recorded."""
+ENHANCED_ENTITY = "ce-agent"
+"""BIDS entity in the id of a contrast-enhanced scan. Which agent it was is not recorded."""
+
+ENHANCED_T1_SUFFIX = f"{ENHANCED_ENTITY}_T1w"
+"""End of the id of a contrast-enhanced T1 scan."""
 
 
 def make_dataset_description(name: str, **more: object) -> dict[str, object]:

@@ -27,11 +27,11 @@ SIDECAR_FIELDS = {
 No others do, but for `ContrastConfidence` where the image told the contrast.
 """
 
-SCAN_SUFFIXES = (*contrast.CONTRASTS, bids.ENHANCED_T1_SUFFIX, "MR", "PT", "scan")
+SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 """Last parts of the names that ingest gives to scans."""
 
 DERIVATIVE_FILE_PATTERN = re.compile(
-    r"sub-[a-z2-7]{26}(_ses-\d+(_ce-agent)?(_run-\d+)?)?_"
+    rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
     rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
