@@ -29,7 +29,7 @@ from siamese_med.network import losses
 from siamese_med.plugins import Plugin, find_plugin, import_plugin
 from siamese_med.preparation.registrations import register_to_template
 from siamese_med.scoring.change.detectors import PluginDetector
-from siamese_med.scoring.change.pair_registration import RegisteredPair
+from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.config import TrainConfig
 from siamese_med.study.plugin_names import PluginKind
 from siamese_med.training.plugin_transform import PluginTransform
@@ -289,4 +289,6 @@ def _pair() -> tuple[RegisteredPair, NDArray[np.bool_]]:
     planted = np.zeros(GRID, dtype=bool)
     planted[10:14, 8:12, 9:13] = True
     b[torch.from_numpy(planted)] += 0.4
-    return RegisteredPair(a, b, a, b, scan > 0.2, 1.0, 1.0, np.eye(4), np.eye(4)), planted
+    inside = scan > 0.2
+    space = PairSpace(make_centred_affine(GRID, SPACING_MM), inside.numpy())
+    return RegisteredPair(space, a, b, a, b, inside, 1.0, 1.0, np.eye(4), np.eye(4)), planted

@@ -349,6 +349,6 @@ def test_a_check_decides_about_scans_again_when_it_changes(package: Path) -> Non
     assert package
     configs = [IngestConfig(reasons={NAMES["reasons"]: {"fewest_values": n}}) for n in (8, 16)]
     assert len({verdict_rules.compute_rules_digest(config) for config in (IngestConfig(), *configs)}) == 3
-    assert verdict_rules.scan_depends_on_rules((), (20, 20, 20), configs[0])
-    assert not verdict_rules.scan_depends_on_rules((), (20, 20, 20), IngestConfig())
+    assert verdict_rules.scan_depends_on_rules((), (20, 20, 20), configs[0], "name")
+    assert not verdict_rules.scan_depends_on_rules((), (20, 20, 20), IngestConfig(), "name")
     assert set(scan_checks.own_hints(configs[0])) == {"label_map"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from siamese_med.brain.segmentation import BrainSegmentation
 
+from siamese_med.brain.segmentation import BrainSegmentation
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 

@@ -24,7 +24,7 @@ from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun, UnitOutcome
-from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume
+from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume, complete_facts_by_image
 from siamese_med.ingestion.workers import WorkerLostError
 from siamese_med.study.vocabulary import ScanFlag
 
@@ -108,7 +108,9 @@ class IngestCommitter:
             row = self._scan(name, planned, converted)
             self._waiting.scan.append(row)
             self._waiting.thumbnail.append({"id": name.id, "picture": converted.thumbnail})
-            if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self._run.config):
+            if verdict_rules.scan_depends_on_rules(
+                row["flags"], row["shape"], self._run.config, row["contrast_source"]
+            ):
                 bound.add(name.id)
             for file in planned.files:
                 scans.setdefault(file, name.id)
@@ -167,7 +169,7 @@ class IngestCommitter:
                 self._waiting.subject.append({"subject": subject, "sealed": ownership.seal_owner(owner, self._secret)})
 
     def _scan(self, name: ScanName, planned: PlannedVolume, converted: ConvertedVolume) -> ScanRow:
-        facts = planned.facts
+        facts = complete_facts_by_image(planned.facts, converted.contrast)
         undated = () if facts.date else (ScanFlag.DATE_UNKNOWN,)
         return {
             "id": name.id,
@@ -186,6 +188,8 @@ class IngestCommitter:
             "flags": sorted(map(str, {*facts.flags, *converted.flags, *undated})),
             "source": str(planned.source),
             "changed": planned.changed,
+            "contrast_source": str(facts.contrast_source),
+            "contrast_confidence": facts.contrast_confidence,
             "mask": masks.get_mask_path(self._path(planned)) if converted.masked else None,
             "series": planned.candidate.series,
             "nan_voxels": converted.nan_voxels,

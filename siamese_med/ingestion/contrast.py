@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+
+ENHANCED_T1 = "T1wCE"
+"""T1-weighted after a contrast agent. An enhancing lesion is no change against a plain T1, so the two differ."""
 
 CONTRASTS = (
     "T1w",
+    ENHANCED_T1,
     "T2w",
     "FLAIR",
     "PDw",
@@ -26,25 +31,69 @@ CONTRASTS = (
 CONTRAST_BY_SUFFIX = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
-    "phase": "phase",
+    "unit1": "T1w", "inplanet1": "T1w", "inplanet2": "T2w", "phase": "phase",
 }  # fmt: skip
 """Contrast by the last part of a BIDS file name, in lower case."""
 
 MASK_SUFFIXES = ("mask", "dseg", "probseg", "seg", "gt")
 """Last parts of the names of masks and segmentations."""
 
+AGENT = r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|contrast|kontrast(mittel)?"
+"""A contrast agent in names and descriptions; `km` is German. Part of regular expressions."""
+
 CONTRAST_PATTERNS = (
-    ("FLAIR", r"flair|dark[ _-]?fluid|tirm"),
+    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?map(s|ping)?"),
+    ("FLAIR", r"flair|dark[ _-]?fluid|tirm|t2f"),
     ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
     ("bold", r"bold|fmri|resting|rest[ _-]state"),
     ("SWI", r"swi|swan|susceptibility"),
     ("MRA", r"tof|mra|angio"),
     ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|hemo"),
-    ("T1w", r"t1w?|mp[ _-]?rage|spgr|bravo|mp2rage|vibe|tfl"),
-    ("T2w", r"t2w?"),
+    ("T1w", rf"(inplane)?t1(wi?|[ _-]?weighted)?(c|n|pre|post|nativ\w*|{AGENT})?"),
+    ("T1w", r"mp[ _-]?rage|f?spgr|bravo|mp2rage|vibe|tfl|mdeft"),
+    ("T2w", r"(inplane)?t2(wi?|[ _-]?weighted)?"),
     ("PDw", r"pdw?|proton[ _-]?density"),
 )
-"""Regular expressions for series descriptions; the first match counts, so `T2 FLAIR` is FLAIR."""
+"""Regular expressions for series descriptions; the first match counts, so `T2 FLAIR` is FLAIR.
+
+A map of relaxation times is no weighted image.
+"""
+
+FILE_NAME_PATTERNS = (*CONTRAST_PATTERNS, ("T1w", r"mpr"))
+"""The same for file names. `mpr` is short for MPRAGE there; in a description it is a reformatted series."""
+
+PLAIN_PATTERN = re.compile(
+    rf"(?<![a-z0-9])(pre|non?|without|w ?/? ?o|ohne|vor|before|minus|ce-(no(ne)?|pre|without|plain))"
+    rf"([ _.-]*({AGENT}|c))?(?![a-z0-9])",
+    re.I,
+)
+"""Words that say that no contrast agent was given yet, with the name of the agent after them."""
+
+AGENT_PATTERN = re.compile(
+    rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced)(?![a-z0-9])"
+    rf"|(?<![a-z0-9])t1(wi?|[ _-]?weighted)?(c|{AGENT}|[ _-]*\+)(?![a-z0-9])"
+    rf"|\+[ _-]?({AGENT}|c|k)(?![a-z0-9])",
+    re.I,
+)
+"""Words that say that a contrast agent was given."""
+
+POST_PATTERN = re.compile(
+    r"(?<![a-z])post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
+)
+"""`post` for after contrast, and not after an operation or a treatment."""
+
+PATIENT_ENTITIES_PATTERN = re.compile(r"(?:^|(?<=_))(sub|ses|task|run)-[^_]*", re.I)
+"""BIDS entities that do not tell the contrast: a session may be called `post`."""
+
+FOLDER_FILLER_PATTERN = re.compile(
+    r"\d+|\d*(mm|iso)|[23]d|ax(ial)?|sag(ittal)?|cor(onal)?|tra(nsversal)?|p\d|se|tse|fse|gre|ir|fs|fat|sat|brain|head|"
+    rf"mri?|anat|nii|nifti|dicom|dcm|images?|scans?|series?|raw|pre|post|c|w|o|with|no|non|without|plain|native|{AGENT}",
+    re.I,
+)
+"""Words that stand beside a contrast in the name of a folder with scans of one contrast."""
+
+FOLDERS_SEARCHED = 3
+"""So many folders above a file are searched, the nearest first: a series, a visit and a patient."""
 
 FIELD_MAP_PATTERN = re.compile(
     r"(?<![a-z])(pe[ =_-]?(ap|pa|rl|lr)|spin[ _-]?echo[ _-]?field[ _-]?map|field[ _-]?map|topup|blip)", re.I
@@ -56,30 +105,96 @@ LOCALIZER_PATTERN = re.compile(
 )
 """Series descriptions of localizers."""
 
+GRADIENT_ECHO_T2STAR_MS = 12.0
+"""A gradient echo as late as this is T2*-weighted. Unit: ms. Source: our choice, between usual T1 and T2* protocols."""
+
+NO_AGENT_WORDS = ("", "no", "none", "n", "nil", "0", "na", "n/a", "without", "ohne", "unknown")
+"""What stands in a header's field for the contrast agent where none was given, in lower case."""
+
 
 def guess_contrast_from_text(description: str) -> str:
-    """Guess the contrast from a series description or file name; `unknown` where nothing matches.
+    """Guess the contrast from a series description; `unknown` where nothing matches.
 
     Examples
     --------
     >>> guess_contrast_from_text("Sag 3D T2 FLAIR"), guess_contrast_from_text("AX T1 MPRAGE")
     ('FLAIR', 'T1w')
+    >>> guess_contrast_from_text("Post AX T1"), guess_contrast_from_text("T1 w/o contrast")
+    ('T1wCE', 'T1w')
     """
-    for contrast, pattern in CONTRAST_PATTERNS:
-        if re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", description, re.I):
+    found = _search(description, CONTRAST_PATTERNS)
+    return ENHANCED_T1 if found == "T1w" and _tells_agent(description, after_t1=False) else found
+
+
+def _search(text: str, patterns: Sequence[tuple[str, str]]) -> str:
+    """Return the contrast of the first pattern that is a word of the text, or begins with a capital inside one."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    for contrast, pattern in patterns:
+        if any(re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", one, re.I) for one in (text, parted)):
             return contrast
     return "unknown"
+
+
+def _tells_agent(text: str, after_t1: bool) -> bool:
+    """Tell whether a text names a contrast agent. With `after_t1`, a bare `post` counts only behind the weighting."""
+    rest = PLAIN_PATTERN.sub(" ", text)
+    if AGENT_PATTERN.search(rest):
+        return True
+    weighting = re.search(r"t1|mp[ _-]?rage|spgr|bravo|vibe|tfl|mpr", rest, re.I)
+    return bool(POST_PATTERN.search(rest, weighting.end() if after_t1 and weighting else 0))
 
 
 def guess_contrast_from_name(stem: str) -> str:
     """Guess the contrast from a file name: from its BIDS suffix, else from the whole name.
 
+    A bare `post` means after contrast only behind the weighting: `post_T1` may be the visit after a treatment.
+
     Examples
     --------
-    >>> guess_contrast_from_name("sub-01_ses-2_T2w")
-    'T2w'
+    >>> guess_contrast_from_name("sub-01_ses-2_T2w"), guess_contrast_from_name("sub-01_ce-gadolinium_T1w")
+    ('T2w', 'T1wCE')
+    >>> guess_contrast_from_name("T1post"), guess_contrast_from_name("sub-01_ses-post_T1w")
+    ('T1wCE', 'T1w')
     """
-    return CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or guess_contrast_from_text(stem)
+    found = CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or _search(stem, FILE_NAME_PATTERNS)
+    named = PATIENT_ENTITIES_PATTERN.sub("", stem)
+    return ENHANCED_T1 if found == "T1w" and _tells_agent(named, after_t1=True) else found
+
+
+def guess_contrast_from_folders(folders: Sequence[str]) -> str:
+    """Guess the contrast from the folders of a file; `unknown` where none is named after a contrast alone.
+
+    Only `FOLDERS_SEARCHED` folders are searched, and every word of the folder must be one of a contrast, a plane or a
+    sequence: `FLAIR_study` may hold anything.
+
+    Parameters
+    ----------
+    folders
+        Names of the folders, outermost first.
+
+    Examples
+    --------
+    >>> guess_contrast_from_folders(["patient 1", "T1_post"]), guess_contrast_from_folders(["FLAIR study"])
+    ('T1wCE', 'unknown')
+    """
+    for folder in reversed(folders[-FOLDERS_SEARCHED:]):
+        words = [word for word in re.split(r"[^A-Za-z0-9*+]+", folder) if word]
+        if all(FOLDER_FILLER_PATTERN.fullmatch(word) or guess_contrast_from_name(word) != "unknown" for word in words):
+            found = guess_contrast_from_name(folder)
+            if found != "unknown":
+                return found
+    return "unknown"
+
+
+def is_plain_name(stem: str) -> bool:
+    """Tell whether a file name says that no contrast agent was given yet.
+
+    Examples
+    --------
+    >>> is_plain_name("T1_pre"), is_plain_name("sub-01_ses-pre_T1w")
+    (True, False)
+    """
+    return bool(PLAIN_PATTERN.search(PATIENT_ENTITIES_PATTERN.sub("", stem)))
 
 
 def is_mask_name(stem: str) -> bool:
@@ -93,26 +208,35 @@ def is_mask_name(stem: str) -> bool:
     return stem.rsplit("_", 1)[-1].lower() in MASK_SUFFIXES
 
 
-def guess_contrast_from_timing(repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None) -> str:
+def guess_contrast_from_timing(
+    repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None, sequence: str = ""
+) -> str:
     """Guess the weighting of a spin or gradient echo from its timing.
 
     Parameters
     ----------
     repetition_ms, echo_ms, inversion_ms
         Repetition, echo and inversion time in ms; None where not known.
+    sequence
+        Scanning Sequence (DICOM 0018,0020): SE, IR, GR, EP or several of them. Echo-planar images are not judged.
 
     Returns
     -------
     str
-        FLAIR, T1w, T2w, PDw, or `unknown` between the usual ranges.
+        FLAIR, T1w, T2w, PDw, T2starw, or `unknown` between the usual ranges.
 
     Examples
     --------
     >>> guess_contrast_from_timing(500.0, 10.0, None), guess_contrast_from_timing(4000.0, 90.0, None)
     ('T1w', 'T2w')
+    >>> guess_contrast_from_timing(600.0, 20.0, None, "GR"), guess_contrast_from_timing(2000.0, 28.0, None, "EP")
+    ('T2starw', 'unknown')
     """
-    if repetition_ms is None or echo_ms is None:
+    kinds = set(re.split(r"[^A-Z]+", sequence.upper()))
+    if repetition_ms is None or echo_ms is None or "EP" in kinds:
         return "unknown"
+    if "GR" in kinds and "SE" not in kinds and echo_ms >= GRADIENT_ECHO_T2STAR_MS and not inversion_ms:
+        return "T2starw"
     if inversion_ms is not None and inversion_ms > 1500 and echo_ms > 60:
         return "FLAIR"
     if echo_ms < 30 and (repetition_ms < 1000 or (inversion_ms or 0) > 0):
@@ -126,11 +250,16 @@ def guess_contrast_from_timing(repetition_ms: float | None, echo_ms: float | Non
 
 @lru_cache(maxsize=1024)
 def classify_series_contrast(
-    modality: str, description: str, times_ms: tuple[float | None, float | None, float | None]
+    modality: str,
+    description: str,
+    times_ms: tuple[float | None, float | None, float | None],
+    sequence: str = "",
+    agent: str = "",
 ) -> str:
-    """Classify the contrast of a DICOM series.
+    """Classify the contrast of a series by its header.
 
-    The modality decides for CT and PET; for MR the description does, and where it says nothing, the timing.
+    The modality decides for CT and PET; for MR the description does, and where it says nothing, the timing. A contrast
+    agent makes T1w `T1wCE`, unless the description says that it was not given yet.
 
     Parameters
     ----------
@@ -140,8 +269,25 @@ def classify_series_contrast(
         Series description and protocol name.
     times_ms
         Repetition, echo and inversion time in ms.
+    sequence
+        Scanning Sequence, see `guess_contrast_from_timing`.
+    agent
+        What the header's fields for a contrast agent hold; see `NO_AGENT_WORDS`.
     """
     if modality in ("CT", "PT"):
         return {"CT": "CT", "PT": "PET"}[modality]
     spoken = guess_contrast_from_text(description)
-    return spoken if spoken != "unknown" else guess_contrast_from_timing(*times_ms)
+    found = spoken if spoken != "unknown" else guess_contrast_from_timing(*times_ms, sequence)
+    given = names_agent(agent) and not PLAIN_PATTERN.search(description)
+    return ENHANCED_T1 if found == "T1w" and (given or _tells_agent(description, after_t1=False)) else found
+
+
+def names_agent(agent: str) -> bool:
+    """Tell whether a header's field for the contrast agent names one.
+
+    Examples
+    --------
+    >>> names_agent("Gadovist 7.5 ml"), names_agent("NONE")
+    (True, False)
+    """
+    return agent.strip().lower() not in NO_AGENT_WORDS

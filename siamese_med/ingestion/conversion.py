@@ -7,13 +7,15 @@ from pathlib import Path
 
 from siamese_med.imaging import thumbnails, volume
 from siamese_med.imaging.volume import Volume
-from siamese_med.ingestion import machine_errors, masks, nifti
+from siamese_med.ingestion import image_contrast, machine_errors, masks, nifti
+from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import pixels
 from siamese_med.ingestion.dicom.instances import PixelStorage
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.scan_checks import check_scan
 from siamese_med.plugins import Plugin
+from siamese_med.study.vocabulary import UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class ConversionJob:
     """What to decode and where to write it.
 
     Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` is the
-    path of a mask on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`.
+    path of a mask on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`. With
+    `contrast_wanted` the image is asked for its contrast, since neither name nor header of this `modality` tell it.
     """
 
     repeats: tuple[SliceStack, ...] = ()
@@ -33,13 +36,16 @@ class ConversionJob:
     max_gigabytes: float = 4.0
     min_slices: int = 3
     checks: tuple[Plugin, ...] = ()
+    contrast_wanted: bool = False
+    modality: str = UNKNOWN
 
 
 @dataclass(frozen=True)
 class ConvertedVolume:
     """The properties of a written volume; or a reason word, with the content hash of the file at fault (`culprit`).
 
-    `affine` is 4x4, voxel to RAS+ mm; `sha256` is that of voxels and affine; `thumbnail` is a WebP.
+    `affine` is 4x4, voxel to RAS+ mm; `sha256` is that of voxels and affine; `thumbnail` is a WebP; `contrast` is what
+    the image told, if it was asked.
     """
 
     shape: tuple[int, ...] = ()
@@ -52,6 +58,7 @@ class ConvertedVolume:
     masked: bool = False
     reason: str = ""
     culprit: str | None = None
+    contrast: ContrastFinding = NO_CONTRAST
 
 
 def convert_volume(job: ConversionJob) -> ConvertedVolume:
@@ -80,6 +87,7 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
         masked=masked,
         nan_voxels=nan_voxels,
         thumbnail=thumbnails.make_thumbnail_strip(decoded),
+        contrast=_read_contrast(job, decoded),
     )
 
 
@@ -112,12 +120,17 @@ def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     return nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
 
 
-def try_decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int] | RejectedError:
-    """Decode a volume in a worker and return its voxels.
+def _read_contrast(job: ConversionJob, decoded: Volume) -> ContrastFinding:
+    return image_contrast.read_contrast_of_image(decoded, job.modality) if job.contrast_wanted else NO_CONTRAST
+
+
+def try_decode_volume(job: ConversionJob) -> tuple[Volume, ContrastFinding] | RejectedError:
+    """Decode a volume in a worker and return its voxels, and what the image tells of its contrast, if that is wanted.
 
     A RejectedError is returned, not raised, since only values cross the pipe to the parent process.
     """
     try:
-        return decode_volume(job)
+        decoded, _, _ = decode_volume(job)
     except RejectedError as rejected:
         return rejected
+    return decoded, _read_contrast(job, decoded)

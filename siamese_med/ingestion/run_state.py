@@ -67,7 +67,7 @@ class IngestRun:
             if not (self.data / row["path"]).is_file():
                 continue
             self.scans_there.add(row["id"])
-            if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self.config):
+            if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self.config, row["contrast_source"]):
                 self.bound_scans.add(row["id"])
             if ScanFlag.MASK_UNREAD in row["flags"]:
                 self.unsure_scans.add(row["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,24 +14,42 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import conversion, volume_candidates
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
-from siamese_med.ingestion.dicom.instances import DicomInstance
+from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
 from siamese_med.ingestion.inputs import file_content, sources
 from siamese_med.ingestion.inputs.file_content import InspectedFile, InspectionRequest
 from siamese_med.ingestion.reasons import REASON_HINTS, RejectedError
 from siamese_med.ingestion.scan_checks import own_hints
 from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.study.config import IngestConfig
-from siamese_med.study.vocabulary import ScanFlag
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
 
 @dataclass(frozen=True)
 class SingleScan:
-    """A volume in RAS+ orientation, its modality and contrast, and the flags that its headers give rise to."""
+    """A volume in RAS+ orientation, and what `ingest` would record of it.
+
+    Parameters
+    ----------
+    volume
+        The voxels and their place.
+    modality, contrast
+        As ingest records them for the same file, but for a contrast that only a manifest says.
+    scanner
+        A label of maker, model and serial number, or `unknown`: scans of one scanner have one label. It is no pseudonym
+        of the study, since no secret is asked for, and is written nowhere.
+    flags
+        Flags that the headers give rise to.
+    contrast_source, contrast_confidence
+        How the contrast is known, see `study.tables.SCAN_COLUMNS`.
+    """
 
     volume: Volume
     modality: str
     contrast: str
+    scanner: str = UNKNOWN
     flags: tuple[str, ...] = ()
+    contrast_source: ContrastSource = ContrastSource.NONE
+    contrast_confidence: float | None = None
 
 
 def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
@@ -59,18 +78,25 @@ def read_single_scan(path: Path, config: IngestConfig) -> SingleScan:
             looks = _run_one_task(
                 workers, file_content.inspect_files, InspectionRequest(tuple(map(str, paths)), config.max_gigabytes)
             )
-            scans = [*_from_dicom(looks, config), *_from_nifti(paths, looks)]
+            scans = [*_from_dicom(paths, looks, config), *_from_nifti(paths, looks)]
             if len(scans) > 1:
                 raise InputError(f"{path} holds {len(scans)} scans: name a folder or file with one of them")
             if not scans:
                 raise RejectedError(next((look.reason for look in looks if look.reason), "not_an_image"))
-            job, modality, kind, flags = scans[0]
-            decoded, _, _ = _run_one_task(
-                workers, conversion.try_decode_volume, volume_candidates.apply_config_limits(job, config)
-            )
-            return SingleScan(decoded, modality, kind, flags)
+            job, facts = scans[0]
+            job = volume_candidates.ask_image_for_contrast(volume_candidates.apply_config_limits(job, config), facts)
+            decoded, told = _run_one_task(workers, conversion.try_decode_volume, job)
+            return _single_scan(decoded, volume_candidates.complete_facts_by_image(facts, told))
     except RejectedError as rejected:
         raise InputError(f"{path} cannot be used ({rejected.reason}): {hints[rejected.reason]}") from rejected
+
+
+def _single_scan(decoded: Volume, facts: ScanFacts) -> SingleScan:
+    named = any(facts.scanner)
+    scanner = f"scanner-{hashlib.sha256(repr(facts.scanner).encode()).hexdigest()[:10]}" if named else UNKNOWN
+    return SingleScan(
+        decoded, facts.modality, facts.contrast, scanner, facts.flags, facts.contrast_source, facts.contrast_confidence
+    )
 
 
 def _run_one_task(workers: Workers, function: Callable[[Any], Any], task: Any) -> Any:
@@ -84,31 +110,32 @@ def _run_one_task(workers: Workers, function: Callable[[Any], Any], task: Any) -
 
 
 def _from_dicom(
-    looks: list[InspectedFile], config: IngestConfig
-) -> list[tuple[ConversionJob, str, str, tuple[str, ...]]]:
+    paths: list[Path], looks: list[InspectedFile], config: IngestConfig
+) -> list[tuple[ConversionJob, ScanFacts]]:
     by_series: dict[tuple[str, str], dict[str, DicomInstance]] = defaultdict(dict)
-    for look in looks:
+    places: dict[tuple[str, str], Path] = {}
+    for path, look in zip(paths, looks, strict=True):
         if look.instance:
-            by_series[look.instance.study, look.instance.series][look.sha256] = look.instance
+            key = (look.instance.study, look.instance.series)
+            by_series[key][look.sha256] = look.instance
+            places.setdefault(key, path)
     scans, reasons = [], []
-    for instances in by_series.values():
+    for key, instances in by_series.items():
         verdict = series.assess_series(list(instances.values()), config, subject_given=True)
         reasons += list(verdict.reasons.values())
         for draft in verdict.drafts:
             storages = tuple((file, one.storage) for file, one in draft.storages.items())
-            kind = "phase" if ScanFlag.PHASE in draft.flags else draft.facts.contrast
-            scans.append(
-                (ConversionJob(repeats=draft.repeats, storages=storages), draft.facts.modality, kind, draft.flags)
-            )
+            facts = volume_candidates.settle_dicom_contrast(draft, places[key])
+            scans.append((ConversionJob(repeats=draft.repeats, storages=storages), facts))
     if reasons and not scans:
         raise RejectedError(reasons[0])
     return scans
 
 
-def _from_nifti(paths: list[Path], looks: list[InspectedFile]) -> list[tuple[ConversionJob, str, str, tuple[str, ...]]]:
-    scans: list[tuple[ConversionJob, str, str, tuple[str, ...]]] = []
+def _from_nifti(paths: list[Path], looks: list[InspectedFile]) -> list[tuple[ConversionJob, ScanFacts]]:
+    scans = []
     for path, look in zip(paths, looks, strict=True):
         if look.voxels:
             claim = sources.make_plain_input_path(path, path.parent).claim
-            scans.append((ConversionJob(nifti=(str(path), look.voxels)), claim.modality, claim.contrast, ()))
+            scans.append((ConversionJob(nifti=(str(path), look.voxels)), volume_candidates.make_nifti_facts(claim)))
     return scans

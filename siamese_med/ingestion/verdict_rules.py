@@ -17,7 +17,7 @@ from siamese_med.ingestion.reasons import MACHINE_REASONS, get_outcome
 from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.plugins import identify_plugin
 from siamese_med.study.config import IngestConfig
-from siamese_med.study.vocabulary import ScanFlag
+from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
 LIMIT_CONFIG_KEYS = {"min_slices", "max_gigabytes", "volume_of_4d"}
 """Keys of `ingest` in the configuration that can change an outcome."""
@@ -88,7 +88,9 @@ def refusal_depends_on_rules(reason: str) -> bool:
     return get_outcome(reason) == "quarantined" or reason == "repeat"
 
 
-def scan_depends_on_rules(flags: Collection[str], shape: Sequence[int], config: IngestConfig) -> bool:
+def scan_depends_on_rules(
+    flags: Collection[str], shape: Sequence[int], config: IngestConfig, contrast_source: str
+) -> bool:
     """Tell whether a scan might not be made, or be made differently, under other rules.
 
     Parameters
@@ -99,6 +101,9 @@ def scan_depends_on_rules(flags: Collection[str], shape: Sequence[int], config: 
         Numbers of voxels.
     config
         The limits; a scan beyond one of them was made under other limits.
+    contrast_source
+        How the contrast is known: another version may read it from an image that tells this one nothing, or better.
     """
     beyond = min(shape, default=0) < config.min_slices or prod(shape) * VOXEL_BYTES > config.max_gigabytes * 1e9
-    return beyond or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)
+    read = contrast_source in (ContrastSource.IMAGE, ContrastSource.NONE)
+    return beyond or read or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from siamese_med.ingestion import contrast_finding
 from siamese_med.ingestion.catalogue.scan_names import NameCandidate
+from siamese_med.ingestion.contrast import ENHANCED_T1
+from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
 from siamese_med.ingestion.dicom.series import VolumeDraft
+from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
 from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.scan_checks import scan_checks
+from siamese_med.study.bids import ENHANCED_T1_SUFFIX
 from siamese_med.study.config import IngestConfig
-from siamese_med.study.vocabulary import UNKNOWN, ScanFlag, ScanSource
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag, ScanSource
 
 
 @dataclass(frozen=True)
@@ -73,25 +79,25 @@ def _plan_dicom(work: GroupPlan, instances: list[DicomInstance], config: IngestC
     verdict = series.assess_series(instances, config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
-        work.volumes.append(_from_dicom(work.group.key, draft, given, config, secret))
+        work.volumes.append(_from_dicom(work.group.key, draft, found.path, given, config, secret))
 
 
 def _from_dicom(
-    key: str, draft: VolumeDraft, claim: InputClaim | None, config: IngestConfig, secret: Pseudonyms
+    key: str, draft: VolumeDraft, place: Path, claim: InputClaim | None, config: IngestConfig, secret: Pseudonyms
 ) -> PlannedVolume:
     one = next(iter(draft.storages.values()))
     day = (claim.date if claim else None) or draft.facts.date
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
-    contrast = "phase" if ScanFlag.PHASE in draft.flags else draft.facts.contrast
-    facts = replace(draft.facts, date=day, flags=draft.flags, contrast=contrast)
+    facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
         _suffix(facts), order, key,
     )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
-    job = apply_config_limits(ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim)), config)
+    job = ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim))
+    job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
         candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages)
     )
@@ -112,9 +118,7 @@ def _from_nifti(
 ) -> PlannedVolume:
     claim = entry.found.claim
     owner = ownership.identify_nifti_owner(claim)
-    facts = ScanFacts(
-        claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags
-    )
+    facts = make_nifti_facts(claim)
     candidate = NameCandidate(
         key=secret.label("scan", key, entry.known[0]),
         subject=owner.subject(secret),
@@ -125,8 +129,52 @@ def _from_nifti(
         order=(0, "", entry.found.path.name),
         series=key,
     )
-    job = apply_config_limits(ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim)), config)
+    job = ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim))
+    job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents))
+
+
+def settle_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:
+    """Return the facts of a volume with its contrast settled, see `contrast_finding.find_dicom_contrast`.
+
+    Parameters
+    ----------
+    draft
+        The volume; a phase image stays one, whatever is said of its series.
+    place
+        Path of the first file of its series.
+    said
+        The contrast that a manifest says, or an empty text.
+    """
+    facts = replace(draft.facts, flags=draft.flags)
+    if ScanFlag.PHASE in draft.flags:
+        return replace(facts, contrast="phase", contrast_source=ContrastSource.HEADER)
+    found = contrast_finding.find_dicom_contrast(facts.contrast, place, said)
+    return replace(facts, contrast=found.contrast, contrast_source=found.source)
+
+
+def make_nifti_facts(claim: InputClaim) -> ScanFacts:
+    """Return what the claim on a NIfTI file tells of the scan."""
+    return ScanFacts(
+        claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
+        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence,
+    )  # fmt: skip
+
+
+def ask_image_for_contrast(job: ConversionJob, facts: ScanFacts) -> ConversionJob:
+    """Return the job, which also has to read the contrast from the image where nothing else tells it."""
+    wanted = should_ask_image(facts.modality, facts.contrast, facts.contrast_source)
+    return replace(job, contrast_wanted=wanted, modality=facts.modality)
+
+
+def complete_facts_by_image(facts: ScanFacts, found: ContrastFinding) -> ScanFacts:
+    """Return the facts with what the image told of the contrast; it is MR then."""
+    if found.contrast == UNKNOWN:
+        return facts
+    return replace(
+        facts, modality="MR", contrast=found.contrast, contrast_source=found.source,
+        contrast_confidence=found.confidence,
+    )  # fmt: skip
 
 
 def _mask(claim: InputClaim | None) -> str:
@@ -145,7 +193,12 @@ def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJ
 
 
 def _suffix(facts: ScanFacts) -> str:
-    """Return the last part of a scan's id, from closed vocabularies: contrast, else modality, else `scan`."""
+    """Return the last part of a scan's id, from closed vocabularies: contrast, else modality, else `scan`.
+
+    An id is given before the image is read and never changes, so a contrast that the image tells is no part of it.
+    """
+    if facts.contrast == ENHANCED_T1:
+        return ENHANCED_T1_SUFFIX
     if facts.contrast != UNKNOWN:
         return facts.contrast
     return facts.modality if facts.modality != UNKNOWN else "scan"

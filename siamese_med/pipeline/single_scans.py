@@ -23,7 +23,7 @@ from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import trusted_plugins
-from siamese_med.preparation import aligned_volumes
+from siamese_med.preparation import aligned_volumes, scan_placement
 from siamese_med.scoring.change import (
     comparability,
     detectors,
@@ -165,9 +165,9 @@ def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
     read = single_scan.read_single_scan(path, config.ingest)
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
     placed = aligned_volumes.align_scan(scan, template, config.prepare, read.contrast)
-    aligned = aligned_volumes.is_alignment_usable(placed.record, config.prepare.min_quality)
-    to_template = np.linalg.inv(placed.record["matrix"]) if aligned else None
-    region = placed.brain and make_probability_volume(placed.brain)
+    aligned = scan_placement.is_alignment_usable(placed.record, config.prepare.min_quality)
+    to_template = np.asarray(np.linalg.inv(placed.record["matrix"])) if aligned else None
+    region = make_probability_volume(placed.brain) if placed.brain else None
     side = PairScan(scan, region, to_template, read.modality, read.contrast, read.scanner)
     return AskedScan(side, placed.voxels, aligned)
 

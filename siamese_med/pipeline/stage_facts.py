@@ -17,6 +17,9 @@ class ScanSummary(TypedDict):
     subject: str
     session: str
     modality: str
+    contrast: str
+    contrast_source: str
+    contrast_confidence: float | None
     shape: Sequence[int]
     spacing_mm: Sequence[float]
     affine: Sequence[Sequence[float]]
@@ -203,6 +206,9 @@ def describe_scan(row: Mapping[str, Any]) -> ScanSummary:
         "subject": row["subject"],
         "session": row["session"],
         "modality": row["modality"],
+        "contrast": row["contrast"],
+        "contrast_source": row["contrast_source"],
+        "contrast_confidence": row["contrast_confidence"],
         "shape": row["shape"],
         "spacing_mm": row["spacing_mm"],
         "affine": row["affine"],

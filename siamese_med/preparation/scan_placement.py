@@ -102,6 +102,8 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
         Volume in RAS+ orientation. If it is that of heads, scans with a brain are aligned to it in their own contrast.
     """
     brains = [find_brain(one.scan) for one in scans]
+    found: Sequence[Alignment]
+    overlaps: Sequence[float | None]
     if method.registration.built_in and is_head_template(template):
         body, found = make_brain_mask(template), _register_heads(scans, brains, template, method)
         overlaps = [getattr(one, "brain_overlap", 0.0) for one in found]
@@ -183,7 +185,7 @@ def find_brain(scan: Volume) -> BrainSegmentation | None:
 
 def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement) -> Sequence[Alignment]:
     lacking = method.batch_size - len(scans) if method.registration.built_in else 0
-    filled = [*scans, *scans[-1:] * lacking]
+    filled = [*scans, *[scans[-1]] * lacking]
     return register_to_template(
         method.registration,
         [one.scan for one in filled],

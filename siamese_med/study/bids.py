@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+ENHANCED_ENTITY = "ce-agent"
+"""BIDS entity in the id of a contrast-enhanced scan. Which agent it was is not recorded."""
+
+ENHANCED_T1_SUFFIX = f"{ENHANCED_ENTITY}_T1w"
+"""End of the id of a contrast-enhanced T1 scan."""
+
 
 def make_dataset_description(name: str, **more: object) -> dict[str, object]:
     """Return the content of a dataset_description.json, as BIDS 1.10.0 defines it.

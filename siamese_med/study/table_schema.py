@@ -118,8 +118,12 @@ def _by_name(kinds: Mapping[CellKind, str]) -> dict[str, CellKind]:
 SCANS = _schema(
     SCAN_COLUMNS,
     CellKind.TEXT,
-    {CellKind.LIST: "shape spacing_mm affine flags", CellKind.INTEGER: "changed"},
-    "date changed mask",
+    {
+        CellKind.LIST: "shape spacing_mm affine flags",
+        CellKind.INTEGER: "changed",
+        CellKind.NUMBER: "contrast_confidence",
+    },
+    "date changed mask contrast_confidence",
     "restore it, or ingest again into another --data",
 )
 PAIRS = _schema(

@@ -22,7 +22,7 @@ SCAN_COLUMNS = (
     "session",  # ses-<n>, numbered by date within the subject, stable once given
     "date",  # ISO date shifted by the patient's own offset, or None
     "modality",  # DICOM modality: MR, CT, PT, ...
-    "contrast",  # T1w, T2w, FLAIR, PDw, ... or unknown
+    "contrast",  # T1w, T1wCE (contrast-enhanced), T2w, FLAIR, PDw, ... or unknown
     "scanner",  # scanner-<pseudonym of maker, model and serial>, or unknown
     "protocol",  # protocol-<pseudonym of sequence timing and matrix>, or unknown
     "shape",  # three voxel counts
@@ -34,6 +34,8 @@ SCAN_COLUMNS = (
     "source",  # dicom or nifti
     "changed",  # 1 or 0 where the manifest says whether this visit changed against the one before, else missing
     "mask",  # of the part to be aligned, on the scan's grid, relative to the data folder; None where none was given
+    "contrast_source",  # how the contrast is known: said, header, name, image or none (vocabulary.ContrastSource)
+    "contrast_confidence",  # 0 to 1 where the contrast is from the image, else missing
 )
 """Columns of the scan table, one row a scan."""
 
@@ -189,7 +191,7 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date or mask,
-        None.
+        None; a missing `contrast_confidence`, NaN.
     """
     import pandas as pd
 
@@ -197,7 +199,7 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
     # pandas would make None a number, also where only some scans have a mask or a date
     texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask")}
-    return table.astype({"changed": "Int64"}).assign(**texts)
+    return table.astype({"changed": "Int64", "contrast_confidence": "float64"}).assign(**texts)
 
 
 @dataclass(frozen=True)
@@ -229,7 +231,10 @@ class IngestResult:
 
 @dataclass(frozen=True)
 class ScanThumbnail:
-    """A scan as the ingest page shows it; `thumbnail` is a WebP of three slices."""
+    """A scan as the ingest page shows it; `thumbnail` is a WebP of three slices.
+
+    `contrast_source` is a word of `ContrastSource`; `contrast_confidence` is set where the image told the contrast.
+    """
 
     id: str
     contrast: str
@@ -237,6 +242,8 @@ class ScanThumbnail:
     spacing_mm: tuple[float, ...]
     flags: tuple[str, ...]
     thumbnail: bytes
+    contrast_source: str = "none"
+    contrast_confidence: float | None = None
 
 
 @dataclass(frozen=True)

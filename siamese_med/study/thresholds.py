@@ -7,6 +7,15 @@ Limits that a study may choose are settings instead (docs/configuration.md): `sc
 
 from __future__ import annotations
 
+# What a scan is: see ingestion.image_contrast
+
+MIN_CONTRAST_CONFIDENCE = 0.9
+"""A contrast that the image tells with less confidence than this is not taken; the scan's contrast stays unknown.
+
+A wrong contrast lets two scans be compared that must not be; an unknown one only says less. Unit: probability, 0 to 1.
+Source: our choice.
+"""
+
 # Whether a pair is comparable: see change.comparability
 
 MAX_NOISE_RATIO = 2.0

@@ -190,6 +190,16 @@ class ScanSource(Word):
     NIFTI = "nifti"
 
 
+class ContrastSource(ExplainedWord):
+    """How the contrast of a scan is known."""
+
+    SAID = "said", "the manifest's `contrast` column says it"
+    HEADER = "header", "from the DICOM header or the JSON beside the NIfTI file"
+    NAME = "name", "from the name of the file or of its folders"
+    IMAGE = "image", "from the image itself; the confidence says how surely"
+    NONE = "none", "nothing tells it"
+
+
 class ScanFlag(ExplainedWord):
     """A word on a scan that was ingested and that somebody should look at."""
 

@@ -22,13 +22,16 @@ SIDECAR_FIELDS = {
     "modality": "Modality", "contrast": "Contrast", "scanner": "Scanner", "protocol": "Protocol", "flags": "Flags",
     "spacing_mm": "SpacingMillimetres", "shape": "Shape", "source": "SourceFormat",
 }  # fmt: skip
-"""Columns of the scan table that go into the JSON beside an image, and their names there; no others do."""
+"""Columns of the scan table that go into the JSON beside an image, and their names there.
+
+No others do, but for `ContrastConfidence` where the image told the contrast.
+"""
 
 SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 """Last parts of the names that ingest gives to scans."""
 
 DERIVATIVE_FILE_PATTERN = re.compile(
-    r"sub-[a-z2-7]{26}(_ses-\d+(_run-\d+)?)?_"
+    rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
     rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
@@ -82,7 +85,9 @@ def _within(row: ScanRow) -> str:
 
 
 def _side_car(row: Mapping[str, object]) -> str:
-    return _json({name: row[column] for column, name in SIDECAR_FIELDS.items()})
+    content = {name: row[column] for column, name in SIDECAR_FIELDS.items()}
+    sure = row["contrast_confidence"]
+    return _json(content if sure is None else {**content, "ContrastConfidence": sure})
 
 
 def _moment(day: str | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
+from siamese_med.ingestion.catalogue.added_columns import ADDED_COLUMNS, add_missing_columns, list_columns_there
 from siamese_med.ingestion.catalogue.file_tallies import build_account_from_tallies, count_files
 from siamese_med.ingestion.catalogue.rows import (
     ALARM_TABLE,
@@ -73,6 +74,9 @@ class Catalogue:
         if known:
             check_catalogue_secret(known, secret_mark)
         self.tables["file"].metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            for name in ADDED_COLUMNS:
+                add_missing_columns(connection, self.tables[name])
         if not known:
             marks = {"secret": secret_mark, "layout": LAYOUT_VERSION}
             self.write({"meta": [{"key": key, "value": value} for key, value in marks.items()]})
@@ -214,7 +218,7 @@ def digest_scans(url: str) -> str:
     found = hashlib.sha256()
     with open_catalogue(url) as connection:
         for name in ("scan", "alarm"):
-            columns = get_catalogue_tables()[name].c
+            columns = list_columns_there(connection, get_catalogue_tables()[name])
             stored = [type_coerce(column, String) if name == "scan" else column for column in columns]
             rows = connection.execute(select(*stored).order_by(next(iter(columns))))
             for row in rows:

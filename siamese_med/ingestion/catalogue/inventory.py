@@ -20,6 +20,7 @@ from siamese_med.ingestion.catalogue.rows import (
 from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
 from siamese_med.ingestion.reasons import OTHER_CHECK, REASON_HINTS, SCAN_FLAGS, get_outcome
 from siamese_med.study.tables import IngestInventory, ScanThumbnail, SeriesAccount
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -105,12 +106,18 @@ def _series(one: _GatheredSeries, sessions: Mapping[tuple[str, str], str]) -> Se
         session=next((visit for visit in visits if visit), None),
         date=row["date"],
         modality=row["modality"],
-        contrast=row["contrast"],
+        contrast=_contrast(one),
         source=row["source"],
         slices=row["slices"],
         files=dict(sorted(one.files.items())),
         scans=tuple(sorted(one.scans, key=lambda scan: scan.id)),
     )
+
+
+def _contrast(one: _GatheredSeries) -> str:
+    """Return the contrast of a series; where name and header do not tell it, that which the image of its scan told."""
+    told = {scan.contrast for scan in one.scans}
+    return told.pop() if one.row["contrast"] == UNKNOWN and len(told) == 1 else one.row["contrast"]
 
 
 def format_series_label(label: str) -> str:
@@ -143,7 +150,8 @@ def _pictures(connection: Connection) -> dict[str, list[ScanThumbnail]]:
     alarms = catalogue.select_rows(connection, ALARM_TABLE)
     for row in add_wrong_patient_flags(catalogue.select_rows(connection, SCAN_TABLE), alarms):
         said = (row["contrast"], tuple(row["shape"]), tuple(row["spacing_mm"]), tuple(row["flags"]))
-        pictures[row["series"]].append(ScanThumbnail(row["id"], *said, thumbnails.get(row["id"], b"")))
+        told = (row["contrast_source"], row["contrast_confidence"])
+        pictures[row["series"]].append(ScanThumbnail(row["id"], *said, thumbnails.get(row["id"], b""), *told))
     return pictures
 
 

@@ -114,6 +114,8 @@ class ScanRow(TypedDict):
     source: str
     changed: int | None
     mask: str | None
+    contrast_source: str
+    contrast_confidence: float | None
     series: str
     nan_voxels: int
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from siamese_med.errors import DatabaseFailedError
+from siamese_med.ingestion.catalogue import added_columns
 from siamese_med.ingestion.catalogue.row_checks import check_catalogue_row
 from siamese_med.ingestion.catalogue.rows import FILE_TABLE, CatalogueTable, RowT
 from siamese_med.runtime.files import make_no_space_error
@@ -53,7 +54,7 @@ def get_catalogue_tables() -> dict[str, Table]:
     the rules that an outcome depends on. An `alarm` belongs to a scan with a certain content, so that it ends with that
     content and survives another ingest.
     """
-    from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, MetaData, String, Table
+    from sqlalchemy import JSON, BigInteger, Column, Float, Integer, LargeBinary, MetaData, String, Table
 
     meta = MetaData()
 
@@ -61,9 +62,8 @@ def get_catalogue_tables() -> dict[str, Table]:
         return [Column(name, String, primary_key=place < primary) for place, name in enumerate(names)]
 
     many = ("shape", "spacing_mm", "affine", "flags")
-    scan = [
-        Column(name, JSON if name in many else Integer if name == "changed" else String) for name in SCAN_COLUMNS[1:]
-    ]
+    types: dict[str, Any] = {**dict.fromkeys(many, JSON), "changed": Integer, "contrast_confidence": Float}
+    scan = [Column(name, types.get(name, String)) for name in SCAN_COLUMNS[1:]]
     return {
         "file": Table("file", meta, *words("sha256", "claim", primary=2), Column("size", BigInteger),
                       *words("outcome", "reason", "scan", "series", primary=0)),
@@ -130,18 +130,20 @@ def fetch_rows(
     `row_checks.check_catalogue_row`.
     """
     layout = get_catalogue_tables()[table]
+    query_all = layout.select().with_only_columns(*added_columns.list_columns_there(connection, layout))
     if values is None:
-        return _checked_rows(connection, table, layout.select())
+        return _checked_rows(connection, table, query_all)
     wanted, found = list(values), []
     for start in range(0, len(wanted), MAX_VALUES_PER_QUERY):
-        query = layout.select().where(layout.c[column].in_(wanted[start : start + MAX_VALUES_PER_QUERY]))
+        query = query_all.where(layout.c[column].in_(wanted[start : start + MAX_VALUES_PER_QUERY]))
         found += _checked_rows(connection, table, query)
     return found
 
 
 def _checked_rows(connection: Connection, table: CatalogueTable[RowT], query: Select[Any]) -> list[RowT]:
     """Return the rows of a query with the table's type. Only names and paths are checked here."""
-    return cast("list[RowT]", [check_catalogue_row(table, row) for row in connection.execute(query).mappings()])
+    rows = (check_catalogue_row(table, row) for row in connection.execute(query).mappings())
+    return cast("list[RowT]", [added_columns.fill_added_columns(table, row) for row in rows])
 
 
 def replace_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:

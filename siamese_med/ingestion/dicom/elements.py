@@ -44,6 +44,8 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "EchoNumbers": (0x00180086, b"IS"),
         "SpacingBetweenSlices": (0x00180088, b"DS"),
         "DeviceSerialNumber": (0x00181000, b"LO"),
+        "ContrastBolusVolume": (0x00181041, b"DS"),
+        "ContrastBolusIngredient": (0x00181048, b"CS"),
         "ProtocolName": (0x00181030, b"LO"),
         "TriggerTime": (0x00181060, b"DS"),
         "FilterType": (0x00181160, b"SH"),

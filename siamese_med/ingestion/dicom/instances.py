@@ -14,6 +14,7 @@ from pathlib import Path
 from siamese_med.ingestion import machine_errors
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.reasons import RejectedError
+from siamese_med.study.vocabulary import ContrastSource
 
 Numbers = tuple[float, ...]
 
@@ -93,6 +94,8 @@ class ScanFacts:
     protocol: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     field_map: bool = False
+    contrast_source: ContrastSource = ContrastSource.NONE
+    contrast_confidence: float | None = None
 
 
 @dataclass(frozen=True)

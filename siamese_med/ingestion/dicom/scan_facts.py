@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
 """Elements that may have the date of the scan, in order of preference."""
 
+AGENT_KEYWORDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
+"""Elements that name a contrast agent (DICOM PS3.3, section C.7.6.4)."""
+
 TIME_KEYWORDS = ("SeriesTime", "AcquisitionTime", "ContentTime")
 """Elements that may have the time of day, in order of preference."""
 
@@ -38,9 +41,12 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
     """
     description = " ".join(tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
     times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
+    sequence = " ".join(tags.get_tag_words(dataset, "ScanningSequence"))
     return ScanFacts(
         modality=modality,
-        contrast=contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2])),
+        contrast=contrast.classify_series_contrast(
+            modality, description, (times[0], times[1], times[2]), sequence, _agent(dataset)
+        ),
         date=next(
             (day for key in DATE_KEYWORDS if (day := tags.parse_dicom_date(tags.get_tag_text(dataset, key)))), None
         ),
@@ -53,6 +59,13 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
         flags=_flags(dataset),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
     )
+
+
+def _agent(dataset: DicomHeader) -> str:
+    """Return what names the contrast agent; a volume that was given stands for one without a name."""
+    named = [text for key in AGENT_KEYWORDS if contrast.names_agent(text := tags.get_tag_text(dataset, key))]
+    given = (tags.get_tag_number(dataset, "ContrastBolusVolume") or 0) > 0
+    return named[0] if named else "agent" if given else ""
 
 
 def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:

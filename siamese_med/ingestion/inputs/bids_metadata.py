@@ -12,12 +12,13 @@ from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from siamese_med.ingestion import machine_errors
+from siamese_med.ingestion import contrast, machine_errors
+from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
-from siamese_med.study.vocabulary import ScanFlag
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag
 
 DATASET_DESCRIPTION_FILE = "dataset_description.json"
 SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
@@ -32,8 +33,20 @@ STEM_ENDINGS = (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval",
 SCANNER_KEYS = ("Manufacturer", "ManufacturersModelName", "DeviceSerialNumber")
 """BIDS metadata fields that identify a scanner."""
 
+DESCRIPTION_KEYS = ("SeriesDescription", "ProtocolName")
+"""BIDS metadata fields whose free text is searched for the contrast."""
+
+AGENT_KEYS = ("ContrastBolusAgent", "ContrastBolusIngredient")
+"""Fields that name a contrast agent: the first as dcm2niix writes it, the second as BIDS defines it."""
+
+TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
+"""Fields with the timing, in seconds."""
+
 MAX_SHIFTED_YEARS = 100
 """Years by which dates of a shared dataset may have been shifted for de-identification."""
+
+MAX_TIME_S = 1e6
+"""Repetition, echo and inversion times are shorter than this, in seconds; anything longer is ignored."""
 
 MAX_TEXT_BYTES = 16 * 2**20
 """Largest text file that is read, in bytes; a larger one counts as empty."""
@@ -51,6 +64,8 @@ class Sidecar:
     protocol: tuple[str, ...] = ()
     date: date | None = None
     flags: tuple[str, ...] = ()
+    contrast: ContrastFinding = NO_CONTRAST
+    agent: bool = False  # whether a contrast agent is named
 
 
 def get_image_stem(path: Path) -> str:
@@ -114,7 +129,8 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
     """Read the JSON file of the same name as an image.
 
     Timing fields are in seconds, as BIDS defines them. Fields that an earlier ingest of this program wrote (`Scanner`,
-    `Protocol`, `Flags`) are understood too. A missing file, or one that is no JSON object, gives an empty `Sidecar`.
+    `Protocol`, `Flags`, `Contrast`) are understood too. A missing file, or one that is no JSON object, gives an empty
+    `Sidecar`.
 
     Raises
     ------
@@ -131,7 +147,41 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         _protocol(content) or _read_own_pseudonym(content, "Protocol"),
         tags.parse_dicom_date(acquired),
         _flags(content),
+        _contrast(content, modality or "MR"),
+        any(contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
     )
+
+
+def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
+    """Find the contrast: as an earlier ingest wrote it, or from descriptions, timing and agent."""
+    own, sure = content.get("Contrast"), content.get("ContrastConfidence")
+    if own in contrast.CONTRASTS and own != UNKNOWN:
+        if isinstance(sure, (int, float)) and 0 <= sure <= 1:
+            return ContrastFinding(str(own), ContrastSource.IMAGE, float(sure))
+        return _by_header(str(own))
+    description = " ".join(_words(content, key) for key in DESCRIPTION_KEYS)
+    agent = next((agent for key in AGENT_KEYS if contrast.names_agent(agent := _words(content, key))), "")
+    times = [None if time is None else 1000 * time for time in _times_s(content)]
+    sequence = _words(content, "ScanningSequence")
+    return _by_header(
+        contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2]), sequence, agent)
+    )
+
+
+def _by_header(word: str) -> ContrastFinding:
+    return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
+
+
+def _words(content: Mapping[str, object], key: str) -> str:
+    """Return a text, or a list of texts, as one text; empty where the field is missing or holds something else."""
+    value = content.get(key)
+    parts = value if isinstance(value, list) else [value]
+    return " ".join(_text(part) for part in parts if isinstance(part, str))[: tags.MAX_TAG_TEXT_CHARS]
+
+
+def _times_s(content: Mapping[str, object]) -> list[float | None]:
+    times = (content.get(key) for key in TIME_KEYS)
+    return [time if isinstance(time, (int, float)) and time < MAX_TIME_S else None for time in times]
 
 
 def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, ...]:
@@ -149,8 +199,7 @@ def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
 
 def _protocol(content: Mapping[str, object]) -> tuple[str, ...]:
     """Round timing to milliseconds, as for DICOM; BIDS writes seconds."""
-    times = [content.get(key) for key in ("RepetitionTime", "EchoTime", "InversionTime")]
-    known = tuple(str(round(1000 * time)) if isinstance(time, (int, float)) and time < 1e6 else "" for time in times)
+    known = tuple("" if time is None else str(round(1000 * time)) for time in _times_s(content))
     return known if any(known) else ()
 
 

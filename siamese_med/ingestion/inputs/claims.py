@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from siamese_med.ingestion import contrast, machine_errors
+from siamese_med.ingestion import contrast_finding, machine_errors
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
+from siamese_med.study.vocabulary import ContrastSource
 
 NO_LABELS = BidsLabels()
 """Labels of a path that has none."""
@@ -31,6 +32,13 @@ class InputClaim:
     protocol: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     mask: tuple[str, int, int] | None = None  # path, size and time of change (ns): a changed mask is another claim
+    contrast_source: ContrastSource = ContrastSource.NONE
+    contrast_confidence: float | None = None
+
+    @property
+    def said_contrast(self) -> str:
+        """The contrast that a manifest says; empty where it says none."""
+        return self.contrast if self.contrast_source == ContrastSource.SAID else ""
 
     @property
     def given(self) -> bool:
@@ -139,8 +147,9 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         kind, subject = place.kind, place.subject
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date
-    word = contrast.guess_contrast_from_name(stem)
-    modality = sidecar.modality or {"CT": "CT", "PET": "PT", "unknown": "unknown"}.get(word, "MR")
+    told = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent)
+    modality = sidecar.modality or contrast_finding.determine_modality_of_contrast(told.contrast)
     return InputClaim(
-        kind, subject, labels.session, acquired, None, word, modality, sidecar.scanner, sidecar.protocol, sidecar.flags
-    )
+        kind, subject, labels.session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
+        sidecar.flags, contrast_source=told.source, contrast_confidence=told.confidence,
+    )  # fmt: skip

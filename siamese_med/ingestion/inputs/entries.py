@@ -11,6 +11,7 @@ from siamese_med.ingestion.inputs.claims import InputClaim, InputPath
 from siamese_med.ingestion.inputs.file_content import InspectedFile
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.reasons import UNOPENED_REASONS
+from siamese_med.study.vocabulary import ContrastSource
 
 NO_STAT = (0, 0, 0, 0)
 """Stands for a file of which the system gives no size, time, inode and device."""
@@ -129,8 +130,14 @@ def compute_entry_claim_key(entry: InputEntry, secret: Pseudonyms) -> str:
 
 
 def compute_claim_key(claim: InputClaim, secret: Pseudonyms) -> str:
-    """Compute the HMAC of a claim. Equal claims under one secret have equal keys, in every run."""
-    return secret.label("claim", *astuple(claim))
+    """Compute the HMAC of a claim. Equal claims under one secret have equal keys, in every run.
+
+    How the contrast is known is part of the key only where a manifest says it: claims of earlier versions, which could
+    not, keep their keys.
+    """
+    *parts, source, _ = astuple(claim)
+    said = (source,) if source == ContrastSource.SAID else ()
+    return secret.label("claim", *parts, *said)
 
 
 def compute_group_key(entry: InputEntry, secret: Pseudonyms) -> str:

@@ -8,19 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError
+from siamese_med.ingestion import contrast, contrast_finding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import folder_walk
 from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, claim_by_name
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
 REQUIRED_COLUMNS = ("subject", "session", "path")
 """Columns that a manifest must have; `path` is relative to the manifest and may name a folder."""
 
-OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask]"
+OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,contrast]"
 """The optional columns, as messages show them."""
 
 CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
 """Meaning of the cells of `changed`: not known, no change, and change since the visit before."""
+
+CONTRAST_BY_CELL = {word.lower(): word for word in contrast.CONTRASTS}
+"""Accepted cells of `contrast`, in lower case; the word `unknown` says that it is not known, also not from a name."""
 
 
 def read_manifest(source: Path) -> list[InputPath]:
@@ -84,11 +89,20 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
         tags.parse_dicom_date(cells.get("date", "")),
         CHANGED_BY_CELL[label],
         mask=mask,
+        contrast=_contrast(source, number, cells.get("contrast", "")),
     )
     make_claim = partial(_claim_by_manifest, given=given)
     walked = folder_walk.walk_folder(path) if not named.reason and path.is_dir() else [named]
     walked = walked or [WalkedPath(named.path, "empty_folder")]
     return [InputPath(Path(one.path), make_claim, one.reason, listed=True) for one in walked]
+
+
+def _contrast(source: Path, number: int, cell: str) -> str:
+    """Return the contrast that a row says; empty where it says none."""
+    if cell and cell.lower() not in CONTRAST_BY_CELL:
+        accepted = ", ".join(contrast.CONTRASTS)
+        raise ManifestError(f"{source} row {number}: 'contrast' must be empty or one of {accepted}")
+    return CONTRAST_BY_CELL[cell.lower()] if cell else ""
 
 
 def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
@@ -110,7 +124,14 @@ def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
 
 def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:
     named = claim_by_name(found, found.path.parent)
-    return replace(
+    claim = replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
         mask=given.mask, date=given.date or named.date,
+    )  # fmt: skip
+    if not given.contrast:
+        return claim
+    modality = contrast_finding.determine_modality_of_contrast(given.contrast)
+    return replace(
+        claim, contrast=given.contrast, contrast_source=ContrastSource.SAID, contrast_confidence=None,
+        modality=modality if modality != UNKNOWN else claim.modality,
     )  # fmt: skip

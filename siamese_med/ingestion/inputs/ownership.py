@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from siamese_med.ingestion import contrast_finding
 from siamese_med.ingestion.catalogue.rows import SeriesRow
 from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.inputs.entries import compute_entry_claim_key
@@ -158,7 +159,9 @@ def _day(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> date | N
 def _kind(entry: InputEntry, one: DicomInstance | DicomOrigin | None) -> tuple[str, str, str]:
     """Return modality, contrast and source (dicom, nifti, or empty)."""
     if isinstance(one, DicomInstance):
-        return one.facts.modality, one.facts.contrast, str(ScanSource.DICOM)
+        said = entry.found.claim.said_contrast if entry.found.listed else ""
+        told = contrast_finding.find_dicom_contrast(one.facts.contrast, entry.found.path, said)
+        return one.facts.modality, told.contrast, str(ScanSource.DICOM)
     if one is not None:
         return one.modality, UNKNOWN, str(ScanSource.DICOM)
     if entry.look and entry.look.voxels:

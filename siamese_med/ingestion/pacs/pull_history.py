@@ -44,7 +44,9 @@ class PullHistory:
                 series = row["series"]
                 self._there[series] = self._there.get(series, True) and (data / row["path"]).is_file()
                 self._bound |= (
-                    {series} if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], config) else set()
+                    {series}
+                    if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], config, row["contrast_source"])
+                    else set()
                 )
 
     def stands(self, key: str, listed: Iterable[str]) -> bool:

@@ -155,7 +155,7 @@ def register_pair(
     """
     pose = symmetric_registration.register_scan_pair(earlier, later, regions)
     half = _halve_rigid_transform(pose.matrix)
-    matrices = np.linalg.inv(half), half
+    matrices: tuple[Matrix, Matrix] = np.asarray(np.linalg.inv(half)), half
     known = [mask for mask in regions if mask is not None]
     whole = len(known) < len(regions)
     masks = [symmetric_registration.find_body(scan) for scan in (earlier, later)] if whole else known

@@ -41,7 +41,7 @@ class ScanReader:
         """
         scan = volume.read_volume(self.data / prepared.path)
         bright = Volume(undo_monochrome1(scan.voxels, prepared.flags), scan.affine)
-        to_template = np.linalg.inv(prepared.matrix) if prepared.ok else None
+        to_template = np.asarray(np.linalg.inv(prepared.matrix)) if prepared.ok else None
         return PairScan(bright, self._read_region(prepared), to_template, *prepared.acquisition)
 
     def _read_region(self, prepared: PreparedScan) -> Volume | None:

@@ -1,0 +1,116 @@
+"""How the contrast of a scan is found: what is said of it, its header, its name; and which of them counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from siamese_med.ingestion import contrast
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
+
+
+@dataclass(frozen=True)
+class ContrastFinding:
+    """The contrast of a scan, how it is known, and how surely.
+
+    Parameters
+    ----------
+    contrast
+        A word of `contrast.CONTRASTS`.
+    source
+        What told it.
+    confidence
+        0 to 1 where the image told it, else None: names and headers give no figure.
+    """
+
+    contrast: str = UNKNOWN
+    source: ContrastSource = ContrastSource.NONE
+    confidence: float | None = None
+
+
+NO_CONTRAST = ContrastFinding()
+"""Nothing tells the contrast."""
+
+
+def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
+    """Choose among what different sources tell of one scan.
+
+    Returns
+    -------
+    ContrastFinding
+        The first that knows the contrast. If that is T1w, one that knows of a contrast agent completes it, since
+        T1w names the weighting and often leaves out the agent.
+
+    Examples
+    --------
+    >>> name = ContrastFinding("T1w", ContrastSource.NAME)
+    >>> choose_contrast(name, ContrastFinding("T1wCE", ContrastSource.HEADER)).source
+    <ContrastSource.HEADER: 'header'>
+    """
+    known = [one for one in told if one.contrast != UNKNOWN]
+    first = known[0] if known else NO_CONTRAST
+    if first.contrast != "T1w":
+        return first
+    return next((one for one in known if one.contrast == contrast.ENHANCED_T1), first)
+
+
+def find_nifti_contrast(path: Path, stem: str, header: ContrastFinding, agent: bool) -> ContrastFinding:
+    """Find the contrast of a NIfTI file without reading its voxels.
+
+    The file's name comes first, since it is what its owner calls it; then the JSON beside it, then the folders. The
+    header of the NIfTI itself is not asked: its only free text, `descrip`, holds names of programs.
+
+    Parameters
+    ----------
+    path, stem
+        The file, and its name without endings.
+    header
+        What the JSON beside it tells.
+    agent
+        Whether that names a contrast agent.
+    """
+    named, folders = _told_by_name(stem), _told_by_folders(path)
+    if named.contrast == "T1w" and contrast.is_plain_name(stem):
+        return named
+    if named.contrast == "T1w" and agent:
+        return ContrastFinding(contrast.ENHANCED_T1, ContrastSource.HEADER)
+    return choose_contrast(named, header, folders)
+
+
+def find_dicom_contrast(header: str, path: Path, said: str = "") -> ContrastFinding:
+    """Find the contrast of a DICOM series: from its header, or else the name and the folders of its first file.
+
+    Parameters
+    ----------
+    header
+        What the header tells, see `contrast.classify_series_contrast`.
+    path
+        The first file of the series.
+    said
+        What a manifest says, which counts before all others; empty for nothing.
+    """
+    if said:
+        return ContrastFinding(said, ContrastSource.SAID)
+    by_header = ContrastFinding(header, ContrastSource.HEADER) if header != UNKNOWN else NO_CONTRAST
+    return choose_contrast(by_header, _told_by_name(path.stem), _told_by_folders(path))
+
+
+def _told_by_name(stem: str) -> ContrastFinding:
+    found = contrast.guess_contrast_from_name(stem)
+    return ContrastFinding(found, ContrastSource.NAME) if found != UNKNOWN else NO_CONTRAST
+
+
+def _told_by_folders(path: Path) -> ContrastFinding:
+    found = contrast.guess_contrast_from_folders(path.absolute().parts[:-1])
+    return ContrastFinding(found, ContrastSource.NAME) if found != UNKNOWN else NO_CONTRAST
+
+
+def determine_modality_of_contrast(word: str) -> str:
+    """Return the DICOM modality that a contrast belongs to: CT, PT, MR, or `unknown`.
+
+    Examples
+    --------
+    >>> determine_modality_of_contrast("T1wCE"), determine_modality_of_contrast("PET")
+    ('MR', 'PT')
+    """
+    return {"CT": "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")
