@@ -22,14 +22,15 @@ import torch
 
 from benchmarks import posed
 from benchmarks.posed import Posed
+from benchmarks.yardsticks import convert_to_simpleitk, register_by_simpleitk
 from siamese_med.imaging import registration, volume
 from siamese_med.imaging.volume import Volume
-from siamese_med.preparation import aligned_volumes
+from siamese_med.preparation import aligned_volumes, scan_placement
 from siamese_med.preparation import study_template as templates
 from siamese_med.study.config import PrepareConfig
 
 LIMIT_DEGREES, LIMIT_MM = 5.0, 5.0
-BATCH = PrepareConfig().batch
+BATCH = PrepareConfig().batch_size
 MIN_QUALITY = PrepareConfig().min_quality
 DRAWS = 2000
 REPEATS, MOST_REAL = 4, 24
@@ -65,16 +66,18 @@ def main() -> None:
 def aligned(scans: Sequence[Posed], fixed: Volume) -> pd.DataFrame:
     """One row a scan: the residual, what is said of it, CPU-seconds of aligning and of resampling."""
     rows = []
+    body = fixed.voxels > fixed.voxels.mean()
     for first in range(0, len(scans), BATCH):
         batch = scans[first : first + BATCH]
         found, seconds = _timed(partial(registration.register_scans, [one.scan for one in batch], fixed))
         for one, result in zip(batch, found, strict=True):
-            (_, record), placing = _timed(partial(aligned_volumes.resample_to_template, one.scan, result, fixed))
+            place = partial(scan_placement.resample_to_template, one.scan, result, fixed, body)
+            (_, record), placing = _timed(place)
             rows.append(
                 {
                     **_residual(one, result.matrix),
                     "quality": record["quality"],
-                    "ok": aligned_volumes.is_alignment_usable(record, MIN_QUALITY),
+                    "ok": scan_placement.is_alignment_usable(record, MIN_QUALITY),
                     "seconds": seconds / len(batch),
                     "placing": placing,
                 }
@@ -87,47 +90,12 @@ def aligned_by_simpleitk(scans: Sequence[Posed], fixed: Volume) -> pd.DataFrame:
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    goal = _image(fixed)
+    goal = convert_to_simpleitk(fixed)
     rows = []
     for one in scans:
-        matrix, seconds = _timed(partial(_registered, goal, _image(one.scan)))
+        matrix, seconds = _timed(partial(register_by_simpleitk, goal, convert_to_simpleitk(one.scan)))
         rows.append({**_residual(one, matrix), "seconds": seconds})
     return pd.DataFrame(rows)
-
-
-def _image(scan: Volume) -> Any:
-    """The scan as SimpleITK has it; its axes are ours (RAS+), since only relations between two images matter."""
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(scan.voxels.T.astype(np.float32)))
-    image.SetSpacing(scan.spacing_mm.tolist())
-    image.SetDirection((scan.affine[:3, :3] / scan.spacing_mm).flatten().tolist())
-    image.SetOrigin(scan.affine[:3, 3].tolist())
-    return image
-
-
-def _registered(fixed: Any, moving: Any) -> np.ndarray[Any, Any]:
-    import SimpleITK
-
-    method = SimpleITK.ImageRegistrationMethod()
-    start = SimpleITK.CenteredTransformInitializer(
-        fixed, moving, SimpleITK.Euler3DTransform(), SimpleITK.CenteredTransformInitializerFilter.MOMENTS
-    )
-    method.SetInitialTransform(start, inPlace=True)
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(0.2, 1)
-    method.SetInterpolator(SimpleITK.sitkLinear)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, 100)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2, 1])
-    method.SetSmoothingSigmasPerLevel([2, 1, 0])
-    method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOff()
-    method.Execute(fixed, moving)
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(start.GetMatrix(), (3, 3))
-    matrix[:3, 3] = start.TransformPoint((0.0, 0.0, 0.0))
-    return matrix
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -84,7 +84,7 @@ def pairs(clinic: Clinic, number: int) -> Iterator[tuple[str, float, Path]]:
 def readings(clinic: Clinic, patients: int, name: str, look: Look) -> list[Read]:
     """All pairs as one detector sees them."""
     found = [
-        (number, kind, ml, two_dates.looked_at(path, name, look, clinic))
+        (number, kind, ml, two_dates.looked_at(path, name, look))
         for number in range(patients)
         for kind, ml, path in pairs(clinic, number)
     ]

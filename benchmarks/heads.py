@@ -21,7 +21,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import planted
-from benchmarks.planted import NONE, SPACING_MM
+from benchmarks.planted import NONE
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
@@ -104,7 +104,7 @@ def _on_planted(network: SiameseNetwork, template: Path, folder: Path, name: str
     study = volume.read_volume(template)
     for pair in planted.pairs(folder, name):
         laid = pair.overlay
-        grid = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), laid.inside.numpy())
+        grid = laid.space
         yield {
             "changed": pair.facts.family != NONE,
             "head": change_map.compute_q_norm(
@@ -115,7 +115,7 @@ def _on_planted(network: SiameseNetwork, template: Path, folder: Path, name: str
 
 
 def _distance(network: SiameseNetwork, scans: list[torch.Tensor], grid: PairSpace, template: Volume) -> float:
-    aligned = [aligned_volumes.align_scan(Volume(scan.numpy(), grid.affine), template)[0] for scan in scans]
+    aligned = [aligned_volumes.align_scan(Volume(scan.numpy(), grid.affine), template).voxels for scan in scans]
     batch = torch.from_numpy(np.stack(aligned).astype(np.float32))[:, None]
     with torch.inference_mode():
         embedded = network(network.cut(batch))

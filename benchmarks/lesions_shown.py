@@ -18,7 +18,6 @@ from scipy.ndimage import label
 from torch import Tensor
 
 from benchmarks.real_change import OPEN_MS, Marked, read
-from siamese_med.imaging import volume
 from siamese_med.network.model_folder import load_model
 from siamese_med.reporting.render.slice_choice import order_slices
 from siamese_med.scoring.change import detectors, pair_slices
@@ -28,7 +27,7 @@ from siamese_med.study.config import ScoreConfig
 
 def shown(pair: Marked, evidence: Tensor, most: int) -> list[SliceChoice]:
     """The slices that the page has, in its order."""
-    choices = pair_slices.choose_slices(evidence, pair.space)
+    choices = pair_slices.choose_slices(evidence, pair.laid.space)
     return [choices[index] for index in order_slices([choice.chosen for choice in choices])][:most]
 
 
@@ -42,8 +41,8 @@ def line(pair: Marked, voxels: NDArray[np.int_], evidence: Tensor, slices: list[
     """One lesion's row."""
     homogeneous = np.c_[voxels, np.ones(len(voxels))].T
     millimetres = pair.to_pair @ homogeneous
-    places = np.round(np.linalg.inv(pair.space.affine) @ millimetres)[:3].astype(int)
-    inside = ((places >= 0) & (pair.space.inside.shape > places.T).T).all(0)
+    places = np.round(np.linalg.inv(pair.laid.space.affine) @ millimetres)[:3].astype(int)
+    inside = ((places >= 0) & (pair.laid.space.inside.shape > places.T).T).all(0)
     places = places[:, inside]
     through = [one for one in slices if one.index in places[pair_slices.PLANE_AXES[one.plane]]]
     own = float(evidence[tuple(places)].abs().max()) if places.size else 0.0
@@ -65,8 +64,8 @@ def main() -> None:
     chosen = load_model(given.model)
     detector = detectors.build_model_detector(chosen.info, given.model, chosen.measures(ScoreConfig()))
     for patient in sorted(path.parent for path in given.patients.glob("*/gt.nii.gz")):
-        pair = read(patient, volume.read_volume(chosen.template))
-        evidence = detector(pair.laid, pair.space.spacing_mm)
+        pair = read(patient)
+        evidence = detector(pair.laid, pair.laid.space.spacing_mm)
         slices = shown(pair, evidence, given.slices)
         rows = [line(pair, voxels, evidence, slices) for voxels in lesions(pair)]
         visible = sum(not row.endswith("| none |") for row in rows)

@@ -1,6 +1,6 @@
 """False alarms on true rescans: `python -m benchmarks.noise_floor --seed 101 --patients 40 --contrast FLAIR`.
 
-Simulated patients on six machines give the template and the synthesised noise floor of a study. Other patients
+Simulated patients on six machines give the synthesised noise floor of a study. Other patients
 are then really scanned again by the machines of a hospital that the study has never seen: by the same machine,
 and by another one. Nothing changed in anybody, so at p < 0.05 one pair in twenty may alarm. `--model FOLDER` takes the
 network of a model for the detector; the plain residual is used without it.
@@ -17,21 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from siamese_med.imaging import registration
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
-from siamese_med.preparation import study_template
-from siamese_med.scoring.change import null_pairs, pair_registration, pair_scoring, residual_detector
+from siamese_med.preparation.scan_placement import find_region
+from siamese_med.scoring.change import null_pairs, pair_scoring, residual_detector
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, NoChangeReference
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.thresholds import MAX_NOISE_RATIO
 from siamese_med.study.vocabulary import UNKNOWN
 
-GRID = (64, 64, 64)
 FOR_TEMPLATE = 8
 DIFFERENCES = (0.25, 0.7)
 """People differ by these shares of real variation, in turn."""
@@ -46,18 +44,13 @@ Figures = tuple[MapSummary, MapSummary]
 class Bench:
     """What every pair is measured with."""
 
-    grid: Volume
-    space: PairSpace
+    spacing_mm: float
     detector: ChangeDetector
 
     def measure(self, first: Volume, second: Volume) -> Figures:
         """The two figures of two scans: brightness and growth."""
-        aligned = registration.register_scans([first, second], self.grid)
-        sides = [
-            PairScan(scan, one.matrix, "MR", UNKNOWN, UNKNOWN, True)
-            for scan, one in zip((first, second), aligned, strict=True)
-        ]
-        found = pair_scoring.measure_pair(sides[0], sides[1], self.space, self.detector)
+        sides = [PairScan(scan, find_region(scan), None, "MR", UNKNOWN, UNKNOWN) for scan in (first, second)]
+        found = pair_scoring.measure_pair(sides[0], sides[1], self.spacing_mm, self.detector)
         return found.finding, found.growth
 
 
@@ -71,11 +64,10 @@ def main() -> None:
     arguments.add_argument("--model", type=Path)
     given = arguments.parse_args()
     sources = [scans[0] for scans in taken(given.seed, 0, given.sources, given.contrast)]
-    grid = study_template.build_template(sources[:FOR_TEMPLATE], GRID, None, "cpu")
     config = ScoreConfig()
     plain = partial(residual_detector.detect_with_residual, smoothing_mm=config.smoothing_mm)
     detector = partial(change_inference.detect_with_network, given.model) if given.model else plain
-    bench = Bench(grid, pair_registration.build_pair_space(grid, config.spacing_mm), detector)
+    bench = Bench(config.spacing_mm, detector)
     known = {
         kind: synthesised(bench, sources, kind == SAME_SCANNER, given.seed) for kind in (SAME_SCANNER, OTHER_SCANNER)
     }
@@ -103,8 +95,8 @@ def synthesised(
 ) -> tuple[NoChangeReference, NoChangeReference]:
     """The reference as a model makes it where a study has no rescans."""
     findings = [
-        bench.measure(*null_pairs.simulate_scan_pair(sources[n % len(sources)], same, np.random.default_rng(seed + n)))
-        for n in range(ScoreConfig().simulated_rescans)
+        bench.measure(*(one.volume for one in null_pairs.simulate_scan_pair(sources[n % len(sources)], same, rng)))
+        for n, rng in enumerate(map(np.random.default_rng, range(seed, seed + ScoreConfig().simulated_rescans)))
     ]
     brightness, growth = zip(*findings, strict=True)
     return null_pairs.build_synthetic_reference("brightness", brightness), null_pairs.build_synthetic_reference(

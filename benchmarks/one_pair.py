@@ -23,10 +23,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from siamese_med.imaging import registration, volume
+from siamese_med.imaging import volume
 from siamese_med.network import change_inference
+from siamese_med.preparation.scan_placement import find_region
 from siamese_med.scoring.change import change_map, detectors
-from siamese_med.scoring.change.pair_registration import build_pair_space, register_pair
+from siamese_med.scoring.change.pair_registration import register_pair
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.study.config import ScoreConfig
 
@@ -66,19 +67,17 @@ def run(folder: Path, model: Path, spacing_mm: float) -> None:
     with _timed(f"in all ({where})"):
         with _timed("read"):
             earlier, later = (volume.read_volume(folder / name) for name in SCANS)
-            template = volume.read_volume(model / "template.nii.gz")
-        with _timed("align to the template"):
-            starts = [found.matrix for found in registration.register_scans([earlier, later], template)]
-        space = build_pair_space(template, spacing_mm)
+        with _timed("find the brains"):
+            regions = find_region(earlier), find_region(later)
         with _timed("lay on each other"):
-            pair = register_pair(earlier, later, (starts[0], starts[1]), space)
+            pair = register_pair(earlier, later, regions, spacing_mm)
         with _timed("residual"):
             plain = detectors.build_residual_detector(ScoreConfig())(pair, spacing_mm)
         with _timed("network, loaded and run"):
             learned = change_inference.detect_with_network(model, pair, spacing_mm)
         with _timed("figures"):
-            figures = [change_map.summarise_map(evidence, pair, space).figure for evidence in (plain, learned)]
-    print(f"pair's grid {' x '.join(map(str, space.inside.shape))}, figures {figures[0]:.1f} and {figures[1]:.1f}")
+            figures = [change_map.summarise_map(evidence, pair).figure for evidence in (plain, learned)]
+    print(f"pair's grid {' x '.join(map(str, pair.space.inside.shape))}, figures {figures[0]:.1f} and {figures[1]:.1f}")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 

@@ -71,7 +71,7 @@ def answers(clinic: Clinic, patients: int, name: str, look: Look) -> Answers:
     """Right or wrong for all pairs by one detector; a pair of which nothing is said is wrong."""
     growth = lesion_sign(clinic.contrast)
     return [
-        (number, volume_mm3, two_dates.looked_at(path, name, look, clinic).sign == growth)
+        (number, volume_mm3, two_dates.looked_at(path, name, look).sign == growth)
         for number in range(patients)
         for volume_mm3, path in pairs(clinic, number)
     ]

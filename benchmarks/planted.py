@@ -17,9 +17,8 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,16 +28,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.lesion_shapes import FAMILIES, HELD_OUT, Family
-from siamese_med.imaging import registration, volume
-from siamese_med.imaging.volume import Volume
-from siamese_med.preparation import study_template
+from siamese_med.preparation.scan_placement import find_region
 from siamese_med.runtime import files
-from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair, build_pair_space, register_pair
+from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair, register_pair
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.simulation.anatomy import CSF_CHANNEL, VOXEL_MM3, WHITE_CHANNEL, Anatomy
 from siamese_med.simulation.mni_head import HEAD_GRID_SHAPE
-from siamese_med.simulation.scanner import Acquisition, Scanner
-from siamese_med.study.config import PrepareConfig
+from siamese_med.simulation.scanner import Acquisition
 
 SEED = 50
 SPACING_MM = 1.5
@@ -94,7 +90,6 @@ class Facts:
     lesions: int
     contrast: str
     machines: tuple[str, str]
-    aligned: float
     quality: float
     overlap: float
 
@@ -141,7 +136,8 @@ def read(path: Path) -> Planted:
         truth = torch.from_numpy(kept["truth"].astype(np.float32) / 100)
         stored = json.loads(str(kept["facts"]))
     facts = facts_of(stored)
-    overlay = RegisteredPair(a, b, a, b, inside, facts.overlap, facts.quality, np.eye(4), np.eye(4))
+    space = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), inside.numpy())
+    overlay = RegisteredPair(space, a, b, a, b, inside, facts.overlap, facts.quality, np.eye(4), np.eye(4))
     return Planted(facts, overlay, truth)
 
 
@@ -157,7 +153,7 @@ def make(folder: Path, name: str) -> Iterator[Path]:
         wanted = {_path(folder / name, number, plan): plan for plan in _plans(chosen, number)}
         missing = {path: plan for path, plan in wanted.items() if not path.is_file()}
         if missing:
-            yield from _make_patient(missing, folder, chosen, number)
+            yield from _make_patient(missing, chosen, number)
 
 
 def _plans(chosen: Set, number: int) -> list[Plan]:
@@ -174,31 +170,28 @@ def _path(folder: Path, number: int, plan: Plan) -> Path:
     return folder / f"p{number:03d}_{plan.family}_{plan.low_mm3:04.0f}.npz"
 
 
-def _make_patient(missing: dict[Path, Plan], folder: Path, chosen: Set, number: int) -> Iterator[Path]:
+def _make_patient(missing: dict[Path, Plan], chosen: Set, number: int) -> Iterator[Path]:
     """The earlier scan is the same however many of the later ones are missing: each has a seed of its own."""
     rng = np.random.default_rng([SEED, chosen.stream, number])
     machines = scanner.draw_scanners(
         np.random.default_rng([SEED, 100 + chosen.fleet]), scanner.SCANNER_COUNT, (chosen.contrast,)
     )
     person = anatomy.simulate_anatomy(rng, DIFFERENCE)
-    study = template_of(folder)
-    space = build_pair_space(study, SPACING_MM)
     first = machines[int(rng.integers(len(machines)))]
     earlier = scanner.acquire_scan(person, first, rng)
-    starts = [registration.register_scans([earlier.volume], study)[0]]
+    region = find_region(earlier.volume)
     for path, plan in missing.items():
         seeds = np.random.default_rng([SEED, chosen.stream, number, 1 + int(plan.low_mm3)])
         later_person, change, count = planted(person, plan, seeds)
         second = machines[int(seeds.integers(len(machines)))]
         later = scanner.acquire_scan(later_person, second, seeds).volume
-        found = [*starts, registration.register_scans([later], study)[0]]
-        laid = register_pair(earlier.volume, later, (found[0].matrix, found[1].matrix), space)
+        laid = register_pair(earlier.volume, later, (region, find_region(later)), SPACING_MM)
         facts = Facts(
             path.stem, f"{path.parent.name}-{number:03d}", plan.family, float(change.abs().sum()) * VOXEL_MM3,
             int(torch.sign(change.sum())), count, chosen.contrast, (first.name, second.name),
-            min(one.quality for one in found), laid.quality, laid.overlap,
+            laid.quality, laid.overlap,
         )  # fmt: skip
-        write(path, facts, laid, on_pair(change, earlier, laid, space))
+        write(path, facts, laid, on_pair(change, earlier, laid))
         yield path
 
 
@@ -245,8 +238,9 @@ def _with_lesions(person: Anatomy, share: Tensor, sign: int) -> Anatomy:
     return replace(person, tissue=tissue)
 
 
-def on_pair(change: Tensor, earlier: Acquisition, laid: RegisteredPair, space: PairSpace) -> Tensor:
+def on_pair(change: Tensor, earlier: Acquisition, laid: RegisteredPair) -> Tensor:
     """A field of the anatomy's grid on the pair's, by the true pose of the earlier scan and its alignment."""
+    space = laid.space
     points = scanner.compute_grid_points(earlier.to_anatomy @ laid.matrix_earlier @ space.affine, space.inside.shape)
     return anatomy.sample_channels(change[None], points)[0]
 
@@ -265,25 +259,6 @@ def write(path: Path, facts: Facts, laid: RegisteredPair, truth: Tensor) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replace_atomically(path) as temporary:
         temporary.write_bytes(content.getvalue())
-
-
-@lru_cache(maxsize=1)
-def template_of(folder: Path) -> Volume:
-    """The template that all sets are aligned to, of eight patients of a stream of their own; made once."""
-    path = folder / "template.nii.gz"
-    if not path.is_file():
-        machines = scanner.draw_scanners(np.random.default_rng([SEED, 100 + KNOWN]), scanner.SCANNER_COUNT)
-        scans = [_any_scan(np.random.default_rng([SEED, 4, number]), machines) for number in range(8)]
-        config = PrepareConfig()
-        folder.mkdir(parents=True, exist_ok=True)
-        volume.write_volume(path, study_template.build_template(scans, config.shape, config.spacing_mm, "cpu"))
-    return volume.read_volume(path)
-
-
-def _any_scan(rng: np.random.Generator, machines: Sequence[Scanner]) -> Volume:
-    return scanner.acquire_scan(
-        anatomy.simulate_anatomy(rng, DIFFERENCE), machines[int(rng.integers(len(machines)))], rng
-    ).volume
 
 
 def main() -> None:

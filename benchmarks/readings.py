@@ -20,7 +20,7 @@ from benchmarks.planted import CLEAR, SPACING_MM, Facts, Planted
 from siamese_med.runtime import files
 from siamese_med.scoring.change import change_map
 from siamese_med.scoring.change.change_map import MapSummary
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.pair_registration import ChangeDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,6 @@ def of_set(
 
 def of_pair(pair: Planted, evidence: Tensor) -> Reading:
     """What the map of a detector says."""
-    space = PairSpace(np.diag([SPACING_MM] * 3 + [1.0]), pair.overlay.inside.numpy())
     strength = evidence.abs().numpy()
     counted, changed = pair.counted.numpy(), (pair.changed & pair.overlay.inside).numpy()
     lesions, count = parts(changed)
@@ -86,7 +85,7 @@ def of_pair(pair: Planted, evidence: Tensor) -> Reading:
     peak = np.unravel_index(strength.argmax(), strength.shape)
     return Reading(
         facts=pair.facts,
-        finding=change_map.summarise_map(evidence, pair.overlay, space),
+        finding=change_map.summarise_map(evidence, pair.overlay),
         precision=average_precision(strength[counted], changed[counted]) if changed.any() else None,
         peak_inside=bool(pair.truth.abs()[peak] >= CLEAR) if changed.any() else None,
         lesions=count,

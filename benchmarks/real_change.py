@@ -23,17 +23,17 @@ from torch import Tensor
 
 from benchmarks import change, readings
 from benchmarks.change import Rival
+from benchmarks.open_ms import read_itk_affine
 from benchmarks.planted import SPACING_MM, Facts, Planted
 from benchmarks.readings import Reading
-from siamese_med.imaging import registration, resampling, volume
+from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.volume import Volume
-from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair, build_pair_space, register_pair
+from siamese_med.preparation.scan_placement import find_region
+from siamese_med.scoring.change.pair_registration import RegisteredPair, register_pair
 
 Matrix = NDArray[np.float64]
 
 OPEN_MS = Path("../shared/real/open_ms")
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK's millimetres run to the left, the back and the head."""
 
 
 @dataclass(frozen=True)
@@ -45,39 +45,23 @@ class Marked:
 
     name: str
     laid: RegisteredPair
-    space: PairSpace
     marks: Volume
     brain: Volume
     to_pair: Matrix
 
 
-def read(folder: Path, template: Volume) -> Marked:
+def read(folder: Path) -> Marked:
     """One patient's pair, laid by our own alignment."""
     earlier, later = (volume.read_volume(folder / f"study{number}_FLAIR.nii.gz") for number in (1, 2))
-    starts = [found.matrix for found in registration.register_scans([earlier, later], template)]
-    space = build_pair_space(template, SPACING_MM)
-    laid = register_pair(earlier, later, (starts[0], starts[1]), space)
+    laid = register_pair(earlier, later, (find_region(earlier), find_region(later)), SPACING_MM)
     marks, brain = (volume.read_volume(folder / f"{name}.nii.gz") for name in ("gt", "brainmask"))
-    to_earlier = itk_affine(folder / "study1_FLAIR_to_common_space.txt")
-    return Marked(
-        folder.name, laid, space, marks, brain, np.linalg.inv(laid.matrix_earlier) @ to_earlier @ marks.affine
-    )
-
-
-def itk_affine(path: Path) -> Matrix:
-    """4x4 of an ITK affine in text, RAS+ mm: from the common space to the scan's, the way resampling goes."""
-    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ": " in line)
-    numbers = np.array(lines["Parameters"].split(), dtype=float)
-    centre = np.array(lines["FixedParameters"].split(), dtype=float)
-    matrix = np.eye(4)
-    matrix[:3, :3] = numbers[:9].reshape(3, 3)
-    matrix[:3, 3] = numbers[9:] + centre - matrix[:3, :3] @ centre
-    return np.asarray(LPS @ matrix @ LPS)
+    to_earlier = read_itk_affine(folder / "study1_FLAIR_to_common_space.txt")
+    return Marked(folder.name, laid, marks, brain, np.linalg.inv(laid.matrix_earlier) @ to_earlier @ marks.affine)
 
 
 def on_marks(image: Tensor, pair: Marked) -> Tensor:
     """An image (i, j, k) of the pair's grid on the grid of the marks, linearly; zero beyond."""
-    laid = Volume(image.float().numpy(), pair.space.affine)
+    laid = Volume(image.float().numpy(), pair.laid.space.affine)
     return resampling.resample_volume(laid, pair.to_pair, pair.marks.voxels.shape)[0, 0]
 
 
@@ -89,7 +73,7 @@ def truth(pair: Marked) -> Planted:
     laid = replace(pair.laid, earlier=none, later=none, a=none, b=none, inside=inside)
     volume_mm3 = float(marked.sum()) * float(pair.marks.spacing_mm.prod())
     facts = Facts(
-        pair.name, pair.name, "expert", volume_mm3, 1, 0, "FLAIR", ("earlier", "later"), 0.0, laid.quality, laid.overlap
+        pair.name, pair.name, "expert", volume_mm3, 1, 0, "FLAIR", ("earlier", "later"), laid.quality, laid.overlap
     )
     return Planted(facts, laid, marked)
 
@@ -123,16 +107,15 @@ def main() -> None:
     """Print a table a patient."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path, nargs="+", required=True, help="the first one's template is used")
+    parser.add_argument("--model", type=Path, nargs="+", required=True)
     parser.add_argument("--patients", type=Path, default=OPEN_MS)
     parser.add_argument("--json", type=Path, help="where to write all readings")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    template = volume.read_volume(given.model[0] / "template.nii.gz")
     rivals = change.rivals(given.folder, given.model, None)
     kept = {}
     for patient in sorted(path.parent for path in given.patients.glob("*/gt.nii.gz")):
-        pair = read(patient, template)
+        pair = read(patient)
         known = truth(pair)
         found = measure(pair, known, rivals)
         share = float(known.truth.sum()) / max(1, int(known.overlay.inside.sum()))

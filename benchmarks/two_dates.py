@@ -17,10 +17,9 @@ from zlib import crc32
 import numpy as np
 import torch
 
-from siamese_med.imaging import registration, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
-from siamese_med.preparation import study_template
+from siamese_med.preparation.scan_placement import find_region
 from siamese_med.runtime.files import replace_atomically, write_json_file
 from siamese_med.scoring.change import boundary_shift, change_map, pair_registration
 from siamese_med.scoring.change.change_map import MapSummary
@@ -38,15 +37,13 @@ if TYPE_CHECKING:
     Placed = tuple[Volume, NDArray[np.float64]]
 
 DIFFERENCE = 1.0
-GRID = (64, 64, 64)
-TEMPLATE_PATIENTS = 8
 
-Look = Callable[[RegisteredPair, PairSpace], MapSummary]
+Look = Callable[[RegisteredPair], MapSummary]
 
 
 @dataclass(frozen=True)
 class Clinic:
-    """Machines of one contrast, a template of people who are not measured, and a folder for what is slow to make."""
+    """Machines of one contrast, and a folder for what is slow to make."""
 
     folder: Path
     seed: int
@@ -63,20 +60,6 @@ class Clinic:
         """Six machines."""
         return scanner.draw_scanners(self.chance(1), scanner.SCANNER_COUNT, (self.contrast,))
 
-    @cached_property
-    def template(self) -> Volume:
-        """Made once of TEMPLATE_PATIENTS, then read."""
-        path = self.folder / f"template_{self.contrast}_{self.seed}.nii"
-        if not path.is_file():
-            scans = [self._template_scan(number) for number in range(TEMPLATE_PATIENTS)]
-            volume.write_volume(path, study_template.build_template(scans, GRID, None, "cpu"))
-        return volume.read_volume(path)
-
-    @cached_property
-    def space(self) -> PairSpace:
-        """The grid of the pairs."""
-        return pair_registration.build_pair_space(self.template, self.spacing_mm)
-
     def chance(self, *what: int) -> np.random.Generator:
         """The same for the same numbers, whatever was made before."""
         return np.random.default_rng([self.seed, *what])
@@ -87,13 +70,9 @@ class Clinic:
         return choice[rng.integers(len(choice))]
 
     def placed(self, person: Anatomy, machine: Scanner, rng: np.random.Generator) -> Placed:
-        """A scan of a person, and template mm to scan mm."""
+        """A scan of a person, and its brain."""
         scan = scanner.acquire_scan(person, machine, rng).volume
-        return scan, registration.register_scans([scan], self.template)[0].matrix
-
-    def _template_scan(self, number: int) -> Volume:
-        rng = self.chance(3, number)
-        return scanner.acquire_scan(anatomy.simulate_anatomy(rng, DIFFERENCE), self.machine(rng), rng).volume
+        return scan, find_region(scan)
 
 
 class Patient:
@@ -123,8 +102,9 @@ class Patient:
         if not path.is_file():
             rng = self.clinic.chance(6, self.number, crc32(name.encode()))
             machine = self.machine if same_machine else self.clinic.machine(rng, self.machine)
-            scan, start = self.clinic.placed(person(), machine, rng)
-            _keep(path, pair_registration.register_pair(self.first[0], scan, (self.first[1], start), self.clinic.space))
+            scan, region = self.clinic.placed(person(), machine, rng)
+            regions = self.first[1], region
+            _keep(path, pair_registration.register_pair(self.first[0], scan, regions, self.clinic.spacing_mm))
         return path
 
 
@@ -135,6 +115,7 @@ def _keep(path: Path, pair: RegisteredPair) -> None:
             file,
             scans=torch.stack([pair.a, pair.b]).numpy().astype(np.float16),
             inside=pair.inside.numpy(),
+            affine=pair.space.affine,
             figures=np.array([pair.overlap, pair.quality]),
             matrices=np.stack([pair.matrix_earlier, pair.matrix_later]),
         )
@@ -145,14 +126,15 @@ def _kept(path: Path) -> RegisteredPair:
     with np.load(path) as kept:
         a, b = torch.from_numpy(kept["scans"].astype(np.float32))
         overlap, quality = map(float, kept["figures"])
-        return RegisteredPair(a, b, a, b, torch.from_numpy(kept["inside"]), overlap, quality, *kept["matrices"])
+        space = PairSpace(kept["affine"], kept["inside"])
+        return RegisteredPair(space, a, b, a, b, torch.from_numpy(kept["inside"]), overlap, quality, *kept["matrices"])
 
 
-def looked_at(path: Path, name: str, look: Look, clinic: Clinic) -> MapSummary:
+def looked_at(path: Path, name: str, look: Look) -> MapSummary:
     """What a detector finds in a kept overlay (but for the tail), kept too: detectors are slow."""
     answer = path.with_name(f"{path.stem}_{name}.json")
     if not answer.is_file():
-        found = look(_kept(path), clinic.space)
+        found = look(_kept(path))
         write_json_file(answer, {part: getattr(found, part) for part in ("figure", "sign", "level", "noise")})
     return MapSummary(**json.loads(answer.read_text()), tail=np.zeros(len(change_map.TAIL_THRESHOLDS)))
 
@@ -167,15 +149,15 @@ def detectors(model: Path | None) -> dict[str, Look]:
     )
 
 
-def by_expansion(pair: RegisteredPair, space: PairSpace) -> MapSummary:
+def by_expansion(pair: RegisteredPair) -> MapSummary:
     """Local volume change."""
     return boundary_shift.summarise_boundary_shift(
-        boundary_shift.measure_boundary_shift(pair, space.spacing_mm), pair, space
+        boundary_shift.measure_boundary_shift(pair, pair.space.spacing_mm), pair
     )
 
 
-def _by(detector: ChangeDetector, pair: RegisteredPair, space: PairSpace) -> MapSummary:
-    return change_map.summarise_map(detector(pair, space.spacing_mm), pair, space)
+def _by(detector: ChangeDetector, pair: RegisteredPair) -> MapSummary:
+    return change_map.summarise_map(detector(pair, pair.space.spacing_mm), pair)
 
 
 def interval(patients: Sequence[int], figure: Callable[[list[int]], float]) -> tuple[float, float]:

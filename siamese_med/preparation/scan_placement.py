@@ -112,7 +112,7 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
         overlaps = [None] * len(found)
     placed = []
     for one, result, brain, overlap in zip(scans, found, brains, overlaps, strict=True):
-        voxels, record = _resample_to_template(one.scan, result, template, body, method.device)
+        voxels, record = resample_to_template(one.scan, result, template, body, method.device)
         placed.append(PlacedScan(voxels, {**record, "brain_overlap": overlap and round(overlap, 4)}, brain))
     return placed
 
@@ -136,10 +136,13 @@ def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
     )
 
 
-def _resample_to_template(
+def resample_to_template(
     scan: Volume, found: Alignment, template: Volume, body: NDArray[np.bool_], device: str
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
-    """Resample a registered scan to the template's grid; its coverage is that of `body` (i, j, k)."""
+    """Resample a registered scan to the template's grid.
+
+    Returns the normalised voxels (i, j, k) and the alignment record, whose coverage is that of `body` (i, j, k).
+    """
     matrix = found.matrix.round(MATRIX_DECIMALS)
     voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
     record: AlignmentRecord = {
@@ -181,6 +184,12 @@ def find_brain(scan: Volume) -> BrainSegmentation | None:
     """Find the brain in a scan; None where the scan shows none, or too little of it."""
     found = segment_brain(scan)
     return found if found.found() else None
+
+
+def find_region(scan: Volume) -> Volume | None:
+    """Find what is compared of a scan that came without a mask: the probability of brain; None where there is none."""
+    found = find_brain(scan)
+    return make_probability_volume(found) if found else None
 
 
 def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement) -> Sequence[Alignment]:

@@ -25,7 +25,7 @@ from siamese_med.pipeline import stages
 from siamese_med.reporting.data import side_by_side
 from siamese_med.reporting.data.report_content import EvidenceStatement, Slice, WrongPatientAlarm
 from siamese_med.reporting.render.slice_choice import PairSliceStack
-from siamese_med.scoring.change import pair_registration, pair_scoring, pair_slices, residual_detector
+from siamese_med.scoring.change import pair_scoring, pair_slices, residual_detector
 from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.simulation import dicom_series, scanner
 from siamese_med.study.config import Config
@@ -122,25 +122,19 @@ class Compared:
 @pytest.fixture(scope="module")
 def compared(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Compared]:
     folder = tmp_path_factory.mktemp("compared")
-    grid = np.diag([4.0, 4.0, 4.0, 1.0])
-    grid[:3, 3] = CENTRE - 4 * (np.array([44, 52, 46]) - 1) / 2
     scans = {name: ingested.scan(name) for name in ingested.rows}
-    template = Volume(
-        normalise_intensity(*resampling.resample_volume(scans["RAS"], grid, (44, 52, 46))[0]).numpy(), grid
-    )
-    sides = {name: PairScan(scan, np.eye(4), "MR", "FLAIR", "unknown", True) for name, scan in scans.items()}
-    space = pair_registration.build_pair_space(template, 3.0)
+    sides = {name: PairScan(scan, None, None, "MR", "FLAIR", "unknown") for name, scan in scans.items()}
     made = {}
     for earlier, later in PAIRS:
         measured = pair_scoring.measure_pair(
             sides[earlier],
             sides[later],
-            space,
+            3.0,
             lambda pair, spacing: residual_detector.detect_with_residual(pair, spacing, 2.0),
         )
         probability = measured.evidence.abs() / measured.evidence.abs().max()
-        pair_scoring.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability, space)
-        pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, measured.evidence, probability, space)
+        pair_scoring.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability)
+        pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, measured.evidence, probability)
         stack = PairSliceStack(folder / f"{later}.npz")
         slices = [stack.slice(index) for index in range(len(stack))]
         made[later] = Compared(volume.read_volume(folder / f"{later}.nii"), slices)

@@ -12,10 +12,10 @@ import pytest
 from siamese_med.imaging import registration, resampling
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change import noise_floor, pair_registration, pair_scoring, residual_detector
+from siamese_med.scoring.change import noise_floor, pair_scoring, residual_detector
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, NoiseFloor, NoiseStratum
 from siamese_med.scoring.change.null_pairs import simulate_scan_pair
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
@@ -64,14 +64,9 @@ def sides(acquisitions: dict[str, Acquisition], template: Volume) -> dict[str, P
     scans = [acquisition.volume for acquisition in acquisitions.values()]
     found = registration.register_scans(scans, template)
     return {
-        name: PairScan(scan, one.matrix, "MR", "FLAIR", "unknown", True)
+        name: PairScan(scan, None, np.linalg.inv(one.matrix), "MR", "FLAIR", "unknown")
         for name, scan, one in zip(acquisitions, scans, found, strict=True)
     }
-
-
-@pytest.fixture(scope="session")
-def space(template: Volume, score_config: ScoreConfig) -> PairSpace:
-    return pair_registration.build_pair_space(template, score_config.spacing_mm)
 
 
 @pytest.fixture(scope="session")
@@ -80,14 +75,14 @@ def plain(score_config: ScoreConfig) -> ChangeDetector:
 
 
 @pytest.fixture(scope="session")
-def instrument(sides: dict[str, PairScan], space: PairSpace, plain: ChangeDetector) -> CalibratedDetector:
+def instrument(sides: dict[str, PairScan], score_config: ScoreConfig, plain: ChangeDetector) -> CalibratedDetector:
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
-    pairs = [pair_scoring.measure_pair(sides["first"], sides["rescan"], space, plain)]
+    spacing_mm = score_config.spacing_mm
+    pairs = [pair_scoring.measure_pair(sides["first"], sides["rescan"], spacing_mm, plain)]
     for seed in range(QUIET - 1):
-        again = replace(
-            sides["first"], scan=simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))[0]
-        )
-        pairs.append(pair_scoring.measure_pair(sides["first"], again, space, plain))
+        taken, _ = simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))
+        again = replace(sides["first"], scan=taken.volume)
+        pairs.append(pair_scoring.measure_pair(sides["first"], again, spacing_mm, plain))
     known = noise_floor.build_no_change_reference([pair.finding for pair in pairs], "synthesised")
     grown = noise_floor.build_no_change_reference([pair.growth for pair in pairs], "synthesised")
     where = NoiseStratum("MR FLAIR", OTHER_SCANNER)

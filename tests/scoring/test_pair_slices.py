@@ -49,23 +49,24 @@ def test_the_head_is_up(choice: SliceChoice) -> None:
 
 
 @pytest.fixture
-def pair() -> tuple[RegisteredPair, Tensor, PairSpace]:
+def pair() -> tuple[RegisteredPair, Tensor]:
     """A body with one strong and one weaker change, in different slices."""
     inside = np.zeros(SHAPE, dtype=bool)
     inside[2:-2, 2:-2, 2:-2] = True
     tissue = torch.from_numpy(inside.astype(np.float32))
     deviation = torch.zeros(SHAPE)
     deviation[15, 18, 11], deviation[5, 6, 4] = 9, -6
+    space = PairSpace(make_centred_affine(SHAPE, 3.0), inside)
     laid = RegisteredPair(
-        tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4), np.eye(4)
+        space, tissue, tissue, tissue, tissue + deviation / 10, torch.from_numpy(inside), 1.0, 1.0, np.eye(4), np.eye(4)
     )
-    return laid, deviation, PairSpace(make_centred_affine(SHAPE, 3.0), inside)
+    return laid, deviation
 
 
 def test_the_slices_run_through_the_strongest_changes_and_the_middle(
-    pair: tuple[RegisteredPair, Tensor, PairSpace],
+    pair: tuple[RegisteredPair, Tensor],
 ) -> None:
-    chosen = {(one.plane, one.index, one.chosen) for one in pair_slices.choose_slices(*pair[1:])}
+    chosen = {(one.plane, one.index, one.chosen) for one in pair_slices.choose_slices(pair[1], pair[0].space)}
     assert ("axial", 11, "strongest change") in chosen
     assert ("axial", 4, "strongest change") in chosen
     assert ("coronal", 18, "strongest change") in chosen
@@ -73,11 +74,11 @@ def test_the_slices_run_through_the_strongest_changes_and_the_middle(
 
 
 def test_the_file_holds_every_panel_of_every_slice_with_its_place(
-    pair: tuple[RegisteredPair, Tensor, PairSpace], tmp_path: Path
+    pair: tuple[RegisteredPair, Tensor], tmp_path: Path
 ) -> None:
-    pair_slices.write_pair_slices(tmp_path / "pair.npz", *pair[:2], pair[1].abs() / 9, pair[2])
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", *pair, pair[1].abs() / 9)
     stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
-    count = len(pair_slices.choose_slices(*pair[1:]))
+    count = len(pair_slices.choose_slices(pair[1], pair[0].space))
     for name in ("earlier", "later", "difference", "change"):
         assert stored[name].dtype == np.uint8
         assert stored[name].shape == (count, 24, 24)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import planted, readings, real_change
+from benchmarks.open_ms import read_itk_affine
 from benchmarks.planted import Plan
 from benchmarks.real_change import Marked
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change.pair_registration import PairSpace, register_pair
+from siamese_med.scoring.change.pair_registration import register_pair
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 
@@ -36,7 +37,7 @@ def test_an_itk_affine_is_read_as_it_was_meant(tmp_path: Path) -> None:
         "#Insight Transform File V1.0\n#Transform 0\nTransform: MatrixOffsetTransformBase_double_3_3\n"
         "Parameters: 0 -1 0 1 0 0 0 0 1 5 6 7\nFixedParameters: 10 0 0\n"
     )
-    matrix = real_change.itk_affine(path)
+    matrix = read_itk_affine(path)
     # LPS (12, 3, 4): A (2, 3, 4) = (-3, 2, 4), and back the centre (10, 0, 0) and the shift (5, 6, 7): (12, 8, 11)
     np.testing.assert_allclose(matrix @ [-12, -3, 4, 1], [-12, -8, 11, 1])
 
@@ -48,18 +49,16 @@ def test_a_map_comes_to_lie_on_the_marks(tmp_path: Path) -> None:
     earlier, later = (
         scanner.acquire_scan(who, scanner.draw_scanners(rng, 1)[0], rng) for who in (person, later_person)
     )
-    poses = [np.linalg.inv(taken.to_anatomy) for taken in (earlier, later)]
-    space = PairSpace(make_centred_affine((60, 72, 60), 2.5), np.ones((60, 72, 60), dtype=bool))
-    laid = register_pair(earlier.volume, later.volume, (poses[0], poses[1]), space)
+    laid = register_pair(earlier.volume, later.volume, (None, None), 2.5)
     marks = Volume(
         np.asarray(change.abs().numpy() > 0.5, dtype=np.float32), make_centred_affine(HEAD_GRID_SHAPE, HEAD_GRID_MM)
     )
-    to_scan = real_change.itk_affine(_written_as_itk(tmp_path / "itk.txt", poses[0]))
+    to_scan = read_itk_affine(_written_as_itk(tmp_path / "itk.txt", np.linalg.inv(earlier.to_anatomy)))
     to_pair = np.linalg.inv(laid.matrix_earlier) @ to_scan @ marks.affine
     brain = Volume(np.ones(HEAD_GRID_SHAPE, dtype=np.float32), marks.affine)
-    pair = Marked("patient", laid, space, marks, brain, to_pair)
+    pair = Marked("patient", laid, marks, brain, to_pair)
     known = real_change.truth(pair)
-    exact = real_change.on_marks(planted.on_pair(change, earlier, laid, space).abs(), pair)
+    exact = real_change.on_marks(planted.on_pair(change, earlier, laid).abs(), pair)
     found = readings.of_pair(known, 10 * exact)
     assert found.lesions > 0
     assert found.peak_inside
