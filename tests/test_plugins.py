@@ -24,13 +24,13 @@ from siamese_med.network import encoder, losses
 from siamese_med.plugins import describe_plugin, find_plugin, import_plugin
 from siamese_med.runtime import parallel
 from siamese_med.scoring.change.detectors import PluginDetector
-from siamese_med.scoring.change.pair_registration import RegisteredPair
 from siamese_med.study.config import Config, IngestConfig, TrainConfig, load_config
 from siamese_med.study.config_text import as_toml, effective_values
 from siamese_med.study.plugin_names import BUILT_IN, PluginKind
 from siamese_med.training.plugin_transform import PluginTransform
 from tests import plugin_package
 from tests.plugin_package import NAMES
+from tests.registered_pairs import make_pair
 
 BROKEN = '''
 import torch
@@ -322,7 +322,7 @@ def detected(detector: PluginDetector) -> tuple[int, float]:
     a = torch.ones(8, 8, 8)
     b = a.clone()
     b[3:5, 3:5, 3:5] = 2.0
-    pair = RegisteredPair(a, b, a, b, a > 0, 1.0, 1.0, np.eye(4), np.eye(4))
+    pair = make_pair(a, b, a > 0, 3.0)
     return os.getpid(), float(detector(pair, 3.0).max())
 
 

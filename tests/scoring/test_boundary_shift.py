@@ -17,6 +17,7 @@ from siamese_med.scoring.change.pair_registration import RegisteredPair
 from siamese_med.simulation import anatomy
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.scanner import Acquisition
+from tests.registered_pairs import make_pair
 
 SPACING_MM = 2.0
 SIDE = 48
@@ -46,7 +47,7 @@ def laid(earlier: Tensor, later: Tensor, noise: float = 0.02) -> RegisteredPair:
     inside[3:-3, 3:-3, 3:-3] = True
     chance = torch.Generator().manual_seed(1)
     a, b = (scan[0, 0] + noise * torch.randn(inside.shape, generator=chance) for scan in (earlier, later))
-    return RegisteredPair(a, b, a, b, inside, 1.0, 1.0, np.eye(4), np.eye(4))
+    return make_pair(a, b, inside, SPACING_MM)
 
 
 @pytest.fixture(scope="module")

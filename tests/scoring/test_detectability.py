@@ -14,6 +14,7 @@ from siamese_med.imaging.resampling import smooth_images
 from siamese_med.scoring.change import detectability, residual_detector
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
 from siamese_med.study.thresholds import PLANTED_CONTRAST
+from tests.registered_pairs import make_pair
 
 SHAPE = (44, 48, 40)
 SPACING_MM = 1.5
@@ -26,7 +27,7 @@ def pair(noise: float, brightness: float = 1.0) -> RegisteredPair:
     draw = torch.Generator().manual_seed(0)
     anatomy = brightness * (1 + 0.1 * smooth_images(torch.randn(1, 1, *SHAPE, generator=draw), 4.0)[0, 0])
     a, b = (anatomy + noise * torch.randn(SHAPE, generator=draw) for _ in range(2))
-    return RegisteredPair(a, b, a, b, torch.ones(SHAPE, dtype=torch.bool), 1.0, 1.0, np.eye(4), np.eye(4))
+    return make_pair(a, b, torch.ones(SHAPE, dtype=torch.bool), SPACING_MM)
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from benchmarks import readings, response
-from benchmarks.planted import BINS_MM3, Facts, Planted
+from benchmarks.planted import BINS_MM3, SPACING_MM, Facts, Planted
 from benchmarks.readings import THRESHOLDS, Reading
 from benchmarks.response import Judged
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
-from siamese_med.scoring.change.pair_registration import RegisteredPair
+from tests.registered_pairs import make_pair
 
 STEPS = len(THRESHOLDS)
-STILL = Facts("p0", "p0", "none", 0.0, 0, 0, "FLAIR", ("one", "one"), 0.1, 0.9, 1.0)
+STILL = Facts("p0", "p0", "none", 0.0, 0, 0, "FLAIR", ("one", "one"), 0.9, 1.0)
 NOTHING = MapSummary(1.0, 1, 1.0, 0.1, np.zeros(len(TAIL_THRESHOLDS)))
 QUIET = Reading(STILL, NOTHING, None, None, 0, [0] * STEPS, [0] * STEPS)
 
@@ -64,10 +64,10 @@ def test_a_part_of_the_map_hits_or_is_false() -> None:
     evidence[3:6, 3:6, 3:6] = 10
     evidence[8, 8, 8:12] = -10
     evidence[17, 17, 17] = 10  # too small to be counted
-    facts = Facts("p000_noise_0020", "p0", "noise", 1.0, 1, 2, "FLAIR", ("one", "one"), 1, 1, 1)
+    facts = Facts("p000_noise_0020", "p0", "noise", 1.0, 1, 2, "FLAIR", ("one", "one"), 1, 1)
     scans = torch.rand(2, 20, 20, 20, generator=torch.Generator().manual_seed(0))
     inside = torch.ones(20, 20, 20, dtype=torch.bool)
-    overlay = RegisteredPair(*scans, *scans, inside, 1.0, 1.0, np.eye(4), np.eye(4))
+    overlay = make_pair(scans[0], scans[1], inside, SPACING_MM)
     found = readings.of_pair(Planted(facts, overlay, truth), evidence)
     low, high = np.searchsorted(THRESHOLDS, [8.0, 11.0])
     assert (found.lesions, found.found[low], found.false[low]) == (2, 1, 1)

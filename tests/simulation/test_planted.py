@@ -12,9 +12,10 @@ import torch
 from benchmarks import lesion_shapes, planted
 from benchmarks.lesion_shapes import EXPERT_MASKS, FAMILIES
 from benchmarks.planted import Facts, Plan
-from siamese_med.scoring.change.pair_registration import RegisteredPair, register_pair
+from siamese_med.scoring.change.pair_registration import register_pair
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.simulation.anatomy import VOXEL_MM3, WHITE_CHANNEL
+from tests.registered_pairs import make_pair
 
 needs_experts = pytest.mark.skipif(
     not EXPERT_MASKS.is_dir(), reason="expert masks are not in ../shared, see its README"
@@ -78,9 +79,9 @@ def test_a_pair_comes_back_as_it_was_written(tmp_path: Path) -> None:
     truth[2, 2] = torch.tensor([-0.8, -0.3, -0.2, -0.05])
     inside = torch.ones(6, 5, 4, dtype=torch.bool)
     inside[0] = False
-    facts = Facts("p001_noise_0020", "test-001", "noise", 30.0, -1, 1, "FLAIR", ("one", "other"), 0.1, 0.9, 1.0)
+    facts = Facts("p001_noise_0020", "test-001", "noise", 30.0, -1, 1, "FLAIR", ("one", "other"), 0.9, 1.0)
     path = tmp_path / f"{facts.name}.npz"
-    planted.write(path, facts, RegisteredPair(a, b, a, b, inside, 1.0, 0.9, np.eye(4), np.eye(4)), truth)
+    planted.write(path, facts, make_pair(a, b, inside, planted.SPACING_MM), truth)
     found = planted.read(path)
     assert found.facts == facts
     torch.testing.assert_close(found.overlay.b, b, atol=1e-3, rtol=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import planted, readings, real_change
-from benchmarks.open_ms import read_itk_affine
+from benchmarks.open_ms import LPS, read_itk_affine
 from benchmarks.planted import Plan
 from benchmarks.real_change import Marked
 from siamese_med.imaging.volume import Volume, make_centred_affine
@@ -21,7 +21,7 @@ CENTRE = np.array([3.0, -11.0, 7.0])
 
 def _written_as_itk(path: Path, common_to_scan: np.ndarray) -> Path:
     """What ITK writes: x -> A (x - c) + c + t with x to the left, the back and the head."""
-    matrix = real_change.LPS @ common_to_scan @ real_change.LPS
+    matrix = LPS @ common_to_scan @ LPS
     shift = matrix[:3, 3] - CENTRE + matrix[:3, :3] @ CENTRE
     numbers = " ".join(str(value) for value in [*matrix[:3, :3].ravel(), *shift])
     path.write_text(
