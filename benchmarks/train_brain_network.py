@@ -29,7 +29,7 @@ from siamese_med.simulation.label_map_synthesis import LabelMap
 
 HELD_OUT = (17, 18, 19, 20)
 """Label maps that are not trained on."""
-PEAK_RATE, WARM_UP_STEPS = 2e-3, 100
+PEAK_RATE, WARM_UP_STEPS = 1.5e-3, 50
 EMA_HALF_LIFE_STEPS = 60
 SUB_VOXELS = 2
 """Of the eight voxels of a block, this many count in the loss of a step: it takes most of the time."""
@@ -91,7 +91,9 @@ def compute_loss(network: BrainUNet, sample: Sample, rng: np.random.Generator) -
     brain = 1 - shares[:, 0]
     inside = (truth > 0).float()
     whole = 1 - (2 * (brain * inside).sum() + 1) / (brain.sum() + inside.sum() + 1)
-    return functional.nll_loss(logs, truth) + 1 - (dice * present).sum() / present.sum() + whole
+    weights = (sizes + 1) ** -0.5  # between every voxel and every structure counting alike
+    entropy = functional.nll_loss(logs, truth, weights)
+    return entropy + 1 - (dice * present).sum() / present.sum() + whole
 
 
 def save(out: Path, network: BrainUNet, state: dict[str, object]) -> None:

@@ -17,10 +17,14 @@ WEIGHTS = "brain_network.safetensors"
 """File in `siamese_med/brain/data`."""
 BLOCK = 8
 """Voxels of a block."""
+COORDINATES = 3
+"""Further inputs: the place of the block in the crop along i, j and k, so that left and right are told apart."""
+LEAK = 0.05
+"""Slope of the rectifier below zero."""
 
 
 class ConvolutionBlock(nn.Module):
-    """Convolution over 3 x 3 x 3, group normalisation (eight channels a group) and a rectifier."""
+    """Convolution over 3 x 3 x 3, group normalisation (eight channels a group) and a leaky rectifier."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -34,7 +38,7 @@ class ConvolutionBlock(nn.Module):
         with torch.autocast("cpu", enabled=False):  # in the type of its input: faster in training
             scale, shift = self.scale.to(convolved.dtype), self.shift.to(convolved.dtype)
             normed = functional.group_norm(convolved, convolved.shape[1] // 8, scale, shift)
-        return functional.relu(normed, inplace=True)
+        return functional.leaky_relu(normed, LEAK, inplace=True)
 
 
 class BrainUNet(nn.Module):
@@ -48,14 +52,15 @@ class BrainUNet(nn.Module):
         a, b, c, d = widths
         self.down = nn.ModuleList(
             nn.Sequential(ConvolutionBlock(n, m), ConvolutionBlock(m, m))
-            for n, m in ((BLOCK, a), (a, b), (b, c), (c, d))
+            for n, m in ((BLOCK + COORDINATES, a), (a, b), (b, c), (c, d))
         )
         self.up = nn.ModuleList(ConvolutionBlock(n, m) for n, m in ((d + c, b), (b + b, a), (a + a, a)))
         self.last = nn.Conv3d(a, BLOCK * len(Structure), 1)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Compute the features of blocks, (b, WIDTHS[0], i/2, j/2, k/2), of images (b, 1, i, j, k)."""
-        carried = to_blocks(images[:, 0]).contiguous(memory_format=torch.channels_last_3d)
+        blocks = to_blocks(images[:, 0])
+        carried = torch.cat([blocks, make_coordinates(blocks)], 1).contiguous(memory_format=torch.channels_last_3d)
         skipped = []
         for level, stage in enumerate(self.down):
             carried = stage(functional.avg_pool3d(carried, 2) if level else carried)
@@ -70,6 +75,19 @@ class BrainUNet(nn.Module):
         """Map images (b, 1, i, j, k), sides multiples of 16, to scores (b, structures, i, j, k)."""
         scores = self.last(self.features(images))
         return from_blocks(scores.unflatten(1, (BLOCK, len(Structure))).transpose(1, 2))
+
+
+def make_coordinates(blocks: torch.Tensor) -> torch.Tensor:
+    """Make the place of each block, (b, 3, i, j, k), from -1 to 1 along each axis of `blocks` (b, c, i, j, k).
+
+    Examples
+    --------
+    >>> make_coordinates(torch.zeros(1, 1, 3, 1, 1))[0, 0].flatten().tolist()
+    [-1.0, 0.0, 1.0]
+    """
+    axes = [torch.linspace(-1, 1, n, dtype=blocks.dtype) for n in blocks.shape[2:]]
+    grids = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    return grids.expand(len(blocks), -1, -1, -1, -1)
 
 
 def to_blocks(images: torch.Tensor) -> torch.Tensor:
@@ -100,4 +118,5 @@ def load_brain_network() -> BrainUNet:
     stored = load((resources.files("siamese_med.brain") / "data" / WEIGHTS).read_bytes())
     network = BrainUNet()
     network.load_state_dict({name: values.float() for name, values in stored.items()})
-    return network.eval().to(memory_format=torch.channels_last_3d)
+    network.eval()
+    return network

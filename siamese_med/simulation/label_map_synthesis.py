@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SPINAL_MARGIN_MM = 6.0
 """Fluid more than this far below the lowest voxel of the cerebellum and the brain stem is that of the spine."""
+HULL_RADIUS_MM = 5.0
+"""Sulci up to twice this wide belong to the brain mask."""
+OUTER_FLUID_LABELS = (24,)
+"""Fluid around the brain: that of sulci and cisterns, not of the ventricles."""
 KNOTS = (7, 8, 7)
 """Knots of the random displacement along x, y and z."""
 BOX_MM = np.array([200.0, 232.0, 200.0])
@@ -54,7 +58,8 @@ class LabelMap:
 def read_label_map(path: Path) -> LabelMap:
     """Read a label map (NIfTI) of a whole head, and centre it on the brain.
 
-    Fluid of the spinal canal does not count as brain.
+    Fluid counts as brain where it fills the sulci, cisterns and ventricles, as in the masks that experts draw: inside
+    the closing of the brain's tissue by HULL_RADIUS_MM. Other fluid, and that of the spinal canal, is background.
     """
     stored = reorient_to_ras(read_volume(path))
     labels = np.ascontiguousarray(stored.voxels.astype(np.int16))
@@ -65,11 +70,28 @@ def read_label_map(path: Path) -> LabelMap:
     low = (Structure.LEFT_CEREBELLUM, Structure.RIGHT_CEREBELLUM, Structure.BRAIN_STEM)
     bottom = int(np.flatnonzero(np.isin(structures, low).any((0, 1))).min())
     structures[:, :, : max(0, bottom - int(SPINAL_MARGIN_MM / stored.spacing_mm[2]))] = Structure.BACKGROUND
+    outer = np.isin(labels, OUTER_FLUID_LABELS)
+    hull = _close((structures > 0) & ~outer, HULL_RADIUS_MM / float(stored.spacing_mm.mean()))
+    structures[outer & ~hull] = Structure.BACKGROUND
     structures = _keep_largest_part(structures)
     occupied = np.argwhere(structures > 0)
     affine = np.diag([*stored.spacing_mm, 1.0])
     affine[:3, 3] = -stored.spacing_mm * (occupied.min(0) + occupied.max(0)) / 2
     return LabelMap(table[labels], structures, affine)
+
+
+def _close(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
+    """Closing of a mask by a ball whose radius is in voxels; holes of single slices (cisterns) are filled."""
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+    margin = int(radius) + 2
+    padded = np.pad(mask, margin)
+    wide = distance_transform_edt(~padded) <= radius
+    closed = distance_transform_edt(wide) > radius
+    whole = closed[(slice(margin, -margin),) * 3] | mask
+    for axis in range(3):
+        whole = np.stack([binary_fill_holes(part) for part in np.moveaxis(whole, axis, 0)], axis)
+    return np.asarray(whole, dtype=bool)
 
 
 def _keep_largest_part(structures: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -225,8 +247,6 @@ def acquire_slices(
     -------
     The scan: fewer voxels along `axis`, the others as they were.
     """
-    import torch
-
     step = spacing_mm or slice_mm
     edge = float(image.spacing_mm[axis])
     count = max(2, int(image.voxels.shape[axis] * edge / step))

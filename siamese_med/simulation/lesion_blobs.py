@@ -86,7 +86,9 @@ def _uneven_distance(
     total = 0.0
     stretch = rng.uniform(0.7, 1.3, 3)
     for axis, (extent, middle) in enumerate(zip(box, centre, strict=True)):
-        steps = (torch.arange(extent.start, extent.stop, dtype=torch.float32) - float(middle)) / (radius * stretch[axis])
+        steps = (torch.arange(extent.start, extent.stop, dtype=torch.float32) - float(middle)) / (
+            radius * stretch[axis]
+        )
         total = total + (steps**2).view([-1 if n == axis else 1 for n in range(3)])
     distance = torch.as_tensor(total).sqrt()
     if radius > 4:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-MIXTURE_MM = 0.7
-"""A voxel is the mean of this many mm to both sides of its centre."""
+MIXTURE_VOXELS = 0.5
+"""A voxel is the mean of its centre and of a place up to this far away along each axis."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ def synthesise_head_scan(
     Parameters
     ----------
     shape, pixel_mm, centre_mm
-        The fine grid, before slices are averaged: shape, voxel edge, and the place of its centre in the scan's mm, where
-        the origin is about the centre of the brain.
+        The fine grid, before slices are averaged: shape, voxel edge, and the place of its centre in the scan's mm. The
+        origin of these is about the centre of the brain.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def synthesise_head_scan(
     """
     affine = make_centred_affine(shape, pixel_mm)
     affine[:3, 3] += centre_mm
-    shifts = rng.uniform(-MIXTURE_MM, MIXTURE_MM, (3, 3)) * pixel_mm / 2
+    shifts = rng.uniform(-MIXTURE_VOXELS, MIXTURE_VOXELS, (2, 3)) * pixel_mm
     shifts[0] = 0
     places = warp.sample(label_map, affine, shape, shifts)
     levels = draw_levels(rng, protocol.contrast)
@@ -144,7 +144,9 @@ def _degrade(image: torch.Tensor, protocol: HeadProtocol, rng: np.random.Generat
     return np.asarray((image.clamp(min=0) ** protocol.gamma * field).numpy())
 
 
-def _remove_parts(image: torch.Tensor, structures: torch.Tensor, removed: str, rng: np.random.Generator) -> torch.Tensor:
+def _remove_parts(
+    image: torch.Tensor, structures: torch.Tensor, removed: str, rng: np.random.Generator
+) -> torch.Tensor:
     """Remove the face (all in front of and below a tilted plane, up to near the brain), or all but the brain."""
     import torch
     import torch.nn.functional as functional
@@ -157,7 +159,8 @@ def _remove_parts(image: torch.Tensor, structures: torch.Tensor, removed: str, r
             brain = brain & (structures != Structure.OTHER_FLUID)
             brain = functional.max_pool3d(brain.float()[None, None], 3, 1, 1)[0, 0] > 0
         wide = functional.avg_pool3d(brain.float()[None, None], 3, 1, 1)[0, 0]
-        return image * (wide > rng.choice([0.2, 0.5, 0.7]))
+        kept: torch.Tensor = image * (wide > float(rng.choice([0.2, 0.5, 0.7])))
+        return kept
     low, high = (torch.nonzero(brain.any(0).any(axis)) for axis in (1, 0))
     if not len(low):
         return image
@@ -166,7 +169,8 @@ def _remove_parts(image: torch.Tensor, structures: torch.Tensor, removed: str, r
     k = torch.arange(image.shape[2], dtype=torch.float32)[None]
     gone = ((j - front) - rng.uniform(0.5, 1.5) * (k - bottom)) > 0
     near = functional.max_pool3d(brain.float()[None, None], 5, 1, 2)[0, 0] > 0
-    return image * (~gone[None] | near)
+    without: torch.Tensor = image * (~gone[None] | near)
+    return without
 
 
 def _acquire(fine: Volume, protocol: HeadProtocol, rng: np.random.Generator) -> Volume:

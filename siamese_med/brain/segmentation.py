@@ -1,0 +1,188 @@
+"""Where the brain lies in a head scan of any contrast, and its parts: `segment_brain`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.brain import head_grid
+from siamese_med.brain.structures import Structure
+from siamese_med.imaging.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BRAIN_THRESHOLD = 128
+"""Voxels with at least this probability of brain (of 255) are brain."""
+MIN_BRAIN_ML, MAX_BRAIN_ML = 150.0, 2300.0
+"""A slab that shows less of a brain, or an organ that fills more, is no brain that can be worked with."""
+MIN_CONFIDENCE = 0.85
+"""Mean probability of brain, inside the mask, from which on a brain counts as found."""
+MIN_STRUCTURE_ML = 1.0
+"""Smaller structures have no centroid."""
+MAX_CUT_FRACTION = 0.02
+"""A structure with more than this share of its voxels at the edge of the field of view is cut off."""
+MAX_PASSES, MIN_SHIFT_VOXELS = 3, 6
+"""The network is run again around the brain that it found when that lies at least this far off the centre."""
+
+
+@dataclass(frozen=True)
+class BrainSegmentation:
+    """The brain of one scan on a grid of 2 mm.
+
+    Attributes
+    ----------
+    structures
+        uint8 (i, j, k), numbers of `Structure`; background outside the brain mask.
+    brain
+        uint8 (i, j, k), probability of brain, 0 to 255.
+    affine
+        4x4 from voxel to RAS+ mm of the scan. The axes are the scan's, ordered right, front, head.
+    inside
+        bool (i, j, k), where the scan has data; None stands for everywhere.
+    """
+
+    structures: NDArray[np.uint8]
+    brain: NDArray[np.uint8]
+    affine: NDArray[np.float64]
+    inside: NDArray[np.bool_] | None = None
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The brain mask, bool (i, j, k)."""
+        return self.brain >= BRAIN_THRESHOLD
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in ml."""
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    def volume_ml(self) -> float:
+        """Compute the volume of the brain mask in ml: of the part that the scan shows."""
+        return float(self.mask.sum()) * self.voxel_ml
+
+    def confidence(self) -> float:
+        """Compute the mean probability of brain inside the mask, 0 to 1; 0 for an empty mask."""
+        return float(self.brain[self.mask].mean()) / 255 if self.mask.any() else 0.0
+
+    def found(self) -> bool:
+        """Tell whether there is a plausible brain: its volume, the network's confidence, and parts of it on both sides.
+
+        False for other organs, and for crops that show too little of a brain.
+        """
+        if not MIN_BRAIN_ML <= self.volume_ml() <= MAX_BRAIN_ML or self.confidence() < MIN_CONFIDENCE:
+            return False
+        shares = np.bincount(self.structures[self.mask].ravel(), minlength=len(Structure)) / max(1, self.mask.sum())
+        white = shares[Structure.LEFT_WHITE_MATTER] + shares[Structure.RIGHT_WHITE_MATTER]
+        cortex = shares[Structure.LEFT_CORTEX] + shares[Structure.RIGHT_CORTEX]
+        return bool(white > 0.05 and cortex > 0.05 and white + cortex > 0.3)
+
+    def centroids(self) -> dict[Structure, NDArray[np.float64]]:
+        """Compute the centroids of the structures that the scan shows whole.
+
+        Returns
+        -------
+        RAS+ mm (3,) of the scan by structure; fluid outside the ventricles and structures that are cut off by the field
+        of view, or smaller than MIN_STRUCTURE_ML, are left out.
+        """
+        edge = self._edge()
+        found: dict[Structure, NDArray[np.float64]] = {}
+        for structure in Structure:
+            if structure in (Structure.BACKGROUND, Structure.OTHER_FLUID):
+                continue
+            places = np.argwhere(self.structures == structure)
+            if len(places) * self.voxel_ml < MIN_STRUCTURE_ML:
+                continue
+            if edge[tuple(places.T)].mean() <= MAX_CUT_FRACTION:
+                found[structure] = self.affine[:3, :3] @ places.mean(0) + self.affine[:3, 3]
+        return found
+
+    def _edge(self) -> NDArray[np.bool_]:
+        """Voxels at the edge of the field of view, or of the grid."""
+        from scipy.ndimage import binary_erosion
+
+        inside = np.ones(self.brain.shape, dtype=bool) if self.inside is None else self.inside
+        return np.asarray(inside & ~binary_erosion(inside), dtype=bool)
+
+
+def segment_brain(scan: Volume) -> BrainSegmentation:
+    """Find the brain and its parts in a scan of a head.
+
+    Any contrast, orientation of the axes, slice thickness and field of view; with or without scalp and face. Left and
+    right are told apart by the affine, not by the image.
+
+    Returns
+    -------
+    The segmentation on a grid of CROP_SHAPE voxels of 2 mm around the brain. Ask `found` whether there is a brain.
+
+    Examples
+    --------
+    >>> empty = Volume(np.zeros((32, 32, 32), dtype=np.float32), np.diag([4.0, 4.0, 4.0, 1.0]))
+    >>> segment_brain(empty).found()
+    False
+    """
+    grid = head_grid.resample_to_grid(scan)
+    centre = head_grid.guess_brain_centre(head_grid.scale_intensity(grid.voxels))
+    best = None
+    for _ in range(MAX_PASSES):
+        found = _segment_crop(grid, centre)
+        if best is None or found.volume_ml() > best.volume_ml():
+            best = found
+        if not found.mask.any():
+            break
+        shift = _find_middle(found) - np.asarray(head_grid.CROP_SHAPE) // 2
+        cut = _find_cut_sides(found.mask) & (np.abs(shift) >= MIN_SHIFT_VOXELS)
+        if not cut.any():
+            break
+        centre = centre + np.where(cut, shift, 0)
+    assert best is not None
+    return best
+
+
+def _find_middle(found: BrainSegmentation) -> NDArray[np.int64]:
+    """The middle of the box around the brain mask, in voxels."""
+    places = np.argwhere(found.mask)
+    return np.asarray((places.min(0) + places.max(0)) // 2)
+
+
+def _find_cut_sides(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Along which axes (3,) the mask reaches the border of the grid."""
+    return np.array([mask.take([0, 1, -2, -1], axis).any() for axis in range(3)])
+
+
+def _segment_crop(grid: Volume, centre: NDArray[np.int64]) -> BrainSegmentation:
+    import torch
+
+    from siamese_med.brain.network import load_brain_network
+
+    part, first = head_grid.crop_around(np.asarray(grid.voxels), centre)
+    inside, _ = head_grid.crop_around(np.ones(grid.voxels.shape, dtype=bool), centre)
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ first
+    image = np.zeros(part.shape, dtype=np.float32)
+    if inside.any():
+        image[inside] = head_grid.scale_intensity(part[inside])
+    with torch.inference_mode():
+        scores = load_brain_network()(torch.from_numpy(image)[None, None])[0]
+        top, best = scores[1:].max(0)
+        rest = (scores[1:] - top).exp_().sum(0)
+        shares = torch.sigmoid(top + rest.log_() - scores[0]).numpy()
+        labels = best.to(torch.uint8).numpy() + np.uint8(1)
+    brain = np.round(255 * shares * inside).astype(np.uint8)
+    mask = _clean_mask(brain >= BRAIN_THRESHOLD)
+    brain = np.where(mask, np.maximum(brain, BRAIN_THRESHOLD), np.minimum(brain, BRAIN_THRESHOLD - 1))
+    return BrainSegmentation(labels * mask, brain.astype(np.uint8), affine, inside)
+
+
+def _clean_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest part, and fill its holes."""
+    from scipy.ndimage import binary_fill_holes, label
+
+    parts, count = label(mask)
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        mask = parts == sizes.argmax()
+    return np.asarray(binary_fill_holes(mask), dtype=bool)
