@@ -78,7 +78,7 @@ AGENT_PATTERN = re.compile(
 """Words that say that a contrast agent was given."""
 
 POST_PATTERN = re.compile(
-    r"(?<![a-z])post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
+    r"(?:(?<![a-z])|(?<=t1w))post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
 )
 """`post` for after contrast, and not after an operation or a treatment."""
 
