@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from siamese_med.errors import SiameseMedError
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
@@ -49,7 +50,8 @@ def read_contrast_of_image(scan: Volume, modality: str, reader: ContrastReader |
         return NO_CONTRAST
     try:
         word, confidence = reader(scan)
-    except (MemoryError, RuntimeError, ValueError):  # the scan itself is sound, and goes on without a contrast
+    except (MemoryError, OSError, RuntimeError, ValueError, SiameseMedError):
+        # the scan itself is sound, and goes on without a contrast
         return NO_CONTRAST
     if word == UNKNOWN or word not in contrast.CONTRASTS or confidence < MIN_CONTRAST_CONFIDENCE:
         return NO_CONTRAST

@@ -41,8 +41,9 @@ def test_names(name: str, expected: str) -> None:
     "name",
     [
         "T1post", "T1_post", "T1ce", "BraTS20_001_t1ce", "BraTS-GLI-00001-000-t1c", "t1gd", "T1+C", "T1 C+", "T1_KM",
-        "T1wPost", "T1_SE_AX_POST", "CE_T1", "t1_mprage_sag_p2_iso_Gd", "T1 with contrast", "ax T1 post gad", "T1_contrast",
-        "sub-01_ce-GADOLINIUM_T1w", "sub-01_ses-pre_ce-gd_run-2_T1w", "T1 +", "3D T1 post contrast post op",
+        "T1wPost", "T1_SE_AX_POST", "CE_T1", "t1_mprage_sag_p2_iso_Gd", "T1 with contrast", "ax T1 post gad",
+        "T1_contrast", "sub-01_ce-GADOLINIUM_T1w", "sub-01_ses-pre_ce-gd_run-2_T1w", "T1 +",
+        "3D T1 post contrast post op",
     ],
 )  # fmt: skip
 def test_names_of_enhanced_t1(name: str) -> None:
