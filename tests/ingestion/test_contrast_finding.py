@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -60,6 +61,14 @@ def image(path: Path, seed: int = 0, **sidecar: object) -> Path:
     path.write_bytes(exports.nifti(seed).to_bytes())
     if sidecar:
         path.with_suffix(".json").write_text(json.dumps(sidecar))
+    return path
+
+
+def head(path: Path, seed: int = 0, **sidecar: object) -> Path:
+    """A file as `image` makes it, with a field of view in which a head would fit."""
+    image(path, seed, **sidecar)
+    affine = np.diag([8.0, 8.0, 8.0, 1.0])
+    path.write_bytes(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), affine).to_bytes())
     return path
 
 
@@ -263,12 +272,14 @@ def reads(monkeypatch: pytest.MonkeyPatch, word: str, confidence: float) -> list
 @pytest.mark.usefixtures("in_this_process")
 def test_the_image_tells_what_nothing_else_does(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = reads(monkeypatch, "T1wCE", 0.97)
-    image(tmp_path / "sub-1" / "scan.nii", 1)
-    image(tmp_path / "sub-2" / "sub-2_T2w.nii", 2)
-    image(tmp_path / "sub-3" / "ct.nii", 3, Modality="CT")
+    head(tmp_path / "sub-1" / "scan.nii", 1)
+    head(tmp_path / "sub-2" / "sub-2_T2w.nii", 2)
+    head(tmp_path / "sub-3" / "ct.nii", 3, Modality="CT")
+    image(tmp_path / "sub-4" / "crop.nii", 4)
     ingested = place.ingest(tmp_path)
     assert len(shown) == 1
     rows = {row["contrast"]: row for row in ingested.scan_rows}
+    assert rows.keys() == {"T1wCE", "T2w", "CT", "unknown"}
     told = describe_scan(rows["T1wCE"])
     assert (told["modality"], told["contrast_source"], told["contrast_confidence"]) == ("MR", "image", 0.97)
     assert told["id"].endswith("_scan")  # given before the image is read
@@ -285,7 +296,7 @@ def test_an_unsure_image_tells_nothing(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str, confidence: float
 ) -> None:
     reads(monkeypatch, word, confidence)
-    image(tmp_path / "scan.nii")
+    head(tmp_path / "scan.nii")
     place.ingest(tmp_path)
     assert known(place) == [("unknown", "none")]
     assert place.scans()["contrast_confidence"].isna().all()
@@ -297,7 +308,7 @@ def test_a_scan_outlives_a_reader_that_fails(place: Place, tmp_path: Path, monke
         raise RuntimeError
 
     monkeypatch.setattr(image_contrast, "find_contrast_reader", lambda: fails)
-    image(tmp_path / "scan.nii")
+    head(tmp_path / "scan.nii")
     assert place.ingest(tmp_path).account.ingested == 1
 
 
@@ -306,7 +317,7 @@ def test_a_manifest_may_say_that_the_contrast_is_not_known(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = reads(monkeypatch, "T1w", 1.0)
-    image(tmp_path / "x_T1w.nii")
+    head(tmp_path / "x_T1w.nii")
     place.ingest(manifest(tmp_path, "subject,session,path,contrast", "a,1,x_T1w.nii,unknown"))
     assert known(place) == [("unknown", "said")]
     assert not shown
@@ -316,7 +327,7 @@ def test_computed_tomography_of_unknown_modality_is_left_alone() -> None:
     rng = np.random.default_rng(0)
     voxels = rng.normal(40, 10, (20, 20, 20))
     voxels[:5] = -1000
-    tomography, resonance = (Volume(v.astype(np.float32), np.eye(4)) for v in (voxels, voxels.clip(0)))
+    tomography, resonance = (Volume(v.astype(np.float32), np.diag([8, 8, 8, 1])) for v in (voxels, voxels.clip(0)))
     told = [
         image_contrast.read_contrast_of_image(v, "unknown", lambda _: ("T2w", 0.99)) for v in (tomography, resonance)
     ]
