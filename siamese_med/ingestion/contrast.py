@@ -202,10 +202,11 @@ def is_mask_name(stem: str) -> bool:
 
     Examples
     --------
-    >>> is_mask_name("sub-01_T1w_mask")
-    True
+    >>> is_mask_name("sub-01_T1w_mask"), is_mask_name("brainmask")
+    (True, True)
     """
-    return stem.rsplit("_", 1)[-1].lower() in MASK_SUFFIXES
+    last = stem.rsplit("_", 1)[-1].lower()
+    return last in MASK_SUFFIXES or last.endswith("mask")
 
 
 def guess_contrast_from_timing(

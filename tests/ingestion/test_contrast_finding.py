@@ -242,6 +242,15 @@ def test_an_enhanced_scan_is_read_again_from_its_bids_name(
     assert sorted(known(again)) == [("T1w", "name"), ("T1wCE", "name"), ("T1wCE", "name")]
 
 
+def test_a_mask_by_any_name_is_no_scan(place: Place, tmp_path: Path) -> None:
+    marked = exports.nifti()
+    voxels = (np.asarray(marked.dataobj) > 450).astype(np.int16)
+    (tmp_path / "tumour.nii").write_bytes(nib.Nifti1Image(voxels, marked.affine).to_bytes())
+    image(tmp_path / "brainmask.nii", 1)
+    image(tmp_path / "T1.nii", 2)
+    assert place.ingest(tmp_path).account.reasons == {"non_image": 2}
+
+
 # The image itself
 
 
