@@ -60,7 +60,7 @@ def read_contrast_of_image(scan: Volume, modality: str, reader: ContrastReader |
         return NO_CONTRAST
     if word == UNKNOWN or word not in contrast.CONTRASTS or confidence < MIN_CONTRAST_CONFIDENCE:
         return NO_CONTRAST
-    return ContrastFinding(word, ContrastSource.IMAGE, min(float(confidence), 1.0))
+    return ContrastFinding(word, ContrastSource.IMAGE, round(min(float(confidence), 1.0), 4))
 
 
 def should_ask_image(modality: str, contrast_word: str, source: ContrastSource) -> bool:
