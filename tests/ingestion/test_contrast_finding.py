@@ -106,6 +106,7 @@ def test_names_of_real_scans(pattern: str) -> None:
         ({"RepetitionTime": 2.0, "EchoTime": 0.028, "ScanningSequence": ["EP", "GR"]}, "unknown"),
         ({"RepetitionTime": 0.6, "EchoTime": 0.02, "ScanningSequence": "GR"}, "T2starw"),
         ({"RepetitionTime": "long", "EchoTime": [1], "SeriesDescription": {"a": 1}}, "unknown"),
+        ({"RepetitionTime": float("-inf"), "EchoTime": float("nan")}, "unknown"),
         ({"Modality": "CT", "SeriesDescription": "head t1"}, "CT"),
         ({"Contrast": "T1wCE"}, "T1wCE"),
         ({"Contrast": "<script>"}, "unknown"),
@@ -133,6 +134,7 @@ def test_folders_tell_what_neither_name_nor_header_does() -> None:
     assert find_dicom_contrast("T2w", place) == ContrastFinding("T2w", ContrastSource.HEADER)
     assert find_dicom_contrast("T1w", place) == ContrastFinding("T1wCE", ContrastSource.NAME)
     assert find_dicom_contrast("T2w", place, said="FLAIR") == ContrastFinding("FLAIR", ContrastSource.SAID)
+    assert find_dicom_contrast("unknown", Path("/data/PET/1.dcm")).source == ContrastSource.NONE
     assert find_dicom_contrast("unknown", Path("/data/FLAIR_study/patient7/1.dcm")).source == ContrastSource.NONE
 
 
