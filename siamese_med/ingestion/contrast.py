@@ -78,7 +78,7 @@ AGENT_PATTERN = re.compile(
 """Words that say that a contrast agent was given."""
 
 POST_PATTERN = re.compile(
-    r"(?<![a-z])post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
+    r"(?:(?<![a-z])|(?<=t1w))post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
 )
 """`post` for after contrast, and not after an operation or a treatment."""
 
@@ -202,10 +202,11 @@ def is_mask_name(stem: str) -> bool:
 
     Examples
     --------
-    >>> is_mask_name("sub-01_T1w_mask")
-    True
+    >>> is_mask_name("sub-01_T1w_mask"), is_mask_name("brainmask")
+    (True, True)
     """
-    return stem.rsplit("_", 1)[-1].lower() in MASK_SUFFIXES
+    last = stem.rsplit("_", 1)[-1].lower()
+    return last in MASK_SUFFIXES or last.endswith("mask")
 
 
 def guess_contrast_from_timing(

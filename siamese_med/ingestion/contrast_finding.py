@@ -92,7 +92,10 @@ def find_dicom_contrast(header: str, path: Path, said: str = "") -> ContrastFind
     if said:
         return ContrastFinding(said, ContrastSource.SAID)
     by_header = ContrastFinding(header, ContrastSource.HEADER) if header != UNKNOWN else NO_CONTRAST
-    return choose_contrast(by_header, _told_by_name(path.stem), _told_by_folders(path))
+    named = (_told_by_name(path.stem), _told_by_folders(path))  # CT and PET are known by the modality alone
+    return choose_contrast(
+        by_header, *(one for one in named if determine_modality_of_contrast(one.contrast) in ("MR", UNKNOWN))
+    )
 
 
 def _told_by_name(stem: str) -> ContrastFinding:

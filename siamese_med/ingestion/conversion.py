@@ -117,7 +117,15 @@ def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         return pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
     header, voxels = map(Path, job.nifti)
-    return nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
+    found = nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
+    if _has_two_values(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
+        raise RejectedError("non_image")
+    return found
+
+
+def _has_two_values(decoded: Volume) -> bool:
+    voxels = decoded.voxels
+    return bool(((voxels == voxels.min()) | (voxels == voxels.max())).all())
 
 
 def _read_contrast(job: ConversionJob, decoded: Volume) -> ContrastFinding:

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from siamese_med.errors import SiameseMedError
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
@@ -22,6 +23,9 @@ READER_MODULE = "siamese_med.brain.contrast"
 
 AIR_HU = -150.0
 """Where one voxel in a hundred is lower than this, the values are Hounsfield units: fat ends at -120. Unit: HU."""
+
+MIN_FIELD_OF_VIEW_ML = 150.0
+"""A smaller field of view shows too little of a brain, and is not worth the look. Unit: mL. Source: our choice."""
 
 SAMPLED_VOXELS = 100_000
 """About so many voxels are looked at to tell CT from MR."""
@@ -44,16 +48,19 @@ def read_contrast_of_image(scan: Volume, modality: str, reader: ContrastReader |
     ContrastFinding
         Without a contrast where no brain is found, or the confidence is below `thresholds.MIN_CONTRAST_CONFIDENCE`.
     """
+    if not _may_show_a_brain(scan) or (modality == UNKNOWN and _seems_computed_tomography(scan)):
+        return NO_CONTRAST
     reader = reader or find_contrast_reader()
-    if reader is None or (modality == UNKNOWN and _seems_computed_tomography(scan)):
+    if reader is None:
         return NO_CONTRAST
     try:
         word, confidence = reader(scan)
-    except (MemoryError, RuntimeError, ValueError):  # the scan itself is sound, and goes on without a contrast
+    except (MemoryError, OSError, RuntimeError, ValueError, SiameseMedError):
+        # the scan itself is sound, and goes on without a contrast
         return NO_CONTRAST
     if word == UNKNOWN or word not in contrast.CONTRASTS or confidence < MIN_CONTRAST_CONFIDENCE:
         return NO_CONTRAST
-    return ContrastFinding(word, ContrastSource.IMAGE, min(float(confidence), 1.0))
+    return ContrastFinding(word, ContrastSource.IMAGE, round(min(float(confidence), 1.0), 4))
 
 
 def should_ask_image(modality: str, contrast_word: str, source: ContrastSource) -> bool:
@@ -88,6 +95,10 @@ def find_contrast_reader() -> ContrastReader | None:
         return str(word), float(confidence)
 
     return read
+
+
+def _may_show_a_brain(scan: Volume) -> bool:
+    return float(np.prod(scan.voxels.shape) * np.prod(scan.spacing_mm)) / 1000 >= MIN_FIELD_OF_VIEW_ML
 
 
 def _seems_computed_tomography(scan: Volume) -> bool:

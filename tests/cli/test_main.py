@@ -127,7 +127,9 @@ def test_ingest_in_part_exits_with_4_and_prints_one_object(export: Path, tmp_pat
     assert facts["files_seen"] == sum(outcomes) == 2
     assert facts["quarantined"] == 1
     (scan,) = facts["scans"]
-    assert set(scan) == {"id", "subject", "session", "modality", "shape", "spacing_mm", "affine", "path", "flags"}
+    contrast = {"contrast", "contrast_source", "contrast_confidence"}
+    known = {"id", "subject", "session", "modality", "shape", "spacing_mm", "affine", "path", "flags"}
+    assert set(scan) == known | contrast
     assert scan["shape"] == [12, 12, 12]
     assert np.allclose(scan["spacing_mm"], 3.0)
     assert (tmp_path / "data" / scan["path"]).is_file()

@@ -96,3 +96,13 @@ def test_the_model_gives_the_scores_that_it_gave(study: Path) -> None:
     assert before.keys() == after.keys()
     for name, table in before.items():  # another processor rounds otherwise
         pd.testing.assert_frame_equal(after[name][list(table.columns)], table, rtol=1e-3, atol=1e-5)
+
+
+def test_two_scans_of_one_scanner_are_compared_as_such(study: Path) -> None:
+    """`compare` reads the scanner from the side-cars, as `run` has it in the catalogue."""
+    scans = sorted(study.glob("data/scans/*/*/*_FLAIR.nii.gz"))[:2]
+    for scan in scans:
+        scan.with_name(scan.name.replace(".nii.gz", ".json")).write_text(json.dumps({"Scanner": "scanner-a"}))
+    options = ("--model", str(study / "data" / "models" / MODEL), "--config", "study.toml", "--json")
+    ended = siamese_med("compare", *map(str, scans), *options, cwd=study)
+    assert json.loads(ended.stdout)["reference"]["stratum"] == "MR FLAIR, same scanner"

@@ -79,6 +79,30 @@ def test_the_table_has_a_line_a_series_and_reason() -> None:
     assert rows[-1]["subject"] == "n/a"
 
 
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        (("T1wCE", "image", 0.962), "T1wCE, from the image (96.2\u00a0% sure)"),
+        (("FLAIR", "header", None), "FLAIR, from the header"),
+        (("T1w", "said", None), "T1w, said by the manifest"),
+        (("T2w", "name", None), "T2w, from the name"),
+        (("unknown", "none", None), "contrast not known"),
+    ],
+)
+def test_page_and_table_say_how_the_contrast_is_known(
+    tmp_path: Path, told: tuple[str, str, float | None], words: str
+) -> None:
+    word, source, sure = told
+    series = scanned("anna")
+    scan = replace(series.scans[0], contrast=word, contrast_source=source, contrast_confidence=sure)
+    files = inventory(replace(series, contrast=word, scans=(scan,)))
+    text = ingest_page.write_ingest_page(tmp_path / "ingest.html", "A study", files).read_text(encoding="utf-8")
+    assert f"<small>{words}</small>" in text
+    (row,) = csv.DictReader(io.StringIO(ingest_tsv.format_ingest_tsv(files)), dialect="excel-tab")
+    assert (row["contrast"], row["contrast_source"]) == (word, source)
+    assert row["contrast_confidence"] == ("n/a" if sure is None else str(sure))
+
+
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(A1)"])
 def test_no_cell_of_the_table_computes(start: str) -> None:
     rows = ingest_tsv.format_ingest_tsv(

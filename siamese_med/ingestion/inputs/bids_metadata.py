@@ -181,7 +181,7 @@ def _words(content: Mapping[str, object], key: str) -> str:
 
 def _times_s(content: Mapping[str, object]) -> list[float | None]:
     times = (content.get(key) for key in TIME_KEYS)
-    return [time if isinstance(time, (int, float)) and time < MAX_TIME_S else None for time in times]
+    return [time if isinstance(time, (int, float)) and 0 <= time < MAX_TIME_S else None for time in times]
 
 
 def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, ...]:

@@ -18,6 +18,8 @@ INGEST_TSV_COLUMNS = (
     "series",
     "modality",
     "contrast",
+    "contrast_source",
+    "contrast_confidence",
     "slices",
     "outcome",
     "reason",
@@ -43,6 +45,8 @@ def format_ingest_tsv(inventory: IngestInventory) -> str:
 
 def _line(series: SeriesAccount, reason: str, inventory: IngestInventory) -> Mapping[str, object]:
     accepted = not reason
+    scans = series.scans if accepted else ()
+    sure = [scan.contrast_confidence for scan in scans if scan.contrast_confidence is not None]
     return {
         "subject": series.subjects,
         "session": series.session,
@@ -50,12 +54,14 @@ def _line(series: SeriesAccount, reason: str, inventory: IngestInventory) -> Map
         "series": series.label,
         "modality": series.modality,
         "contrast": series.contrast,
+        "contrast_source": tuple(sorted({scan.contrast_source for scan in scans})),
+        "contrast_confidence": min(sure) if sure else None,
         "slices": series.slices or None,
         "outcome": "ingested" if accepted else inventory.outcomes.get(reason),
         "reason": reason or None,
         "files": series.files.get(reason, 0),
-        "scans": tuple(scan.id for scan in series.scans) if accepted else (),
-        "flags": tuple(sorted({flag for scan in series.scans for flag in scan.flags})) if accepted else (),
+        "scans": tuple(scan.id for scan in scans),
+        "flags": tuple(sorted({flag for scan in scans for flag in scan.flags})),
         "hint": inventory.hints.get(reason),
     }
 
