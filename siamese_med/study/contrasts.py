@@ -87,7 +87,7 @@ def describe_stratum(stratum: str) -> str:
     Examples
     --------
     >>> describe_stratum("MR FLAIR, same scanner"), describe_stratum("unknown unknown, other scanner")
-    ('FLAIR, same scanner', 'contrast not known, other scanner')
+    ('FLAIR, same scanner', 'unknown contrast, other scanner')
     >>> describe_stratum("MR T1w and T2w, other scanner"), describe_stratum("synthetic")
     ('T1 and T2, other scanner', 'synthetic')
     """
@@ -95,19 +95,26 @@ def describe_stratum(stratum: str) -> str:
     modality, space, contrasts = kind.partition(" ")
     if not (comma and space):
         return stratum
-    return f"{join_words([describe_contrast(one, modality) for one in contrasts.split(' and ')])}, {scanner}"
+    names = [describe_contrast(one, modality) for one in contrasts.split(" and ")]
+    words = "unknown contrast" if names == [CONTRAST_NOT_KNOWN] else join_words(names)
+    return f"{words}, {scanner}"
+
+
+def get_contrast_sort_key(name: str) -> tuple[int, str]:
+    """Return the key that sorts contrasts in words: in the order of CONTRAST_NAMES, then the others by letter."""
+    known = list(CONTRAST_NAMES.values())
+    return (known.index(name) if name in known else len(known), name)
 
 
 def sort_contrast_names(names: Iterable[str]) -> list[str]:
-    """Sort contrasts in words, each once: in the order of CONTRAST_NAMES, then the others by letter.
+    """Sort contrasts in words by `get_contrast_sort_key`, each once.
 
     Examples
     --------
     >>> sort_contrast_names(["FLAIR", "contrast not known", "T1", "FLAIR"])
     ['T1', 'FLAIR', 'contrast not known']
     """
-    known = list(CONTRAST_NAMES.values())
-    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+    return sorted(set(names), key=get_contrast_sort_key)
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import verdicts
-from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, ReportScan, ReportVisit
+from siamese_med.reporting.data.report_content import (
+    UNLIKE_REASONS,
+    NoVerdictReason,
+    ReportPair,
+    ReportScan,
+    ReportVisit,
+)
 from siamese_med.study import table_cells
+from siamese_med.study.contrasts import describe_contrast, get_contrast_sort_key, join_words, sort_contrast_names
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, explain_reason
 
@@ -98,12 +106,33 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
     )
 
 
+@dataclass(frozen=True)
+class _PlacedPair:
+    """A pair with the places of its visits in the patient's time line, and what its scans are."""
+
+    first: int
+    last: int
+    scans: tuple[ReportScan, ReportScan]
+    score: PairScore
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the scans are of different kinds."""
+        return not UNLIKE_REASONS.isdisjoint(self.score.reasons)
+
+    @property
+    def contrast(self) -> str:
+        """The contrasts of both scans in words: the time line that the pair is on."""
+        return join_words(sort_contrast_names(describe_contrast(scan.contrast, scan.modality) for scan in self.scans))
+
+
 def build_report_pairs(
     scores: Iterable[PairScore], timeline: Sequence[ReportVisit], known: AbstractSet[str], doubtful: AbstractSet[str]
 ) -> tuple[ReportPair, ...]:
     """Build the pairs of one patient, numbered from 1 in the order in which the page shows them.
 
-    They are sorted by role (PAIR_ROLES), then the latest visits come first; of the same two visits, comparable pairs.
+    Each contrast has a time line of its own. Pairs are sorted by role (PAIR_ROLES), then the latest visits come first;
+    of the same two visits, by contrast and comparable pairs first. Pairs of different contrasts come last.
 
     Parameters
     ----------
@@ -116,37 +145,46 @@ def build_report_pairs(
     doubtful
         Ids of scans under a wrong-patient alarm; their pairs get the status `wrong_patient`.
     """
-    sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
+    scans = {scan.id: (place, scan) for place, visit in enumerate(timeline) for scan in visit.scans}
     placed = [
-        (sessions[score.scan_a], sessions[score.scan_b], score)
+        _PlacedPair(first[0], last[0], (first[1], last[1]), score)
         for score in scores
-        if score.kind in SAME_PATIENT and _scans(score) <= sessions.keys()
+        if score.kind in SAME_PATIENT and _scans(score) <= scans.keys()
+        for first, last in [(scans[score.scan_a], scans[score.scan_b])]
     ]
-    ends = {(first, last) for first, last, _ in placed if first != last}
-    roles = _roles(ends)
-    placed.sort(key=lambda item: _page_order(roles, *item))
+    lines: dict[str, set[tuple[int, int]]] = {}
+    for pair in placed:
+        if not pair.unlike and pair.first != pair.last:
+            lines.setdefault(pair.contrast, set()).add((pair.first, pair.last))
+    roles = {name: _roles(ends, len(timeline) - 1) for name, ends in lines.items()}
+
+    def role(pair: _PlacedPair) -> str:
+        other = str(PairRole.OTHER)
+        return other if pair.unlike else roles.get(pair.contrast, {}).get((pair.first, pair.last), other)
+
+    placed.sort(key=lambda pair: _page_order(role(pair), pair))
     return tuple(
         ReportPair(
             number=number,
-            role=roles.get((first, last), str(PairRole.OTHER)),
-            score=score,
-            earlier_session=timeline[first].session,
-            later_session=timeline[last].session,
-            status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
-            reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
-            identity_judged=_scans(score) <= known,
+            role=role(pair),
+            score=pair.score,
+            earlier_session=timeline[pair.first].session,
+            later_session=timeline[pair.last].session,
+            earlier_contrast=pair.scans[0].contrast,
+            later_contrast=pair.scans[1].contrast,
+            contrast=pair.contrast,
+            status=verdicts.choose_pair_status(pair.score.verdict, not doubtful.isdisjoint(_scans(pair.score))),
+            reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in pair.score.reasons),
+            identity_judged=_scans(pair.score) <= known,
         )
-        for number, (first, last, score) in enumerate(placed, start=1)
+        for number, pair in enumerate(placed, start=1)
     )
 
 
-def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """The role of each (earlier, later) pair of visit places."""
-    if not ends:
-        return {}
+def _roles(ends: set[tuple[int, int]], newest: int) -> dict[tuple[int, int], str]:
+    """The role of each (earlier, later) pair of visit places of one contrast; `newest` is the patient's last visit."""
     visited = sorted({place for pair in ends for place in pair})
     roles = {step: str(PairRole.STEP) for step in pairwise(visited) if step in ends}
-    newest = max(last for _, last in ends)
     firsts = sorted(first for first, last in ends if last == newest)
     if firsts:
         roles[firsts[0], newest] = str(PairRole.SINCE_FIRST)
@@ -154,12 +192,18 @@ def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     return roles
 
 
-def _page_order(
-    roles: dict[tuple[int, int], str], first: int, last: int, score: PairScore
-) -> tuple[int, int, int, int, str, str]:
-    comparable = 0 if score.comparable else 1
-    role = PAIR_ROLES.index(roles.get((first, last), str(PairRole.OTHER)))
-    return role, -last, -first, comparable, score.scan_a, score.scan_b
+def _page_order(role: str, pair: _PlacedPair) -> tuple[bool, int, int, int, tuple[int, str], bool, str, str]:
+    score = pair.score
+    return (
+        pair.unlike,
+        PAIR_ROLES.index(role),
+        -pair.last,
+        -pair.first,
+        get_contrast_sort_key(pair.contrast),
+        not score.comparable,
+        score.scan_a,
+        score.scan_b,
+    )
 
 
 def _scans(score: PairScore) -> set[str]:

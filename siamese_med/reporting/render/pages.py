@@ -20,6 +20,7 @@ from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip
 from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
+from siamese_med.study import contrasts
 from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
@@ -86,8 +87,16 @@ def render_printed_page(report: PatientReport) -> str:
 
 
 def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
-    chart = timeline.draw_timeline(report.visits, report.pairs, report.reference) if report.visits else ""
-    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timeline=chart)
+    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timelines=_timelines(report))
+
+
+def _timelines(report: PatientReport) -> list[Markup]:
+    """One chart for each contrast that has pairs; one without marks where none has."""
+    lines = [line for line in report.lines if line.pairs] or report.lines[:1]
+    return [
+        timeline.draw_timeline(report.visits, report.pairs, report.reference, line, small=len(lines) > 1)
+        for line in lines
+    ]
 
 
 def _strips(report: PatientReport) -> dict[int, Markup]:
@@ -228,8 +237,11 @@ def _environment() -> Environment:
         "sizes",
         "spaced",
         "sentence",
+        "sentence_case",
     ):
         environment.filters[name] = getattr(formatting, name)
+    for name in ("describe_contrast", "describe_stratum", "join_words"):
+        environment.filters[name] = getattr(contrasts, name)
     return environment
 
 
