@@ -117,6 +117,18 @@ def sort_contrast_names(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=get_contrast_sort_key)
 
 
+def join_contrasts(names: Iterable[str]) -> str:
+    """Join contrasts in words, sorted and each once, to follow `in` in a sentence.
+
+    Examples
+    --------
+    >>> join_contrasts(["FLAIR", "T1"]), join_contrasts(["contrast not known"])
+    ('T1 and FLAIR', 'scans of unknown contrast')
+    """
+    places = {CONTRAST_NOT_KNOWN: "scans of unknown contrast"}
+    return join_words([places.get(name, name) for name in sort_contrast_names(names)])
+
+
 def join_words(words: Sequence[str]) -> str:
     """Join words as in a sentence.
 

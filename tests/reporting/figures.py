@@ -181,22 +181,28 @@ def of_step(text: str, report: dict[str, Any]) -> list[str]:
     return page.rest([visit["session"] for visit in report["visits"]], report["claim"], *general)
 
 
+def _is_unlike(pair: dict[str, Any]) -> bool:
+    return not {"other_contrast", "other_modality"}.isdisjoint(reason["word"] for reason in pair["reasons"])
+
+
 def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     """Numbers of a patient's page that his report.json does not have."""
     page, pairs = Page(text), report["pairs"]
     general = _take_pairs(page, report)
+    unlike = {number for number, pair in enumerate(pairs) if _is_unlike(pair)}
     for table in page.find(".//table", "sortable"):
-        page.rows(table, [(pair,) for pair in pairs])
+        page.rows(table, [(pair,) for number, pair in enumerate(pairs) if number not in unlike])
     scans = [({**visit, "scans": []}, scan) for visit in report["visits"] for scan in visit["scans"]]
     page.rows(page.find(".//table")[-1], scans)
-    newest = [pair for pair in pairs if pair["role"] == "newest"]
-    page.take(page.find(".//section", "verdict")[0], report["headline"], newest, *general)
+    newest = [pair for pair in pairs if pair["number"] in [line["lead"] for line in report["lines"]]]
+    page.take(page.find(".//section", "verdict")[0], report["headline"], report["lines"], newest, *general)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]
     drawn = [{key: pair[key] for key in ("change_z", "earlier_session", "later_session")} for pair in pairs]
     sessions = [visit["session"] for visit in report["visits"]]
-    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, *general)
+    counted = {"n": len(unlike)}
+    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general)
     return page.rest(report["claim"], report["provenance"], *general)
 
 

@@ -92,7 +92,27 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
     )
     random = np.random.default_rng(0)
     rows = tuple(
-        CohortRow(pseudonym(f"p{n}"), "changed", 3, 3, "ses-3", 0, 0, 190, z, 0.01, 0.3 * z, 0.6, 0.97, 0.95, ())
+        CohortRow(
+            pseudonym(f"p{n}"),
+            "changed",
+            3,
+            3,
+            "ses-3",
+            0,
+            0,
+            ("FLAIR",),
+            (),
+            (),
+            "FLAIR",
+            190,
+            z,
+            0.01,
+            0.3 * z,
+            0.6,
+            0.97,
+            0.95,
+            (),
+        )
         for n, z in enumerate(random.normal(0, 1, 2000))
     )
     start = time.process_time()
@@ -108,8 +128,8 @@ def test_the_summary_lists_the_alarms_of_the_index(written: Inputs) -> None:
     assert "5 of 6 patients ask for a look:" in text
     assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| sub-")] == [
         "Check the patient",
-        "No change beyond a rescan, A scan filed elsewhere?",
-        "Changed",
+        "No change beyond a rescan in FLAIR, A scan filed elsewhere?",
+        "Changed in FLAIR",
         "Not comparable",
         "Not comparable",
     ]

@@ -10,8 +10,8 @@ against the one before, and against the first, each contrast by itself.
 4. `no_change` if such a pair of any contrast is comparable.
 5. `not_comparable` otherwise.
 
-So T1 alone may give a verdict where the FLAIR cannot be compared. The headline therefore names the contrasts that the
-verdict rests on, and those that were not compared, with the reason.
+So T1 alone may give a verdict where the FLAIR cannot be compared. The headline therefore names the contrasts with this
+verdict, those without a change beside a changed one, and those that were not compared, with the reason.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING
 from siamese_med.reporting import formatting
 from siamese_med.reporting.data import verdicts
 from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline
-from siamese_med.study.contrasts import CONTRAST_NOT_KNOWN, describe_contrast, join_words, sort_contrast_names
+from siamese_med.study.contrasts import (
+    CONTRAST_NOT_KNOWN,
+    describe_contrast,
+    join_contrasts,
+    join_words,
+    sort_contrast_names,
+)
 from siamese_med.study.vocabulary import PairRole, PatientStatus, Verdict
 
 if TYPE_CHECKING:
@@ -130,11 +136,14 @@ def compose_patient_headline(
     sentences = [*_sentences_of_change(changed), *_sentences_of_no_change(judged, lines)]
     sentences += _sentences_of_no_verdict(visits[-1].session, pairs, lines)
     lead = choose_lead_pair(pairs)
+    status = lead.verdict if lead else Verdict.NOT_COMPARABLE
+    compared = [line for line in lines if not line.why_not]
     return PatientHeadline(
-        str(lead.verdict if lead else Verdict.NOT_COMPARABLE),
+        str(status),
         " ".join(sentences),
-        tuple(line.name for line in lines if not line.why_not),
-        tuple(line.name for line in lines if line.why_not),
+        contrasts=tuple(line.name for line in compared if line.status == status),
+        unchanged=tuple(line.name for line in compared if line.status != status),
+        not_compared=tuple(line.name for line in lines if line.why_not),
     )
 
 
@@ -149,9 +158,12 @@ def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
 
 
 def _sentences_of_change(changed: Sequence[ReportPair]) -> list[str]:
+    """One sentence for the contrasts of the same two visits; pairs since the first visit only where no other is."""
+    newest = {pair.contrast for pair in changed if pair.role == PairRole.NEWEST}
+    told = [pair for pair in changed if pair.role == PairRole.NEWEST or pair.contrast not in newest]
     return [
         f"From {between} the anatomy changed {_in(pair.contrast for pair in group)} more than a rescan would."
-        for between, group in _by_visits(changed).items()
+        for between, group in _by_visits(told).items()
     ]
 
 
@@ -209,9 +221,7 @@ def _by_visits(pairs: Iterable[ReportPair]) -> dict[str, list[ReportPair]]:
 
 
 def _in(names: Iterable[str]) -> str:
-    """The contrasts as part of a sentence."""
-    places = {CONTRAST_NOT_KNOWN: "scans whose contrast is not known"}
-    return f"in {join_words([places.get(name, name) for name in sort_contrast_names(names)])}"
+    return f"in {join_contrasts(names)}"
 
 
 def _seen(pairs: Sequence[ReportPair], several: bool) -> str:

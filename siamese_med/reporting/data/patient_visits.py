@@ -18,7 +18,7 @@ from siamese_med.reporting.data.report_content import (
 from siamese_med.study import table_cells
 from siamese_med.study.contrasts import describe_contrast, get_contrast_sort_key, join_words, sort_contrast_names
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, explain_reason
+from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, Verdict, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -132,7 +132,8 @@ def build_report_pairs(
     """Build the pairs of one patient, numbered from 1 in the order in which the page shows them.
 
     Each contrast has a time line of its own. Pairs are sorted by role (PAIR_ROLES), then the latest visits come first;
-    of the same two visits, by contrast and comparable pairs first. Pairs of different contrasts come last.
+    of the same two visits, changed pairs first and those without a verdict last, then by contrast. Pairs of different
+    contrasts come after all others.
 
     Parameters
     ----------
@@ -192,15 +193,16 @@ def _roles(ends: set[tuple[int, int]], newest: int) -> dict[tuple[int, int], str
     return roles
 
 
-def _page_order(role: str, pair: _PlacedPair) -> tuple[bool, int, int, int, tuple[int, str], bool, str, str]:
+def _page_order(role: str, pair: _PlacedPair) -> tuple[bool, int, int, int, int, tuple[int, str], str, str]:
     score = pair.score
+    order = (Verdict.CHANGED, Verdict.NO_CHANGE)
     return (
         pair.unlike,
         PAIR_ROLES.index(role),
         -pair.last,
         -pair.first,
+        order.index(score.verdict) if score.verdict in order else len(order),
         get_contrast_sort_key(pair.contrast),
-        not score.comparable,
         score.scan_a,
         score.scan_b,
     )

@@ -6,7 +6,8 @@ the classes that are part of report.json are published in report.schema.json.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
@@ -200,6 +201,11 @@ class ReportReference:
         nothing = ReportStratum(name, UNKNOWN, 0, self.normal_z, ())
         return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 
+    def narrow(self, pairs: Iterable[ReportPair]) -> ReportReference:
+        """Return the reference with only the strata that these pairs were compared with; whole where there is none."""
+        used = {pair.score.reference.stratum for pair in pairs if pair.score.reference}
+        return replace(self, strata=tuple(one for one in self.strata if one.name in used) or self.strata)
+
     def knows(self, scan: ReportScan) -> bool:
         """Return whether a scan is aligned and of a modality and contrast that the network was trained on."""
         return scan.aligned and scan.modality in self.modalities and scan.contrast in self.contrasts
@@ -225,13 +231,14 @@ class Provenance:
 class PatientHeadline:
     """The first thing a reader sees: a key of verdicts.STATUSES, and what it rests on in sentences.
 
-    `contrasts`, in words: those that the verdict rests on. `not_compared`: the others of this patient. Both are empty
-    where there is no verdict on change, but a wrong-patient alarm or one visit only.
+    Contrasts in words: `contrasts` are those with this verdict, `unchanged` the others that were compared, without a
+    change, and `not_compared` the rest. All are empty under a wrong-patient alarm and where there is one visit only.
     """
 
     status: str
     text: str
     contrasts: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.cohort_index import CohortIndex
     from siamese_med.reporting.data.model_page import ModelPage
     from siamese_med.reporting.data.received_files import IngestPage
-    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+    from siamese_med.reporting.data.report_content import ContrastLine, PatientReport, ReportPair, ReportReference
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
     from siamese_med.reporting.render.viewer import ViewerLayers
 
@@ -87,15 +87,26 @@ def render_printed_page(report: PatientReport) -> str:
 
 
 def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
-    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timelines=_timelines(report))
+    reference = report.reference.narrow(report.pairs)
+    charts = {"leads": _leads(report), "timelines": _timelines(report, reference)}
+    page = _environment().get_template("patient.html.j2")
+    return page.render(**common, **charts, shown=shown, own_reference=reference)
 
 
-def _timelines(report: PatientReport) -> list[Markup]:
-    """One chart for each contrast that has pairs; one without marks where none has."""
-    lines = [line for line in report.lines if line.pairs] or report.lines[:1]
+def _leads(report: PatientReport) -> list[tuple[ContrastLine, ReportPair]]:
+    """The pair that stands for each contrast in the headline, the most urgent first."""
+    pairs = {pair.number: pair for pair in report.pairs}
+    leads = [(line, pairs[line.lead]) for line in report.lines if line.lead]
+    return sorted(leads, key=lambda lead: verdicts.STATUSES[lead[1].status].rank)
+
+
+def _timelines(report: PatientReport, reference: ReportReference) -> list[Markup]:
+    """One chart for each contrast that has pairs; one of a single visit; none where visits have nothing in common."""
+    lines = [line for line in report.lines if line.pairs]
+    if not lines and len(report.visits) == 1:
+        lines = list(report.lines[:1])
     return [
-        timeline.draw_timeline(report.visits, report.pairs, report.reference, line, small=len(lines) > 1)
-        for line in lines
+        timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
     ]
 
 
@@ -240,7 +251,7 @@ def _environment() -> Environment:
         "sentence_case",
     ):
         environment.filters[name] = getattr(formatting, name)
-    for name in ("describe_contrast", "describe_stratum", "join_words"):
+    for name in ("describe_contrast", "describe_stratum", "join_contrasts"):
         environment.filters[name] = getattr(contrasts, name)
     return environment
 

@@ -179,6 +179,7 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
             "alarms",
             "claimed",
             "contrasts",
+            "unchanged",
             "not_compared",
             "contrast",
             "interval_days",
