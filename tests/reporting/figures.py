@@ -17,12 +17,15 @@ from xml.etree.ElementTree import Element, TreeBuilder
 
 from siamese_med.reporting import formatting
 from siamese_med.reporting.render import pages
+from siamese_med.study import contrasts
 
 NUMBER = re.compile(r"−?\d+(?:\u202f\d{3})*(?:\.\d+)?(?:\u00a0%)?")
 UNREAD = {"script", "style"}
 GRADE = "grade"
 """Class of the values of an axis, which are nobody's figures."""
 VOID = {"meta", "link", "img", "input", "br"}
+
+SIDES = ("earlier", "later")
 
 Form = Callable[[Any], str]
 
@@ -85,6 +88,7 @@ def unknown(text: str, sources: Iterable[Any]) -> list[str]:
     for key, value in (leaf for source in sources for leaf in leaves(source)):
         if isinstance(value, str):
             strings |= {value, formatting.short(value), formatting.spaced(value), formatting.sentence(value)}
+            strings |= {contrasts.describe_contrast(value), contrasts.describe_stratum(value)}
             strings.add(value.split("_", 1)[-1])  # a scan's name within its patient
         else:
             known |= {number for form in FORMS.get(key, ()) for number in NUMBER.findall(form(value))}
@@ -168,7 +172,7 @@ def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
             for table in page.find(".//table", within=section):
                 page.rows(table, [(part,) for part in pair["components"]])
             for row, one in zip(page.find(".//div", "row", section), pair["slices"], strict=True):
-                page.take(row, one, [pair["earlier_session"], pair["later_session"]])
+                page.take(row, one, [pair[f"{side}_{what}"] for side in SIDES for what in ("session", "contrast")])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
             page.take(section, known, {"n": len(pair["slices"])}, *general)
     return general

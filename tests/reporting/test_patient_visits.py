@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,15 +122,6 @@ def test_slow_change_since_the_first_visit_is_not_lost() -> None:
 
 def test_an_old_change_is_not_the_newest_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2, verdict="changed"), score(2, 3), score(1, 3))
-    assert patient_verdict.compose_patient_headline(visits, pairs, ()).status == "no_change"
-
-
-def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
-    visits = patient_visits.build_visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
-    unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
-    pairs = patient_visits.build_report_pairs(
-        [replace(unjudged, scan_b="other"), score(1, 2)], visits, frozenset(), frozenset()
-    )
     assert patient_verdict.compose_patient_headline(visits, pairs, ()).status == "no_change"
 
 

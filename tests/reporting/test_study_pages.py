@@ -59,7 +59,10 @@ def test_a_study_without_pairs_gets_its_pages(study: Inputs) -> None:
     study.scores = pd.DataFrame(columns=list(SCORE_COLUMNS))
     study.owners = pd.DataFrame(columns=list(OWNER_COLUMNS))
     text = study.write().read_text(encoding="utf-8")
-    assert text.count('<tr data-status="one_visit">') == 6
+    assert text.count('<tr data-status="one_visit">') == 1
+    assert text.count('<tr data-status="not_comparable">') == 5
+    page = (study.reports / pseudonym("stable") / "report.html").read_text(encoding="utf-8")
+    assert "ses-3 cannot be compared with a visit before it: FLAIR (not scored yet)." in page
 
 
 def test_a_subject_that_is_no_pseudonym_is_refused(study: Inputs) -> None:
