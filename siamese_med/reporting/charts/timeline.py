@@ -65,18 +65,22 @@ def draw_timeline(
         _height(shown, reference),
         TIMELINE_MARGINS_PX,
     )
-    low, high = reference.band_z
-    plot.box(plot.x, AxisRange(max(low, plot.y.low), high), "band")
-    plot.axes("", "", [], choose_ticks(plot.y.low, plot.y.high))
-    plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
-    heading = formatting.sentence_case(f"{line.name}: change (z), each visit against the one before")
-    plot.text(heading, plot.left - 8, 22, "label", anchor="start")
+    _frame(plot, line, reference)
     _visits(plot, visits, places, line)
     _since_first(plot, mine, places)
     for pair in shown:
         if pair.role in (PairRole.NEWEST, PairRole.STEP):
             _pair(plot, pair, places)
     return plot.svg()
+
+
+def _frame(plot: Plot, line: ContrastLine, reference: ReportReference) -> None:
+    low, high = reference.band_z
+    plot.box(plot.x, AxisRange(max(low, plot.y.low), high), "band")
+    plot.axes("", "", [], choose_ticks(plot.y.low, plot.y.high))
+    plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
+    heading = formatting.sentence_case(f"{line.name}: change (z), each visit against the one before")
+    plot.text(heading, plot.left - 8, 22, "label", anchor="start")
 
 
 def _places(visits: Sequence[ReportVisit]) -> dict[str, float]:

@@ -146,13 +146,7 @@ def build_report_pairs(
     doubtful
         Ids of scans under a wrong-patient alarm; their pairs get the status `wrong_patient`.
     """
-    scans = {scan.id: (place, scan) for place, visit in enumerate(timeline) for scan in visit.scans}
-    placed = [
-        _PlacedPair(first[0], last[0], (first[1], last[1]), score)
-        for score in scores
-        if score.kind in SAME_PATIENT and _scans(score) <= scans.keys()
-        for first, last in [(scans[score.scan_a], scans[score.scan_b])]
-    ]
+    placed = _place_pairs(scores, timeline)
     lines: dict[str, set[tuple[int, int]]] = {}
     for pair in placed:
         if not pair.unlike and pair.first != pair.last:
@@ -165,20 +159,41 @@ def build_report_pairs(
 
     placed.sort(key=lambda pair: _page_order(role(pair), pair))
     return tuple(
-        ReportPair(
-            number=number,
-            role=role(pair),
-            score=pair.score,
-            earlier_session=timeline[pair.first].session,
-            later_session=timeline[pair.last].session,
-            earlier_contrast=pair.scans[0].contrast,
-            later_contrast=pair.scans[1].contrast,
-            contrast=pair.contrast,
-            status=verdicts.choose_pair_status(pair.score.verdict, not doubtful.isdisjoint(_scans(pair.score))),
-            reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in pair.score.reasons),
-            identity_judged=_scans(pair.score) <= known,
-        )
-        for number, pair in enumerate(placed, start=1)
+        _report_pair(number, role(pair), pair, timeline, known, doubtful) for number, pair in enumerate(placed, start=1)
+    )
+
+
+def _place_pairs(scores: Iterable[PairScore], timeline: Sequence[ReportVisit]) -> list[_PlacedPair]:
+    scans = {scan.id: (place, scan) for place, visit in enumerate(timeline) for scan in visit.scans}
+    placed = []
+    for score in scores:
+        if score.kind in SAME_PATIENT and _scans(score) <= scans.keys():
+            (first, earlier), (last, later) = scans[score.scan_a], scans[score.scan_b]
+            placed.append(_PlacedPair(first, last, (earlier, later), score))
+    return placed
+
+
+def _report_pair(
+    number: int,
+    role: str,
+    pair: _PlacedPair,
+    timeline: Sequence[ReportVisit],
+    known: AbstractSet[str],
+    doubtful: AbstractSet[str],
+) -> ReportPair:
+    score, (earlier, later) = pair.score, pair.scans
+    return ReportPair(
+        number=number,
+        role=role,
+        score=score,
+        earlier_session=timeline[pair.first].session,
+        later_session=timeline[pair.last].session,
+        earlier_contrast=earlier.contrast,
+        later_contrast=later.contrast,
+        contrast=pair.contrast,
+        status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
+        reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
+        identity_judged=_scans(score) <= known,
     )
 
 
