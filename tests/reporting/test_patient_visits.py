@@ -42,6 +42,13 @@ def timeline(count: int, *rows: PairScore, doubtful: Set[str] = frozenset()) -> 
     return visits, patient_visits.build_report_pairs(rows, visits, {"s1", "s2"}, doubtful)
 
 
+def test_a_scan_says_how_its_contrast_is_known_where_the_catalogue_does() -> None:
+    told = scan(1, contrast_source="image", contrast_confidence=0.83)
+    found = [visit.scans[0] for visit in patient_visits.build_visits([told, scan(2)], {})]
+    assert [one.contrast_source for one in found] == ["image", None]
+    assert [one.contrast_confidence for one in found] == [0.83, None]
+
+
 def test_visits_follow_the_dates_where_all_are_known() -> None:
     visits = patient_visits.build_visits([scan(1, "2031-05-01"), scan(2, "2030-05-01"), scan(3, "2031-05-31")], {})
     assert [(visit.session, visit.day) for visit in visits] == [("ses-2", 0), ("ses-1", 365), ("ses-3", 395)]

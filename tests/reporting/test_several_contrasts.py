@@ -76,9 +76,10 @@ def test_headings_and_captions_of_the_slices_name_the_contrast(several: Inputs) 
     assert all(re.search(r"FLAIR|T1", label) for label in labels)
 
 
-def test_there_is_a_time_line_for_each_contrast_that_has_pairs(several: Inputs) -> None:
+def test_there_is_a_time_line_for_each_contrast_that_was_measured(several: Inputs) -> None:
     labels = re.findall(r'aria-label="Time line of ([^;"]+)', source(several, "several"))
-    assert labels == ["T1, 3 visits", "contrast-enhanced T1, 2 visits", "FLAIR, 3 visits"]
+    assert labels == ["T1, 3 visits", "FLAIR, 3 visits"]
+    assert "Change was not measured in contrast-enhanced T1." in text(several, "several")
     assert "No two visits have a scan of one contrast." in text(several, "nothing")
 
 
@@ -128,3 +129,10 @@ def test_every_number_is_in_the_json_and_the_json_keeps_to_its_schema(several: I
     assert figures.of_patient(source(several, name), found) == []
     schema = json.loads((several.reports / "report.schema.json").read_text(encoding="utf-8"))
     Draft202012Validator(schema).validate(found)
+
+
+def test_a_contrast_that_the_image_told_is_said_to_be_so(study: Inputs) -> None:
+    study.scans["contrast_source"], study.scans["contrast_confidence"] = "image", 0.83
+    one = study.only("single")
+    one.write()
+    assert "MR FLAIR by the image, 0.83" in text(one, "single")

@@ -95,6 +95,8 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
         session=str(row["session"]),
         modality=table_cells.parse_text(row["modality"]),
         contrast=table_cells.parse_text(row["contrast"]),
+        contrast_source=table_cells.parse_text(row.get("contrast_source")),
+        contrast_confidence=table_cells.parse_number(row.get("contrast_confidence")),
         scanner=table_cells.parse_text(row["scanner"]),
         protocol=table_cells.parse_text(row["protocol"]),
         shape=table_cells.parse_numbers(row["shape"]),

@@ -26,6 +26,8 @@ class ReportScan:
     session: str
     modality: str | None
     contrast: str | None
+    contrast_source: str | None  # said, header, name or image: how the contrast is known
+    contrast_confidence: float | None  # 0 to 1, where the image told it
     scanner: str | None  # pseudonym of maker, model and serial number
     protocol: str | None  # pseudonym of sequence timing and matrix
     shape: tuple[float | None, ...]  # voxels along i, j and k

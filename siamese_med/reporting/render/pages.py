@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.cohort_index import CohortIndex
     from siamese_med.reporting.data.model_page import ModelPage
     from siamese_med.reporting.data.received_files import IngestPage
-    from siamese_med.reporting.data.report_content import ContrastLine, PatientReport, ReportPair, ReportReference
+    from siamese_med.reporting.data.report_content import ContrastLine, PatientReport, ReportPair
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
     from siamese_med.reporting.render.viewer import ViewerLayers
 
@@ -88,7 +88,14 @@ def render_printed_page(report: PatientReport) -> str:
 
 def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
     reference = report.reference.narrow(report.pairs)
-    charts = {"leads": _leads(report), "timelines": _timelines(report, reference)}
+    lines = _drawn_lines(report)
+    charts = {
+        "leads": _leads(report),
+        "timelines": [
+            timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
+        ],
+        "undrawn": [line.name for line in report.lines if line.pairs and line not in lines],
+    }
     page = _environment().get_template("patient.html.j2")
     return page.render(**common, **charts, shown=shown, own_reference=reference)
 
@@ -100,14 +107,12 @@ def _leads(report: PatientReport) -> list[tuple[ContrastLine, ReportPair]]:
     return sorted(leads, key=lambda lead: verdicts.STATUSES[lead[1].status].rank)
 
 
-def _timelines(report: PatientReport, reference: ReportReference) -> list[Markup]:
-    """One chart for each contrast that has pairs; one of a single visit; none where visits have nothing in common."""
-    lines = [line for line in report.lines if line.pairs]
-    if not lines and len(report.visits) == 1:
-        lines = list(report.lines[:1])
-    return [
-        timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
-    ]
+def _drawn_lines(report: PatientReport) -> list[ContrastLine]:
+    """The contrasts whose change was measured in some pair; of a single visit, its first contrast."""
+    if len(report.visits) == 1:
+        return list(report.lines[:1])
+    measured = {pair.number for pair in report.pairs if pair.score.change_z is not None}
+    return [line for line in report.lines if not measured.isdisjoint(line.pairs)]
 
 
 def _strips(report: PatientReport) -> dict[int, Markup]:
