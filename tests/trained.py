@@ -60,13 +60,14 @@ def model_info(**changes: Any) -> ModelInfo:
     return ModelInfo.model_validate(model_json(**changes))
 
 
-def noise_floor(pairs: int = PAIRS_PER_STRATUM) -> RecordedNoiseFloor:
-    """Return a noise floor of two strata, each with so many pairs without change."""
+def noise_floor(pairs: int = PAIRS_PER_STRATUM, kinds: tuple[str, ...] = ("MR FLAIR",)) -> RecordedNoiseFloor:
+    """Return a noise floor of two strata of each kind, each with so many pairs without change."""
     figures = np.random.default_rng(4).normal(0.3, 0.2, pairs).tolist()
     tail = np.exp(-TAIL_THRESHOLDS).tolist()
     strata = ((SAME_SCANNER, "rescans"), (OTHER_SCANNER, "synthesised"))
     references = {
-        NoiseStratum("MR FLAIR", scanner): NoChangeReference(source, figures, [0.0] * pairs, tail, 1.0, 0.1)
+        NoiseStratum(kind, scanner): NoChangeReference(source, figures, [0.0] * pairs, tail, 1.0, 0.1)
+        for kind in kinds
         for scanner, source in strata
     }
     return NoiseFloor(references).to_record()

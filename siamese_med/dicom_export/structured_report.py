@@ -16,6 +16,7 @@ from siamese_med.dicom_export.identifiers import (
     get_software_version,
     make_uid,
 )
+from siamese_med.study.contrasts import describe_contrast, join_words, sort_contrast_names
 from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ MEASURED_FIELDS = {
 }
 """Fields of a pair that become measurements, with the concept and unit of each; a field without a value is left out."""
 
-REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days")
+REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days", "earlier_contrast", "later_contrast")
 """All fields of a pair that the document depends on; another value in any of them gives another UID."""
 
 VERDICT_MEANINGS = {
@@ -170,6 +171,10 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
     from pydicom.sr.codedict import codes
 
     sentences = [f"{RESEARCH_USE_NOTICE}.", f"{VERDICT_MEANINGS[pair['status']]}."]
+    contrasts = sort_contrast_names(map(describe_contrast, (pair["earlier_contrast"], pair["later_contrast"])))
+    sentences.append(f"Contrast of the scans: {join_words(contrasts)}.")
+    if pair["similarity"] is None:
+        sentences.append("Whether both are of one person was not measured: a scan could not be placed on the template.")
     if pair["interval_days"] is not None:
         sentences.append(f"The earlier scan is {pair['interval_days']} days older.")
     sentences += [f"No verdict, since {reason['meaning']}." for reason in pair["reasons"]]

@@ -17,6 +17,7 @@ from siamese_med.pairing import patient_splits
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
+from siamese_med.study.contrasts import is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, PairKind
 
@@ -80,26 +81,57 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
 def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[PairTableRow]:
     """Build the pairs of each patient's scans, with the earlier scan first.
 
-    Only scans of one modality and contrast are paired. A patient who has no two such scans gets pairs of unlike scans,
-    so that the report can say why they cannot be compared.
+    Only scans of one modality and contrast are paired. Scans of unknown contrast are paired with each other where no
+    visit of the pair has two of them: in a visit with several, nothing tells which is the T1 and which the FLAIR. A
+    patient who has no pair by these rules gets pairs of unlike scans, so that the report can say why they cannot be
+    compared.
 
     Parameters
     ----------
     scans
         Scans of the catalogue; the optional column `changed` is a known label of each visit against the one before.
     rescan_days
-        Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`.
+        Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
+        two acquisitions of one contrast: T1 and FLAIR are none, whatever their dates and labels say.
     """
     for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _contrast)
-        pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(stream)]
-        if not pairs and len(mine) > 1:  # no two alike: so that the report can say why not
-            pairs = _pair_time_line(mine)
+        pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(_tell_apart(stream))]
+        if not pairs:  # no two alike: so that the report can say why not
+            pairs = _pair_unlike_scans(mine)
         labels = _labels(mine)
         for earlier, later in pairs:
             days = _days_between(earlier, later)
             kind = _kind(days, _labels_between(labels, earlier, later), rescan_days)
+            if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
+                kind = PairKind.FOLLOW_UP
             yield _row(earlier, later, subject, subject, days, kind)
+
+
+def _tell_apart(stream: list[Any]) -> list[Any]:
+    """Leave out scans of unknown contrast that share their visit with another one of the stream."""
+    if stream[0].contrast != UNKNOWN:
+        return stream
+    visits = Counter(scan.session for scan in stream)
+    return [scan for scan in stream if visits[scan.session] == 1]
+
+
+def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
+    """Pair scans of different kinds; one of unknown contrast only with the single scan of another visit."""
+    visits = Counter(scan.session for scan in mine)
+    return [
+        (earlier, later)
+        for earlier, later in _pair_time_line(mine)
+        if UNKNOWN not in (earlier.contrast, later.contrast)
+        or (visits[earlier.session] == visits[later.session] == 1 and earlier.session != later.session)
+    ]
+
+
+def _may_be_rescan(earlier: Any, later: Any) -> bool:
+    """Whether both scans are of one contrast; if it is unknown, two visits with one scan each are taken for that."""
+    return is_one_contrast(earlier, later) or (
+        _contrast(earlier) == _contrast(later) and earlier.session != later.session
+    )
 
 
 def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:

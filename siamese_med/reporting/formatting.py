@@ -164,7 +164,18 @@ def sentence(text: str) -> str:
     >>> sentence("other contrast"), sentence("A scan filed elsewhere?")
     ('Other contrast.', 'A scan filed elsewhere?')
     """
-    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", "!", ".")) or not text else ".")
+    return sentence_case(text) + ("" if text.endswith(("?", "!", ".")) or not text else ".")
+
+
+def sentence_case(text: str) -> str:
+    """Capitalise the first letter and leave all others as they are.
+
+    Examples
+    --------
+    >>> sentence_case("contrast-enhanced T1, ses-1 to ses-2")
+    'Contrast-enhanced T1, ses-1 to ses-2'
+    """
+    return text[:1].upper() + text[1:]
 
 
 def spaced(word: str) -> str:

@@ -143,7 +143,7 @@ class PairScore:
         ScoreColumn(
             "of the two scans to the network, calibrated: how alike one person's scans are",
             origin=Origin.NETWORK,
-            detail="probability, 0 to 1",
+            detail="probability, 0 to 1; missing where a scan could not be placed on the template",
         ),
     ] = None
     distance: Annotated[float | None, ScoreColumn("of the two embeddings", origin=Origin.NETWORK)] = None

@@ -103,7 +103,9 @@ def evaluate_on_study_labels(
     known = [
         (pair, (rows[pair.scan_a], rows[pair.scan_b]))
         for pair in mine.itertuples()
-        if _has_both_scans(pair, rows) and floors["change"].of(find_pair_stratum(rows[pair.scan_a], rows[pair.scan_b]))
+        if _has_both_scans(pair, rows)
+        and rows[pair.scan_a].contrast == rows[pair.scan_b].contrast
+        and floors["change"].of(find_pair_stratum(rows[pair.scan_a], rows[pair.scan_b]))
     ]
     if len({pair.kind for pair, _ in known}) < 2:
         return None

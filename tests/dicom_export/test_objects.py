@@ -255,6 +255,19 @@ def test_without_a_segment_the_structured_report_speaks_alone(
     assert set(hospital.objects(later)) == {"seg", "sr", "report"}
 
 
+def test_the_report_names_the_contrast_and_says_that_identity_was_not_measured(hospital: Hospital) -> None:
+    earlier, later = hospital.scans("axial")
+    words = {"earlier_contrast": "T1wCE", "later_contrast": "T1wCE"}
+    hospital.report(earlier, later, similarity=None, distance=None, **words)
+    hospital.export("contrast")
+    report = highdicom.sr.srread(hospital.objects(later, "contrast")["sr"])
+    hospital.report(earlier, later)
+    (comment,) = [one.TextValue for one in items(report, "TEXT") if NOTICE in one.TextValue]
+    assert "Contrast of the scans: contrast-enhanced T1." in comment
+    assert "one person was not measured: a scan could not be placed on the template" in comment
+    assert len(measured(report)) == len(MEASURED_FIELDS) - 2
+
+
 def test_pairs_of_the_newest_visit_have_objects_and_steps_between_have_none(
     new_hospital: Callable[[], Hospital],
 ) -> None:

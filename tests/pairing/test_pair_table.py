@@ -208,6 +208,59 @@ def test_a_patient_with_other_contrasts_alone_is_paired_so_that_the_report_can_s
     assert (row["scan_a"], row["scan_b"]) == ("sub-1_ses-1_T1w", "sub-1_ses-2_FLAIR")
 
 
+def kinds(rows: list[pair_table.PairTableRow]) -> set[tuple[str, str, str]]:
+    return {(row["scan_a"][6:], row["scan_b"][6:], row["kind"]) for row in rows}
+
+
+@pytest.mark.parametrize("changed", [None, 0])
+def test_two_contrasts_of_one_session_are_no_rescan(table: Table, changed: float | None) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": "ses-1", "contrast": contrast, "changed": changed}
+        for contrast in ("T1w", "T1wCE", "FLAIR")
+    )
+    rows = list(pair_table.build_same_patient_pairs(scans, 1))
+    assert len(rows) == 3
+    assert {row["kind"] for row in rows} == {"follow_up"}
+
+
+def test_two_acquisitions_of_one_contrast_in_one_session_are_a_rescan(table: Table) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": "ses-1", "contrast": contrast, "id": f"sub-1_{contrast}_{run}"}
+        for contrast, run in (("T1w", 1), ("T1w", 2), ("FLAIR", 1))
+    )
+    assert kinds(list(pair_table.build_same_patient_pairs(scans, 1))) == {("T1w_1", "T1w_2", "rescan")}
+
+
+def test_scans_of_two_contrasts_that_a_manifest_calls_unchanged_are_no_rescan(table: Table) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": f"ses-{n}", "contrast": contrast, "changed": label}
+        for n, contrast, label in ((1, "T1w", None), (2, "FLAIR", 0), (3, "unknown", 0))
+    )
+    rows = list(pair_table.build_same_patient_pairs(scans, 1))
+    assert len(rows) == 3
+    assert {row["kind"] for row in rows} == {"follow_up"}
+
+
+def test_several_scans_of_unknown_contrast_in_a_visit_are_not_told_apart_and_not_paired(table: Table) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": f"ses-{visit}", "contrast": "unknown", "id": f"sub-1_ses-{visit}_{run}"}
+        for visit, run in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3))
+    )
+    assert not list(pair_table.build_same_patient_pairs(scans, 1))
+
+
+def test_one_scan_of_unknown_contrast_a_visit_is_a_time_line_and_may_be_labelled_as_unchanged(table: Table) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": f"ses-{n}", "contrast": "unknown", "changed": label}
+        for n, label in ((1, None), (2, 0), (3, 1))
+    )
+    assert kinds(list(pair_table.build_same_patient_pairs(scans, 1))) == {
+        ("ses-1_unknown", "ses-2_unknown", "rescan"),
+        ("ses-2_unknown", "ses-3_unknown", "changed"),
+        ("ses-1_unknown", "ses-3_unknown", "changed"),
+    }
+
+
 def test_an_empty_catalogue_is_an_error_in_one_line(table: Table, place: Path) -> None:
     with pytest.raises(EmptyInputError, match="ingest"):
         pair_table.build_pair_table(table([{"subject": "sub-1"}]).iloc[:0], place, PairConfig())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
@@ -182,15 +182,19 @@ class Builder:
 
     def visits(self, subject: str, count: int, **fields: Any) -> None:
         """Scans half a year apart, two scanners; `fields` replace what every scan says."""
-        for number in range(1, count + 1):
-            name = f"{subject}_ses-{number}_FLAIR"
+        self.scans_of(subject, range(1, count + 1), "FLAIR", **fields)
+
+    def scans_of(self, subject: str, visits: Iterable[int], suffix: str, **fields: Any) -> None:
+        """A scan of each of these visits, whose id ends in `suffix`: a contrast, unless `fields` say another one."""
+        for number in visits:
+            name = f"{subject}_ses-{number}_{suffix}"
             scan = {
                 "id": name,
                 "subject": subject,
                 "session": f"ses-{number}",
                 "date": visit_day(number).isoformat(),
                 "modality": "MR",
-                "contrast": "FLAIR",
+                "contrast": suffix,
                 "scanner": "scanner-3f9a1c" if number < 4 else "scanner-b2207d",
                 "protocol": "protocol-77aa01",
                 "shape": [256, 256, 48],
@@ -228,16 +232,25 @@ class Builder:
         raised = {"evidence": evidence, "alarm": True, "owner": owner, "owner_evidence": owner_evidence}
         next(row for row in self.owners if row["scan"] == scan).update(raised)
 
-    def pair(self, subject: str, first: int, second: int, z: float, pictures: bool = True, **fields: Any) -> None:
+    def pair(
+        self,
+        subject: str,
+        first: int,
+        second: int,
+        z: float,
+        pictures: bool = True,
+        suffix: str = "FLAIR",
+        **fields: Any,
+    ) -> None:
         """A same-patient pair whose verdict follows from z; `fields` replace what it says."""
         changed = z > 1.9
-        path = f"scores/pictures/{subject}_{first}_{second}.npz"
+        path = f"scores/pictures/{subject}_{first}_{second}_{suffix}.npz"
         seed = crc32(path.encode())
         random = np.random.default_rng(seed)
         row = dict.fromkeys(SCORE_COLUMNS)
         row |= {
-            "scan_a": f"{subject}_ses-{first}_FLAIR",
-            "scan_b": f"{subject}_ses-{second}_FLAIR",
+            "scan_a": f"{subject}_ses-{first}_{suffix}",
+            "scan_b": f"{subject}_ses-{second}_{suffix}",
             "subject_a": subject,
             "subject_b": subject,
             "interval_days": float((visit_day(second) - visit_day(first)).days),
@@ -252,7 +265,7 @@ class Builder:
             "change_p_adjusted": 0.0012 if z > 4 else 0.033 if changed else 1.0,
             "change_sign": 1.0,
             "components": COMPONENTS if changed else [],
-            "reference": {"stratum": "MR FLAIR, other scanner", "source": "synthesised", "n": 64},
+            "reference": {"stratum": f"MR {suffix}, other scanner", "source": "synthesised", "n": 64},
             "volume_ml": max(0.02, 0.31 * z),
             "growth_ml": 0.4 if changed else -0.1,
             "growth_p": 0.2,
@@ -289,7 +302,7 @@ def visit_day(number: int) -> date:
     return date(2031, 3, 4) + timedelta(days=183 * (number - 1) + 7 * (number % 3))
 
 
-def write_model(folder: Path, best: str = "ncc_highpass", failed: tuple[str, ...] = ()) -> None:
+def write_model(folder: Path, best: str = "ncc_highpass", failed: tuple[str, ...] = (), **changes: Any) -> None:
     """A model folder with every file that the pages read; `failed`: shortcuts from which identity can be told."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(4)
@@ -302,7 +315,7 @@ def write_model(folder: Path, best: str = "ncc_highpass", failed: tuple[str, ...
     for name, noise in (("ncc", 0.7), ("ncc_highpass", 0.25), ("mutual_information", 0.4), ("ssim", 0.5)):
         table[name] = same + random.normal(0, noise, 210)
     table.to_parquet(folder / "reference.parquet", index=False)
-    _write_json(folder / "model.json", trained.model_json())
+    _write_json(folder / "model.json", trained.model_json(**changes))
     _write_json(folder / "metrics.json", trained.metrics_json(best, failed))
     epochs = np.arange(1, 13)
     log = {"epoch": epochs, "train_loss": 2.4 * 0.8**epochs, "validation_loss": 2.5 * 0.83**epochs + 0.2}
@@ -345,13 +358,8 @@ def _cohort(builder: Builder) -> None:
     builder.visits(unlike, 3)
     builder.pair(unlike, 1, 2, 0.4)
     builder.scans[-1]["contrast"] = "T1w"
-    unjudged = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
-    missing = dict.fromkeys(
-        ("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "smallest_detectable_ml"),
-        float("nan"),
-    )
-    missing |= {"components": [], "reference": None}
-    builder.pair(unlike, 2, 3, 0.0, pictures=False, similarity=0.1, **unjudged, **missing)
+    missing = UNMEASURED
+    builder.pair(unlike, 2, 3, 0.0, pictures=False, similarity=0.1, **not_comparable("other_contrast"), **missing)
     builder.visits(single, 1)
     builder.visits(
         bare, 2, date=None, scanner="unknown", protocol=HOSTILE, contrast=HOSTILE, flags=[HOSTILE], sha256=None
@@ -373,11 +381,62 @@ def _cohort(builder: Builder) -> None:
     )
 
 
-def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
-    """The simulated study: six patients, one for each thing that a page can say."""
+def several_contrasts(builder: Builder) -> None:
+    """Four patients: a change in one contrast of four, green by one of two, nothing alike, nothing known."""
+    several, partly, nothing, unknown = map(pseudonym, ("several", "partly", "nothing", "unknown"))
+    builder.scans_of(several, (1, 2, 3), "T1w")
+    builder.scans_of(several, (2, 3), "T1wCE")
+    builder.scans_of(several, (1,), "T2w")
+    builder.scans_of(several, (1, 2, 3), "FLAIR")
+    for first, second, z in ((1, 2, 0.2), (2, 3, -0.4), (1, 3, 0.3)):
+        builder.pair(several, first, second, z, suffix="T1w")
+    for first, second, z in ((1, 2, 0.6), (2, 3, 3.1), (1, 3, 4.8)):
+        builder.pair(several, first, second, z, suffix="FLAIR")
+    apart = not_comparable("little_overlap") | UNMEASURED
+    builder.pair(several, 2, 3, 0.0, pictures=False, suffix="T1wCE", **{**apart, "similarity": float("nan")})
+    for suffix in ("T1w", "FLAIR"):
+        builder.scans_of(partly, (1, 2), suffix)
+    builder.pair(partly, 1, 2, 0.1, suffix="T1w")
+    builder.pair(partly, 1, 2, 0.0, pictures=False, suffix="FLAIR", **apart)
+    builder.scans_of(nothing, (1,), "T1w")
+    builder.scans_of(nothing, (1, 2), "T2w", contrast="T2w")
+    builder.scans[-1] |= {"contrast": "FLAIR"}
+    builder.scans_of(nothing, (1,), "PDw")
+    unlike = not_comparable("other_contrast") | UNMEASURED
+    for one in ("T1w", "PDw"):
+        builder.pair(nothing, 1, 2, 0.0, pictures=False, suffix="T2w", **unlike)
+        builder.scores[-1]["scan_a"] = f"{nothing}_ses-1_{one}"
+    builder.scans_of(unknown, (1, 2), "MR", modality="unknown", contrast="unknown")
+    builder.pair(unknown, 1, 2, 0.2, suffix="MR", reference={**UNKNOWN_STRATUM})
+
+
+UNKNOWN_STRATUM = {"stratum": "unknown unknown, other scanner", "source": "synthesised", "n": 64}
+"""What scans of a manifest without contrasts are held against."""
+
+
+def not_comparable(reason: str) -> dict[str, Any]:
+    """What a pair without a verdict says."""
+    return {"verdict": "not_comparable", "comparable": False, "reasons": [reason]}
+
+
+UNMEASURED: dict[str, Any] = {
+    **dict.fromkeys(
+        ("change_z", "change_p", "change_p_adjusted", "change_sign", "volume_ml", "smallest_detectable_ml"),
+        float("nan"),
+    ),
+    "components": [],
+    "reference": None,
+}
+"""What a pair says that was not measured."""
+
+
+def build(
+    folder: Path, config: ReportConfig | None = None, fill: Callable[[Builder], None] = _cohort, **model: Any
+) -> Inputs:
+    """The simulated study: six patients, one for each thing that a page can say; `model` goes into model.json."""
     builder = Builder(folder / "data")
-    _cohort(builder)
-    write_model(folder / "data" / "models" / "m")
+    fill(builder)
+    write_model(folder / "data" / "models" / "m", **model)
     reasons = {"non_image": 9, "too_few_slices": 4, "duplicate_position": 2, "truncated_pixels": 1}
     return Inputs(
         reports=folder / "reports",
@@ -396,6 +455,23 @@ def build(folder: Path, config: ReportConfig | None = None) -> Inputs:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     """The simulated study with its pages; tests must not write into it."""
     inputs = build(tmp_path_factory.mktemp("study"))
+    inputs.write()
+    return inputs
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Patients with several contrasts, and their pages; tests must not write into it."""
+    kinds = ("MR T1w", "MR T1wCE", "MR FLAIR", "unknown unknown")
+    floor = trained.noise_floor(kinds=kinds)
+    inputs = build(
+        tmp_path_factory.mktemp("several"),
+        ReportConfig(title="Several contrasts", pictures_per_pair=5),
+        several_contrasts,
+        contrasts=["FLAIR", "T1w", "T1wCE"],
+        change_reference=floor.to_json_object(),
+        growth_reference=floor.to_json_object(),
+    )
     inputs.write()
     return inputs
 

@@ -17,12 +17,15 @@ from xml.etree.ElementTree import Element, TreeBuilder
 
 from siamese_med.reporting import formatting
 from siamese_med.reporting.render import pages
+from siamese_med.study import contrasts
 
 NUMBER = re.compile(r"−?\d+(?:\u202f\d{3})*(?:\.\d+)?(?:\u00a0%)?")
 UNREAD = {"script", "style"}
 GRADE = "grade"
 """Class of the values of an axis, which are nobody's figures."""
 VOID = {"meta", "link", "img", "input", "br"}
+
+SIDES = ("earlier", "later")
 
 Form = Callable[[Any], str]
 
@@ -85,6 +88,7 @@ def unknown(text: str, sources: Iterable[Any]) -> list[str]:
     for key, value in (leaf for source in sources for leaf in leaves(source)):
         if isinstance(value, str):
             strings |= {value, formatting.short(value), formatting.spaced(value), formatting.sentence(value)}
+            strings |= {contrasts.describe_contrast(value), contrasts.describe_stratum(value)}
             strings.add(value.split("_", 1)[-1])  # a scan's name within its patient
         else:
             known |= {number for form in FORMS.get(key, ()) for number in NUMBER.findall(form(value))}
@@ -168,7 +172,7 @@ def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
             for table in page.find(".//table", within=section):
                 page.rows(table, [(part,) for part in pair["components"]])
             for row, one in zip(page.find(".//div", "row", section), pair["slices"], strict=True):
-                page.take(row, one, [pair["earlier_session"], pair["later_session"]])
+                page.take(row, one, [pair[f"{side}_{what}"] for side in SIDES for what in ("session", "contrast")])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
             page.take(section, known, {"n": len(pair["slices"])}, *general)
     return general
@@ -181,22 +185,28 @@ def of_step(text: str, report: dict[str, Any]) -> list[str]:
     return page.rest([visit["session"] for visit in report["visits"]], report["claim"], *general)
 
 
+def _is_unlike(pair: dict[str, Any]) -> bool:
+    return not {"other_contrast", "other_modality"}.isdisjoint(reason["word"] for reason in pair["reasons"])
+
+
 def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     """Numbers of a patient's page that his report.json does not have."""
     page, pairs = Page(text), report["pairs"]
     general = _take_pairs(page, report)
+    unlike = {number for number, pair in enumerate(pairs) if _is_unlike(pair)}
     for table in page.find(".//table", "sortable"):
-        page.rows(table, [(pair,) for pair in pairs])
+        page.rows(table, [(pair,) for number, pair in enumerate(pairs) if number not in unlike])
     scans = [({**visit, "scans": []}, scan) for visit in report["visits"] for scan in visit["scans"]]
     page.rows(page.find(".//table")[-1], scans)
-    newest = [pair for pair in pairs if pair["role"] == "newest"]
-    page.take(page.find(".//section", "verdict")[0], report["headline"], newest, *general)
+    newest = [pair for pair in pairs if pair["number"] in [line["lead"] for line in report["lines"]]]
+    page.take(page.find(".//section", "verdict")[0], report["headline"], report["lines"], newest, *general)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]
     drawn = [{key: pair[key] for key in ("change_z", "earlier_session", "later_session")} for pair in pairs]
     sessions = [visit["session"] for visit in report["visits"]]
-    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, *general)
+    counted = {"n": len(unlike)}
+    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general)
     return page.rest(report["claim"], report["provenance"], *general)
 
 

@@ -150,10 +150,10 @@ def test_every_number_of_the_index_is_in_the_json(written: Inputs, page: PageRea
 @pytest.mark.parametrize(
     ("name", "verdict", "words"),
     [
-        ("changed", "Changed", "changed more than a rescan would"),
+        ("changed", "Changed", "changed in FLAIR more than a rescan would"),
         ("stable", "No change beyond a rescan", "or more would have been seen with a chance of 80 %"),
         ("mixed", "Check the patient", "does not look like this patient's"),
-        ("unlike", "Not comparable", "the two scans are of different contrast"),
+        ("unlike", "Not comparable", "T1 (scanned at ses-3 only); FLAIR (not scanned at ses-3)"),
         ("single", "One visit only", "no pair of scans to compare yet"),
         ("bare", "Not comparable", "A visit has no usable date"),
     ],
@@ -199,7 +199,7 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
     text = Reader(page("changed")).text
     assert "new 1.20 brighter < 0.001 (11, -24, 30)" in " ".join(text.split())
     assert "shrinking 0.30 darker 0.020 (40, 5, -6)" in " ".join(text.split())
-    assert "64 of MR FLAIR, other scanner (synthesised rescans" in text
+    assert "64 of FLAIR, other scanner (synthesised rescans" in text
     assert "0.001 for all looks" in text
     assert "Local growth 0.40 ml p 0.200" in " ".join(text.split())
 
@@ -207,7 +207,8 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
 def test_a_pair_without_change_lists_no_parts_and_says_what_would_have_been_seen(page: PageReader) -> None:
     text = Reader(page("stable")).text
     assert "What changed" not in text
-    assert re.search(r"nothing changed beyond what a rescan would; a change of 0\.\d\d ml would have been seen", text)
+    seen = r"nothing changed in FLAIR beyond what a rescan would; a change of 0\.\d\d ml would have been seen"
+    assert re.search(seen, text)
 
 
 def test_a_pair_too_noisy_to_name_a_detectable_volume_claims_none(study: Inputs) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from siamese_med.reporting.data import patient, patient_visits, wrong_patient_alarms
+from siamese_med.reporting.data import patient_verdict, patient_visits, wrong_patient_alarms
 from siamese_med.reporting.data.report_content import ReportPair, ReportVisit
 from siamese_med.reporting.model import reference_figures
 from siamese_med.study.pair_score import PairScore
@@ -41,6 +40,13 @@ def score(first: int, second: int, **fields: Any) -> PairScore:
 def timeline(count: int, *rows: PairScore, doubtful: Set[str] = frozenset()) -> Timeline:
     visits = patient_visits.build_visits([scan(number) for number in range(1, count + 1)], {})
     return visits, patient_visits.build_report_pairs(rows, visits, {"s1", "s2"}, doubtful)
+
+
+def test_a_scan_says_how_its_contrast_is_known_where_the_catalogue_does() -> None:
+    told = scan(1, contrast_source="image", contrast_confidence=0.83)
+    found = [visit.scans[0] for visit in patient_visits.build_visits([told, scan(2)], {})]
+    assert [one.contrast_source for one in found] == ["image", None]
+    assert [one.contrast_confidence for one in found] == [0.83, None]
 
 
 def test_visits_follow_the_dates_where_all_are_known() -> None:
@@ -108,14 +114,14 @@ def test_a_doubtful_scan_anywhere_comes_before_every_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3, verdict="changed"), doubtful={"s1"})
     owners = [{**dict.fromkeys(OWNER_COLUMNS), "scan": "s1", "subject": "sub-a", "alarm": True, "evidence": -2.0}]
     raised = wrong_patient_alarms.list_wrong_patient_alarms(owners, [{**scan(1), "subject": "sub-a"}], 100)
-    headline = patient.compose_patient_headline(visits, pairs, raised)
+    headline = patient_verdict.compose_patient_headline(visits, pairs, raised)
     assert headline.status == "wrong_patient"
     assert headline.text.startswith("A scan of ses-1 does not look like this patient's")
 
 
 def test_slow_change_since_the_first_visit_is_not_lost() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3), score(1, 3, verdict="changed"))
-    headline = patient.compose_patient_headline(visits, pairs, ())
+    headline = patient_verdict.compose_patient_headline(visits, pairs, ())
     assert headline.status == "changed"
     assert headline.text.startswith("From ses-1 to ses-3 the anatomy changed")
     assert "From ses-2 to ses-3 nothing changed" in headline.text
@@ -123,18 +129,9 @@ def test_slow_change_since_the_first_visit_is_not_lost() -> None:
 
 def test_an_old_change_is_not_the_newest_verdict() -> None:
     visits, pairs = timeline(3, score(1, 2, verdict="changed"), score(2, 3), score(1, 3))
-    assert patient.compose_patient_headline(visits, pairs, ()).status == "no_change"
-
-
-def test_of_several_contrasts_the_one_that_can_be_judged_leads() -> None:
-    visits = patient_visits.build_visits([scan(1), scan(2), {**scan(2), "id": "other"}], {})
-    unjudged = score(1, 2, verdict="not_comparable", comparable=False, reasons=["other_contrast"])
-    pairs = patient_visits.build_report_pairs(
-        [replace(unjudged, scan_b="other"), score(1, 2)], visits, frozenset(), frozenset()
-    )
-    assert patient.compose_patient_headline(visits, pairs, ()).status == "no_change"
+    assert patient_verdict.compose_patient_headline(visits, pairs, ()).status == "no_change"
 
 
 def test_reasons_are_told_in_words() -> None:
     visits, pairs = timeline(2, score(1, 2, verdict="not_comparable", reasons=["little_overlap"]))
-    assert "share too little of the body" in patient.compose_patient_headline(visits, pairs, ()).text
+    assert "share too little of the body" in patient_verdict.compose_patient_headline(visits, pairs, ()).text

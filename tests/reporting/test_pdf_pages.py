@@ -57,7 +57,7 @@ def test_it_is_tagged_with_headings_tables_and_words_for_every_picture(printed: 
     words = [one.get("/Alt", "") for one in found if one["/S"] == "/Figure"]
     assert all(words)
     assert sum("probability of change over the earlier scan" in text for text in words) == 6 * 5
-    assert any(text.startswith("Time line of 6 visits") for text in words)
+    assert any(text.startswith("Time line of FLAIR, 6 visits") for text in words)
 
 
 def test_every_pair_is_in_it_and_every_page_says_research_use_only(printed: Path) -> None:

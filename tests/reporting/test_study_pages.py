@@ -59,7 +59,10 @@ def test_a_study_without_pairs_gets_its_pages(study: Inputs) -> None:
     study.scores = pd.DataFrame(columns=list(SCORE_COLUMNS))
     study.owners = pd.DataFrame(columns=list(OWNER_COLUMNS))
     text = study.write().read_text(encoding="utf-8")
-    assert text.count('<tr data-status="one_visit">') == 6
+    assert text.count('<tr data-status="one_visit">') == 1
+    assert text.count('<tr data-status="not_comparable">') == 5
+    page = (study.reports / pseudonym("stable") / "report.html").read_text(encoding="utf-8")
+    assert "ses-3 cannot be compared with a visit before it: FLAIR (not scored yet)." in page
 
 
 def test_a_subject_that_is_no_pseudonym_is_refused(study: Inputs) -> None:
@@ -92,7 +95,27 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
     )
     random = np.random.default_rng(0)
     rows = tuple(
-        CohortRow(pseudonym(f"p{n}"), "changed", 3, 3, "ses-3", 0, 0, 190, z, 0.01, 0.3 * z, 0.6, 0.97, 0.95, ())
+        CohortRow(
+            pseudonym(f"p{n}"),
+            "changed",
+            3,
+            3,
+            "ses-3",
+            0,
+            0,
+            ("FLAIR",),
+            (),
+            (),
+            "FLAIR",
+            190,
+            z,
+            0.01,
+            0.3 * z,
+            0.6,
+            0.97,
+            0.95,
+            (),
+        )
         for n, z in enumerate(random.normal(0, 1, 2000))
     )
     start = time.process_time()
@@ -108,8 +131,8 @@ def test_the_summary_lists_the_alarms_of_the_index(written: Inputs) -> None:
     assert "5 of 6 patients ask for a look:" in text
     assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| sub-")] == [
         "Check the patient",
-        "No change beyond a rescan, A scan filed elsewhere?",
-        "Changed",
+        "No change beyond a rescan in FLAIR, A scan filed elsewhere?",
+        "Changed in FLAIR",
         "Not comparable",
         "Not comparable",
     ]

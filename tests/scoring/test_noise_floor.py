@@ -21,6 +21,7 @@ from siamese_med.scoring.change.noise_floor import (
     assign_stratum,
 )
 from siamese_med.study.model_info import RecordedNoiseFloor
+from siamese_med.study.prepared_scans import PreparedScan
 
 
 def finding(log_figure: float, log_level: float = 0.0) -> MapSummary:
@@ -30,6 +31,19 @@ def finding(log_figure: float, log_level: float = 0.0) -> MapSummary:
 def flat(*logs: float) -> NoChangeReference:
     """Pairs of one level, so that there is no slope to learn."""
     return noise_floor.build_no_change_reference([finding(log) for log in logs], "rescans")
+
+
+def prepared(name: str, contrast: str) -> PreparedScan:
+    return PreparedScan(name, "sub-1", "MR", contrast, "scanner-a", (), "", "", [], True, "")
+
+
+@pytest.mark.parametrize(("contrasts", "real"), [(("T1w", "T1w"), 8), (("T1w", "unknown"), 0), (("T1w", "T2w"), 0)])
+def test_only_rescans_of_one_contrast_are_pairs_without_change(contrasts: tuple[str, str], real: int) -> None:
+    rescans = [(prepared(f"{n}a", contrasts[0]), prepared(f"{n}b", contrasts[1])) for n in range(8)]
+    strata = dict(null_pairs._strata(rescans, [pair[0] for pair in rescans], 4))
+    chosen = strata[NoiseStratum("MR T1w", SAME_SCANNER)]
+    assert sum(later is not None for _, later in chosen) == real
+    assert len(chosen) == (real or 4)  # else they are simulated
 
 
 def test_z_and_p_follow_the_figure() -> None:

@@ -68,7 +68,7 @@ STRANGERS = PairScore(scan_a="a", scan_b="b", subject_a="sub-a", subject_b="sub-
 
 
 def report_of(score: PairScore) -> ReportPair:
-    return ReportPair(1, "newest", score, "ses-01", "ses-02", "changed", (), identity_judged=True)
+    return ReportPair(1, "newest", score, "ses-01", "ses-02", "T1w", "T1w", "T1", "changed", (), identity_judged=True)
 
 
 def test_the_table_has_the_fields_as_columns_and_the_pair_table_the_first_of_them() -> None:

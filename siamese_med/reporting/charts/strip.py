@@ -55,7 +55,8 @@ def draw_change_strip(pair: ReportPair, reference: ReportReference) -> Markup:
 
 
 def _title(pair: ReportPair) -> str:
-    return f"Change z {formatting.fixed(pair.score.change_z, 1)} among the pairs without change"
+    z = formatting.fixed(pair.score.change_z, 1)
+    return f"{pair.title}: change z {z} among the pairs without change"
 
 
 def _bars(plot: Plot, known: ReportStratum) -> None:

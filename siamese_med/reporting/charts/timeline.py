@@ -1,4 +1,4 @@
-"""Time line of one patient: change over all visits, against the range of rescans."""
+"""Time line of one patient in one contrast: change over all visits, against the range of rescans."""
 
 from __future__ import annotations
 
@@ -16,26 +16,39 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
-    from siamese_med.reporting.data.report_content import ReportPair, ReportReference, ReportVisit
+    from siamese_med.reporting.data.report_content import ContrastLine, ReportPair, ReportReference, ReportVisit
 
 TIMELINE_SIZE_PX = (880, 350)
+SMALL_TIMELINE_SIZE_PX = (880, 270)
+"""Size of each time line where a page has several."""
 TIMELINE_MARGINS_PX = (56, 24, 92, 46)
 """Top, right, bottom and left margin."""
 MIN_LABEL_DISTANCE_PX = 46
 """Distance of two visits below which the label of the second moves down a line."""
 
 
-def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], reference: ReportReference) -> Markup:
-    """Draw the change (z) of each visit against the one before, and against the first.
+def draw_timeline(
+    visits: Sequence[ReportVisit],
+    pairs: Sequence[ReportPair],
+    reference: ReportReference,
+    line: ContrastLine,
+    small: bool = False,
+) -> Markup:
+    """Draw the change (z) of each visit against the one before, and against the first, in one contrast.
 
     Parameters
     ----------
     visits
-        Visits of one patient, at least one. The x axis counts days, or visits where any date is missing.
+        Visits of one patient, at least one. The x axis counts days, or visits where any date is missing. Visits without
+        a scan of the contrast are named in grey.
     pairs
-        Scored pairs of these visits.
+        Scored pairs of these visits; only those of the line are drawn.
     reference
         Pairs without change, which set the shaded band.
+    line
+        The contrast.
+    small
+        Whether the page has several time lines.
 
     Returns
     -------
@@ -43,25 +56,31 @@ def draw_timeline(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], re
         SVG with one mark for each pair, in the shape of its status.
     """
     places = _places(visits)
-    shown = [pair for pair in pairs if pair.earlier_session != pair.later_session and pair.role != PairRole.OTHER]
+    mine = [pair for pair in pairs if pair.number in line.pairs]
+    shown = [pair for pair in mine if pair.role != PairRole.OTHER]
     plot = Plot(
-        _title(visits, shown),
-        TIMELINE_SIZE_PX,
+        _title(line, shown),
+        SMALL_TIMELINE_SIZE_PX if small else TIMELINE_SIZE_PX,
         _days(list(places.values())),
         _height(shown, reference),
         TIMELINE_MARGINS_PX,
     )
-    low, high = reference.band_z
-    plot.box(plot.x, AxisRange(max(low, plot.y.low), high), "band")
-    plot.axes("", "", [], choose_ticks(plot.y.low, plot.y.high))
-    plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
-    plot.text("Change (z), each visit against the one before", plot.left - 8, 22, "label", anchor="start")
-    _visits(plot, visits, places)
-    _since_first(plot, pairs, visits, places)
+    _frame(plot, line, reference)
+    _visits(plot, visits, places, line)
+    _since_first(plot, mine, places)
     for pair in shown:
         if pair.role in (PairRole.NEWEST, PairRole.STEP):
             _pair(plot, pair, places)
     return plot.svg()
+
+
+def _frame(plot: Plot, line: ContrastLine, reference: ReportReference) -> None:
+    low, high = reference.band_z
+    plot.box(plot.x, AxisRange(max(low, plot.y.low), high), "band")
+    plot.axes("", "", [], choose_ticks(plot.y.low, plot.y.high))
+    plot.text("a rescan falls here", plot.left + 6, plot.down(high) - 6, "band-label", anchor="start")
+    heading = formatting.sentence_case(f"{line.name}: change (z), each visit against the one before")
+    plot.text(heading, plot.left - 8, 22, "label", anchor="start")
 
 
 def _places(visits: Sequence[ReportVisit]) -> dict[str, float]:
@@ -83,20 +102,26 @@ def _height(pairs: Sequence[ReportPair], reference: ReportReference) -> AxisRang
     return AxisRange(min([low, *values]) - 0.6, max(top, 4.0))
 
 
-def _title(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> str:
+def _title(line: ContrastLine, pairs: Sequence[ReportPair]) -> str:
     changed = sum(pair.verdict == Verdict.CHANGED for pair in pairs)
-    return f"Time line of {len(visits)} visits; {changed} of {len(pairs)} pairs changed; figures in the table below"
+    return (
+        f"Time line of {line.name}, {len(line.sessions)} visits; {changed} of {len(pairs)} pairs changed; figures in "
+        "the table below"
+    )
 
 
-def _visits(plot: Plot, visits: Sequence[ReportVisit], places: dict[str, float]) -> None:
+def _visits(plot: Plot, visits: Sequence[ReportVisit], places: dict[str, float], line: ContrastLine) -> None:
     free = -float(MIN_LABEL_DISTANCE_PX)
     for visit in visits:
         column = plot.across(places[visit.session])
-        style = "visit scanner" if visit.scanner_changed else "visit"
-        plot.line((column, plot.top), (column, plot.bottom + 6), style)
+        scanned = visit.session in line.sessions
+        if scanned:
+            style = "visit scanner" if visit.scanner_changed else "visit"
+            plot.line((column, plot.top), (column, plot.bottom + 6), style)
         crowded = column - free < MIN_LABEL_DISTANCE_PX
-        plot.text(visit.session, column, plot.bottom + (34 if crowded else 20), "visit-label")
-        if visit.scanner_changed:
+        row = plot.bottom + (34 if crowded else 20)
+        plot.text(visit.session, column, row, "visit-label" if scanned else "tick")
+        if visit.scanner_changed and scanned:
             plot.text("other scanner", column, plot.top - 6, "tick")
         free = free if crowded else column
     _intervals(plot, visits, places)
@@ -114,14 +139,16 @@ def _intervals(plot: Plot, visits: Sequence[ReportVisit], places: dict[str, floa
             plot.text(f"{days} d" if right - left < 80 else f"{days} days", (left + right) / 2, row + 17, "tick")
 
 
-def _since_first(
-    plot: Plot, pairs: Sequence[ReportPair], visits: Sequence[ReportVisit], places: dict[str, float]
-) -> None:
-    first = visits[0].session
-    measured = [(places[pair.later_session], pair.score.change_z) for pair in pairs if pair.earlier_session == first]
-    points = sorted((place, z) for place, z in measured if z is not None and place != places[first])
+def _since_first(plot: Plot, pairs: Sequence[ReportPair], places: dict[str, float]) -> None:
+    first = min((places[pair.earlier_session] for pair in pairs), default=None)
+    if first is None:
+        return
+    measured = [
+        (places[pair.later_session], pair.score.change_z) for pair in pairs if places[pair.earlier_session] == first
+    ]
+    points = sorted((place, z) for place, z in measured if z is not None and place != first)
     if len(points) > 1:
-        plot.curve([(places[first], 0.0), *points], "since-first")
+        plot.curve([(first, 0.0), *points], "since-first")
 
 
 def _pair(plot: Plot, pair: ReportPair, places: dict[str, float]) -> None:
@@ -135,7 +162,7 @@ def _pair(plot: Plot, pair: ReportPair, places: dict[str, float]) -> None:
         column,
         row,
         status.key,
-        f"{pair.earlier_session} to {pair.later_session}: {status.label}{value}",
+        f"{pair.title}: {status.label}{value}",
     )
     if pair.score.change_z is not None:
         near_end = column > plot.right - 60

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data import file_counts, patient, verdicts, wrong_patient_alarms
+from siamese_med.reporting.data import file_counts, patient_verdict, verdicts, wrong_patient_alarms
 from siamese_med.reporting.data.report_content import PatientReport, Provenance, ReportReference, WrongPatientAlarm
 from siamese_med.reporting.model.statements import ModelHeadline
+from siamese_med.study.vocabulary import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One patient: the figures are those of the newest visit's pair, `lowest_similarity` is over all pairs.
+    """One patient: the figures are those of the pair that decides the verdict, `lowest_similarity` is over all pairs.
 
+    `contrast`: of that pair, in words. `contrasts`, `unchanged` and `not_compared` are those of the patient's headline.
     `alarms`: scans that seem to be another patient's; `claimed`: scans of others that seem to be this patient's.
     """
 
@@ -30,6 +32,10 @@ class CohortRow:
     newest_visit: str | None
     alarms: int
     claimed: int
+    contrasts: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    not_compared: tuple[str, ...]
+    contrast: str | None
     interval_days: int | None
     change_z: float | None
     change_p: float | None
@@ -69,10 +75,12 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
     Returns
     -------
     CohortRow
-        Figures of the pair that `patient.choose_lead_pair` chooses; all of them None where the patient has no pair.
-        `lowest_similarity` is over the pairs whose identity the network can judge.
+        Figures of the pair that `patient_verdict.choose_lead_pair` chooses; all of them None where no pair ends with
+        the newest visit. `lowest_similarity` is over the pairs whose identity the network can judge.
     """
-    newest = patient.choose_lead_pair(report.pairs) if report.pairs else None
+    newest = patient_verdict.choose_lead_pair(report.pairs)
+    unlike = next((pair for pair in report.pairs if pair.unlike), None)
+    explained = newest or (unlike if report.headline.status == Verdict.NOT_COMPARABLE else None)
     judged = [
         pair.score.similarity for pair in report.pairs if pair.identity_judged and pair.score.similarity is not None
     ]
@@ -84,6 +92,10 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         newest_visit=report.visits[-1].session if report.visits else None,
         alarms=len(report.alarms),
         claimed=len(report.claimed),
+        contrasts=report.headline.contrasts,
+        unchanged=report.headline.unchanged,
+        not_compared=report.headline.not_compared,
+        contrast=newest.contrast if newest else None,
         interval_days=newest.score.interval_days if newest else None,
         change_z=newest.score.change_z if newest else None,
         change_p=newest.score.change_p if newest else None,
@@ -91,7 +103,7 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         smallest_detectable_ml=newest.score.smallest_detectable_ml if newest else None,
         similarity=newest.score.similarity if newest else None,
         lowest_similarity=min(judged, default=None),
-        reasons=tuple(reason.word for reason in newest.reasons) if newest else (),
+        reasons=tuple(reason.word for reason in explained.reasons) if explained else (),
     )
 
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import verdicts
-from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, ReportScan, ReportVisit
+from siamese_med.reporting.data.report_content import (
+    UNLIKE_REASONS,
+    NoVerdictReason,
+    ReportPair,
+    ReportScan,
+    ReportVisit,
+)
 from siamese_med.study import table_cells
+from siamese_med.study.contrasts import describe_contrast, get_contrast_sort_key, join_words, sort_contrast_names
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, explain_reason
+from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, Verdict, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -87,6 +95,8 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
         session=str(row["session"]),
         modality=table_cells.parse_text(row["modality"]),
         contrast=table_cells.parse_text(row["contrast"]),
+        contrast_source=table_cells.parse_text(row.get("contrast_source")),
+        contrast_confidence=table_cells.parse_number(row.get("contrast_confidence")),
         scanner=table_cells.parse_text(row["scanner"]),
         protocol=table_cells.parse_text(row["protocol"]),
         shape=table_cells.parse_numbers(row["shape"]),
@@ -98,12 +108,34 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
     )
 
 
+@dataclass(frozen=True)
+class _PlacedPair:
+    """A pair with the places of its visits in the patient's time line, and what its scans are."""
+
+    first: int
+    last: int
+    scans: tuple[ReportScan, ReportScan]
+    score: PairScore
+
+    @property
+    def unlike(self) -> bool:
+        """Whether the scans are of different kinds."""
+        return not UNLIKE_REASONS.isdisjoint(self.score.reasons)
+
+    @property
+    def contrast(self) -> str:
+        """The contrasts of both scans in words: the time line that the pair is on."""
+        return join_words(sort_contrast_names(describe_contrast(scan.contrast, scan.modality) for scan in self.scans))
+
+
 def build_report_pairs(
     scores: Iterable[PairScore], timeline: Sequence[ReportVisit], known: AbstractSet[str], doubtful: AbstractSet[str]
 ) -> tuple[ReportPair, ...]:
     """Build the pairs of one patient, numbered from 1 in the order in which the page shows them.
 
-    They are sorted by role (PAIR_ROLES), then the latest visits come first; of the same two visits, comparable pairs.
+    Each contrast has a time line of its own. Pairs are sorted by role (PAIR_ROLES), then the latest visits come first;
+    of the same two visits, changed pairs first and those without a verdict last, then by contrast. Pairs of different
+    contrasts come after all others.
 
     Parameters
     ----------
@@ -116,37 +148,61 @@ def build_report_pairs(
     doubtful
         Ids of scans under a wrong-patient alarm; their pairs get the status `wrong_patient`.
     """
-    sessions = {scan.id: place for place, visit in enumerate(timeline) for scan in visit.scans}
-    placed = [
-        (sessions[score.scan_a], sessions[score.scan_b], score)
-        for score in scores
-        if score.kind in SAME_PATIENT and _scans(score) <= sessions.keys()
-    ]
-    ends = {(first, last) for first, last, _ in placed if first != last}
-    roles = _roles(ends)
-    placed.sort(key=lambda item: _page_order(roles, *item))
+    placed = _place_pairs(scores, timeline)
+    lines: dict[str, set[tuple[int, int]]] = {}
+    for pair in placed:
+        if not pair.unlike and pair.first != pair.last:
+            lines.setdefault(pair.contrast, set()).add((pair.first, pair.last))
+    roles = {name: _roles(ends, len(timeline) - 1) for name, ends in lines.items()}
+
+    def role(pair: _PlacedPair) -> str:
+        other = str(PairRole.OTHER)
+        return other if pair.unlike else roles.get(pair.contrast, {}).get((pair.first, pair.last), other)
+
+    placed.sort(key=lambda pair: _page_order(role(pair), pair))
     return tuple(
-        ReportPair(
-            number=number,
-            role=roles.get((first, last), str(PairRole.OTHER)),
-            score=score,
-            earlier_session=timeline[first].session,
-            later_session=timeline[last].session,
-            status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
-            reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
-            identity_judged=_scans(score) <= known,
-        )
-        for number, (first, last, score) in enumerate(placed, start=1)
+        _report_pair(number, role(pair), pair, timeline, known, doubtful) for number, pair in enumerate(placed, start=1)
     )
 
 
-def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
-    """The role of each (earlier, later) pair of visit places."""
-    if not ends:
-        return {}
+def _place_pairs(scores: Iterable[PairScore], timeline: Sequence[ReportVisit]) -> list[_PlacedPair]:
+    scans = {scan.id: (place, scan) for place, visit in enumerate(timeline) for scan in visit.scans}
+    placed = []
+    for score in scores:
+        if score.kind in SAME_PATIENT and _scans(score) <= scans.keys():
+            (first, earlier), (last, later) = scans[score.scan_a], scans[score.scan_b]
+            placed.append(_PlacedPair(first, last, (earlier, later), score))
+    return placed
+
+
+def _report_pair(
+    number: int,
+    role: str,
+    pair: _PlacedPair,
+    timeline: Sequence[ReportVisit],
+    known: AbstractSet[str],
+    doubtful: AbstractSet[str],
+) -> ReportPair:
+    score, (earlier, later) = pair.score, pair.scans
+    return ReportPair(
+        number=number,
+        role=role,
+        score=score,
+        earlier_session=timeline[pair.first].session,
+        later_session=timeline[pair.last].session,
+        earlier_contrast=earlier.contrast,
+        later_contrast=later.contrast,
+        contrast=pair.contrast,
+        status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
+        reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
+        identity_judged=_scans(score) <= known,
+    )
+
+
+def _roles(ends: set[tuple[int, int]], newest: int) -> dict[tuple[int, int], str]:
+    """The role of each (earlier, later) pair of visit places of one contrast; `newest` is the patient's last visit."""
     visited = sorted({place for pair in ends for place in pair})
     roles = {step: str(PairRole.STEP) for step in pairwise(visited) if step in ends}
-    newest = max(last for _, last in ends)
     firsts = sorted(first for first, last in ends if last == newest)
     if firsts:
         roles[firsts[0], newest] = str(PairRole.SINCE_FIRST)
@@ -154,12 +210,19 @@ def _roles(ends: set[tuple[int, int]]) -> dict[tuple[int, int], str]:
     return roles
 
 
-def _page_order(
-    roles: dict[tuple[int, int], str], first: int, last: int, score: PairScore
-) -> tuple[int, int, int, int, str, str]:
-    comparable = 0 if score.comparable else 1
-    role = PAIR_ROLES.index(roles.get((first, last), str(PairRole.OTHER)))
-    return role, -last, -first, comparable, score.scan_a, score.scan_b
+def _page_order(role: str, pair: _PlacedPair) -> tuple[bool, int, int, int, int, tuple[int, str], str, str]:
+    score = pair.score
+    order = (Verdict.CHANGED, Verdict.NO_CHANGE)
+    return (
+        pair.unlike,
+        PAIR_ROLES.index(role),
+        -pair.last,
+        -pair.first,
+        order.index(score.verdict) if score.verdict in order else len(order),
+        get_contrast_sort_key(pair.contrast),
+        score.scan_a,
+        score.scan_b,
+    )
 
 
 def _scans(score: PairScore) -> set[str]:

@@ -6,12 +6,16 @@ the classes that are part of report.json are published in report.schema.json.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import UNKNOWN, Verdict
+from siamese_med.study.vocabulary import UNKNOWN, NotComparable, Verdict
+
+UNLIKE_REASONS = frozenset({str(NotComparable.OTHER_MODALITY), str(NotComparable.OTHER_CONTRAST)})
+"""Reasons that say that two scans are of different kinds: there is nothing to compare, and a page counts such pairs."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class ReportScan:
     session: str
     modality: str | None
     contrast: str | None
+    contrast_source: str | None  # said, header, name or image: how the contrast is known
+    contrast_confidence: float | None  # 0 to 1, where the image told it
     scanner: str | None  # pseudonym of maker, model and serial number
     protocol: str | None  # pseudonym of sequence timing and matrix
     shape: tuple[float | None, ...]  # voxels along i, j and k
@@ -65,7 +71,8 @@ class Slice:
 class ReportPair:
     """Two scans of one patient, the earlier one first.
 
-    `role`: newest (the newest visit against the one before), since_first (against the first), step, or other.
+    `role`, on the time line of its contrast: newest (the newest visit against the one before), since_first (against the
+    first), step, or other.
     `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where one of the scans is under alarm.
     `transform`: 4x4, the earlier scan's mm to the later one's (RAS+); empty where they were not laid on each other.
     """
@@ -75,6 +82,9 @@ class ReportPair:
     score: PairScore
     earlier_session: str
     later_session: str
+    earlier_contrast: str | None
+    later_contrast: str | None
+    contrast: str  # of both scans in words
     status: str
     reasons: tuple[NoVerdictReason, ...]
     identity_judged: bool  # whether the network can judge identity by both scans
@@ -90,6 +100,23 @@ class ReportPair:
     def later(self) -> str:
         """Return the id of the later scan."""
         return self.score.scan_b
+
+    @property
+    def between(self) -> str:
+        """Return the visits of both scans in words."""
+        if self.earlier_session == self.later_session:
+            return f"one scan of {self.earlier_session} to another"
+        return f"{self.earlier_session} to {self.later_session}"
+
+    @property
+    def title(self) -> str:
+        """Return contrast and visits in words, such as `FLAIR, ses-1 to ses-2`."""
+        return f"{self.contrast}, {self.between}"
+
+    @property
+    def unlike(self) -> bool:
+        """Return whether the scans are of different kinds, so that the pair is on no time line."""
+        return not UNLIKE_REASONS.isdisjoint(reason.word for reason in self.reasons)
 
     @property
     def verdict(self) -> str:
@@ -176,6 +203,11 @@ class ReportReference:
         nothing = ReportStratum(name, UNKNOWN, 0, self.normal_z, ())
         return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 
+    def narrow(self, pairs: Iterable[ReportPair]) -> ReportReference:
+        """Return the reference with only the strata that these pairs were compared with; whole where there is none."""
+        used = {pair.score.reference.stratum for pair in pairs if pair.score.reference}
+        return replace(self, strata=tuple(one for one in self.strata if one.name in used) or self.strata)
+
     def knows(self, scan: ReportScan) -> bool:
         """Return whether a scan is aligned and of a modality and contrast that the network was trained on."""
         return scan.aligned and scan.modality in self.modalities and scan.contrast in self.contrasts
@@ -199,10 +231,34 @@ class Provenance:
 
 @dataclass(frozen=True)
 class PatientHeadline:
-    """The first thing a reader sees: a key of verdicts.STATUSES, and one or two sentences."""
+    """The first thing a reader sees: a key of verdicts.STATUSES, and what it rests on in sentences.
+
+    Contrasts in words: `contrasts` are those with this verdict, `unchanged` the others that were compared, without a
+    change, and `not_compared` the rest. All are empty under a wrong-patient alarm and where there is one visit only.
+    """
 
     status: str
     text: str
+    contrasts: tuple[str, ...] = ()
+    unchanged: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ContrastLine:
+    """The time line of one contrast: its `name` in words, and the `sessions` that have a scan of it.
+
+    `pairs`: numbers of its pairs of two visits. `lead`: number of the pair that decides about the newest visit, and
+    `status` that pair's; null where no pair ends with the newest visit. `why_not`: why the newest visit was not
+    compared in this contrast, empty where it was.
+    """
+
+    name: str
+    sessions: tuple[str, ...]
+    pairs: tuple[int, ...]
+    lead: int | None
+    status: str | None
+    why_not: str
 
 
 @dataclass(frozen=True)
@@ -210,7 +266,7 @@ class PatientReport:
     """Everything that is on a patient's page.
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
-    look like this one's.
+    look like this one's. `lines`: one for each contrast.
     """
 
     subject: str
@@ -221,6 +277,7 @@ class PatientReport:
     claimed: tuple[WrongPatientAlarm, ...]
     visits: tuple[ReportVisit, ...]
     pairs: tuple[ReportPair, ...]
+    lines: tuple[ContrastLine, ...]
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance

@@ -20,6 +20,7 @@ from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip
 from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
+from siamese_med.study import contrasts
 from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.cohort_index import CohortIndex
     from siamese_med.reporting.data.model_page import ModelPage
     from siamese_med.reporting.data.received_files import IngestPage
-    from siamese_med.reporting.data.report_content import PatientReport, ReportPair
+    from siamese_med.reporting.data.report_content import ContrastLine, PatientReport, ReportPair
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
     from siamese_med.reporting.render.viewer import ViewerLayers
 
@@ -86,8 +87,32 @@ def render_printed_page(report: PatientReport) -> str:
 
 
 def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
-    chart = timeline.draw_timeline(report.visits, report.pairs, report.reference) if report.visits else ""
-    return _environment().get_template("patient.html.j2").render(**common, shown=shown, timeline=chart)
+    reference = report.reference.narrow(report.pairs)
+    lines = _drawn_lines(report)
+    charts = {
+        "leads": _leads(report),
+        "timelines": [
+            timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
+        ],
+        "undrawn": [line.name for line in report.lines if line.pairs and line not in lines],
+    }
+    page = _environment().get_template("patient.html.j2")
+    return page.render(**common, **charts, shown=shown, own_reference=reference)
+
+
+def _leads(report: PatientReport) -> list[tuple[ContrastLine, ReportPair]]:
+    """The pair that stands for each contrast in the headline, the most urgent first."""
+    pairs = {pair.number: pair for pair in report.pairs}
+    leads = [(line, pairs[line.lead]) for line in report.lines if line.lead]
+    return sorted(leads, key=lambda lead: verdicts.STATUSES[lead[1].status].rank)
+
+
+def _drawn_lines(report: PatientReport) -> list[ContrastLine]:
+    """The contrasts whose change was measured in some pair; of a single visit, its first contrast."""
+    if len(report.visits) == 1:
+        return list(report.lines[:1])
+    measured = {pair.number for pair in report.pairs if pair.score.change_z is not None}
+    return [line for line in report.lines if not measured.isdisjoint(line.pairs)]
 
 
 def _strips(report: PatientReport) -> dict[int, Markup]:
@@ -228,8 +253,11 @@ def _environment() -> Environment:
         "sizes",
         "spaced",
         "sentence",
+        "sentence_case",
     ):
         environment.filters[name] = getattr(formatting, name)
+    for name in ("describe_contrast", "describe_stratum", "join_contrasts"):
+        environment.filters[name] = getattr(contrasts, name)
     return environment
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.cohort_index import CohortIndex, CohortRow
     from siamese_med.reporting.data.report_content import PatientReport
 
-REPORT_FORMAT = 3
+REPORT_FORMAT = 4
 """Version of report.json and cohort.json; it is raised by one when a key changes its meaning or is removed."""
 
 
@@ -61,11 +61,17 @@ def pair_fields() -> Mapping[str, PairField]:
         "role": PairField(
             str,
             attrgetter("role"),
-            "newest, since_first, step or other: what the pair is to the patient's time line",
+            "newest, since_first, step or other: what the pair is to the time line of its contrast",
         ),
         **{columns[name]: of_score[columns[name]] for name in ("scan_a", "scan_b")},
         "earlier_session": PairField(str, attrgetter("earlier_session"), "session of the earlier scan"),
         "later_session": PairField(str, attrgetter("later_session"), "session of the later scan"),
+        "earlier_contrast": PairField(
+            str | None, attrgetter("earlier_contrast"), "contrast of the earlier scan, as in the catalogue"
+        ),
+        "later_contrast": PairField(
+            str | None, attrgetter("later_contrast"), "contrast of the later scan, as in the catalogue"
+        ),
         **{columns[name]: of_score[columns[name]] for name in ("interval_days", "kind", "split")},
         "verdict": replace(of_score["verdict"], type=str, value=lambda pair: str(pair.verdict)),
         "status": PairField(
@@ -172,6 +178,10 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
             "newest_visit",
             "alarms",
             "claimed",
+            "contrasts",
+            "unchanged",
+            "not_compared",
+            "contrast",
             "interval_days",
             "change_z",
             "change_p",

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from siamese_med.reporting import formatting
 from siamese_med.reporting.data import verdicts
 from siamese_med.reporting.data.wrong_patient_alarms import ALARM_ADVICE
+from siamese_med.reporting.write.pair_export import MISSING_VALUE
 from siamese_med.study import table_cells
+from siamese_med.study.contrasts import join_contrasts
 from siamese_med.study.vocabulary import SAME_PATIENT, Verdict
 
 if TYPE_CHECKING:
@@ -95,11 +97,18 @@ def _words(patient: dict[str, str]) -> tuple[str, ...]:
     return (patient["status"], verdicts.SCAN_FILED_ELSEWHERE) if int(patient["claimed"]) else (patient["status"],)
 
 
+def _labels(patient: dict[str, str]) -> list[str]:
+    """The words of a patient, the verdict with the contrasts that have it."""
+    contrasts = patient["contrasts"]
+    verdict, *others = (verdicts.STATUSES[word].label for word in _words(patient))
+    return [verdict if contrasts == MISSING_VALUE else f"{verdict} in {join_contrasts(contrasts.split(','))}", *others]
+
+
 def _line(patient: dict[str, str], url: str | None) -> str:
     name = formatting.short(patient["subject"])
     fields = (
         _link(name, url, f"{patient['subject']}/report.html") if url else name,
-        ", ".join(verdicts.STATUSES[word].label for word in _words(patient)),
+        ", ".join(_labels(patient)),
         formatting.fixed(patient["change_z"], 1),
         formatting.fixed(patient["volume_ml"], 2),
         formatting.probability(patient["lowest_similarity"]),

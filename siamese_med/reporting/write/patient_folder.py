@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MAX_VISITS_ON_ONE_PAGE = 4
 """With more visits than this, every pair of consecutive visits but the newest gets a page of its own."""
 
+MAX_PAIRS_ON_ONE_PAGE = 6
+"""With more pairs than this on the page they do so too: few visits in several contrasts are as much to show."""
+
 OWN_FILE_PATTERN = re.compile(
     r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|pairs\.tsv"
     r"|ses-\d+/anat/sub-[A-Za-z0-9]+_ses-\d+_[A-Za-z0-9_-]+_probseg\.(json|nii\.gz)"
@@ -87,9 +90,11 @@ def write_patient_folder(job: PatientFolderJob) -> None:
 def select_pairs_with_own_page(report: PatientReport) -> tuple[int, ...]:
     """Return the numbers of the pairs that get a page of their own, in the order of time.
 
-    None up to MAX_VISITS_ON_ONE_PAGE visits; with more, every pair of consecutive visits except the newest one.
+    None up to MAX_VISITS_ON_ONE_PAGE visits and MAX_PAIRS_ON_ONE_PAGE pairs; with more of either, every pair of
+    consecutive visits except the newest one.
     """
-    if len(report.visits) <= MAX_VISITS_ON_ONE_PAGE:
+    shown = sum(pair.role != PairRole.OTHER for pair in report.pairs)
+    if len(report.visits) <= MAX_VISITS_ON_ONE_PAGE and shown <= MAX_PAIRS_ON_ONE_PAGE:
         return ()
     return tuple(pair.number for pair in reversed(report.pairs) if pair.role == PairRole.STEP)
 

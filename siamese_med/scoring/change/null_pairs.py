@@ -122,8 +122,8 @@ def measure_null_pairs(
     Parameters
     ----------
     rescans
-        Pairs of scans of one patient that are known to be unchanged. A stratum with at least MIN_REAL_RESCANS of them
-        uses them.
+        Pairs of scans of one patient that are known to be unchanged; those of two contrasts are left out. A stratum
+        with at least MIN_REAL_RESCANS of them uses them.
     scans
         Scans of the study. Every contrast among them gets two strata, same and other scanner. A stratum with too few
         real rescans is simulated from the first scans of its contrast, `config.simulated_rescans` pairs.
@@ -213,11 +213,17 @@ def _strata(
         alike = [scan for scan in scans if (scan.modality, scan.contrast) == kind]
         for scanner in (SAME_SCANNER, OTHER_SCANNER):
             where = NoiseStratum(" ".join(kind), scanner)
-            real = [pair for pair in rescans if pair_scoring.find_pair_stratum(*pair) == where]
+            real = [pair for pair in rescans if _is_rescan_of(where, *pair)]
             if len(real) >= MIN_REAL_RESCANS:
                 yield where, list(real[:MAX_REAL_RESCANS])
             else:
                 yield where, [(alike[number % len(alike)], None) for number in range(simulated)]
+
+
+def _is_rescan_of(where: NoiseStratum, earlier: PreparedScan, later: PreparedScan) -> bool:
+    """Whether two scans are of the stratum's own contrast; an unknown one counts as the other's for a verdict only."""
+    alike = (earlier.modality, earlier.contrast) == (later.modality, later.contrast)
+    return alike and pair_scoring.find_pair_stratum(earlier, later) == where
 
 
 def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, MapSummary]]:

@@ -1,0 +1,243 @@
+"""Decide what a patient's page says first: one verdict over all contrasts.
+
+The rule. A verdict is about the patient's newest visit, and rests on the pairs that end with it: the newest visit
+against the one before, and against the first, each contrast by itself.
+
+1. `wrong_patient` if a scan of the patient is under a wrong-patient alarm.
+2. `one_visit` if there is one visit only.
+3. `changed` if such a pair of any contrast is changed. Its p is corrected for all comparable pairs of the patient, of
+   all contrasts together (Holm, `scoring.change.pair_scoring.apply_multiple_testing`).
+4. `no_change` if such a pair of any contrast is comparable.
+5. `not_comparable` otherwise.
+
+So T1 alone may give a verdict where the FLAIR cannot be compared. The headline therefore names the contrasts with this
+verdict, those without a change beside a changed one, and those that were not compared, with the reason.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting import formatting
+from siamese_med.reporting.data import verdicts
+from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline
+from siamese_med.study.contrasts import (
+    CONTRAST_NOT_KNOWN,
+    describe_contrast,
+    join_contrasts,
+    join_words,
+    sort_contrast_names,
+)
+from siamese_med.study.vocabulary import PairRole, PatientStatus, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from siamese_med.reporting.data.report_content import ReportPair, ReportVisit, WrongPatientAlarm
+
+ROLES_OF_NEWEST_VISIT = (PairRole.NEWEST, PairRole.SINCE_FIRST)
+"""Roles of the pairs that end with the newest visit, on which the patient's verdict rests."""
+
+NOT_SCORED_YET = "not scored yet"
+"""Why scans of one contrast have no pair although two visits have one."""
+
+
+def build_contrast_lines(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> tuple[ContrastLine, ...]:
+    """Build one time line for each contrast of a patient, with its verdict or why it has none.
+
+    Parameters
+    ----------
+    visits, pairs
+        Of the patient, as `patient_visits` built them. Pairs of different contrasts are on no time line.
+    """
+    sessions: dict[str, dict[str, int]] = {}  # scans of each visit, by the name of the contrast
+    owners = {scan: pair.contrast for pair in _between_visits(pairs) for scan in (pair.earlier, pair.later)}
+    for visit in visits:
+        for scan in visit.scans:
+            name = owners.get(scan.id) or describe_contrast(scan.contrast, scan.modality)
+            counts = sessions.setdefault(name, {})
+            counts[visit.session] = counts.get(visit.session, 0) + 1
+    return tuple(_line(name, sessions[name], visits[-1].session, pairs) for name in sort_contrast_names(sessions))
+
+
+def _between_visits(pairs: Iterable[ReportPair]) -> list[ReportPair]:
+    return [pair for pair in pairs if not pair.unlike and pair.earlier_session != pair.later_session]
+
+
+def _line(name: str, scans: dict[str, int], newest: str, pairs: Sequence[ReportPair]) -> ContrastLine:
+    mine = [pair for pair in _between_visits(pairs) if pair.contrast == name]
+    ending = [pair for pair in mine if pair.role in ROLES_OF_NEWEST_VISIT]
+    lead = choose_lead_pair(ending)
+    compared = lead is not None and lead.verdict != Verdict.NOT_COMPARABLE
+    return ContrastLine(
+        name=name,
+        sessions=tuple(scans),
+        pairs=tuple(pair.number for pair in mine),
+        status=lead.status if lead else None,
+        lead=lead.number if lead else None,
+        why_not="" if compared else _explain_missing_verdict(name, scans, newest, lead),
+    )
+
+
+def _explain_missing_verdict(name: str, scans: dict[str, int], newest: str, pair: ReportPair | None) -> str:
+    if pair:
+        return _reasons(pair)
+    if len(scans) == 1:
+        return f"scanned at {next(iter(scans))} only"
+    if newest not in scans:
+        return f"not scanned at {newest}"
+    crowded = next((session for session, count in scans.items() if count > 1), None)
+    if name == CONTRAST_NOT_KNOWN and crowded:
+        return f"{crowded} has {scans[crowded]} such scans, and which belongs to which is not known"
+    return NOT_SCORED_YET
+
+
+def _reasons(pair: ReportPair) -> str:
+    return "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
+
+
+def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair | None:
+    """Choose the pair that stands for a patient, or for one contrast, in the headline and on the index.
+
+    It is the one that decides the verdict: of the pairs that end with the newest visit and have a verdict, the one with
+    the lowest rank in verdicts.STATUSES, then the one with the lowest number. Pairs without a verdict are chosen only
+    where there is no other; None where no pair ends with the newest visit.
+
+    Parameters
+    ----------
+    pairs
+        Pairs of one patient, in any order.
+    """
+    ending = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT]
+    judged = [pair for pair in ending if pair.verdict != Verdict.NOT_COMPARABLE] or ending
+    return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number), default=None)
+
+
+def compose_patient_headline(
+    visits: Sequence[ReportVisit], pairs: Sequence[ReportPair], alarms: Sequence[WrongPatientAlarm]
+) -> PatientHeadline:
+    """Compose the first lines of a patient's page: a status by the rule above, and what it rests on in sentences.
+
+    Parameters
+    ----------
+    visits, pairs
+        Of the patient, as `patient_visits` built them.
+    alarms
+        Of scans that are filed under this patient.
+    """
+    if alarms:
+        return PatientHeadline(str(PatientStatus.WRONG_PATIENT), _doubt(alarms))
+    if len(visits) < 2:
+        text = "There is no pair of scans to compare yet." if visits else "There is no scan."
+        return PatientHeadline(str(PatientStatus.ONE_VISIT), text)
+    lines = build_contrast_lines(visits, pairs)
+    judged = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT and pair.verdict != Verdict.NOT_COMPARABLE]
+    changed = [pair for pair in judged if pair.verdict == Verdict.CHANGED]
+    sentences = [*_sentences_of_change(changed), *_sentences_of_no_change(judged, lines)]
+    sentences += _sentences_of_no_verdict(visits[-1].session, pairs, lines)
+    lead = choose_lead_pair(pairs)
+    status = lead.verdict if lead else Verdict.NOT_COMPARABLE
+    compared = [line for line in lines if not line.why_not]
+    return PatientHeadline(
+        str(status),
+        " ".join(sentences),
+        contrasts=tuple(line.name for line in compared if line.status == status),
+        unchanged=tuple(line.name for line in compared if line.status != status),
+        not_compared=tuple(line.name for line in lines if line.why_not),
+    )
+
+
+def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
+    sessions = sorted({alarm.session for alarm in alarms})
+    scans = "A scan" if len(alarms) == 1 else f"{len(alarms)} scans"
+    look = "does not look" if len(alarms) == 1 else "do not look"
+    return (
+        f"{scans} of {' and '.join(sessions)} {look} like this patient's. Check whose it is before reading anything "
+        "about change."
+    )
+
+
+def _sentences_of_change(changed: Sequence[ReportPair]) -> list[str]:
+    """One sentence for the contrasts of the same two visits; pairs since the first visit only where no other is."""
+    newest = {pair.contrast for pair in changed if pair.role == PairRole.NEWEST}
+    told = [pair for pair in changed if pair.role == PairRole.NEWEST or pair.contrast not in newest]
+    return [
+        f"From {between} the anatomy changed {_in(pair.contrast for pair in group)} more than a rescan would."
+        for between, group in _by_visits(told).items()
+    ]
+
+
+def _sentences_of_no_change(judged: Sequence[ReportPair], lines: Sequence[ContrastLine]) -> list[str]:
+    """One sentence for the contrasts of the same two visits; pairs since the first visit only where no other is."""
+    newest = {pair.contrast for pair in judged if pair.role == PairRole.NEWEST}
+    told = [
+        pair
+        for pair in judged
+        if pair.verdict == Verdict.NO_CHANGE and (pair.role == PairRole.NEWEST or pair.contrast not in newest)
+    ]
+    several = len(lines) > 1
+    return [
+        f"From {between} nothing changed {_in(pair.contrast for pair in group)} beyond what a rescan would"
+        f"{_seen(group, several)}."
+        for between, group in _by_visits(told).items()
+    ]
+
+
+def _sentences_of_no_verdict(newest: str, pairs: Sequence[ReportPair], lines: Sequence[ContrastLine]) -> list[str]:
+    """What was not compared, and why."""
+    left = [line for line in lines if line.why_not]
+    known = {pair.number: pair for pair in pairs}
+    if len(lines) == 1 and left and left[0].lead:
+        pair = known[left[0].lead]
+        return [f"From {pair.between} no verdict is possible {_in([pair.contrast])}: {left[0].why_not}."]
+    compared = {line.name for line in lines if not line.why_not}
+    sentences = [
+        f"From {pair.between} no verdict is possible {_in([pair.contrast])}: {_reasons(pair)}."
+        for pair in pairs
+        if pair.role == PairRole.NEWEST
+        and pair.verdict == Verdict.NOT_COMPARABLE
+        and pair.contrast in compared
+        and not _has_verdict(pair, pairs)
+    ]
+    if left:
+        start = "Not compared" if compared else f"{newest} cannot be compared with a visit before it"
+        sentences.append(f"{start}: {'; '.join(f'{line.name} ({line.why_not})' for line in left)}.")
+    return sentences
+
+
+def _has_verdict(pair: ReportPair, pairs: Sequence[ReportPair]) -> bool:
+    """Whether another pair of the same contrast and visits has a verdict, as where a scan was repeated."""
+    return any(
+        other.verdict != Verdict.NOT_COMPARABLE and (other.contrast, other.between) == (pair.contrast, pair.between)
+        for other in pairs
+    )
+
+
+def _by_visits(pairs: Iterable[ReportPair]) -> dict[str, list[ReportPair]]:
+    found: dict[str, list[ReportPair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.between, []).append(pair)
+    return found
+
+
+def _in(names: Iterable[str]) -> str:
+    return f"in {join_contrasts(names)}"
+
+
+def _seen(pairs: Sequence[ReportPair], several: bool) -> str:
+    """The smallest change that would have been detected, as the end of a sentence; with `several`, by contrast."""
+    limits: dict[str, list[float | None]] = {}
+    for pair in pairs:
+        limits.setdefault(pair.contrast, []).append(pair.score.smallest_detectable_ml)
+    named = {name: f" {_in([name])}" if several else "" for name in sort_contrast_names(limits)}
+    known = [
+        f"{formatting.fixed(max(ml for ml in limits[name] if ml is not None))} ml{words}"
+        for name, words in named.items()
+        if None not in limits[name]
+    ]
+    noisy = [name for name in named if None in limits[name]]
+    ending = f"; a change of {join_words(known)} would have been seen" if known else ""
+    if noisy:
+        where = f" {_in(noisy)}" if several else ""
+        ending += f"; the pair{where} is too noisy to promise that any change would have been seen"
+    return ending

@@ -1,0 +1,138 @@
+"""Pages of patients with several contrasts: every row, caption, chart and file says which one."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.reporting import figures
+from tests.reporting.conftest import Inputs, pseudonym
+from tests.reporting.test_pages import Reader
+
+PATIENTS = ("several", "partly", "nothing", "unknown")
+
+
+def source(several: Inputs, name: str) -> str:
+    path = "index.html" if name == "index" else f"{pseudonym(name)}/report.html"
+    return (several.reports / path).read_text(encoding="utf-8")
+
+
+def text(several: Inputs, name: str) -> str:
+    return " ".join(Reader(source(several, name)).text.split())
+
+
+def report(several: Inputs, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((several.reports / pseudonym(name) / "report.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [
+        ("several", "Changed in FLAIR ; no change in T1 ; not compared: contrast-enhanced T1, T2"),
+        ("partly", "No change beyond a rescan in T1 ; not compared: FLAIR"),
+        ("nothing", "Not comparable ses-2 cannot be compared with a visit before it"),
+        ("unknown", "No change beyond a rescan in scans of unknown contrast"),
+    ],
+)
+def test_the_first_line_names_the_contrasts(several: Inputs, name: str, verdict: str) -> None:
+    assert verdict.replace(" ;", ";") in text(several, name).replace(" ;", ";")
+
+
+def test_every_row_has_its_contrast_and_no_two_rows_are_called_the_same(several: Inputs) -> None:
+    rows = re.findall(
+        r'<tr><td class="right">\d+</td><td>([^<]+)</td><td class="nobreak"><a href="([^"]+)">([^<]+)</a>',
+        source(several, "several"),
+    )
+    assert len(rows) == len({(contrast, between) for contrast, _, between in rows}) == 7
+    assert {contrast for contrast, _, _ in rows} == {"T1", "contrast-enhanced T1", "FLAIR"}
+    links = {link: contrast for contrast, link, _ in rows}
+    assert sorted(link for link in links if link.endswith(".html")) == ["pair-6.html", "pair-7.html"]
+    for link in ("pair-6.html", "pair-7.html"):
+        step = (several.reports / pseudonym("several") / link).read_text(encoding="utf-8")
+        assert f">{links[link]}, ses-1 to ses-2</h2>" in step
+
+
+def test_headings_and_captions_of_the_slices_name_the_contrast(several: Inputs) -> None:
+    page = source(several, "several")
+    titles = re.findall(r'<h2 id="title-\d">([^<]+)</h2>', page)
+    assert titles == [
+        "FLAIR, ses-2 to ses-3",
+        "T1, ses-2 to ses-3",
+        "Contrast-enhanced T1, ses-2 to ses-3",
+        "FLAIR, ses-1 to ses-3",
+        "T1, ses-1 to ses-3",
+    ]
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    assert captions
+    assert all(re.search(r"FLAIR|T1", caption) for caption in captions)
+    labels = re.findall(r'role="img" aria-label="([^"]* at [^"]*)"', page)
+    assert len(labels) == page.count("<figure>") > 40
+    assert all(re.search(r"FLAIR|T1", label) for label in labels)
+
+
+def test_there_is_a_time_line_for_each_contrast_that_was_measured(several: Inputs) -> None:
+    labels = re.findall(r'aria-label="Time line of ([^;"]+)', source(several, "several"))
+    assert labels == ["T1, 3 visits", "FLAIR, 3 visits"]
+    assert "Change was not measured in contrast-enhanced T1." in text(several, "several")
+    assert "No two visits have a scan of one contrast." in text(several, "nothing")
+
+
+def test_pairs_of_different_contrasts_are_counted_and_not_listed(several: Inputs) -> None:
+    page = text(several, "nothing")
+    assert "2 pairs of different contrasts are not compared." in page
+    assert '<table class="sortable">' not in source(several, "nothing")
+    assert "T1 (scanned at ses-1 only)" in page
+    assert len(report(several, "nothing")["pairs"]) == 2  # they stay in the data
+
+
+def test_a_similarity_that_was_not_measured_is_said_to_be_so_everywhere(several: Inputs) -> None:
+    page = text(several, "several")
+    assert page.count("not measured a scan could not be placed on the template") == 2  # verdict and section
+    (pair,) = [pair for pair in report(several, "several")["pairs"] if pair["later_contrast"] == "T1wCE"]
+    assert pair["similarity"] is None
+    with (several.reports / pseudonym("several") / "pairs.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, dialect="excel-tab"))
+    assert [row["similarity"] == "n/a" for row in rows] == [row["later_contrast"] == "T1wCE" for row in rows]
+
+
+def test_the_index_names_the_contrast_of_every_row(several: Inputs) -> None:
+    with (several.reports / "cohort.tsv").open(encoding="utf-8", newline="") as file:
+        rows = {row["subject"]: row for row in csv.DictReader(file, dialect="excel-tab")}
+    found = {
+        name: tuple(rows[pseudonym(name)][key] for key in ("contrasts", "unchanged", "contrast")) for name in PATIENTS
+    }
+    assert found == {
+        "several": ("FLAIR", "T1", "FLAIR"),
+        "partly": ("T1", "n/a", "T1"),
+        "nothing": ("n/a", "n/a", "n/a"),
+        "unknown": ("contrast not known", "n/a", "contrast not known"),
+    }
+    assert "in FLAIR; no change in T1" in text(several, "index").replace(" ;", ";")
+
+
+@pytest.mark.parametrize("name", [*PATIENTS, "index"])
+def test_no_page_says_unknown_unknown(several: Inputs, name: str) -> None:
+    assert "unknown unknown" not in text(several, name)
+    if name in ("index", "unknown"):
+        assert "64 of unknown contrast, other scanner" in text(several, name)
+
+
+@pytest.mark.parametrize("name", PATIENTS)
+def test_every_number_is_in_the_json_and_the_json_keeps_to_its_schema(several: Inputs, name: str) -> None:
+    found = report(several, name)
+    assert figures.of_patient(source(several, name), found) == []
+    schema = json.loads((several.reports / "report.schema.json").read_text(encoding="utf-8"))
+    Draft202012Validator(schema).validate(found)
+
+
+def test_a_contrast_that_the_image_told_is_said_to_be_so(study: Inputs) -> None:
+    study.scans["contrast_source"], study.scans["contrast_confidence"] = "image", 0.83
+    one = study.only("single")
+    one.write()
+    assert "MR FLAIR by the image, 0.83" in text(one, "single")
