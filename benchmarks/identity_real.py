@@ -29,11 +29,11 @@ from scipy.ndimage import binary_erosion
 from benchmarks import verification
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
-from siamese_med.network import atlas, common_region
+from siamese_med.network import common_region
 from siamese_med.network.atlas import Atlas
 from siamese_med.network.common_region import ShownBodies
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import compute_distance_matrix, embed_scans
+from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans, extract_network_view
 from siamese_med.pipeline import stages
 from siamese_med.scoring.identity import evaluation, verification_metrics
 from siamese_med.scoring.identity.baselines import BASELINES
@@ -52,6 +52,7 @@ TEST_PATIENTS = 4
 VALIDATION_PATIENTS = 2
 INVERTED = np.array([0.0, 0.95, 0.7, 0.45, 0.35])
 """A contrast curve that makes T1 look like T2: fluid bright, white matter darker than grey."""
+OUTLINE = "outline of what it is shown"
 KINDS = ("all", "within", "across")
 """All pairs; those of one contrast; those of two."""
 
@@ -67,7 +68,7 @@ class Source:
 
 
 def real_heads(real: Path) -> list[list[Source]]:
-    """Groups of sources that one set of scanners scans: fields of view are those that nine of ten of a group can fill."""
+    """Groups of sources, each with scanners of its own, whose fields of view nine of ten of the group can fill."""
     ds = sorted((real / "ds000011").glob("sub-*"))
     ixi = sorted((real / "ixi_2mm").glob("*.nii.gz"))
     if not ds or not ixi:
@@ -105,7 +106,12 @@ def _last(groups: Sequence[Sequence[Source]]) -> int:
 
 
 def _write_visit(
-    folder: Path, source: Source, body: rescan.ScannedBody, machine: Scanner, visit: int, extent: Matrix,
+    folder: Path,
+    source: Source,
+    body: rescan.ScannedBody,
+    machine: Scanner,
+    visit: int,
+    extent: Matrix,
     rng: np.random.Generator,
 ) -> None:
     seen = extent * rng.uniform(0.95, 1, 3)
@@ -145,7 +151,7 @@ class Fold:
 
 
 def folds(scans: pd.DataFrame, partition: int) -> Iterator[tuple[set[str], set[str]]]:
-    """Test and validation patients of each network; every patient is tested once, both data sets in every fold."""
+    """Test and validation patients of each network; every patient is tested once."""
     rng = np.random.default_rng([partition, 7])
     everyone = [str(name) for name in scans.subject.unique()]
     order = [everyone[place] for place in rng.permutation(len(everyone))]
@@ -153,6 +159,14 @@ def folds(scans: pd.DataFrame, partition: int) -> Iterator[tuple[set[str], set[s
         test = order[start : start + TEST_PATIENTS]
         others = [name for name in order if name not in test]
         yield set(test), set(others[:VALIDATION_PATIENTS])
+
+
+def compare_outlines(network: SiameseNetwork, scans: ScanDataset) -> Matrix:
+    """Jaccard index (n, n) of where the network is shown something: what the edges of fields of view alone tell."""
+    seen = np.stack([extract_network_view(network, np.load(path)).ravel() != 0 for path in scans.volumes])
+    shared = seen.astype(np.float32) @ seen.T.astype(np.float32)
+    sizes = seen.sum(1)
+    return np.asarray(shared / (sizes[:, None] + sizes - shared), dtype=np.float64)
 
 
 def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainConfig, voxel_ml: float) -> Fold:
@@ -163,5 +177,125 @@ def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainC
         network, _ = identity_training.train_network(known, checked, None, config, Path(folder))
     assert isinstance(network.atlas, Atlas)
     apart = compute_distance_matrix(network, embed_scans(network, unseen))
-    scores = {"network": -apart, **evaluation.measure_baselines(list(unseen.volumes))}
+    scores = {"network": -apart, OUTLINE: compare_outlines(network, unseen)}
+    scores |= evaluation.measure_baselines(list(unseen.volumes))
     return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * float(network.atlas.core.sum()))
+
+
+RULES: dict[str, Callable[[ShownBodies], NDArray[np.float32]]] = {
+    "former": former_region,
+    "present": common_region.find_common_region,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, align, train and print a table for each rule."""
+    given = _parsed(arguments)
+    sources = real_heads(given.real.resolve())
+    tree = write_visits(given.folder / "simulated", sources, given.seed)
+    study = verification.ingested(tree, given.folder, configuration.load_config(None))
+    prepared = stages.prepare(study)
+    usable = prepared.alignments[prepared.alignments.ok][["scan", "volume"]]
+    scans = stages.scans(study).merge(usable, left_on="id", right_on="scan").sort_values("id")
+    scans = scans.assign(volume=[study.data / path for path in scans.volume])
+    voxel_ml = float(np.prod(volume.read_volume(prepared.template).spacing_mm)) / 1000
+    print(f"{scans.subject.nunique()} patients, {len(scans)} of {len(prepared.alignments)} scans aligned, ", end="")
+    print(f"{len(given.partitions)} partitions with {TEST_PATIENTS} test patients a network.")
+    if given.short:
+        scans = cut_one_in(scans, given.short, given.folder / "short")
+    rows = []
+    for name in given.rules:
+        started = time.process_time()
+        with mock.patch.object(common_region, "find_common_region", RULES[name]):
+            tested = [
+                run_fold(scans, *patients, TrainConfig(change_steps=0, accelerator="cpu", seed=partition), voxel_ml)
+                for partition in given.partitions
+                for patients in folds(scans, partition)
+            ]
+        rows += list(figure_rows(name, tested, baselines=name == given.rules[-1]))
+        sizes = [one.region_ml for one in tested]
+        print(f"{name}: region {min(sizes):.0f} to {max(sizes):.0f} ml, {time.process_time() - started:.0f} CPU-s")
+    print("\n| method | AUC | within one contrast | across contrasts | rank-1 |\n|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--real", type=Path, default=Path("../shared/real"))
+    parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=list(RULES))
+    parser.add_argument("--partitions", type=int, nargs="+", default=[0, 1], help="seeds of splits and trainings")
+    parser.add_argument("--seed", type=int, default=11, help="of the simulation")
+    parser.add_argument("--short", type=int, default=0, metavar="N", help="every Nth scan loses half its field of view")
+    return parser.parse_args(arguments)
+
+
+def cut_one_in(scans: pd.DataFrame, every: int, folder: Path) -> pd.DataFrame:
+    """Every so many-th scan without the upper or the lower half of the template's grid, in turn."""
+    folder.mkdir(exist_ok=True)
+    paths = list(scans.volume)
+    for number, place in enumerate(range(0, len(paths), every)):
+        voxels = np.load(paths[place])
+        half = voxels.shape[2] // 2
+        voxels[:, :, slice(half) if number % 2 else slice(half, None)] = 0
+        np.save(folder / paths[place].name, voxels)
+        paths[place] = folder / paths[place].name
+    return scans.assign(volume=paths)
+
+
+def figure_rows(rule: str, tested: Sequence[Fold], *, baselines: bool) -> Iterator[str]:
+    """A row of the table for the network and, where asked for, one for each baseline and the outline."""
+    names = ["network", OUTLINE, *(BASELINES if baselines else ())]
+    for name in names:
+        found = intervals(tested, name)
+        cells = [verification.cell(found[figure]) for figure in (*KINDS, "rank1")]
+        title = name if name in BASELINES else f"{name}, {rule} region"
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def intervals(tested: Sequence[Fold], method: str) -> dict[str, BootstrapInterval]:
+    """Means over folds, with 95 % intervals: a patient counts in every partition as often as he is drawn."""
+    everyone = sorted({name for fold in tested for name in fold.patients})
+    draws = verification_metrics.draw_patients([*everyone, *everyone], 0)
+    drawn = [dict(zip(everyone, one[: len(everyone)], strict=True)) for one in draws]
+    once = _figures(tested, method, dict.fromkeys(everyone, 1.0))
+    return verification_metrics.compute_intervals(once, [_figures(tested, method, one) for one in drawn])
+
+
+def _figures(tested: Sequence[Fold], method: str, times: dict[str, float]) -> dict[str, float]:
+    """Mean over the folds in which a figure exists, each weighing as much as its patients that were drawn."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in (*KINDS, "rank1")}
+    for fold in tested:
+        weight = np.array([times[name] for name in fold.patients])
+        if len({name for name in fold.patients if times[name]}) < 2:
+            continue
+        for kind in KINDS:
+            found[kind].append((_area(fold, method, kind, weight), weight.sum()))
+        rank = verification_metrics.rank_one_rate(fold.scores[method], fold.patients, weight)
+        found["rank1"].append((rank, weight.sum()))
+    return {name: _mean(values) for name, values in found.items()}
+
+
+def _mean(values: Sequence[tuple[float, float]]) -> float:
+    known = [(value, weight) for value, weight in values if np.isfinite(value)]
+    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))
+
+
+def _area(fold: Fold, method: str, kind: str, weight: Matrix) -> float:
+    """Area under the ROC curve of one kind of pairs; NaN where one of two patients or of one is lacking."""
+    pairs = ScanPairs(fold.patients)
+    first, second = pairs.places
+    contrasts = np.asarray(fold.contrasts)
+    apart = contrasts[first] != contrasts[second]
+    chosen = np.full(len(apart), True) if kind == "all" else apart == (kind == "across")
+    counts = pairs.weights(weight) * chosen
+    if not (counts[pairs.same].sum() and counts[~pairs.same].sum()):
+        return float("nan")
+    curve = verification_metrics.compute_roc(
+        fold.scores[method][pairs.places][chosen], pairs.same[chosen], counts[chosen]
+    )
+    return float(np.trapezoid(curve[1], curve[0]))
+
+
+if __name__ == "__main__":
+    main()

@@ -34,6 +34,8 @@ THUMBNAIL_BLOCKS_PER_AXIS = 8
 """Blocks along each axis of the thumbnail whose content is removed, so that it cannot serve as a shortcut."""
 DISPLACEMENT_DAMPING = 0.1
 """Damping of displacements where the atlas is flat, as a share of its mean squared gradient."""
+ATLAS_VERSION = 2
+"""Raise it when the same scans would give another atlas, so that models made before are not taken for the same."""
 MIN_GRID_VOXELS = 24
 """Shortest axis, in voxels, for which an atlas is fitted; thinner grids hold no anatomy to be displaced."""
 
@@ -212,7 +214,7 @@ def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
 
 
 def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple[int, int] | None:
-    """Measure the region that an atlas looks at, and the body that most of its training scans show, in voxels.
+    """Measure the region that an atlas looks at, and the body that half of its training scans show, in voxels.
 
     Parameters
     ----------
@@ -224,12 +226,12 @@ def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple
     Returns
     -------
     tuple or None
-        Voxels of the region and of the typical body; None where the grid is too thin for a region.
+        Voxels of the region and of the body; None where the grid is too thin for a region.
     """
     if isinstance(atlas, MeanSubtraction):
         return None
-    typical = _shown_bodies(cohort, _one_a_patient_first(cohort)).find_typical_body()
-    return int(atlas.core.sum()), int(typical.sum())
+    body = _shown_bodies(cohort, _one_a_patient_first(cohort)).find_typical_body(0.5)
+    return int(atlas.core.sum()), int(body.sum())
 
 
 def _shown_bodies(cohort: ScanDataset, chosen: Sequence[int]) -> common_region.ShownBodies:

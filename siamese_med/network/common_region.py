@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -62,9 +62,9 @@ class ShownBodies:
         count = self.reached.sum(0)
         return np.asarray((self.body.sum(0) >= share * count) & (count > 0))
 
-    def find_typical_body(self) -> Mask:
-        """Find the typical body (i, j, k), see TYPICAL_BODY_SHARE."""
-        return np.asarray(self.find_body(TYPICAL_BODY_SHARE) & (self.reached.mean(0) >= 0.5))
+    def find_typical_body(self, share: float = TYPICAL_BODY_SHARE) -> Mask:
+        """Find the voxels (i, j, k) of `find_body` that half of all scans reach."""
+        return np.asarray(self.find_body(share) & (self.reached.mean(0) >= 0.5))
 
     def measure_agreement(self) -> NDArray[np.float64]:
         """Measure in how much (n,) of the typical body each scan shows the body, as far as it reaches; 1 is all."""
@@ -73,7 +73,7 @@ class ShownBodies:
         return np.asarray((self.body & typical).sum((1, 2, 3)) / np.maximum(expected, 1))
 
 
-def extract_bodies(volumes: Sequence[NDArray[np.generic]]) -> ShownBodies:
+def extract_bodies(volumes: Sequence[NDArray[np.floating[Any]]]) -> ShownBodies:
     """Extract what each of some aligned volumes shows.
 
     Parameters

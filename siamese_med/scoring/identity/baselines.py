@@ -50,7 +50,7 @@ SSIM_LUMINANCE_CONSTANT, SSIM_CONTRAST_CONSTANT = (
 
 
 def score_baselines(
-    a: NDArray[np.generic], b: NDArray[np.generic], masks: tuple[Mask | None, Mask | None] = (None, None)
+    a: NDArray[np.generic], b: NDArray[np.generic], *, masks: tuple[Mask | None, Mask | None] = (None, None)
 ) -> dict[str, float]:
     """Compute all baselines of one pair of aligned volumes (i, j, k); higher is more similar.
 
@@ -68,7 +68,7 @@ def score_baselines(
     >>> round(score_baselines(scan, scan)["ncc"], 3), round(score_baselines(scan, 1.5 - scan)["ncc"], 3)
     (1.0, -1.0)
     >>> half = np.arange(8)[:, None, None].repeat(8, 1).repeat(8, 2) < 4
-    >>> round(score_baselines(scan, np.where(half, scan, 0.7), (half, None))["ncc"], 3)
+    >>> round(score_baselines(scan, np.where(half, scan, 0.7), masks=(half, None))["ncc"], 3)
     1.0
     """
     return {name: float(matrix[0, 1]) for name, matrix in compute_baseline_matrices([a, b], masks).items()}
