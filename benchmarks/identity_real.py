@@ -1,6 +1,8 @@
 """Is it the same person? Real heads, each with simulated visits in two contrasts: network beside baselines.
 
     python -m benchmarks.identity_real FOLDER [--real ../shared/real] [--rules former present] [--partitions 0 1]
+    python -m benchmarks.identity_real FOLDER --short 10     every tenth scan loses half its field of view
+    python -m benchmarks.identity_real FOLDER --simulated 24     simulated people instead, with 4 visits in 3 contrasts
 
 Seven heads are of ds000011 (T1 and T2 are both real), five of ixi_2mm (T1; its T2 is made by a contrast curve). Every
 head has two visits in T1 and two in T2, simulated by `siamese_med.simulation.rescan`: pose, field of view, noise and
@@ -31,14 +33,13 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import common_region
 from siamese_med.network.atlas import Atlas
-from siamese_med.network.common_region import ShownBodies
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans, extract_network_view
 from siamese_med.pipeline import stages
 from siamese_med.scoring.identity import evaluation, verification_metrics
 from siamese_med.scoring.identity.baselines import BASELINES
 from siamese_med.scoring.identity.verification_metrics import BootstrapInterval, ScanPairs
-from siamese_med.simulation import bids_tree, rescan
+from siamese_med.simulation import bids_tree, cohort, rescan
 from siamese_med.simulation.scanner import Scanner
 from siamese_med.study import config as configuration
 from siamese_med.study.config import TrainConfig
@@ -48,10 +49,12 @@ Matrix = NDArray[np.float64]
 
 VISITS = 2
 """Visits a contrast."""
-TEST_PATIENTS = 4
-VALIDATION_PATIENTS = 2
+FOLDS = 3
+"""Networks a partition; each is tested on a third of the patients, and a sixth of them choose its epoch."""
 INVERTED = np.array([0.0, 0.95, 0.7, 0.45, 0.35])
 """A contrast curve that makes T1 look like T2: fluid bright, white matter darker than grey."""
+SIMULATED_DIFFERENCE, SIMULATED_CONTRASTS = 0.25, ("FLAIR", "T1w", "T2w")
+"""As in `benchmarks.identity hard`: simulated people differ by a quarter of what real ones do."""
 OUTLINE = "outline of what it is shown"
 KINDS = ("all", "within", "across")
 """All pairs; those of one contrast; those of two."""
@@ -81,11 +84,11 @@ def real_heads(real: Path) -> list[list[Source]]:
     ]
 
 
-def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int) -> Path:
+def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int) -> None:
     """Write the visits as a BIDS dataset; a complete one is left as it is."""
     marker = folder / "simulation.json"
     if marker.is_file():
-        return folder
+        return
     for number, group in enumerate(groups):
         rng = np.random.default_rng([seed, number])
         bodies = [rescan.extract_body(_upright(volume.read_volume(source.path))) for source in group]
@@ -98,7 +101,6 @@ def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int) ->
     days = {n: [f"2020-0{visit + 1}-01" for visit in range(2 * VISITS)] for n in range(1 + _last(groups))}
     bids_tree.write_bids_tables(folder, "real heads, simulated visits", days)
     marker.write_text(json.dumps({"seed": seed}))
-    return folder
 
 
 def _last(groups: Sequence[Sequence[Source]]) -> int:
@@ -131,13 +133,13 @@ def _upright(source: Volume) -> Volume:
     return Volume(upright.voxels, affine)
 
 
-def former_region(shown: ShownBodies) -> NDArray[np.float32]:
+def former_region(bodies: NDArray[np.bool_]) -> NDArray[np.float32]:
     """The region of before: what 98 % of the scans show, or, where that is next to nothing, half of them."""
     for wanted in (0.98, 0.5):
-        core = binary_erosion(shown.body.mean(0) >= wanted, iterations=common_region.RIM_VOXELS)
+        core = binary_erosion(bodies.mean(0) >= wanted, iterations=common_region.RIM_VOXELS)
         if core.mean() > common_region.MIN_GRID_SHARE:
             return np.asarray(core, dtype=np.float32)
-    return np.ones(shown.body.shape[1:], dtype=np.float32)
+    return np.ones(bodies.shape[1:], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,10 @@ def folds(scans: pd.DataFrame, partition: int) -> Iterator[tuple[set[str], set[s
     rng = np.random.default_rng([partition, 7])
     everyone = [str(name) for name in scans.subject.unique()]
     order = [everyone[place] for place in rng.permutation(len(everyone))]
-    for start in range(0, len(order), TEST_PATIENTS):
-        test = order[start : start + TEST_PATIENTS]
+    for fold in range(FOLDS):
+        test = order[fold::FOLDS]
         others = [name for name in order if name not in test]
-        yield set(test), set(others[:VALIDATION_PATIENTS])
+        yield set(test), set(others[: max(2, len(order) // 6)])
 
 
 def compare_outlines(network: SiameseNetwork, scans: ScanDataset) -> Matrix:
@@ -182,7 +184,7 @@ def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainC
     return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * float(network.atlas.core.sum()))
 
 
-RULES: dict[str, Callable[[ShownBodies], NDArray[np.float32]]] = {
+RULES: dict[str, Callable[[NDArray[np.bool_]], NDArray[np.float32]]] = {
     "former": former_region,
     "present": common_region.find_common_region,
 }
@@ -191,8 +193,12 @@ RULES: dict[str, Callable[[ShownBodies], NDArray[np.float32]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, align, train and print a table for each rule."""
     given = _parsed(arguments)
-    sources = real_heads(given.real.resolve())
-    tree = write_visits(given.folder / "simulated", sources, given.seed)
+    tree = given.folder / "simulated"
+    if given.simulated:
+        cohort.write_cohort(tree, given.simulated, 2 * VISITS, given.seed, SIMULATED_DIFFERENCE, SIMULATED_CONTRASTS)
+        tree = tree / "input"
+    else:
+        write_visits(tree, real_heads(given.real.resolve()), given.seed)
     study = verification.ingested(tree, given.folder, configuration.load_config(None))
     prepared = stages.prepare(study)
     usable = prepared.alignments[prepared.alignments.ok][["scan", "volume"]]
@@ -200,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scans = scans.assign(volume=[study.data / path for path in scans.volume])
     voxel_ml = float(np.prod(volume.read_volume(prepared.template).spacing_mm)) / 1000
     print(f"{scans.subject.nunique()} patients, {len(scans)} of {len(prepared.alignments)} scans aligned, ", end="")
-    print(f"{len(given.partitions)} partitions with {TEST_PATIENTS} test patients a network.")
+    print(f"{len(given.partitions)} partitions of {FOLDS} networks.")
     if given.short:
         scans = cut_one_in(scans, given.short, given.folder / "short")
     rows = []
@@ -226,6 +232,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=list(RULES))
     parser.add_argument("--partitions", type=int, nargs="+", default=[0, 1], help="seeds of splits and trainings")
     parser.add_argument("--seed", type=int, default=11, help="of the simulation")
+    parser.add_argument("--simulated", type=int, default=0, metavar="N", help="so many simulated people, no real heads")
     parser.add_argument("--short", type=int, default=0, metavar="N", help="every Nth scan loses half its field of view")
     return parser.parse_args(arguments)
 

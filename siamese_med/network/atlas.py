@@ -193,7 +193,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
     chosen = _one_a_patient_first(cohort)
-    core = common_region.find_common_region(_shown_bodies(cohort, chosen))
+    core = common_region.find_common_region(_bodies(cohort, chosen))
     atlas = Atlas(shape, _box(core, shape))
     inside = tuple(slice(*edges) for edges in atlas.box)
     atlas.core.copy_(torch.from_numpy(core[inside]))
@@ -230,11 +230,11 @@ def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple
     """
     if isinstance(atlas, MeanSubtraction):
         return None
-    body = _shown_bodies(cohort, _one_a_patient_first(cohort)).find_typical_body(0.5)
+    body = common_region.find_usual_body(_bodies(cohort, _one_a_patient_first(cohort)))
     return int(atlas.core.sum()), int(body.sum())
 
 
-def _shown_bodies(cohort: ScanDataset, chosen: Sequence[int]) -> common_region.ShownBodies:
+def _bodies(cohort: ScanDataset, chosen: Sequence[int]) -> NDArray[np.bool_]:
     return common_region.extract_bodies([cohort.load(scan)[0].numpy() for scan in chosen])
 
 
