@@ -32,7 +32,7 @@ from benchmarks import verification
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import common_region
-from siamese_med.network.atlas import Atlas
+from siamese_med.network.atlas import measure_region
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans, extract_network_view
 from siamese_med.pipeline import stages
@@ -144,12 +144,16 @@ def former_region(bodies: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Fold:
-    """One network's test: scores (n, n) by method of the scans of its test patients, and the size of its region."""
+    """One network's test: scores (n, n) by method of the scans of its test patients.
+
+    The region that it looks at in ml, and as a share of the body that half of its training scans show.
+    """
 
     patients: list[str]
     contrasts: list[str]
     scores: dict[str, Matrix]
     region_ml: float
+    region_share: float
 
 
 def folds(scans: pd.DataFrame, partition: int) -> Iterator[tuple[set[str], set[str]]]:
@@ -177,11 +181,12 @@ def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainC
     known, checked, unseen = (ScanDataset(list(part.volume), list(part.subject)) for part in parts)
     with tempfile.TemporaryDirectory() as folder:
         network, _ = identity_training.train_network(known, checked, None, config, Path(folder))
-    assert isinstance(network.atlas, Atlas)
+    region = measure_region(network.atlas, known)
+    assert region is not None
     apart = compute_distance_matrix(network, embed_scans(network, unseen))
     scores = {"network": -apart, OUTLINE: compare_outlines(network, unseen)}
     scores |= evaluation.measure_baselines(list(unseen.volumes))
-    return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * float(network.atlas.core.sum()))
+    return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * region[0], region[0] / region[1])
 
 
 RULES: dict[str, Callable[[NDArray[np.bool_]], NDArray[np.float32]]] = {
@@ -219,8 +224,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for patients in folds(scans, partition)
             ]
         rows += list(figure_rows(name, tested, baselines=name == given.rules[-1]))
-        sizes = [one.region_ml for one in tested]
-        print(f"{name}: region {min(sizes):.0f} to {max(sizes):.0f} ml, {time.process_time() - started:.0f} CPU-s")
+        sizes, shares = [one.region_ml for one in tested], [100 * one.region_share for one in tested]
+        print(f"{name}: region {min(sizes):.0f} to {max(sizes):.0f} ml, ", end="")
+        print(f"{min(shares):.0f} to {max(shares):.0f} % of the body; {time.process_time() - started:.0f} CPU-s")
     print("\n| method | AUC | within one contrast | across contrasts | rank-1 |\n|---|---|---|---|---|")
     print("\n".join(rows))
 
