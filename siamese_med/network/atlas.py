@@ -5,8 +5,8 @@ contrasts and scanners of the study, so a scan is compared with an average perso
 converted to a displacement towards that person (Thirion, Medical Image Analysis 1998). The sign of a displacement is
 the same in every contrast, while that of an intensity difference is not.
 
-Two sources of shortcuts are removed first: everything outside the region that all training scans show (air, outline,
-edges of the field of view), and everything that an 8x8x8 thumbnail of the scan would show.
+Two sources of shortcuts are removed first: everything outside the region that nearly all training scans show (air and
+outline, see `network.common_region`), and everything that an 8x8x8 thumbnail of the scan would show.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from siamese_med.network import common_region
 from siamese_med.network.scan_dataset import Box, ScanDataset
 
 ATLAS_MODES = 8
@@ -27,18 +28,14 @@ SCANS_PER_MODE = 4
 """Training scans needed for each mode. With fewer, the modes would reproduce the scans and leave no residual."""
 MAX_ATLAS_SCANS = 48
 """Largest number of training scans that the atlas is fitted to; every patient's first scan is taken first."""
-MIN_SHARED_BODY_FRACTION = 0.98
-"""Share of these scans that must show the body at a voxel for the voxel to belong to the common region."""
-BODY_INTENSITY_THRESHOLD = 0.3
-"""Normalised intensity above which a voxel belongs to the body; 1 is the median of bright tissue."""
-RIM_VOXELS = 2
-"""Voxels by which the common region is eroded."""
 COARSE_BLOCK_VOXELS = 4
 """Edge of the block means that are subtracted from a volume to leave its fine detail."""
 THUMBNAIL_BLOCKS_PER_AXIS = 8
 """Blocks along each axis of the thumbnail whose content is removed, so that it cannot serve as a shortcut."""
 DISPLACEMENT_DAMPING = 0.1
 """Damping of displacements where the atlas is flat, as a share of its mean squared gradient."""
+ATLAS_VERSION = 2
+"""Raise it when the same scans would give another atlas, so that models made before are not taken for the same."""
 MIN_GRID_VOXELS = 24
 """Shortest axis, in voxels, for which an atlas is fitted; thinner grids hold no anatomy to be displaced."""
 
@@ -196,7 +193,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
     chosen = _one_a_patient_first(cohort)
-    core = _core([cohort.load(scan)[0].numpy() for scan in chosen])
+    core = common_region.find_common_region(_bodies(cohort, chosen))
     atlas = Atlas(shape, _box(core, shape))
     inside = tuple(slice(*edges) for edges in atlas.box)
     atlas.core.copy_(torch.from_numpy(core[inside]))
@@ -216,16 +213,29 @@ def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
     return [position for _, position in sorted(order)[:MAX_ATLAS_SCANS]]
 
 
-def _core(volumes: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Region in which nearly all scans show the body, eroded by RIM_VOXELS; the whole grid if they share nothing."""
-    from scipy.ndimage import binary_erosion, binary_fill_holes
+def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple[int, int] | None:
+    """Measure the region that an atlas looks at, and the body that half of its training scans show, in voxels.
 
-    share = np.mean([binary_fill_holes(volume > BODY_INTENSITY_THRESHOLD) for volume in volumes], axis=0)
-    for wanted in (MIN_SHARED_BODY_FRACTION, 0.5):
-        core = binary_erosion(share >= wanted, iterations=RIM_VOXELS)
-        if core.mean() > 0.02:
-            return np.asarray(core, dtype=np.float32)
-    return np.ones_like(volumes[0])
+    Parameters
+    ----------
+    atlas
+        Fitted by `fit_atlas`.
+    cohort
+        The training scans that it was fitted to.
+
+    Returns
+    -------
+    tuple or None
+        Voxels of the region and of the body; None where the grid is too thin for a region.
+    """
+    if isinstance(atlas, MeanSubtraction):
+        return None
+    body = common_region.find_usual_body(_bodies(cohort, _one_a_patient_first(cohort)))
+    return int(atlas.core.sum()), int(body.sum())
+
+
+def _bodies(cohort: ScanDataset, chosen: Sequence[int]) -> NDArray[np.bool_]:
+    return common_region.extract_bodies([cohort.load(scan)[0].numpy() for scan in chosen])
 
 
 def _box(core: NDArray[np.float32], shape: Sequence[int]) -> Box:

@@ -77,9 +77,14 @@ class PairFacts(TypedDict):
 
 @final
 class TrainFacts(TypedDict):
-    """The folder of the trained model; `speaks`: the current model, where the trained one was refused before."""
+    """The folder of the trained model, and the region that its identity network looks at.
+
+    `region_ml` is None where the network looks at everything, or the model did not record it; `speaks`: the current
+    model, where the trained one was refused before.
+    """
 
     model: str
+    region_ml: float | None
     speaks: NotRequired[str]
 
 

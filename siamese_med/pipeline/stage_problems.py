@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from siamese_med.study.model_info import RecordedRegion, read_model_info
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
 from siamese_med.study.tables import PacsTransfer
 
@@ -15,6 +16,29 @@ def list_failed_audits(model: Path) -> tuple[str, ...]:
     """
     audit = read_model_metrics(model).audit
     return () if audit is None else tuple(_suspected(shortcut, audit) for shortcut in audit.failed)
+
+
+def list_model_doubts(model: Path) -> tuple[str, ...]:
+    """List what speaks against a model, one line each: failed audits, and a region of identity that is small."""
+    region = read_model_info(model).region
+    if region is None or not region.is_small:
+        return list_failed_audits(model)
+    return (*list_failed_audits(model), describe_small_region(region))
+
+
+def describe_small_region(region: RecordedRegion) -> str:
+    """Say in one line how small the region of identity is, and why it may be.
+
+    Examples
+    --------
+    >>> describe_small_region(RecordedRegion(ml=167, body_ml=2700))
+    'identity is told from 167 ml of anatomy alone, 6 % of the body: fields of view differ, or scans lie wrong'
+    """
+    share = 100 * region.ml / region.body_ml
+    return (
+        f"identity is told from {region.ml:.0f} ml of anatomy alone, {share:.0f} % of the body: "
+        "fields of view differ, or scans lie wrong"
+    )
 
 
 def _suspected(shortcut: str, audit: ConfoundFigures) -> str:

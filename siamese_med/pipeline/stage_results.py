@@ -31,7 +31,7 @@ from siamese_med.pipeline.stage_facts import (
     list_changed_pairs,
     list_doubtful_scans,
 )
-from siamese_med.pipeline.stage_problems import describe_problem, list_failed_audits, list_transfer_problems
+from siamese_med.pipeline.stage_problems import describe_problem, list_model_doubts, list_transfer_problems
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import check_named
 from siamese_med.study.input_source import Pull
@@ -208,11 +208,13 @@ def _pair(order: RunRequest) -> StageResult:
 def _train(order: RunRequest) -> StageResult:
     model = stages.train(order.study, order.candidate, order.tables)
     refused = None if order.candidate else model_registry.list_refused_models(order.study).get(model.name)
+    region = read_model_info(model).region
+    facts: TrainFacts = {"model": str(model), "region_ml": None if region is None else region.ml}
     if refused is None:
-        return StageResult("train", TrainFacts(model=str(model)), (), list_failed_audits(model), model)
+        return StageResult("train", facts, (), list_model_doubts(model), model)
     speaks = stages.current_model(order.study)
     advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` makes it the current model"
-    return StageResult("train", TrainFacts(model=str(model), speaks=str(speaks)), (), (advice,), speaks)
+    return StageResult("train", {**facts, "speaks": str(speaks)}, (), (advice,), speaks)
 
 
 def _promote(order: RunRequest) -> StageResult:
@@ -250,7 +252,7 @@ def _score(order: RunRequest) -> StageResult:
     }
     technical = sum(reasons.get(word, 0) for word in TECHNICAL_REASONS)
     problems = describe_problem(technical, "pair", "not judged because an alignment failed")
-    return StageResult("score", facts, problems, list_failed_audits(model), model, scores)
+    return StageResult("score", facts, problems, list_model_doubts(model), model, scores)
 
 
 def _report(order: RunRequest) -> StageResult:

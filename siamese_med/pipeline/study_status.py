@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.pipeline import stages
+from siamese_med.pipeline.stage_problems import describe_small_region
+from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import Study
 from siamese_med.training import current_model_record, model_registry
 
@@ -54,11 +57,27 @@ def _describe_current_model(study: Study) -> Mapping[str, object]:
     """The current model, since when and why, and the last one that was refused."""
     record, refused = current_model_record.read_current_record(study), model_registry.list_refused_models(study)
     last = next(reversed(refused), None)
+    model = model_registry.find_current_model(study)
     return {
-        "current_model": model_registry.find_current_model(study).name,
+        "current_model": model.name,
         "current_since": record.since if record else None,
         "current_why": record.why if record else "the newest",
         "last_refused": f"{last}, {refused[last].at}: {refused[last].why}" if last else None,
+        **_describe_region(model),
+    }
+
+
+def _describe_region(model: Path) -> Mapping[str, object]:
+    """What the current model's identity network looks at; nothing where that was not recorded."""
+    try:
+        region = read_model_info(model).region
+    except (MissingFileError, ModelError):  # whatever is wrong with the folder is said where the model is used
+        return {}
+    if region is None:
+        return {}
+    return {
+        "current_region_ml": region.ml,
+        "current_region_warning": describe_small_region(region) if region.is_small else None,
     }
 
 

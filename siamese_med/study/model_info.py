@@ -34,6 +34,7 @@ from siamese_med.study.recorded_part import (
     UnitFloat,
     describe_first_flaw,
 )
+from siamese_med.study.thresholds import MIN_REGION_SHARE
 
 MODEL_FORMAT = 4
 """The `format` in model.json that this version writes and reads."""
@@ -82,6 +83,18 @@ class RecordedEvidence(RecordedPart):
     slope: FiniteFloat
     intercept: FiniteFloat
     alarm: FiniteFloat
+
+
+class RecordedRegion(RecordedPart):
+    """The region that the identity network looks at, and the body that half of the training scans show, both in ml."""
+
+    ml: NonNegativeFloat
+    body_ml: NonNegativeFloat
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the region is less than MIN_REGION_SHARE of the body."""
+        return self.ml < MIN_REGION_SHARE * self.body_ml
 
 
 class LossCheck(RecordedPart):
@@ -196,8 +209,9 @@ class ModelInfo(RecordedPart):
 
     shape: voxels (i, j, k) of the template grid; box: first and one past the last voxel that the network sees, by axis;
     learned_from: SHA-256 of the training and validation patients' scans, trained_on: of the training patients' alone
-    (None in models that did not record it); weights_sha256, template_sha256: of the files beside model.json; plugins:
-    those that it was made with.
+    (None in models that did not record it); region: what of that box it looks at (None where that is everything, and in
+    models that did not record it); weights_sha256, template_sha256: of the files beside model.json; plugins: those that
+    it was made with.
 
     The values of REPEATED_KEYS stand in the file twice. The object holds them once, in `calibration`.
     """
@@ -213,6 +227,7 @@ class ModelInfo(RecordedPart):
     trained_on: ScanDigests | None = None
     shape: tuple[GridSize, GridSize, GridSize]
     box: tuple[tuple[GridEdge, GridEdge], ...] = Field(min_length=3, max_length=3)
+    region: RecordedRegion | None = None
     parameters: Count | None = None
     template_sha256: Sha256 | None = None
     weights_sha256: Sha256

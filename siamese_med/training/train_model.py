@@ -13,7 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from siamese_med.imaging.volume import read_volume
 from siamese_med.network import model_folder
+from siamese_med.network.atlas import ATLAS_VERSION, measure_region
+from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import (
     SiameseNetwork,
     extract_network_view,
@@ -29,6 +34,7 @@ from siamese_med.study.model_info import (
     ModelInfo,
     RecordedConfig,
     RecordedEvidence,
+    RecordedRegion,
     SimilarityCurve,
 )
 from siamese_med.study.model_metrics import METRICS_FILE, ModelMetrics
@@ -152,7 +158,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
     -------
     str
         Such as `supcon-0123456789ab`. It changes with a setting, a scan's voxels, an alignment, a pair, the template,
-        the format of model folders, or the code of a plug-in.
+        the format of model folders, the way in which an atlas is made, or the code of a plug-in.
     """
     parts = [
         study.config.train.fingerprint(),
@@ -161,7 +167,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         *usable[list(MODEL_ID_COLUMNS)].astype(str).fillna("None").agg(" ".join, axis=1),
         *prepared.contents(usable.id),
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
-        str(MODEL_FORMAT),
+        f"{MODEL_FORMAT} {ATLAS_VERSION}",
         *plugin_identities(study.config, *MADE_BY),
     ]
     recipe = re.sub(r"\W+", "-", study.config.train.loss.rpartition(":")[2]).lower()
@@ -237,6 +243,7 @@ def _describe_model(
         trained_on=tuple(sorted(learned.sha256)),
         shape=load_scan_dataset(usable, study.data).shape,
         box=network.atlas.box,
+        region=measure_region_ml(network, load_scan_dataset(learned, study.data), prepared.template),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         template_sha256=files.compute_file_digest(prepared.template),
         weights_sha256=weights_sha256,
@@ -247,6 +254,29 @@ def _describe_model(
         growth_reference=change.growth_reference,
         **_plugins(study),
     )
+
+
+def measure_region_ml(network: SiameseNetwork, learned: ScanDataset, template: Path) -> RecordedRegion | None:
+    """Measure the region that a network looks at, and the body that half of the scans it learned from show, in ml.
+
+    Parameters
+    ----------
+    learned
+        The training scans.
+    template
+        NIfTI of the template, for the size of a voxel.
+
+    Returns
+    -------
+    RecordedRegion or None
+        None where the grid is too thin for a region, so that the network looks at everything.
+    """
+    found = measure_region(network.atlas, learned)
+    if found is None:
+        return None
+    voxel_ml = float(np.prod(read_volume(template).spacing_mm)) / 1000
+    region, body = (round(voxels * voxel_ml, 1) for voxels in found)
+    return RecordedRegion(ml=region, body_ml=body)
 
 
 def _plugins(study: Study) -> dict[str, tuple[PluginRecord, ...]]:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from siamese_med.pipeline import stage_results, stages
+from siamese_med.pipeline import stage_results, stages, study_status
 from siamese_med.pipeline.stage_results import RunRequest
+from siamese_med.runtime import files
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import ReportExtras, ReportResult, Study
+from tests import trained
 
 
 @pytest.mark.parametrize(
@@ -46,3 +48,24 @@ def test_a_follow_up_whose_files_fail_makes_the_export_done_in_part(
     assert outcome.result == tmp_path / "index.html"  # what a recorded run links to
     assert len(outcome.unfinished) == problems
     assert all(str(left_out[word]) in " ".join(outcome.unfinished) for word in left_out if problems)
+
+
+@pytest.mark.parametrize(("ml", "small"), [(899.1, False), (167.0, True), (None, False)])
+def test_training_and_status_say_what_identity_looks_at_and_warn_where_it_is_small(
+    ml: float | None, small: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    study = Study(tmp_path / "data", tmp_path / "reports")
+    region = {} if ml is None else {"region": {"ml": ml, "body_ml": 2700.0}}
+    folder = study.models / "supcon-4c1e9a7f20b3"
+    files.write_json_file(folder / "model.json", trained.model_json(**region))
+    files.write_json_file(folder / "metrics.json", trained.metrics_json("network"))
+    monkeypatch.setattr(stages, "train", lambda *_: folder)
+    outcome = stage_results.run_stage("train", RunRequest(study))
+    assert outcome.facts == {"model": str(folder), "region_ml": ml}
+    assert [problem for problem in outcome.failed_checks if "167 ml of anatomy alone, 6 % of the body" in problem] == (
+        list(outcome.failed_checks) if small else []
+    )
+    assert bool(outcome.failed_checks) is small
+    said = study_status.summarise_study(study)
+    assert said.get("current_region_ml") == ml
+    assert bool(said.get("current_region_warning")) is small

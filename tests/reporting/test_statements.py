@@ -139,3 +139,23 @@ def test_few_pairs_cannot_resolve_one_in_a_thousand() -> None:
 def test_an_interval_without_width_is_no_certainty(low: float, said: bool) -> None:
     note = statements.size_note(measured(test={"network": auc(1.0, low, 1.0)}))
     assert ("a bootstrap cannot tell how rare errors are" in note) is said
+
+
+@pytest.mark.parametrize(
+    ("region", "words", "small"),
+    [
+        (None, "was not recorded", False),
+        ({"ml": 899.1, "body_ml": 2700.0}, "899 ml, 33.3\u00a0% of the body", False),
+        ({"ml": 167.0, "body_ml": 2700.0}, "167 ml, 6.19\u00a0% of the body", True),
+        ({"ml": 400.0, "body_ml": 0.0}, "400 ml.", False),
+    ],
+)
+def test_the_region_is_said_in_ml_and_a_small_one_with_a_warning(
+    region: dict[str, float] | None, words: str, small: bool
+) -> None:
+    figures = metrics_file.read_model_figures(
+        trained.model_info(region=region), ModelMetrics.model_validate(trained.metrics_json("network"))
+    )
+    note = statements.region_note(figures.region)
+    assert words in note
+    assert ("That is small" in note) is small

@@ -102,3 +102,28 @@ def test_scans_that_share_no_tissue_score_nothing() -> None:
     left, right = np.zeros((2, 24, 24, 24), dtype=np.float16)
     left[:8], right[16:] = 1, 1
     assert baselines.score_baselines(left, right) == dict.fromkeys(baselines.BASELINES, 0.0)
+
+
+def test_what_lies_outside_a_mask_changes_nothing_and_the_order_of_the_scans_neither(
+    scans: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Changed far outside the mask only, since filters look at the scan as it is."""
+    inside = np.zeros((24, 24, 24), dtype=bool)
+    inside[:, :, :8] = True
+    other = scans[1].copy()
+    other[:, :, 20:] *= np.float16(1.5)
+    for masks in ((inside, inside), (inside, None), (None, inside)):
+        found = baselines.score_baselines(scans[0], scans[1], masks=masks)
+        if masks[1] is not None:  # ranks of a scan without a mask are those of the whole scan
+            assert baselines.score_baselines(scans[0], other, masks=masks) == pytest.approx(found, abs=1e-6)
+        assert baselines.score_baselines(scans[1], scans[0], masks=masks[::-1]) == pytest.approx(found, abs=1e-6)
+        assert found["ncc"] != pytest.approx(baselines.score_baselines(*scans)["ncc"], abs=1e-4)
+
+
+def test_masks_of_everything_are_no_masks(several: list[np.ndarray]) -> None:
+    everything = [np.ones(scan.shape, dtype=bool) for scan in several]
+    plain = baselines.compute_baseline_matrices(several)
+    for name, matrix in baselines.compute_baseline_matrices(several, everything).items():
+        np.testing.assert_array_equal(matrix, plain[name])
+    with pytest.raises(ValueError, match="zip"):
+        baselines.compute_baseline_matrices(several, everything[:2])

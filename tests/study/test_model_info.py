@@ -139,3 +139,16 @@ def test_the_network_of_a_model_that_several_hosts_trained_can_be_built() -> Non
 
 def test_a_real_description_is_valid() -> None:
     assert ModelInfo.model_validate(trained.model_info().to_json_object()) == trained.model_info()
+
+
+def test_the_region_is_kept_and_a_model_that_did_not_record_it_is_read_as_before(tmp_path: Path) -> None:
+    older = trained.model_info()
+    assert older.region is None
+    assert "region" not in older.to_json_object()
+    recorded = {"ml": 167.0, "body_ml": 2700.0}
+    newer = read_model_info(write(tmp_path, trained.model_json(region=recorded)))
+    assert newer.region
+    assert newer.region.is_small
+    assert newer.to_json_object()["region"] == recorded
+    assert newer.compute_instrument_digest() == older.compute_instrument_digest()
+    assert "region" in refusal(write(tmp_path, trained.model_json(region={"ml": -1.0, "body_ml": 2700.0})))

@@ -15,7 +15,7 @@ from siamese_med.study.vocabulary import SPLITS, Split
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from siamese_med.study.model_info import ModelInfo
+    from siamese_med.study.model_info import ModelInfo, RecordedRegion
     from siamese_med.study.model_metrics import ConfoundFigures, GroupSimilarity, ModelMetrics
 
 METHOD_NAMES = {
@@ -207,6 +207,8 @@ class ModelFigures:
         Numbers of patients, scans and pairs by the keys and parts of COUNT_GROUPS.
     seed
         Seed of the measurement.
+    region
+        What the network looks at; None where it was not recorded.
     """
 
     methods: tuple[MethodPerformance, ...]
@@ -215,6 +217,7 @@ class ModelFigures:
     strata: dict[str, tuple[SimilarityGroup, ...]]
     counts: dict[str, dict[str, int | None]]
     seed: int | None
+    region: RecordedRegion | None
 
     @property
     def network(self) -> MethodPerformance | None:
@@ -269,6 +272,7 @@ def read_model_figures(info: ModelInfo, metrics: ModelMetrics) -> ModelFigures:
             for name, parts in COUNT_GROUPS.items()
         },
         seed=metrics.seed,
+        region=info.region,
     )
 
 

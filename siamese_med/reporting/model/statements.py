@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ModelFigures,
         ShortcutFigures,
     )
+    from siamese_med.study.model_info import RecordedRegion
     from siamese_med.study.model_metrics import Estimate
 
 INTENDED_USE = (
@@ -141,6 +142,29 @@ def audit_note(audit: AuditResult | None) -> str:
             f" With {_test_patients(audit)} that is not proof: an interval reaches up to {formatting.fixed(highest)}."
         )
     return text
+
+
+def region_note(region: RecordedRegion | None) -> str:
+    r"""State how large the region is that the network looks at, with a warning if it is small.
+
+    Examples
+    --------
+    >>> from siamese_med.study.model_info import RecordedRegion
+    >>> region_note(RecordedRegion(ml=850, body_ml=2500))
+    'The network looks at 850 ml, 34\xa0% of the body that half of the training scans show.'
+    """
+    if region is None:
+        return "How large the region is that the network looks at was not recorded."
+    text = f"The network looks at {formatting.fixed(region.ml, 0)} ml"
+    if region.body_ml:
+        share = formatting.percent(region.ml / region.body_ml)
+        text += f", {share} of the body that half of the training scans show"
+    if not region.is_small:
+        return f"{text}."
+    return (
+        f"{text}. That is small: anatomy outside it cannot tell persons apart. The usual causes are scans of very "
+        "different fields of view, and scans that lie wrong on the template."
+    )
 
 
 def calibration_note(calibration: ModelCalibration) -> str:

@@ -8,8 +8,9 @@
 ======================  ==========================================================================================
 
 Volumes are (i, j, k) on the template's grid, with air at 0 and the median of bright tissue at 1. Only voxels inside
-both fields of view count; a voxel outside is exactly 0. Whatever a similarity needs of a single scan is computed once
-per scan.
+both fields of view count, and inside both masks where there are some; a voxel outside a field of view is exactly 0.
+Filters look at the scan as it is and the mask is applied afterwards, so that its edge is no edge of the anatomy.
+Whatever a similarity needs of a single scan is computed once per scan.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrix = NDArray[np.float64]
+    Mask = NDArray[np.bool_]
 
 BASELINES = ("ncc", "ncc_highpass", "mutual_information", "ssim")
 """Names of the baselines, in the order of the columns."""
@@ -47,25 +49,42 @@ SSIM_LUMINANCE_CONSTANT, SSIM_CONTRAST_CONSTANT = (
 """SSIM's constants (0.01 R)^2 and (0.03 R)^2 (Wang et al., 2004), for the range R of 0 to MAX_NORMALISED_INTENSITY."""
 
 
-def score_baselines(a: NDArray[np.generic], b: NDArray[np.generic]) -> dict[str, float]:
+def score_baselines(
+    a: NDArray[np.generic], b: NDArray[np.generic], *, masks: tuple[Mask | None, Mask | None] = (None, None)
+) -> dict[str, float]:
     """Compute all baselines of one pair of aligned volumes (i, j, k); higher is more similar.
+
+    Parameters
+    ----------
+    a, b
+        The two volumes. Their order does not matter.
+    masks
+        Where each of them is to be looked at, (i, j, k), such as its brain; None for everywhere. Voxels count that are
+        in both masks.
 
     Examples
     --------
     >>> scan = np.random.default_rng(0).uniform(0.5, 1.0, (8, 8, 8))
     >>> round(score_baselines(scan, scan)["ncc"], 3), round(score_baselines(scan, 1.5 - scan)["ncc"], 3)
     (1.0, -1.0)
+    >>> half = np.arange(8)[:, None, None].repeat(8, 1).repeat(8, 2) < 4
+    >>> round(score_baselines(scan, np.where(half, scan, 0.7), masks=(half, None))["ncc"], 3)
+    1.0
     """
-    return {name: float(matrix[0, 1]) for name, matrix in compute_baseline_matrices([a, b]).items()}
+    return {name: float(matrix[0, 1]) for name, matrix in compute_baseline_matrices([a, b], masks).items()}
 
 
-def compute_baseline_matrices(volumes: Sequence[NDArray[np.generic]]) -> dict[str, Matrix]:
+def compute_baseline_matrices(
+    volumes: Sequence[NDArray[np.generic]], masks: Sequence[Mask | None] | None = None
+) -> dict[str, Matrix]:
     """Compute each baseline for all pairs of n aligned volumes of one shape.
 
     Parameters
     ----------
     volumes
         n volumes (i, j, k). They are converted to float16; memory-mapped arrays are welcome.
+    masks
+        Where each volume is to be looked at, (i, j, k); None, for one or for all, is everywhere.
 
     Returns
     -------
@@ -74,16 +93,26 @@ def compute_baseline_matrices(volumes: Sequence[NDArray[np.generic]]) -> dict[st
         MIN_SHARED_VOXELS have 0.
     """
     scans = torch.from_numpy(np.stack([np.asarray(volume, dtype=np.float16) for volume in volumes]))
-    shared = _products(scans > 0, scans > 0)
+    valid = _valid_voxels(scans, masks)
+    shared = _products(valid, valid)
     fine = torch.stack([_highpass(scan.float()).half() for scan in scans])
     found = {
-        "ncc": _correlations(scans, scans > 0, shared),
-        "ncc_highpass": _correlations(fine, scans > 0, shared),
-        "mutual_information": _mirrored(_mutual_information(scans), len(scans)),
-        "ssim": _mirrored(_structural_similarity(scans), len(scans)),
+        "ncc": _correlations(scans, valid, shared),
+        "ncc_highpass": _correlations(fine, valid, shared),
+        "mutual_information": _mirrored(_mutual_information(scans, valid), len(scans)),
+        "ssim": _mirrored(_structural_similarity(scans, valid), len(scans)),
     }
     nothing = shared.numpy() < MIN_SHARED_VOXELS
     return {name: np.where(nothing, 0.0, matrix) for name, matrix in found.items()}
+
+
+def _valid_voxels(scans: Tensor, masks: Sequence[Mask | None] | None) -> Tensor:
+    """Voxels (n, i, j, k), bool, of each scan's field of view that are in its mask."""
+    valid = scans > 0
+    for one, mask in zip(valid, masks or [None] * len(scans), strict=True):
+        if mask is not None:
+            one &= torch.from_numpy(np.ascontiguousarray(mask, dtype=bool))
+    return valid
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
@@ -108,12 +137,12 @@ def _highpass(volume: Tensor) -> Tensor:
     return volume - smooth_images(volume[None, None], HIGHPASS_SD_VOXELS)[0, 0]
 
 
-def _mutual_information(scans: Tensor) -> Iterator[list[float]]:
+def _mutual_information(scans: Tensor, valid: Tensor) -> Iterator[list[float]]:
     """Mutual information in nats, from joint histograms of ranks, which do not depend on the contrast curve.
 
-    Ranks are taken within the scan's own field of view. One more bin holds the voxels outside.
+    Ranks are taken within the scan's own valid voxels. One more bin holds the voxels outside.
     """
-    ranks = [_ranks(scan.flatten().float()) for scan in scans]
+    ranks = [_ranks((scan * inside).flatten().float()) for scan, inside in zip(scans, valid, strict=True)]
     for number, one in enumerate(ranks):
         wide = one * (MUTUAL_INFORMATION_BINS + 1)
         yield [
@@ -142,14 +171,14 @@ def _information(counts: NDArray[np.int64]) -> float:
     return float((joint[present] * np.log(joint[present] / independent[present])).sum())
 
 
-def _structural_similarity(scans: Tensor) -> Iterator[list[float]]:
-    """SSIM (Wang et al., 2004), averaged over the windows whose centre lies in both fields of view."""
+def _structural_similarity(scans: Tensor, valid: Tensor) -> Iterator[list[float]]:
+    """SSIM (Wang et al., 2004), averaged over the windows whose centre is valid in both scans."""
     windows = [_windows(size) for size in scans.shape[1:]]
     mean = torch.stack([_local(scan[None].float(), windows)[0] for scan in scans])
     square = torch.stack([_local(scan[None].float().square(), windows)[0] for scan in scans])
-    valid = scans[:, ::SSIM_WINDOW_STEP_VOXELS, ::SSIM_WINDOW_STEP_VOXELS, ::SSIM_WINDOW_STEP_VOXELS] > 0
+    centres = valid[:, ::SSIM_WINDOW_STEP_VOXELS, ::SSIM_WINDOW_STEP_VOXELS, ::SSIM_WINDOW_STEP_VOXELS]
     for a in range(len(scans)):
-        yield [_similarity(scans, mean, square, valid, windows, a, b) for b in range(a, len(scans))]
+        yield [_similarity(scans, mean, square, centres, windows, a, b) for b in range(a, len(scans))]
 
 
 def _similarity(
