@@ -66,12 +66,12 @@ def main() -> None:
 def aligned(scans: Sequence[Posed], fixed: Volume) -> pd.DataFrame:
     """One row a scan: the residual, what is said of it, CPU-seconds of aligning and of resampling."""
     rows = []
-    body = fixed.voxels > fixed.voxels.mean()
+    masks = fixed.voxels > fixed.voxels.mean(), np.ones(fixed.voxels.shape, dtype=bool)
     for first in range(0, len(scans), BATCH):
         batch = scans[first : first + BATCH]
         found, seconds = _timed(partial(registration.register_scans, [one.scan for one in batch], fixed))
         for one, result in zip(batch, found, strict=True):
-            place = partial(scan_placement.resample_to_template, one.scan, result, fixed, body)
+            place = partial(scan_placement.resample_to_template, one.scan, result, fixed, masks, "cpu")
             (_, record), placing = _timed(place)
             rows.append(
                 {

@@ -109,7 +109,7 @@ def hard(posed: Posed, number: int, rng: np.random.Generator) -> Posed:
         ("half empty", lambda: _with(posed, _half(posed.scan.voxels, rng), posed.truth)),
         ("part of the slices", lambda: _cropped(posed, rng)),
         ("noise", lambda: _with(posed, rng.random(posed.scan.voxels.shape, dtype=np.float32), None)),
-        ("blocks in disorder", lambda: _with(posed, _disordered(posed.scan.voxels, rng), None)),
+        ("blocks in disorder", lambda: _with(posed, shuffle_blocks(posed.scan.voxels, rng), None)),
         ("a ball", lambda: _with(posed, _ball(posed.scan.voxels.shape, rng), None)),
         ("a third of the head as all of it", lambda: _with(posed, posed.scan.voxels, None, stretch=3.0)),
     )
@@ -140,7 +140,8 @@ def _cropped(posed: Posed, rng: np.random.Generator) -> Posed:
     return replace(posed, scan=Volume(np.ascontiguousarray(posed.scan.voxels[box]), affine))
 
 
-def _disordered(voxels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+def shuffle_blocks(voxels: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Exchange blocks of BLOCK voxels at random; what does not fill a block becomes 0."""
     corners = [
         tuple(slice(BLOCK * c, BLOCK * (c + 1)) for c in corner)
         for corner in np.ndindex(*(n // BLOCK for n in voxels.shape))

@@ -163,7 +163,9 @@ class AskedScan:
 def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
     """Read a scan and place it on the template, as ingest and prepare do for the scans of a study."""
     read = single_scan.read_single_scan(path, config.ingest)
-    scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), read.volume.affine)
+    # the catalogue's NIfTI files hold the affine in float32: without that, the last digits would be others
+    affine = read.volume.affine.astype(np.float32).astype(np.float64)
+    scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), affine)
     placed = aligned_volumes.align_scan(scan, template, config.prepare, read.contrast)
     aligned = scan_placement.is_alignment_usable(placed.record, config.prepare.min_quality)
     to_template = np.asarray(np.linalg.inv(placed.record["matrix"])) if aligned else None

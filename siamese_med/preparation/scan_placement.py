@@ -2,7 +2,9 @@
 
 A study of heads is aligned to the template of real heads that comes with the package, affinely and in the contrast of
 each scan. Every other study is aligned to its own template. Both are for identity alone: two scans of one patient are
-registered to each other (`scoring.change.pair_registration`).
+registered to each other (`scoring.change.pair_registration`). On the template of heads, what lies farther than
+BRAIN_MARGIN_VOXELS from its brain is set to 0: neck, jaw and face move, are cut off or removed, and identify people by
+other things than their brain. The mask is the template's, so its outline tells nothing of a person.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ HEAD_GRID_MM = 3.0
 """Voxel edge of the template of heads where none is configured."""
 HEAD_TEMPLATE_CONTRAST = "T1w"
 """The contrast in which the template of heads is written to a study; every scan is aligned to that of its own."""
+BRAIN_MARGIN_VOXELS = 2
+"""What identity looks at on the template of heads reaches this many voxels beyond the template's brain."""
 SAME_TEMPLATE_TOLERANCE = 0.02
 """Largest difference of a voxel, in units of bright tissue, between a template and the template of heads."""
 
@@ -101,18 +105,22 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
     template
         Volume in RAS+ orientation. If it is that of heads, scans with a brain are aligned to it in their own contrast.
     """
+    from scipy.ndimage import binary_dilation
+
     brains = [find_brain(one.scan) for one in scans]
     found: Sequence[Alignment]
     overlaps: Sequence[float | None]
     if method.registration.built_in and is_head_template(template):
         body, found = make_brain_mask(template), _register_heads(scans, brains, template, method)
+        shown = binary_dilation(body, iterations=BRAIN_MARGIN_VOXELS)
         overlaps = [getattr(one, "brain_overlap", 0.0) for one in found]
     else:
         body, found = template.voxels > template.voxels.mean(), _register(scans, template, method)
+        shown = np.ones_like(body)
         overlaps = [None] * len(found)
     placed = []
     for one, result, brain, overlap in zip(scans, found, brains, overlaps, strict=True):
-        voxels, record = resample_to_template(one.scan, result, template, body, method.device)
+        voxels, record = resample_to_template(one.scan, result, template, (body, shown), method.device)
         placed.append(PlacedScan(voxels, {**record, "brain_overlap": overlap and round(overlap, 4)}, brain))
     return placed
 
@@ -137,12 +145,23 @@ def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
 
 
 def resample_to_template(
-    scan: Volume, found: Alignment, template: Volume, body: NDArray[np.bool_], device: str
+    scan: Volume, found: Alignment, template: Volume, masks: tuple[NDArray[np.bool_], NDArray[np.bool_]], device: str
 ) -> tuple[NDArray[np.float16], AlignmentRecord]:
     """Resample a registered scan to the template's grid.
 
-    Returns the normalised voxels (i, j, k) and the alignment record, whose coverage is that of `body` (i, j, k).
+    Parameters
+    ----------
+    masks
+        Of the template (i, j, k): what the coverage is measured of, and what is kept of the scan.
+
+    Returns
+    -------
+    tuple
+        The normalised voxels (i, j, k), float16, and the alignment record.
     """
+    import torch
+
+    body, shown = masks
     matrix = found.matrix.round(MATRIX_DECIMALS)
     voxels, valid = resampling.resample_volume(scan, matrix @ template.affine, template.voxels.shape, device)[0]
     record: AlignmentRecord = {
@@ -151,7 +170,8 @@ def resample_to_template(
         "coverage": round(float(valid.cpu().numpy()[body].mean()), 4),
         "brain_overlap": None,
     }
-    return normalise_intensity(voxels, valid).cpu().numpy().astype(np.float16), record
+    kept = valid * torch.from_numpy(shown).to(valid)
+    return normalise_intensity(voxels, kept).cpu().numpy().astype(np.float16), record
 
 
 def make_head_template(config: PrepareConfig) -> Volume:
