@@ -2,11 +2,11 @@
 
     python -m benchmarks.synthetic_pose [--label-maps ../shared/real/label_maps] [--pairs 6] [--hard 4] [--seed 0]
 
-Every label map is scanned twice for each pair, in contrasts and protocols drawn at random, whole or defaced, one in four
-brain-extracted, with slices of up to 6 mm in any plane, turned by up to 20 degrees and moved by up to 30 mm. The truth
-is exact. Hard pairs are turned by 40 to 180 degrees, are half a head, or have noise or another organ for a scan; a
-failure is an error of more than 5 degrees or 5 mm, or any pose of what has none. It is caught if the pair is not
-comparable: by `score.min_pose_quality` or by `score.min_overlap`.
+Every label map is scanned twice for each pair, in contrasts and protocols drawn at random, whole or defaced, one in
+four brain-extracted, with slices of up to 6 mm in any plane, turned by up to 20 degrees and moved by up to 30 mm. The
+truth is exact. Hard pairs are turned by 40 to 180 degrees, are half a head, or have noise or a head in disorder for a
+scan. A failure is an error of more than 5 degrees or 5 mm, or any pose of what has none. It is caught if the pair is
+not comparable: by `score.min_pose_quality` or by `score.min_overlap`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rigid and affine registration, batched in torch; the same code runs on CPU and GPU.
+"""Rigid and affine registration of scans to a template, batched in torch; the same code runs on CPU and GPU.
 
 The cost is the correlation ratio (`correlation_ratio`), the optimiser damped Gauss-Newton (`pose_optimisation`). Each
 scan is registered from nine starting poses, coarsely on about a thousand points; the best three are refined at full
@@ -74,8 +74,6 @@ TEMPLATE_LEVELS = (
     RegistrationLevel(0.7, 12_000, 5, 1.0),
 )
 """Levels for a scan against the template: nine, three, then one pose."""
-PAIR_LEVELS = (RegistrationLevel(1.0, 8_000, 8, 1.0), RegistrationLevel(0.4, 20_000, 8, 0.5))
-"""Levels for two scans of a patient that are aligned through the template already: one pose, refined."""
 
 
 @dataclass(frozen=True)
@@ -160,28 +158,6 @@ def measure_alignments(
         Alignment(np.asarray(matrix), 1 - float(one), float(sure))
         for matrix, one, sure in zip(matrices, left, quality, strict=True)
     ]
-
-
-def project_to_rigid(matrix: Matrix) -> Matrix:
-    """Find the rigid transform nearest to an affine one (polar decomposition); the image of the origin is kept.
-
-    A 4x4 matrix that is rigid already is returned as it is.
-
-    Examples
-    --------
-    >>> project_to_rigid(np.diag([1.1, 1.1, 0.9, 1.0])).round(6)
-    array([[1., 0., 0., 0.],
-           [0., 1., 0., 0.],
-           [0., 0., 1., 0.],
-           [0., 0., 0., 1.]])
-    """
-    turn = matrix[:3, :3]
-    if np.allclose(turn.T @ turn, np.eye(3), atol=1e-6):
-        return matrix
-    left, _, right = np.linalg.svd(turn)
-    rigid = matrix.copy()
-    rigid[:3, :3] = left @ right
-    return rigid
 
 
 def make_starting_poses(
