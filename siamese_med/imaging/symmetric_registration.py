@@ -19,6 +19,7 @@ one session it is the best guess that there is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,12 @@ import numpy as np
 
 from siamese_med.imaging import correlation_ratio as correlation
 from siamese_med.imaging import interpolation, resampling
-from siamese_med.imaging.correlation_ratio import RIGID_DEGREES_OF_FREEDOM, RegistrationCost, SamplePoints
+from siamese_med.imaging.correlation_ratio import (
+    AFFINE_DEGREES_OF_FREEDOM,
+    RIGID_DEGREES_OF_FREEDOM,
+    RegistrationCost,
+    SamplePoints,
+)
 from siamese_med.imaging.pose_optimisation import (
     MIN_STEP_GAIN,
     CostFunction,
@@ -38,6 +44,7 @@ from siamese_med.imaging.registration import (
     COARSE_GRID_MIN_SMOOTHING_VOXELS,
     START_SHIFT_FRACTION,
     RegistrationLevel,
+    Transform,
     make_starting_poses,
 )
 from siamese_med.imaging.volume import Volume
@@ -145,6 +152,33 @@ def register_scan_pair(
     return ScanPairPose(poses[0].numpy(), 1 - float(left[0]), search.measure_quality(poses[:1]))
 
 
+def refine_scan_pair(
+    first: Volume,
+    second: Volume,
+    regions: tuple[Volume | None, Volume | None],
+    starts: Sequence[Matrix],
+    transform: Transform = "rigid",
+) -> ScanPairPose:
+    """Refine given poses of two scans, and return the best one; the second scan may be of another person.
+
+    Parameters
+    ----------
+    first, second, regions
+        As in `register_scan_pair`.
+    starts
+        One starting pose or more, 4x4 from mm of the first to mm of the second scan.
+    transform
+        `affine` also finds scalings and shears.
+    """
+    import torch
+
+    freedom = RIGID_DEGREES_OF_FREEDOM if transform == "rigid" else AFFINE_DEGREES_OF_FREEDOM
+    search = _PairSearch(_Side(first, regions[0]), _Side(second, regions[1]), freedom)
+    poses, _ = search.refine(torch.as_tensor(np.stack(starts), dtype=torch.float64), MIDDLE, 1)
+    poses, left = search.refine(poses[:1], FINE, 2)
+    return ScanPairPose(poses[0].numpy(), 1 - float(left[0]), search.measure_quality(poses))
+
+
 class _Side:
     """One scan of a pair: where points are drawn in it, and its images, smoothed for each level on first use."""
 
@@ -170,8 +204,8 @@ class _Side:
 class _PairSearch:
     """The cost of a pose of two scans, and the search for its minimum."""
 
-    def __init__(self, first: _Side, second: _Side) -> None:
-        self.first, self.second = first, second
+    def __init__(self, first: _Side, second: _Side, freedom: int = RIGID_DEGREES_OF_FREEDOM) -> None:
+        self.first, self.second, self.freedom = first, second, freedom
         self.lever = max((first.lever + second.lever) / 2, 1.0)
         self.edge_mm = self.lever / EDGES_PER_LEVER
 
@@ -218,10 +252,10 @@ class _PairSearch:
             owners = torch.zeros(len(poses), dtype=torch.long)
             back = torch.linalg.inv(poses)
             there, here = (
-                correlation.evaluate_registration_cost(image, owners, pose, drawn, self.lever, RIGID_DEGREES_OF_FREEDOM)
+                correlation.evaluate_registration_cost(image, owners, pose, drawn, self.lever, self.freedom)
                 for image, pose, drawn in ((images[1], poses, points[0]), (images[0], back, points[1]))
             )
-            return _join_directions(there, here, back, self.lever)
+            return _join_directions(there, here, (poses, back), self.lever)
 
         return cost
 
@@ -244,22 +278,14 @@ class _PairSearch:
 
 
 def _join_directions(
-    there: RegistrationCost, here: RegistrationCost, back: torch.Tensor, lever: float
+    there: RegistrationCost, here: RegistrationCost, poses: tuple[torch.Tensor, torch.Tensor], lever: float
 ) -> RegistrationCost:
-    """The mean cost of a pose and of its inverse `back`, with the derivatives by a motion of the second scan.
+    """The mean cost of poses and of their inverses, with the derivatives by a motion of the second scan.
 
-    A motion w, t about the pivot p of the second scan moves the inverse by -R'w, and by -R't - R'w x (q - R'p - s)
-    about its own pivot q, where R' and s are the rotation and the shift of the inverse: the columns of `turned`.
+    `poses` are those of `there` and of `here`, the inverses (n, 4, 4).
     """
-    import torch
-
-    rotation = back[:, :3, :3]
-    arm = here.pivot - (rotation @ there.pivot[:, :, None])[:, :, 0] - back[:, :3, 3]
-    turned = torch.zeros(len(back), 6, 6, dtype=back.dtype)
-    turned[:, :3, :3] = turned[:, 3:, 3:] = -rotation
-    for axis in range(3):
-        turned[:, 3:, axis] = torch.linalg.cross(-rotation[:, :, axis] / lever, arm)
-    turned = turned.to(there.gradient.dtype)
+    freedom = there.gradient.shape[1]
+    turned = _invert_motions(there, here, poses, lever)[:, :freedom, :freedom].to(there.gradient.dtype)
     across = turned.transpose(1, 2)
     return RegistrationCost(
         (there.disagreement + here.disagreement) / 2,
@@ -267,6 +293,36 @@ def _join_directions(
         (there.curvature + across @ here.curvature @ turned) / 2,
         there.pivot,
     )
+
+
+def _invert_motions(
+    there: RegistrationCost, here: RegistrationCost, poses: tuple[torch.Tensor, torch.Tensor], lever: float
+) -> torch.Tensor:
+    """Matrix (n, 12, 12) from a motion of poses M to the motion of their inverses that it means.
+
+    A motion G, t about the pivot p moves x to x + G (x - p) + t. So it moves y = M^-1 x by H (y - M^-1 p) - L t, where
+    L is the linear part of M^-1 and H = -L G L^-1, and that is H (y - q) + H (q - M^-1 p) - L t about the inverse's own
+    pivot q. Motions are in the order of `pose_optimisation.move_poses`, and G in units of 1 / lever.
+    """
+    import torch
+
+    forth, back = poses
+    linear = back[:, :3, :3]
+    arm = here.pivot - (linear @ there.pivot[:, :, None])[:, :, 0] - back[:, :3, 3]
+    generators = torch.zeros(AFFINE_DEGREES_OF_FREEDOM, 3, 3, dtype=back.dtype)
+    for axis, (one, other) in enumerate(((1, 2), (2, 0), (0, 1))):
+        generators[axis, other, one], generators[axis, one, other] = 1.0, -1.0
+        generators[6 + axis, axis, axis] = 1.0
+        generators[9 + axis, one, other] = generators[9 + axis, other, one] = 1.0
+    moved = -torch.einsum("nij,kjl,nlm->nkim", linear, generators, forth[:, :3, :3])
+    turned = torch.zeros(len(back), AFFINE_DEGREES_OF_FREEDOM, AFFINE_DEGREES_OF_FREEDOM, dtype=back.dtype)
+    for axis, (one, other) in enumerate(((1, 2), (2, 0), (0, 1))):
+        turned[:, axis] = (moved[:, :, other, one] - moved[:, :, one, other]) / 2
+        turned[:, 6 + axis] = moved[:, :, axis, axis]
+        turned[:, 9 + axis] = (moved[:, :, other, one] + moved[:, :, one, other]) / 2
+    turned[:, 3:6] = (moved @ arm[:, None, :, None])[:, :, :, 0].transpose(1, 2) / lever
+    turned[:, 3:6, 3:6] = -linear
+    return turned
 
 
 def _resample_upright(scan: Volume) -> Volume:
