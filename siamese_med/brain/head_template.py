@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.brain.segmentation import BRAIN_THRESHOLD, BrainSegmentation
-from siamese_med.imaging import registration, resampling
+from siamese_med.brain.segmentation_files import make_probability_volume
+from siamese_med.imaging import registration, resampling, symmetric_registration
 from siamese_med.imaging.registration import Alignment, RegistrationLevel
+from siamese_med.imaging.symmetric_registration import ScanPairPose, ScanSide
 from siamese_med.imaging.volume import Volume, read_volume
 
 if TYPE_CHECKING:
@@ -28,24 +30,19 @@ TEMPLATE_CONTRASTS = ("T1w", "T2w", "FLAIR", "T1wCE")
 UNKNOWN_CONTRAST_STANDIN = "T1w"
 """Scans of an unknown contrast are registered to this one: the correlation ratio asks for no equal contrast."""
 MAP_LEVEL = RegistrationLevel(1.5, 5_000, 10, 4.0)
-"""First the segmentations are laid on each other, as images: the same in every contrast."""
-SCAN_LEVELS = (RegistrationLevel(1.0, 6_000, 6, 2.0), RegistrationLevel(0.7, 10_000, 5, 1.0))
-"""Then the scan itself, inside the brain and a little beyond."""
-BRAIN_MARGIN_VOXELS = 2
-"""Points are drawn inside the template's brain, dilated by this many voxels of 2 mm."""
+"""How the segmentations are laid on each other, as images, where the centroids alone do not lead to a good pose."""
+DOUBTFUL_QUALITY, DOUBTFUL_OVERLAP = 0.1, 0.88
+"""A pose that is less distinct, or under which the brains overlap less, is sought once more, from another start."""
+STRUCTURE_LEVELS = (0.0, 1.0, 1.0, 0.6, 0.6, 0.75, 0.75, 0.1, 0.1, 0.5, 0.5, 0.85, 0.3)
+"""Brightness of each structure where a segmentation is registered as an image."""
 MIN_AFFINE_STRUCTURES, MIN_SIMILARITY_STRUCTURES, MIN_RIGID_STRUCTURES = 8, 4, 3
 """Centroids that the first guess needs for twelve, seven and six degrees of freedom."""
 MIN_USABLE_OVERLAP, MIN_USABLE_QUALITY = 0.75, 0.02
 """Limits of `HeadAlignment.usable`."""
-MAX_OVERLAP_LOSS = 0.03
-"""Where the scan's own alignment makes the brain masks agree worse by more than this, that of the segmentations is
-kept."""
 MAX_EXTRACTED_RATIO = 1.25
 """A scan whose bright part is at most this many times as large as its brain was brain-extracted."""
 INTENSITY_STEPS = 100.0
 """The files hold intensities in hundredths, uint8."""
-STRUCTURE_LEVELS = (0.0, 1.0, 1.0, 0.6, 0.6, 0.75, 0.75, 0.1, 0.1, 0.5, 0.5, 0.85, 0.3)
-"""Brightness of each structure where a segmentation is registered as an image."""
 
 
 @dataclass(frozen=True)
@@ -129,35 +126,43 @@ def register_to_head_template(
 
 
 def _register_head(scan: Volume, found: BrainSegmentation, contrast: str) -> HeadAlignment:
-    fixed = load_head_template(contrast, brain_only=is_brain_extracted(scan, found))
-    best, overlap = register_to_image(scan, found, fixed, load_template_segmentation())
+    template = load_template_segmentation()
+    fixed = _make_template_side(contrast, is_brain_extracted(scan, found))
+    best, overlap = register_to_image(scan, found, fixed, template)
     return HeadAlignment(best.matrix, best.correlation_ratio, best.quality, overlap, contrast)
 
 
+@lru_cache(maxsize=8)
+def _make_template_side(contrast: str, brain_only: bool) -> ScanSide:
+    region = make_probability_volume(load_template_segmentation())
+    return ScanSide(load_head_template(contrast, brain_only), region)
+
+
 def register_to_image(
-    scan: Volume, found: BrainSegmentation, fixed: Volume, template: BrainSegmentation
-) -> tuple[Alignment, float]:
+    scan: Volume, found: BrainSegmentation, fixed: ScanSide, template: BrainSegmentation
+) -> tuple[ScanPairPose, float]:
     """Register a scan affinely to an image of a head whose segmentation is known.
 
     Parameters
     ----------
     fixed, template
-        The image, and its segmentation on the same grid.
+        The image with its brain as the region, and its segmentation.
 
     Returns
     -------
-    The alignment, and the Dice of the two brain masks.
+    The pose, as a matrix from the image's mm to the scan's, and the Dice of the two brain masks.
     """
-    first = guess_from_centroids(template, found)
-    laid = registration.register_scans(
-        [_as_image(found)], _as_image(template), (MAP_LEVEL,), [first], transform="affine", masks=[found.inside]
-    )[0]
-    near = _dilate(template.mask)
-    best = registration.register_scans([scan], fixed, SCAN_LEVELS, [laid.matrix], inside=near, transform="affine")[0]
-    overlaps = [measure_brain_overlap(template, found, one.matrix) for one in (best, laid)]
-    if overlaps[0] >= overlaps[1] - MAX_OVERLAP_LOSS:
-        return best, overlaps[0]
-    return registration.measure_alignments([scan], fixed, [laid.matrix])[0], overlaps[1]
+    guess = guess_from_centroids(template, found)
+    side = ScanSide(scan, make_probability_volume(found))
+    pose = symmetric_registration.refine_scan_pair(fixed, side, [guess], "affine")
+    overlap = measure_brain_overlap(template, found, pose.matrix)
+    if pose.quality < DOUBTFUL_QUALITY or overlap < DOUBTFUL_OVERLAP:
+        (laid,) = registration.register_scans(
+            [_as_image(found)], _as_image(template), (MAP_LEVEL,), [guess], transform="affine", masks=[found.inside]
+        )
+        pose = symmetric_registration.refine_scan_pair(fixed, side, [pose.matrix, laid.matrix], "affine")
+        overlap = measure_brain_overlap(template, found, pose.matrix)
+    return pose, overlap
 
 
 def guess_from_centroids(template: BrainSegmentation, found: BrainSegmentation) -> Matrix:
@@ -197,12 +202,6 @@ def _find_brain_centre(found: BrainSegmentation) -> NDArray[np.float64]:
 def _as_image(found: BrainSegmentation) -> Volume:
     levels = np.asarray(STRUCTURE_LEVELS, dtype=np.float32)
     return Volume(levels[found.structures], found.affine)
-
-
-def _dilate(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    from scipy.ndimage import binary_dilation
-
-    return np.asarray(binary_dilation(mask, iterations=BRAIN_MARGIN_VOXELS))
 
 
 def is_brain_extracted(scan: Volume, found: BrainSegmentation) -> bool:

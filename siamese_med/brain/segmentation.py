@@ -87,17 +87,21 @@ class BrainSegmentation:
         RAS+ mm (3,) of the scan by structure; fluid outside the ventricles and structures that are cut off by the field
         of view, or smaller than MIN_STRUCTURE_ML, are left out.
         """
-        edge = self._edge()
-        found: dict[Structure, NDArray[np.float64]] = {}
-        for structure in Structure:
-            if structure in (Structure.BACKGROUND, Structure.OTHER_FLUID):
-                continue
-            places = np.argwhere(self.structures == structure)
-            if len(places) * self.voxel_ml < MIN_STRUCTURE_ML:
-                continue
-            if edge[tuple(places.T)].mean() <= MAX_CUT_FRACTION:
-                found[structure] = self.affine[:3, :3] @ places.mean(0) + self.affine[:3, 3]
-        return found
+        labels, edge = self.structures.ravel(), self._edge()
+        counts = np.bincount(labels, minlength=len(Structure))
+        cut = np.bincount(labels[edge.ravel()], minlength=len(Structure)) / np.maximum(counts, 1)
+        steps = np.ogrid[tuple(slice(n) for n in self.structures.shape)]
+        sums = [
+            np.bincount(labels, np.broadcast_to(step, self.structures.shape).ravel(), len(Structure)) for step in steps
+        ]
+        places = (np.stack(sums, 1) / np.maximum(counts, 1)[:, None]) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return {
+            structure: places[structure]
+            for structure in Structure
+            if structure not in (Structure.BACKGROUND, Structure.OTHER_FLUID)
+            and counts[structure] * self.voxel_ml >= MIN_STRUCTURE_ML
+            and cut[structure] <= MAX_CUT_FRACTION
+        }
 
     def _edge(self) -> NDArray[np.bool_]:
         """Voxels at the edge of the field of view, or of the grid."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from siamese_med.imaging.interpolation import PackedVolumes
 
     Matrix = NDArray[np.float64]
+    Places = tuple[NDArray[np.int64], Matrix]
 
 COARSE = RegistrationLevel(2.0, 1_200, 10, 7.0, 3)
 MIDDLE = RegistrationLevel(1.0, 5_000, 6, 3.0, 1)
@@ -63,8 +65,11 @@ FINE = RegistrationLevel(0.6, 20_000, 8, 1.5, 1)
 """Levels of a pair. Lengths are in edges (`_edge_mm`), and `kept` is the number of poses that go on to the next level.
 
 Source: open_ms patients 01 and 03, see `benchmarks/pair_pose.py`."""
-EDGES_PER_LEVER = 40.0
-"""The working edge is the body's root mean square radius divided by this: about 2 mm for a head."""
+EDGES_PER_REGION_LEVER, EDGES_PER_BODY_LEVER = 25.0, 40.0
+"""The working edge is the root mean square radius of the region, or of the body, divided by this: about 2 mm in a head.
+A body is more than what matters of it, so it is divided more finely."""
+MAX_MEASURED_VOXELS = 20_000
+"""The radius is measured on about this many voxels, to save time."""
 BODY_GRID_VOXELS = 64
 """Voxels along an axis of the coarse grid on which the body is found."""
 MIN_GAIN_OVER_SCANNER = 0.02
@@ -141,7 +146,7 @@ def register_scan_pair(
     import torch
 
     masks: tuple[Volume | None, Volume | None] = regions if all(one is not None for one in regions) else (None, None)
-    search = _PairSearch(_Side(first, masks[0]), _Side(second, masks[1]))
+    search = _PairSearch(ScanSide(first, masks[0]), ScanSide(second, masks[1]))
     poses = search.find_coarse_poses()
     poses, _ = search.refine(poses, MIDDLE, 1)
     poses, left = search.refine(poses[:1], FINE, 2)
@@ -153,18 +158,14 @@ def register_scan_pair(
 
 
 def refine_scan_pair(
-    first: Volume,
-    second: Volume,
-    regions: tuple[Volume | None, Volume | None],
-    starts: Sequence[Matrix],
-    transform: Transform = "rigid",
+    first: ScanSide, second: ScanSide, starts: Sequence[Matrix], transform: Transform = "rigid"
 ) -> ScanPairPose:
-    """Refine given poses of two scans, and return the best one; the second scan may be of another person.
+    """Refine given poses of two scans, which may be of two people, and return the best one.
 
     Parameters
     ----------
-    first, second, regions
-        As in `register_scan_pair`.
+    first, second
+        The scans. A side can be used for several pairs; what was computed for the first one is used again.
     starts
         One starting pose or more, 4x4 from mm of the first to mm of the second scan.
     transform
@@ -173,41 +174,84 @@ def refine_scan_pair(
     import torch
 
     freedom = RIGID_DEGREES_OF_FREEDOM if transform == "rigid" else AFFINE_DEGREES_OF_FREEDOM
-    search = _PairSearch(_Side(first, regions[0]), _Side(second, regions[1]), freedom)
+    search = _PairSearch(first, second, freedom)
     poses, _ = search.refine(torch.as_tensor(np.stack(starts), dtype=torch.float64), MIDDLE, 1)
     poses, left = search.refine(poses[:1], FINE, 2)
     return ScanPairPose(poses[0].numpy(), 1 - float(left[0]), search.measure_quality(poses))
 
 
-class _Side:
-    """One scan of a pair: where points are drawn in it, and its images, smoothed for each level on first use."""
+class ScanSide:
+    """One scan of a pair that is to be registered: where points are drawn in it, and its images, smoothed on first use.
 
-    def __init__(self, scan: Volume, region: Volume | None) -> None:
-        self.scan = scan
-        upright = _resample_upright(scan)
-        self.body = np.argwhere(correlation.find_body_mask(upright.voxels, None)), upright.affine
-        spread = self.body[0] * upright.spacing_mm
-        self.lever = float(np.sqrt(((spread - spread.mean(0)) ** 2).sum(1).mean()))
-        self.height_mm = upright.voxels.shape[2] * float(upright.spacing_mm[2])
-        self.counted = self.body if region is None else (np.argwhere(region.voxels >= REGION_THRESHOLD), region.affine)
+    Parameters
+    ----------
+    scan
+        The scan (i, j, k) with its affine to RAS+ mm.
+    region
+        What is to lie on the other scan, see `register_scan_pair`; None for the whole body.
+    """
+
+    def __init__(self, scan: Volume, region: Volume | None = None) -> None:
+        self.scan, self.region = scan, region
+        self._images: dict[tuple[float, float], PackedVolumes] = {}
+        self._points: dict[tuple[float, RegistrationLevel, int, bool], SamplePoints] = {}
+
+    @cached_property
+    def body(self) -> Places:
+        """Where the body is, and its surroundings."""
+        upright = _resample_upright(self.scan)
+        return np.argwhere(correlation.find_body_mask(upright.voxels, None)), upright.affine
+
+    @cached_property
+    def counted(self) -> Places:
+        """Where the region is, or else the body."""
+        if self.region is None:
+            return self.body
+        return np.argwhere(self.region.voxels >= REGION_THRESHOLD), self.region.affine
+
+    @cached_property
+    def centre(self) -> NDArray[np.float64]:
+        """Centre (3,) of what counts, in mm."""
         places, affine = self.counted
-        self.centre = places.mean(0) @ affine[:3, :3].T + affine[:3, 3]
-        self.images: dict[float, PackedVolumes] = {}
+        return np.asarray(places.mean(0) @ affine[:3, :3].T + affine[:3, 3])
+
+    @cached_property
+    def lever(self) -> float:
+        """Root mean square radius of what counts, in mm."""
+        places, affine = self.counted
+        some = places[:: max(1, len(places) // MAX_MEASURED_VOXELS)]
+        apart = (some - some.mean(0)) @ affine[:3, :3].T
+        return max(1.0, float(np.sqrt((apart**2).sum(1).mean())))
+
+    @property
+    def edge_mm(self) -> float:
+        """The working edge."""
+        return self.lever / (EDGES_PER_BODY_LEVER if self.region is None else EDGES_PER_REGION_LEVER)
 
     def smooth_image(self, edge_mm: float, smoothing: float) -> PackedVolumes:
-        if smoothing not in self.images:
+        """Pool the scan to voxels of about `edge_mm` and smooth it by `smoothing` edges."""
+        if (edge_mm, smoothing) not in self._images:
             edge = edge_mm * (2 if smoothing >= COARSE_GRID_MIN_SMOOTHING_VOXELS else 1)
-            self.images[smoothing] = interpolation.pack_volumes([self.scan], [None], edge, smoothing * edge_mm, "cpu")
-        return self.images[smoothing]
+            image = interpolation.pack_volumes([self.scan], [None], edge, smoothing * edge_mm, "cpu")
+            self._images[edge_mm, smoothing] = image
+        return self._images[edge_mm, smoothing]
+
+    def draw_points(self, edge_mm: float, level: RegistrationLevel, seed: int, in_body: bool = False) -> SamplePoints:
+        """Draw the points of a level in what counts, or in the body."""
+        key = edge_mm, level, seed, in_body
+        if key not in self._points:
+            image = self.smooth_image(edge_mm, level.smoothing)
+            places = self.body if in_body else self.counted
+            self._points[key] = correlation.draw_sample_points(image, *places, level.points, seed)
+        return self._points[key]
 
 
 class _PairSearch:
     """The cost of a pose of two scans, and the search for its minimum."""
 
-    def __init__(self, first: _Side, second: _Side, freedom: int = RIGID_DEGREES_OF_FREEDOM) -> None:
+    def __init__(self, first: ScanSide, second: ScanSide, freedom: int = RIGID_DEGREES_OF_FREEDOM) -> None:
         self.first, self.second, self.freedom = first, second, freedom
-        self.lever = max((first.lever + second.lever) / 2, 1.0)
-        self.edge_mm = self.lever / EDGES_PER_LEVER
+        self.lever, self.edge_mm = first.lever, first.edge_mm
 
     def find_coarse_poses(self) -> torch.Tensor:
         """Search in each direction alone; the best poses of both, (n, 4, 4), as matrices from first to second scan."""
@@ -217,16 +261,17 @@ class _PairSearch:
         backwards = torch.linalg.inv(self._search_one_way(self.second, self.first))
         return torch.cat([forwards, backwards])
 
-    def _search_one_way(self, fixed: _Side, moving: _Side) -> torch.Tensor:
+    def _search_one_way(self, fixed: ScanSide, moving: ScanSide) -> torch.Tensor:
         import torch
 
-        shift = START_SHIFT_FRACTION / 2 * fixed.height_mm
+        places, affine = fixed.body
+        shift = START_SHIFT_FRACTION / 2 * float(np.ptp(places[:, 2])) * float(affine[2, 2])
         starts = np.stack([np.eye(4), *make_starting_poses(fixed.centre, moving.centre, shift)])
         poses, left = minimise_registration_cost(
             moving.smooth_image(self.edge_mm, COARSE.smoothing),
             torch.zeros(len(starts), dtype=torch.long),
             torch.as_tensor(starts),
-            self._draw_points(fixed, COARSE, 0, fixed.body),
+            fixed.draw_points(self.edge_mm, COARSE, 0, in_body=True),
             (self.lever, COARSE.reach * self.edge_mm),
             COARSE.iterations,
             RIGID_DEGREES_OF_FREEDOM,
@@ -245,7 +290,7 @@ class _PairSearch:
         import torch
 
         sides = self.first, self.second
-        points = [self._draw_points(side, level, seed, side.counted) for side in sides]
+        points = [side.draw_points(self.edge_mm, level, seed) for side in sides]
         images = [side.smooth_image(self.edge_mm, level.smoothing) for side in sides]
 
         def cost(poses: torch.Tensor, _which: torch.Tensor) -> RegistrationCost:
@@ -269,12 +314,6 @@ class _PairSearch:
         moved = move_poses(pose.repeat(len(nudges), 1, 1), nudges, here.pivot, self.lever)
         lost = cost(moved, torch.zeros(len(nudges))).disagreement - here.disagreement
         return float(lost.mean().clamp(0, 1)) if lost.min() > 0 else 0.0
-
-    def _draw_points(
-        self, side: _Side, level: RegistrationLevel, seed: int, where: tuple[NDArray[np.int64], Matrix]
-    ) -> SamplePoints:
-        image = side.smooth_image(self.edge_mm, level.smoothing)
-        return correlation.draw_sample_points(image, *where, level.points, seed)
 
 
 def _join_directions(
