@@ -214,6 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{len(given.partitions)} partitions of {FOLDS} networks.")
     if given.short:
         scans = cut_one_in(scans, given.short, given.folder / "short")
+    if given.regions:
+        print("\n".join(region_lines(scans, given.rules, given.partitions, voxel_ml)))
+        return
     rows = []
     for name in given.rules:
         started = time.process_time()
@@ -239,8 +242,24 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, nargs="+", default=[0, 1], help="seeds of splits and trainings")
     parser.add_argument("--seed", type=int, default=11, help="of the simulation")
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="so many simulated people, no real heads")
+    parser.add_argument("--regions", action="store_true", help="print the regions and train nothing")
     parser.add_argument("--short", type=int, default=0, metavar="N", help="every Nth scan loses half its field of view")
     return parser.parse_args(arguments)
+
+
+def region_lines(
+    scans: pd.DataFrame, rules: Sequence[str], partitions: Sequence[int], voxel_ml: float
+) -> Iterator[str]:
+    """One line for each rule: its region in every fold, in ml, and how many scans had a vote by the present rule."""
+    known = [
+        scans[~scans.subject.isin(test | held)] for partition in partitions for test, held in folds(scans, partition)
+    ]
+    shown = [common_region.extract_bodies([np.load(path).astype(np.float32) for path in one.volume]) for one in known]
+    for name in rules:
+        sizes = ", ".join(f"{voxel_ml * RULES[name](bodies).sum():.0f}" for bodies in shown)
+        yield f"{name}: {sizes} ml"
+    votes = ", ".join(f"{common_region.find_voting_scans(bodies).sum()} of {len(bodies)}" for bodies in shown)
+    yield f"scans with a vote: {votes}"
 
 
 def cut_one_in(scans: pd.DataFrame, every: int, folder: Path) -> pd.DataFrame:

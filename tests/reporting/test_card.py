@@ -67,6 +67,7 @@ def test_the_card_leads_with_the_words_of_the_page(tmp_path: Path) -> None:
         statements.compose_model_headline(measured).text,
         statements.calibration_note(measured.calibration),
         statements.match_note(measured),
+        statements.region_note(measured.region),
         statements.audit_note(measured.audit),
         statements.size_note(measured),
         *statements.LIMITS,
