@@ -35,7 +35,7 @@ from siamese_med.simulation import label_map_synthesis as synthesis
 from siamese_med.simulation import synthetic_head_scans as heads
 from siamese_med.simulation.tissue_levels import CONTRASTS
 
-DEEPBET = "import sys; from deepbet import run_bet; run_bet(sys.argv[1::2], sys.argv[2::2], no_gpu=True)"
+DEEPBET = "import sys; from deepbet import run_bet; run_bet(sys.argv[1::2], mask_paths=sys.argv[2::2], no_gpu=True)"
 
 
 def measure_dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

@@ -6,7 +6,7 @@ resampling is a weighted sum along one axis at a time. Synthetic scans for train
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,8 +130,8 @@ def _middle(profile: NDArray[np.int64]) -> float:
 
 
 def crop_around(
-    voxels: NDArray[np.float32], centre: NDArray[np.int64], shape: tuple[int, int, int] = CROP_SHAPE
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    voxels: NDArray[Any], centre: NDArray[np.int64], shape: tuple[int, int, int] = CROP_SHAPE
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Cut a box of `shape` around a voxel; what lies outside the scan is 0.
 
     Returns
