@@ -17,7 +17,8 @@ from siamese_med.brain.segmentation import BRAIN_THRESHOLD, BrainSegmentation
 from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.imaging import registration, resampling, symmetric_registration
 from siamese_med.imaging.registration import Alignment, RegistrationLevel
-from siamese_med.imaging.symmetric_registration import ScanPairPose, ScanSide
+from siamese_med.imaging.registration_side import ScanSide
+from siamese_med.imaging.symmetric_registration import ScanPairPose
 from siamese_med.imaging.volume import Volume, read_volume
 
 if TYPE_CHECKING:

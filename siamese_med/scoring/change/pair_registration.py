@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med.imaging import resampling, symmetric_registration
+from siamese_med.imaging import registration_side, resampling, symmetric_registration
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.imaging.volume import Volume
@@ -158,21 +158,8 @@ def register_pair(
     pose = symmetric_registration.register_scan_pair(earlier, later, regions)
     half = _halve_rigid_transform(pose.matrix)
     matrices: tuple[Matrix, Matrix] = np.asarray(np.linalg.inv(half)), half
-    known = [mask for mask in regions if mask is not None]
-    whole = len(known) < len(regions)
-    masks = [symmetric_registration.find_body(scan) for scan in (earlier, later)] if whole else known
-    affine, shape = _lay_grid_around(masks, matrices, spacing_mm)
-    parts = [
-        resampling.resample_volume(scan, matrix @ affine, shape)[0]
-        for scan, matrix in zip((earlier, later), matrices, strict=True)
-    ]
-    marked = [
-        resampling.resample_volume(mask, matrix @ affine, shape)[0, 0]
-        for mask, matrix in zip(masks, matrices, strict=True)
-    ]
-    compared = _find_compared_region(marked, [part[1] for part in parts], spacing_mm, whole)
-    space = PairSpace(affine, compared.numpy())
-    inside = compared & (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
+    space, parts = _resample_both((earlier, later), regions, matrices, spacing_mm)
+    inside = torch.from_numpy(space.inside) & (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
     overlap = float(inside.sum()) / max(1, int(space.inside.sum()))
     a, b = shown = (normalise_intensity(*parts[0]), normalise_intensity(*parts[1]))
     if earlier.content_digest() == later.content_digest():
@@ -192,6 +179,29 @@ def _halve_rigid_transform(matrix: Matrix) -> Matrix:
     half[:3, :3] = Rotation.from_rotvec(Rotation.from_matrix(matrix[:3, :3]).as_rotvec() / 2).as_matrix()
     half[:3, 3] = np.linalg.solve(np.eye(3) + half[:3, :3], matrix[:3, 3])
     return half
+
+
+def _resample_both(
+    scans: tuple[Volume, Volume],
+    regions: tuple[Volume | None, Volume | None],
+    matrices: tuple[Matrix, Matrix],
+    spacing_mm: float,
+) -> tuple[PairSpace, list[Tensor]]:
+    """Lay the grid of a pair, and resample the scans to it: for each, intensities and field of view (2, i, j, k)."""
+    known = [region for region in regions if region is not None]
+    whole = len(known) < len(regions)
+    masks = [registration_side.find_body(scan) for scan in scans] if whole else known
+    affine, shape = _lay_grid_around(masks, matrices, spacing_mm)
+    parts = [
+        resampling.resample_volume(scan, matrix @ affine, shape)[0]
+        for scan, matrix in zip(scans, matrices, strict=True)
+    ]
+    marked = [
+        resampling.resample_volume(mask, matrix @ affine, shape)[0, 0]
+        for mask, matrix in zip(masks, matrices, strict=True)
+    ]
+    compared = _find_compared_region(marked, [part[1] for part in parts], spacing_mm, whole)
+    return PairSpace(affine, compared.numpy()), parts
 
 
 def _find_compared_region(

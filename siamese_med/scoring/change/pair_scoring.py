@@ -163,9 +163,7 @@ def score_pair(
     reasons = comparability.reasons_before_measuring(earlier, later) or comparability.reasons_of_reference(known, grown)
     if reasons or known is None or grown is None:
         return _unmeasured(reasons), None
-    turned = later.scan.content_digest() < earlier.scan.content_digest()
-    first, second = (later, earlier) if turned else (earlier, later)
-    measured = measure_pair(first, second, config.spacing_mm, instrument.detector)  # steps 1 to 3
+    measured, second, turned = _measure_in_fixed_order(earlier, later, config.spacing_mm, instrument.detector)
     found = measured.swap() if turned else measured
     pair, evidence, finding = found.pair, found.evidence, found.finding
     reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
@@ -191,6 +189,15 @@ def score_pair(
     )
     curve = [] if reasons else _detection_curve(measured, second, known, instrument.detector)
     return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
+
+
+def _measure_in_fixed_order(
+    earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector
+) -> tuple[PairMeasurement, PairScan, bool]:
+    """Steps 1 to 3 in an order that the content decides: what was measured, its second scan, whether it is turned."""
+    turned = later.scan.content_digest() < earlier.scan.content_digest()
+    first, second = (later, earlier) if turned else (earlier, later)
+    return measure_pair(first, second, spacing_mm, detector), second, turned
 
 
 def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> NoiseStratum:
