@@ -23,6 +23,7 @@ from siamese_med.brain.segmentation import segment_brain
 from siamese_med.brain.structures import Structure
 from siamese_med.imaging import resampling
 from siamese_med.imaging.volume import Volume
+from siamese_med.preparation.scan_placement import shows_head
 
 COLUMNS = 4
 
@@ -38,7 +39,7 @@ def measure(scan: RealScan) -> tuple[HeadAlignment, Volume]:
     scales = np.linalg.svd(one.matrix[:3, :3])[1]
     print(
         f"| {scan.name} | {one.quality:.3f} | {one.correlation_ratio:.3f} | {one.brain_overlap:.3f} | "
-        f"{scales.min():.2f} to {scales.max():.2f} | {'yes' if one.usable() else 'NO'} | {ended - middle:.2f} | "
+        f"{scales.min():.2f} to {scales.max():.2f} | {'yes' if shows_head(one) else 'NO'} | {ended - middle:.2f} | "
         f"{middle - began:.2f} |",
         flush=True,
     )
@@ -82,7 +83,7 @@ def main() -> None:
     print("| scan | quality | correlation ratio | brains overlap | scales | usable | CPU-s | segmentation |")
     print("|---|---|---|---|---|---|---|---|")
     found = [(scan, *measure(scan)) for scan in chosen]
-    usable = Counter(scan.dataset for scan, one, _ in found if one.usable())
+    usable = Counter(scan.dataset for scan, one, _ in found if shows_head(one))
     for dataset, count in Counter(scan.dataset for scan in chosen).items():
         print(f"{dataset}: {usable[dataset]} of {count} usable")
         if given.pictures:

@@ -38,8 +38,6 @@ STRUCTURE_LEVELS = (0.0, 1.0, 1.0, 0.6, 0.6, 0.75, 0.75, 0.1, 0.1, 0.5, 0.5, 0.8
 """Brightness of each structure where a segmentation is registered as an image."""
 MIN_AFFINE_STRUCTURES, MIN_SIMILARITY_STRUCTURES, MIN_RIGID_STRUCTURES = 8, 4, 3
 """Centroids that the first guess needs for twelve, seven and six degrees of freedom."""
-MIN_USABLE_OVERLAP, MIN_USABLE_QUALITY = 0.75, 0.02
-"""Limits of `HeadAlignment.usable`."""
 MAX_EXTRACTED_RATIO = 1.25
 """A scan whose bright part is at most this many times as large as its brain was brain-extracted."""
 INTENSITY_STEPS = 100.0
@@ -60,10 +58,6 @@ class HeadAlignment(Alignment):
 
     brain_overlap: float
     contrast: str
-
-    def usable(self) -> bool:
-        """Tell whether the alignment can be trusted: the brains overlap, and the pose is a peak of the agreement."""
-        return self.brain_overlap >= MIN_USABLE_OVERLAP and self.quality >= MIN_USABLE_QUALITY
 
 
 def load_head_template(contrast: str, brain_only: bool = False) -> Volume:

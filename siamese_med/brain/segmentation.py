@@ -128,6 +128,9 @@ def segment_brain(scan: Volume) -> BrainSegmentation:
     False
     """
     grid = head_grid.resample_to_grid(scan)
+    if not np.ptp(grid.voxels):  # the network would find the brain that it expects
+        nothing = np.zeros(head_grid.CROP_SHAPE, dtype=np.uint8)
+        return BrainSegmentation(nothing, nothing, grid.affine)
     centre = head_grid.guess_brain_centre(head_grid.scale_intensity(grid.voxels))
     best = None
     for _ in range(MAX_PASSES):

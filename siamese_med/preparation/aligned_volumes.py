@@ -173,7 +173,7 @@ def _make_template(chosen: Sequence[ScanToAlign], data: Path, config: PrepareCon
     loaded = [_load(source, data) for source in chosen]
     masks = [one.mask for one in loaded]
     if config.head_template and not any(mask is not None for mask in masks):
-        heads = sum(find_brain(one.scan) is not None for one in loaded)
+        heads = sum(find_brain(one.scan, one.contrast) is not None for one in loaded)
         if 2 * heads > len(loaded):
             return make_head_template(config)
     return templates.build_template([one.scan for one in loaded], config.shape, config.spacing_mm, device, masks)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 import numpy as np
 
 from siamese_med.brain import head_template
+from siamese_med.brain.head_template import HeadAlignment
 from siamese_med.brain.segmentation import BrainSegmentation, segment_brain
 from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.imaging import resampling
@@ -25,7 +26,7 @@ from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.plugins import Plugin
 from siamese_med.preparation.registrations import register_to_template
 from siamese_med.study.config import PrepareConfig
-from siamese_med.study.thresholds import MIN_BRAIN_OVERLAP, MIN_COVERAGE_FRACTION
+from siamese_med.study.thresholds import MIN_BRAIN_OVERLAP, MIN_COVERAGE_FRACTION, MIN_HEAD_QUALITY
 from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
@@ -107,13 +108,13 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
     """
     from scipy.ndimage import binary_dilation
 
-    brains = [find_brain(one.scan) for one in scans]
+    brains = [find_brain(one.scan, one.contrast) for one in scans]
     found: Sequence[Alignment]
     overlaps: Sequence[float | None]
     if method.registration.built_in and is_head_template(template):
         body, found = make_brain_mask(template), _register_heads(scans, brains, template, method)
         shown = binary_dilation(body, iterations=BRAIN_MARGIN_VOXELS)
-        overlaps = [getattr(one, "brain_overlap", 0.0) for one in found]
+        overlaps = [brain.alignment.brain_overlap if brain else 0.0 for brain in brains]
     else:
         body, found = template.voxels > template.voxels.mean(), _register(scans, template, method)
         shown = np.ones_like(body)
@@ -121,7 +122,8 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
     placed = []
     for one, result, brain, overlap in zip(scans, found, brains, overlaps, strict=True):
         voxels, record = resample_to_template(one.scan, result, template, (body, shown), method.device)
-        placed.append(PlacedScan(voxels, {**record, "brain_overlap": overlap and round(overlap, 4)}, brain))
+        record["brain_overlap"] = None if overlap is None else round(overlap, 4)
+        placed.append(PlacedScan(voxels, record, brain.segmentation if brain else None))
     return placed
 
 
@@ -200,16 +202,36 @@ def _resample_head_template(affine: NDArray[np.float64], shape: Sequence[int]) -
     return np.asarray(resampling.resample_volume(whole, affine, shape)[0, 0].numpy())
 
 
-def find_brain(scan: Volume) -> BrainSegmentation | None:
-    """Find the brain in a scan; None where the scan shows none, or too little of it."""
-    found = segment_brain(scan)
-    return found if found.found() else None
+@dataclass(frozen=True)
+class FoundBrain:
+    """The brain of a scan, and how the scan lies on the template of heads."""
+
+    segmentation: BrainSegmentation
+    alignment: HeadAlignment
 
 
-def find_region(scan: Volume) -> Volume | None:
+def find_brain(scan: Volume, contrast: str = UNKNOWN) -> FoundBrain | None:
+    """Find the brain in a scan; None where the scan shows none, or too little of it.
+
+    The network finds something like a brain in many things, a ball among them. So the scan must also lie well on the
+    template of heads: only a head does.
+    """
+    segmentation = segment_brain(scan)
+    if not segmentation.found():
+        return None
+    (alignment,) = head_template.register_to_head_template([scan], [segmentation], [contrast])
+    return FoundBrain(segmentation, alignment) if shows_head(alignment) else None
+
+
+def shows_head(alignment: HeadAlignment) -> bool:
+    """Tell whether a scan shows a head, by how it lies on the template of heads."""
+    return alignment.quality >= MIN_HEAD_QUALITY and alignment.brain_overlap >= MIN_BRAIN_OVERLAP
+
+
+def find_region(scan: Volume, contrast: str = UNKNOWN) -> Volume | None:
     """Find what is compared of a scan that came without a mask: the probability of brain; None where there is none."""
-    found = find_brain(scan)
-    return make_probability_volume(found) if found else None
+    found = find_brain(scan, contrast)
+    return make_probability_volume(found.segmentation) if found else None
 
 
 def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement) -> Sequence[Alignment]:
@@ -226,15 +248,9 @@ def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement)
 
 
 def _register_heads(
-    scans: Sequence[ScanToPlace], brains: Sequence[BrainSegmentation | None], template: Volume, method: Placement
+    scans: Sequence[ScanToPlace], brains: Sequence[FoundBrain | None], template: Volume, method: Placement
 ) -> list[Alignment]:
-    """Align heads to the template in their own contrast; a scan without a brain is no head, and its overlap is 0."""
-    known = [(one, brain) for one, brain in zip(scans, brains, strict=True) if brain is not None]
+    """How heads lie on their template, in their own contrast; a scan without a brain is laid there as it best lies."""
     others = [one for one, brain in zip(scans, brains, strict=True) if brain is None]
-    placed = iter(
-        head_template.register_to_head_template(
-            [one.scan for one, _ in known], [brain for _, brain in known], [one.contrast for one, _ in known]
-        )
-    )
     lost = iter(_register(others, template, method) if others else [])
-    return [next(lost if brain is None else placed) for brain in brains]
+    return [next(lost) if brain is None else brain.alignment for brain in brains]

@@ -30,10 +30,12 @@ MIN_COVERAGE_FRACTION = 0.5
 Unit: share of voxels, 0 to 1. Source: our choice.
 """
 
-MIN_BRAIN_OVERLAP = 0.75
-"""A scan of a head whose brain overlaps that of the template by less, after alignment, is not aligned.
+MIN_HEAD_QUALITY, MIN_BRAIN_OVERLAP = 0.05, 0.75
+"""A scan shows a head if its pose on the template of heads is this distinct, and its brain overlaps the template's by
+this much.
 
-Unit: Dice, 0 to 1. Source: real scans, see `python -m benchmarks.head_template`.
+Unit: loss of correlation ratio (`imaging.symmetric_registration`), and Dice; both 0 to 1. Source: real scans, see
+`python -m benchmarks.head_template`.
 """
 
 # The change map

@@ -10,6 +10,7 @@ from siamese_med.brain.segmentation import segment_brain
 from siamese_med.brain.structures import Structure
 from siamese_med.imaging import resampling
 from siamese_med.imaging.volume import Volume
+from siamese_med.preparation.scan_placement import shows_head
 from siamese_med.simulation.scanner import make_rotation_matrix
 from siamese_med.simulation.synthetic_head_scans import HeadProtocol
 from tests.brain.real_people import scan_of
@@ -59,7 +60,7 @@ def test_the_template_moved_by_a_known_affine_is_found_again() -> None:
     corners = np.array([[x, y, z, 1.0] for x in (-60, 60) for y in (-70, 70) for z in (-50, 60)])
     away = np.linalg.norm((corners @ (found.matrix - matrix).T)[:, :3], axis=1)
     assert away.max() < 3.0
-    assert found.usable()
+    assert shows_head(found)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_the_template_moved_by_a_known_affine_is_found_again() -> None:
 def test_synthetic_scans_are_laid_on_the_template(protocol: HeadProtocol) -> None:
     scan = scan_of(protocol).scan
     found = head_template.register_to_head_template([scan], [segment_brain(scan)], [protocol.contrast or ""])[0]
-    assert found.usable()
+    assert shows_head(found)
     assert found.brain_overlap > 0.9
 
 
