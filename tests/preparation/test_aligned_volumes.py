@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from siamese_med.brain.segmentation_files import read_segmentation
 from siamese_med.errors import EmptyInputError
 from siamese_med.imaging import volume
 from siamese_med.preparation import aligned_volumes, study_template
+from siamese_med.preparation.scan_placement import is_alignment_usable, is_head_template
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import PrepareConfig
@@ -87,6 +89,22 @@ def test_the_template_is_upright_and_on_the_asked_grid(prepared: PreparedStudy) 
     assert made.spacing_mm.tolist() == [6.5] * 3
 
 
+def test_heads_are_aligned_to_the_template_of_heads_and_their_brains_are_kept(
+    prepared: PreparedStudy, data: Path
+) -> None:
+    assert is_head_template(volume.read_volume(prepared.template))
+    found = [path for path in prepared.alignments.brain if isinstance(path, str)]
+    assert len(found) == 2  # noise has none
+    for path in found:
+        assert 1000 < read_segmentation(data / path).volume_ml() < 2000
+
+
+def test_the_studys_own_template_can_be_asked_for(scans: pd.DataFrame, data: Path) -> None:
+    own = aligned_volumes.prepare_scans(scans, data, None, CONFIG.model_copy(update={"head_template": False}))
+    assert not is_head_template(volume.read_volume(own.template))
+    assert own.alignments.ok.tolist() == [True, True, False]
+
+
 def test_left_stays_left(prepared: PreparedStudy) -> None:
     """No alignment mirrors or turns a scan over: world axes of scan and template stay within half a right angle."""
     for matrix in prepared.alignments.matrix[:2]:
@@ -129,12 +147,11 @@ def test_the_template_the_study_made_leads_back_to_the_studys_volumes(
 def test_one_scan_alone_gives_what_the_study_has_of_it(
     scans: pd.DataFrame, data: Path, prepared: PreparedStudy
 ) -> None:
-    voxels, record = aligned_volumes.align_scan(
-        volume.read_volume(data / scans.path[0]), volume.read_volume(prepared.template)
-    )
-    kept = np.load(data / prepared.alignments.volume[0])
-    assert np.abs(voxels.astype(float) - kept.astype(float)).mean() < 0.01
-    assert aligned_volumes.is_alignment_usable(record, CONFIG.min_quality)
+    scan, template = volume.read_volume(data / scans.path[0]), volume.read_volume(prepared.template)
+    placed = aligned_volumes.align_scan(scan, template, CONFIG, scans.contrast[0])
+    assert np.array_equal(placed.voxels, np.load(data / prepared.alignments.volume[0]))
+    assert placed.record["matrix"] == [list(row) for row in prepared.alignments.matrix[0]]
+    assert is_alignment_usable(placed.record, CONFIG.min_quality)
 
 
 def test_another_mask_is_aligned_anew(scans: pd.DataFrame, data: Path) -> None:
