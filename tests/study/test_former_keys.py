@@ -20,8 +20,8 @@ FINGERPRINTS = {
     "promote": "5f58889a8e7a",
     "score": "aeaa80384059",
 }
-"""Of the defaults: by the version before keys were renamed (commit d648ceb), and for prepare and score, whose keys are others
-since pairs are registered directly, by the version that did this."""
+"""Of the defaults: by the version before keys were renamed (commit d648ceb). The keys of prepare and score are others
+since pairs are registered directly; theirs are of that version."""
 
 
 def another(section: type[ConfigSection], key: str) -> object:
