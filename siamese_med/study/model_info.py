@@ -36,8 +36,10 @@ from siamese_med.study.recorded_part import (
 )
 from siamese_med.study.thresholds import MIN_REGION_SHARE
 
-MODEL_FORMAT = 4
-"""The `format` in model.json that this version writes and reads."""
+MODEL_FORMAT = 5
+"""The `format` in model.json that this version writes and reads.
+
+5: pairs are registered directly and compared inside the brain, so noise floors of format 4 say nothing of a pair."""
 MODEL_FILE = "model.json"
 NEEDED_KEYS = (
     *("id", "config", "shape", "box", "weights_sha256", "calibration", "threshold", "evidence"),

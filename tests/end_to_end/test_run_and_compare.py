@@ -1,0 +1,62 @@
+"""`compare` gives the figures that `run` gives of the same two files and model, to the last digit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from siamese_med.imaging import volume
+from siamese_med.pipeline import single_scans, stages
+from siamese_med.study import score_tables
+from siamese_med.study.model_info import read_model_info
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.score_columns import read_scores
+from siamese_med.study.tables import Study
+from tests import studies
+from tests.studies import Made
+
+FIGURES = ("change_z", "change_p", "volume_ml", "smallest_detectable_ml")
+
+
+@pytest.fixture(scope="module")
+def scored(made_study: Made) -> tuple[Study, list[PairScore], dict[str, Path]]:
+    """A study, its comparable pairs of one patient, and the file that each scan was made from."""
+    study = Study(made_study.whole / "data", made_study.whole / "reports", studies.small())
+    table, _ = score_tables.read_score_tables(study, read_model_info(made_study.model))
+    files = _find_originals(stages.scans(study), study.data, made_study.export)
+    pairs = [score for score in read_scores(table) if score.comparable and score.verdict]
+    return study, pairs, files
+
+
+def _find_originals(scans: pd.DataFrame, data: Path, export: Path) -> dict[str, Path]:
+    contents = {_digest_voxels(path): path for path in sorted(export.glob("*.nii.gz"))}
+    return {scan.id: contents[_digest_voxels(data / scan.path)] for scan in scans.itertuples()}
+
+
+def _digest_voxels(path: Path) -> str:
+    voxels = volume.reorient_to_ras(volume.read_volume(path)).voxels
+    return hashlib.sha256(np.ascontiguousarray(voxels, dtype=np.float32).tobytes()).hexdigest()
+
+
+def test_two_files_get_the_figures_of_the_run_in_either_order(
+    made_study: Made, scored: tuple[Study, list[PairScore], dict[str, Path]]
+) -> None:
+    study, pairs, files = scored
+    model, score = single_scans.load_model_for_query(made_study.model, study.config), pairs[0]
+    paths = [files[score.scan_a], files[score.scan_b]]
+    forth, back = (single_scans.measure_two_scans(*order, model, study.config) for order in (paths, paths[::-1]))
+    told = {f"change_{name}" if name in ("z", "p") else name: value for name, value in forth["change"].items()}
+    assert set(FIGURES) == set(told)
+    assert told == {name: getattr(score, name) for name in told}
+    assert forth["growth"] == {"growth_ml": score.growth_ml, "growth_p": score.growth_p}
+    assert forth["change_sign"] == score.change_sign
+    assert forth["distance"] == pytest.approx(score.distance, rel=1e-6)  # the run embeds in batches
+    assert forth["similarity"] == pytest.approx(score.similarity, rel=1e-6)
+    assert forth["baselines"] == {name: getattr(score, name) for name in forth["baselines"]}
+    for part in ("change", "similarity", "baselines", "reasons"):
+        assert forth[part] == back[part]
+    assert forth["change_sign"] == -(back["change_sign"] or 0)
