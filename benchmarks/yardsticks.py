@@ -6,6 +6,11 @@ Neither is needed by siamese-med. greedy is under the GPL, so it is never import
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +75,21 @@ def register_by_greedy(fixed: Any, moving: Any) -> Matrix:
     import picsl_greedy
 
     program = picsl_greedy.Greedy3D()
-    program.execute(f"{GREEDY_ARGUMENTS} -i fixed moving -o found", fixed=fixed, moving=moving, found=None)
+    with _silence():
+        program.execute(f"{GREEDY_ARGUMENTS} -i fixed moving -o found", fixed=fixed, moving=moving, found=None)
     turned = np.diag([-1.0, -1.0, 1.0, 1.0])
     return np.asarray(turned @ np.asarray(program["found"]) @ turned)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing on standard output, also of code that is not Python."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)

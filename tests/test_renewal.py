@@ -139,7 +139,7 @@ class Kept:
         """The two scans of the first patient."""
         earlier, later, *_ = prepared.scans(self._scans).values()
         nothing = CalibratedDetector(_no_detector, NoiseFloor({}), NoiseFloor({}))
-        reader = ScanReader(self._data, prepared.template)
+        reader = ScanReader(self._data)
         setup = ScoringSetup(reader, self._data, nothing, "an instrument", config.score)
         return PairJob(setup, earlier, later, True, earlier.subject)
 

@@ -104,7 +104,7 @@ class NotComparable(ExplainedWord):
     OTHER_CONTRAST = "other_contrast", "the two scans are of different contrast"
     ALIGNMENT_FAILED = "alignment_failed", "a scan could not be aligned to the template"
     PAIR_ALIGNMENT_FAILED = "pair_alignment_failed", "the two scans could not be aligned to each other"
-    LITTLE_OVERLAP = "little_overlap", "the two scans share too little of the brain, or of the body"
+    LITTLE_OVERLAP = "little_overlap", "the two scans share too little of the body"
     CONTRAST_NOT_IN_REFERENCE = (
         "contrast_not_in_reference",
         "the model was calibrated on no pairs without change of this contrast",

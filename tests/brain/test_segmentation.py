@@ -9,6 +9,7 @@ from siamese_med.brain.head_grid import CROP_SHAPE
 from siamese_med.brain.segmentation import BrainSegmentation, segment_brain
 from siamese_med.brain.structures import Structure, convert_freesurfer_labels
 from siamese_med.imaging.volume import Volume
+from siamese_med.preparation.scan_placement import find_brain
 from siamese_med.simulation import label_map_synthesis as synthesis
 from siamese_med.simulation.synthetic_head_scans import HeadProtocol
 from tests.brain.real_people import person, scan_of
@@ -35,7 +36,7 @@ def test_the_brain_is_found_in_every_contrast(protocol: HeadProtocol) -> None:
     places = head.warp.sample(person(), found.affine, CROP_SHAPE, np.zeros((1, 3)))[0]
     truth = (synthesis.get_structures(person(), places).numpy() > 0) & found.inside
     assert found.found()
-    assert dice(truth, found.mask) > 0.92
+    assert dice(truth, found.mask) > 0.9
 
 
 def test_left_is_where_the_affine_says() -> None:
@@ -64,7 +65,7 @@ def test_what_is_no_head_has_no_brain(kind: str) -> None:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 64)] * 3, indexing="ij"))
     ball = (np.sqrt((grid**2).sum(0)) < 0.3).astype(np.float32)
     voxels = {"noise": rng.random((64, 64, 64)), "ball": 100 * ball, "empty": np.zeros((64, 64, 64))}[kind]
-    assert not segment_brain(Volume(voxels.astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))).found()
+    assert find_brain(Volume(voxels.astype(np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))) is None
 
 
 def test_structures_cut_off_by_the_field_of_view_have_no_centroid() -> None:

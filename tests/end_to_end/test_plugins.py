@@ -36,13 +36,12 @@ info = read_model_info(model)
 scores = pd.read_parquet(study.scores(info.id))
 rows = siamese_med.prepare(study, model).scans(siamese_med.scans(study))
 pair = scores[scores.change_z.notna()].iloc[0]
-reader = ScanReader(study.data, model / "template.nii.gz")
+reader = ScanReader(study.data)
 sides = [reader.read_side(rows[scan]) for scan in (pair.scan_a, pair.scan_b)]
-space = reader.pair_space(config.score.spacing_mm)
 found = {"table": float(pair.change_z)}
 own = detectors.build_model_detector(info, model, config.score)
 for name, detector in (("own", own), ("other", detectors.build_residual_detector(config.score))):
-    measured = pair_scoring.measure_pair(*sides, space, detector)
+    measured = pair_scoring.measure_pair(*sides, config.score.spacing_mm, detector)
     known, grown = (one.of(pair_scoring.find_pair_stratum(*sides)) for one in noise_floor.make_floors(info))
     found[name] = max(known.z(measured.finding), grown.z(measured.growth))
 print(json.dumps(found))

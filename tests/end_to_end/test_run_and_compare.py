@@ -52,7 +52,7 @@ def test_two_files_get_the_figures_of_the_run_in_either_order(
     told = {f"change_{name}" if name in ("z", "p") else name: value for name, value in forth["change"].items()}
     assert set(FIGURES) == set(told)
     assert told == {name: getattr(score, name) for name in told}
-    assert forth["growth"] == {"growth_ml": score.growth_ml, "growth_p": score.growth_p}
+    assert forth["growth"] == {"ml": score.growth_ml, "p": score.growth_p}
     assert forth["change_sign"] == score.change_sign
     assert forth["distance"] == pytest.approx(score.distance, rel=1e-6)  # the run embeds in batches
     assert forth["similarity"] == pytest.approx(score.similarity, rel=1e-6)

@@ -107,7 +107,8 @@ def ingested(tmp_path_factory: pytest.TempPathFactory, texture: Volume) -> Inges
             source.mkdir(parents=True)
             nib.save(nib.Nifti1Image(made.voxels, made.affine), source / "head.nii")
         stages.ingest(source, study)
-        (rows[name],) = (row for row in stages.scans(study).to_dict("records") if row not in rows.values())
+        known = {row["id"] for row in rows.values()}
+        (rows[name],) = (row for row in stages.scans(study).to_dict("records") if row["id"] not in known)
     return Ingested(study, rows, folder / "input")
 
 
