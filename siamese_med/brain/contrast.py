@@ -69,8 +69,13 @@ def measure_tissue_brightness(scan: Volume, found: BrainSegmentation) -> TissueB
     return TissueBrightness(grey / white, fluid / white, bright / white)
 
 
-TYPICAL_BRIGHTNESS: dict[str, tuple[TissueBrightness, TissueBrightness]] = {}
-"""Mean of the logarithms, and standard deviation, of each contrast."""
+TYPICAL_BRIGHTNESS: dict[str, tuple[TissueBrightness, TissueBrightness]] = {
+    "T1w": (TissueBrightness(-0.37, -0.22, 0.37), TissueBrightness(0.17, 0.30, 0.12)),
+    "T2w": (TissueBrightness(0.06, 0.19, 0.89), TissueBrightness(0.10, 0.30, 0.18)),
+    "FLAIR": (TissueBrightness(0.04, -0.35, 0.34), TissueBrightness(0.10, 0.30, 0.12)),
+    "T1wCE": (TissueBrightness(-0.09, -0.31, 0.67), TissueBrightness(0.10, 0.30, 0.12)),
+}
+"""Mean of the logarithms, and standard deviation, of each contrast: `benchmarks.contrast_guess --print-typical`."""
 
 
 def guess_contrast_from_image(scan: Volume, segmentation: BrainSegmentation) -> tuple[str, float]:

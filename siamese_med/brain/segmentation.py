@@ -70,7 +70,8 @@ class BrainSegmentation:
     def found(self) -> bool:
         """Tell whether there is a plausible brain: its volume, the network's confidence, and parts of it on both sides.
 
-        False for other organs, and for crops that show too little of a brain.
+        False for crops that show too little of a brain. True does not mean that it is a head: the network expects one,
+        and sees it in noise and in a ball too. The quality of the registration to the head template tells these apart.
         """
         if not MIN_BRAIN_ML <= self.volume_ml() <= MAX_BRAIN_ML or self.confidence() < MIN_CONFIDENCE:
             return False
@@ -124,6 +125,9 @@ def segment_brain(scan: Volume) -> BrainSegmentation:
     False
     """
     grid = head_grid.resample_to_grid(scan)
+    if not np.ptp(grid.voxels):  # the network would find the brain that it expects
+        nothing = np.zeros(head_grid.CROP_SHAPE, dtype=np.uint8)
+        return BrainSegmentation(nothing, nothing, grid.affine)
     centre = head_grid.guess_brain_centre(head_grid.scale_intensity(grid.voxels))
     best = None
     for _ in range(MAX_PASSES):

@@ -64,7 +64,7 @@ def draw_levels(rng: np.random.Generator, contrast: str | None, jitter: float = 
     Examples
     --------
     >>> levels = draw_levels(np.random.default_rng(0), "T1w", jitter=0.0)
-    >>> float(levels[TISSUE_OF_LABEL[2]].round(2))
+    >>> round(float(levels[TISSUE_OF_LABEL[2]]), 2)
     0.85
     """
     names = list(TISSUES)
