@@ -70,7 +70,8 @@ class BrainSegmentation:
     def found(self) -> bool:
         """Tell whether there is a plausible brain: its volume, the network's confidence, and parts of it on both sides.
 
-        False for other organs, and for crops that show too little of a brain.
+        False for crops that show too little of a brain. True does not mean that it is a head: the network expects one,
+        and sees it in noise and in a ball too. The quality of the registration to the head template tells these apart.
         """
         if not MIN_BRAIN_ML <= self.volume_ml() <= MAX_BRAIN_ML or self.confidence() < MIN_CONFIDENCE:
             return False
