@@ -129,7 +129,8 @@ def segment_brain(scan: Volume) -> BrainSegmentation:
     False
     """
     grid = head_grid.resample_to_grid(scan)
-    if not np.ptp(grid.voxels):  # the network would find the brain that it expects
+    shown_ml = grid.voxels.size * head_grid.GRID_MM**3 / 1000
+    if shown_ml < MIN_BRAIN_ML or not np.ptp(grid.voxels):  # the network would find the brain that it expects
         nothing = np.zeros(head_grid.CROP_SHAPE, dtype=np.uint8)
         return BrainSegmentation(nothing, nothing, grid.affine)
     centre = head_grid.guess_brain_centre(head_grid.scale_intensity(grid.voxels))

@@ -137,7 +137,7 @@ ALIGNMENTS = _schema(
     ALIGNMENT_COLUMNS,
     CellKind.TEXT,
     {CellKind.LIST: "matrix", CellKind.NUMBER: "quality coverage", CellKind.FLAG: "ok"},
-    "",
+    "brain",
     "remove data/prepared, and run `siamese-med prepare` again",
 )
 OWNERS = _schema(

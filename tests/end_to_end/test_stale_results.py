@@ -50,6 +50,7 @@ def test_scores_follow_a_limit_on_quality_that_is_lowered_again(copied: Tracked)
     assert not before.reasons.map(list).map(lambda words: "alignment_failed" in words).all()
 
 
+@pytest.mark.long
 def test_another_transform_makes_another_model(copied: Tracked) -> None:
     affine = with_settings(copied.study, "prepare", transform="affine")
     affine = with_settings(affine, "train", epochs=1, steps_per_epoch=1, change_steps=0)

@@ -48,13 +48,17 @@ def places(value: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def test_a_number_that_differs_is_found_whatever_its_key(written: Inputs) -> None:
-    found = set()
-    for name, page in (("index", ""), ("changed", "report"), ("changed", "pair-4"), ("mixed", "report")):
+    found, hidden = set(), set()
+    pages = [("index", ""), *((name, "report") for name in PATIENTS), ("changed", "pair-3"), ("changed", "pair-4")]
+    for name, page in pages:
         check, text, value = read(written, name, page)
         for key, number in sorted({(key, holder[place]) for key, holder, place in places(value)}):
             if key not in found and check(text, _with_another(value, key, number)):
                 found.add(key)
-    assert set(figures.FORMS) - found == {"normal_z"}  # the band of a model without pairs
+            if [holder[place] for _, holder, place in places(value)].count(number) > 1:
+                hidden.add(key)  # another number of the page is the same one
+    assert set(figures.FORMS) - found - hidden == {"normal_z"}  # the band of a model without pairs
+    assert len(found) > len(figures.FORMS) - 5
 
 
 def _with_another(value: dict[str, Any], key: str, number: float) -> dict[str, Any]:
