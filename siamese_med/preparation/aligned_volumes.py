@@ -150,7 +150,8 @@ def _folder(prepared: Path, template: Path | None, config: PrepareConfig) -> Pat
 
 def _origin(folder: Path, config: PrepareConfig) -> str:
     template = files.compute_file_digest(folder / "template.nii.gz")
-    return f"{template} {config.head_template} {config.transform} {PREPARATION_VERSION}{identify_plugin(registration_of(config))}"
+    method = f"{config.transform} {PREPARATION_VERSION}{identify_plugin(registration_of(config))}"
+    return f"{template} {config.head_template} {method}"
 
 
 def _keep_template(
