@@ -95,7 +95,8 @@ def counts(rows: list[Row], folder: Path, model: Path) -> list[int]:
     lost += aligned.index[~aligned].tolist()
     for name in lost:
         print(f"not placed: {name}", file=sys.stderr)
-    verdicts = [int((same.verdict == word).sum()) for word in ("changed", "no_change")]
+    said = same.get("verdict", pd.Series(dtype=object))  # a study of single visits has no verdicts
+    verdicts = [int((said == word).sum()) for word in ("changed", "no_change")]
     counted = [scans.subject.nunique(), len(scans), int(aligned.sum()), len(same), sum(registered)]
     return [*counted, int(same.comparable.sum()), *verdicts]
 

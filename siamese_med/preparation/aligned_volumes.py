@@ -173,7 +173,8 @@ def _make_template(chosen: Sequence[ScanToAlign], data: Path, config: PrepareCon
     """The template of heads, if most of the chosen scans show one and none has a mask; else the mean of these scans."""
     loaded = [_load(source, data) for source in chosen]
     masks = [one.mask for one in loaded]
-    if config.head_template and not any(mask is not None for mask in masks):
+    wanted = config.head_template and registration_of(config).built_in  # a plug-in may know no other contrast
+    if wanted and not any(mask is not None for mask in masks):
         heads = sum(find_brain(one.scan, one.contrast) is not None for one in loaded)
         if 2 * heads > len(loaded):
             return make_head_template(config)
