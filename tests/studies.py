@@ -218,8 +218,7 @@ def write_export(folder: Path) -> Path:
             path = folder / f"p{number}_v{visit}.nii.gz"
             volume.write_volume(path, acquire(who, 10 * number + visit, pixel_mm=5.0, slice_mm=5.0).volume)
             rows.append({"subject": f"p{number}", "session": visit, "path": path.name, "date": f"202{visit}-03-01"})
-    # "unknown" is said, so that no scan's contrast is read from its image
-    pd.DataFrame(rows).assign(changed=0, contrast="unknown").to_csv(folder / "manifest.csv", index=False)
+    pd.DataFrame(rows).assign(changed=0).to_csv(folder / "manifest.csv", index=False)
     return folder / "manifest.csv"
 
 

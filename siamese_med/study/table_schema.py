@@ -159,7 +159,7 @@ def _build_score_schema() -> TableSchema:
     required = {name: kinds[name] for name in REQUIRED_SCORE_COLUMNS}
     return TableSchema(
         required | kinds,
-        filled=frozenset(required),
+        filled=frozenset(required) - {"similarity"},  # empty where a scan could not be placed on the template
         remedy="run `siamese-med score` again",
         lacking=frozenset(kinds.keys() - required.keys()),
     )

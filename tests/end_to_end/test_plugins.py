@@ -73,7 +73,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     labels = volume.Volume((scan.voxels > scan.voxels.mean()).astype(np.int16), scan.affine)
     volume.write_volume(folder / "export" / "labels.nii.gz", labels)
     row = {"subject": "p0", "session": 2, "path": "labels.nii.gz", "date": "2022-03-01", "changed": 0}
-    pd.concat([pd.read_csv(manifest), pd.DataFrame([row])]).to_csv(manifest, index=False)
+    rows = pd.concat([pd.read_csv(manifest), pd.DataFrame([row])])
+    rows.assign(contrast="unknown").to_csv(manifest, index=False)
     (folder / "config.toml").write_text(_merged(studies.CONFIG_TOML, plugin_package.whole_config()))
     plugin_package.write_package(folder / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:

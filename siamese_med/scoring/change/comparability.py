@@ -3,7 +3,7 @@
 =============================  ==========================  ==================================================
 Reason                         Function                    Applies if
 =============================  ==========================  ==================================================
-`other_modality`               `reasons_before_measuring`  the modalities differ
+`other_modality`               `reasons_before_measuring`  the modalities differ; `unknown` differs from none
 `other_contrast`               `reasons_before_measuring`  the contrasts differ; `unknown` differs from none
 `alignment_failed`             `reasons_of_alignment`      two patients only: quality of the alignment to the
                                                            template < `prepare.min_quality`, or too little coverage
@@ -57,7 +57,7 @@ def reasons_before_measuring(earlier: ComparedScan, later: ComparedScan) -> tupl
     ()
     """
     found = []
-    if earlier.modality != later.modality:
+    if earlier.modality != later.modality and UNKNOWN not in (earlier.modality, later.modality):
         found.append(NotComparable.OTHER_MODALITY)
     elif earlier.contrast != later.contrast and UNKNOWN not in (earlier.contrast, later.contrast):
         found.append(NotComparable.OTHER_CONTRAST)

@@ -63,7 +63,7 @@ from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpa
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
-from siamese_med.study.vocabulary import NotComparable, Verdict
+from siamese_med.study.vocabulary import UNKNOWN, NotComparable, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,9 +202,8 @@ def _measure_in_fixed_order(
 
 def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> NoiseStratum:
     """Return the stratum of unchanged pairs (modality, contrast, same or other scanner) to compare two scans with."""
-    return noise_floor.assign_stratum(
-        earlier.modality, (earlier.contrast, later.contrast), (earlier.scanner, later.scanner)
-    )
+    modality = later.modality if earlier.modality == UNKNOWN else earlier.modality
+    return noise_floor.assign_stratum(modality, (earlier.contrast, later.contrast), (earlier.scanner, later.scanner))
 
 
 def measure_pair(earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector) -> PairMeasurement:
