@@ -70,7 +70,8 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     folder = tmp_path_factory.mktemp("plugins")
     manifest = studies.write_export(folder / "export")
     scan = volume.read_volume(folder / "export" / "p0_v0.nii.gz")
-    labels = volume.Volume((scan.voxels > scan.voxels.mean()).astype(np.int16), scan.affine)
+    mean = scan.voxels.mean()  # three labels: a file with two values is known as a mask
+    labels = volume.Volume(((scan.voxels > mean) + 1 * (scan.voxels > 2 * mean)).astype(np.int16), scan.affine)
     volume.write_volume(folder / "export" / "labels.nii.gz", labels)
     row = {"subject": "p0", "session": 2, "path": "labels.nii.gz", "date": "2022-03-01", "changed": 0}
     rows = pd.concat([pd.read_csv(manifest), pd.DataFrame([row])])
