@@ -105,13 +105,13 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _residual(one: Posed, found: np.ndarray[Any, Any]) -> dict[str, Any]:
-    degrees, mm = (np.inf, np.inf) if one.truth is None else _apart(one.truth, found)
+    degrees, mm = (np.inf, np.inf) if one.truth is None else measure_apart(one.truth, found)
     failed = degrees > LIMIT_DEGREES or mm > LIMIT_MM
     about = {"patient": one.patient, "group": one.group, "contrast": one.contrast, "truth": one.truth}
     return {**about, "found": found, "degrees": degrees, "mm": mm, "failed": failed}
 
 
-def _apart(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
+def measure_apart(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
     """Angle in degrees, and shift in mm at the template's centre, between two transforms from the template."""
     left = np.linalg.inv(a) @ b
     turn = np.degrees(np.arccos(np.clip((np.trace(left[:3, :3]) - 1) / 2, -1, 1)))
@@ -133,7 +133,7 @@ def _relative(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a person: the first scan to the second, found against true."""
     apart = []
     for patient, pair in rows.groupby("patient"):
-        degrees, mm = _apart(*(np.linalg.inv(one.truth) @ one.found for one in pair.itertuples()))
+        degrees, mm = measure_apart(*(np.linalg.inv(one.truth) @ one.found for one in pair.itertuples()))
         failed = degrees > LIMIT_DEGREES or mm > LIMIT_MM
         apart.append({"patient": patient, "degrees": degrees, "mm": mm, "failed": failed})
     return pd.DataFrame(apart)

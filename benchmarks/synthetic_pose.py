@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from benchmarks import posed
+from benchmarks.alignment import measure_apart
 from siamese_med.imaging.volume import Volume
 from siamese_med.preparation.scan_placement import find_region
 from siamese_med.scoring.change import pair_registration
@@ -75,7 +76,7 @@ def measure_pair(label_map: LabelMap, kind: str, rng: np.random.Generator) -> di
     pair = pair_registration.register_pair(a, b, regions, ScoreConfig().spacing_mm)
     seconds = time.process_time() - middle
     found = pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)
-    degrees, mm = _error(np.linalg.inv(poses[1]) @ poses[0], found)
+    degrees, mm = measure_apart(np.linalg.inv(poses[1]) @ poses[0], found)
     none = kind in HARD[2:]
     return {
         "contrasts": "one" if first == second else "two",
@@ -112,13 +113,6 @@ def _spoil(scan: Volume, kind: str, rng: np.random.Generator) -> Volume:
     if kind == "noise for a scan":
         return Volume(rng.random(voxels.shape, dtype=np.float32), scan.affine)
     return Volume(posed.shuffle_blocks(voxels, rng), scan.affine)
-
-
-def _error(truth: Matrix, found: Matrix) -> tuple[float, float]:
-    """Angle in degrees between two transforms, and their distance in mm at the middle of the first scan."""
-    apart = np.linalg.inv(truth) @ found
-    turn = np.degrees(np.arccos(np.clip((np.trace(apart[:3, :3]) - 1) / 2, -1, 1)))
-    return float(turn), float(np.linalg.norm(apart[:3, 3]))
 
 
 def print_tables(rows: pd.DataFrame) -> None:
