@@ -1,8 +1,8 @@
 """Train the network that finds the brain and its parts, on synthetic scans of label maps.
 
-    python -m benchmarks.train_brain_network ../shared/real OUT --minutes 60 [--held-out 17 18 19 20] [--resume SHARE]
+    python -m benchmarks.train_brain_network ../shared/real OUT --minutes 80 [--held-out 17 18 19 20] [--resume SHARE]
 
-OUT gets `brain_network.safetensors` (half precision, what ships) and `state.pt` (to go on from), every few minutes.
+`--resume SHARE` goes on from OUT/state.pt, or, where there is none, from the weights of the package. OUT gets `brain_network.safetensors` (half precision, what ships) and `state.pt` (to go on from), every few minutes.
 One thread.
 """
 
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as functional
 
 from siamese_med.brain import head_grid
-from siamese_med.brain.network import BLOCK, WEIGHTS, BrainUNet, to_blocks
+from siamese_med.brain.network import BLOCK, WEIGHTS, BrainUNet, load_brain_network, to_blocks
 from siamese_med.brain.structures import MIRRORED, Structure
 from siamese_med.simulation import label_map_synthesis as synthesis
 from siamese_med.simulation import synthetic_head_scans as heads
@@ -32,7 +32,7 @@ HELD_OUT = (17, 18, 19, 20)
 PEAK_RATE, WARM_UP_STEPS = 1.5e-3, 50
 FIRST_EVENNESS, EVEN_UNTIL = 0.5, 0.6
 """Structures count between like voxels and like structures at first, like voxels from this share of training on."""
-EMA_HALF_LIFE_STEPS = 60
+EMA_HALF_LIFE_STEPS = 150
 SUB_VOXELS = 2
 """Of the eight voxels of a block, this many count in the loss of a step: it takes most of the time."""
 REMOVED_BELOW = 0.02
@@ -120,7 +120,10 @@ def train(folder: Path, out: Path, minutes: float, held_out: Sequence[int], resu
     network = BrainUNet().to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=1e-4)
     step, seed = 0, 0
-    if resume is not None:
+    if resume is not None and not (out / "state.pt").is_file():
+        network.load_state_dict(load_brain_network().state_dict())
+        seed = int(1000 * resume)
+    elif resume is not None:
         state = torch.load(out / "state.pt", weights_only=True)
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
@@ -160,7 +163,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--held-out", type=int, nargs="*", default=HELD_OUT)
-    parser.add_argument("--resume", type=float, help="go on from OUT/state.pt, at this share of the schedule")
+    parser.add_argument("--resume", type=float, help="go on, at this share of the schedule")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
