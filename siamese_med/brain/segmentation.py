@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,11 +81,10 @@ class BrainSegmentation:
         cortex = shares[Structure.LEFT_CORTEX] + shares[Structure.RIGHT_CORTEX]
         return bool(white > 0.05 and cortex > 0.05 and white + cortex > 0.3)
 
+    @cached_property
     def centroids(self) -> dict[Structure, NDArray[np.float64]]:
-        """Compute the centroids of the structures that the scan shows whole.
+        """The centroids of the structures that the scan shows whole.
 
-        Returns
-        -------
         RAS+ mm (3,) of the scan by structure; fluid outside the ventricles and structures that are cut off by the field
         of view, or smaller than MIN_STRUCTURE_ML, are left out.
         """
@@ -106,10 +106,12 @@ class BrainSegmentation:
 
     def _edge(self) -> NDArray[np.bool_]:
         """Voxels at the edge of the field of view, or of the grid."""
-        from scipy.ndimage import binary_erosion
-
-        inside = np.ones(self.brain.shape, dtype=bool) if self.inside is None else self.inside
-        return np.asarray(inside & ~binary_erosion(inside), dtype=bool)
+        inside = np.pad(np.ones(self.brain.shape, dtype=bool) if self.inside is None else self.inside, 1)
+        edge = np.zeros(self.brain.shape, dtype=bool)
+        for axis in range(3):
+            for neighbour in (slice(None, -2), slice(2, None)):
+                edge |= ~inside[tuple(neighbour if n == axis else slice(1, -1) for n in range(3))]
+        return edge & inside[1:-1, 1:-1, 1:-1]
 
 
 def segment_brain(scan: Volume) -> BrainSegmentation:
@@ -164,7 +166,7 @@ def _find_cut_sides(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _segment_crop(grid: Volume, centre: NDArray[np.int64]) -> BrainSegmentation:
     import torch
 
-    from siamese_med.brain.network import load_brain_network
+    from siamese_med.brain.network import from_blocks, load_brain_network
 
     part, first = head_grid.crop_around(np.asarray(grid.voxels), centre)
     inside, _ = head_grid.crop_around(np.ones(grid.voxels.shape, dtype=bool), centre)
@@ -174,11 +176,11 @@ def _segment_crop(grid: Volume, centre: NDArray[np.int64]) -> BrainSegmentation:
     if inside.any():
         image[inside] = head_grid.scale_intensity(part[inside])
     with torch.inference_mode():
-        scores = load_brain_network()(torch.from_numpy(image)[None, None])[0]
-        top, best = scores[1:].max(0)
-        rest = (scores[1:] - top).exp_().sum(0)
-        shares = torch.sigmoid(top + rest.log_() - scores[0]).numpy()
-        labels = best.to(torch.uint8).numpy() + np.uint8(1)
+        scores = load_brain_network()(torch.from_numpy(image)[None, None])
+        top, best = scores[:, :, 1:].max(2)
+        rest = scores[:, :, 1:].sub_(top[:, :, None]).exp_().sum(2)
+        shares = from_blocks(torch.sigmoid(top + rest.log_() - scores[:, :, 0]))[0].numpy()
+        labels = from_blocks(best.to(torch.uint8))[0].numpy() + np.uint8(1)
     brain = np.round(255 * shares * inside).astype(np.uint8)
     mask = _clean_mask(brain >= BRAIN_THRESHOLD)
     brain = np.where(mask, np.maximum(brain, BRAIN_THRESHOLD), np.minimum(brain, BRAIN_THRESHOLD - 1))

@@ -44,7 +44,8 @@ class ScanSide:
     """
 
     def __init__(self, scan: Volume, region: Volume | None = None) -> None:
-        self.scan, self.region = scan, region
+        voxels = np.ascontiguousarray(scan.voxels, dtype=np.float32)  # once, and not for each image
+        self.scan, self.region = Volume(voxels, scan.affine), region
         self._images: dict[tuple[float, float], PackedVolumes] = {}
         self._points: dict[tuple[float, RegistrationLevel, int, bool], SamplePoints] = {}
 

@@ -37,7 +37,7 @@ def test_each_template_shows_its_contrast(contrast: str) -> None:
 def test_the_template_has_a_level_brain_of_usual_size() -> None:
     parts = head_template.load_template_segmentation()
     assert 1100 < parts.volume_ml() < 1500
-    centroids = parts.centroids()
+    centroids = parts.centroids
     across = centroids[Structure.RIGHT_CORTEX] - centroids[Structure.LEFT_CORTEX]
     assert abs(across[1:] / across[0]).max() < 0.05
 

@@ -45,7 +45,7 @@ def test_left_is_where_the_affine_says() -> None:
     stored = Volume(np.ascontiguousarray(scan.voxels[::-1]), scan.affine @ np.diag([-1.0, 1, 1, 1]))
     stored.affine[:, 3] = scan.affine @ [scan.voxels.shape[0] - 1, 0, 0, 1]  # the same scan, stored the other way round
     for one in (scan, flipped, stored):
-        centroids = segment_brain(one).centroids()
+        centroids = segment_brain(one).centroids
         assert centroids[Structure.LEFT_CEREBELLUM][0] < centroids[Structure.RIGHT_CEREBELLUM][0]
     assert np.array_equal(segment_brain(scan).structures, segment_brain(stored).structures)
 
@@ -56,7 +56,7 @@ def test_a_slab_shows_what_it_shows() -> None:
     slab.affine[:3, 3] += whole.affine[:3, 2] * 40
     found = segment_brain(slab)
     assert 100 < found.volume_ml() < 0.75 * segment_brain(whole).volume_ml()
-    assert Structure.LEFT_CORTEX not in found.centroids()
+    assert Structure.LEFT_CORTEX not in found.centroids
 
 
 @pytest.mark.parametrize("kind", ["noise", "ball", "empty"])
@@ -73,8 +73,8 @@ def test_structures_cut_off_by_the_field_of_view_have_no_centroid() -> None:
     structures[5:15, 5:15, 0:8] = Structure.BRAIN_STEM
     structures[5:15, 5:15, 10:18] = Structure.LEFT_CORTEX
     found = BrainSegmentation(structures, 255 * (structures > 0).astype(np.uint8), np.diag([2.0, 2.0, 2.0, 1.0]))
-    assert list(found.centroids()) == [Structure.LEFT_CORTEX]
-    assert found.centroids()[Structure.LEFT_CORTEX] == pytest.approx([19, 19, 27])
+    assert list(found.centroids) == [Structure.LEFT_CORTEX]
+    assert found.centroids[Structure.LEFT_CORTEX] == pytest.approx([19, 19, 27])
     assert found.volume_ml() == pytest.approx(1600 * 8 / 1000)
 
 
