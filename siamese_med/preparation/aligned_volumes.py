@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 
 MAX_TEMPLATE_SCANS = 8
 """Largest number of scans, one for each patient, that the study's own template is built from."""
-PREPARATION_VERSION = 4
+MAX_VOTES = 5
+"""Whether a study shows heads is told from at most so many of these scans."""
+PREPARATION_VERSION = 5
 """Raise it when the same scans would give other voxels or matrices, so that folders made before are not reused."""
 DEFAULTS = PrepareConfig()
 
@@ -171,14 +173,23 @@ def _keep_template(
 
 def _make_template(chosen: Sequence[ScanToAlign], data: Path, config: PrepareConfig, device: str) -> Volume:
     """The template of heads, if most of the chosen scans show one and none has a mask; else the mean of these scans."""
+    wanted = config.head_template and registration_of(config).built_in  # a plug-in may know no other contrast
+    if wanted and not any(one.mask for one in chosen) and _show_heads(chosen[:MAX_VOTES], data):
+        return make_head_template(config)
     loaded = [_load(source, data) for source in chosen]
     masks = [one.mask for one in loaded]
-    wanted = config.head_template and registration_of(config).built_in  # a plug-in may know no other contrast
-    if wanted and not any(mask is not None for mask in masks):
-        heads = sum(find_brain(one.scan, one.contrast) is not None for one in loaded)
-        if 2 * heads > len(loaded):
-            return make_head_template(config)
     return templates.build_template([one.scan for one in loaded], config.shape, config.spacing_mm, device, masks)
+
+
+def _show_heads(voters: Sequence[ScanToAlign], data: Path) -> bool:
+    """Whether more than half of some scans show a head; ends once that is decided."""
+    heads = others = 0
+    for voter in voters:
+        scan, contrast, _ = _load(voter, data)
+        heads, others = (heads + 1, others) if find_brain(scan, contrast) else (heads, others + 1)
+        if 2 * max(heads, others) > len(voters):
+            break
+    return heads > others
 
 
 def _representatives(scans: pd.DataFrame) -> pd.DataFrame:
