@@ -20,11 +20,12 @@ import numpy as np
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import change_inference
 from siamese_med.preparation.scan_placement import find_region
-from siamese_med.scoring.change import null_pairs, pair_scoring, residual_detector
+from siamese_med.scoring.change import pair_measurement, pair_scoring, residual_detector
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, NoChangeReference
 from siamese_med.scoring.change.pair_registration import ChangeDetector
-from siamese_med.scoring.change.pair_scoring import PairScan
+from siamese_med.scoring.change.scan_side import PairScan
+from siamese_med.scoring.change.simulated_rescans import GROWTH, build_synthetic_reference, simulate_scan_pair
 from siamese_med.simulation import anatomy, scanner
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.thresholds import MAX_NOISE_RATIO
@@ -50,7 +51,7 @@ class Bench:
     def measure(self, first: Volume, second: Volume) -> Figures:
         """The two figures of two scans: brightness and growth."""
         sides = [PairScan(scan, find_region(scan), None, "MR", UNKNOWN, UNKNOWN) for scan in (first, second)]
-        found = pair_scoring.measure_pair(sides[0], sides[1], self.spacing_mm, self.detector)
+        found = pair_measurement.measure_pair(sides[0], sides[1], self.spacing_mm, self.detector)
         return found.finding, found.growth
 
 
@@ -95,13 +96,11 @@ def synthesised(
 ) -> tuple[NoChangeReference, NoChangeReference]:
     """The reference as a model makes it where a study has no rescans."""
     findings = [
-        bench.measure(*(one.volume for one in null_pairs.simulate_scan_pair(sources[n % len(sources)], same, rng)))
+        bench.measure(*(one.volume for one in simulate_scan_pair(sources[n % len(sources)], same, rng)))
         for n, rng in enumerate(map(np.random.default_rng, range(seed, seed + ScoreConfig().simulated_rescans)))
     ]
     brightness, growth = zip(*findings, strict=True)
-    return null_pairs.build_synthetic_reference("brightness", brightness), null_pairs.build_synthetic_reference(
-        null_pairs.GROWTH, growth
-    )
+    return build_synthetic_reference("brightness", brightness), build_synthetic_reference(GROWTH, growth)
 
 
 def show(kind: str, known: tuple[NoChangeReference, NoChangeReference], found: list[Figures]) -> None:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.train_brain_network ../shared/real OUT --minutes 80 [--held-out 17 18 19 20] [--resume SHARE]
 
-`--resume SHARE` goes on from OUT/state.pt, or, where there is none, from the weights of the package. OUT gets `brain_network.safetensors` (half precision, what ships) and `state.pt` (to go on from), every few minutes.
-One thread.
+`--resume SHARE` goes on from OUT/state.pt, or, where there is none, from the weights of the package. OUT gets
+`brain_network.safetensors` (half precision, what ships) and `state.pt` (to go on from), every few minutes. One thread.
 """
 
 from __future__ import annotations

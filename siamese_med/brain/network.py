@@ -128,4 +128,7 @@ def load_brain_network() -> BrainUNet:
     network = BrainUNet()
     network.load_state_dict({name: values.float() for name, values in stored.items()})
     network.eval()
-    return network.to(memory_format=torch.channels_last_3d)  # a seventh faster on a CPU
+    for values in network.parameters():
+        if values.ndim == 5:
+            values.data = values.contiguous(memory_format=torch.channels_last_3d)  # a seventh faster on a CPU
+    return network

@@ -111,7 +111,7 @@ class BrainSegmentation:
         for axis in range(3):
             for neighbour in (slice(None, -2), slice(2, None)):
                 edge |= ~inside[tuple(neighbour if n == axis else slice(1, -1) for n in range(3))]
-        return edge & inside[1:-1, 1:-1, 1:-1]
+        return np.asarray(edge & inside[1:-1, 1:-1, 1:-1])
 
 
 def segment_brain(scan: Volume) -> BrainSegmentation:

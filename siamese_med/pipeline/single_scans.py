@@ -30,7 +30,8 @@ from siamese_med.scoring.change import (
     noise_floor,
     pair_scoring,
 )
-from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
+from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import make_calibration
 from siamese_med.study.config import Config

@@ -105,14 +105,7 @@ class NotComparable(ExplainedWord):
     ALIGNMENT_FAILED = "alignment_failed", "a scan could not be aligned to the template"
     PAIR_ALIGNMENT_FAILED = "pair_alignment_failed", "the two scans could not be aligned to each other"
     LITTLE_OVERLAP = "little_overlap", "the two scans share too little of the body"
-    CONTRAST_NOT_IN_REFERENCE = (
-        "contrast_not_in_reference",
-        "the model was calibrated on no pairs without change of this contrast",
-    )
-    OUTSIDE_REFERENCE = (
-        "outside_reference",
-        "the pair is noisier than every no-change pair the model was calibrated on",
-    )
+    OUTSIDE_REFERENCE = "outside_reference", "the pair is noisier than all pairs without change, its own rescans too"
 
 
 def explain_reason(word: str) -> str:
@@ -181,6 +174,8 @@ class NullSource(Word):
     """Real rescans of the study."""
     SYNTHESISED = "synthesised"
     """One anatomy under two simulated acquisitions."""
+    OWN = "own"
+    """Simulated acquisitions of the pair's own two scans, where the model has no pairs like this one."""
 
 
 class ScanSource(Word):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.scoring.change import detectors, labelled_changes, noise_floor, null_pairs
+from siamese_med.scoring.change import detectors, labelled_changes, noise_floor, null_pairs, simulated_rescans
 from siamese_med.scoring.change.labelled_changes import LabelledPair
 from siamese_med.scoring.change.null_pairs import DetectorTrials
+from siamese_med.scoring.change.pair_measurement import find_pair_stratum
 from siamese_med.scoring.change.pair_registration import ChangeDetector
-from siamese_med.scoring.change.pair_scoring import find_pair_stratum
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import DetectorChoice, LossCheck, ModelInfo, RecordedNoiseFloor
@@ -82,7 +82,7 @@ def select_change_detector(
             practised=tuple(LossCheck(**vars(check)) for check in practised),
         ),
         found.floors[chosen].to_record(),
-        found.floors[null_pairs.GROWTH].to_record(),
+        found.floors[simulated_rescans.GROWTH].to_record(),
     )
 
 
@@ -99,7 +99,7 @@ def evaluate_on_study_labels(
     """
     mine = pairs[pairs.kind.isin((PairKind.RESCAN, PairKind.CHANGED)) & pairs.split.isin(SPLITS[1:])]
     rows = prepared.scans(usable)
-    floors = dict(zip(("change", null_pairs.GROWTH), noise_floor.make_floors(info), strict=True))
+    floors = dict(zip(("change", simulated_rescans.GROWTH), noise_floor.make_floors(info), strict=True))
     known = [
         (pair, (rows[pair.scan_a], rows[pair.scan_b]))
         for pair in mine.itertuples()

@@ -215,9 +215,7 @@ def test_other_numbers_are_another_object_of_the_same_series(hospital: Hospital)
     assert after.SOPInstanceUID != before.SOPInstanceUID
 
 
-REASON = NoVerdictReason(
-    "contrast_not_in_reference", "the model was calibrated on no pairs without change of this contrast"
-)
+REASON = NoVerdictReason("little_overlap", "the two scans share too little of the body")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ import json, sys
 from pathlib import Path
 import pandas as pd
 import siamese_med
-from siamese_med.scoring.change import detectors, noise_floor, pair_scoring
+from siamese_med.scoring.change import detectors, noise_floor, pair_measurement, pair_scoring
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.study.model_info import read_model_info
 config = siamese_med.load_config(Path("config.toml"))
@@ -41,8 +41,8 @@ sides = [reader.read_side(rows[scan]) for scan in (pair.scan_a, pair.scan_b)]
 found = {"table": float(pair.change_z)}
 own = detectors.build_model_detector(info, model, config.score)
 for name, detector in (("own", own), ("other", detectors.build_residual_detector(config.score))):
-    measured = pair_scoring.measure_pair(*sides, config.score.spacing_mm, detector)
-    known, grown = (one.of(pair_scoring.find_pair_stratum(*sides)) for one in noise_floor.make_floors(info))
+    measured = pair_measurement.measure_pair(*sides, config.score.spacing_mm, detector)
+    known, grown = (one.of(pair_measurement.find_pair_stratum(*sides)) for one in noise_floor.make_floors(info))
     found[name] = max(known.z(measured.finding), grown.z(measured.growth))
 print(json.dumps(found))
 """

@@ -25,8 +25,8 @@ from siamese_med.pipeline import stages
 from siamese_med.reporting.data import side_by_side
 from siamese_med.reporting.data.report_content import EvidenceStatement, Slice, WrongPatientAlarm
 from siamese_med.reporting.render.slice_choice import PairSliceStack
-from siamese_med.scoring.change import pair_scoring, pair_slices, residual_detector
-from siamese_med.scoring.change.pair_scoring import PairScan
+from siamese_med.scoring.change import pair_measurement, pair_scoring, pair_slices, residual_detector
+from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import dicom_series, scanner
 from siamese_med.study.config import Config
 from siamese_med.study.tables import Study
@@ -127,7 +127,7 @@ def compared(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> di
     sides = {name: PairScan(scan, None, None, "MR", "FLAIR", "unknown") for name, scan in scans.items()}
     made = {}
     for earlier, later in PAIRS:
-        measured = pair_scoring.measure_pair(
+        measured = pair_measurement.measure_pair(
             sides[earlier],
             sides[later],
             3.0,

@@ -12,11 +12,12 @@ import pytest
 from siamese_med.imaging import registration, resampling
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change import noise_floor, pair_scoring, residual_detector
+from siamese_med.scoring.change import noise_floor, pair_measurement, residual_detector
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, NoiseFloor, NoiseStratum
-from siamese_med.scoring.change.null_pairs import simulate_scan_pair
 from siamese_med.scoring.change.pair_registration import ChangeDetector
-from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairScan
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
+from siamese_med.scoring.change.scan_side import PairScan
+from siamese_med.scoring.change.simulated_rescans import simulate_scan_pair
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
@@ -78,11 +79,11 @@ def plain(score_config: ScoreConfig) -> ChangeDetector:
 def instrument(sides: dict[str, PairScan], score_config: ScoreConfig, plain: ChangeDetector) -> CalibratedDetector:
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
     spacing_mm = score_config.spacing_mm
-    pairs = [pair_scoring.measure_pair(sides["first"], sides["rescan"], spacing_mm, plain)]
+    pairs = [pair_measurement.measure_pair(sides["first"], sides["rescan"], spacing_mm, plain)]
     for seed in range(QUIET - 1):
         taken, _ = simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))
         again = replace(sides["first"], scan=taken.volume)
-        pairs.append(pair_scoring.measure_pair(sides["first"], again, spacing_mm, plain))
+        pairs.append(pair_measurement.measure_pair(sides["first"], again, spacing_mm, plain))
     known = noise_floor.build_no_change_reference([pair.finding for pair in pairs], "synthesised")
     grown = noise_floor.build_no_change_reference([pair.growth for pair in pairs], "synthesised")
     where = NoiseStratum("MR FLAIR", OTHER_SCANNER)

@@ -12,11 +12,14 @@ import torch
 
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume, make_centred_affine
-from siamese_med.scoring.change import change_map, pair_scoring
+from siamese_med.scoring.change import change_map, comparability, pair_measurement, pair_scoring
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.scoring.change.noise_floor import NoiseFloor
+from siamese_med.scoring.change.pair_measurement import PairMeasurement
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
-from siamese_med.scoring.change.pair_scoring import CalibratedDetector, PairMeasurement, PairScan
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
+from siamese_med.scoring.change.scan_side import PairScan
+from siamese_med.scoring.change.simulated_rescans import OWN_RESCANS
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import ScoreConfig
@@ -162,22 +165,23 @@ def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
     assert reason in columns.reasons
 
 
-def test_a_contrast_without_a_reference_is_not_comparable(
-    sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig
+@pytest.mark.parametrize(("later", "verdict"), [("rescan", "no_change"), ("ball", "changed")])
+def test_a_contrast_without_a_reference_is_held_against_rescans_of_its_own_scans(
+    sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig, later: str, verdict: str
 ) -> None:
-    unseen = [replace(sides[name], contrast="T2w") for name in ("first", "ball")]
-    columns, measured = judged(unseen[0], unseen[1], instrument, score_config)
-    assert (columns.verdict, columns.reasons) == ("not_comparable", ("contrast_not_in_reference",))
-    assert columns.change_p is None
-    assert measured is None
+    unseen = [replace(sides[name], contrast="T2w") for name in ("first", later)]
+    columns, _ = judged(unseen[0], unseen[1], instrument, score_config)
+    assert (columns.verdict, columns.reasons) == (verdict, ())
+    assert columns.reference == ReferencePairs("MR T2w, other scanner", "own", OWN_RESCANS)
 
 
-def test_a_scanner_without_a_reference_is_not_comparable(
+def test_rescans_of_the_own_scans_do_not_depend_on_the_order(
     sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
-    alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "rescan")]
-    columns, _ = judged(alike[0], alike[1], instrument, score_config)
-    assert columns.reasons == ("contrast_not_in_reference",)
+    alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "ball")]
+    forth, back = (judged(*pair, instrument, score_config)[0] for pair in (alike, alike[::-1]))
+    assert forth.reference == ReferencePairs("MR FLAIR, same scanner", "own", OWN_RESCANS)
+    assert (forth.change_z, forth.change_p) == (back.change_z, back.change_p)
 
 
 def test_an_unknown_contrast_is_taken_for_that_of_the_other_scan(
@@ -208,17 +212,20 @@ def test_noise_in_place_of_a_scan_is_no_aligned_pair(
     assert "pair_alignment_failed" in columns.reasons
 
 
-def test_a_pair_much_noisier_than_the_reference_lies_outside_it(
+def test_a_pair_much_noisier_than_the_reference_is_held_against_its_own_rescans(
     sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
     quiet = NoiseFloor({where: replace(one, noise_max=1e-4) for where, one in instrument.floor.references.items()})
-    columns, _ = judged(
-        sides["first"],
-        sides["rescan"],
-        CalibratedDetector(instrument.detector, quiet, instrument.growth),
-        score_config,
-    )
-    assert "outside_reference" in columns.reasons
+    too_quiet = CalibratedDetector(instrument.detector, quiet, instrument.growth)
+    columns, _ = judged(sides["first"], sides["rescan"], too_quiet, score_config)
+    assert columns.comparable
+    assert columns.reference == ReferencePairs("MR FLAIR, other scanner", "own", OWN_RESCANS)
+
+
+def test_a_pair_noisier_than_all_rescans_lies_outside_the_reference(score_config: ScoreConfig) -> None:
+    reasons = comparability.reasons_after_measuring(1.0, 1.0, noise=0.05, noise_max=0.02, config=score_config)
+    assert reasons == ("outside_reference",)
+    assert not comparability.reasons_after_measuring(1.0, 1.0, noise=0.03, noise_max=0.02, config=score_config)
 
 
 def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_config: ScoreConfig) -> None:
@@ -238,7 +245,7 @@ def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_c
 def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(
     sides: dict[str, PairScan], score_config: ScoreConfig, plain: ChangeDetector
 ) -> None:
-    forth = pair_scoring.measure_pair(sides["first"], sides["ball"], score_config.spacing_mm, plain)
+    forth = pair_measurement.measure_pair(sides["first"], sides["ball"], score_config.spacing_mm, plain)
     swapped = forth.pair.swap()
     evidence = plain(swapped, score_config.spacing_mm)
     torch.testing.assert_close(evidence, -forth.evidence, rtol=0, atol=1e-6)

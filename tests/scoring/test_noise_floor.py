@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from siamese_med.scoring.change import noise_floor, null_pairs
+from siamese_med.scoring.change import noise_floor, null_pairs, simulated_rescans
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.scoring.change.noise_floor import (
     OTHER_SCANNER,
@@ -104,11 +104,11 @@ def test_synthesised_pairs_are_taken_for_more_alike_than_real_ones() -> None:
     findings = [finding(log) for log in (0.9, 1.0, 1.1, 0.95, 1.05)]
     real, made = (
         noise_floor.build_no_change_reference(findings, "rescans"),
-        null_pairs.build_synthetic_reference("network", findings),
+        simulated_rescans.build_synthetic_reference("network", findings),
     )
-    assert made.sd == pytest.approx(math.hypot(real.sd, null_pairs.SYNTHETIC_EXTRA_LOG_SD))
+    assert made.sd == pytest.approx(math.hypot(real.sd, simulated_rescans.SYNTHETIC_EXTRA_LOG_SD))
     assert made.p(finding(1.3)) > real.p(finding(1.3))
-    assert null_pairs.build_synthetic_reference(null_pairs.GROWTH, findings).sd > made.sd
+    assert simulated_rescans.build_synthetic_reference(simulated_rescans.GROWTH, findings).sd > made.sd
 
 
 def test_pairs_far_from_the_references_levels_get_cautious_p_values() -> None:

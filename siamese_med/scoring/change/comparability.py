@@ -7,15 +7,15 @@ Reason                         Function                    Applies if
 `other_contrast`               `reasons_before_measuring`  the contrasts differ; `unknown` differs from none
 `alignment_failed`             `reasons_of_alignment`      two patients only: quality of the alignment to the
                                                            template < `prepare.min_quality`, or too little coverage
-`contrast_not_in_reference`    `reasons_of_reference`      the model has no unchanged pairs of the stratum
 `pair_alignment_failed`        `reasons_after_measuring`   quality of the pair's pose < `score.min_pose_quality`
 `little_overlap`               `reasons_after_measuring`   overlap of the pair < `score.min_overlap`
 `outside_reference`            `reasons_after_measuring`   noise of the pair > MAX_NOISE_RATIO x the noisiest
-                                                           unchanged pair's
+                                                           unchanged pair's, also of rescans that are simulated from
+                                                           the pair's own scans
 =============================  ==========================  ==================================================
 
-`pair_scoring.score_pair` applies them in three groups: headers, then the reference, then the measurement. A pair gets
-every reason of the first group that has one, and is measured only if the first two groups give none. A pair of one
+`pair_scoring.score_pair` applies them in two groups: headers, then the measurement. A pair gets every reason of the
+first group that has one, and is measured only if the headers give none. A pair of one
 patient that has a reason gets the verdict `not_comparable`. The two scans are registered to each other, so it does not
 matter whether they could be aligned to the template. Between two patients no change is measured and no verdict given:
 `comparable` is false only for `reasons_of_alignment`, and so it is in `identify`.
@@ -75,16 +75,15 @@ def reasons_of_alignment(*aligned: bool) -> tuple[NotComparable, ...]:
     return () if all(aligned) else (NotComparable.ALIGNMENT_FAILED,)
 
 
-def reasons_of_reference(*references: object | None) -> tuple[NotComparable, ...]:
-    """Return `contrast_not_in_reference` if the model knows no unchanged pairs like this one.
+def is_noisier(noise: float, noise_max: float) -> bool:
+    """Tell whether a pair is so much noisier than the noisiest unchanged pair that these do not speak for it.
 
-    Parameters
-    ----------
-    references
-        The unchanged pairs of the pair's stratum (modality, contrast, same or other scanner), one argument for the
-        evidence of the detector and one for local growth; None where the model was calibrated on no such pairs.
+    Examples
+    --------
+    >>> is_noisier(0.05, noise_max=0.02)
+    True
     """
-    return (NotComparable.CONTRAST_NOT_IN_REFERENCE,) if any(one is None for one in references) else ()
+    return noise > MAX_NOISE_RATIO * noise_max
 
 
 def reasons_after_measuring(
@@ -113,6 +112,6 @@ def reasons_after_measuring(
     limits = {
         NotComparable.PAIR_ALIGNMENT_FAILED: quality < config.min_pose_quality,
         NotComparable.LITTLE_OVERLAP: overlap < config.min_overlap,
-        NotComparable.OUTSIDE_REFERENCE: noise > MAX_NOISE_RATIO * noise_max,
+        NotComparable.OUTSIDE_REFERENCE: is_noisier(noise, noise_max),
     }
     return tuple(reason for reason, applies in limits.items() if applies)

@@ -1,42 +1,39 @@
 """Unchanged pairs for the noise floor: real rescans of the study, and simulated rescans.
 
-A simulated rescan takes one scan as the truth and acquires it twice with simulated scanners (`simulation.rescan`).
-Both kinds are grouped by contrast and by same or other scanner (`noise_floor.NoiseStratum`).
+Simulated ones are made in `simulated_rescans`. Both kinds are grouped by contrast and by same or other scanner
+(`noise_floor.NoiseStratum`).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from siamese_med.errors import NotEnoughDataError
-from siamese_med.imaging.volume import Volume
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.change import (
     boundary_shift,
     change_map,
     detectability,
     noise_floor,
+    pair_measurement,
     pair_registration,
-    pair_scoring,
+    simulated_rescans,
 )
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import (
     OTHER_SCANNER,
     SAME_SCANNER,
-    NoChangeReference,
     NoiseFloor,
     NoiseStratum,
 )
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
-from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.scoring.change.scan_side import ScanReader
-from siamese_med.simulation import rescan
-from siamese_med.simulation.scanner import Acquisition
+from siamese_med.scoring.change.simulated_rescans import GROWTH
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.thresholds import MIN_REAL_RESCANS
@@ -52,18 +49,8 @@ REAL_EXTRA_LOG_SD = 0.05
 
 Source: with 8 or 20 of 70 rescans as the reference, 7 and 5 % of the others had p < 0.05, see docs/design.md.
 """
-SYNTHETIC_EXTRA_LOG_SD, SYNTHETIC_GROWTH_EXTRA_LOG_SD = 0.1, 0.25
-"""Standard deviation of log figures, beyond that of simulated rescans, for detectors and for growth.
-
-Simulated rescans are more alike than real ones. Source: measured on development cohorts, see docs/design.md.
-"""
-GROWTH = "growth"
-"""The name of local volume change among the detectors. It is measured beside each of them."""
 PLANTED_PAIRS_PER_STRATUM = 8
 """Unchanged pairs of a stratum that are measured a second time with a planted change. Unit: pairs."""
-NOISE_FRACTION_RANGE = (0.5, 1.0)
-"""Noise of a simulated rescan, as a share of the noise measured in the source. That is too high: it includes fine
-anatomy. Source: our choice."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +146,8 @@ def measure_real_pairs(
 ) -> list[tuple[NoiseStratum, dict[str, MapSummary]]]:
     """Measure real pairs with all detectors and GROWTH, in parallel; return each pair's stratum and figures."""
     jobs = [
-        NullPairJob(reader, pair_scoring.find_pair_stratum(*pair), *pair, 0, detectors, False, config) for pair in pairs
+        NullPairJob(reader, pair_measurement.find_pair_stratum(*pair), *pair, 0, detectors, False, config)
+        for pair in pairs
     ]
     found = run_in_parallel(_measure_job, jobs, "measuring labelled pairs")
     return [(job.stratum, findings) for job, (findings, _) in zip(jobs, found, strict=True)]
@@ -174,18 +162,9 @@ def _floor(name: str, found: Sequence[tuple[NullPairJob, MapSummary]]) -> NoiseF
         {
             where: noise_floor.build_no_change_reference(findings, str(NullSource.RESCANS), REAL_EXTRA_LOG_SD)
             if where in real
-            else build_synthetic_reference(name, findings)
+            else simulated_rescans.build_synthetic_reference(name, findings)
             for where, findings in strata.items()
         }
-    )
-
-
-def build_synthetic_reference(name: str, findings: Sequence[MapSummary]) -> NoChangeReference:
-    """Build the reference of a stratum from simulated rescans, with the extra spread of the detector or of GROWTH."""
-    return noise_floor.build_no_change_reference(
-        findings,
-        str(NullSource.SYNTHESISED),
-        SYNTHETIC_GROWTH_EXTRA_LOG_SD if name == GROWTH else SYNTHETIC_EXTRA_LOG_SD,
     )
 
 
@@ -223,7 +202,7 @@ def _strata(
 def _is_rescan_of(where: NoiseStratum, earlier: PreparedScan, later: PreparedScan) -> bool:
     """Whether two scans are of the stratum's own contrast; an unknown one counts as the other's for a verdict only."""
     alike = (earlier.modality, earlier.contrast) == (later.modality, later.contrast)
-    return alike and pair_scoring.find_pair_stratum(earlier, later) == where
+    return alike and pair_measurement.find_pair_stratum(earlier, later) == where
 
 
 def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, MapSummary]]:
@@ -232,7 +211,8 @@ def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, Ma
     if pair.later:
         later = pair.reader.read_side(pair.later)
     else:
-        earlier, later = _simulate_pair(earlier, pair)
+        same = pair.stratum.scanner == SAME_SCANNER
+        earlier, later = simulated_rescans.simulate_rescan(earlier, same, np.random.default_rng(pair.seed))
     spacing_mm = pair.config.spacing_mm
     laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.region, later.region), spacing_mm)
     if not pair.planted:
@@ -249,46 +229,3 @@ def _findings(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
 def _figures(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
     maps = {name: detector(laid, laid.space.spacing_mm) for name, detector in pair.detectors.items()}
     return {name: change_map.summarise_map(one, laid) for name, one in maps.items()}
-
-
-def _simulate_pair(source: PairScan, pair: NullPairJob) -> tuple[PairScan, PairScan]:
-    taken = simulate_scan_pair(source.scan, pair.stratum.scanner == SAME_SCANNER, np.random.default_rng(pair.seed))
-    earlier, later = (
-        replace(source, scan=one.volume, region=_move_region(source.region, one.to_anatomy), to_template=None)
-        for one in taken
-    )
-    return earlier, later
-
-
-def _move_region(region: Volume | None, to_source: NDArray[np.float64]) -> Volume | None:
-    """The region of a simulated scan; `to_source` (4x4): from its mm to those of the scan that it was made from."""
-    return region and Volume(region.voxels, np.linalg.inv(to_source) @ region.affine)
-
-
-def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generator) -> tuple[Acquisition, Acquisition]:
-    """Simulate two acquisitions of one body, by one scanner or by two, each in its own pose.
-
-    Parameters
-    ----------
-    scan
-        The scan that is taken as the truth, see `simulation.rescan.extract_body`.
-    same_machine
-        Whether both have one scanner, protocol and contrast curve; noise and pose always differ.
-    rng
-        Source of all random choices.
-    """
-    body = rescan.extract_body(scan)
-    machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
-    first, second = rng.choice(len(machines), 2, replace=False)
-    protocols = [
-        (
-            replace(machines[number], noise=body.noise * rng.uniform(*NOISE_FRACTION_RANGE)),
-            rescan.draw_contrast_levels(rng),
-        )
-        for number in (first, second)
-    ]
-    one, two = (
-        rescan.acquire_rescan(body, machine, rng, contrast=contrast)
-        for machine, contrast in (protocols[0], protocols[0 if same_machine else 1])
-    )
-    return one, two

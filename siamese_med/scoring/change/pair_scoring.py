@@ -37,7 +37,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -46,93 +46,27 @@ from torch import Tensor
 from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.scoring.change import (
-    boundary_shift,
     change_map,
     comparability,
     components,
     detectability,
     multiple_testing,
-    noise_floor,
-    pair_registration,
+    pair_measurement,
     pair_slices,
+    simulated_rescans,
 )
-from siamese_med.scoring.change.boundary_shift import BoundaryShift
 from siamese_med.scoring.change.change_map import MapSummary
-from siamese_med.scoring.change.noise_floor import NoChangeReference, NoiseFloor, NoiseStratum
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.scoring.change.noise_floor import SAME_SCANNER, NoChangeReference, NoiseFloor, NoiseStratum
+from siamese_med.scoring.change.pair_measurement import PairMeasurement
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
-from siamese_med.study.vocabulary import UNKNOWN, NotComparable, Verdict
+from siamese_med.study.vocabulary import NotComparable, Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-class AcquisitionKind(Protocol):
-    """The header entries that decide which unchanged pairs a pair is compared with."""
-
-    @property
-    def modality(self) -> str: ...
-    @property
-    def contrast(self) -> str: ...
-    @property
-    def scanner(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class PairScan:
-    """One scan of a pair.
-
-    Attributes
-    ----------
-    scan
-        Voxels (i, j, k) as ingested, bright tissue high, with their affine to RAS+ mm.
-    region
-        What is compared: the probability (i, j, k), 0 to 1, that a voxel is brain, or the mask that came with the scan,
-        on a grid of its own in the mm of the scan. None where there is neither: then it is the whole body.
-    to_template
-        4x4, scan mm to template mm (RAS+); None where the scan could not be aligned to the template. It is used for
-        nothing but the positions of parts.
-    modality, contrast, scanner
-        As in the catalogue; `unknown` where the header does not tell.
-    """
-
-    scan: Volume
-    region: Volume | None
-    to_template: NDArray[np.float64] | None
-    modality: str
-    contrast: str
-    scanner: str
-
-
-@dataclass(frozen=True)
-class PairMeasurement:
-    """The result of steps 1 to 3, before the pair is compared with unchanged pairs.
-
-    `evidence` (i, j, k), float32, is summarised by `finding`, and the maps of local growth, `expansion`, by `growth`.
-    """
-
-    pair: RegisteredPair
-    evidence: Tensor
-    finding: MapSummary
-    expansion: BoundaryShift
-    growth: MapSummary
-
-    def swap(self) -> PairMeasurement:
-        """Return the measurement as it is for the two scans exchanged: all signs change."""
-        return PairMeasurement(
-            self.pair.swap(),
-            -self.evidence,
-            replace(self.finding, sign=-self.finding.sign),
-            replace(
-                self.expansion,
-                relative=-self.expansion.relative,
-                deviation=-self.expansion.deviation,
-                ml=-self.expansion.ml,
-            ),
-            replace(self.growth, sign=-self.growth.sign),
-        )
 
 
 @dataclass(frozen=True)
@@ -158,14 +92,15 @@ def score_pair(
     measured
         The measurement and the change map (i, j, k), float32, 0 to 1; None if the pair could not be measured.
     """
-    stratum = find_pair_stratum(earlier, later)
-    known, grown = instrument.floor.of(stratum), instrument.growth.of(stratum)
-    reasons = comparability.reasons_before_measuring(earlier, later) or comparability.reasons_of_reference(known, grown)
-    if reasons or known is None or grown is None:
+    reasons = comparability.reasons_before_measuring(earlier, later)
+    if reasons:
         return _unmeasured(reasons), None
-    measured, second, turned = _measure_in_fixed_order(earlier, later, config.spacing_mm, instrument.detector)
+    ordered, turned = pair_measurement.put_in_fixed_order(earlier, later)
+    measured = pair_measurement.measure_pair(*ordered, config.spacing_mm, instrument.detector)  # steps 1 to 3
     found = measured.swap() if turned else measured
     pair, evidence, finding = found.pair, found.evidence, found.finding
+    stratum = pair_measurement.find_pair_stratum(earlier, later)
+    known, grown = _choose_references(ordered, stratum, finding, instrument, config.spacing_mm)
     reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
     expected_tail = known.expected_tail(finding)  # step 4
     probability = change_map.compute_probability_map(evidence, pair.inside, finding, expected_tail)  # step 5
@@ -187,42 +122,27 @@ def score_pair(
         pair_quality=round(pair.quality, 4),
         transform=_rows((pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)),
     )
-    curve = [] if reasons else _detection_curve(measured, second, known, instrument.detector)
+    curve = [] if reasons else _detection_curve(measured, ordered[1], known, instrument.detector)
     return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
 
 
-def _measure_in_fixed_order(
-    earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector
-) -> tuple[PairMeasurement, PairScan, bool]:
-    """Steps 1 to 3 in an order that the content decides: what was measured, its second scan, whether it is turned."""
-    turned = later.scan.content_digest() < earlier.scan.content_digest()
-    first, second = (later, earlier) if turned else (earlier, later)
-    return measure_pair(first, second, spacing_mm, detector), second, turned
+def _choose_references(
+    ordered: tuple[PairScan, PairScan],
+    stratum: NoiseStratum,
+    finding: MapSummary,
+    instrument: CalibratedDetector,
+    spacing_mm: float,
+) -> tuple[NoChangeReference, NoChangeReference]:
+    """The unchanged pairs that a pair is compared with, for the evidence and for local growth.
 
-
-def find_pair_stratum(earlier: AcquisitionKind, later: AcquisitionKind) -> NoiseStratum:
-    """Return the stratum of unchanged pairs (modality, contrast, same or other scanner) to compare two scans with."""
-    modality = later.modality if earlier.modality == UNKNOWN else earlier.modality
-    return noise_floor.assign_stratum(modality, (earlier.contrast, later.contrast), (earlier.scanner, later.scanner))
-
-
-def measure_pair(earlier: PairScan, later: PairScan, spacing_mm: float, detector: ChangeDetector) -> PairMeasurement:
-    """Register two scans of one patient, detect change, and summarise it: steps 1 to 3, and local growth beside them.
-
-    For swapped scans the evidence and the growth change their signs; for a scan with itself both are 0.
+    They are the model's pairs of the stratum, or simulated rescans of the pair's own scans where the model has none, or
+    only such as are much less noisy.
     """
-    pair = pair_registration.register_pair(
-        earlier.scan, later.scan, (earlier.region, later.region), spacing_mm
-    )  # step 1
-    evidence = detector(pair, spacing_mm)  # step 2
-    growth = boundary_shift.measure_boundary_shift(pair, spacing_mm)
-    return PairMeasurement(
-        pair,
-        evidence,
-        change_map.summarise_map(evidence, pair),  # step 3
-        growth,
-        boundary_shift.summarise_boundary_shift(growth, pair),
-    )
+    known, grown = instrument.floor.of(stratum), instrument.growth.of(stratum)
+    if known and grown and not comparability.is_noisier(finding.noise, known.noise_max):
+        return known, grown
+    same_scanner = stratum.scanner == SAME_SCANNER
+    return simulated_rescans.measure_own_references(ordered, same_scanner, spacing_mm, instrument.detector)
 
 
 def combine_p_values(*p: float) -> float:

@@ -1,4 +1,4 @@
-"""Reading of scans for scoring: voxels, brain, and alignment to the template."""
+"""The scans of a pair: what is known of each, and how it is read."""
 
 from __future__ import annotations
 
@@ -12,11 +12,36 @@ from siamese_med.brain.segmentation_files import make_probability_volume, read_s
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
-from siamese_med.scoring.change.pair_scoring import PairScan
 from siamese_med.study.prepared_scans import PreparedScan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PairScan:
+    """One scan of a pair.
+
+    Attributes
+    ----------
+    scan
+        Voxels (i, j, k) as ingested, bright tissue high, with their affine to RAS+ mm.
+    region
+        What is compared: the probability (i, j, k), 0 to 1, that a voxel is brain, or the mask that came with the scan,
+        on a grid of its own in the mm of the scan. None where there is neither: then it is the whole body.
+    to_template
+        4x4, scan mm to template mm (RAS+); None where the scan could not be aligned to the template. It is used for
+        nothing but the positions of parts.
+    modality, contrast, scanner
+        As in the catalogue; `unknown` where the header does not tell.
+    """
+
+    scan: Volume
+    region: Volume | None
+    to_template: NDArray[np.float64] | None
+    modality: str
+    contrast: str
+    scanner: str
 
 
 @dataclass(frozen=True)
