@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from siamese_med.cli import console_output
 from siamese_med.errors import DatabaseFailedError, NoSpaceError
 from siamese_med.ingestion import workers
 from siamese_med.ingestion.catalogue import tables
+from siamese_med.ingestion.inputs import folder_walk
 from siamese_med.ingestion.reasons import MACHINE_REASONS, REASON_HINTS
 from siamese_med.ingestion.workers import WorkerDiedError, WorkerHungError, WorkerLostError, Workers
 from tests.ingestion import exports, machine
@@ -117,6 +119,34 @@ def test_what_took_too_long_is_tried_again_with_more_time(new_place: NewPlace, e
     assert not {"unreadable_header", "undecodable"} & first.reasons.keys()
     place.ingest(export)
     undisturbed.ingest(export)
+    assert machine.different(place, undisturbed) == []
+
+
+@pytest.mark.parametrize("which", ["", "a", "lesion_masks"])
+def test_a_folder_that_is_not_listed_in_time_costs_its_files_for_now(
+    new_place: NewPlace, export: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Also where it is the input itself, and where files of its name would be no scans."""
+    exports.write(export / "lesion_masks", exports.series("PAT-4", seed=4))
+    place, undisturbed = new_place(), new_place()
+    known = place.ingest(export).account
+    undisturbed.ingest(export)
+    hanging = export / which
+    list_folder = folder_walk._listed
+
+    def listed(folder: str) -> list[os.DirEntry[str]]:
+        if folder == str(hanging):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return list_folder(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_walk, "_listed", listed)
+        disturbed = place.ingest(export).account
+        first = new_place().ingest(export).account
+    assert disturbed.reasons["unlisted_folder"] == first.reasons["unlisted_folder"] == 1
+    lost = len(list(hanging.rglob("IM*")))
+    assert first.ingested == known.ingested - lost - (which == "")  # the NIfTI file lies in the input itself
+    assert place.ingest(export).account == known == place.account()
     assert machine.different(place, undisturbed) == []
 
 
