@@ -173,7 +173,7 @@ def test_a_permission_that_is_repaired_is_enough(new_place: NewPlace, export: Pa
     assert machine.balanced(facts)
     code, facts, _ = machine.ingest(export, place, machine.as_anybody)
     assert (code, facts["ingested"], facts["reasons"]) == (4, 13, {"not_an_image": 1})
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -340,7 +340,7 @@ def test_volumes_that_found_no_space_are_made_by_the_next_run(new_place: NewPlac
     assert machine.balanced(facts)
     code, facts, _ = machine.ingest(export, place)
     assert (code, facts["ingested"]) == (4, 14)
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -363,7 +363,7 @@ def test_a_catalogue_that_finds_no_space_ends_the_run_in_one_line(
     assert "space" in said
     assert "Traceback" not in said
     machine.ingest(export, place)
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -394,7 +394,7 @@ def test_a_disk_that_is_full_for_a_while(new_place: NewPlace, export: Path, smal
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
     assert machine.ingest(export, place)[0] == 4
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
