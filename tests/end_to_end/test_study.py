@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import SCORE_COLUMNS, ReportExtras, Study
 from siamese_med.study.vocabulary import SPLITS
 from siamese_med.training import train_model
-from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
+from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
 
 MODEL_FILES = {
     "model.safetensors",
@@ -35,6 +36,15 @@ MODEL_FILES = {
 @pytest.fixture(scope="session")
 def scores(tracked: Tracked) -> pd.DataFrame:
     return stages.score(tracked.study, tracked.model)
+
+
+def test_the_image_tells_the_contrast_of_a_scan_whose_name_does_not(tracked: Tracked, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(tracked.export / "p0_v0_FLAIR.nii.gz", tmp_path / "in" / "head.nii.gz")
+    study = Study(tmp_path / "data", tmp_path / "reports", CONFIG)
+    stages.ingest(tmp_path / "in", study)
+    (scan,) = stages.scans(study).itertuples()
+    assert (scan.contrast, scan.contrast_source) == ("FLAIR", "image")
 
 
 def test_a_finished_model_folder_is_complete_and_leaves_no_building_site(tracked: Tracked) -> None:
