@@ -204,7 +204,10 @@ def in_one_process(folder: Path) -> Iterator[None]:
 
 
 def write_export(folder: Path) -> Path:
-    """Scans of simulated patients and the manifest that names them; returns the manifest."""
+    """Scans of simulated patients and the manifest that names them; returns the manifest.
+
+    The files' names tell the contrast: else every ingest of this export would ask the images for it, a second a scan.
+    """
     import numpy as np
     import pandas as pd
 
@@ -215,7 +218,7 @@ def write_export(folder: Path) -> Path:
     for number in range(PATIENTS):
         who = anatomy.simulate_anatomy(np.random.default_rng([7, number]), difference=1.0)
         for visit in range(VISITS):
-            path = folder / f"p{number}_v{visit}.nii.gz"
+            path = folder / f"p{number}_v{visit}_FLAIR.nii.gz"
             volume.write_volume(path, acquire(who, 10 * number + visit, pixel_mm=5.0, slice_mm=5.0).volume)
             rows.append({"subject": f"p{number}", "session": visit, "path": path.name, "date": f"202{visit}-03-01"})
     pd.DataFrame(rows).assign(changed=0).to_csv(folder / "manifest.csv", index=False)

@@ -12,6 +12,7 @@ import pytest
 from siamese_med.ingestion.privacy import pseudonyms
 from siamese_med.study.tables import Study
 from tests import studies
+from tests.ingestion import children
 from tests.studies import PATIENTS, VISITS, Made
 
 __all__ = ["CONFIG", "PATIENTS", "VISITS", "Tracked"]
@@ -40,10 +41,11 @@ def known_secret(home: Path) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def small() -> Iterator[None]:
-    """Everything in this process, since starting others costs more than the work."""
-    with pytest.MonkeyPatch.context() as patch:
+    """Everything in this process, since starting others costs more than the work; ingests share their one worker."""
+    with pytest.MonkeyPatch.context() as patch, children.kept():
         patch.setattr(os, "cpu_count", lambda: 1)
         yield
+    children.end()
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def tracked(tmp_path_factory: pytest.TempPathFactory) -> Tracked:
     """A run with the package of docs/plugins.md on PYTHONPATH; one file of the export is a label map."""
     folder = tmp_path_factory.mktemp("plugins")
     manifest = studies.write_export(folder / "export")
-    scan = volume.read_volume(folder / "export" / "p0_v0.nii.gz")
+    scan = volume.read_volume(folder / "export" / "p0_v0_FLAIR.nii.gz")
     mean = scan.voxels.mean()  # three labels: a file with two values is known as a mask
     labels = volume.Volume(((scan.voxels > mean) + 1 * (scan.voxels > 2 * mean)).astype(np.int16), scan.affine)
     volume.write_volume(folder / "export" / "labels.nii.gz", labels)

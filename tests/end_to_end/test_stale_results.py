@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from siamese_med.runtime import files
 from siamese_med.study.config import Config
 from siamese_med.study.tables import Study
 from tests.end_to_end.conftest import Tracked
+from tests.studies import Made
 
 
 @pytest.fixture
-def copied(tracked: Tracked, tmp_path: Path) -> Tracked:
-    """The trained study in a folder of this test's own."""
-    data = shutil.copytree(tracked.study.data, tmp_path / "data")
+def copied(tracked: Tracked, made_study: Made, tmp_path: Path) -> Tracked:
+    """The study in a folder of this test's own, as an undisturbed run left it: scored under its config."""
+    data = made_study.copy(tmp_path) / "data"
     study = replace(tracked.study, data=data, reports=tmp_path / "reports")
     return replace(tracked, study=study, model=data / "models" / tracked.model.name)
 

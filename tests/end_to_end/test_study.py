@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import SCORE_COLUMNS, ReportExtras, Study
 from siamese_med.study.vocabulary import SPLITS
 from siamese_med.training import train_model
-from tests.end_to_end.conftest import PATIENTS, VISITS, Tracked
+from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
 
 MODEL_FILES = {
     "model.safetensors",
@@ -35,6 +36,15 @@ MODEL_FILES = {
 @pytest.fixture(scope="session")
 def scores(tracked: Tracked) -> pd.DataFrame:
     return stages.score(tracked.study, tracked.model)
+
+
+def test_the_image_tells_the_contrast_of_a_scan_whose_name_does_not(tracked: Tracked, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(tracked.export / "p0_v0_FLAIR.nii.gz", tmp_path / "in" / "head.nii.gz")
+    study = Study(tmp_path / "data", tmp_path / "reports", CONFIG)
+    stages.ingest(tmp_path / "in", study)
+    (scan,) = stages.scans(study).itertuples()
+    assert (scan.contrast, scan.contrast_source) == ("FLAIR", "image")
 
 
 def test_a_finished_model_folder_is_complete_and_leaves_no_building_site(tracked: Tracked) -> None:
@@ -85,7 +95,7 @@ def test_scoring_again_measures_nothing_and_says_the_same(tracked: Tracked, scor
 
 
 def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
-    a, b = tracked.export / "p0_v0.nii.gz", tracked.export / "p0_v1.nii.gz"
+    a, b = tracked.export / "p0_v0_FLAIR.nii.gz", tracked.export / "p0_v1_FLAIR.nii.gz"
     forth, back = (single_scans.compare(*order, tracked.model, tracked.study) for order in ((a, b), (b, a)))
     assert forth["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
     assert abs(forth["change"]["z"]) == pytest.approx(abs(back["change"]["z"]), abs=1e-6)
@@ -98,7 +108,7 @@ def test_swapping_the_two_scans_changes_signs_alone(tracked: Tracked) -> None:
 
 
 def test_a_scan_compared_with_itself_is_the_same_person_without_change(tracked: Tracked) -> None:
-    scan = tracked.export / "p1_v0.nii.gz"
+    scan = tracked.export / "p1_v0_FLAIR.nii.gz"
     found = single_scans.compare(scan, scan, tracked.model, tracked.study)
     assert found["distance"] == 0
     assert (found["change"]["z"], found["change"]["p"], found["change"]["volume_ml"]) == (0, 1, 0)
@@ -108,12 +118,12 @@ def test_a_scan_compared_with_itself_is_the_same_person_without_change(tracked: 
 
 def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
     """The scan itself is enrolled, so nobody can be nearer."""
-    found = single_scans.identify(tracked.export / "p2_v0.nii.gz", tracked.model, tracked.study)
+    found = single_scans.identify(tracked.export / "p2_v0_FLAIR.nii.gz", tracked.model, tracked.study)
     assert len(found["candidates"]) == PATIENTS
     similarity = [candidate["similarity"] for candidate in found["candidates"]]
     assert similarity == sorted(similarity, reverse=True)
     scans = stages.scans(tracked.study)
-    own = volume.read_volume(tracked.export / "p2_v0.nii.gz").voxels.sum()
+    own = volume.read_volume(tracked.export / "p2_v0_FLAIR.nii.gz").voxels.sum()
     nearest = scans[scans.subject == found["candidates"][0]["subject"]]
     sums = [volume.read_volume(tracked.study.data / path).voxels.sum() for path in nearest.path]
     assert min(abs(found - own) for found in sums) < 1e-4 * own

@@ -41,6 +41,7 @@ def misfiled(tracked: Tracked, tmp_path_factory: pytest.TempPathFactory) -> Misf
     rows.loc[moved, ["subject", "session", "date"]] = ["p1", VISITS, "2026-03-01"]
     rows.to_csv(source, index=False)
     study = Study(folder / "data", folder / "reports", CONFIG)
+    shutil.copytree(tracked.study.data / "prepared", study.data / "prepared")  # all scans but one are aligned already
     stages.ingest(source, study)
     model = with_evidence(tracked.model, folder)
     stages.prepare(study, model)

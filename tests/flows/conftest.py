@@ -65,9 +65,10 @@ class Tiny:
         manifest = (export or self.export) / "manifest.csv"
         return ["run", manifest, *places, "--config", config or self.folder / "config.toml"]
 
-    def trained(self, where: Path) -> Path:
-        """A place with the undisturbed run's model and nothing else: what trains finds its work done."""
-        shutil.copytree(self.whole / "data" / "models", where / "data" / "models")
+    def trained(self, where: Path, *more: str) -> Path:
+        """A place with the undisturbed run's model: what trains finds its work done. `more`: also these of its data."""
+        for name in ("models", *more):
+            shutil.copytree(self.whole / "data" / name, where / "data" / name)
         return where
 
     def study(self, where: Path, more: str = "") -> Path:

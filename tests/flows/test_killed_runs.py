@@ -18,8 +18,8 @@ MARKS = {"prepared": "data/prepared/*/volumes/*.json", "scored": "data/scores/*/
 
 @pytest.mark.parametrize("moment", [pytest.param("prepared", marks=pytest.mark.long), "scored"])
 def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tmp_path: Path, moment: str) -> None:
-    if moment == "scored":  # by then training is over
-        tiny.trained(tmp_path)
+    if moment == "scored":  # by then scans are aligned, and training is over
+        tiny.trained(tmp_path, "prepared")
     run = tiny.user.start(*tiny.run(tmp_path), cwd=tmp_path)
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob(MARKS[moment])):

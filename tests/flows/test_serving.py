@@ -217,8 +217,8 @@ def test_a_second_serve_is_refused(up: Workstation) -> None:
 
 
 def begun(up: Workstation) -> str:
-    """The id of a whole run of a study without data, once its two ranks train."""
-    shutil.rmtree(up.folder / "by_hand" / "data", ignore_errors=True)  # with its model there is nothing to train
+    """The id of a whole run of a study without a model, once its two ranks train."""
+    shutil.rmtree(up.folder / "by_hand" / "data" / "models", ignore_errors=True)  # with it there is nothing to train
     said = up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
     deadline = time.monotonic() + 200
     while (

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from benchmarks import kill, processes
+from tests.commands import siamese_med
+from tests.ingestion import children
 from tests.ingestion.conftest import Place
 
 HOLDER = """
@@ -61,10 +63,8 @@ def ingest(
     source: Path, place: Place, before: Callable[[], None] | None = None, **settings: Any
 ) -> tuple[int, dict[str, Any], str]:
     """Call `siamese-med ingest`: its exit code, its JSON, and what it wrote to standard error."""
-    config = processes.settings(place.data.parent / "settings", workers=2, secret_file=str(place.secret), **settings)
-    command = processes.ingest_command(source, place.data, config, "--json")
     done = subprocess.run(
-        command,
+        _command(source, place, **settings),
         env=processes.environment(),
         capture_output=True,
         text=True,
@@ -73,6 +73,18 @@ def ingest(
         check=False,
     )
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
+
+
+def ingest_here(source: Path, place: Place) -> None:
+    """Call the same in this process, where nothing disturbs it: that saves the imports of three processes."""
+    with children.kept():
+        done = siamese_med(*_command(source, place)[3:], cwd=Path.cwd())
+    assert done.returncode in (0, 4), done.stderr
+
+
+def _command(source: Path, place: Place, **settings: Any) -> list[str]:
+    config = processes.settings(place.data.parent / "settings", workers=2, secret_file=str(place.secret), **settings)
+    return processes.ingest_command(source, place.data, config, "--json")
 
 
 def different(place: Place, undisturbed: Place) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from siamese_med.cli import console_output
 from siamese_med.errors import DatabaseFailedError, NoSpaceError
 from siamese_med.ingestion import workers
 from siamese_med.ingestion.catalogue import tables
+from siamese_med.ingestion.inputs import folder_walk
 from siamese_med.ingestion.reasons import MACHINE_REASONS, REASON_HINTS
 from siamese_med.ingestion.workers import WorkerDiedError, WorkerHungError, WorkerLostError, Workers
 from tests.ingestion import exports, machine
@@ -120,6 +122,34 @@ def test_what_took_too_long_is_tried_again_with_more_time(new_place: NewPlace, e
     assert machine.different(place, undisturbed) == []
 
 
+@pytest.mark.parametrize("which", ["", "a", "lesion_masks"])
+def test_a_folder_that_is_not_listed_in_time_costs_its_files_for_now(
+    new_place: NewPlace, export: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Also where it is the input itself, and where files of its name would be no scans."""
+    exports.write(export / "lesion_masks", exports.series("PAT-4", seed=4))
+    place, undisturbed = new_place(), new_place()
+    known = place.ingest(export).account
+    undisturbed.ingest(export)
+    hanging = export / which
+    list_folder = folder_walk._listed
+
+    def listed(folder: str) -> list[os.DirEntry[str]]:
+        if folder == str(hanging):
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return list_folder(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_walk, "_listed", listed)
+        disturbed = place.ingest(export).account
+        first = new_place().ingest(export).account
+    assert disturbed.reasons["unlisted_folder"] == first.reasons["unlisted_folder"] == 1
+    lost = len(list(hanging.rglob("IM*")))
+    assert first.ingested == known.ingested - lost - (which == "")  # the NIfTI file lies in the input itself
+    assert place.ingest(export).account == known == place.account()
+    assert machine.different(place, undisturbed) == []
+
+
 def _large(path: Path) -> None:
     """A small file whose 60 MB take a while to decompress, check and write."""
     import nibabel as nib
@@ -143,7 +173,7 @@ def test_a_permission_that_is_repaired_is_enough(new_place: NewPlace, export: Pa
     assert machine.balanced(facts)
     code, facts, _ = machine.ingest(export, place, machine.as_anybody)
     assert (code, facts["ingested"], facts["reasons"]) == (4, 13, {"not_an_image": 1})
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -310,7 +340,7 @@ def test_volumes_that_found_no_space_are_made_by_the_next_run(new_place: NewPlac
     assert machine.balanced(facts)
     code, facts, _ = machine.ingest(export, place)
     assert (code, facts["ingested"]) == (4, 14)
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -333,7 +363,7 @@ def test_a_catalogue_that_finds_no_space_ends_the_run_in_one_line(
     assert "space" in said
     assert "Traceback" not in said
     machine.ingest(export, place)
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 
@@ -364,7 +394,7 @@ def test_a_disk_that_is_full_for_a_while(new_place: NewPlace, export: Path, smal
     filler.unlink()
     subprocess.run(["mount", "-o", "remount,size=100m", small_disk], check=True)
     assert machine.ingest(export, place)[0] == 4
-    machine.ingest(export, undisturbed)
+    machine.ingest_here(export, undisturbed)
     assert machine.different(place, undisturbed) == []
 
 

@@ -118,5 +118,5 @@ def test_a_decoder_that_is_installed_later_decodes_what_was_refused(
     assert '"undecodable"' in first.stdout, first.stderr
     code, facts, _ = machine.ingest(tmp_path / "in", place)
     assert (code, facts["ingested"]) == (0, 6)
-    machine.ingest(tmp_path / "in", undisturbed)
+    machine.ingest_here(tmp_path / "in", undisturbed)
     assert machine.different(place, undisturbed) == []

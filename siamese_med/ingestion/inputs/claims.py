@@ -116,10 +116,11 @@ def claim_by_place(found: InputPath, root: Path) -> InputClaim:
     """Make a claim from the file's place below `root` alone.
 
     Used where nothing names the subject: the path without image endings stands for a patient, so that equal names in
-    two folders never merge two patients.
+    two folders never merge two patients. `root` itself, where it cannot be listed, has the place `.`.
     """
     kind = found.data_set.kind("name") if found.data_set else "name"
-    return InputClaim(kind, str(found.path.relative_to(root).with_name(bids_metadata.get_image_stem(found.path))))
+    place = found.path.relative_to(root)
+    return InputClaim(kind, str(place.with_name(bids_metadata.get_image_stem(found.path)) if place.name else place))
 
 
 def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | None = None) -> InputClaim:

@@ -30,10 +30,14 @@ MISSING_TARGET_ERRNOS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 @dataclass(frozen=True, slots=True)
 class WalkedPath:
-    """One path of an input; `reason` is the reason word of a path that is counted and never opened, else empty."""
+    """One path of an input; `reason` is the reason word of a path that is counted and never opened, else empty.
+
+    `unlisted`: a folder, perhaps the input itself, that could not be listed now.
+    """
 
     path: str
     reason: str = ""
+    unlisted: bool = False
 
 
 @dataclass
@@ -106,7 +110,7 @@ def _walk_real_folders(top: str, state: _WalkState) -> None:
             entries = time_limits.call_with_time_limit(_listed, folder)
         except OSError as error:
             too_long = error.errno == errno.ENAMETOOLONG
-            state.found.append(WalkedPath(folder, "unusable_path" if too_long else ""))
+            state.found.append(WalkedPath(folder, "unusable_path" if too_long else "", unlisted=not too_long))
             continue
         state.walked.add(real)
         for entry in entries:

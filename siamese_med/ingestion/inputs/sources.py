@@ -109,6 +109,9 @@ def _folder(source: Path) -> list[InputPath]:
     places: dict[str, _FolderContext] = {}
     found = []
     for one in walked:
+        if one.path == str(source):  # it could not be listed; its folder is no part of the input
+            found.append(InputPath(source, make_place_claim, one.reason))
+            continue
         folder, _, name = one.path.rpartition(os.sep)
         folder = folder or os.sep  # the input may be the root of a container
         if folder not in places:
@@ -142,8 +145,8 @@ def _place(
 def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     """A path below an input folder, with its labels and with the reason for which it is no scan, if any."""
     path, data_set = Path(one.path), place.data_set
-    if one.reason or place.in_repository:
-        return InputPath(path, place.make_place_claim, one.reason or "repository_file")
+    if one.reason or one.unlisted or place.in_repository:  # the name of a folder says nothing of the files in it
+        return InputPath(path, place.make_place_claim, one.reason or ("repository_file" if place.in_repository else ""))
     if bids_metadata.is_sidecar(path, name, data_set.described, place.at_root):
         return InputPath(path, place.make_place_claim, "side_car", data_set=data_set)
     stem = bids_metadata.get_image_stem(path)
