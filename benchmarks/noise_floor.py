@@ -26,7 +26,7 @@ from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER, 
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.change.simulated_rescans import GROWTH, build_synthetic_reference, simulate_scan_pair
-from siamese_med.simulation import anatomy, scanner
+from siamese_med.simulation import anatomy, rescan, scanner
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.thresholds import MAX_NOISE_RATIO
 from siamese_med.study.vocabulary import UNKNOWN
@@ -95,8 +95,9 @@ def synthesised(
     bench: Bench, sources: list[Volume], same: bool, seed: int
 ) -> tuple[NoChangeReference, NoChangeReference]:
     """The reference as a model makes it where a study has no rescans."""
+    bodies = [rescan.extract_body(source) for source in sources]
     findings = [
-        bench.measure(*(one.volume for one in simulate_scan_pair(sources[n % len(sources)], same, rng)))
+        bench.measure(*(one.volume for one in simulate_scan_pair(bodies[n % len(sources)], same, rng)))
         for n, rng in enumerate(map(np.random.default_rng, range(seed, seed + ScoreConfig().simulated_rescans)))
     ]
     brightness, growth = zip(*findings, strict=True)

@@ -18,6 +18,7 @@ from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.change.simulated_rescans import simulate_scan_pair
+from siamese_med.simulation import rescan
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
@@ -80,8 +81,9 @@ def instrument(sides: dict[str, PairScan], score_config: ScoreConfig, plain: Cha
     """The residual with the real rescan, and the first visit against simulated rescans, for pairs without change."""
     spacing_mm = score_config.spacing_mm
     pairs = [pair_measurement.measure_pair(sides["first"], sides["rescan"], spacing_mm, plain)]
+    body = rescan.extract_body(sides["first"].scan)
     for seed in range(QUIET - 1):
-        taken, _ = simulate_scan_pair(sides["first"].scan, True, np.random.default_rng(seed))
+        taken, _ = simulate_scan_pair(body, True, np.random.default_rng(seed))
         again = replace(sides["first"], scan=taken.volume)
         pairs.append(pair_measurement.measure_pair(sides["first"], again, spacing_mm, plain))
     known = noise_floor.build_no_change_reference([pair.finding for pair in pairs], "synthesised")

@@ -34,6 +34,7 @@ from siamese_med.scoring.change.noise_floor import (
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.change.simulated_rescans import GROWTH
+from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.thresholds import MIN_REAL_RESCANS
@@ -212,7 +213,8 @@ def _measure_job(pair: NullPairJob) -> tuple[dict[str, MapSummary], dict[str, Ma
         later = pair.reader.read_side(pair.later)
     else:
         same = pair.stratum.scanner == SAME_SCANNER
-        earlier, later = simulated_rescans.simulate_rescan(earlier, same, np.random.default_rng(pair.seed))
+        body = rescan.extract_body(earlier.scan)
+        earlier, later = simulated_rescans.simulate_rescan(earlier, body, same, np.random.default_rng(pair.seed))
     spacing_mm = pair.config.spacing_mm
     laid = pair_registration.register_pair(earlier.scan, later.scan, (earlier.region, later.region), spacing_mm)
     if not pair.planted:

@@ -20,6 +20,7 @@ from siamese_med.scoring.change.noise_floor import NoChangeReference
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import rescan
+from siamese_med.simulation.rescan import ScannedBody
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.vocabulary import NullSource
 
@@ -77,8 +78,10 @@ def measure_own_references(
         The detector of the model.
     """
     found = []
+    bodies = [rescan.extract_body(one.scan) for one in scans]
     for number in range(OWN_RESCANS):
-        pair = simulate_rescan(scans[number % 2], same_scanner, np.random.default_rng(number))
+        rng = np.random.default_rng(number)
+        pair = simulate_rescan(scans[number % 2], bodies[number % 2], same_scanner, rng)
         found.append(pair_measurement.measure_pair(*pair, spacing_mm, detector))
     return OwnReferences(
         build_synthetic_reference("evidence", [one.finding for one in found], NullSource.OWN),
@@ -86,11 +89,13 @@ def measure_own_references(
     )
 
 
-def simulate_rescan(source: PairScan, same_scanner: bool, rng: np.random.Generator) -> tuple[PairScan, PairScan]:
-    """Simulate two scans of what a scan shows, with its region, see `simulate_scan_pair`."""
+def simulate_rescan(
+    source: PairScan, body: ScannedBody, same_scanner: bool, rng: np.random.Generator
+) -> tuple[PairScan, PairScan]:
+    """Simulate two scans of the body of a scan, with its region, see `simulate_scan_pair`."""
     first, second = (
         replace(source, scan=one.volume, region=_move_region(source.region, one.to_anatomy), to_template=None)
-        for one in simulate_scan_pair(source.scan, same_scanner, rng)
+        for one in simulate_scan_pair(body, same_scanner, rng)
     )
     return first, second
 
@@ -100,19 +105,20 @@ def _move_region(region: Volume | None, to_source: NDArray[np.float64]) -> Volum
     return region and Volume(region.voxels, np.linalg.inv(to_source) @ region.affine)
 
 
-def simulate_scan_pair(scan: Volume, same_machine: bool, rng: np.random.Generator) -> tuple[Acquisition, Acquisition]:
+def simulate_scan_pair(
+    body: ScannedBody, same_machine: bool, rng: np.random.Generator
+) -> tuple[Acquisition, Acquisition]:
     """Simulate two acquisitions of one body, by one scanner or by two, each in its own pose.
 
     Parameters
     ----------
-    scan
-        The scan that is taken as the truth, see `simulation.rescan.extract_body`.
+    body
+        What a scan shows, taken as the truth, see `simulation.rescan.extract_body`.
     same_machine
         Whether both have one scanner, protocol and contrast curve; noise and pose always differ.
     rng
         Source of all random choices.
     """
-    body = rescan.extract_body(scan)
     machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
     first, second = rng.choice(len(machines), 2, replace=False)
     protocols = [
