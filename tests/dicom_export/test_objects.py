@@ -265,7 +265,7 @@ def test_an_uncertain_pair_is_not_called_unchanged_and_its_map_is_there_to_look_
     hospital.report(earlier, later)
     hospital.export()
     assert set(objects) == {"seg", "sr", "report"}
-    (group,) = report.content.get_image_measurement_groups()
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
     (verdict,) = group.get_qualitative_evaluations()
     assert (verdict.value.value, verdict.value.meaning) == ("uncertain", VERDICT_MEANINGS[Verdict.UNCERTAIN])
     (comment,) = [one.TextValue for one in items(report, "TEXT") if NOTICE in one.TextValue]
