@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from siamese_med.reporting.data.verdicts import STATUSES
 from siamese_med.reporting.render.pages import PAGE_TEMPLATE_FOLDER
 from siamese_med.reporting.write import markdown_summary
 from tests.reporting import figures
-from tests.reporting.conftest import Inputs, build, pseudonym
+from tests.reporting.conftest import Inputs, build, pseudonym, several_contrasts
 from tests.reporting.test_pages import Reader
 
 SENTENCE = (
@@ -115,6 +116,18 @@ def test_the_summary_of_a_run_counts_it_and_asks_for_a_look(doubted: Inputs) -> 
     text = markdown_summary.render_run_summary(doubted.scores, doubted.account, doubted.reports / "index.html")
     assert "1 too uncertain to tell, " in text
     assert f"| {pseudonym('stable')[:12]}… | Too uncertain to tell in FLAIR |" in text
+
+
+def test_beside_a_change_an_uncertain_contrast_is_named_and_not_as_unchanged(tmp_path: Path) -> None:
+    inputs = build(tmp_path, fill=several_contrasts).only("several")
+    inputs.scores.loc[inputs.scores.scan_b.str.endswith("ses-3_T1w"), "verdict"] = "uncertain"
+    inputs.write()
+    for name in ("index.html", f"{pseudonym('several')}/report.html"):
+        page = (inputs.reports / name).read_text(encoding="utf-8")
+        text = " ".join(Reader(page).text.split()).replace(" ;", ";")
+        assert "in FLAIR; too uncertain to tell in T1; not compared: contrast-enhanced T1, T2" in text
+        assert "no change in T1" not in text
+    assert re.findall(r'<div class="figure (\w+)"><dt>T1</dt><dd>Too uncertain<', page) == ["uncertain"]
 
 
 def test_no_two_verdicts_have_the_same_shape() -> None:
