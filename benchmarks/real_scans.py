@@ -25,7 +25,18 @@ from siamese_med.study.prepared_scans import PreparedScan
 
 Row = tuple[str, str, Path]
 """Subject, session, file."""
-COLUMNS = ("data set", "patients", "scans", "aligned", "pairs", "registered", "compared", "changed", "no change")
+COLUMNS = (
+    "data set",
+    "patients",
+    "scans",
+    "aligned",
+    "pairs",
+    "registered",
+    "compared",
+    "changed",
+    "uncertain",
+    "no change",
+)
 
 
 def glioblastoma(folder: Path) -> Iterator[Row]:
@@ -96,7 +107,7 @@ def counts(rows: list[Row], folder: Path, model: Path) -> list[int]:
     for name in lost:
         print(f"not placed: {name}", file=sys.stderr)
     said = same.get("verdict", pd.Series(dtype=object))  # a study of single visits has no verdicts
-    verdicts = [int((said == word).sum()) for word in ("changed", "no_change")]
+    verdicts = [int((said == word).sum()) for word in ("changed", "uncertain", "no_change")]
     counted = [scans.subject.nunique(), len(scans), int(aligned.sum()), len(same), sum(registered)]
     return [*counted, int(same.comparable.sum()), *verdicts]
 

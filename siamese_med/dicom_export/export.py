@@ -210,7 +210,7 @@ class _PatientExporter:
 
         For a suspected wrong patient the measurements are exported, but no segmentation.
         """
-        judged = pair["status"] in (Verdict.CHANGED, Verdict.NO_CHANGE)
+        judged = pair["status"] in (Verdict.CHANGED, Verdict.UNCERTAIN, Verdict.NO_CHANGE)
         if not (judged and pair["map"] and pair["transform"] and later.placed):
             return None
         change_map = volume.read_volume(self.study.data / pair["map"])

@@ -17,6 +17,7 @@ from siamese_med.dicom_export.identifiers import (
     make_uid,
 )
 from siamese_med.study.contrasts import describe_contrast, join_words, sort_contrast_names
+from siamese_med.study.thresholds import LARGEST_TESTED_ML
 from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days", "earl
 
 VERDICT_MEANINGS = {
     Verdict.CHANGED: "Changed more than a rescan would",
+    Verdict.UNCERTAIN: "Too uncertain to tell whether anything changed",
     Verdict.NO_CHANGE: "No change beyond a rescan",
     Verdict.NOT_COMPARABLE: "Not comparable",
     PatientStatus.WRONG_PATIENT: "A scan seems to be another patient's: check",
@@ -173,6 +175,8 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
     sentences = [f"{RESEARCH_USE_NOTICE}.", f"{VERDICT_MEANINGS[pair['status']]}."]
     contrasts = sort_contrast_names(map(describe_contrast, (pair["earlier_contrast"], pair["later_contrast"])))
     sentences.append(f"Contrast of the scans: {join_words(contrasts)}.")
+    if pair["status"] == Verdict.UNCERTAIN:
+        sentences.append(f"Even a change of {LARGEST_TESTED_ML:.0f} ml might have been missed: look at the images.")
     if pair["similarity"] is None:
         sentences.append("Whether both are of one person was not measured: a scan could not be placed on the template.")
     if pair["interval_days"] is not None:

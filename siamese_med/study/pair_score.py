@@ -207,7 +207,9 @@ class PairScore:
     verdict: Annotated[
         str | None,
         ScoreColumn(
-            "changed, no_change or not_comparable", origin=Origin.EVERY_PAIR, detail="missing for two patients"
+            "changed, uncertain, no_change or not_comparable",
+            origin=Origin.EVERY_PAIR,
+            detail="uncertain: no change was found, but one of 8 mL might have been missed; missing for two patients",
         ),
     ] = None
     ncc: Annotated[float | None, _baseline("normalised cross-correlation")] = None

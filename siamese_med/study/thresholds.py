@@ -87,6 +87,13 @@ Source: convention (Cohen, 1988).
 PLANTED_CONTRAST = 0.3
 """Planted tissue is this much brighter or darker. Unit: share of the middle of bright tissue. Source: our choice."""
 
+LARGEST_TESTED_ML = 8.0
+"""No larger change is planted. Where not even this one is seen with DETECTION_POWER, "no change" would be false
+reassurance, and the verdict is `uncertain`.
+
+Unit: ml. Source: our choice; a ball of 25 mm, which a reader sees at a glance.
+"""
+
 # The reference of pairs without change
 
 MIN_REAL_RESCANS = 8

@@ -91,8 +91,10 @@ class Verdict(Word):
 
     CHANGED = "changed"
     """The adjusted p is below the significance."""
+    UNCERTAIN = "uncertain"
+    """It is not, but the largest change that was tried (`thresholds.LARGEST_TESTED_ML`) might have been missed too."""
     NO_CHANGE = "no_change"
-    """It is not: nothing beyond what a rescan shows. This does not mean that nothing changed."""
+    """It is not, and a change of `smallest_detectable_ml` would have been seen. Smaller ones may have been missed."""
     NOT_COMPARABLE = "not_comparable"
     """No verdict, for one or more of the reasons in `NotComparable`."""
 

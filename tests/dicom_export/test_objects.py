@@ -11,10 +11,11 @@ import pydicom
 import pytest
 from scipy import ndimage
 
-from siamese_med.dicom_export.structured_report import MEASURED_FIELDS
+from siamese_med.dicom_export.structured_report import MEASURED_FIELDS, VERDICT_MEANINGS
 from siamese_med.imaging import volume
 from siamese_med.pipeline import stages
 from siamese_med.reporting.data.report_content import NoVerdictReason
+from siamese_med.study.vocabulary import PatientStatus, Verdict
 from tests.dicom_export.conftest import (
     MARKER,
     MODEL,
@@ -251,6 +252,32 @@ def test_without_a_segment_the_structured_report_speaks_alone(
     left = {"growth_ml"} if fields.get("growth_ml", 0) is None else set()
     assert len(measured(report)) == len(MEASURED_FIELDS) - len(left)
     assert set(hospital.objects(later)) == {"seg", "sr", "report"}
+
+
+def test_an_uncertain_pair_is_not_called_unchanged_and_its_map_is_there_to_look_at(hospital: Hospital) -> None:
+    earlier, later = hospital.scans("axial")
+    hospital.report(earlier, later, verdict="uncertain", status="uncertain", smallest_detectable_ml=None)
+    hospital.export()
+    objects = hospital.objects(later)
+    report = highdicom.sr.srread(objects["sr"])
+    hospital.report(earlier, later)
+    hospital.export()
+    assert set(objects) == {"seg", "sr", "report"}
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    (verdict,) = group.get_qualitative_evaluations()
+    assert (verdict.value.value, verdict.value.meaning) == ("uncertain", VERDICT_MEANINGS[Verdict.UNCERTAIN])
+    (comment,) = [one.TextValue for one in items(report, "TEXT") if NOTICE in one.TextValue]
+    assert "Too uncertain to tell" in comment
+    assert "Even a change of 8 ml might have been missed: look at the images." in comment
+    assert "No change" not in comment
+    assert "detectable_ml" not in {name for name, _ in measured(report)}
+
+
+def test_every_verdict_fits_into_a_code() -> None:
+    assert {*Verdict, PatientStatus.WRONG_PATIENT} == VERDICT_MEANINGS.keys()
+    assert all(len(word) <= 16 for word in VERDICT_MEANINGS)
+    assert all(len(meaning) <= 64 for meaning in VERDICT_MEANINGS.values())
+    assert len(set(VERDICT_MEANINGS.values())) == len(VERDICT_MEANINGS)
 
 
 def test_the_report_names_the_contrast_and_says_that_identity_was_not_measured(hospital: Hospital) -> None:

@@ -143,6 +143,71 @@ def test_a_scan_of_unknown_contrast_is_named_beside_the_one_it_was_compared_with
     assert headline.status == "no_change"
 
 
+def test_uncertain_in_one_contrast_takes_the_green_from_another_and_both_are_told() -> None:
+    scores = [score("1 T1w", "2 T1w", smallest_detectable_ml=0.5), score("1 FLAIR", "2 FLAIR", "uncertain")]
+    headline, pairs, lines = judge(BOTH, scores)
+    assert headline.status == "uncertain"
+    assert (headline.contrasts, headline.uncertain, headline.unchanged) == (("FLAIR",), (), ("T1",))
+    assert headline.text == (
+        "From ses-1 to ses-2 no change was found in FLAIR, but even a change of 8 ml might have been missed. Look at "
+        "the images yourself. From ses-1 to ses-2 nothing changed in T1 beyond what a rescan would; a change of 0.50 "
+        "ml in T1 would have been seen."
+    )
+    assert [pair.title for pair in pairs] == ["FLAIR, ses-1 to ses-2", "T1, ses-1 to ses-2"]
+    assert [(line.name, line.status, line.why_not) for line in lines] == [
+        ("T1", "no_change", ""),
+        ("FLAIR", "uncertain", ""),
+    ]
+
+
+def test_a_change_comes_before_uncertain_which_is_not_said_to_be_unchanged() -> None:
+    headline, _, _ = judge(BOTH, [score("1 T1w", "2 T1w", "uncertain"), score("1 FLAIR", "2 FLAIR", "changed")])
+    assert headline.status == "changed"
+    assert (headline.contrasts, headline.uncertain, headline.unchanged) == (("FLAIR",), ("T1",), ())
+    assert "no change was found in T1, but even a change of 8 ml might have been missed" in headline.text
+
+
+def test_uncertain_comes_before_not_comparable() -> None:
+    headline, _, _ = judge(BOTH, [score("1 T1w", "2 T1w", **APART), score("1 FLAIR", "2 FLAIR", "uncertain")])
+    assert headline.status == "uncertain"
+    assert (headline.contrasts, headline.not_compared) == (("FLAIR",), ("T1",))
+
+
+@pytest.mark.parametrize(("before", "first"), [("uncertain", "no_change"), ("no_change", "uncertain")])
+def test_uncertain_against_the_visit_before_or_the_first_is_the_verdict_and_both_are_told(
+    before: str, first: str
+) -> None:
+    scores = [
+        score("1 T1w", "2 T1w"),
+        score("2 T1w", "3 T1w", before, smallest_detectable_ml=0.5 if before == "no_change" else None),
+        score("1 T1w", "3 T1w", first, smallest_detectable_ml=0.5 if first == "no_change" else None),
+    ]
+    headline, _, (line,) = judge(timeline("1 T1w", "2 T1w", "3 T1w"), scores)
+    assert (headline.status, headline.contrasts, headline.unchanged) == ("uncertain", ("T1",), ())
+    doubted, seen = ("ses-2", "ses-1") if before == "uncertain" else ("ses-1", "ses-2")
+    assert headline.text.startswith(f"From {doubted} to ses-3 no change was found in T1, but even")
+    assert (
+        f"From {seen} to ses-3 nothing changed in T1 beyond what a rescan would; a change of 0.50 ml" in headline.text
+    )
+    assert (line.status, line.why_not) == ("uncertain", "")
+
+
+def test_an_uncertain_pair_of_earlier_visits_is_not_the_verdict() -> None:
+    scores = [score("1 T1w", "2 T1w", "uncertain"), score("2 T1w", "3 T1w", smallest_detectable_ml=0.5)]
+    headline, _, _ = judge(timeline("1 T1w", "2 T1w", "3 T1w"), scores)
+    assert headline.status == "no_change"
+    assert "might have been missed" not in headline.text
+
+
+def test_a_repeated_scan_that_is_uncertain_takes_the_promise_from_the_other() -> None:
+    visits = timeline("1 T1w", "2 T1w", "2 T1w b")
+    scores = [score("1 T1w", "2 T1w", smallest_detectable_ml=0.5), score("1 T1w", "2 T1w b", "uncertain")]
+    headline, pairs, _ = judge(visits, scores)
+    assert headline.status == "uncertain"
+    assert "would have been seen" not in headline.text
+    assert [pair.verdict for pair in pairs] == ["uncertain", "no_change"]
+
+
 @pytest.mark.parametrize(("first", "second", "words"), [(0.5, 0.8, "0.80 ml"), (0.5, None, "too noisy")])
 def test_of_a_repeated_scan_the_larger_detectable_volume_is_promised(
     first: float, second: float | None, words: str

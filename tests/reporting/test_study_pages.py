@@ -106,6 +106,7 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
             ("FLAIR",),
             (),
             (),
+            (),
             "FLAIR",
             190,
             z,

@@ -242,6 +242,41 @@ def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_c
     assert 0.5 < (among[0].smallest_detectable_ml or 0) < 1.0
 
 
+@pytest.mark.parametrize(
+    ("p", "curve", "verdict"),
+    [
+        (0.6, ((4.0, 0.3), (8.0, 0.051)), "uncertain"),
+        (0.6, ((4.0, 0.3), (8.0, 0.05)), "uncertain"),  # a limit that is reached is not passed
+        (0.6, ((4.0, 0.3), (8.0, 0.049)), "no_change"),
+        (0.6, (), "uncertain"),  # no bright tissue to plant a change in
+        (0.05, ((8.0, 0.3),), "uncertain"),
+        (0.049, ((8.0, 0.3),), "changed"),
+        (0.049, (), "changed"),
+    ],
+)
+def test_a_pair_without_change_is_called_so_only_where_a_large_one_would_have_been_seen(
+    score_config: ScoreConfig, p: float, curve: tuple[tuple[float, float], ...], verdict: str
+) -> None:
+    score = PairScore(comparable=True, change_p=p, verdict=Verdict.NOT_COMPARABLE)
+    (columns,) = pair_scoring.apply_multiple_testing([MeasuredPair(score, detection_curve=curve)], score_config)
+    assert columns.verdict == verdict
+    assert (columns.smallest_detectable_ml is None) == (not curve or curve[-1][1] >= 0.05)
+
+
+def test_more_looks_at_a_patient_make_a_pair_uncertain(score_config: ScoreConfig) -> None:
+    score = PairScore(comparable=True, change_p=0.6, verdict=Verdict.NOT_COMPARABLE)
+    pair = MeasuredPair(score, detection_curve=((4.0, 0.3), (8.0, 0.03)))
+    for looks, verdict in ((1, "no_change"), (2, "uncertain")):
+        found = pair_scoring.apply_multiple_testing([pair] * looks, score_config)
+        assert [columns.verdict for columns in found] == [verdict] * looks
+
+
+def test_a_pair_that_cannot_be_compared_is_not_called_uncertain(score_config: ScoreConfig) -> None:
+    score = PairScore(comparable=False, change_p=0.6, verdict=Verdict.NOT_COMPARABLE)
+    (columns,) = pair_scoring.apply_multiple_testing([MeasuredPair(score)], score_config)
+    assert columns.verdict == "not_comparable"
+
+
 def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(
     sides: dict[str, PairScan], score_config: ScoreConfig, plain: ChangeDetector
 ) -> None:

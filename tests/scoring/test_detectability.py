@@ -13,7 +13,7 @@ from torch import Tensor
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.scoring.change import detectability, residual_detector
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
-from siamese_med.study.thresholds import PLANTED_CONTRAST
+from siamese_med.study.thresholds import LARGEST_TESTED_ML, PLANTED_CONTRAST
 from tests.registered_pairs import make_pair
 
 SHAPE = (44, 48, 40)
@@ -88,6 +88,11 @@ def test_a_pair_without_bright_tissue_promises_nothing(detector: ChangeDetector)
         == []
     )
     assert detectability.find_smallest_detectable_ml([], 0.05) is None
+
+
+def test_the_largest_volume_that_is_named_to_the_reader_is_the_last_one_that_is_tried() -> None:
+    assert sorted(detectability.TESTED_VOLUMES_ML) == list(detectability.TESTED_VOLUMES_ML)
+    assert detectability.TESTED_VOLUMES_ML[-1] == LARGEST_TESTED_ML
 
 
 def test_the_same_pair_gives_the_same_answer(detector: ChangeDetector) -> None:

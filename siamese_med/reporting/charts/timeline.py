@@ -103,10 +103,11 @@ def _height(pairs: Sequence[ReportPair], reference: ReportReference) -> AxisRang
 
 
 def _title(line: ContrastLine, pairs: Sequence[ReportPair]) -> str:
-    changed = sum(pair.verdict == Verdict.CHANGED for pair in pairs)
+    changed, uncertain = (sum(pair.verdict == one for pair in pairs) for one in (Verdict.CHANGED, Verdict.UNCERTAIN))
+    doubt = f", {uncertain} too uncertain to tell" if uncertain else ""
     return (
-        f"Time line of {line.name}, {len(line.sessions)} visits; {changed} of {len(pairs)} pairs changed; figures in "
-        "the table below"
+        f"Time line of {line.name}, {len(line.sessions)} visits; {changed} of {len(pairs)} pairs changed{doubt}; "
+        "figures in the table below"
     )
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class CohortRow:
     """One patient: the figures are those of the pair that decides the verdict, `lowest_similarity` is over all pairs.
 
-    `contrast`: of that pair, in words. `contrasts`, `unchanged` and `not_compared` are those of the patient's headline.
+    `contrast`: of that pair, in words. `contrasts`, `uncertain`, `unchanged` and `not_compared` are those of the
+    patient's headline.
     `alarms`: scans that seem to be another patient's; `claimed`: scans of others that seem to be this patient's.
     """
 
@@ -33,6 +34,7 @@ class CohortRow:
     alarms: int
     claimed: int
     contrasts: tuple[str, ...]
+    uncertain: tuple[str, ...]
     unchanged: tuple[str, ...]
     not_compared: tuple[str, ...]
     contrast: str | None
@@ -93,6 +95,7 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         alarms=len(report.alarms),
         claimed=len(report.claimed),
         contrasts=report.headline.contrasts,
+        uncertain=report.headline.uncertain,
         unchanged=report.headline.unchanged,
         not_compared=report.headline.not_compared,
         contrast=newest.contrast if newest else None,

@@ -7,11 +7,15 @@ against the one before, and against the first, each contrast by itself.
 2. `one_visit` if there is one visit only.
 3. `changed` if such a pair of any contrast is changed. Its p is corrected for all comparable pairs of the patient, of
    all contrasts together (Holm, `scoring.change.pair_scoring.apply_multiple_testing`).
-4. `no_change` if such a pair of any contrast is comparable.
-5. `not_comparable` otherwise.
+4. `uncertain` if such a pair of any contrast is uncertain, also beside pairs of other contrasts without a change.
+5. `no_change` if such a pair of any contrast is comparable.
+6. `not_comparable` otherwise.
 
-So T1 alone may give a verdict where the FLAIR cannot be compared. The headline therefore names the contrasts with this
-verdict, those without a change beside a changed one, and those that were not compared, with the reason.
+So "no change" is said only where every such pair that was compared would have shown a change of a stated size, because
+a change that is seen in one contrast alone, or only against the first visit, may hide in the pair that is uncertain.
+
+T1 alone may give a verdict where the FLAIR cannot be compared. The headline therefore names the contrasts with this
+verdict, those with another one, and those that were not compared, with the reason.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ from siamese_med.study.contrasts import (
     join_words,
     sort_contrast_names,
 )
+from siamese_med.study.thresholds import LARGEST_TESTED_ML
 from siamese_med.study.vocabulary import PairRole, PatientStatus, Verdict
 
 if TYPE_CHECKING:
@@ -37,6 +42,9 @@ if TYPE_CHECKING:
 
 ROLES_OF_NEWEST_VISIT = (PairRole.NEWEST, PairRole.SINCE_FIRST)
 """Roles of the pairs that end with the newest visit, on which the patient's verdict rests."""
+
+LOOK_YOURSELF = "Look at the images yourself."
+"""What to do where this program cannot tell whether something changed."""
 
 NOT_SCORED_YET = "not scored yet"
 """Why scans of one contrast have no pair although two visits have one."""
@@ -132,19 +140,27 @@ def compose_patient_headline(
         return PatientHeadline(str(PatientStatus.ONE_VISIT), text)
     lines = build_contrast_lines(visits, pairs)
     judged = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT and pair.verdict != Verdict.NOT_COMPARABLE]
-    changed = [pair for pair in judged if pair.verdict == Verdict.CHANGED]
-    sentences = [*_sentences_of_change(changed), *_sentences_of_no_change(judged, lines)]
-    sentences += _sentences_of_no_verdict(visits[-1].session, pairs, lines)
+    sentences = [
+        *_sentences_of_change(judged),
+        *_sentences_of_doubt(judged),
+        *_sentences_of_no_change(judged, lines),
+        *_sentences_of_no_verdict(visits[-1].session, pairs, lines),
+    ]
     lead = choose_lead_pair(pairs)
     status = lead.verdict if lead else Verdict.NOT_COMPARABLE
-    compared = [line for line in lines if not line.why_not]
     return PatientHeadline(
         str(status),
         " ".join(sentences),
-        contrasts=tuple(line.name for line in compared if line.status == status),
-        unchanged=tuple(line.name for line in compared if line.status != status),
+        contrasts=_names(lines, status),
+        uncertain=_names(lines, Verdict.UNCERTAIN) if status != Verdict.UNCERTAIN else (),
+        unchanged=_names(lines, Verdict.NO_CHANGE) if status != Verdict.NO_CHANGE else (),
         not_compared=tuple(line.name for line in lines if line.why_not),
     )
+
+
+def _names(lines: Iterable[ContrastLine], verdict: str) -> tuple[str, ...]:
+    """The contrasts that were compared, with this verdict."""
+    return tuple(line.name for line in lines if line.status == verdict and not line.why_not)
 
 
 def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
@@ -157,29 +173,40 @@ def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
     )
 
 
-def _sentences_of_change(changed: Sequence[ReportPair]) -> list[str]:
-    """One sentence for the contrasts of the same two visits; pairs since the first visit only where no other is."""
-    newest = {pair.contrast for pair in changed if pair.role == PairRole.NEWEST}
-    told = [pair for pair in changed if pair.role == PairRole.NEWEST or pair.contrast not in newest]
+def _sentences_of_change(judged: Sequence[ReportPair]) -> list[str]:
+    """One sentence for the contrasts of the same two visits."""
     return [
         f"From {between} the anatomy changed {_in(pair.contrast for pair in group)} more than a rescan would."
-        for between, group in _by_visits(told).items()
+        for between, group in _by_visits(_with_verdict(judged, Verdict.CHANGED)).items()
     ]
+
+
+def _sentences_of_doubt(judged: Sequence[ReportPair]) -> list[str]:
+    """One sentence for the contrasts of the same two visits, and then what to do."""
+    found = [
+        f"From {between} no change was found {_in(pair.contrast for pair in group)}, but even a change of "
+        f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml might have been missed."
+        for between, group in _by_visits(_with_verdict(judged, Verdict.UNCERTAIN)).items()
+    ]
+    return [*found, LOOK_YOURSELF] if found else []
+
+
+def _with_verdict(judged: Iterable[ReportPair], verdict: Verdict) -> list[ReportPair]:
+    """The pairs with this verdict; those since the first visit only where no other of their contrast has it."""
+    found = [pair for pair in judged if pair.verdict == verdict]
+    newest = {pair.contrast for pair in found if pair.role == PairRole.NEWEST}
+    return [pair for pair in found if pair.role == PairRole.NEWEST or pair.contrast not in newest]
 
 
 def _sentences_of_no_change(judged: Sequence[ReportPair], lines: Sequence[ContrastLine]) -> list[str]:
-    """One sentence for the contrasts of the same two visits; pairs since the first visit only where no other is."""
-    newest = {pair.contrast for pair in judged if pair.role == PairRole.NEWEST}
-    told = [
-        pair
-        for pair in judged
-        if pair.verdict == Verdict.NO_CHANGE and (pair.role == PairRole.NEWEST or pair.contrast not in newest)
-    ]
+    """One sentence for the contrasts of the same two visits, but for those that a repeated scan leaves in doubt."""
     several = len(lines) > 1
+    doubted = {(pair.contrast, pair.between) for pair in judged if pair.verdict == Verdict.UNCERTAIN}
+    told = [pair for pair in judged if (pair.contrast, pair.between) not in doubted]
     return [
         f"From {between} nothing changed {_in(pair.contrast for pair in group)} beyond what a rescan would"
         f"{_seen(group, several)}."
-        for between, group in _by_visits(told).items()
+        for between, group in _by_visits(_with_verdict(told, Verdict.NO_CHANGE)).items()
     ]
 
 

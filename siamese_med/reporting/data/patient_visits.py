@@ -134,8 +134,8 @@ def build_report_pairs(
     """Build the pairs of one patient, numbered from 1 in the order in which the page shows them.
 
     Each contrast has a time line of its own. Pairs are sorted by role (PAIR_ROLES), then the latest visits come first;
-    of the same two visits, changed pairs first and those without a verdict last, then by contrast. Pairs of different
-    contrasts come after all others.
+    of the same two visits, changed pairs first, then uncertain ones, and those without a verdict last; then by
+    contrast. Pairs of different contrasts come after all others.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def _roles(ends: set[tuple[int, int]], newest: int) -> dict[tuple[int, int], str
 
 def _page_order(role: str, pair: _PlacedPair) -> tuple[bool, int, int, int, int, tuple[int, str], str, str]:
     score = pair.score
-    order = (Verdict.CHANGED, Verdict.NO_CHANGE)
+    order = (Verdict.CHANGED, Verdict.UNCERTAIN, Verdict.NO_CHANGE)
     return (
         pair.unlike,
         PAIR_ROLES.index(role),

@@ -187,6 +187,7 @@ class ReportReference:
     false_match_rate: float | None  # for which the threshold was set
     significance: float
     power: float  # chance of detection that smallest_detectable_ml is given for
+    largest_tested_ml: float  # a pair without change that would not have shown even this much is uncertain
     detector: str  # name of the change detector
     strata: tuple[ReportStratum, ...]
     normal_z: tuple[float, float]  # band of a normal distribution, where a stratum has too few pairs
@@ -233,13 +234,15 @@ class Provenance:
 class PatientHeadline:
     """The first thing a reader sees: a key of verdicts.STATUSES, and what it rests on in sentences.
 
-    Contrasts in words: `contrasts` are those with this verdict, `unchanged` the others that were compared, without a
-    change, and `not_compared` the rest. All are empty under a wrong-patient alarm and where there is one visit only.
+    Contrasts in words: `contrasts` are those with this verdict; of the others, `uncertain` and `unchanged` are those
+    with these verdicts, and `not_compared` those without one. All are empty under a wrong-patient alarm and where there
+    is one visit only.
     """
 
     status: str
     text: str
     contrasts: tuple[str, ...] = ()
+    uncertain: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     not_compared: tuple[str, ...] = ()
 

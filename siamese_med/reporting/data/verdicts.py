@@ -41,9 +41,10 @@ STATUSES = {
         VerdictStatus(str(PatientStatus.WRONG_PATIENT), "Check the patient", "hexagon", 0, True),
         VerdictStatus(SCAN_FILED_ELSEWHERE, "A scan filed elsewhere?", "diamond", 1, True),
         VerdictStatus(str(Verdict.CHANGED), "Changed", "triangle", 2, True),
-        VerdictStatus(str(Verdict.NOT_COMPARABLE), "Not comparable", "slash", 3, True),
-        VerdictStatus(str(Verdict.NO_CHANGE), "No change beyond a rescan", "circle", 4, False),
-        VerdictStatus(str(PatientStatus.ONE_VISIT), "One visit only", "ring", 5, False),
+        VerdictStatus(str(Verdict.UNCERTAIN), "Too uncertain to tell", "question", 3, True),
+        VerdictStatus(str(Verdict.NOT_COMPARABLE), "Not comparable", "slash", 4, True),
+        VerdictStatus(str(Verdict.NO_CHANGE), "No change beyond a rescan", "circle", 5, False),
+        VerdictStatus(str(PatientStatus.ONE_VISIT), "One visit only", "ring", 6, False),
     )
 }
 """Every status of a pair or a patient by its key, the most urgent first."""

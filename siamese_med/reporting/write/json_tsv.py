@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.cohort_index import CohortIndex, CohortRow
     from siamese_med.reporting.data.report_content import PatientReport
 
-REPORT_FORMAT = 4
+REPORT_FORMAT = 5
 """Version of report.json and cohort.json; it is raised by one when a key changes its meaning or is removed."""
 
 
@@ -179,6 +179,7 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
             "alarms",
             "claimed",
             "contrasts",
+            "uncertain",
             "unchanged",
             "not_compared",
             "contrast",

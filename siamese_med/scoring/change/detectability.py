@@ -18,14 +18,14 @@ from torch import Tensor
 
 from siamese_med.imaging.resampling import smooth_along_axes, smooth_images
 from siamese_med.scoring.change.pair_registration import BIAS_FIELD_SD_MM, ChangeDetector, RegisteredPair
-from siamese_med.study.thresholds import DETECTION_POWER, PLANTED_CONTRAST
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, PLANTED_CONTRAST
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MIN_TISSUE_INTENSITY = 0.5
 """Changes are planted where both scans are brighter than this. Unit: median of bright tissue. Source: our choice."""
-TESTED_VOLUMES_ML = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+TESTED_VOLUMES_ML = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, LARGEST_TESTED_ML)
 """Volumes of the balls planted in a mosaic, in the order in which they are tried."""
 PLANTED_RANGE_ML = (0.06, 1.0)
 """Volumes of the single changes on which detectors are selected; drawn uniformly in the logarithm."""
@@ -34,7 +34,10 @@ MOSAIC_TILES = (3, 2, 2)
 TILE_EDGE_MM, TILE_MARGIN_MM = 48.0, 6.0
 """Edge of a tile, and the margin on every side that is ignored, because the neighbouring tile affects it."""
 EARLY_STOP_P = 1e-4
-"""With a p below this no larger volume is tried: it passes the Holm correction for any number of pairs in practice."""
+"""With a p below this no larger volume is tried: it passes the Holm correction for any number of pairs in practice.
+
+Under a limit that is smaller still no volume counts as seen, so no pair is called unchanged: the safe side.
+"""
 
 
 @dataclass(frozen=True)

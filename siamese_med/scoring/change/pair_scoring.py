@@ -22,7 +22,8 @@ Step  Function                                       Result
 The verdict comes from the figure, not from the map. `NoChangeReference.p` compares log F with that of unchanged pairs
 (Student's t). It does the same with local growth, which `boundary_shift.measure_boundary_shift` measures beside every
 detector. `combine_p_values` joins the two (Bonferroni), and `apply_multiple_testing` corrects for all pairs of the
-patient (Holm). `comparability` decides whether a pair may get a verdict at all.
+patient (Holm). Where that p is not below the significance, `detectability` decides between `no_change` and `uncertain`.
+`comparability` decides whether a pair may get a verdict at all.
 
 References
 ----------
@@ -170,6 +171,8 @@ def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -
     -------
     list[PairScore]
         In the same order, with `change_p_adjusted`, `verdict` and `smallest_detectable_ml` set where comparable.
+        `changed` if the adjusted p is below the significance. Else `no_change` if a planted change would have been
+        seen, and `uncertain` if not even the largest one would: then that no change was found says nothing.
     """
     scores = [pair.score for pair in pairs]
     judged = {n: one.change_p for n, one in enumerate(scores) if one.comparable and one.change_p is not None}
@@ -183,13 +186,13 @@ def _conclude_pair(pair: MeasuredPair, p: float | None, looked_at: int, config: 
     score = replace(pair.score, components=parts)
     if p is None:
         return score
+    detectable_ml = detectability.find_smallest_detectable_ml(pair.detection_curve, config.significance / looked_at)
+    unchanged = Verdict.UNCERTAIN if detectable_ml is None else Verdict.NO_CHANGE
     return replace(
         score,
         change_p_adjusted=p,
-        verdict=Verdict.CHANGED if p < config.significance else Verdict.NO_CHANGE,
-        smallest_detectable_ml=detectability.find_smallest_detectable_ml(
-            pair.detection_curve, config.significance / looked_at
-        ),
+        verdict=Verdict.CHANGED if p < config.significance else unchanged,
+        smallest_detectable_ml=detectable_ml,
     )
 
 
