@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.real_change import itk_affine
+from benchmarks.open_ms import read_itk_affine
 from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
-from benchmarks.train_brain_network import HELD_OUT
+from benchmarks.train_brain_network import HELD_OUT, REMOVED_BELOW
+from siamese_med.brain import head_grid
 from siamese_med.brain.head_grid import CROP_SHAPE
 from siamese_med.brain.segmentation import BrainSegmentation, segment_brain
 from siamese_med.brain.structures import Structure
@@ -81,11 +82,21 @@ def measure_synthetic(folder: Path, count: int, held_out: Sequence[int]) -> None
             seconds.append(time.process_time() - began)
             places = warp.sample(people[which], found.affine, CROP_SHAPE, np.zeros((1, 3)))[0]
             truth = synthesis.get_structures(people[which], places).numpy() * np.asarray(found.inside)
+            if protocol.removed == "scalp":
+                truth[find_removed_fluid(head.scan, found, truth)] = Structure.BACKGROUND
             values.append(measure_dice(truth > 0, found.mask))
             persons.append(str(which))
             parts.append([measure_dice(truth == n, found.structures == n) for n in range(1, len(Structure))])
         show_row(contrast or "random", values, persons, seconds)
         print("  parts:", np.round(np.mean(parts, 0), 2).tolist())
+
+
+def find_removed_fluid(scan: Volume, found: BrainSegmentation, truth: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where fluid was removed with the scalp, so that the scan shows nothing: it is no brain in training either."""
+    grid = head_grid.resample_to_grid(scan)
+    image = Volume(head_grid.scale_intensity(grid.voxels), grid.affine)
+    shown = resampling.resample_volume(image, found.affine, CROP_SHAPE)[0, 0].numpy()
+    return np.asarray((shown < REMOVED_BELOW) & (truth == Structure.OTHER_FLUID))
 
 
 def load_known_mask(scan: RealScan, image: Volume) -> Volume | None:
@@ -96,10 +107,10 @@ def load_known_mask(scan: RealScan, image: Volume) -> Volume | None:
         return None
     folder, study = scan.path.parent, scan.path.name[:6]
     mask = volume.read_volume(folder / "brainmask.nii.gz")
-    to_scan = itk_affine(folder / f"{study}_FLAIR_to_common_space.txt")
+    to_scan = read_itk_affine(folder / f"{study}_FLAIR_to_common_space.txt")
     if scan.contrast != "FLAIR":
         word = {"T1w": "T1W", "T2w": "T2W"}[scan.contrast]
-        to_scan = itk_affine(folder / f"{study}_{word}_intrastudy_to_FLAIR.txt") @ to_scan
+        to_scan = read_itk_affine(folder / f"{study}_{word}_intrastudy_to_FLAIR.txt") @ to_scan
     laid = resampling.resample_volume(mask, np.linalg.inv(to_scan) @ image.affine, image.voxels.shape)
     return Volume(laid[0, 0].numpy(), image.affine)
 
