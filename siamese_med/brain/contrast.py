@@ -70,10 +70,10 @@ def measure_tissue_brightness(scan: Volume, found: BrainSegmentation) -> TissueB
 
 
 TYPICAL_BRIGHTNESS: dict[str, tuple[TissueBrightness, TissueBrightness]] = {
-    "T1w": (TissueBrightness(-0.37, -0.22, 0.37), TissueBrightness(0.17, 0.30, 0.12)),
-    "T2w": (TissueBrightness(0.06, 0.19, 0.89), TissueBrightness(0.10, 0.30, 0.18)),
-    "FLAIR": (TissueBrightness(0.04, -0.35, 0.34), TissueBrightness(0.10, 0.30, 0.12)),
-    "T1wCE": (TissueBrightness(-0.09, -0.31, 0.67), TissueBrightness(0.10, 0.30, 0.12)),
+    "T1w": (TissueBrightness(-0.39, -0.31, 0.25), TissueBrightness(0.17, 0.30, 0.12)),
+    "T2w": (TissueBrightness(0.12, 0.40, 0.92), TissueBrightness(0.10, 0.30, 0.19)),
+    "FLAIR": (TissueBrightness(0.05, -0.41, 0.34), TissueBrightness(0.10, 0.30, 0.12)),
+    "T1wCE": (TissueBrightness(-0.10, -0.36, 0.54), TissueBrightness(0.10, 0.30, 0.12)),
 }
 """Mean of the logarithms, and standard deviation, of each contrast.
 
