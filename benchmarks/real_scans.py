@@ -4,9 +4,9 @@
 
 Every public data set below --real is run from files to scores with the model DIR, as `siamese-med run` would do it.
 `aligned` counts scans that lie on the template, `registered` pairs of one patient and one contrast that lie on each
-other well enough to be compared, and `compared` those of them that the model has a noise floor for. Scans that are not
-aligned and pairs that are not registered are named. The glioblastoma patients were chosen because
-their tumours grew, so "no change" is wrong for all of their pairs.
+other well enough to be compared, and `compared` those of them that got a verdict. Scans that are not aligned and pairs that
+are not registered are named. The glioblastoma patients were chosen because their tumours grew, so "no change" is wrong
+for all of their pairs.
 """
 
 from __future__ import annotations
