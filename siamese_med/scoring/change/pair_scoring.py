@@ -38,7 +38,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -59,15 +58,12 @@ from siamese_med.scoring.change import (
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import SAME_SCANNER, NoChangeReference, NoiseFloor, NoiseStratum
 from siamese_med.scoring.change.pair_measurement import PairMeasurement
-from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
 from siamese_med.study.vocabulary import NotComparable, Verdict
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -93,8 +89,7 @@ def score_pair(
     measured
         The measurement and the change map (i, j, k), float32, 0 to 1; None if the pair could not be measured.
     """
-    reasons = comparability.reasons_before_measuring(earlier, later)
-    if reasons:
+    if reasons := comparability.reasons_before_measuring(earlier, later):
         return _unmeasured(reasons), None
     ordered, turned = pair_measurement.put_in_fixed_order(earlier, later)
     measured = pair_measurement.measure_pair(*ordered, config.spacing_mm, instrument.detector)  # steps 1 to 3
@@ -103,11 +98,11 @@ def score_pair(
     stratum = pair_measurement.find_pair_stratum(earlier, later)
     known, grown = _choose_references(ordered, stratum, finding, instrument, config.spacing_mm)
     reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
-    expected_tail = known.expected_tail(finding)  # step 4
-    probability = change_map.compute_probability_map(evidence, pair.inside, finding, expected_tail)  # step 5
+    tail = known.expected_tail(finding)  # step 4
+    probability = change_map.compute_probability_map(evidence, pair.inside, finding, tail)  # step 5
     changed = probability >= MIN_CHANGE_PROBABILITY  # step 6
-    part_p = _part_p(finding, known, pair.space)
-    parts = components.find_components(pair, evidence, changed, part_p, earlier.to_template)  # step 7
+    chance = _part_p(finding, known, pair.space)
+    parts = components.find_components(pair, evidence, changed, chance, earlier.to_template)  # step 7
     score = PairScore(
         comparable=not reasons,
         reasons=reasons,
@@ -121,7 +116,7 @@ def score_pair(
         reference=ReferencePairs(stratum.words, known.source, len(known.figures)),
         verdict=Verdict.NOT_COMPARABLE,
         pair_quality=round(pair.quality, 4),
-        transform=_rows((pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)),
+        transform=_get_transform(pair),
     )
     curve = [] if reasons else _detection_curve(measured, ordered[1], known, instrument.detector)
     return MeasuredPair(score, detection_curve=tuple(curve)), (found, probability)
@@ -200,7 +195,9 @@ def _unmeasured(reasons: Sequence[NotComparable]) -> MeasuredPair:
     return MeasuredPair(PairScore(comparable=False, reasons=tuple(reasons), verdict=Verdict.NOT_COMPARABLE))
 
 
-def _rows(matrix: NDArray[np.float64]) -> tuple[tuple[float, ...], ...]:
+def _get_transform(pair: RegisteredPair) -> tuple[tuple[float, ...], ...]:
+    """The rows of the matrix (4x4) from the earlier scan's mm to the later one's."""
+    matrix = (pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)
     return tuple(tuple(row) for row in matrix.tolist())
 
 
