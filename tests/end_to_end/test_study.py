@@ -43,7 +43,7 @@ def scores(tracked: Tracked) -> pd.DataFrame:
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no real scans at {REAL}")
 def test_the_image_tells_the_contrast_of_a_scan_whose_name_does_not(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    shutil.copy(next(REAL.glob("sub-*/*inplaneT2.nii.gz")), tmp_path / "in" / "head.nii.gz")
+    shutil.copy(min(REAL.glob("sub-*/*inplaneT2.nii.gz")), tmp_path / "in" / "head.nii.gz")
     study = Study(tmp_path / "data", tmp_path / "reports", CONFIG)
     stages.ingest(tmp_path / "in", study)
     (scan,) = stages.scans(study).itertuples()
