@@ -145,15 +145,23 @@ def embed_scans(network: SiameseNetwork, cohort: ScanDataset) -> torch.Tensor:
         Embeddings (n, e), float32 on the CPU, in the order of the scans.
     """
     network.eval()
-    device = next(network.parameters()).device
     parts = []
-    with torch.inference_mode():
-        for start in range(0, len(cohort.volumes), EMBEDDING_BATCH_SCANS):
-            scans = range(start, min(start + EMBEDDING_BATCH_SCANS, len(cohort.volumes)))
-            volumes = torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])
-            filling = volumes[-1:].expand(EMBEDDING_BATCH_SCANS - len(scans), -1, -1, -1, -1)
-            parts.append(network(torch.cat([volumes, filling]).to(device))[: len(scans)].float().cpu())
+    for start in range(0, len(cohort.volumes), EMBEDDING_BATCH_SCANS):
+        scans = range(start, min(start + EMBEDDING_BATCH_SCANS, len(cohort.volumes)))
+        parts.append(embed_batch(network, torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])))
     return torch.cat(parts)
+
+
+def embed_batch(network: SiameseNetwork, volumes: torch.Tensor) -> torch.Tensor:
+    """Embed at most EMBEDDING_BATCH_SCANS scans (n, 1, i, j, k), cut to the box of the atlas, without gradients.
+
+    The batch is filled up to that size: sums are rounded otherwise in another one, and a scan has one embedding,
+    whichever scans it is embedded with.
+    """
+    filling = volumes[-1:].expand(EMBEDDING_BATCH_SCANS - len(volumes), -1, -1, -1, -1)
+    with torch.inference_mode():
+        found: torch.Tensor = network(torch.cat([volumes, filling]).to(next(network.parameters()).device))
+    return found[: len(volumes)].float().cpu()
 
 
 def measure_distances(network: SiameseNetwork, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import single_scan
-from siamese_med.network import model_folder
+from siamese_med.network import model_folder, siamese
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
 from siamese_med.pipeline import scoring_steps
@@ -177,9 +177,8 @@ def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
 
 def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) -> torch.Tensor:
     batch = torch.from_numpy(np.stack(aligned).astype(np.float32))[:, None]
-    with torch.inference_mode():
-        # one by one: the sum over a batch may round differently with its size, and the order must not matter
-        return torch.cat([chosen.network(chosen.network.cut(scan[None])) for scan in batch])
+    # one by one, in a batch as `score` has it, so that neither the order nor the way of asking changes a digit
+    return torch.cat([siamese.embed_batch(chosen.network, chosen.network.cut(scan[None])) for scan in batch])
 
 
 def _measure_change(a: PairScan, b: PairScan, chosen: TrainedModel, config: Config) -> PairScore:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from siamese_med.reporting.charts import curves, whiskers
 from siamese_med.reporting.charts.curves import compute_roc_points
 from siamese_med.reporting.charts.histogram import draw_histogram
 from siamese_med.reporting.charts.plot import AxisRange, choose_ticks
+from siamese_med.reporting.data.report_content import ReportPair
 from siamese_med.reporting.model import reference_figures
 from siamese_med.reporting.model.reference_figures import ModelFolder
 from siamese_med.study.config import ReportConfig
 from siamese_med.study.model_metrics import Estimate, ModelMetrics
+from siamese_med.study.pair_score import ReferencePairs
 from tests import trained
 from tests.reporting.conftest import HOSTILE, Inputs
 
@@ -124,6 +128,14 @@ def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unl
         reference_figures.build_reference(trained.model_info(change_reference={"strata": []})).band_z
         == reference_figures.NORMAL_BAND_Z
     )
+
+
+def test_a_pair_held_against_its_own_rescans_names_them_and_their_band() -> None:
+    reference = reference_figures.build_reference(trained.model_info(change_reference={"strata": []}), 0.05)
+    own = SimpleNamespace(score=SimpleNamespace(reference=ReferencePairs("MR T2w, other scanner", "own", 8)))
+    stratum = reference.of(cast(ReportPair, own))
+    assert (stratum.name, stratum.source, stratum.n) == ("MR T2w, other scanner", "own", 8)
+    assert stratum.band_z[1] == pytest.approx(1.943 * (1 + 1 / 8) ** 0.5, abs=1e-3)  # t with six degrees of freedom
 
 
 def test_a_model_without_metrics_claims_nothing(study: Inputs) -> None:

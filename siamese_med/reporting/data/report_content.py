@@ -6,13 +6,15 @@ the classes that are part of report.json are published in report.schema.json.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import UNKNOWN, NotComparable, Verdict
+from siamese_med.study.thresholds import MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
+from siamese_med.study.vocabulary import UNKNOWN, NotComparable, NullSource, Verdict
 
 UNLIKE_REASONS = frozenset({str(NotComparable.OTHER_MODALITY), str(NotComparable.OTHER_CONTRAST)})
 """Reasons that say that two scans are of different kinds: there is nothing to compare, and a page counts such pairs."""
@@ -161,7 +163,7 @@ class WrongPatientAlarm:
 
 @dataclass(frozen=True)
 class ReportStratum:
-    """Pairs without change of one contrast, of the same scanner or of two: `source` is rescans or synthesised.
+    """Pairs without change of one contrast, of the same scanner or of two: `source` is a `NullSource`.
 
     z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
     """
@@ -171,6 +173,25 @@ class ReportStratum:
     n: int
     band_z: tuple[float, float]
     values_z: tuple[float, ...]
+
+
+def compute_band_z(n: int, significance: float) -> tuple[float, float]:
+    """Compute the prediction interval, in z, of one more pair beside `n` pairs without change.
+
+    Where it ends, about, the verdict `changed` begins. Two degrees of freedom are those of the regression line over the
+    pairs' noise levels. With fewer pairs than MIN_REFERENCE_PAIRS it is NORMAL_BAND_Z.
+
+    Examples
+    --------
+    >>> compute_band_z(8, 0.05)
+    (-2.0611, 2.0611)
+    """
+    if n < MIN_REFERENCE_PAIRS:
+        return NORMAL_BAND_Z
+    from scipy.stats import t
+
+    reach = round(float(t.isf(significance, n - 2)) * math.sqrt(1 + 1 / n), 4)
+    return -reach, reach
 
 
 @dataclass(frozen=True)
@@ -201,6 +222,9 @@ class ReportReference:
         """Return the stratum that a pair was compared with; one without pairs and values where that is unknown."""
         held_against = pair.score.reference
         name = held_against.stratum if held_against else UNKNOWN
+        if held_against and held_against.source == NullSource.OWN:
+            n = held_against.n
+            return ReportStratum(name, held_against.source, n, compute_band_z(n, self.significance), ())
         nothing = ReportStratum(name, UNKNOWN, 0, self.normal_z, ())
         return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import ModelError
-from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum
+from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum, compute_band_z
 from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
 from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
-from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, NORMAL_BAND_Z
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,20 +105,8 @@ def build_reference(info: ModelInfo, significance: float | None = None) -> Repor
 def _stratum(recorded: RecordedStratum, significance: float) -> ReportStratum:
     values = tuple(sorted(round(z, 4) for z in recorded.z))
     n = recorded.n or len(values)
-    return ReportStratum(f"{recorded.contrast}, {recorded.scanner}", recorded.source, n, _band(n, significance), values)
-
-
-def _band(n: int, significance: float) -> tuple[float, float]:
-    """The prediction interval of one more pair without change; about where it ends, the verdict `changed` begins.
-
-    Two degrees of freedom are those of the regression line over the pairs' noise levels.
-    """
-    if n < MIN_REFERENCE_PAIRS:
-        return NORMAL_BAND_Z
-    from scipy.stats import t
-
-    reach = round(float(t.isf(significance, n - 2)) * math.sqrt(1 + 1 / n), 4)
-    return -reach, reach
+    name, band = f"{recorded.contrast}, {recorded.scanner}", compute_band_z(n, significance)
+    return ReportStratum(name, recorded.source, n, band, values)
 
 
 def build_provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
