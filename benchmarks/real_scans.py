@@ -4,9 +4,9 @@
 
 Every public data set below --real is run from files to scores with the model DIR, as `siamese-med run` would do it.
 `aligned` counts scans that lie on the template, `registered` pairs of one patient and one contrast that lie on each
-other well enough to be compared, and `compared` those of them that got a verdict. Scans that are not aligned and pairs that
-are not registered are named. The glioblastoma patients were chosen because their tumours grew, so "no change" is wrong
-for all of their pairs.
+other well enough to be compared, and `compared` those of them that got a verdict. Scans that are not aligned, and pairs
+that are not registered, are named. The glioblastoma patients were chosen because their tumours grew, so "no change" is
+wrong for all of their pairs.
 """
 
 from __future__ import annotations
@@ -99,15 +99,14 @@ def counts(rows: list[Row], folder: Path, model: Path) -> list[int]:
     same = scores[(scores.subject_a == scores.subject_b)]
     known = prepared.scans(siamese_med.scans(study))
     sides = [(known[pair.scan_a], known[pair.scan_b]) for pair in same.itertuples()]
-    same = same[[a.contrast == b.contrast for a, b in sides]]
+    same = same.loc[[a.contrast == b.contrast for a, b in sides]]  # rows, also of a table without any
     sides = [(a, b) for a, b in sides if a.contrast == b.contrast]
     registered = [lie_on_each_other(study, a, b) for a, b in sides]
     lost = [f"{a.id} and {b.id}" for (a, b), good in zip(sides, registered, strict=True) if not good]
     lost += aligned.index[~aligned].tolist()
     for name in lost:
         print(f"not placed: {name}", file=sys.stderr)
-    said = same.get("verdict", pd.Series(dtype=object))  # a study of single visits has no verdicts
-    verdicts = [int((said == word).sum()) for word in ("changed", "uncertain", "no_change")]
+    verdicts = [int((same.verdict == word).sum()) for word in ("changed", "uncertain", "no_change")]
     counted = [scans.subject.nunique(), len(scans), int(aligned.sum()), len(same), sum(registered)]
     return [*counted, int(same.comparable.sum()), *verdicts]
 
