@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siamese_med.imaging.intensity import choose_voxels
 from siamese_med.imaging.volume import Volume, reorient_to_ras
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ AIR_FRACTION = 0.1
 """Voxels below this share of the range count as air."""
 MAX_INTENSITY = 1.25
 """Scaled intensities are clipped here."""
+SAMPLED_VOXELS = 200_000
+"""Quantiles are taken from about this many voxels."""
 
 
 def resample_to_grid(scan: Volume) -> Volume:
@@ -98,7 +101,7 @@ def scale_intensity(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     >>> scale_intensity(np.array([0.0, 0.0, 50.0, 100.0, 100.0], dtype=np.float32))
     array([0. , 0. , 0.5, 1. , 1. ], dtype=float32)
     """
-    some = voxels.ravel()[:: max(1, voxels.size // 200_000)]
+    some = voxels.ravel()[choose_voxels(voxels.size, SAMPLED_VOXELS)]
     low, top = np.quantile(some, [LOW_QUANTILE, 0.999])
     tissue = some[some > low + AIR_FRACTION * (top - low)]
     high = np.quantile(tissue, HIGH_QUANTILE) if len(tissue) else top

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from siamese_med.imaging.intensity import choose_voxels
 from siamese_med.imaging.resampling import pool_volume, smooth_along_axes
 from siamese_med.imaging.volume import Volume
 
@@ -22,8 +23,8 @@ UNIT_BOX_SD = 1 / np.sqrt(12)
 """Standard deviation of a box of width one, in voxels: a voxel is an average, so it is smoothed this much already."""
 CLIP_QUANTILES = (0.005, 0.995)
 """Intensities are clipped at these quantiles, so that a few bright voxels do not make up most of the variance."""
-MAX_SAMPLED_VOXELS = 10_000
-"""Number of voxels, evenly spaced, that the quantiles are taken from."""
+MAX_SAMPLED_VOXELS = 20_000
+"""Number of voxels that the quantiles are taken from."""
 MASK_MARGIN_VOXELS = 2
 """Masks are dilated by this many voxels, so that the edges of the masked region count."""
 MAX_VOXEL_ENLARGEMENT = 1.15
@@ -117,7 +118,8 @@ def _dilate_mask(mask: torch.Tensor) -> torch.Tensor:
 def _standardise_image(image: torch.Tensor) -> torch.Tensor:
     import torch
 
-    some = image.flatten()[:: max(1, image.numel() // MAX_SAMPLED_VOXELS)]
+    chosen = torch.as_tensor(choose_voxels(image.numel(), MAX_SAMPLED_VOXELS), device=image.device)
+    some = image.flatten()[chosen]
     low, high = torch.quantile(some, torch.tensor(CLIP_QUANTILES, device=image.device))
     cut = image.clamp(low, high)
     standardised: torch.Tensor = (cut - cut.mean()) / (cut.std() + 1e-6)

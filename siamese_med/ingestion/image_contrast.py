@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 
 from siamese_med.errors import SiameseMedError
+from siamese_med.imaging.intensity import choose_voxels
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
@@ -102,5 +103,5 @@ def _may_show_a_brain(scan: Volume) -> bool:
 
 
 def _seems_computed_tomography(scan: Volume) -> bool:
-    some = scan.voxels.reshape(-1)[:: max(1, scan.voxels.size // SAMPLED_VOXELS)]
+    some = scan.voxels.reshape(-1)[choose_voxels(scan.voxels.size, SAMPLED_VOXELS)]
     return bool(np.percentile(some, 1) < AIR_HU)

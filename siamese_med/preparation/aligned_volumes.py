@@ -48,7 +48,7 @@ MAX_TEMPLATE_SCANS = 8
 """Largest number of scans, one for each patient, that the study's own template is built from."""
 MAX_VOTES = 5
 """Whether a study shows heads is told from at most so many of these scans."""
-PREPARATION_VERSION = 5
+PREPARATION_VERSION = 6
 """Raise it when the same scans would give other voxels or matrices, so that folders made before are not reused."""
 DEFAULTS = PrepareConfig()
 

@@ -80,3 +80,12 @@ def test_a_scan_of_one_slice_is_read_without_error() -> None:
     assert torch.isfinite(value).all()
     assert float(slope[0, 2, 0]) == 0
     assert valid.all()
+
+
+def test_the_range_of_intensities_is_that_of_all_planes_of_a_scan() -> None:
+    """Evenly spaced, 10,000 or 20,000 of these voxels would lie in one plane or two, and these are in air."""
+    scan = ramp((100, 100, 40), (1, 1, 1))
+    tissue = np.random.default_rng(0).uniform(100, 200, scan.voxels.shape)
+    scan.voxels[...] = np.where(np.arange(40) % 20 == 0, 0, tissue)
+    found = interpolation.pack_volumes([scan], [None], 1.0, 0.0, "cpu")
+    assert float(found.voxels.view(100, 100, 40)[..., 1:20].std()) > 0.5
