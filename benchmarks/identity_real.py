@@ -34,7 +34,13 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.network import common_region
 from siamese_med.network.atlas import measure_region
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans, extract_network_view
+from siamese_med.network.siamese import (
+    SiameseNetwork,
+    compute_distance_matrix,
+    compute_part_distances,
+    embed_scans,
+    extract_network_view,
+)
 from siamese_med.pipeline import stages
 from siamese_med.scoring.identity import evaluation, verification_metrics
 from siamese_med.scoring.identity.baselines import BASELINES
@@ -43,7 +49,7 @@ from siamese_med.simulation import bids_tree, cohort, rescan
 from siamese_med.simulation.scanner import Scanner
 from siamese_med.study import config as configuration
 from siamese_med.study.config import TrainConfig
-from siamese_med.training import identity_training
+from siamese_med.training import identity_training, similarity_fusion
 
 Matrix = NDArray[np.float64]
 
@@ -55,7 +61,7 @@ INVERTED = np.array([0.0, 0.95, 0.7, 0.45, 0.35])
 """A contrast curve that makes T1 look like T2: fluid bright, white matter darker than grey."""
 SIMULATED_DIFFERENCE, SIMULATED_CONTRASTS = 0.25, ("FLAIR", "T1w", "T2w")
 """As in `benchmarks.identity hard`: simulated people differ by a quarter of what real ones do."""
-OUTLINE = "outline of what it is shown"
+LEARNED, EDGES, OUTLINE = "its learned part alone", "its edges alone", "outline of what it is shown"
 KINDS = ("all", "within", "across")
 """All pairs; those of one contrast; those of two."""
 
@@ -183,8 +189,11 @@ def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainC
         network, _ = identity_training.train_network(known, checked, None, config, Path(folder))
     region = measure_region(network.atlas, known)
     assert region is not None
-    apart = compute_distance_matrix(network, embed_scans(network, unseen))
-    scores = {"network": -apart, OUTLINE: compare_outlines(network, unseen)}
+    similarity_fusion.fuse_similarity(network, checked)
+    embedded = embed_scans(network, unseen)
+    learned, edges = compute_part_distances(network, embedded)
+    scores = {"network": -compute_distance_matrix(network, embedded), LEARNED: -learned, EDGES: -edges}
+    scores[OUTLINE] = compare_outlines(network, unseen)
     scores |= evaluation.measure_baselines(list(unseen.volumes))
     return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * region[0], region[0] / region[1])
 
@@ -277,7 +286,7 @@ def cut_one_in(scans: pd.DataFrame, every: int, folder: Path) -> pd.DataFrame:
 
 def figure_rows(rule: str, tested: Sequence[Fold], *, baselines: bool) -> Iterator[str]:
     """A row of the table for the network and, where asked for, one for each baseline and the outline."""
-    names = ["network", OUTLINE, *(BASELINES if baselines else ())]
+    names = ["network", LEARNED, EDGES, OUTLINE, *(BASELINES if baselines else ())]
     for name in names:
         found = intervals(tested, name)
         cells = [verification.cell(found[figure]) for figure in (*KINDS, "rank1")]

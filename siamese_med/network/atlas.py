@@ -1,9 +1,9 @@
 """Atlas of the training scans, and how one scan departs from it: the input of the encoder.
 
-The atlas is the mean and a few principal components ("modes") of the training scans' fine detail. The modes span the
-contrasts and scanners of the study, so a scan is compared with an average person on the same machine. The residual is
-converted to a displacement towards that person (Thirion, Medical Image Analysis 1998). The sign of a displacement is
-the same in every contrast, while that of an intensity difference is not.
+The atlas is the mean of the training scans' fine detail and a few "modes": what differs most between scans of one
+patient. They span the contrasts and scanners of the study, so a scan is compared with an average person on the same
+machine. The residual is converted to a displacement towards that person (Thirion, Medical Image Analysis 1998). The
+sign of a displacement is the same in every contrast, while that of an intensity difference is not.
 
 Two sources of shortcuts are removed first: everything outside the region that nearly all training scans show (air and
 outline, see `network.common_region`), and everything that an 8x8x8 thumbnail of the scan would show.
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from siamese_med.network import common_region
+from siamese_med.network.patient_modes import find_within_patient_modes
 from siamese_med.network.scan_dataset import Box, ScanDataset
 
 ATLAS_MODES = 8
-"""Largest number of principal components beside the mean."""
+"""Largest number of modes beside the mean."""
 SCANS_PER_MODE = 4
-"""Training scans needed for each mode. With fewer, the modes would reproduce the scans and leave no residual."""
+"""Training scans beyond each patient's first that are needed for each mode."""
 MAX_ATLAS_SCANS = 48
 """Largest number of training scans that the atlas is fitted to; every patient's first scan is taken first."""
 COARSE_BLOCK_VOXELS = 4
@@ -34,7 +35,7 @@ THUMBNAIL_BLOCKS_PER_AXIS = 8
 """Blocks along each axis of the thumbnail whose content is removed, so that it cannot serve as a shortcut."""
 DISPLACEMENT_DAMPING = 0.1
 """Damping of displacements where the atlas is flat, as a share of its mean squared gradient."""
-ATLAS_VERSION = 2
+ATLAS_VERSION = 3
 """Raise it when the same scans would give another atlas, so that models made before are not taken for the same."""
 MIN_GRID_VOXELS = 24
 """Shortest axis, in voxels, for which an atlas is fitted; thinner grids hold no anatomy to be displaced."""
@@ -177,7 +178,7 @@ def build_empty_atlas(shape: Sequence[int], box: Box) -> Atlas | MeanSubtraction
 
 
 def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
-    """Fit the atlas to a training set; the modes are its first principal components, so no labels are used.
+    """Fit the atlas to a training set.
 
     Parameters
     ----------
@@ -192,19 +193,19 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     shape = cohort.shape
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
-    chosen = _one_a_patient_first(cohort)
+    chosen = choose_atlas_scans(cohort)
     core = common_region.find_common_region(_bodies(cohort, chosen))
     atlas = Atlas(shape, _box(core, shape))
     inside = tuple(slice(*edges) for edges in atlas.box)
     atlas.core.copy_(torch.from_numpy(core[inside]))
     with torch.no_grad():
         views = torch.stack([atlas.view(cohort.load(scan, atlas.box)[None])[0, 0] for scan in chosen])
-    _set_modes(atlas, views)
+    _set_modes(atlas, views, cohort.labels[chosen])
     return atlas
 
 
-def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
-    """Positions of at most MAX_ATLAS_SCANS scans: every patient's first, then every patient's second, and so on."""
+def choose_atlas_scans(cohort: ScanDataset) -> list[int]:
+    """Choose at most MAX_ATLAS_SCANS scans by position: every patient's first, then every patient's second ..."""
     turn: dict[int, int] = {}
     order = []
     for position, label in enumerate(cohort.labels):
@@ -230,7 +231,7 @@ def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple
     """
     if isinstance(atlas, MeanSubtraction):
         return None
-    body = common_region.find_usual_body(_bodies(cohort, _one_a_patient_first(cohort)))
+    body = common_region.find_usual_body(_bodies(cohort, choose_atlas_scans(cohort)))
     return int(atlas.core.sum()), int(body.sum())
 
 
@@ -248,13 +249,10 @@ def _box(core: NDArray[np.float32], shape: Sequence[int]) -> Box:
     return tuple(edges)
 
 
-def _set_modes(atlas: Atlas, views: Tensor) -> None:
+def _set_modes(atlas: Atlas, views: Tensor, patients: NDArray[np.int64]) -> None:
     mean = views.mean(0)
-    apart = (views - mean).flatten(1)
-    _, vectors = torch.linalg.eigh(apart.double() @ apart.double().T)
-    count = min(ATLAS_MODES, len(views) // SCANS_PER_MODE)
-    modes = (vectors[:, len(views) - count :].float().T @ apart).view(count, *mean.shape)
-    atlas.basis[0, 0], atlas.basis[1 : count + 1, 0] = mean, modes
+    modes = find_within_patient_modes(views.flatten(1), patients, ATLAS_MODES, SCANS_PER_MODE)
+    atlas.basis[0, 0], atlas.basis[1 : len(modes) + 1, 0] = mean, modes.view(-1, *mean.shape)
     atlas.solver.copy_(torch.linalg.pinv(atlas.basis.flatten(1).T.double(), rtol=1e-3).float())
 
 

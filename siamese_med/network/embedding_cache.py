@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import SiameseNetwork, embed_scans
+from siamese_med.network.siamese import SiameseNetwork, embed_scans, split_embeddings
 from siamese_med.runtime import files
 
 
@@ -36,14 +36,24 @@ def embed_with_cache(
     """
     import pandas as pd
 
-    known: dict[str, list[float]] = {}
+    known: dict[str, tuple[bytes, bytes]] = {}
     if cache.is_file():
         stored = pd.read_parquet(cache)
-        known = dict(zip(stored.content, stored.embedding, strict=True))
+        known = dict(zip(stored.content, zip(stored.learned, stored.edges, strict=True), strict=True))
     fresh = [place for place, digest in enumerate(contents) if digest not in known]
     if fresh:
         found = embed_scans(network, ScanDataset([volumes[place] for place in fresh], ["" for _ in fresh]))
-        known |= {contents[place]: vector.tolist() for place, vector in zip(fresh, found, strict=True)}
-        table = pd.DataFrame(sorted(known.items()), columns=["content", "embedding"])
-        files.write_parquet_file(cache, table)
-    return torch.from_numpy(np.stack([np.asarray(known[digest], dtype=np.float32) for digest in contents]))
+        learned, edges = (part.numpy() for part in split_embeddings(found))
+        known |= {
+            contents[place]: (one.tobytes(), other.astype(np.float16).tobytes())
+            for place, one, other in zip(fresh, learned, edges, strict=True)
+        }
+        rows = [(digest, *parts) for digest, parts in sorted(known.items())]
+        files.write_parquet_file(cache, pd.DataFrame(rows, columns=["content", "learned", "edges"]))
+    return torch.stack([_read_embedding(*known[digest]) for digest in contents])
+
+
+def _read_embedding(learned: bytes, edges: bytes) -> torch.Tensor:
+    """The embedding (e,) from its learned part, float32, and its edges, which `SiameseNetwork.embed` rounds."""
+    parts = np.frombuffer(learned, np.float32), np.frombuffer(edges, np.float16).astype(np.float32)
+    return torch.from_numpy(np.concatenate(parts))

@@ -4,13 +4,16 @@ Both heads start from one backbone that is applied with the same weights to both
 adds the backbone's features to the scan's departures from the atlas. The change head compares the backbone's features
 of the two scans, voxel by voxel.
 
+The embedding of a scan has two parts: what the identity head has learned, and a descriptor of the scan's edges that
+needs no training (`edge_descriptor`). Their share in the distance of two scans is chosen on validation patients, so
+that the distance is never worse than the better part alone (`training.similarity_fusion`).
+
 All volumes lie on the grid of the study's template: axes (i, j, k), a 4x4 affine to RAS+ millimetres, and a normalised
 intensity of 0 for air and 1 for the median bright tissue (see `imaging.intensity`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +21,10 @@ import torch
 from torch import nn
 
 from siamese_med.network import backbone, encoder, losses
-from siamese_med.network.atlas import Atlas, MeanSubtraction
+from siamese_med.network.atlas import Atlas, MeanSubtraction, choose_atlas_scans
 from siamese_med.network.backbone import SharedBackbone
 from siamese_med.network.change_head import ChangeHead, ChangeNetwork
+from siamese_med.network.edge_descriptor import SKETCH_SIZE, EdgeDescriptor, multiply_edges
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.study.config import TrainConfig
 
@@ -32,6 +36,8 @@ EMBEDDING_BATCH_SCANS = 8
 
 The size is fixed because the last digits of an embedding depend on the size of its batch.
 """
+PAIRS_PER_BLOCK = 1024
+"""Pairs whose embeddings are held at once."""
 
 
 class SiameseNetwork(nn.Module):
@@ -48,7 +54,17 @@ class SiameseNetwork(nn.Module):
         Sets the encoder, the loss, and the sizes of the backbone and the embedding.
     atlas
         Atlas of the training scans; its box decides which part of a volume the network sees.
+
+    Attributes
+    ----------
+    edge_share
+        Share of the edges in the squared distance, 0 to 1.
+    learned_scale
+        Distance of the learned parts of two patients, in units of that of their edges.
     """
+
+    edge_share: torch.Tensor
+    learned_scale: torch.Tensor
 
     def __init__(self, config: TrainConfig, atlas: Atlas | MeanSubtraction) -> None:
         super().__init__()
@@ -58,9 +74,12 @@ class SiameseNetwork(nn.Module):
         self.detail = _detail_projection(self.trunk, config, atlas)
         self.change = ChangeHead(self.trunk)
         self.recipe = losses.build_loss(config)
+        self.edges = EdgeDescriptor(atlas.size)
+        self.register_buffer("edge_share", torch.tensor(0.0))
+        self.register_buffer("learned_scale", torch.tensor(1.0))
 
     def forward(self, volumes: torch.Tensor) -> torch.Tensor:
-        """Embed volumes that have been cropped to the atlas's box.
+        """Compute the learned part of the embedding of volumes that have been cropped to the atlas's box.
 
         Parameters
         ----------
@@ -86,6 +105,17 @@ class SiameseNetwork(nn.Module):
         ]
         return seen.flatten(1)
 
+    def embed(self, volumes: torch.Tensor) -> torch.Tensor:
+        """Compute both parts of the embedding of volumes (b, 1, i, j, k) inside `atlas.box`: (b, e + SKETCH_SIZE)."""
+        # rounded as they are stored, so that a scan has one descriptor, stored or not
+        edges = self.edges(volumes, self.region).half().float()
+        return torch.cat([self(volumes).float(), edges], 1)
+
+    @property
+    def region(self) -> torch.Tensor:
+        """The region (1, 1, i, j, k) of `atlas.box` that is looked at, 0 or 1."""
+        return torch.ones(1, 1, *self.atlas.size) if isinstance(self.atlas, MeanSubtraction) else self.atlas.core
+
     @property
     def watcher(self) -> ChangeNetwork:
         """The backbone and the change head as one module; it shares its weights with this network."""
@@ -105,6 +135,14 @@ def _detail_projection(seen: SharedBackbone, config: TrainConfig, atlas: Atlas |
     nn.init.zeros_(detail.weight)
     nn.init.zeros_(detail.bias)
     return detail
+
+
+def fit_edge_descriptor(network: SiameseNetwork, cohort: ScanDataset) -> None:
+    """Fit the descriptor of edges to the training scans that the atlas was fitted to."""
+    box, region = network.atlas.box, network.region
+    chosen = choose_atlas_scans(cohort)
+    products = torch.cat([multiply_edges(cohort.load(scan, box)[None], region) for scan in chosen])
+    network.edges.fit(products, cohort.labels[chosen])
 
 
 def extract_network_view(network: SiameseNetwork, volume: NDArray[np.generic]) -> NDArray[np.float32]:
@@ -160,8 +198,13 @@ def embed_batch(network: SiameseNetwork, volumes: torch.Tensor) -> torch.Tensor:
     """
     filling = volumes[-1:].expand(EMBEDDING_BATCH_SCANS - len(volumes), -1, -1, -1, -1)
     with torch.inference_mode():
-        found: torch.Tensor = network(torch.cat([volumes, filling]).to(next(network.parameters()).device))
-    return found[: len(volumes)].float().cpu()
+        found = network.embed(torch.cat([volumes, filling]).to(next(network.parameters()).device))
+    return found[: len(volumes)].cpu()
+
+
+def split_embeddings(embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Split embeddings (n, e) into the learned part, as the loss takes it, and the descriptor of edges."""
+    return embeddings[:, :-SKETCH_SIZE], embeddings[:, -SKETCH_SIZE:]
 
 
 def measure_distances(network: SiameseNetwork, a: torch.Tensor, b: torch.Tensor) -> NDArray[np.float64]:
@@ -170,7 +213,7 @@ def measure_distances(network: SiameseNetwork, a: torch.Tensor, b: torch.Tensor)
     Parameters
     ----------
     network
-        Network whose loss defines the distance.
+        Network whose loss defines the distance of the learned parts.
     a, b
         Embeddings (n, e).
 
@@ -179,8 +222,10 @@ def measure_distances(network: SiameseNetwork, a: torch.Tensor, b: torch.Tensor)
     ndarray
         Distances (n,); small for scans of one person, 0 for a scan with itself.
     """
+    (learned_a, edges_a), (learned_b, edges_b) = split_embeddings(a), split_embeddings(b)
     with torch.inference_mode():
-        return network.recipe.distance(a, b).double().numpy()
+        learned = network.recipe.distance(learned_a, learned_b).double()
+        return _fuse_distances(network, learned, (edges_a - edges_b).double().square().sum(1).sqrt()).numpy()
 
 
 def compute_distance_matrix(network: SiameseNetwork, embeddings: torch.Tensor) -> NDArray[np.float64]:
@@ -189,27 +234,45 @@ def compute_distance_matrix(network: SiameseNetwork, embeddings: torch.Tensor) -
     Parameters
     ----------
     network
-        Network whose loss defines the distance.
+        Network whose loss defines the distance of the learned parts.
     embeddings
         Embeddings (n, e).
 
     Returns
     -------
     ndarray
-        Symmetric matrix (n, n) with zeros on the diagonal. It is averaged with its transpose to remove rounding errors.
+        Symmetric matrix (n, n) with zeros on the diagonal.
     """
+    learned, edges = compute_part_distances(network, embeddings)
+    return _fuse_distances(network, torch.from_numpy(learned), torch.from_numpy(edges)).numpy()
+
+
+def compute_part_distances(
+    network: SiameseNetwork, embeddings: torch.Tensor
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the distances between all embeddings (n, e) by each part alone, as two matrices (n, n): learned, edges.
+
+    They are averaged with their transposes to remove rounding errors.
+    """
+    learned, edges = split_embeddings(embeddings)
     with torch.inference_mode():
-        apart = network.recipe.distances(embeddings, embeddings)
-        return ((apart + apart.T) / 2).fill_diagonal_(0).double().numpy()
+        parts = network.recipe.distances(learned, learned), torch.cdist(edges.double(), edges.double())
+        first, second = (((apart + apart.T) / 2).fill_diagonal_(0).double().numpy() for apart in parts)
+    return first, second
+
+
+def _fuse_distances(network: SiameseNetwork, learned: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+    share = network.edge_share.double()
+    return ((1 - share) * (learned / network.learned_scale.double()).square() + share * edges.square()).sqrt()
 
 
 def project_embeddings(network: SiameseNetwork, embeddings: torch.Tensor) -> NDArray[np.float64]:
-    """Transform embeddings into the space in which the loss measures distance.
+    """Transform embeddings into the space in which their distance is the Euclidean one.
 
     Parameters
     ----------
     network
-        Network whose loss defines the space; with the supervised-contrastive loss it is the unit sphere.
+        Network whose loss defines the space of the learned part; with the supervised-contrastive loss it is a sphere.
     embeddings
         Embeddings (n, e).
 
@@ -218,16 +281,32 @@ def project_embeddings(network: SiameseNetwork, embeddings: torch.Tensor) -> NDA
     ndarray
         Transformed embeddings (n, e), float64.
     """
+    learned, edges = split_embeddings(embeddings)
+    share = network.edge_share.double()
     with torch.inference_mode():
-        return network.recipe.unit(embeddings).double().numpy()
+        unit = network.recipe.unit(learned).double() / network.learned_scale.double()
+        return torch.cat([(1 - share).sqrt() * unit, share.sqrt() * edges.double()], 1).numpy()
 
 
-def stack_embeddings(vectors: Mapping[str, torch.Tensor], scans: Iterable[str]) -> torch.Tensor:
-    """Stack the embeddings of the named scans as a tensor (n, e), in the order of `scans`.
+def measure_pair_distances(
+    network: SiameseNetwork, embeddings: torch.Tensor, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Measure the distances of pairs of scans, block by block, to limit memory.
 
-    Examples
-    --------
-    >>> stack_embeddings({"a": torch.zeros(2), "b": torch.ones(2)}, ["b", "a"]).tolist()
-    [[1.0, 1.0], [0.0, 0.0]]
+    Parameters
+    ----------
+    network
+        Network whose loss defines the distance of the learned parts.
+    embeddings
+        Embeddings (n, e).
+    first, second
+        Numbers of the two scans of each pair (p,).
+
+    Returns
+    -------
+    ndarray
+        Distances (p,).
     """
-    return torch.stack([vectors[scan] for scan in scans])
+    blocks = [slice(start, start + PAIRS_PER_BLOCK) for start in range(0, len(first), PAIRS_PER_BLOCK)]
+    parts = [measure_distances(network, embeddings[first[block]], embeddings[second[block]]) for block in blocks]
+    return np.concatenate([np.empty(0), *parts])

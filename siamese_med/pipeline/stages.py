@@ -204,6 +204,8 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     pandas.DataFrame
         One row a pair; the columns are the fields of `PairScore`.
     """
+    import pandas as pd
+
     from siamese_med.network import siamese
     from siamese_med.network.model_folder import load_model
     from siamese_med.plugins import trusted_plugins
@@ -220,11 +222,11 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     score_tables.remove_tables_of_other_model(study, chosen.info)
     embedded = scoring_steps.embed_study_scans(study, chosen, everything, prepared)
     scoring_steps.write_owner_table(study, chosen, everything, prepared, embedded)
-    vectors = dict(zip(everything.id, embedded, strict=True))
-    sides = [siamese.stack_embeddings(vectors, pairs[column]) for column in ("scan_a", "scan_b")]
+    place = pd.Series(range(len(everything)), index=everything.id)
+    sides = [place[pairs[column]].to_numpy() for column in ("scan_a", "scan_b")]
     measured = score_table.score_pairs(
         scoring_steps.mark_new_pairs(pairs, everything, chosen.info).assign(
-            distance=siamese.measure_distances(chosen.network, *sides)
+            distance=siamese.measure_pair_distances(chosen.network, embedded, *sides)
         ),
         prepared.scans(everything),
         make_calibration(chosen.info),

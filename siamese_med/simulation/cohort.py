@@ -29,9 +29,8 @@ from siamese_med.simulation.scanner import Acquisition, Scanner
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_ANATOMY_DIFFERENCE = 0.1
-"""Differences between simulated patients (see `simulate_anatomy`). They are about a quarter of those between real
-patients, so that a plain correlation of two scans does not tell whether they are of one patient."""
+DEFAULT_ANATOMY_DIFFERENCE = 0.4
+"""Differences between simulated patients (see `simulate_anatomy`), about those between real patients."""
 FIRST_VISIT_DATE = date(2021, 3, 1)
 """First visits are on this date or up to 299 days later."""
 

@@ -36,7 +36,7 @@ from siamese_med.study.recorded_part import (
 )
 from siamese_med.study.thresholds import MIN_REGION_SHARE
 
-MODEL_FORMAT = 5
+MODEL_FORMAT = 6
 """The `format` in model.json that this version writes and reads.
 
 5: pairs are registered directly and compared inside the brain, so noise floors of format 4 say nothing of a pair."""

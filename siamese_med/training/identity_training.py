@@ -21,7 +21,7 @@ from siamese_med.errors import NotEnoughDataError
 from siamese_med.network import atlas
 from siamese_med.network.atlas import MeanSubtraction
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import SiameseNetwork, embed_scans
+from siamese_med.network.siamese import SiameseNetwork, embed_scans, fit_edge_descriptor, split_embeddings
 from siamese_med.runtime import files
 from siamese_med.runtime.progress import show_progress
 from siamese_med.study.config import TrainConfig
@@ -100,6 +100,7 @@ def train_network(
     fabric = rank_batches.launch_fabric(config)
     torch.manual_seed(config.seed)
     network = SiameseNetwork(config, atlas.fit_atlas(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    fit_edge_descriptor(network, train)
     rank_batches.broadcast_weights(network, fabric)
     practised: list[change_training.ChangeValidation] = []
     with bar("training", count_training_steps(config, sources)) as advance:
@@ -220,11 +221,9 @@ def _validate(model: Any, validation: ScanDataset, fabric: Fabric) -> tuple[floa
     """Loss and AUC over all pairs of the validation scans, without augmentation."""
     from sklearn.metrics import roc_auc_score
 
-    embeddings = rank_batches.gather_rows(
-        embed_scans(model, validation.part(rank_batches.find_rank_positions(len(validation.volumes), fabric))),
-        len(validation.volumes),
-        fabric,
-    )
+    mine = validation.part(rank_batches.find_rank_positions(len(validation.volumes), fabric))
+    learned, _ = split_embeddings(embed_scans(model, mine))
+    embeddings = rank_batches.gather_rows(learned, len(validation.volumes), fabric)
     labels = torch.from_numpy(validation.labels)
     device = next(model.parameters()).device
     with torch.inference_mode():

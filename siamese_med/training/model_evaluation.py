@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.network.siamese import SiameseNetwork, compute_distance_matrix, embed_scans, project_embeddings
+from siamese_med.network.siamese import (
+    SiameseNetwork,
+    compute_distance_matrix,
+    compute_part_distances,
+    embed_scans,
+    project_embeddings,
+)
 from siamese_med.scoring.identity import calibration, evaluation, wrong_patient
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
 from siamese_med.study.model_metrics import IdentityFigures
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 
 TARGET_MEASURED_SCANS = 600
 """Validation and test scans that a model is measured on: whole patients are drawn until there are so many."""
+EMBEDDING_PARTS = ("learned", "edges")
+"""Keys of the parts of an embedding in metrics.json, in the order of `siamese.compute_part_distances`."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,8 @@ def evaluate_model(study: Study, usable: pd.DataFrame, network: SiameseNetwork) 
         project_embeddings(network, embedded[Split.VALIDATION]), list(known.subject), list(known.session), rate, seed
     )
     baselines = evaluation.measure_baselines(list(load_scan_dataset(unseen, study.data).volumes))
-    figures = evaluation.evaluate_test_patients(unseen, distance[Split.TEST], baselines, curve, seed)
+    parts = dict(zip(EMBEDDING_PARTS, compute_part_distances(network, embedded[Split.TEST]), strict=True))
+    figures = evaluation.evaluate_test_patients(unseen, distance[Split.TEST], baselines, curve, seed, parts)
     tables = [
         evaluation.build_reference_table(str(name), list(part.id), list(part.subject), distance[name], curve, found)
         for name, part, found in ((Split.VALIDATION, known, {}), (Split.TEST, unseen, baselines))

@@ -42,9 +42,16 @@ from siamese_med.study.plugin_names import PluginKind, PluginRecord
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import Split
-from siamese_med.training import change_sources, detector_selection, distributed, identity_training, training_curve
+from siamese_med.training import (
+    change_sources,
+    detector_selection,
+    distributed,
+    identity_training,
+    similarity_fusion,
+    training_curve,
+)
 from siamese_med.training.identity_training import TrainingProgress
-from siamese_med.training.model_evaluation import ModelEvaluation, evaluate_model
+from siamese_med.training.model_evaluation import ModelEvaluation, evaluate_model, select_measured_scans
 from siamese_med.training.model_provenance import count_by_split, list_package_versions, summarise_training
 from siamese_med.training.synthetic_follow_ups import ChangeSource
 from siamese_med.training.training_scans import (
@@ -185,6 +192,10 @@ def _write_model_files(
     progress: TrainingProgress,
 ) -> None:
     """Everything in the folder but the weights' training; model.json comes last."""
+    known = usable[usable.split == Split.VALIDATION]
+    similarity_fusion.fuse_similarity(
+        network, load_scan_dataset(select_measured_scans(known, study.config.train.seed), study.data)
+    )
     weights = model_folder.write_weights(folder, network)
     measured = evaluate_model(study, usable, network)
     _write_examples(folder, study, usable, measured.reference)

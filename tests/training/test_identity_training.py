@@ -17,7 +17,7 @@ import torch
 from siamese_med.errors import NotEnoughDataError
 from siamese_med.network import model_folder
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import compute_distance_matrix, embed_scans
+from siamese_med.network.siamese import compute_distance_matrix, embed_scans, split_embeddings
 from siamese_med.runtime import files
 from siamese_med.study.config import TrainConfig
 from siamese_med.training import identity_training
@@ -114,7 +114,7 @@ def test_the_network_of_the_best_epoch_comes_back(cohort: ScanDataset, brief: Tr
     network, progress = identity_training.train_network(cohort, cohort, None, brief, tmp_path)
     labels = torch.from_numpy(cohort.labels)
     with torch.inference_mode():
-        loss = float(network.recipe(embed_scans(network, cohort), labels, None))
+        loss = float(network.recipe(split_embeddings(embed_scans(network, cohort))[0], labels, None))
     assert loss == pytest.approx(progress.best.validation_loss, abs=1e-5)
 
 

@@ -168,7 +168,7 @@ def _test_pairs(folder: ModelFolder, methods: tuple[MethodPerformance, ...]) -> 
     drawn = [
         (method.name, test[SCORE_COLUMN_OF_METHOD[method.key]].to_numpy(float))
         for method in methods
-        if SCORE_COLUMN_OF_METHOD[method.key] in test
+        if SCORE_COLUMN_OF_METHOD.get(method.key) in test
     ]
     if not all(np.isfinite(values).all() for values in (distance, *(score for _, score in drawn))):
         raise folder.broken("reference.parquet")

@@ -20,12 +20,17 @@ if TYPE_CHECKING:
 
 METHOD_NAMES = {
     "network": "Siamese network",
+    "learned": "Its learned part alone",
+    "edges": "Its edges alone",
     "ncc": "Correlation (NCC)",
     "ncc_highpass": "High-pass correlation",
     "mutual_information": "Mutual information",
     "ssim": "Structural similarity",
 }
-"""Names of the methods by their keys in metrics.json: the network, then the baselines, which are not trained."""
+"""Names of the methods by their keys in metrics.json: the network, its parts, and the untrained baselines."""
+
+NETWORK_AND_PARTS = ("network", "learned", "edges")
+"""Methods that are no baselines."""
 
 FIGURE_NAMES = {
     "auc": "AUC",
@@ -238,7 +243,7 @@ class ModelFigures:
     @property
     def best_baseline(self) -> MethodPerformance | None:
         """Return the baseline with the highest AUC."""
-        baselines = (method for method in self.methods if method.key != "network")
+        baselines = (method for method in self.methods if method.key not in NETWORK_AND_PARTS)
         return max(baselines, key=lambda method: method.auc.value or 0.0, default=None)
 
 

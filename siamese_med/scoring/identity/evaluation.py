@@ -41,9 +41,14 @@ def measure_baselines(volumes: Sequence[Path]) -> dict[str, Matrix]:
 
 
 def evaluate_test_patients(
-    scans: pd.DataFrame, distance: Matrix, matrices: dict[str, Matrix], curve: SimilarityCalibration, seed: int
+    scans: pd.DataFrame,
+    distance: Matrix,
+    matrices: dict[str, Matrix],
+    curve: SimilarityCalibration,
+    seed: int,
+    parts: dict[str, Matrix] | None = None,
 ) -> IdentityFigures:
-    """Evaluate the network and the baselines on the test scans, with 95 % intervals, and the calibration of similarity.
+    """Evaluate network, baselines and calibration on the test scans, with 95 % intervals.
 
     Parameters
     ----------
@@ -57,16 +62,13 @@ def evaluate_test_patients(
         The calibration that is evaluated.
     seed
         Of the bootstrap over patients.
+    parts
+        Distances (n, n) by each part of the embeddings, which are measured too.
 
     Returns
     -------
     IdentityFigures
-        `best` is the method with the highest AUC; of equal ones a baseline before the network.
-
-    Raises
-    ------
-    NotEnoughDataError
-        There are not two patients, or none has two scans.
+        `best` has the highest AUC; of equal ones a baseline. NotEnoughDataError where nobody has two scans.
     """
     subjects = list(scans.subject)
     methods = {**matrices, "network": -distance}  # a tie goes to the first, that is to the simpler method
@@ -75,7 +77,7 @@ def evaluate_test_patients(
     similarity = curve.similarities(distance[pairs.places])
     calibration, false_matches = _evaluate_calibration(pairs, similarity, curve, seed)
     return IdentityFigures(
-        test=table,
+        test={**table, **{name: _measure_method(-apart, subjects, seed) for name, apart in (parts or {}).items()}},
         best=max(table, key=lambda name: table[name].auc.value or 0.0),
         calibration=calibration,
         false_match_rate_test=false_matches,

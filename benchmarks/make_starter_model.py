@@ -1,0 +1,141 @@
+"""Make the starter model that ships with the package, from real heads that may go into it.
+
+    python -m benchmarks.make_starter_model FOLDER [--real ../shared/real] [--out siamese_med/starter]
+
+The heads are those of ds002748, ds000011, open_ms and brain_tumor_progression. Each real scan is scanned again by
+simulated scanners (`siamese_med.simulation.rescan`), since most of these people have one scan: two visits in its own
+contrast, and for most T1w heads one more in a contrast that a random curve makes. These are told from one another by an
+ordinary training of the package. The noise floors of the model are emptied: it was trained on rescans of other people,
+and every pair is better held against rescans of its own two scans. Prints the digest of what was made: the same command
+on the same machine makes the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import verification
+from benchmarks.identity_real import INVERTED
+from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.pipeline import stages
+from siamese_med.reporting.model import card
+from siamese_med.runtime import files
+from siamese_med.simulation import bids_tree, rescan
+from siamese_med.simulation.scanner import Scanner
+from siamese_med.study import config as configuration
+from siamese_med.study.model_info import MODEL_FILE, RecordedNoiseFloor, read_model_info
+from siamese_med.study.model_metrics import read_model_metrics
+
+SHIPPED = ("ds002748", "ds000011", "open_ms", "brain_tumor_progression")
+"""Data sets whose licence lets a model ship; the others of ../shared/real are share-alike."""
+STARTER = Path("siamese_med/starter")
+KEPT_FILES = ("model.safetensors", "template.nii.gz", "metrics.json", "README.md", "training_log.csv", MODEL_FILE)
+"""Files of the model folder that ship; the others show scans of single people."""
+OWN_VISITS = 2
+SEED = 19
+FLUID_DARK = np.array([0.0, 0.2, 0.9, 0.75, 0.7])
+"""A contrast curve that makes T1 look like FLAIR: fluid dark, grey matter brighter than white."""
+CURVES = {"T2w": INVERTED, "FLAIR": FLUID_DARK}
+SETTINGS: dict[str, dict[str, object]] = {
+    "train": {"change_steps": 0, "epochs": 12, "steps_per_epoch": 12, "accelerator": "cpu"},
+    "score": {"simulated_rescans": 3},
+    "pair": {"test_share": 0.2, "validation_share": 0.25},
+}
+"""The plain residual sees change. Nobody is tested much: the real test are people who are kept aside."""
+
+
+def main() -> None:
+    """Simulate the visits, train, and write the folder that ships."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--real", type=Path, default=REAL)
+    parser.add_argument("--out", type=Path, default=STARTER)
+    parser.add_argument("--without", nargs="*", default=[], metavar="PERSON", help="leave these people out")
+    given = parser.parse_args()
+    scans = [one for one in list_real_scans(given.real) if one.dataset in SHIPPED and one.person not in given.without]
+    write_visits(given.folder / "visits", scans)
+    config = configuration.load_config(None)
+    config = config.model_copy(
+        update={name: getattr(config, name).model_copy(update=changes) for name, changes in SETTINGS.items()}
+    )
+    study = verification.ingested(given.folder / "visits", given.folder, config)
+    stages.prepare(study)
+    stages.build_pairs(study)
+    write_starter(stages.train(study), given.out)
+    for name in KEPT_FILES:
+        print(files.compute_file_digest(given.out / name), name)
+
+
+def write_visits(folder: Path, scans: Sequence[RealScan]) -> None:
+    """Write the simulated visits of all people as a BIDS data set; a complete one is left as it is."""
+    if (folder / "dataset_description.json").is_file():
+        return
+    people = sorted({one.person for one in scans})
+    days: dict[int, list[str]] = defaultdict(list)
+    for number, one in enumerate(scans):
+        person, rng = people.index(one.person), np.random.default_rng([SEED, number])
+        for contrast, visit in simulate_visits(one, rng):
+            days[person].append(f"2020-{1 + len(days[person]) % 12:02d}-{1 + len(days[person]) // 12:02d}")
+            _write(folder, person, len(days[person]), contrast, visit)
+    bids_tree.write_bids_tables(folder, "real heads, simulated visits", days)
+
+
+def simulate_visits(one: RealScan, rng: np.random.Generator) -> Iterator[tuple[str, Volume]]:
+    """Scan a real head again: in its own contrast, and a T1w head in another one too."""
+    scan = one.read()
+    body = rescan.extract_body(_upright(scan))
+    visits = OWN_VISITS if one.dataset in ("ds002748", "ds000011") else 1  # the others have several dates
+    for _ in range(visits):
+        machine = _draw_one(rescan.draw_rescan_scanners(body.spacing_mm, rng, one.contrast.removesuffix("CE")), rng)
+        yield one.contrast, rescan.acquire_rescan(body, machine, rng).volume
+    if one.contrast == "T1w":
+        contrast = str(rng.choice(list(CURVES)))
+        machine = _draw_one(rescan.draw_rescan_scanners(body.spacing_mm, rng, contrast), rng)
+        curve = np.append(0.0, CURVES[contrast][1:] * np.exp(0.1 * rng.standard_normal(4)))
+        yield contrast, rescan.acquire_rescan(body, machine, rng, None, curve).volume
+
+
+def _draw_one(machines: Sequence[Scanner], rng: np.random.Generator) -> Scanner:
+    return machines[int(rng.integers(len(machines)))]
+
+
+def _upright(source: Volume) -> Volume:
+    """The source with its axes along the world's and its centre at the origin, so that its position is lost."""
+    upright = volume.reorient_to_ras(source)
+    affine: NDArray[np.float64] = np.diag([*upright.spacing_mm, 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ ((np.asarray(upright.voxels.shape) - 1) / 2)
+    return Volume(upright.voxels, affine)
+
+
+def _write(folder: Path, person: int, visit: int, contrast: str, scan: Volume) -> None:
+    """Write one visit; no scanner is named, since it says nothing of the real one."""
+    name = f"sub-{person:03d}_ses-{visit:02d}"
+    word = f"ce-gd_{contrast.removesuffix('CE')}" if contrast.endswith("CE") else contrast
+    path = folder / f"sub-{person:03d}" / f"ses-{visit:02d}" / "anat" / f"{name}_{word}.nii.gz"
+    voxels = np.round(np.asarray(scan.voxels, dtype=np.float32)).astype(np.int16)
+    volume.write_volume(path, Volume(voxels, scan.affine))
+
+
+def write_starter(model: Path, out: Path) -> None:
+    """Copy what ships of a model folder, with empty noise floors."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for name in KEPT_FILES:
+        shutil.copyfile(model / name, out / name)
+    nobody = RecordedNoiseFloor(strata=())
+    info = read_model_info(model).model_copy(update={"change_reference": nobody, "growth_reference": nobody})
+    files.write_json_file(out / MODEL_FILE, info.to_json_object())
+    card.write_model_card(out, info, read_model_metrics(out))
+
+
+if __name__ == "__main__":
+    main()
