@@ -1,6 +1,7 @@
 """Is it the same person? Real heads, each with simulated visits in two contrasts: network beside baselines.
 
     python -m benchmarks.identity_real FOLDER [--real ../shared/real] [--rules former present] [--partitions 0 1]
+    python -m benchmarks.identity_real FOLDER --model MODEL     a model that has seen none of them, instead of training
     python -m benchmarks.identity_real FOLDER --short 10     every tenth scan loses half its field of view
     python -m benchmarks.identity_real FOLDER --simulated 24     simulated people instead, with 4 visits in 3 contrasts
 
@@ -33,6 +34,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import common_region
 from siamese_med.network.atlas import measure_region
+from siamese_med.network.model_folder import load_model
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import (
     SiameseNetwork,
@@ -190,12 +192,23 @@ def run_fold(scans: pd.DataFrame, test: set[str], held: set[str], config: TrainC
     region = measure_region(network.atlas, known)
     assert region is not None
     similarity_fusion.fuse_similarity(network, checked)
+    scores = score_all(network, unseen)
+    return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * region[0], region[0] / region[1])
+
+
+def score_all(network: SiameseNetwork, unseen: ScanDataset) -> dict[str, Matrix]:
+    """Scores (n, n) of all pairs of scans by each method; higher is more similar."""
     embedded = embed_scans(network, unseen)
     learned, edges = compute_part_distances(network, embedded)
     scores = {"network": -compute_distance_matrix(network, embedded), LEARNED: -learned, EDGES: -edges}
-    scores[OUTLINE] = compare_outlines(network, unseen)
-    scores |= evaluation.measure_baselines(list(unseen.volumes))
-    return Fold(list(unseen.subjects), list(parts[2].contrast), scores, voxel_ml * region[0], region[0] / region[1])
+    return scores | {OUTLINE: compare_outlines(network, unseen)} | evaluation.measure_baselines(list(unseen.volumes))
+
+
+def score_with_model(scans: pd.DataFrame, model: Path) -> Fold:
+    """Score all scans with an existing model, which must not have seen any of these people."""
+    chosen = load_model(model)
+    people = ScanDataset(list(scans.volume), list(scans.subject))
+    return Fold(list(scans.subject), list(scans.contrast), score_all(chosen.network, people), 0.0, 0.0)
 
 
 RULES: dict[str, Callable[[NDArray[np.bool_]], NDArray[np.float32]]] = {
@@ -214,20 +227,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         write_visits(tree, real_heads(given.real.resolve()), given.seed)
     study = verification.ingested(tree, given.folder, configuration.load_config(None))
-    prepared = stages.prepare(study)
+    prepared = stages.prepare(study, given.model)
     usable = prepared.alignments[prepared.alignments.ok][["scan", "volume"]]
     scans = stages.scans(study).merge(usable, left_on="id", right_on="scan").sort_values("id")
     scans = scans.assign(volume=[study.data / path for path in scans.volume])
     voxel_ml = float(np.prod(volume.read_volume(prepared.template).spacing_mm)) / 1000
     print(f"{scans.subject.nunique()} patients, {len(scans)} of {len(prepared.alignments)} scans aligned, ", end="")
-    print(f"{len(given.partitions)} partitions of {FOLDS} networks.")
+    print(given.model or f"{len(given.partitions)} partitions of {FOLDS} networks.")
     if given.short:
         scans = cut_one_in(scans, given.short, given.folder / "short")
     if given.regions:
         print("\n".join(region_lines(scans, given.rules, given.partitions, voxel_ml)))
         return
     rows = []
-    for name in given.rules:
+    if given.model:
+        rows += list(figure_rows("the model's", [score_with_model(scans, given.model)], baselines=True))
+    for name in [] if given.model else given.rules:
         started = time.process_time()
         with mock.patch.object(common_region, "find_common_region", RULES[name]):
             tested = [
@@ -247,6 +262,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--real", type=Path, default=Path("../shared/real"))
+    parser.add_argument("--model", type=Path, help="an existing model, instead of training; it has seen nobody here")
     parser.add_argument("--rules", nargs="+", choices=tuple(RULES), default=list(RULES))
     parser.add_argument("--partitions", type=int, nargs="+", default=[0, 1], help="seeds of splits and trainings")
     parser.add_argument("--seed", type=int, default=11, help="of the simulation")

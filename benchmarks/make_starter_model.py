@@ -46,7 +46,7 @@ FLUID_DARK = np.array([0.0, 0.2, 0.9, 0.75, 0.7])
 """A contrast curve that makes T1 look like FLAIR: fluid dark, grey matter brighter than white."""
 CURVES = {"T2w": INVERTED, "FLAIR": FLUID_DARK}
 SETTINGS: dict[str, dict[str, object]] = {
-    "train": {"change_steps": 0, "epochs": 12, "steps_per_epoch": 12, "accelerator": "cpu"},
+    "train": {"change_steps": 0, "embedding_size": 128, "epochs": 12, "steps_per_epoch": 12, "accelerator": "cpu"},
     "score": {"simulated_rescans": 3},
     "pair": {"test_share": 0.2, "validation_share": 0.25},
 }

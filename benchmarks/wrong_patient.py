@@ -32,21 +32,20 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("study", type=Path)
     arguments.add_argument("--model", type=Path, help="default: the study's current")
+    arguments.add_argument("--everyone", action="store_true", help="all patients: the model has seen none of them")
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--rounds", type=int, default=100)
     given = arguments.parse_args()
     study = Study(given.study / "data", given.study / "reports", Config())
     model = load_model(given.model or stages.current_model(study))
     study = replace(study, config=Config.model_validate({"prepare": model.info.config.list_settings()["prepare"]}))
-    scans = _test_scans(study, model)
+    scans = _judged_scans(study, model, given.everyone)
     curve = make_evidence(model.info)
     vectors = _vectors(study, model, scans)
     outcomes = pd.concat(
         _round(scans, vectors, curve, np.random.default_rng([given.seed, number])) for number in range(given.rounds)
     )
-    print(
-        f"{scans.subject.nunique()} test patients, {len(scans)} scans, {given.rounds} rounds of {SHARE:.0%} exchanged"
-    )
+    print(f"{scans.subject.nunique()} patients, {len(scans)} scans, {given.rounds} rounds of {SHARE:.0%} exchanged")
     print(f"seed {given.seed}, model {model.info.id}, suspicion from which on there is an alarm: {curve.alarm:.2f}\n")
     print("| scans a patient | found | right owner named | false alarms among the others |\n|---|---|---|---|")
     print(_line("all", outcomes, given.seed))
@@ -54,13 +53,15 @@ def main() -> None:
         print(_line(str(count), part, given.seed))
 
 
-def _test_scans(study: Study, model: TrainedModel) -> pd.DataFrame:
-    """Scans of the test patients that the model can judge."""
-    pairs, scans = stages.read_pairs(study), stages.scans(study)
-    mine = pairs[pairs.split == "test"]
+def _judged_scans(study: Study, model: TrainedModel, everyone: bool) -> pd.DataFrame:
+    """Scans of the test patients, or of all, that the model can judge."""
+    scans = stages.scans(study)
     alignments = stages.prepare(study, model.folder).alignments
     scans = scans.merge(alignments[["scan", "ok", "volume"]], left_on="id", right_on="scan")
-    scans = scans[scans.subject.isin({*mine.subject_a, *mine.subject_b})]
+    if not everyone:
+        pairs = stages.read_pairs(study)
+        mine = pairs[pairs.split == "test"]
+        scans = scans[scans.subject.isin({*mine.subject_a, *mine.subject_b})]
     return scans[wrong_patient.find_judgeable_scans(scans, scans.ok.to_numpy(bool), model.info)].reset_index(drop=True)
 
 

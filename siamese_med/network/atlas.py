@@ -193,7 +193,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     shape = cohort.shape
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
-    chosen = choose_atlas_scans(cohort)
+    chosen = _one_a_patient_first(cohort)
     core = common_region.find_common_region(_bodies(cohort, chosen))
     atlas = Atlas(shape, _box(core, shape))
     inside = tuple(slice(*edges) for edges in atlas.box)
@@ -204,8 +204,8 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     return atlas
 
 
-def choose_atlas_scans(cohort: ScanDataset) -> list[int]:
-    """Choose at most MAX_ATLAS_SCANS scans by position: every patient's first, then every patient's second ..."""
+def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
+    """Positions of at most MAX_ATLAS_SCANS scans: every patient's first, then every patient's second, and so on."""
     turn: dict[int, int] = {}
     order = []
     for position, label in enumerate(cohort.labels):
@@ -231,7 +231,7 @@ def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple
     """
     if isinstance(atlas, MeanSubtraction):
         return None
-    body = common_region.find_usual_body(_bodies(cohort, choose_atlas_scans(cohort)))
+    body = common_region.find_usual_body(_bodies(cohort, _one_a_patient_first(cohort)))
     return int(atlas.core.sum()), int(body.sum())
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from siamese_med.network import backbone, encoder, losses
-from siamese_med.network.atlas import Atlas, MeanSubtraction, choose_atlas_scans
+from siamese_med.network.atlas import Atlas, MeanSubtraction
 from siamese_med.network.backbone import SharedBackbone
 from siamese_med.network.change_head import ChangeHead, ChangeNetwork
 from siamese_med.network.edge_descriptor import SKETCH_SIZE, EdgeDescriptor, multiply_edges
@@ -36,6 +36,8 @@ EMBEDDING_BATCH_SCANS = 8
 
 The size is fixed because the last digits of an embedding depend on the size of its batch.
 """
+MAX_EDGE_SCANS = 192
+"""Largest number of training scans that the descriptor of edges is fitted to."""
 PAIRS_PER_BLOCK = 1024
 """Pairs whose embeddings are held at once."""
 
@@ -138,10 +140,10 @@ def _detail_projection(seen: SharedBackbone, config: TrainConfig, atlas: Atlas |
 
 
 def fit_edge_descriptor(network: SiameseNetwork, cohort: ScanDataset) -> None:
-    """Fit the descriptor of edges to the training scans that the atlas was fitted to."""
+    """Fit the descriptor of edges to training scans, all scans of a patient together."""
     box, region = network.atlas.box, network.region
-    chosen = choose_atlas_scans(cohort)
-    products = torch.cat([multiply_edges(cohort.load(scan, box)[None], region) for scan in chosen])
+    chosen = np.argsort(cohort.labels, kind="stable")[:MAX_EDGE_SCANS]
+    products = torch.cat([multiply_edges(cohort.load(int(scan), box)[None], region) for scan in chosen])
     network.edges.fit(products, cohort.labels[chosen])
 
 

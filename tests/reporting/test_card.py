@@ -56,7 +56,9 @@ def test_a_shortcut_over_the_limit_withholds_the_headline_and_keeps_the_figures_
     assert "0.957" not in lead
     assert "0.982" not in lead
     folded = text.partition("<details><summary>Figures of the withheld headline: a record, not a result")[2]
-    assert len(table(folded.partition("</details>")[0], "Figures on test patients")) == 2 + len(metrics_file.METHOD_NAMES)
+    assert len(table(folded.partition("</details>")[0], "Figures on test patients")) == 2 + len(
+        metrics_file.METHOD_NAMES
+    )
     assert "0.957" not in text.replace(folded.partition("</details>")[0], "")
 
 
