@@ -26,7 +26,12 @@ from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.plugins import Plugin
 from siamese_med.preparation.registrations import register_to_template
 from siamese_med.study.config import PrepareConfig
-from siamese_med.study.thresholds import MIN_BRAIN_OVERLAP, MIN_COVERAGE_FRACTION, MIN_HEAD_QUALITY
+from siamese_med.study.thresholds import (
+    MIN_ALIGNED_HEAD_QUALITY,
+    MIN_BRAIN_OVERLAP,
+    MIN_COVERAGE_FRACTION,
+    MIN_HEAD_QUALITY,
+)
 from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
@@ -130,8 +135,8 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
 def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
     """Return whether an alignment can be relied on.
 
-    It must reach `min_quality`, cover MIN_COVERAGE_FRACTION of the template, and on the template of heads the two
-    brains must overlap by MIN_BRAIN_OVERLAP.
+    It must reach `min_quality` and cover MIN_COVERAGE_FRACTION of the template; on the template of heads it must reach
+    MIN_ALIGNED_HEAD_QUALITY, and the two brains must overlap by MIN_BRAIN_OVERLAP.
 
     Examples
     --------
@@ -142,7 +147,7 @@ def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
     return bool(
         record["quality"] >= min_quality
         and record["coverage"] >= MIN_COVERAGE_FRACTION
-        and (overlap is None or overlap >= MIN_BRAIN_OVERLAP)
+        and (overlap is None or (overlap >= MIN_BRAIN_OVERLAP and record["quality"] >= MIN_ALIGNED_HEAD_QUALITY))
     )
 
 
