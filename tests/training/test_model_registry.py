@@ -338,6 +338,12 @@ def test_without_the_starter_the_first_candidate_is_used_and_its_absence_is_one_
     assert ask("first", begins).why == "the first model of the study"
 
 
+def test_killed_before_the_first_decision_the_starter_is_still_current(begins: Study) -> None:
+    model_registry.record_current_model(begins)
+    train(begins, "candidate")
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+
+
 def test_a_starter_that_was_current_and_is_lost_gives_way(
     begins: Study, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
