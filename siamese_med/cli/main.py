@@ -28,6 +28,7 @@ from siamese_med.cli.options import (
     NoPrefectOption,
     ReportsOption,
     SentOption,
+    UsedModelOption,
     general_options,
 )
 
@@ -65,7 +66,11 @@ def run_all_stages(
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
-    """Run all six stages, from INPUT to reports; with --model, train is left out."""
+    """Run all stages, from INPUT to reports.
+
+    Without --model, a model is trained where there are enough patients, and used if it is not worse than the current
+    one. With --model, nothing is trained.
+    """
     # The stages are in pipeline/stages.py, their order is in pipeline/stage_results.py. Prefect records the run as the
     # flow track_changes of flows/flows.py, unless --no-prefect is given.
     order = run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config, model)
@@ -145,7 +150,7 @@ _add_stage_with_model("score", "Score the pairs, with --model or the current one
 def make_report(
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
-    model: ModelOption = None,
+    model: UsedModelOption = None,
     viewer: Annotated[
         bool, typer.Option("--viewer", help="Also write a page for each pair to scroll through both scans.")
     ] = False,
@@ -201,7 +206,7 @@ def run_demo(
 @app.command("promote")
 @make_command
 def promote_model(
-    model: Annotated[str, typer.Argument(help="A model of this study: its folder, or its id.")],
+    model: Annotated[str, typer.Argument(help="A model of this study, its folder or its id; or `starter`.")],
     renew: Annotated[bool, typer.Option("--renew", help="Choose new fixed validation patients.")] = False,
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,

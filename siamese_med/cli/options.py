@@ -23,7 +23,9 @@ DataOption = Annotated[Path, typer.Option(help="Folder of the study's catalogue,
 ReportsOption = Annotated[Path, typer.Option(help="Folder for the pages.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="A TOML file over the defaults; see `config`.")]
 ModelOption = Annotated[Path | None, typer.Option(help="A model's folder.")]
-RequiredModelOption = Annotated[Path, typer.Option("--model", help="A model's folder.")]
+UsedModelOption = Annotated[
+    Path | None, typer.Option("--model", help="A model's folder; default: the current model, or the starter model.")
+]
 NoPrefectOption = Annotated[bool, typer.Option("--no-prefect", help="Call the library directly; nothing is recorded.")]
 
 

@@ -17,8 +17,8 @@ from siamese_med.cli.options import (
     ConfigOption,
     DataOption,
     ReportsOption,
-    RequiredModelOption,
     ScanArgument,
+    UsedModelOption,
 )
 
 
@@ -52,31 +52,36 @@ def export_pairs(
 def compare_two_scans(
     a: ScanArgument,
     b: ScanArgument,
-    model: RequiredModelOption,
+    model: UsedModelOption = None,
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
 ) -> CommandResult:
-    """Compare scan A with scan B, without a catalogue: same person? changed?"""
+    """Compare scan A with scan B, without a catalogue: same person? changed?
+
+    Without --model, by the current model of the study in --data, or the starter model.
+    """
     study = run_request.make_study_for_scans([a, b], model, data, reports, config)
+    chosen = run_request.choose_model(model, study)
     from siamese_med.pipeline import single_scans  # slow: after what can be wrong with the options
 
-    return CommandResult(single_scans.compare(a, b, model, study))
+    return CommandResult(single_scans.compare(a, b, chosen, study))
 
 
 @make_command
 def identify_patient(
     scan: ScanArgument,
-    model: RequiredModelOption,
+    model: UsedModelOption = None,
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
 ) -> CommandResult:
     """Rank the enrolled patients for one scan; nothing is retrained."""
     study = run_request.make_study_for_scans([scan], model, data, reports, config)
+    chosen = run_request.choose_model(model, study)
     from siamese_med.pipeline import single_scans
 
-    return CommandResult(single_scans.identify(scan, model, study))
+    return CommandResult(single_scans.identify(scan, chosen, study))
 
 
 @make_command

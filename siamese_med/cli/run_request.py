@@ -125,7 +125,18 @@ def _record(command: str, order: RunRequest, config: Path | None) -> StageResult
     return done
 
 
-def make_study_for_scans(scans: list[Path], model: Path, data: Path, reports: Path, config: Path | None) -> Study:
+def choose_model(model: Path | None, study: Study) -> Path:
+    """Return the model that was named, else the study's current one, which is the starter model where it has none."""
+    if model is not None:
+        return model
+    from siamese_med.training import model_registry
+
+    return model_registry.find_current_model(study)
+
+
+def make_study_for_scans(
+    scans: list[Path], model: Path | None, data: Path, reports: Path, config: Path | None
+) -> Study:
     """Make the study for questions about single scans.
 
     Parameters
@@ -133,7 +144,7 @@ def make_study_for_scans(scans: list[Path], model: Path, data: Path, reports: Pa
     scans
         NIfTI files or folders of a DICOM series.
     model
-        Folder of a trained model.
+        Folder of a trained model, or None.
     data, reports, config
         As for `make_study`.
 

@@ -55,7 +55,10 @@ def report(study: str) -> StageResults:
 
 @flow(name="track-changes", flow_run_name=format_run_name, persist_result=False)
 def track_changes(study: str) -> StageResults:
-    """Run all six stages, from files to reports. Training is skipped if the study file names a model."""
+    """Run all stages, from files to reports; a model that is trained is promoted or rejected.
+
+    Training is skipped if the study file names a model, or there are too few patients.
+    """
     order = read_run_request(study)
     return run_recorded_stages(select_stages(order.model), order)
 
@@ -75,7 +78,8 @@ def nightly(study: str) -> StageResults:
 def retrain(study: str) -> StageResults:
     """Train a candidate on all scans so far, promote or reject it, then score and report.
 
-    A model that the study file names is ignored. The run waits until no other scheduled run of this study is running.
+    With too few patients nothing is trained. A model that the study file names is ignored. The run waits until no other
+    scheduled run of this study is running.
     """
     return run_recorded_stages_alone(
         RETRAIN_STAGES, replace(read_run_request(study), model=None, candidate=True), wait=True

@@ -79,24 +79,26 @@ class PairFacts(TypedDict):
 class TrainFacts(TypedDict):
     """The folder of the trained model, and the region that its identity network looks at.
 
-    `region_ml` is None where the network looks at everything, or the model did not record it; `speaks`: the current
-    model, where the trained one was refused before.
+    `model` is None where the study has too few patients to train on, and `why_not` says in which split. `region_ml` is
+    None where the network looks at everything, or the model did not record it; `speaks`: the current model, where the
+    trained one was refused before.
     """
 
-    model: str
+    model: str | None
     region_ml: float | None
     speaks: NotRequired[str]
+    why_not: NotRequired[str]
 
 
 @final
 class PromoteFacts(TypedDict):
     """What became of a candidate.
 
-    Models are given by name, not by path, since Prefect keeps this. `speaks`: the current model after the decision;
-    `figures`: see head_to_head.compare_model_auc.
+    Models are given by name, not by path, since Prefect keeps this. `candidate` is None where none was trained;
+    `speaks`: the current model after the decision; `figures`: see head_to_head.compare_model_auc.
     """
 
-    candidate: str
+    candidate: str | None
     speaks: str
     promoted: bool
     why: str
@@ -155,7 +157,11 @@ StageFacts = IngestFacts | PrepareFacts | PairFacts | TrainFacts | PromoteFacts 
 
 
 class RunFacts(TypedDict):
-    """A whole run in one object; `account` is empty where nothing was ingested."""
+    """A whole run in one object.
+
+    `account` is empty where nothing was ingested. `training` says in one line what became of training, or why there was
+    none; None where the run was given a model. `starter`: whether `model` is the one that comes with siamese-med.
+    """
 
     seconds: Mapping[str, float]
     account: Mapping[str, object]
@@ -165,7 +171,9 @@ class RunFacts(TypedDict):
     verdicts: Mapping[str, int]
     alarms: int
     wrong_patient: Sequence[DoubtfulScan]
+    training: str | None
     model: str
+    starter: bool
     reports: str
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.errors import NothingUsableError
+from siamese_med.network.starter_model import STARTER_NAME, is_starter_model
 from siamese_med.pipeline import stages
 from siamese_med.pipeline.stage_facts import (
     IngestFacts,
@@ -50,6 +51,9 @@ STAGE_NAMES = ("ingest", "prepare", "pair", "train", "score", "report")
 RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
 """The stages of a retraining: a new model is trained, replaces the current one if it is not worse, and pages follow."""
 
+RUN_STAGES = ("ingest", *RETRAIN_STAGES)
+"""The stages of a run: what came in is ingested, and then as in a retraining."""
+
 TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMENT_FAILED)
 """Reasons that keep a pair from being judged although the two scans could be compared."""
 
@@ -60,10 +64,10 @@ class RunRequest:
 
     study: Study
     source: Path | Pull | None = None  # the input of `ingest`
-    model: Path | None = None  # folder of the model to use; None: train one, or use the current one
+    model: Path | None = None  # folder of the model to use; None: the current one
     verify: bool = False  # read files again that seem unchanged
     extras: ReportExtras = NO_REPORT_EXTRAS
-    candidate: bool = False  # a model that is trained has to be promoted before it is used
+    candidate: bool = False  # a model is trained if there are enough patients, and has to be promoted before it is used
     tables: StudyTables | None = field(default=None, compare=False, repr=False)  # what the run has read so far
 
 
@@ -85,16 +89,16 @@ StageRunner = Callable[[str, RunRequest], StageResult]
 
 
 def select_stages(model: Path | None) -> tuple[str, ...]:
-    """Return the names of the stages of a run: all six, or five where a model is given and none has to be trained.
+    """Return the names of the stages of a run: all, or without training where a model is given.
 
     Examples
     --------
     >>> select_stages(None)
-    ('ingest', 'prepare', 'pair', 'train', 'score', 'report')
+    ('ingest', 'prepare', 'pair', 'train', 'promote', 'score', 'report')
     >>> select_stages(Path("data/models/supcon-0123456789ab"))
     ('ingest', 'prepare', 'pair', 'score', 'report')
     """
-    return STAGE_NAMES if model is None else tuple(verb for verb in STAGE_NAMES if verb != "train")
+    return RUN_STAGES if model is None else tuple(verb for verb in STAGE_NAMES if verb != "train")
 
 
 def run_stage(verb: str, order: RunRequest) -> StageResult:
@@ -116,11 +120,12 @@ def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: St
     """Run stages, given by name, one after the other; the later ones use the model that an earlier one trained.
 
     `perform_one` runs one stage; the flows give a function that records it. What one stage reads of the study's tables,
-    the later ones do not read again. Raises PluginError before the first stage if a plug-in cannot be imported.
+    the later ones do not read again. A model that is trained before a promotion is a candidate. Raises PluginError
+    before the first stage if a plug-in cannot be imported.
     """
     check_named(order.study.config)
     done: list[StageResult] = []
-    order = replace(order, tables=StudyTables(order.study))
+    order = replace(order, tables=StudyTables(order.study), candidate=order.candidate or "promote" in verbs)
     for verb in verbs:
         done.append(perform_one(verb, order))
         order = replace(order, model=done[-1].model or order.model)
@@ -149,9 +154,27 @@ def summarise_run(done: StageResults) -> RunFacts:
         "verdicts": scored["verdicts"],
         "alarms": scored["alarms"],
         "wrong_patient": scored["wrong_patient"],
+        "training": _summarise_training(facts),
         "model": scored["model"],
+        "starter": is_starter_model(Path(scored["model"])),
         "reports": reported["index"],
     }
+
+
+def _summarise_training(facts: Mapping[str, StageFacts]) -> str | None:
+    """What became of training in a run, in one line; None where the run was given a model."""
+    trained, decided = facts.get("train"), facts.get("promote")
+    if trained is None or decided is None:
+        return None
+    assert "region_ml" in trained
+    assert "promoted" in decided
+    speaks = decided["speaks"]
+    in_use = f"{speaks}, which comes with siamese-med" if speaks == STARTER_NAME else speaks
+    if trained["model"] is None:
+        return f"none: {trained['why_not']}; the model in use is {in_use}"
+    if decided["promoted"]:
+        return f"{speaks} is used: {decided['why']}"
+    return f"{decided['candidate']} is not used: {decided['why']}; the model in use is {in_use}"
 
 
 def _ingest(order: RunRequest) -> StageResult:
@@ -179,7 +202,10 @@ def _ingest(order: RunRequest) -> StageResult:
 
 
 def _prepare(order: RunRequest) -> StageResult:
-    result = stages.prepare(order.study, order.model, order.tables)
+    model = order.model
+    if order.candidate and model is None and not stages.may_train(order.study, order.tables):
+        model = stages.current_model(order.study)  # nothing will be trained, so the study's own template is of no use
+    result = stages.prepare(order.study, model, order.tables)
     wrong = result.alignments.loc[~result.alignments["ok"].astype(bool)]
     failed: list[MisalignedScan] = [{"scan": row.scan, "quality": row.quality} for row in wrong.itertuples()]
     facts: PrepareFacts = {
@@ -188,13 +214,13 @@ def _prepare(order: RunRequest) -> StageResult:
         "failed": failed,
         "template": str(result.template),
     }
-    problems = describe_problem(len(failed), "scan", f"not aligned{_misfit(len(failed), order, result)}")
+    problems = describe_problem(len(failed), "scan", f"not aligned{_misfit(len(failed), model, result)}")
     return StageResult("prepare", facts, problems, problems, result=result)
 
 
-def _misfit(failed: int, order: RunRequest, result: PreparedStudy) -> str:
+def _misfit(failed: int, model: Path | None, result: PreparedStudy) -> str:
     """What to do where the model's template, rather than single scans, is at fault."""
-    if order.model is None or 2 * failed <= len(result.alignments):
+    if model is None or 2 * failed <= len(result.alignments):
         return ""
     return ": they do not fit this model's template, so train on this study, or lower prepare.min_quality"
 
@@ -206,12 +232,16 @@ def _pair(order: RunRequest) -> StageResult:
 
 
 def _train(order: RunRequest) -> StageResult:
+    """Too few patients to train on are no failure where a candidate was asked for: the current model is used then."""
+    if order.candidate and (obstacle := stages.find_training_obstacle(order.study, order.tables)):
+        return StageResult("train", {"model": None, "region_ml": None, "why_not": obstacle})
     model = stages.train(order.study, order.candidate, order.tables)
     refused = None if order.candidate else model_registry.list_refused_models(order.study).get(model.name)
     region = read_model_info(model).region
     facts: TrainFacts = {"model": str(model), "region_ml": None if region is None else region.ml}
     if refused is None:
-        return StageResult("train", facts, (), list_model_doubts(model), model)
+        # doubts about a candidate matter once it is used: the score stage lists those of the model in use
+        return StageResult("train", facts, (), () if order.candidate else list_model_doubts(model), model)
     speaks = stages.current_model(order.study)
     advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` makes it the current model"
     return StageResult("train", {**facts, "speaks": str(speaks)}, (), (advice,), speaks)
@@ -219,10 +249,11 @@ def _train(order: RunRequest) -> StageResult:
 
 def _promote(order: RunRequest) -> StageResult:
     """A refused model is an answer, not a failure; the stages after this one use the current model."""
-    candidate = order.model or stages.current_model(order.study)
-    model, decision = stages.promote_candidate(order.study, candidate, order.tables)
+    if order.model is None:
+        return _keep_current_model(order.study)
+    model, decision = stages.promote_candidate(order.study, order.model, order.tables)
     facts: PromoteFacts = {
-        "candidate": candidate.name,
+        "candidate": order.model.name,
         "speaks": model.name,  # no path: it goes into Prefect's records
         "promoted": decision.promoted,
         "why": decision.why,
@@ -231,6 +262,21 @@ def _promote(order: RunRequest) -> StageResult:
         "figures": decision.figures,
     }
     return StageResult("promote", facts, model=model, result=decision)
+
+
+def _keep_current_model(study: Study) -> StageResult:
+    """What is said where no candidate was trained."""
+    current = stages.current_model(study)
+    facts: PromoteFacts = {
+        "candidate": None,
+        "speaks": current.name,
+        "promoted": False,
+        "why": "no candidate was trained",
+        "patients": 0,
+        "scans": 0,
+        "figures": {},
+    }
+    return StageResult("promote", facts, model=current)
 
 
 def _score(order: RunRequest) -> StageResult:

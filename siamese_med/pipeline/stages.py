@@ -14,8 +14,9 @@ folder (`data`) or reports folder (`reports`). The work itself is done in one fo
 | score   | `score`       | `scoring`     | the same, and a model             | `data/scores`: tables, change maps    |
 | report  | `report`      | `reporting`   | catalogue, alignments, scores     | `reports`: pages, tables; DICOM       |
 
-Retraining has a seventh, `promote_candidate`, between train and score. `stage_results` says which stage name of a run
-calls which function, and what its result means. `single_scans` answers questions about one or two scans.
+Between train and score, `promote_candidate` decides whether a model that was just trained replaces the current one. A
+study without a model of its own uses the starter model, which comes with siamese-med. `stage_results` says which stage
+name of a run calls which function, and what its result means. `single_scans` answers questions about one or two scans.
 
 Every stage can be called again: it does only what is new and leaves the same files. No stage imports another one; this
 module is where they meet. `study` always says where the study's files lie and how it is configured. `tables` holds the
@@ -28,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
@@ -168,6 +170,24 @@ def train(study: Study, candidate: bool = False, tables: StudyTables | None = No
     return model
 
 
+def find_training_obstacle(study: Study, tables: StudyTables | None = None) -> str | None:
+    """Say in one line why no model can be trained of this study, for want of patients; None where one can."""
+    from siamese_med.training import training_scans
+
+    known = tables or StudyTables(study)
+    everything = known.read_scans()
+    return training_scans.find_training_obstacle(
+        everything, known.read_pairs(), lambda: known.prepare_scans(scans=everything)
+    )
+
+
+def may_train(study: Study, tables: StudyTables | None = None) -> bool:
+    """Return whether the scans are of enough patients to train a model, before they are split and aligned."""
+    from siamese_med.training import training_scans
+
+    return training_scans.may_have_enough_patients((tables or StudyTables(study)).read_scans())
+
+
 def promote_candidate(
     study: Study, candidate: Path, tables: StudyTables | None = None
 ) -> tuple[Path, PromotionDecision]:
@@ -187,7 +207,10 @@ def promote_candidate(
 
 
 def current_model(study: Study) -> Path:
-    """Return the folder of the study's current model; raises ModelError where there is none."""
+    """Return the folder of the study's current model: the starter model, where the study has none of its own.
+
+    Raises ModelError where it is not there.
+    """
     from siamese_med.training import model_registry
 
     return model_registry.find_current_model(study)
@@ -250,7 +273,6 @@ def report(
     """
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
-    from siamese_med.reporting.write.study_pages import ReportInputs
     from siamese_med.study import score_tables
     from siamese_med.study.model_info import read_model_info
 
@@ -264,7 +286,7 @@ def report(
     known = tables or StudyTables(study)
     everything = known.read_scans()
     index = study_pages.write_reports(
-        ReportInputs(
+        study_pages.ReportInputs(
             reports=study.reports,
             data=study.data,
             model=model,
@@ -275,6 +297,7 @@ def report(
             account=catalogue.read_account(study.catalogue_url),
             config=study.config.report,
             extras=extras,
+            starter=is_starter_model(model),
         )
     )
     write_files_page(study)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from siamese_med.errors import MissingFileError, ModelError
+from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import stages
 from siamese_med.pipeline.stage_problems import describe_small_region
 from siamese_med.study.model_info import read_model_info
@@ -30,8 +31,9 @@ def summarise_study(study: Study) -> Mapping[str, object]:
     Returns
     -------
     Mapping
-        `account` (files by outcome), one count for each stage, the current model and the last one that was refused, the
-        page on what came in, `next_step` (a command), and `reasons` for refused files with a hint for each.
+        `account` (files by outcome), one count for each stage, the current model (and whether it is the starter model
+        that comes with siamese-med) and the last one that was refused, the page on what came in, `next_step` (a
+        command), and `reasons` for refused files with a hint for each.
     """
     known = _has_catalogue(study)
     scans = stages.scans(study) if known else None
@@ -46,22 +48,27 @@ def summarise_study(study: Study) -> Mapping[str, object]:
         ),
         "reports": sum(1 for _ in study.reports.glob("sub-*/*.html")),
     }
-    step = next((command for name, command in NEXT_COMMAND.items() if not counts[name]), "open the reports")
+    current = _describe_current_model(study)
+    done = {**counts, "models": bool(counts["models"] or current)}
+    step = next((command for name, command in NEXT_COMMAND.items() if not done[name]), "open the reports")
     account, reasons = _account(study) if known else ({}, [])
     page = str(study.files_page) if study.files_page.is_file() else None
-    current = _describe_current_model(study) if counts["models"] else {}
     return {"account": account, **counts, **current, "files_page": page, "next_step": step, "reasons": reasons}
 
 
 def _describe_current_model(study: Study) -> Mapping[str, object]:
-    """The current model, since when and why, and the last one that was refused."""
+    """The current model, since when and why, and the last one that was refused; nothing where there is no model."""
     record, refused = current_model_record.read_current_record(study), model_registry.list_refused_models(study)
     last = next(reversed(refused), None)
+    if record is None and not model_registry.has_model(study):
+        return {}
     model = model_registry.find_current_model(study)
+    starter = is_starter_model(model)
     return {
         "current_model": model.name,
+        "current_is_starter": starter,
         "current_since": record.since if record else None,
-        "current_why": record.why if record else "the newest",
+        "current_why": record.why if record else model_registry.STARTER_REASON if starter else "the newest",
         "last_refused": f"{last}, {refused[last].at}: {refused[last].why}" if last else None,
         **_describe_region(model),
     }

@@ -179,8 +179,13 @@ class PromoteConfig(ConfigSection):
 
     max_auc_loss: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
     min_patients: int = Field(4, ge=2, description="fixed validation patients; with fewer no model is promoted")
+    starter_model: bool = Field(True, description="begin with the model that comes with siamese-med")
 
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {"margin": "max_auc_loss"}
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits of what a decision depends on: with which model a study begins is no part of it."""
+        return self.digest(exclude={"starter_model"})
 
 
 class ScoreConfig(ConfigSection):

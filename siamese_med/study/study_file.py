@@ -38,7 +38,7 @@ class StudyFile(BaseModel):
     data, reports
         The study's two folders.
     model
-        The model to score with; None for the study's current one, or to train one.
+        The model to score with, and to train none; None for the study's current one.
     config
         The study's configuration; None for the defaults.
     dicom
@@ -48,7 +48,7 @@ class StudyFile(BaseModel):
     viewer, pdf
         See tables.ReportExtras.
     candidate
-        Whether a model that is trained has to be promoted before it is used.
+        Whether a model that `train` makes has to be promoted before it is used, as always in the longer runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import ModelError
+from siamese_med.network import starter_model
 from siamese_med.runtime import files, untrusted_input
+from siamese_med.study.model_info import MODEL_FILE
 from siamese_med.study.tables import Study
 
 if TYPE_CHECKING:
@@ -62,7 +65,7 @@ class CurrentModel:
     Parameters
     ----------
     model, since, why
-        The name of its folder, when it became current (ISO 8601, UTC), and the reason in words.
+        The name of its folder, or STARTER_NAME; when it became current (ISO 8601, UTC), and the reason in words.
     fixed
         SHA-256 of the scans of the fixed validation patients.
     best
@@ -78,6 +81,22 @@ class CurrentModel:
     best: dict[str, float] = field(default_factory=dict)
     terms: str = ""
     decisions: dict[str, PromotionDecision] = field(default_factory=dict)
+
+
+def locate_recorded_model(study: Study, name: str) -> Path:
+    """Return the folder of a model that a record names: one of the study, or the starter model.
+
+    A folder of the study that is itself called `starter` comes first: somebody has put it there.
+
+    Raises
+    ------
+    ModelError
+        The starter model is named, and this installation lacks it.
+    """
+    own = study.models / name
+    if name == starter_model.STARTER_NAME and not (own / MODEL_FILE).is_file():
+        return starter_model.find_starter_model()
+    return own
 
 
 def read_current_record(study: Study) -> CurrentModel | None:

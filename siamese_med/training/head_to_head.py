@@ -1,7 +1,8 @@
 """Compare two models on the same validation patients: recognising patients, and seeing planted changes.
 
 Neither model has learned weights from these patients, and both were calibrated on them, so neither has an advantage.
-Test patients are never used.
+The starter model was calibrated on other people; the figures do not depend on that, since they only rank pairs. Test
+patients are never used.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import compute_distance_matrix, embed_scans
+from siamese_med.network.starter_model import is_starter_model
 from siamese_med.runtime import files
 from siamese_med.scoring.change import detectors
 from siamese_med.scoring.identity import verification_metrics
@@ -50,6 +52,14 @@ class ComparedModel:
         """SHA-256 of the scans of the model's training and validation patients."""
         return set(self.model.info.learned_from)
 
+    def calibrated_on(self, scans: pd.DataFrame) -> pd.Series[bool]:
+        """Return for each scan whether it may be measured by this model: it was calibrated on it, or is the starter."""
+        import pandas as pd
+
+        if is_starter_model(self.model.folder):
+            return pd.Series(True, index=scans.index)
+        return scans.sha256.isin(self.learned_from)
+
     def trained_on(self, scans: pd.DataFrame) -> set[str]:
         """Return the SHA-256 of the scans that the weights were learned from.
 
@@ -60,6 +70,8 @@ class ComparedModel:
 
         if self.model.info.trained_on is not None:
             return set(self.model.info.trained_on)
+        if is_starter_model(self.model.folder):
+            return self.learned_from
         known = pd.read_parquet(self.model.folder / "reference.parquet", columns=["split", "scan_a", "scan_b"])
         known = known[known.split == Split.VALIDATION]
         return self.learned_from - set(scans[scans.id.isin({*known.scan_a, *known.scan_b})].sha256)
@@ -85,8 +97,8 @@ def select_eligible_scans(
 ) -> pd.DataFrame:
     """Select the scans that both models may be measured on.
 
-    Both models were calibrated on them, neither has trained on any scan of their patients, they are aligned for both,
-    and their patients have two of them.
+    Both models were calibrated on them, but for the starter model; neither has trained on any scan of their patients,
+    they are aligned for both, and their patients have two of them.
 
     Parameters
     ----------
@@ -103,7 +115,7 @@ def select_eligible_scans(
     mine = scans[~scans.subject.isin(barred)]
     for one in contenders.values():
         aligned = one.prepared.alignments
-        mine = mine[mine.sha256.isin(one.learned_from) & mine.id.isin(set(aligned[aligned.ok].scan))]
+        mine = mine[one.calibrated_on(mine) & mine.id.isin(set(aligned[aligned.ok].scan))]
     if fixed is not None:
         mine = mine[mine.sha256.isin(set(fixed))]
     return mine[mine.groupby("subject").id.transform("size") > 1].sort_values("id").reset_index(drop=True)

@@ -1,8 +1,9 @@
 """Which model a study uses: its current model, as `current_model.json` in the data folder records it.
 
-Without that file the newest finished model is the current one. Whoever trains by hand, or names a model, decides by
-that. A model that was trained as a candidate becomes current only if it is not worse than the current model on the
-fixed validation patients, see `promotion_rule`.
+Without that file the newest finished model is the current one, and where the study has none, the starter model that
+comes with siamese-med (`network.starter_model`). Whoever trains by hand, or names a model, decides by that. A model
+that was trained as a candidate becomes current only if it is not worse than the current model on the fixed validation
+patients, see `promotion_rule`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import MissingFileError, ModelError
+from siamese_med.network import starter_model
 from siamese_med.runtime import files, untrusted_input
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
@@ -21,6 +23,7 @@ from siamese_med.training.current_model_record import (
     CurrentModel,
     PromotionDecision,
     format_time_now,
+    locate_recorded_model,
     read_current_record,
     write_current_record,
 )
@@ -32,20 +35,22 @@ if TYPE_CHECKING:
 
 CURRENT_MODEL_LOCK = ".current_model.lock"
 """The lock file in the data folder; one process at a time decides."""
+STARTER_REASON = "it comes with siamese-med, and serves until a model of this study is not worse"
+"""Why the starter model is the current one, for the record and for `status`."""
 
 
 def find_current_model(study: Study) -> Path:
-    """Return the folder of the study's current model.
+    """Return the folder of the study's current model, which is the starter model where the study has none of its own.
 
     Raises
     ------
     ModelError
-        There is no finished model, or the current one is not there any more.
+        There is no finished model and no starter model, or the current one is not there any more.
     """
     record = read_current_record(study)
     if record is None:
         return _newest(study)
-    if not _finished(folder := study.models / record.model):
+    if not _finished(folder := locate_recorded_model(study, record.model)):
         raise ModelError(
             f"the current model, {record.model}, is not there any more: name another with `siamese-med promote`"
         )
@@ -55,11 +60,21 @@ def find_current_model(study: Study) -> Path:
 def record_current_model(study: Study) -> None:
     """Record the current model before a candidate is trained, which would otherwise be the newest one then."""
     with _alone(study):
-        if read_current_record(study) is None and _all_finished(study):
-            write_current_record(
-                study,
-                CurrentModel(_newest(study).name, format_time_now(), "the newest when the first candidate was trained"),
-            )
+        if read_current_record(study) is not None:
+            return
+        if _all_finished(study):
+            name, why = _newest(study).name, "the newest when the first candidate was trained"
+        elif has_model(study):
+            name, why = starter_model.STARTER_NAME, STARTER_REASON
+        else:
+            return
+        write_current_record(study, CurrentModel(name, format_time_now(), why))
+
+
+def has_model(study: Study) -> bool:
+    """Return whether the study has a finished model of its own, or may begin with the starter model."""
+    begins = study.config.promote.starter_model and starter_model.is_starter_installed()
+    return begins or bool(_all_finished(study))
 
 
 def set_current_model(study: Study, model: str, why: str, renew: bool = False) -> CurrentModel:
@@ -68,7 +83,7 @@ def set_current_model(study: Study, model: str, why: str, renew: bool = False) -
     Parameters
     ----------
     model
-        The name of its folder, or its id where the folder was renamed.
+        The name of its folder, its id where the folder was renamed, or `starter` for the starter model.
     why
         The reason, in words, for the record.
     renew
@@ -132,7 +147,7 @@ def decide_promotion(
         if decision.promoted:
             record = replace(record, model=candidate.name, since=decision.at, why=decision.why)
         write_current_record(study, replace(record, decisions={**record.decisions, candidate.name: decision}))
-    return study.models / record.model, decision
+    return locate_recorded_model(study, record.model), decision
 
 
 def list_refused_models(study: Study) -> dict[str, PromotionDecision]:
@@ -155,11 +170,17 @@ def _folder_of(study: Study, model: str) -> str:
         with suppress(ModelError):
             if read_model_info(folder).id == model:
                 return folder.name
+    if model == starter_model.STARTER_NAME:
+        starter_model.find_starter_model()  # raises where there is none
+        return model
     raise MissingFileError(f"no finished model {model} in {study.models}: `promote` takes one of this study")
 
 
 def _newest(study: Study) -> Path:
+    """The newest model of the study; the starter model where there is none."""
     found = list(_all_finished(study))
+    if not found and study.config.promote.starter_model:
+        return starter_model.find_starter_model()
     if not found:
         raise ModelError(f"no model under {study.models}: run `siamese-med train`, or name one with --model")
     return max(found, key=lambda folder: (folder / "model.json").stat().st_mtime)

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 from siamese_med.errors import MissingFileError, ModelError
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
-from siamese_med.training.current_model_record import CurrentModel, PromotionDecision, format_time_now
+from siamese_med.training.current_model_record import (
+    CurrentModel,
+    PromotionDecision,
+    format_time_now,
+    locate_recorded_model,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +65,7 @@ def compare_with_current_model(
     if not record.model:
         return record, PromotionDecision(True, "the first model of the study", None, format_time_now())
     try:
-        old = load_model(study.models / record.model, trusted)
+        old = load_model(locate_recorded_model(study, record.model), trusted)
     except (ModelError, MissingFileError):
         why = f"{record.model}, which spoke before, cannot be loaded any more"
         return record, PromotionDecision(True, why, record.model, format_time_now())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,32 +33,70 @@ def select_usable_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.
     EmptyInputError
         There is no such scan.
     """
+    usable = _join_aligned_scans(scans, prepared, pairs)
+    if usable.empty:
+        raise EmptyInputError("no scan could be aligned, so there is nothing to train on: see `siamese-med status`")
+    return usable
+
+
+def _join_aligned_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The table of `select_usable_scans`, also where it has no row."""
+    aligned = prepared.alignments[prepared.alignments.ok]
+    usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
+    return _assign_splits(usable, pairs).sort_values("id").reset_index(drop=True)
+
+
+def _assign_splits(scans: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The scans of the patients that have a split, with the column `split`."""
     sides = {
         **dict(zip(pairs.subject_a, pairs.split, strict=True)),
         **dict(zip(pairs.subject_b, pairs.split, strict=True)),
     }
-    aligned = prepared.alignments[prepared.alignments.ok]
-    usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
-    usable = usable.assign(split=usable.subject.map(sides)).dropna(subset=["split"]).sort_values("id")
-    if usable.empty:
-        raise EmptyInputError("no scan could be aligned, so there is nothing to train on: see `siamese-med status`")
-    return usable.reset_index(drop=True)
+    return scans.assign(split=scans.subject.map(sides)).dropna(subset=["split"])
 
 
 def require_enough_patients(usable: pd.DataFrame) -> None:
-    """Check that every split has two patients, and one with two scans, so that it has pairs of both kinds.
+    """Check that a model can be trained on these scans; raises NotEnoughDataError, see `describe_patient_shortage`."""
+    if shortage := describe_patient_shortage(usable):
+        raise NotEnoughDataError(f"{shortage}; ingest more patients, or use a model that exists (`siamese-med score`)")
 
-    Pairs of one patient and of two patients are needed in each split: to learn from, to calibrate on, and to measure
-    with. Raises NotEnoughDataError.
+
+def describe_patient_shortage(usable: pd.DataFrame) -> str | None:
+    """Say in one line which split has too few patients to train on; None where all have enough.
+
+    Every split needs two patients, and one with two scans. So it has pairs of one patient and of two patients: to learn
+    from, to calibrate on, and to measure with.
     """
     for split in SPLITS:
         scans = usable[usable.split == split].subject.value_counts()
         if len(scans) < 2 or scans.max() < 2:
-            raise NotEnoughDataError(
-                f"the {split} split has {len(scans)} patients, {int((scans > 1).sum())} with two aligned scans: "
-                "each split needs two patients, one of them with two scans; ingest more patients, "
-                "or score with an existing model (--model)"
+            return (
+                f"the {split} split has {len(scans)} patient{'' if len(scans) == 1 else 's'}, "
+                f"{int((scans > 1).sum())} with two aligned scans, and each split needs two patients, "
+                "one of them with two scans"
             )
+    return None
+
+
+def may_have_enough_patients(scans: pd.DataFrame) -> bool:
+    """Return whether scans are of enough patients for `describe_patient_shortage`, however they are split and lie."""
+    counts = scans.subject.value_counts()
+    return len(counts) >= 2 * len(SPLITS) and int((counts > 1).sum()) >= len(SPLITS)
+
+
+def find_training_obstacle(
+    scans: pd.DataFrame, pairs: pd.DataFrame, prepare: Callable[[], PreparedStudy]
+) -> str | None:
+    """Say in one line why no model can be trained of a study; None where one can.
+
+    Parameters
+    ----------
+    prepare
+        Aligns the scans to the study's own template. It is called only where the scans are enough, since all that work
+        would be for nothing else.
+    """
+    shortage = describe_patient_shortage(_assign_splits(scans, pairs))
+    return shortage or describe_patient_shortage(_join_aligned_scans(scans, prepare(), pairs))
 
 
 def collect_training_data(

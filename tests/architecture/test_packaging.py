@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     without = shutil.ignore_patterns("__pycache__", "*.pyc")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=without)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copyfile(ROOT / name, source / name)
     build = f"from setuptools import build_meta; build_meta.build_wheel({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, capture_output=True, check=True)
@@ -53,7 +54,21 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     there = set(zipfile.ZipFile(wheel).namelist())
     wanted = {str(path.relative_to(source)) for package in PACKAGES for path in (source / package).rglob("*.*")}
     assert {name for name in wanted if (source / name).is_file()} - there == set()
+    assert any(name.endswith("/NOTICE") for name in there)
     assert {name.split("/")[0] for name in there if not name.split("/")[0].endswith(".dist-info")} == set(PACKAGES)
+
+
+def test_the_notice_credits_every_source_that_the_starter_model_may_be_learned_from() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    sources = ("ds002748", "ds000011", "open_ms", "Lesjak", "brain_tumor_progression", "Schmainda", "SynthSeg")
+    assert [source for source in sources if source not in notice] == []
+
+
+def test_the_wheel_is_to_hold_the_starter_model() -> None:
+    assert (
+        "starter/*"
+        in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["siamese_med"]
+    )
 
 
 def test_the_citation_names_this_version() -> None:

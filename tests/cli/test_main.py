@@ -65,7 +65,7 @@ def test_every_command_has_the_common_options(command: str, tmp_path: Path) -> N
         (["status", "--no-such-option"], 2, "No such option"),
         (["bogus"], 2, "No such command"),
         (["ingest", "empty", "--no-prefect"], 3, ""),
-        (["score", "--no-prefect"], 2, "model"),
+        (["score", "--no-prefect", "--config", "own.toml"], 2, "no model under"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -75,6 +75,7 @@ def test_an_error_is_one_line_and_an_exit_code(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "unknown.toml").write_text("[train]\nepoch = 3\n")
+    (tmp_path / "own.toml").write_text("[promote]\nstarter_model = false\n")
     (tmp_path / "syntax.toml").write_text("train epochs\n")
     (tmp_path / "range.toml").write_text("[pair]\nvalidation = 0.6\ntest = 0.6\n")
     result = siamese_med(*arguments, *(["--json"] if as_json else []), cwd=tmp_path)

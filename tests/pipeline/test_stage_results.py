@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from siamese_med.pipeline import stage_results, stages, study_status
-from siamese_med.pipeline.stage_results import RunRequest
+from siamese_med.pipeline.stage_results import RunRequest, StageResult
+from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.runtime import files
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import ReportExtras, ReportResult, Study
@@ -69,3 +70,55 @@ def test_training_and_status_say_what_identity_looks_at_and_warn_where_it_is_sma
     said = study_status.summarise_study(study)
     assert said.get("current_region_ml") == ml
     assert bool(said.get("current_region_warning")) is small
+
+
+@pytest.mark.parametrize(
+    ("trained", "promoted", "speaks", "said"),
+    [
+        (None, False, "starter", "none: too few; the model in use is starter, which comes with siamese-med"),
+        (None, False, "supcon-1", "none: too few; the model in use is supcon-1"),
+        ("supcon-2", True, "supcon-2", "supcon-2 is used: it was measured"),
+        (
+            "supcon-2",
+            False,
+            "starter",
+            "supcon-2 is not used: it was measured; the model in use is starter, which comes with siamese-med",
+        ),
+    ],
+)
+def test_a_run_says_in_one_line_what_became_of_its_training(
+    trained: str | None, promoted: bool, speaks: str, said: str
+) -> None:
+    why_not = {} if trained else {"why_not": "too few"}
+    decided = {"candidate": trained, "speaks": speaks, "promoted": promoted, "why": "it was measured"}
+    scored = {"pairs": 1, "comparable": 1, "verdicts": {}, "alarms": 0, "wrong_patient": [], "model": f"m/{speaks}"}
+    done = (
+        StageResult("prepare", {"aligned": 2}),
+        StageResult("train", {"model": trained, "region_ml": None, **why_not}),
+        StageResult("promote", decided),
+        StageResult("score", scored),
+        StageResult("report", {"index": "index.html"}),
+    )
+    assert stage_results.summarise_run(done)["training"] == said
+    assert stage_results.summarise_run((done[0], *done[3:]))["training"] is None  # a run with --model
+
+
+@pytest.mark.parametrize(("patients", "scans", "enough"), [(6, 2, True), (5, 2, False), (6, 1, False), (1, 2, False)])
+def test_scans_are_aligned_to_the_template_that_will_be_used(
+    patients: int, scans: int, enough: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With too few patients to train on, however they are split, the study's own template is of no use."""
+    table = pd.DataFrame({"subject": [f"sub-{n}" for n in range(patients)] * scans})
+    asked: list[Path | None] = []
+
+    def prepare(_: Study, model: Path | None, __: object) -> PreparedStudy:
+        asked.append(model)
+        return PreparedStudy(pd.DataFrame({"scan": [], "quality": [], "ok": []}), Path("template.nii.gz"))
+
+    monkeypatch.setattr(StudyTables, "read_scans", lambda _: table)
+    monkeypatch.setattr(stages, "prepare", prepare)
+    monkeypatch.setattr(stages, "current_model", lambda _: Path("current"))
+    stage_results.run_stage("prepare", RunRequest(Study(), candidate=True))
+    stage_results.run_stage("prepare", RunRequest(Study()))
+    stage_results.run_stage("prepare", RunRequest(Study(), model=Path("named"), candidate=True))
+    assert asked == [None if enough else Path("current"), None, Path("named")]

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from siamese_med.errors import MissingFileError, ModelError
-from siamese_med.network import model_folder
+from siamese_med.network import model_folder, starter_model
 from siamese_med.pipeline import study_status
 from siamese_med.runtime import files
 from siamese_med.study.config import Config, PromoteConfig
@@ -36,9 +36,17 @@ def figure(old: float, new: float) -> dict[str, Any]:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    return Study(
-        tmp_path / "data", tmp_path / "reports", Config(promote=PromoteConfig(max_auc_loss=0.01, min_patients=4))
-    )
+    promote = PromoteConfig(max_auc_loss=0.01, min_patients=4, starter_model=False)
+    return Study(tmp_path / "data", tmp_path / "reports", Config(promote=promote))
+
+
+@pytest.fixture
+def begins(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
+    """The study with a starter model to begin with."""
+    folder = tmp_path / "package" / "starter"
+    files.write_json_file(folder / "model.json", {"id": "starter-1"})
+    monkeypatch.setattr(starter_model, "STARTER_FOLDER", folder)
+    return replace(study, config=Config(promote=PromoteConfig(max_auc_loss=0.01, min_patients=4)))
 
 
 def train(study: Study, name: str, age: int = 0) -> Path:
@@ -75,17 +83,17 @@ def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
     monkeypatch.setattr(head_to_head, "digest_comparison_terms", lambda _, scans, *__: " ".join(scans.sha256))
     monkeypatch.setattr(head_to_head, "compare_model_auc", measure)
 
-    def asked(name: str, **figures: float) -> current_model_record.PromotionDecision:
+    def asked(name: str, of: Study = study, **figures: float) -> current_model_record.PromotionDecision:
         known[name] = skill | figures
-        folder = study.models / name
+        folder = of.models / name
         if not folder.is_dir():
-            model_registry.record_current_model(study)
-            train(study, name)
+            model_registry.record_current_model(of)
+            train(of, name)
         empty = pd.DataFrame()
         speaks, decision = model_registry.decide_promotion(
-            study, folder, empty, empty, lambda _: PreparedStudy(empty, Path())
+            of, folder, empty, empty, lambda _: PreparedStudy(empty, Path())
         )
-        assert speaks == model_registry.find_current_model(study)
+        assert speaks == model_registry.find_current_model(of)
         return decision
 
     asked.settings = ask_of  # type: ignore[attr-defined]
@@ -282,3 +290,76 @@ def test_status_names_the_model_that_speaks_and_the_last_refusal(study: Study, a
     assert said["current_model"] == "old"
     assert said["last_refused"].startswith("worse, 20")
     assert "AUC 0.500 against 0.900" in said["last_refused"]
+
+
+def test_a_study_without_a_model_uses_the_starter_and_writes_nothing(begins: Study) -> None:
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+    said = study_status.summarise_study(begins)
+    assert (said["current_model"], said["current_is_starter"], said["models"]) == ("starter", True, 0)
+    assert "comes with siamese-med" in str(said["current_why"])
+    assert not begins.data.exists()
+    own = train(begins, "own")
+    assert model_registry.find_current_model(begins) == own
+    assert study_status.summarise_study(begins)["current_is_starter"] is False
+
+
+def test_the_starter_stays_until_a_candidate_is_not_worse(begins: Study, ask: Ask) -> None:
+    refused = ask("worse", begins, identity=0.5)
+    assert (refused.promoted, refused.against) == (False, "starter")
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+    assert study_status.summarise_study(begins)["last_refused"].startswith("worse, 20")  # type: ignore[attr-defined]
+    assert ask("better", begins, identity=0.95).promoted
+    assert model_registry.find_current_model(begins).name == "better"
+    model_registry.set_current_model(begins, "starter", "promoted by hand")
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+    assert not ask("better", begins, identity=0.95).promoted  # what a person replaced does not come back by itself
+
+
+def test_a_candidate_that_cannot_be_compared_does_not_replace_the_starter(begins: Study, ask: Ask) -> None:
+    ask.settings.patients = 2  # type: ignore[attr-defined]
+    decision = ask("candidate", begins, identity=1.0, change=1.0)
+    assert not decision.promoted
+    assert "2 fixed validation patients with two scans are too few" in decision.why
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+
+
+def test_without_the_starter_the_first_candidate_is_used_and_its_absence_is_one_line(
+    begins: Study, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(starter_model, "STARTER_FOLDER", tmp_path / "lost" / "starter")
+    for asked in (
+        lambda: model_registry.find_current_model(begins),
+        lambda: model_registry.set_current_model(begins, "starter", "by hand"),
+    ):
+        with pytest.raises(ModelError, match="lacks the starter model") as caught:
+            asked()
+        assert "\n" not in str(caught.value)
+    assert "current_model" not in study_status.summarise_study(begins)
+    assert ask("first", begins).why == "the first model of the study"
+
+
+def test_killed_before_the_first_decision_the_starter_is_still_current(begins: Study) -> None:
+    model_registry.record_current_model(begins)
+    train(begins, "candidate")
+    assert model_registry.find_current_model(begins) == starter_model.STARTER_FOLDER
+
+
+def test_a_starter_that_was_current_and_is_lost_gives_way(
+    begins: Study, ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model_registry.record_current_model(begins)
+    monkeypatch.setattr(starter_model, "STARTER_FOLDER", tmp_path / "lost" / "starter")
+    with pytest.raises(ModelError, match="lacks the starter model"):
+        model_registry.find_current_model(begins)
+    assert ask("candidate", begins, identity=0.1).promoted
+
+
+def test_a_folder_of_the_study_that_is_called_starter_comes_first(begins: Study) -> None:
+    own = train(begins, "starter")
+    model_registry.set_current_model(begins, "starter", "promoted by hand")
+    assert model_registry.find_current_model(begins) == own
+
+
+def test_whether_a_study_begins_with_the_starter_is_no_part_of_the_rule() -> None:
+    assert PromoteConfig().fingerprint() == PromoteConfig(starter_model=False).fingerprint()
+    assert PromoteConfig().fingerprint() != PromoteConfig(max_auc_loss=0.2).fingerprint()

@@ -19,7 +19,7 @@ FORBIDDEN_NAME_CHARACTERS = set("/%&><")
 FLOW_DESCRIPTIONS = {
     "nightly": "Score all new scans with the current model and update the reports.",
     "retrain": "Train a candidate; it becomes the current model if it is not worse.",
-    "track-changes": "All six stages; not scheduled.",
+    "track-changes": "All stages; not scheduled.",
 }
 """Flows that are deployed for each study, with the description that Prefect's pages show."""
 

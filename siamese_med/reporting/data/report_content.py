@@ -240,9 +240,13 @@ class ReportReference:
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the numbers; the inputs' digests stand with the scans."""
+    """What made the numbers; the inputs' digests stand with the scans.
+
+    `starter`: whether the model is the one that comes with siamese-med.
+    """
 
     model: str
+    starter: bool
     model_format: int | None
     recipe: str | None
     parameters: int | None

@@ -109,7 +109,7 @@ def _stratum(recorded: RecordedStratum, significance: float) -> ReportStratum:
     return ReportStratum(name, recorded.source, n, band, values)
 
 
-def build_provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
+def build_provenance(folder: ModelFolder, config: ReportConfig, starter: bool = False) -> Provenance:
     """Collect the versions, digests and seeds behind the figures of a model.
 
     Parameters
@@ -118,10 +118,13 @@ def build_provenance(folder: ModelFolder, config: ReportConfig) -> Provenance:
         The model folder.
     config
         The `report` section of the configuration; its digest is recorded.
+    starter
+        Whether the model is the one that comes with siamese-med.
     """
     info = folder.info
     return Provenance(
         model=info.id,
+        starter=starter,
         model_format=info.format,
         recipe=info.recipe,
         parameters=info.parameters,

@@ -88,6 +88,8 @@ class ReportInputs:
         The `report` section of the configuration.
     extras
         What is written only on request.
+    starter
+        Whether the model is the one that comes with siamese-med; the pages say so.
     """
 
     reports: Path
@@ -100,6 +102,7 @@ class ReportInputs:
     account: IngestAccount
     config: ReportConfig
     extras: ReportExtras = NO_REPORT_EXTRAS
+    starter: bool = False
 
 
 def write_reports(inputs: ReportInputs) -> Path:
@@ -157,7 +160,7 @@ def _describe_model(inputs: ReportInputs) -> ModelPage:
         folder,
         metrics_file.read_model_figures(folder.info, folder.metrics),
         reference_figures.build_reference(folder.info, significance),
-        reference_figures.build_provenance(folder, inputs.config),
+        reference_figures.build_provenance(folder, inputs.config, inputs.starter),
     )
 
 
