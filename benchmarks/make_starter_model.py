@@ -51,6 +51,23 @@ SETTINGS: dict[str, dict[str, object]] = {
     "pair": {"test_share": 0.2, "validation_share": 0.25},
 }
 """The plain residual sees change. Nobody is tested much: the real test are people who are kept aside."""
+CREDITS = """
+## Training data
+
+The scans were not copied. Each was scanned again by simulated scanners, in its own contrast and, for most T1w heads, in
+another one. The model learned from these rescans (`python -m benchmarks.make_starter_model`). It brings no unchanged
+pairs: each pair of yours is compared with simulated rescans of its own two scans.
+
+| Data | People | Licence | Credit |
+|---|---|---|---|
+| ds002748 | 48, T1w, brain-extracted | CC0 | OpenNeuro |
+| ds000011 | 7, T1w and T2w | PDDL 1.0 | OpenfMRI |
+| open_ms | 2 with multiple sclerosis, FLAIR, T1w, T2w | CC BY | Lesjak et al., Neuroinformatics, 2016 |
+| brain_tumor_progression | 5 with glioblastoma, T1wCE | CC BY 3.0 | Schmainda and Prah, 2018, The Cancer Imaging \
+Archive, 10.7937/K9/TCIA.2018.15quzvnb |
+
+These people were seen in training: no figure on them says how well the model does on others.
+"""
 
 
 def main() -> None:
@@ -135,6 +152,8 @@ def write_starter(model: Path, out: Path) -> None:
     info = read_model_info(model).model_copy(update={"change_reference": nobody, "growth_reference": nobody})
     files.write_json_file(out / MODEL_FILE, info.to_json_object())
     card.write_model_card(out, info, read_model_metrics(out))
+    written = (out / "README.md").read_text(encoding="utf-8")
+    files.write_text_file(out / "README.md", f"{written.rstrip()}\n{CREDITS}")
 
 
 if __name__ == "__main__":
