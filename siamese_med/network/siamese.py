@@ -309,6 +309,7 @@ def measure_pair_distances(
     ndarray
         Distances (p,).
     """
+    one, other = torch.tensor(first), torch.tensor(second)
     blocks = [slice(start, start + PAIRS_PER_BLOCK) for start in range(0, len(first), PAIRS_PER_BLOCK)]
-    parts = [measure_distances(network, embeddings[first[block]], embeddings[second[block]]) for block in blocks]
+    parts = [measure_distances(network, embeddings[one[block]], embeddings[other[block]]) for block in blocks]
     return np.concatenate([np.empty(0), *parts])

@@ -171,13 +171,16 @@ def train(study: Study, candidate: bool = False, tables: StudyTables | None = No
 
 
 def find_training_obstacle(study: Study, tables: StudyTables | None = None) -> str | None:
-    """Say in one line why no model can be trained of this study, for want of patients; None where one can."""
-    from siamese_med.training import training_scans
+    """Say in one line why no candidate is trained of this study, for want of patients; None where one is."""
+    from siamese_med.training import model_registry, training_scans
 
     known = tables or StudyTables(study)
     everything = known.read_scans()
     return training_scans.find_training_obstacle(
-        everything, known.read_pairs(), lambda: known.prepare_scans(scans=everything)
+        everything,
+        known.read_pairs(),
+        lambda: known.prepare_scans(scans=everything),
+        study.config.promote.min_patients if model_registry.has_current_model(study) else 0,
     )
 
 

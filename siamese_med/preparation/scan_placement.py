@@ -27,7 +27,8 @@ from siamese_med.plugins import Plugin
 from siamese_med.preparation.registrations import register_to_template
 from siamese_med.study.config import PrepareConfig
 from siamese_med.study.thresholds import (
-    MIN_ALIGNED_HEAD_QUALITY,
+    DOUBTFUL_HEAD_OVERLAP,
+    DOUBTFUL_HEAD_QUALITY,
     MIN_BRAIN_OVERLAP,
     MIN_COVERAGE_FRACTION,
     MIN_HEAD_QUALITY,
@@ -135,20 +136,21 @@ def place_scans(scans: Sequence[ScanToPlace], template: Volume, method: Placemen
 def is_alignment_usable(record: AlignmentRecord, min_quality: float) -> bool:
     """Return whether an alignment can be relied on.
 
-    It must reach `min_quality` and cover MIN_COVERAGE_FRACTION of the template; on the template of heads it must reach
-    MIN_ALIGNED_HEAD_QUALITY, and the two brains must overlap by MIN_BRAIN_OVERLAP.
+    It must reach `min_quality` and cover MIN_COVERAGE_FRACTION of the template. On the template of heads the two brains
+    must overlap by MIN_BRAIN_OVERLAP, and quality and overlap must not both be doubtful.
 
     Examples
     --------
     >>> is_alignment_usable({"matrix": [], "quality": 0.8, "coverage": 0.4, "brain_overlap": None}, min_quality=0.5)
     False
     """
-    overlap = record["brain_overlap"]
-    return bool(
-        record["quality"] >= min_quality
-        and record["coverage"] >= MIN_COVERAGE_FRACTION
-        and (overlap is None or (overlap >= MIN_BRAIN_OVERLAP and record["quality"] >= MIN_ALIGNED_HEAD_QUALITY))
-    )
+    quality, overlap = record["quality"], record["brain_overlap"]
+    if quality < min_quality or record["coverage"] < MIN_COVERAGE_FRACTION:
+        return False
+    if overlap is None:  # no template of heads
+        return True
+    doubtful = quality < DOUBTFUL_HEAD_QUALITY and overlap < DOUBTFUL_HEAD_OVERLAP
+    return bool(overlap >= MIN_BRAIN_OVERLAP and not doubtful)
 
 
 def resample_to_template(

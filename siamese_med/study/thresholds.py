@@ -30,11 +30,11 @@ MIN_COVERAGE_FRACTION = 0.5
 Unit: share of voxels, 0 to 1. Source: our choice.
 """
 
-MIN_ALIGNED_HEAD_QUALITY = 0.1
-"""A head lies right on the template of heads if its pose is this distinct: less says only that it is a head.
+DOUBTFUL_HEAD_QUALITY, DOUBTFUL_HEAD_OVERLAP = 0.1, 0.87
+"""A head does not lie right on the template of heads if its pose is less distinct and its brain overlaps less.
 
-Unit: as MIN_HEAD_QUALITY. Source: of 88 real scans 87 reach .143 and more, and the other one, .081, is scaled wrong
-(`python -m benchmarks.head_template`); of 291 simulated rescans of such heads, those that lie wrong reach .082 at most.
+Unit: as MIN_HEAD_QUALITY. Source: of 88 real scans 87 are over both limits (.143 and .896 at least); the other,
+.081 and .850, is scaled wrong (`python -m benchmarks.head_template`).
 """
 MIN_HEAD_QUALITY, MIN_BRAIN_OVERLAP = 0.05, 0.75
 """A scan shows a head if its pose on the template of heads is this distinct, and its brain overlaps the template's by

@@ -57,6 +57,15 @@ def find_current_model(study: Study) -> Path:
     return folder
 
 
+def has_current_model(study: Study) -> bool:
+    """Return whether there is a model that a candidate has to be compared with."""
+    try:
+        find_current_model(study)
+    except ModelError:
+        return False
+    return True
+
+
 def record_current_model(study: Study) -> None:
     """Record the current model before a candidate is trained, which would otherwise be the newest one then."""
     with _alone(study):

@@ -84,19 +84,38 @@ def may_have_enough_patients(scans: pd.DataFrame) -> bool:
     return len(counts) >= 2 * len(SPLITS) and int((counts > 1).sum()) >= len(SPLITS)
 
 
+def describe_comparison_shortage(usable: pd.DataFrame, least: int) -> str | None:
+    """Say in one line that a trained model could not be compared with the current one; None where it could.
+
+    `least` is the number of validation patients with two scans that a comparison needs.
+    """
+    scans = usable[usable.split == Split.VALIDATION].subject.value_counts()
+    if (known := int((scans > 1).sum())) >= least:
+        return None
+    return (
+        f"a model of this study could not be compared with the current one: {known} validation patients have two "
+        f"aligned scans, {least} are needed (promote.min_patients)"
+    )
+
+
 def find_training_obstacle(
-    scans: pd.DataFrame, pairs: pd.DataFrame, prepare: Callable[[], PreparedStudy]
+    scans: pd.DataFrame, pairs: pd.DataFrame, prepare: Callable[[], PreparedStudy], compared: int = 0
 ) -> str | None:
-    """Say in one line why no model can be trained of a study; None where one can.
+    """Say in one line why no model is to be trained of a study; None where one is.
 
     Parameters
     ----------
     prepare
         Aligns the scans to the study's own template. It is called only where the scans are enough, since all that work
         would be for nothing else.
+    compared
+        Number of validation patients that the comparison with the current model needs; 0 where there is none.
     """
-    shortage = describe_patient_shortage(_assign_splits(scans, pairs))
-    return shortage or describe_patient_shortage(_join_aligned_scans(scans, prepare(), pairs))
+    named = _assign_splits(scans, pairs)
+    if shortage := describe_patient_shortage(named) or describe_comparison_shortage(named, compared):
+        return shortage
+    usable = _join_aligned_scans(scans, prepare(), pairs)
+    return describe_patient_shortage(usable) or describe_comparison_shortage(usable, compared)
 
 
 def collect_training_data(

@@ -21,7 +21,7 @@ from siamese_med.study.config import PromoteConfig
 from siamese_med.study.score_columns import read_scores
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import NullSource
-from siamese_med.training import head_to_head, model_registry, train_model
+from siamese_med.training import head_to_head, train_model
 from siamese_med.training.head_to_head import CANDIDATE_MODEL, INCUMBENT_MODEL, ComparedModel
 from tests import starters, studies
 from tests.commands import siamese_med
@@ -226,16 +226,14 @@ def test_a_candidate_that_is_as_good_replaces_the_starter(
     assert "it speaks already" in again[-1].facts["why"]
 
 
-def test_a_candidate_of_too_few_validation_patients_leaves_the_starter_in_use(
-    made_study: Made, study: Study, starter: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_could_not_be_compared_with_the_starter_is_not_trained(
+    study: Study, starter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_for_training(made_study, study, monkeypatch)
+    monkeypatch.setattr(stages, "train", lambda *_, **__: pytest.fail("it trained"))
     cautious = Study(study.data, study.reports, CONFIG.model_copy(update={"promote": PromoteConfig()}))
     done = stage_results.run_stages_in_order(("prepare", "pair", "train", "promote"), RunRequest(cautious))
-    assert "2 fixed validation patients with two scans are too few" in done[-1].facts["why"]
+    assert "2 validation patients have two aligned scans, 4 are needed" in done[-2].facts["why_not"]
     assert done[-1].model == starter == stages.current_model(cautious)
-    by_hand = model_registry.set_current_model(cautious, made_study.model.name, "promoted by hand")
-    assert by_hand.decisions["starter"].by_hand
 
 
 def test_all_validation_patients_of_a_candidate_are_compared_but_none_whom_the_starter_knows(

@@ -13,7 +13,7 @@ from siamese_med.brain.segmentation_files import read_segmentation
 from siamese_med.errors import EmptyInputError
 from siamese_med.imaging import volume
 from siamese_med.preparation import aligned_volumes, study_template
-from siamese_med.preparation.scan_placement import is_alignment_usable, is_head_template
+from siamese_med.preparation.scan_placement import AlignmentRecord, is_alignment_usable, is_head_template
 from siamese_med.simulation.anatomy import Anatomy
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import PrepareConfig
@@ -192,3 +192,12 @@ def test_without_a_given_spacing_the_scans_fill_the_grid_at_three_millimetres_at
 def test_an_empty_catalogue_is_an_error_in_one_line(scans: pd.DataFrame, data: Path) -> None:
     with pytest.raises(EmptyInputError, match="ingest"):
         aligned_volumes.prepare_scans(scans.iloc[:0], data, None, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("quality", "overlap", "usable"),
+    [(0.081, 0.85, False), (0.081, 0.93, True), (0.15, 0.85, True), (0.15, 0.7, False), (0.04, 0.95, False)],
+)
+def test_a_head_whose_pose_and_overlap_are_doubtful_is_not_used(quality: float, overlap: float, usable: bool) -> None:
+    record: AlignmentRecord = {"matrix": [], "quality": quality, "coverage": 1.0, "brain_overlap": overlap}
+    assert is_alignment_usable(record, 0.05) is usable
