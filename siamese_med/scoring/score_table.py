@@ -237,9 +237,8 @@ def _of_two_patients(job: PairJob) -> MeasuredPair:
 def _measure_change(job: PairJob) -> MeasuredPair:
     setup = job.setup
     earlier, later = map(setup.reader.read_side, (job.earlier, job.later))
-    pair, measured = pair_scoring.score_pair(
-        earlier, later, setup.instrument, setup.config, setup.rescans.measure_rescans
-    )
+    instrument = replace(setup.instrument, rescans=setup.rescans.measure_rescans)
+    pair, measured = pair_scoring.score_pair(earlier, later, instrument, setup.config)
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))

@@ -71,11 +71,15 @@ from siamese_med.study.vocabulary import NotComparable, Verdict
 
 @dataclass(frozen=True)
 class CalibratedDetector:
-    """The change detector of a model, with the noise floors of its evidence (`floor`) and of local growth."""
+    """The change detector of a model, with the noise floors of its evidence (`floor`) and of local growth.
+
+    Where the floors lack a pair, `rescans` gives the simulated rescans of each of its scans.
+    """
 
     detector: ChangeDetector
     floor: NoiseFloor
     growth: NoiseFloor
+    rescans: RescanSource = simulated_rescans.measure_rescans
 
     def find_references(self, stratum: NoiseStratum) -> tuple[NoChangeReference, NoChangeReference] | None:
         """Return the model's unchanged pairs of a stratum, for evidence and for growth; None where it lacks either."""
@@ -84,16 +88,11 @@ class CalibratedDetector:
 
 
 def score_pair(
-    earlier: PairScan,
-    later: PairScan,
-    instrument: CalibratedDetector,
-    config: ScoreConfig,
-    rescans: RescanSource = simulated_rescans.measure_rescans,
+    earlier: PairScan, later: PairScan, instrument: CalibratedDetector, config: ScoreConfig
 ) -> tuple[MeasuredPair, tuple[PairMeasurement, Tensor] | None]:
     """Measure the change of one pair of one patient. The steps are those of the table at the top of this module.
 
     The two scans are measured in an order that their content decides, so to exchange them changes nothing but signs.
-    `rescans` is asked for the simulated rescans of each scan where the model has no unchanged pairs for this pair.
 
     Returns
     -------
@@ -109,7 +108,7 @@ def score_pair(
     found = measured.swap() if turned else measured
     pair, evidence, finding = found.pair, found.evidence, found.finding
     stratum = pair_measurement.find_pair_stratum(earlier, later)
-    known, grown = _choose_references(ordered, stratum, finding, instrument, config.spacing_mm, rescans)
+    known, grown = _choose_references(ordered, stratum, finding, instrument, config.spacing_mm)
     reasons = comparability.reasons_after_measuring(pair.quality, pair.overlap, finding.noise, known.noise_max, config)
     tail = known.expected_tail(finding)  # step 4
     probability = change_map.compute_probability_map(evidence, pair.inside, finding, tail)  # step 5
@@ -141,7 +140,6 @@ def _choose_references(
     finding: MapSummary,
     instrument: CalibratedDetector,
     spacing_mm: float,
-    rescans: RescanSource,
 ) -> tuple[NoChangeReference, NoChangeReference]:
     """The unchanged pairs that a pair is compared with, for the evidence and for local growth.
 
@@ -152,7 +150,7 @@ def _choose_references(
     if known and not comparability.is_noisier(finding.noise, known[0].noise_max):
         return known
     same_scanner = stratum.scanner == SAME_SCANNER
-    first, second = (rescans(one, same_scanner, spacing_mm, instrument.detector) for one in ordered)
+    first, second = (instrument.rescans(one, same_scanner, spacing_mm, instrument.detector) for one in ordered)
     return simulated_rescans.build_own_references(first, second)
 
 
