@@ -7,7 +7,11 @@ File below the data folder                  Content
 `scores/<model id>/<pair>.json`             the measured columns of a pair; written last
 `scores/<model id>/<pair>.npz`              slices for the report, see `change.pair_slices`
 `scores/<model id>/<pair>_change.nii.gz`    the change map in the space of the earlier scan
+`scores/<model id>/rescans-<digest>.json`   simulated rescans of a scan, see `rescan_store`
 ==========================================  ================================================================
+
+Pairs that the model has no unchanged pairs for are held against simulated rescans of their own scans. These are made
+first, once a scan, so the cost grows with the number of scans, not with that of pairs.
 """
 
 from __future__ import annotations
@@ -15,18 +19,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.scoring.change import comparability, pair_scoring
+from siamese_med.scoring.change import comparability, pair_measurement, pair_scoring
+from siamese_med.scoring.change.noise_floor import SAME_SCANNER
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
+from siamese_med.scoring.rescan_store import RescanStore
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, Origin, PairScore
 from siamese_med.study.prepared_scans import PreparedScan
@@ -38,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 7
+SCORE_METHOD_VERSION = 8
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 
@@ -66,6 +72,21 @@ class ScoringSetup:
     instrument: CalibratedDetector
     instrument_digest: str
     config: ScoreConfig
+
+    @property
+    def rescans(self) -> RescanStore:
+        """The store of simulated rescans that were measured with this instrument and these settings."""
+        parts = [str(SCORE_METHOD_VERSION), self.instrument_digest, self.config.measurement_fingerprint()]
+        return RescanStore(self.folder, " ".join(parts))
+
+
+@dataclass(frozen=True)
+class RescanJob:
+    """One scan to simulate rescans of, for a worker process: by one simulated scanner (`same_scanner`) or by two."""
+
+    setup: ScoringSetup
+    scan: PreparedScan
+    same_scanner: bool
 
 
 @dataclass(frozen=True)
@@ -162,9 +183,36 @@ def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
     waiting = [job for job in jobs if _cached(job) is None]
     for folder in {job.setup.folder for job in waiting}:
         files.remove_stale_temporary_files(folder)
+    for _ in run_in_parallel(measure_and_store_rescans, list_rescan_jobs(waiting), "simulating rescans"):
+        pass
     for _ in run_in_parallel(score_and_store_pair, waiting, "scoring pairs"):
         pass
     return [pair for job in jobs if (pair := _cached(job)) is not None]
+
+
+def list_rescan_jobs(pairs: Sequence[PairJob]) -> list[RescanJob]:
+    """List the scans to rescan before pairs are measured, each content and kind of scanner once.
+
+    They are those of pairs for which the model has no unchanged pairs. Whether a pair is too noisy for those of the
+    model shows only when it is measured, and then its scans are rescanned in place.
+    """
+    found: dict[tuple[str, bool], RescanJob] = {}
+    for pair in pairs:
+        stratum = pair_measurement.find_pair_stratum(pair.earlier, pair.later)
+        known = pair.setup.instrument.find_references(stratum)
+        if known or not pair.same_patient or comparability.reasons_before_measuring(pair.earlier, pair.later):
+            continue
+        for scan in (pair.earlier, pair.later):
+            same_scanner = stratum.scanner == SAME_SCANNER
+            found[scan.content, same_scanner] = RescanJob(pair.setup, scan, same_scanner)
+    return list(found.values())
+
+
+def measure_and_store_rescans(job: RescanJob) -> None:
+    """Measure the simulated rescans of one scan and store them, unless they are stored."""
+    setup = job.setup
+    source = setup.reader.read_side(job.scan)
+    setup.rescans.measure_rescans(source, job.same_scanner, setup.config.spacing_mm, setup.instrument.detector)
 
 
 def score_and_store_pair(job: PairJob) -> None:
@@ -189,7 +237,8 @@ def _of_two_patients(job: PairJob) -> MeasuredPair:
 def _measure_change(job: PairJob) -> MeasuredPair:
     setup = job.setup
     earlier, later = map(setup.reader.read_side, (job.earlier, job.later))
-    pair, measured = pair_scoring.score_pair(earlier, later, setup.instrument, setup.config)
+    instrument = replace(setup.instrument, rescans=setup.rescans.measure_rescans)
+    pair, measured = pair_scoring.score_pair(earlier, later, instrument, setup.config)
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))

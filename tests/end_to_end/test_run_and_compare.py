@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import pandas as pd
 import pytest
 
 from siamese_med.imaging import volume
-from siamese_med.pipeline import single_scans, stages
+from siamese_med.pipeline import scoring_steps, single_scans, stages
+from siamese_med.pipeline.study_tables import StudyTables
+from siamese_med.scoring import score_table
+from siamese_med.scoring.change import simulated_rescans
+from siamese_med.scoring.score_table import PairJob
 from siamese_med.study import score_tables
-from siamese_med.study.model_info import read_model_info
+from siamese_med.study.model_info import RecordedNoiseFloor, read_model_info
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.score_columns import read_scores
 from siamese_med.study.tables import Study
@@ -60,3 +65,31 @@ def test_two_files_get_the_figures_of_the_run_in_either_order(
     for part in ("change", "similarity", "baselines", "reasons"):
         assert forth[part] == back[part]
     assert forth["change_sign"] == -(back["change_sign"] or 0)
+
+
+def test_a_pair_that_the_model_has_no_reference_for_gets_the_figures_of_the_run_too(
+    made_study: Made,
+    scored: tuple[Study, list[PairScore], dict[str, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The run keeps the rescans of both scans in its folder and reads them again; `compare` has no folder."""
+    monkeypatch.setattr(simulated_rescans, "RESCANS_PER_SCAN", 2)
+    _, pairs, files = scored
+    study = Study(made_study.copy(tmp_path) / "data", tmp_path / "reports", studies.small())
+    known = single_scans.load_model_for_query(made_study.model, study.config)
+    unseen = RecordedNoiseFloor(strata=())
+    info = known.info.model_copy(update={"change_reference": unseen, "growth_reference": unseen})
+    model = replace(known, info=info)
+    everything = StudyTables(study).read_scans()
+    prepared = StudyTables(study).prepare_scans(made_study.model, everything).scans(everything)
+    setup = scoring_steps.build_scoring_setup(study, model, model.measures(study.config.score))
+    earlier, later = pairs[0].scan_a, pairs[0].scan_b
+    job = PairJob(setup, prepared[earlier], prepared[later], True, "sub-1")
+    score = score_table.run_pair_jobs([job])[0].score
+    assert score.reference is not None
+    assert (score.reference.source, score.reference.n) == ("own", 4)
+    asked = single_scans.measure_two_scans(files[earlier], files[later], model, study.config)
+    assert asked["reference"] == score.reference.to_json()
+    assert (asked["change"]["z"], asked["change"]["p"]) == (score.change_z, score.change_p)
+    assert asked["growth"] == {"ml": score.growth_ml, "p": score.growth_p}

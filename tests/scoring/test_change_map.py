@@ -19,7 +19,7 @@ from siamese_med.scoring.change.pair_measurement import PairMeasurement
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import PairScan
-from siamese_med.scoring.change.simulated_rescans import OWN_RESCANS
+from siamese_med.scoring.change.simulated_rescans import RESCANS_PER_SCAN
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
 from siamese_med.study.config import ScoreConfig
@@ -168,8 +168,8 @@ def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
 @pytest.fixture
 def few_rescans(monkeypatch: pytest.MonkeyPatch) -> int:
     """Fewer rescans of a pair's own scans than usual, where their number does not matter."""
-    monkeypatch.setattr(simulated_rescans, "OWN_RESCANS", 3)
-    return 3
+    monkeypatch.setattr(simulated_rescans, "RESCANS_PER_SCAN", 2)
+    return 4
 
 
 @pytest.mark.parametrize(("later", "verdict"), [("rescan", "no_change"), ("ball", "changed")])
@@ -179,7 +179,7 @@ def test_a_contrast_without_a_reference_is_held_against_rescans_of_its_own_scans
     unseen = [replace(sides[name], contrast="T2w") for name in ("first", later)]
     columns, _ = judged(unseen[0], unseen[1], instrument, score_config)
     assert (columns.verdict, columns.reasons) == (verdict, ())
-    assert columns.reference == ReferencePairs("MR T2w, other scanner", "own", OWN_RESCANS)
+    assert columns.reference == ReferencePairs("MR T2w, other scanner", "own", 2 * RESCANS_PER_SCAN)
 
 
 def test_rescans_of_the_own_scans_do_not_depend_on_the_order(

@@ -20,9 +20,11 @@ Step  Function                                       Result
 ====  =============================================  =============================================================
 
 The verdict comes from the figure, not from the map. `NoChangeReference.p` compares log F with that of unchanged pairs
-(Student's t). It does the same with local growth, which `boundary_shift.measure_boundary_shift` measures beside every
-detector. `combine_p_values` joins the two (Bonferroni), and `apply_multiple_testing` corrects for all pairs of the
-patient (Holm). Where that p is not below the significance, `detectability` decides between `no_change` and `uncertain`.
+(Student's t): those of the model or, where it has none of this kind, simulated rescans of the pair's own two scans. The
+rescans of a scan serve all its pairs, see `simulated_rescans`. The same is done with local growth, which
+`boundary_shift.measure_boundary_shift` measures beside every detector. `combine_p_values` joins the two (Bonferroni),
+and `apply_multiple_testing` corrects for all pairs of the patient (Holm). Where that p is not below the significance,
+`detectability` decides between `no_change` and `uncertain`.
 `comparability` decides whether a pair may get a verdict at all.
 
 References
@@ -60,6 +62,7 @@ from siamese_med.scoring.change.noise_floor import SAME_SCANNER, NoChangeReferen
 from siamese_med.scoring.change.pair_measurement import PairMeasurement
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
 from siamese_med.scoring.change.scan_side import PairScan
+from siamese_med.scoring.change.simulated_rescans import RescanSource
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
@@ -68,11 +71,20 @@ from siamese_med.study.vocabulary import NotComparable, Verdict
 
 @dataclass(frozen=True)
 class CalibratedDetector:
-    """The change detector of a model, with the noise floors of its evidence (`floor`) and of local growth."""
+    """The change detector of a model, with the noise floors of its evidence (`floor`) and of local growth.
+
+    Where the floors lack a pair, `rescans` gives the simulated rescans of each of its scans.
+    """
 
     detector: ChangeDetector
     floor: NoiseFloor
     growth: NoiseFloor
+    rescans: RescanSource = simulated_rescans.measure_rescans
+
+    def find_references(self, stratum: NoiseStratum) -> tuple[NoChangeReference, NoChangeReference] | None:
+        """Return the model's unchanged pairs of a stratum, for evidence and for growth; None where it lacks either."""
+        known, grown = self.floor.of(stratum), self.growth.of(stratum)
+        return (known, grown) if known and grown else None
 
 
 def score_pair(
@@ -134,11 +146,12 @@ def _choose_references(
     They are the model's pairs of the stratum, or simulated rescans of the pair's own scans where the model has none, or
     only such as are much less noisy.
     """
-    known, grown = instrument.floor.of(stratum), instrument.growth.of(stratum)
-    if known and grown and not comparability.is_noisier(finding.noise, known.noise_max):
-        return known, grown
+    known = instrument.find_references(stratum)
+    if known and not comparability.is_noisier(finding.noise, known[0].noise_max):
+        return known
     same_scanner = stratum.scanner == SAME_SCANNER
-    return simulated_rescans.measure_own_references(ordered, same_scanner, spacing_mm, instrument.detector)
+    first, second = (instrument.rescans(one, same_scanner, spacing_mm, instrument.detector) for one in ordered)
+    return simulated_rescans.build_own_references(first, second)
 
 
 def combine_p_values(*p: float) -> float:

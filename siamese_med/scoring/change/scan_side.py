@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ class PairScan:
     modality: str
     contrast: str
     scanner: str
+
+    def content_digest(self) -> str:
+        """Compute the SHA-256 of what is measured, the scan and its region, as hex."""
+        region = self.region.content_digest() if self.region else "none"
+        return hashlib.sha256(f"{self.scan.content_digest()} {region}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

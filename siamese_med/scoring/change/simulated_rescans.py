@@ -2,12 +2,15 @@
 
 A simulated rescan takes one scan as the truth and acquires it twice with simulated scanners (`simulation.rescan`). The
 rescans of the study's scans make the noise floor of a model. Where that does not cover a pair, the rescans of the
-pair's own two scans do (`measure_own_references`): they have its contrast, its anatomy, its slices and its noise.
+pair's own two scans do (`build_own_references`): they have its contrast, its anatomy, its slices and its noise.
+
+The rescans of a scan depend on that scan alone (`measure_rescans`), so all pairs of the scan share them, and the cost
+grows with the number of scans, not of pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,9 +30,10 @@ from siamese_med.study.vocabulary import NullSource
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-OWN_RESCANS = 8
-"""Rescans that are simulated from a pair's own scans, half of them from each. Unit: pairs. Source: our choice; each
-takes about as long as to measure the pair."""
+RESCANS_PER_SCAN = 4
+"""Rescans that are simulated from one scan; a pair is held against those of both its scans. Unit: pairs.
+
+Source: our choice; each takes about as long as to measure the pair."""
 
 SYNTHETIC_EXTRA_LOG_SD, SYNTHETIC_GROWTH_EXTRA_LOG_SD = 0.1, 0.25
 """Standard deviation of log figures, beyond that of simulated rescans, for detectors and for growth.
@@ -54,6 +58,13 @@ def build_synthetic_reference(
     )
 
 
+class MeasuredRescan(NamedTuple):
+    """The figures of one simulated rescan: those of the detector's evidence, and those of local growth."""
+
+    evidence: MapSummary
+    growth: MapSummary
+
+
 class OwnReferences(NamedTuple):
     """The unchanged pairs of a pair's own: for the evidence of the detector, and for local growth."""
 
@@ -61,15 +72,19 @@ class OwnReferences(NamedTuple):
     growth: NoChangeReference
 
 
-def measure_own_references(
-    scans: tuple[PairScan, PairScan], same_scanner: bool, spacing_mm: float, detector: ChangeDetector
-) -> OwnReferences:
-    """Measure OWN_RESCANS simulated rescans of the two scans of a pair.
+RescanSource = Callable[[PairScan, bool, float, ChangeDetector], Sequence[MeasuredRescan]]
+"""Gives the rescans of a scan: `measure_rescans`, or a store that asks it for those that it lacks."""
+
+
+def measure_rescans(
+    source: PairScan, same_scanner: bool, spacing_mm: float, detector: ChangeDetector
+) -> list[MeasuredRescan]:
+    """Measure RESCANS_PER_SCAN simulated rescans of one scan. The result depends on the arguments alone.
 
     Parameters
     ----------
-    scans
-        The scans in an order that their content decides: the result depends on it.
+    source
+        The scan. Only its voxels, its affine and its region count.
     same_scanner
         Whether both scans of a rescan come from one simulated scanner.
     spacing_mm
@@ -77,14 +92,25 @@ def measure_own_references(
     detector
         The detector of the model.
     """
+    body = rescan.extract_body(source.scan)
+    # seeded by content, so that the rescans of two scans of a patient are not drawn alike
+    seed = int(source.scan.content_digest()[:16], 16)
     found = []
-    bodies = [rescan.extract_body(one.scan) for one in scans]
-    for number in range(OWN_RESCANS):
-        rng = np.random.default_rng(number)
-        pair = simulate_rescan(scans[number % 2], bodies[number % 2], same_scanner, rng)
-        found.append(pair_measurement.measure_pair(*pair, spacing_mm, detector))
+    for number in range(RESCANS_PER_SCAN):
+        pair = simulate_rescan(source, body, same_scanner, np.random.default_rng([seed, number]))
+        measured = pair_measurement.measure_pair(*pair, spacing_mm, detector)
+        found.append(MeasuredRescan(measured.finding, measured.growth))
+    return found
+
+
+def build_own_references(first: Sequence[MeasuredRescan], second: Sequence[MeasuredRescan]) -> OwnReferences:
+    """Build the references of a pair from the rescans of its two scans.
+
+    Put the scans in an order that their content decides: the last digits depend on it.
+    """
+    found = [*first, *second]
     return OwnReferences(
-        build_synthetic_reference("evidence", [one.finding for one in found], NullSource.OWN),
+        build_synthetic_reference("evidence", [one.evidence for one in found], NullSource.OWN),
         build_synthetic_reference(GROWTH, [one.growth for one in found], NullSource.OWN),
     )
 
