@@ -37,14 +37,17 @@ Size3 = tuple[Count, Count, Count]
 
 
 DEMO_CONFIG = """\
-# A demo has minutes: its network learns for a short while only, and change is looked for on coarse voxels.
+# A demo has minutes: its network learns for a short while only, the plain residual looks for change, on coarse voxels,
+# and the model is used at once: not compared with the starter model, which would take as long again.
 [train]
 epochs = 4
-change_steps = 40
-change_sources = 12
+change_steps = 0
 
 [score]
 spacing_mm = 3.0
+
+[promote]
+starter_model = false
 """
 """What `siamese-med demo` sets where it is given no config."""
 
