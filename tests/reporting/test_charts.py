@@ -136,6 +136,8 @@ def test_a_pair_held_against_its_own_rescans_names_them_and_their_band() -> None
     stratum = reference.of(cast(ReportPair, own))
     assert (stratum.name, stratum.source, stratum.n) == ("MR T2w, other scanner", "own", 8)
     assert stratum.band_z[1] == pytest.approx(1.943 * (1 + 1 / 8) ** 0.5, abs=1e-3)  # t with six degrees of freedom
+    narrowed = reference.narrow([cast(ReportPair, own)])  # what the pages of the patient are drawn with
+    assert (narrowed.strata, narrowed.band_z) == ((stratum,), stratum.band_z)
 
 
 def test_a_model_without_metrics_claims_nothing(study: Inputs) -> None:

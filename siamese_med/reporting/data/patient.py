@@ -87,6 +87,6 @@ def _warnings(
         warnings.append(
             "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
         )
-    if not any(stratum.n for stratum in reference.strata):
+    if not any(stratum.n for stratum in reference.narrow(pairs).strata):
         warnings.append("The model holds no pairs without change: the reference band is that of a normal distribution.")
     return tuple(warnings)

@@ -229,9 +229,12 @@ class ReportReference:
         return next((stratum for stratum in self.strata if held_against and stratum.name == name), nothing)
 
     def narrow(self, pairs: Iterable[ReportPair]) -> ReportReference:
-        """Return the reference with only the strata that these pairs were compared with; whole where there is none."""
-        used = {pair.score.reference.stratum for pair in pairs if pair.score.reference}
-        return replace(self, strata=tuple(one for one in self.strata if one.name in used) or self.strata)
+        """Return the reference with only the strata that these pairs were compared with; whole where there is none.
+
+        Rescans of the pairs' own scans are strata too.
+        """
+        used = {(one.name, one.source): one for one in map(self.of, pairs) if one.n}
+        return replace(self, strata=tuple(used[key] for key in sorted(used)) or self.strata)
 
     def knows(self, scan: ReportScan) -> bool:
         """Return whether a scan is aligned and of a modality and contrast that the network was trained on."""
