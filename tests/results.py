@@ -54,7 +54,8 @@ def of_catalogue(url: str) -> dict[str, list[str]]:
 
 def _digest(path: Path) -> str:
     if path.suffix == ".parquet":
-        return hashlib.sha256(pd.read_parquet(path).to_json().encode()).hexdigest()
+        table = pd.read_parquet(path).map(lambda value: value.hex() if isinstance(value, bytes) else value)
+        return hashlib.sha256(table.to_json().encode()).hexdigest()
     if path.suffix == ".gz":  # igzip may choose another of two matches that are as long
         return hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -60,6 +60,7 @@ OTHER: dict[str, Any] = {
     "pair.hard_negative_share": 0.0,
     "pair.rescan_days": 10_000,
     "score.accelerator": "cpu",
+    "promote.starter_model": False,
     "report.title": "another",
     "report.url": "https://elsewhere.example",
     "run.dask": "tcp://elsewhere:1",

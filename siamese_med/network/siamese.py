@@ -14,6 +14,7 @@ intensity of 0 for air and 1 for the median bright tissue (see `imaging.intensit
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -185,11 +186,19 @@ def embed_scans(network: SiameseNetwork, cohort: ScanDataset) -> torch.Tensor:
         Embeddings (n, e), float32 on the CPU, in the order of the scans.
     """
     network.eval()
-    parts = []
+    return torch.cat([embed_batch(network, volumes) for volumes in _load_batches(network, cohort)])
+
+
+def embed_learned_parts(network: SiameseNetwork, cohort: ScanDataset) -> torch.Tensor:
+    """Compute the learned part alone of all scans, as `embed_scans` does; a rank of several may call it in training."""
+    network.eval()
+    return torch.cat([_run_full_batch(network, network, volumes) for volumes in _load_batches(network, cohort)])
+
+
+def _load_batches(network: SiameseNetwork, cohort: ScanDataset) -> Iterator[torch.Tensor]:
     for start in range(0, len(cohort.volumes), EMBEDDING_BATCH_SCANS):
         scans = range(start, min(start + EMBEDDING_BATCH_SCANS, len(cohort.volumes)))
-        parts.append(embed_batch(network, torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])))
-    return torch.cat(parts)
+        yield torch.stack([cohort.load(scan, network.atlas.box) for scan in scans])
 
 
 def embed_batch(network: SiameseNetwork, volumes: torch.Tensor) -> torch.Tensor:
@@ -198,10 +207,16 @@ def embed_batch(network: SiameseNetwork, volumes: torch.Tensor) -> torch.Tensor:
     The batch is filled up to that size: sums are rounded otherwise in another one, and a scan has one embedding,
     whichever scans it is embedded with.
     """
+    return _run_full_batch(network, network.embed, volumes)
+
+
+def _run_full_batch(
+    network: SiameseNetwork, embed: Callable[[torch.Tensor], torch.Tensor], volumes: torch.Tensor
+) -> torch.Tensor:
     filling = volumes[-1:].expand(EMBEDDING_BATCH_SCANS - len(volumes), -1, -1, -1, -1)
     with torch.inference_mode():
-        found = network.embed(torch.cat([volumes, filling]).to(next(network.parameters()).device))
-    return found[: len(volumes)].cpu()
+        found = embed(torch.cat([volumes, filling]).to(next(network.parameters()).device))
+    return found[: len(volumes)].float().cpu()
 
 
 def split_embeddings(embeddings: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,7 @@ from siamese_med.errors import NotEnoughDataError
 from siamese_med.network import atlas
 from siamese_med.network.atlas import MeanSubtraction
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.network.siamese import SiameseNetwork, embed_scans, fit_edge_descriptor, split_embeddings
+from siamese_med.network.siamese import SiameseNetwork, embed_learned_parts, fit_edge_descriptor
 from siamese_med.runtime import files
 from siamese_med.runtime.progress import show_progress
 from siamese_med.study.config import TrainConfig
@@ -222,8 +222,7 @@ def _validate(model: Any, validation: ScanDataset, fabric: Fabric) -> tuple[floa
     from sklearn.metrics import roc_auc_score
 
     mine = validation.part(rank_batches.find_rank_positions(len(validation.volumes), fabric))
-    learned, _ = split_embeddings(embed_scans(model, mine))
-    embeddings = rank_batches.gather_rows(learned, len(validation.volumes), fabric)
+    embeddings = rank_batches.gather_rows(embed_learned_parts(model, mine), len(validation.volumes), fabric)
     labels = torch.from_numpy(validation.labels)
     device = next(model.parameters()).device
     with torch.inference_mode():

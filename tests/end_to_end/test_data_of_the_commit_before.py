@@ -86,4 +86,4 @@ def test_a_model_whose_noise_floors_mean_nothing_any_more_is_refused_in_one_line
     ended = siamese_med(verb, *PLACES, "--no-prefect", cwd=study)
     assert ended.returncode == 2, ended.stdout + ended.stderr
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("siamese-med: ")]
-    assert "has model format 4, this version reads 5: train it again" in line
+    assert "has model format 4, this version reads 6: train it again" in line

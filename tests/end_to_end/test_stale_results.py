@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -77,7 +76,8 @@ def _set_contrast(study: Study, scan: str, contrast: str) -> None:
 
 def _embeddings(tracked: Tracked) -> set[bytes]:
     (cache,) = tracked.study.scores(tracked.model.name).with_suffix("").glob("embeddings*.parquet")
-    return {np.asarray(vector).tobytes() for vector in pd.read_parquet(cache).embedding}
+    known = pd.read_parquet(cache)
+    return {learned + edges for learned, edges in zip(known.learned, known.edges, strict=True)}
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_figures_count_every_patient_once(tracked: Tracked) -> None:
     assert sum(metrics["patients"].values()) == PATIENTS
     aligned = stages.prepare(tracked.study).alignments.ok.sum()  # the template follows the secret, and so may a scan
     assert sum(metrics["scans"].values()) == aligned > 0.8 * PATIENTS * VISITS
-    assert set(metrics["test"]) == {"network", "ncc", "ncc_highpass", "mutual_information", "ssim"}
+    assert set(metrics["test"]) == {"network", "learned", "edges", "ncc", "ncc_highpass", "mutual_information", "ssim"}
     auc = {name: figures["auc"]["value"] for name, figures in metrics["test"].items()}
     assert auc[metrics["best"]] == max(auc.values())
 

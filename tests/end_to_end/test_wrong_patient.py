@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from siamese_med.network.edge_descriptor import SKETCH_SIZE
 from siamese_med.pipeline import scoring_steps, stage_results, stages
 from siamese_med.pipeline.stage_results import RunRequest, StageResult
 from siamese_med.runtime import files
@@ -70,8 +71,13 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     scans, rng = stages.scans(study), np.random.default_rng(0)
     person = {subject: np.eye(16)[number] for number, subject in enumerate(sorted(set(scans.subject)))}
     vectors = [person[truth.get(scan.id, scan.subject)] + rng.normal(0, 0.03, 16) for scan in scans.itertuples()]
+    edges = np.zeros((len(vectors), SKETCH_SIZE), np.float16)
+    edges[:, :16] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     contents = stages.prepare(study, model).contents(scans.id)
-    known = pd.DataFrame({"content": contents, "embedding": [vector.tolist() for vector in vectors]})
+    parts = {"learned": np.float32(vectors), "edges": edges}
+    known = pd.DataFrame(
+        {"content": contents, **{name: [one.tobytes() for one in part] for name, part in parts.items()}}
+    )
     files.write_parquet_file(scoring_steps.locate_embedding_cache(study, read_model_info(model)), known)
 
 

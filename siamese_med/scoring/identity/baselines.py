@@ -15,6 +15,7 @@ Whatever a similarity needs of a single scan is computed once per scan.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -168,7 +169,8 @@ def _information(counts: NDArray[np.int64]) -> float:
     joint = inside / max(inside.sum(), 1)
     independent = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
     present = joint > 0
-    return float((joint[present] * np.log(joint[present] / independent[present])).sum())
+    # an exact sum: the order of the two scans must not change the last digit
+    return math.fsum(joint[present] * np.log(joint[present] / independent[present]))
 
 
 def _structural_similarity(scans: Tensor, valid: Tensor) -> Iterator[list[float]]:
