@@ -64,6 +64,9 @@ change_sources = 4
 [score]
 spacing_mm = 4.0
 simulated_rescans = 4
+
+[promote]
+starter_model = false
 """
 
 
