@@ -27,6 +27,7 @@ from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.pipeline import stages
+from siamese_med.preparation.scan_placement import is_head_template
 from siamese_med.reporting.model import card
 from siamese_med.runtime import files
 from siamese_med.simulation import bids_tree, rescan
@@ -54,9 +55,12 @@ SETTINGS: dict[str, dict[str, object]] = {
 CREDITS = """
 ## Training data
 
-The scans were not copied. Each was scanned again by simulated scanners, in its own contrast and, for most T1w heads, in
-another one. The model learned from these rescans (`python -m benchmarks.make_starter_model`). It brings no unchanged
-pairs: each pair of yours is compared with simulated rescans of its own two scans.
+No scan is among the files. Each was scanned again by simulated scanners, in its own contrast and, for most T1w heads,
+in another one. The model learned from these rescans (`python -m benchmarks.make_starter_model`). Its weights hold the
+mean of their fine detail, and combinations of differences between scans of one patient, so traces of single scans,
+which are public, are in them. `template.nii.gz` is the template of heads of the package, the mean of 20 label maps, on
+the grid of the model. The model brings no unchanged pairs: each pair of yours is compared with simulated rescans of its
+own two scans.
 
 | Data | People | Licence | Credit |
 |---|---|---|---|
@@ -143,7 +147,9 @@ def _write(folder: Path, person: int, visit: int, contrast: str, scan: Volume) -
 
 
 def write_starter(model: Path, out: Path) -> None:
-    """Copy what ships of a model folder, with empty noise floors."""
+    """Copy what ships of a model folder, with empty noise floors; only the template of heads may be its template."""
+    if not is_head_template(volume.read_volume(model / "template.nii.gz")):
+        raise SystemExit(f"the template in {model} was made from scans: it must not ship")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name in KEPT_FILES:

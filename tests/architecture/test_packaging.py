@@ -13,6 +13,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from siamese_med.imaging import volume
+from siamese_med.network.starter_model import STARTER_FOLDER
+from siamese_med.preparation.scan_placement import is_head_template
 from tests.architecture.test_dependencies import PINS, PROJECT, canonical
 from tests.commands import ROOT
 
@@ -62,6 +65,12 @@ def test_the_notice_credits_every_source_that_the_starter_model_may_be_learned_f
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     sources = ("ds002748", "ds000011", "open_ms", "Lesjak", "brain_tumor_progression", "Schmainda", "SynthSeg")
     assert [source for source in sources if source not in notice] == []
+
+
+def test_the_only_image_of_the_starter_model_is_the_template_of_heads_and_no_scan() -> None:
+    images = [path for path in STARTER_FOLDER.rglob("*") if path.name.endswith((".nii", ".gz", ".npy", ".npz", ".png"))]
+    assert [path.name for path in images] == ["template.nii.gz"]
+    assert is_head_template(volume.read_volume(images[0]))
 
 
 def test_the_wheel_is_to_hold_the_starter_model() -> None:
