@@ -6,8 +6,8 @@ The heads are those of ds002748, ds000011, open_ms and brain_tumor_progression. 
 simulated scanners (`siamese_med.simulation.rescan`), since most of these people have one scan: two visits in its own
 contrast, and for most T1w heads one more in a contrast that a random curve makes. These are told from one another by an
 ordinary training of the package. The noise floors of the model are emptied: it was trained on rescans of other people,
-and every pair is better held against rescans of its own two scans. Prints the digests of what was made: the same command
-on the same machine makes the same files, but for the durations in metrics.json and training_log.csv.
+and every pair is better held against rescans of its own two scans. Prints the digests of what was made: the same
+command on the same machine makes the same files, but for the durations in metrics.json and training_log.csv.
 """
 
 from __future__ import annotations
