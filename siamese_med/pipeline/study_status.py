@@ -51,18 +51,25 @@ def summarise_study(study: Study) -> Mapping[str, object]:
     current = _describe_current_model(study)
     done = {**counts, "models": bool(counts["models"] or current)}
     step = next((command for name, command in NEXT_COMMAND.items() if not done[name]), "open the reports")
+    step = str(current.get("next_step", step))
     account, reasons = _account(study) if known else ({}, [])
     page = str(study.files_page) if study.files_page.is_file() else None
     return {"account": account, **counts, **current, "files_page": page, "next_step": step, "reasons": reasons}
 
 
 def _describe_current_model(study: Study) -> Mapping[str, object]:
-    """The current model, since when and why, and the last one that was refused; nothing where there is no model."""
+    """The current model, since when and why, and the last one that was refused; nothing where there is no model.
+
+    Where the current model's folder is gone, its name and what to do, so that the rest of the study can be shown.
+    """
     record, refused = current_model_record.read_current_record(study), model_registry.list_refused_models(study)
     last = next(reversed(refused), None)
     if record is None and not model_registry.has_model(study):
         return {}
-    model = model_registry.find_current_model(study)
+    try:
+        model = model_registry.find_current_model(study)
+    except ModelError as error:
+        return {"current_model": record.model if record else None, "next_step": str(error)}
     starter = is_starter_model(model)
     return {
         "current_model": model.name,

@@ -102,7 +102,7 @@ def test_heads_are_scored_by_a_model_that_has_not_seen_them(
     acquired: Callable[..., Acquisition],
 ) -> None:
     for number in range(3):
-        who = anatomy.simulate_anatomy(np.random.default_rng([11, number]), difference=1.0)
+        who = anatomy.simulate_anatomy(np.random.default_rng([11, number]), difference=0.5)
         scan = acquired(who, number, pixel_mm=4.0, slice_mm=4.0).volume
         volume.write_volume(tmp_path / "heads" / f"{number}.nii.gz", scan)
     printed, found = run("heads", tmp_path / "study", "--heads", tmp_path / "heads", "--model", tracked.model)

@@ -257,8 +257,8 @@ def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Work
     assert up.user.unfinished()
     with up.user.serving(up.studies[0], port=up.port, cwd=up.folder) as again:
         assert up.user.unfinished() == []
-        scheduled = up.user.ask("status", "--data", "by_hand/data", "--reports", "r", cwd=up.folder)["scheduled"]
-        assert scheduled == []  # the other study is no longer served
+        said = up.user.ask("status", "--data", "by_hand/data", "--reports", "r", cwd=up.folder)
+        assert said["scheduled"] == []  # the other study is no longer served
         again.terminate()
         again.wait(60)
     assert up.user.processes() == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -301,6 +302,14 @@ def test_a_study_without_a_model_uses_the_starter_and_writes_nothing(begins: Stu
     own = train(begins, "own")
     assert model_registry.find_current_model(begins) == own
     assert study_status.summarise_study(begins)["current_is_starter"] is False
+
+
+def test_status_shows_a_study_whose_current_model_is_gone(begins: Study) -> None:
+    shutil.rmtree(train(begins, "own"))
+    current_model_record.write_current_record(begins, current_model_record.CurrentModel("own", "2026-01-01", "asked"))
+    said = study_status.summarise_study(begins)
+    assert (said["current_model"], said["scans"]) == ("own", 0)
+    assert "siamese-med promote" in str(said["next_step"])
 
 
 def test_the_starter_stays_until_a_candidate_is_not_worse(begins: Study, ask: Ask) -> None:

@@ -34,7 +34,8 @@ def serve_studies(files: Sequence[Path], port: int, say: Any) -> None:
     port
         Port of the server on this machine.
     say
-        Called once the server is up, with its API address and the path of the password file.
+        Called once the server is up and knows the deployments, so that `trigger` finds them, with its API address and
+        the path of the password file.
 
     Raises
     ------
@@ -47,20 +48,26 @@ def serve_studies(files: Sequence[Path], port: int, say: Any) -> None:
         running_runs.mark_dead_runs_crashed()
         running_runs.mark_served_runs_crashed(DEPLOYMENT_TAG)
         _let_go({deployment.name for deployment in wanted})
+        runner = _register(wanted)
         say(address, credentials.password_file())
-        _run(wanted)
+        _run(runner)
 
 
-def _run(wanted: Sequence[Any]) -> None:
-    """Run the deployments as Prefect's `serve` does, but let the supervisor handle signals; it ends the runs too."""
-    import asyncio
-
+def _register(wanted: Sequence[Any]) -> Any:
+    """Make the deployments known to the server; returns the runner that will run them."""
     from prefect.runner import Runner
 
-    interruption.set_interruption_message("interrupted; the next `siamese-med serve` goes on where this one stopped")
     runner = Runner(pause_on_shutdown=False)
     for deployment in wanted:
         runner.add_deployment(deployment)
+    return runner
+
+
+def _run(runner: Any) -> None:
+    """Run the deployments as Prefect's `serve` does, but let the supervisor handle signals; it ends the runs too."""
+    import asyncio
+
+    interruption.set_interruption_message("interrupted; the next `siamese-med serve` goes on where this one stopped")
     if interruption.is_supervised():
         runner.handle_sigterm = interruption.unblock_signals_for_children()  # type: ignore[method-assign]
     asyncio.run(runner.start())
