@@ -69,7 +69,7 @@ def _run(runner: Any) -> None:
 
     interruption.set_interruption_message("interrupted; the next `siamese-med serve` goes on where this one stopped")
     if interruption.is_supervised():
-        runner.handle_sigterm = interruption.unblock_signals_for_children()  # type: ignore[method-assign]
+        runner.handle_sigterm = interruption.unblock_signals_for_children()
     asyncio.run(runner.start())
 
 
