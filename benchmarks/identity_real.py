@@ -3,6 +3,7 @@
     python -m benchmarks.identity_real FOLDER [--real ../shared/real] [--rules former present] [--partitions 0 1]
     python -m benchmarks.identity_real FOLDER --model MODEL     a model that has seen none of them, instead of training
     python -m benchmarks.identity_real FOLDER --short 10     every tenth scan loses half its field of view
+    python -m benchmarks.identity_real FOLDER --stripped     each person's second visits show the brain alone
     python -m benchmarks.identity_real FOLDER --simulated 24     simulated people instead, with 4 visits in 3 contrasts
 
 Seven heads are of ds000011 (T1 and T2 are both real), five of ixi_2mm (T1; its T2 is made by a contrast curve). Every
@@ -27,10 +28,12 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from benchmarks import verification
-from siamese_med.imaging import volume
+from siamese_med.brain.segmentation import segment_brain
+from siamese_med.brain.segmentation_files import make_probability_volume
+from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.network import common_region
 from siamese_med.network.atlas import measure_region
@@ -66,6 +69,8 @@ SIMULATED_DIFFERENCE, SIMULATED_CONTRASTS = 0.25, ("FLAIR", "T1w", "T2w")
 LEARNED, EDGES, OUTLINE = "its learned part alone", "its edges alone", "outline of what it is shown"
 KINDS = ("all", "within", "across")
 """All pairs; those of one contrast; those of two."""
+BRAIN_LEVEL, STRIP_MARGIN_MM = 0.5, 2.0
+"""Where the probability of brain is higher, and so far around it, a stripped scan keeps its voxels."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,8 @@ def real_heads(real: Path) -> list[list[Source]]:
     ]
 
 
-def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int) -> None:
-    """Write the visits as a BIDS dataset; a complete one is left as it is."""
+def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int, stripped: bool = False) -> None:
+    """Write the visits as a BIDS dataset; a complete one is left as it is. `stripped`: the last visit is the brain."""
     marker = folder / "simulation.json"
     if marker.is_file():
         return
@@ -105,7 +110,10 @@ def write_visits(folder: Path, groups: Sequence[Sequence[Source]], seed: int) ->
         machines = rescan.draw_rescan_scanners(spacing, rng, group[0].contrast)
         for source, body in zip(group, bodies, strict=True):
             for visit in range(VISITS):
-                _write_visit(folder, source, body, machines[rng.integers(len(machines))], visit, extent, rng)
+                scan = _acquire_visit(source, body, machine := machines[rng.integers(len(machines))], extent, rng)
+                number = visit + 1 + VISITS * (source.contrast == "T2w")
+                scan = strip_scan(scan) if stripped and visit == VISITS - 1 else scan
+                bids_tree.write_bids_scan(folder, source.person, number, machine, scan)
     days = {n: [f"2020-0{visit + 1}-01" for visit in range(2 * VISITS)] for n in range(1 + _last(groups))}
     bids_tree.write_bids_tables(folder, "real heads, simulated visits", days)
     marker.write_text(json.dumps({"seed": seed}))
@@ -115,22 +123,24 @@ def _last(groups: Sequence[Sequence[Source]]) -> int:
     return max(source.person for group in groups for source in group)
 
 
-def _write_visit(
-    folder: Path,
-    source: Source,
-    body: rescan.ScannedBody,
-    machine: Scanner,
-    visit: int,
-    extent: Matrix,
-    rng: np.random.Generator,
-) -> None:
+def _acquire_visit(
+    source: Source, body: rescan.ScannedBody, machine: Scanner, extent: Matrix, rng: np.random.Generator
+) -> Volume:
     seen = extent * rng.uniform(0.95, 1, 3)
     curve = source.curve
     if curve is not None:
         curve = np.append(0.0, (curve[1:] * np.exp(0.05 * rng.standard_normal(4))))
-    scan = rescan.acquire_rescan(body, machine, rng, seen, curve).volume
-    number = visit + 1 + VISITS * (source.contrast == "T2w")
-    bids_tree.write_bids_scan(folder, source.person, number, machine, scan)
+    return rescan.acquire_rescan(body, machine, rng, seen, curve).volume
+
+
+def strip_scan(scan: Volume) -> Volume:
+    """The scan with zeros outside its brain, as brain extraction leaves it."""
+    brain = make_probability_volume(segment_brain(scan))
+    level = resampling.resample_volume(brain, scan.affine, scan.voxels.shape)[0, 0].numpy()
+    kept = binary_dilation(
+        level > BRAIN_LEVEL, iterations=max(1, round(STRIP_MARGIN_MM / float(np.max(scan.spacing_mm))))
+    )
+    return Volume(np.where(kept, scan.voxels, 0), scan.affine)
 
 
 def _upright(source: Volume) -> Volume:
@@ -225,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cohort.write_cohort(tree, given.simulated, 2 * VISITS, given.seed, SIMULATED_DIFFERENCE, SIMULATED_CONTRASTS)
         tree = tree / "input"
     else:
-        write_visits(tree, real_heads(given.real.resolve()), given.seed)
+        write_visits(tree, real_heads(given.real.resolve()), given.seed, given.stripped)
     study = verification.ingested(tree, given.folder, configuration.load_config(None))
     prepared = stages.prepare(study, given.model)
     usable = prepared.alignments[prepared.alignments.ok][["scan", "volume"]]
@@ -269,6 +279,9 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--simulated", type=int, default=0, metavar="N", help="so many simulated people, no real heads")
     parser.add_argument("--regions", action="store_true", help="print the regions and train nothing")
     parser.add_argument("--short", type=int, default=0, metavar="N", help="every Nth scan loses half its field of view")
+    parser.add_argument(
+        "--stripped", action="store_true", help="second visits show the brain alone; a folder of its own"
+    )
     return parser.parse_args(arguments)
 
 
