@@ -21,6 +21,7 @@ from siamese_med.ingestion.catalogue.rows import (
 from siamese_med.ingestion.catalogue.scan_names import ScanName
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
+from siamese_med.ingestion.dicom.instances import ScanFacts
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun, UnitOutcome
@@ -191,8 +192,21 @@ class IngestCommitter:
             "contrast_source": str(facts.contrast_source),
             "contrast_confidence": facts.contrast_confidence,
             "mask": masks.get_mask_path(self._path(planned)) if converted.masked else None,
+            "acquired": self._acquired(facts, name.subject),
             "series": planned.candidate.series,
             "nan_voxels": converted.nan_voxels,
+            "person": self._person(facts, planned.likeness or name.subject),
+            "likeness": planned.likeness,
+        }
+
+    def _acquired(self, facts: ScanFacts, subject: str) -> str | None:
+        return f"acquisition-{self._secret.label('acquisition', subject, facts.acquired)}" if facts.acquired else None
+
+    def _person(self, facts: ScanFacts, likeness: str) -> dict[str, list[str]]:
+        """HMACs of what the header says of the person; they can be compared among similar identifiers alone."""
+        return {
+            name: [self._secret.label("trait", likeness, name, value) for value in values]
+            for name, values in facts.person
         }
 
     def _label(self, purpose: str, parts: tuple[str, ...]) -> str:

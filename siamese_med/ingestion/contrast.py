@@ -43,6 +43,7 @@ AGENT = r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|proha
 
 CONTRAST_PATTERNS = (
     ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?map(s|ping)?"),
+    ("T1w", r"t1w?[ _-]?flair|flair[ _-]?t1w?"),
     ("FLAIR", r"flair|dark[ _-]?fluid|tirm|t2f"),
     ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
     ("bold", r"bold|fmri|resting|rest[ _-]state"),

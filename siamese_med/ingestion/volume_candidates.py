@@ -36,6 +36,7 @@ class PlannedVolume:
     changed: int | None
     source: str
     files: tuple[str, ...]  # content hashes
+    likeness: str = ""  # HMAC, see ownership.FileOwner.likeness
 
 
 @dataclass
@@ -99,8 +100,9 @@ def _from_dicom(
     job = ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim))
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
-        candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages)
-    )
+        candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages),
+        owner.likeness(secret),
+    )  # fmt: skip
 
 
 def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> None:
@@ -131,7 +133,8 @@ def _from_nifti(
     )
     job = ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim))
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
-    return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents))
+    likeness = "" if claim.by_place else owner.likeness(secret)
+    return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness)
 
 
 def settle_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:

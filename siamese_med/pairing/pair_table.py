@@ -19,7 +19,7 @@ from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
 from siamese_med.study.contrasts import is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
-from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, PairKind
+from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +30,12 @@ SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
 MAX_SCANS_FOR_ALL_PAIRS = 6
 """A patient's scans of one contrast give all pairs if there are at most this many. If there are more, each scan is
 paired with the next and with the first, so that the number of pairs grows linearly."""
+
+
+MAX_VISITS_A_DAY = 2
+"""Nobody visits more often on one day: then the date is one that an anonymiser wrote into every header.
+
+Source: our choice."""
 
 
 class PairTableRow(TypedDict):
@@ -49,7 +55,8 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     Parameters
     ----------
     scans
-        Usable scans of the catalogue, one row each. Their order does not matter.
+        Usable scans of the catalogue, one row each. Their order does not matter. Those with one of
+        `vocabulary.UNPAIRED_FLAGS` are left out.
     path
         Parquet file to write. If it exists, patients keep the split that they have in it.
 
@@ -64,6 +71,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
 
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
+    scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     sides = patient_splits.assign_splits(scans.subject.unique(), _read_known_splits(path), config)
     rows = list(build_same_patient_pairs(scans, config.rescan_days))
@@ -92,7 +100,9 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         Scans of the catalogue; the optional column `changed` is a known label of each visit against the one before.
     rescan_days
         Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
-        two acquisitions of one contrast: T1 and FLAIR are none, whatever their dates and labels say.
+        two acquisitions of one contrast, at times that are known to differ: T1 and FLAIR are none, whatever their dates
+        and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
+        before and after a correction, are no pair.
     """
     for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _contrast)
@@ -100,12 +110,27 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         if not pairs:  # no two alike: so that the report can say why not
             pairs = _pair_unlike_scans(mine)
         labels = _labels(mine)
+        days_of_visits = {scan.session: scan.date for scan in mine}
+        crowded = {day for day, visits in Counter(days_of_visits.values()).items() if visits > MAX_VISITS_A_DAY}
         for earlier, later in pairs:
+            if _is_one_acquisition(earlier, later):
+                continue
             days = _days_between(earlier, later)
-            kind = _kind(days, _labels_between(labels, earlier, later), rescan_days)
+            known = None if days == 0 and (earlier.date in crowded or not _differ_in_time(earlier, later)) else days
+            kind = _kind(known, _labels_between(labels, earlier, later), rescan_days)
             if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
                 kind = PairKind.FOLLOW_UP
             yield _row(earlier, later, subject, subject, days, kind)
+
+
+def _is_one_acquisition(one: Any, other: Any) -> bool:
+    """Whether both scans were made of one acquisition: the noise of both is the same."""
+    return isinstance(one.acquired, str) and one.acquired == other.acquired
+
+
+def _differ_in_time(one: Any, other: Any) -> bool:
+    """Whether the times of two scans of one day are known and differ."""
+    return isinstance(one.acquired, str) and isinstance(other.acquired, str) and one.acquired != other.acquired
 
 
 def _tell_apart(stream: list[Any]) -> list[Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from siamese_med.pipeline.stage_facts import ScanSummary
 from siamese_med.study.model_info import RecordedRegion, read_model_info
 from siamese_med.study.model_metrics import ConfoundFigures, Estimate, read_model_metrics
 from siamese_med.study.tables import PacsTransfer
+from siamese_med.study.vocabulary import ScanFlag
 
 
 def list_failed_audits(model: Path) -> tuple[str, ...]:
@@ -73,5 +76,33 @@ def list_transfer_problems(transfer: PacsTransfer) -> tuple[str, ...]:
         ),
         *describe_problem(
             transfer.not_returned, "instance", "sent to the PACS did not come back: it dropped or replaced them"
+        ),
+    )
+
+
+def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
+    """Describe scans that are in no pair, since their headers contradict one another or they are parts of a volume.
+
+    Parameters
+    ----------
+    scans
+        Scans of the catalogue, with their flags.
+
+    Returns
+    -------
+    tuple of str
+        One line each; none where all can be paired.
+    """
+    patients = {scan["subject"] for scan in scans if ScanFlag.IDENTITY_CONFLICT in scan["flags"]}
+    parts = sum(ScanFlag.SPLIT_VOLUME in scan["flags"] for scan in scans)
+    return (
+        *describe_problem(
+            len(patients),
+            "patient identifier",
+            "not paired, since sex, birth date or height differ between scans of one: if several people share an "
+            "identifier, name them in a manifest (`identity_conflict`)",
+        ),
+        *describe_problem(
+            parts, "scan", "not paired, being a part of a volume: export it as one series (`split_volume`)"
         ),
     )

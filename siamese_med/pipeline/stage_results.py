@@ -32,7 +32,12 @@ from siamese_med.pipeline.stage_facts import (
     list_changed_pairs,
     list_doubtful_scans,
 )
-from siamese_med.pipeline.stage_problems import describe_problem, list_model_doubts, list_transfer_problems
+from siamese_med.pipeline.stage_problems import (
+    describe_problem,
+    list_identity_problems,
+    list_model_doubts,
+    list_transfer_problems,
+)
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import check_named
 from siamese_med.study.input_source import Pull
@@ -197,6 +202,7 @@ def _ingest(order: RunRequest) -> StageResult:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
     problems = describe_problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
+    problems += list_identity_problems(facts["scans"])
     problems += list_transfer_problems(result.transfer) if result.transfer else ()
     return StageResult("ingest", facts, problems, problems, result=result)
 

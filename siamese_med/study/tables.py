@@ -35,6 +35,7 @@ SCAN_COLUMNS = (
     "changed",  # 1 or 0 where the manifest says whether this visit changed against the one before, else missing
     "mask",  # of the part to be aligned, on the scan's grid, relative to the data folder; None where none was given
     "contrast_source",  # how the contrast is known: said, header, name, image or none (vocabulary.ContrastSource)
+    "acquired",  # acquisition-<pseudonym of its day and time>, equal for two scans of one acquisition; None if unknown
     "contrast_confidence",  # 0 to 1 where the contrast is from the image, else missing
 )
 """Columns of the scan table, one row a scan."""
@@ -190,15 +191,15 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date or mask,
-        None; a missing `contrast_confidence`, NaN.
+        One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date, mask or
+        `acquired`, None; a missing `contrast_confidence`, NaN.
     """
     import pandas as pd
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
     # pandas would make None a number, also where only some scans have a mask or a date
-    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask")}
+    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask", "acquired")}
     return table.astype({"changed": "Int64", "contrast_confidence": "float64"}).assign(**texts)
 
 

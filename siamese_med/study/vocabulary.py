@@ -216,3 +216,23 @@ class ScanFlag(ExplainedWord):
     MASK_UNUSED = "mask_unused", "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out"
     MASK_UNREAD = "mask_unread", "its mask could not be read this time; the next run tries again"
     WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
+    IDENTITY_CONFLICT = (
+        "identity_conflict",
+        "headers of this patient's scans contradict one another in sex, birth date or height; none of them is paired",
+    )
+    SIMILAR_ID = (
+        "similar_id",
+        "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "
+        "subject for both in a manifest",
+    )
+    SPLIT_VOLUME = (
+        "split_volume",
+        "a part of a volume whose other slices are another scan; it is not paired: export the volume as one series",
+    )
+
+
+DERIVED_FLAGS = (ScanFlag.WRONG_PATIENT, ScanFlag.IDENTITY_CONFLICT, ScanFlag.SIMILAR_ID, ScanFlag.SPLIT_VOLUME)
+"""Flags that follow from other scans, and are determined again whenever scans are read."""
+
+UNPAIRED_FLAGS = frozenset(map(str, (ScanFlag.IDENTITY_CONFLICT, ScanFlag.SPLIT_VOLUME)))
+"""Scans with one of these flags are in no pair."""

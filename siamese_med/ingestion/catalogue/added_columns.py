@@ -15,7 +15,9 @@ from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanSource
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
-ADDED_COLUMNS: Mapping[str, tuple[str, ...]] = {"scan": ("contrast_source", "contrast_confidence")}
+ADDED_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness")
+}
 """Columns by table that catalogues of the same layout may lack."""
 
 
@@ -52,7 +54,15 @@ def fill_added_columns(table: str, row: dict[str, object]) -> dict[str, object]:
     >>> fill_added_columns("scan", {"contrast": "T1w", "source": "nifti"})["contrast_source"]
     'name'
     """
-    if table not in ADDED_COLUMNS or row.get("contrast_source"):
+    if table not in ADDED_COLUMNS:
+        return row
+    row = {
+        **row,
+        "acquired": row.get("acquired"),
+        "person": row.get("person") or {},
+        "likeness": row.get("likeness") or "",
+    }
+    if row.get("contrast_source"):
         return row
     told = ContrastSource.HEADER if row["source"] == ScanSource.DICOM else ContrastSource.NAME
     source = ContrastSource.NONE if row["contrast"] == UNKNOWN else told

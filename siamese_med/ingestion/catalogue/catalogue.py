@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.errors import CatalogueError, EmptyInputError, InputError, SecretError
 from siamese_med.ingestion.catalogue.added_columns import ADDED_COLUMNS, add_missing_columns, list_columns_there
+from siamese_med.ingestion.catalogue.derived_flags import add_derived_flags
 from siamese_med.ingestion.catalogue.file_tallies import build_account_from_tallies, count_files
 from siamese_med.ingestion.catalogue.rows import (
     ALARM_TABLE,
@@ -35,7 +36,6 @@ from siamese_med.ingestion.catalogue.tables import (
     is_unread_unit,
     replace_rows,
 )
-from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
 from siamese_med.study.tables import IngestAccount, build_scan_table
 
 if TYPE_CHECKING:
@@ -98,8 +98,9 @@ class Catalogue:
             return fetch_rows(connection, table, column, values)
 
     def scans_of(self, series: Iterable[str]) -> list[ScanRow]:
-        """Read the scans of some series, with WRONG_PATIENT among the flags of those with an alarm."""
-        return add_wrong_patient_flags(self.rows(SCAN_TABLE, "series", sorted(series)), self.rows(ALARM_TABLE))
+        """Read the scans of some series, with the flags that follow from all scans, see `derived_flags`."""
+        wanted, rows = set(series), add_derived_flags(self.rows(SCAN_TABLE), self.rows(ALARM_TABLE))
+        return [row for row in rows if row["series"] in wanted]
 
     def write(
         self,
@@ -189,7 +190,7 @@ def read_scan_table(url: str) -> pd.DataFrame:
     """
     with open_catalogue(url) as connection:
         return build_scan_table(
-            add_wrong_patient_flags(select_rows(connection, SCAN_TABLE), select_rows(connection, ALARM_TABLE))
+            add_derived_flags(select_rows(connection, SCAN_TABLE), select_rows(connection, ALARM_TABLE))
         )
 
 

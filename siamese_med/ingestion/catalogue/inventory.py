@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypedDict
 
 from siamese_med.ingestion.catalogue import catalogue, file_tallies
+from siamese_med.ingestion.catalogue.derived_flags import add_derived_flags
 from siamese_med.ingestion.catalogue.rows import (
     ALARM_TABLE,
     SCAN_TABLE,
@@ -17,7 +18,6 @@ from siamese_med.ingestion.catalogue.rows import (
     THUMBNAIL_TABLE,
     SeriesRow,
 )
-from siamese_med.ingestion.catalogue.wrong_patient_flags import add_wrong_patient_flags
 from siamese_med.ingestion.reasons import OTHER_CHECK, REASON_HINTS, SCAN_FLAGS, get_outcome
 from siamese_med.study.tables import IngestInventory, ScanThumbnail, SeriesAccount
 from siamese_med.study.vocabulary import UNKNOWN
@@ -148,7 +148,7 @@ def _pictures(connection: Connection) -> dict[str, list[ScanThumbnail]]:
     thumbnails = {row["id"]: row["picture"] for row in catalogue.select_rows(connection, THUMBNAIL_TABLE)}
     pictures: dict[str, list[ScanThumbnail]] = defaultdict(list)
     alarms = catalogue.select_rows(connection, ALARM_TABLE)
-    for row in add_wrong_patient_flags(catalogue.select_rows(connection, SCAN_TABLE), alarms):
+    for row in add_derived_flags(catalogue.select_rows(connection, SCAN_TABLE), alarms):
         said = (row["contrast"], tuple(row["shape"]), tuple(row["spacing_mm"]), tuple(row["flags"]))
         told = (row["contrast_source"], row["contrast_confidence"])
         pictures[row["series"]].append(ScanThumbnail(row["id"], *said, thumbnails.get(row["id"], b""), *told))

@@ -95,7 +95,11 @@ class NameRow(TypedDict):
 
 
 class ScanRow(TypedDict):
-    """One scan: the columns of `study.tables.SCAN_COLUMNS`, its group of files, and its count of NaN voxels."""
+    """One scan: the columns of `study.tables.SCAN_COLUMNS`, its group of files, and its count of NaN voxels.
+
+    `person` holds HMACs of what the header says of the person, `likeness` is that of the identifier without what may be
+    written in two ways; empty where the input names nobody.
+    """
 
     id: str
     subject: str
@@ -116,8 +120,11 @@ class ScanRow(TypedDict):
     mask: str | None
     contrast_source: str
     contrast_confidence: float | None
+    acquired: str | None
     series: str
     nan_voxels: int
+    person: dict[str, list[str]]
+    likeness: str
 
 
 class AlarmRow(TypedDict):

@@ -96,6 +96,8 @@ class ScanFacts:
     field_map: bool = False
     contrast_source: ContrastSource = ContrastSource.NONE
     contrast_confidence: float | None = None
+    acquired: str = ""  # day and time of day of the acquisition; empty where not both are known
+    person: tuple[tuple[str, tuple[str, ...]], ...] = ()  # see person_traits.PersonTraits
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast
-from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane
 from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from siamese_med.ingestion.dicom.tags import DicomHeader
 
 DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
@@ -17,6 +20,16 @@ DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateT
 
 AGENT_KEYWORDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 """Elements that name a contrast agent (DICOM PS3.3, section C.7.6.4)."""
+
+CLOCK_PATTERN = re.compile(r"(?:\d{4}[.-]?\d{2}[.-]?\d{2})?[ T]?(\d{2}):?(\d{2}):?(\d{2})(\.\d+)?(?:[+-]\d{4})?")
+"""A time of day as DICOM (101500.25) or ACR-NEMA (10:15:00) writes it, perhaps behind a date."""
+
+LOSSY_SYNTAX_UIDS = frozenset(
+    f"1.2.840.10008.1.2.4.{number}"
+    for number in ("50", "51", "52", "53", "54", "55", "56", "81", "91", "93", "203", "112")
+)
+"""Transfer syntaxes that may lose something: baseline, extended and progressive JPEG, near-lossless JPEG-LS, and JPEG
+2000, HTJ2K and JPEG XL where they are not marked lossless (DICOM PS3.6, annex A)."""
 
 TIME_KEYWORDS = ("SeriesTime", "AcquisitionTime", "ContentTime")
 """Elements that may have the time of day, in order of preference."""
@@ -42,14 +55,13 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
     description = " ".join(tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
     times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
     sequence = " ".join(tags.get_tag_words(dataset, "ScanningSequence"))
+    day = next((day for key in DATE_KEYWORDS if (day := tags.parse_scan_date(tags.get_tag_text(dataset, key)))), None)
     return ScanFacts(
         modality=modality,
         contrast=contrast.classify_series_contrast(
             modality, description, (times[0], times[1], times[2]), sequence, _agent(dataset)
         ),
-        date=next(
-            (day for key in DATE_KEYWORDS if (day := tags.parse_dicom_date(tags.get_tag_text(dataset, key)))), None
-        ),
+        date=day,
         clock=next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), ""),
         number=tags.get_tag_integer(dataset, "SeriesNumber") or 0,
         scanner=tuple(
@@ -58,7 +70,22 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
         protocol=_protocol(dataset, times, first),
         flags=_flags(dataset),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
+        acquired=_acquired(dataset, day),
+        person=person_traits.read_person_traits(dataset, day),
     )
+
+
+def _acquired(dataset: DicomHeader, day: date | None) -> str:
+    """Return when the acquisition began, to tell two acquisitions apart; empty where the day or the time is not known.
+
+    Midnight to the second is what anonymisers leave, so it is no time.
+    """
+    for key in ("AcquisitionTime", "AcquisitionDateTime"):
+        match = CLOCK_PATTERN.fullmatch(tags.get_tag_text(dataset, key))
+        if match and day:
+            clock = "".join(match.groups(default="")).rstrip("0").rstrip(".")
+            return f"{day.isoformat()} {clock}" if clock else ""
+    return ""
 
 
 def _agent(dataset: DicomHeader) -> str:
@@ -81,6 +108,7 @@ def _flags(dataset: DicomHeader) -> tuple[str, ...]:
     said = {
         ScanFlag.INVERTED: tags.get_tag_text(dataset, "PhotometricInterpretation").upper() == "MONOCHROME1",
         ScanFlag.BURNED_IN: tags.get_tag_text(dataset, "BurnedInAnnotation").upper() == "YES",
-        ScanFlag.LOSSY: tags.get_tag_text(dataset, "LossyImageCompression") == "01",
+        ScanFlag.LOSSY: tags.get_tag_text(dataset, "LossyImageCompression") == "01"
+        or tags.get_tag_text(getattr(dataset, "file_meta", None), "TransferSyntaxUID") in LOSSY_SYNTAX_UIDS,
     }
     return tuple(flag for flag, holds in said.items() if holds)

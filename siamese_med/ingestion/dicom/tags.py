@@ -21,6 +21,9 @@ MAX_TAG_TEXT_CHARS = 256
 EARLIEST_YEAR = 1895
 """Year before which no scan can have been made: X-rays were discovered in 1895."""
 
+PLACEHOLDER_DATES = {(1899, 12, 30), (1899, 12, 31), *((year, 1, 1) for year in (*range(1895, 1981), 1990, 2000))}
+"""Dates that programs write where there is none: the first days of their calendars, and round years."""
+
 DICOM_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 """A date as DICOM (20240131), ACR-NEMA (2024.01.31) or ISO 8601 (2024-01-31) writes it."""
 
@@ -151,3 +154,15 @@ def parse_dicom_date(written: str, shifted_years: int = 0) -> date | None:
         return None
     earliest, latest = EARLIEST_YEAR - shifted_years, date.today().year + 1 + shifted_years
     return found if earliest <= found.year <= latest else None
+
+
+def parse_scan_date(written: str) -> date | None:
+    """Parse the date of a scan, see `parse_dicom_date`; None for a date that only fills the place of one.
+
+    Examples
+    --------
+    >>> parse_scan_date("19000101") is None, parse_scan_date("20190304")
+    (True, datetime.date(2019, 3, 4))
+    """
+    found = parse_dicom_date(written)
+    return None if found and (found.year, found.month, found.day) in PLACEHOLDER_DATES else found

@@ -18,7 +18,7 @@ from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
-from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag
+from siamese_med.study.vocabulary import DERIVED_FLAGS, UNKNOWN, ContrastSource, ScanFlag
 
 DATASET_DESCRIPTION_FILE = "dataset_description.json"
 SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
@@ -145,7 +145,7 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         modality,
         scanner if any(scanner) else _read_own_pseudonym(content, "Scanner"),
         _protocol(content) or _read_own_pseudonym(content, "Protocol"),
-        tags.parse_dicom_date(acquired),
+        tags.parse_scan_date(acquired),
         _flags(content),
         _contrast(content, modality or "MR"),
         any(contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
@@ -193,7 +193,7 @@ def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, .
 def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
     """Read the flags of an earlier ingest, without those about date, mask and patient, which are determined again."""
     said = content.get("Flags")
-    anew = (ScanFlag.DATE_UNKNOWN, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.WRONG_PATIENT)
+    anew = (ScanFlag.DATE_UNKNOWN, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, *DERIVED_FLAGS)
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
         "manifest",
         cells["subject"],
         cells["session"],
-        tags.parse_dicom_date(cells.get("date", "")),
+        _date(source, number, cells.get("date", "")),
         CHANGED_BY_CELL[label],
         mask=mask,
         contrast=_contrast(source, number, cells.get("contrast", "")),
@@ -95,6 +96,16 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     walked = folder_walk.walk_folder(path) if not named.reason and path.is_dir() else [named]
     walked = walked or [WalkedPath(named.path, "empty_folder")]
     return [InputPath(Path(one.path), make_claim, one.reason, listed=True) for one in walked]
+
+
+def _date(source: Path, number: int, cell: str) -> date | None:
+    """Return the date that a row says; whoever writes one wants it used, so a doubtful one is no missing one."""
+    found = tags.parse_dicom_date(cell)
+    if cell and found is None:
+        raise ManifestError(
+            f"{source} row {number}: 'date' must be written as 2019-03-04 (year, month, day) or be empty"
+        )
+    return found
 
 
 def _contrast(source: Path, number: int, cell: str) -> str:

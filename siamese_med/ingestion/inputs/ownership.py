@@ -6,6 +6,7 @@ The catalogue keeps this also for files that became no scan, so that they can be
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -45,6 +46,23 @@ class FileOwner:
     def session_key(self, secret: Pseudonyms) -> str:
         """Return the HMAC of the visit under its subject; scans of one key are in one session."""
         return secret.label("session", self.subject(secret), self.visit)
+
+    def likeness(self, secret: Pseudonyms) -> str:
+        """Return an HMAC that is equal for identifiers of one kind that differ by zeros, case or issuer alone."""
+        kind, _, rest = self.space.partition(" ")
+        dataset = "" if kind == "dicom" else rest  # there it is the issuer, which many exports leave out
+        return secret.label("likeness", kind, dataset, write_plainly(self.patient))
+
+
+def write_plainly(identifier: str) -> str:
+    """Write an identifier without what is written in one way here and in another there: zeros in front, and case.
+
+    Examples
+    --------
+    >>> write_plainly(" 00123 "), write_plainly("MRN-07a")
+    ('123', 'mrn-7a')
+    """
+    return re.sub(r"(?<!\d)0+(?=\d)", "", identifier.strip().casefold())
 
 
 def seal_owner(owner: FileOwner, secret: Pseudonyms) -> str:

@@ -1,0 +1,146 @@
+"""Flags that follow from several rows of the catalogue: they are added when scans are read, and never stored.
+
+A new scan may contradict an old one, and a deleted one may take the contradiction with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
+from siamese_med.study.tables import WRONG_PATIENT
+from siamese_med.study.vocabulary import ScanFlag
+
+ISSUER_TRAIT = "issuer"
+"""The trait that holds who issued the identifier."""
+
+Traits = Mapping[str, Sequence[str]]
+"""Pseudonyms of the values that each trait of a person may have, see `dicom.person_traits`."""
+
+MAX_JOINED_MM = 300.0
+"""Parts that make up more than this along the slices are stations of a longer body, not one volume.
+
+Source: our choice."""
+
+PLACE_TOLERANCE_VOXELS = 0.1
+"""How far a part may lie off the place that it has in one volume."""
+
+
+def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> list[ScanRow]:
+    """Add the flags that follow from other rows: alarms, contradictions, similar identifiers and parts of one volume.
+
+    Parameters
+    ----------
+    scans
+        All rows of the scan table; they are not changed.
+    alarms
+        Rows of the alarm table; an alarm for an earlier content of a scan has no effect.
+
+    Returns
+    -------
+    list of ScanRow
+        Copies in the same order.
+    """
+    rows = list(scans)
+    found: dict[str, set[str]] = defaultdict(set)
+    for flag, ids in (
+        (WRONG_PATIENT, _find_alarmed(rows, alarms)),
+        (str(ScanFlag.IDENTITY_CONFLICT), find_identity_conflicts(rows)),
+        (str(ScanFlag.SIMILAR_ID), find_similar_ids(rows)),
+        (str(ScanFlag.SPLIT_VOLUME), find_split_volumes(rows)),
+    ):
+        for scan in ids:
+            found[scan].add(flag)
+    return [{**row, "flags": [*row["flags"], *sorted(found[row["id"]])]} for row in rows]
+
+
+def _find_alarmed(rows: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> Iterator[str]:
+    standing = {(row["scan"], row["sha256"]) for row in alarms}
+    return (row["id"] for row in rows if (row["id"], row["sha256"]) in standing)
+
+
+def find_identity_conflicts(rows: Iterable[ScanRow]) -> set[str]:
+    """Find the scans of subjects whose headers contradict one another in sex, birth date or height."""
+    return {
+        row["id"]
+        for mine in _group(rows, lambda row: row["subject"]).values()
+        if any(contradict(*pair) for pair in combinations(_distinct(_without_issuer(row["person"]) for row in mine), 2))
+        for row in mine
+    }
+
+
+def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
+    """Find the scans of subjects whose identifiers differ by zeros, case or issuer alone, and who may be one person."""
+    found = set()
+    for alike in _group((row for row in rows if row["likeness"]), lambda row: row["likeness"]).values():
+        people = _group(alike, lambda row: row["subject"])
+        for first, second in combinations(people.values(), 2):
+            traits = [_distinct(row["person"] for row in mine) for mine in (first, second)]
+            if not any(contradict(one, other) for one in traits[0] for other in traits[1]):
+                found |= {row["id"] for row in (*first, *second)}
+    return found
+
+
+def contradict(one: Traits, other: Traits) -> bool:
+    """Tell whether two headers cannot be of one person: of some trait that both have, they share no value.
+
+    Examples
+    --------
+    >>> contradict({"birth year": ["a", "b"]}, {"birth year": ["b"], "sex": ["m"]})
+    False
+    >>> contradict({"sex": ["f"]}, {"sex": ["m"]})
+    True
+    """
+    return any(set(one[name]).isdisjoint(other[name]) for name in one.keys() & other.keys())
+
+
+def find_split_volumes(rows: Iterable[ScanRow]) -> set[str]:
+    """Find scans that are parts of one volume: of one session, on one grid, one directly after or between the other."""
+    found = set()
+    for mine in _group(rows, lambda row: (row["subject"], row["session"], row["modality"], row["contrast"])).values():
+        for first, second in combinations(mine, 2):
+            if make_one_volume(first, second):
+                found |= {first["id"], second["id"]}
+    return found
+
+
+def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
+    """Tell whether the voxels of two scans lie on one grid, side by side or in turn, without sharing one."""
+    one, other = (np.asarray(row["affine"], dtype=float) for row in (first, second))
+    same_protocol = (first["protocol"], first["scanner"]) == (second["protocol"], second["scanner"])
+    if not same_protocol or not np.isfinite([one, other]).all() or abs(np.linalg.det(one[:3, :3])) < 1e-9:
+        return False
+    for axis in range(3):
+        inside = [n for n in range(3) if n != axis]
+        sizes = [(row["shape"][axis], [row["shape"][n] for n in inside]) for row in (first, second)]
+        if sizes[0][1] != sizes[1][1] or not np.allclose(one[:3, :3], other[:3, :3], atol=1e-3):
+            continue
+        offset = np.linalg.solve(one[:3, :3], other[:3, 3] - one[:3, 3])
+        if np.abs(offset[inside]).max() > PLACE_TOLERANCE_VOXELS:
+            continue
+        step, ahead = float(np.linalg.norm(one[:3, axis])), float(offset[axis])
+        after = min(abs(ahead - sizes[0][0]), abs(ahead + sizes[1][0])) < PLACE_TOLERANCE_VOXELS
+        between = abs(abs(ahead) - 0.5) < PLACE_TOLERANCE_VOXELS and abs(sizes[0][0] - sizes[1][0]) <= 1
+        if between or (after and (sizes[0][0] + sizes[1][0]) * step <= MAX_JOINED_MM):
+            return True
+    return False
+
+
+def _group(rows: Iterable[ScanRow], key: Callable[[ScanRow], Hashable]) -> dict[Hashable, list[ScanRow]]:
+    found: dict[Hashable, list[ScanRow]] = defaultdict(list)
+    for row in rows:
+        found[key(row)].append(row)
+    return found
+
+
+def _without_issuer(traits: Traits) -> Traits:
+    """A manifest may name one patient of two hospitals."""
+    return {name: values for name, values in traits.items() if name != ISSUER_TRAIT}
+
+
+def _distinct(traits: Iterable[Traits]) -> list[Traits]:
+    return list({repr(sorted(one.items())): one for one in traits}.values())

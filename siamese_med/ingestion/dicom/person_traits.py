@@ -1,0 +1,80 @@
+"""What a DICOM header says of the person besides the identifier: enough to notice that one id stands for two people.
+
+Each trait is given as the values that it may have, so that an exact value and a vague one can be compared: a birth date
+and an age fit together if they share a year of birth. The values only go into pseudonyms and are never written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from siamese_med.ingestion.dicom import tags
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from siamese_med.ingestion.dicom.tags import DicomHeader
+
+PersonTraits = tuple[tuple[str, tuple[str, ...]], ...]
+"""Names of traits, each with the values that it may have."""
+
+SEXES = ("M", "F")
+"""Values of Patient's Sex that exclude one another; O (other) and an empty value exclude none."""
+
+AGE_PATTERN = re.compile(r"(\d{3})Y")
+"""An age in years as DICOM writes it, such as 034Y. Younger ages, in months or days, are not used."""
+
+HEIGHT_RANGE_M, HEIGHT_STEP_M, HEIGHT_STEPS_OFF = (1.3, 2.3), 0.05, 2
+"""Heights of grown-up people, and how far two may be apart: entries are typed by hand, and rounded.
+
+Two heights share a value if they are less than about 20 cm apart. Source: our choice.
+"""
+
+
+def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
+    """Read issuer, sex, birth date, year of birth and height from a header.
+
+    Parameters
+    ----------
+    dataset
+        The header.
+    day
+        Date of the scan, from which an age gives the year of birth.
+
+    Returns
+    -------
+    PersonTraits
+        Only the traits that the header has. A birth date of 1 January often stands for the year alone, so it counts as
+        a year.
+    """
+    sex = tags.get_tag_text(dataset, "PatientSex").upper()
+    born = tags.parse_dicom_date(tags.get_tag_text(dataset, "PatientBirthDate"))
+    exact = born is not None and (born.month, born.day) != (1, 1)
+    issuer = tags.get_tag_text(dataset, "IssuerOfPatientID")
+    traits = (
+        ("issuer", (issuer,) if issuer else ()),
+        ("sex", (sex,) if sex in SEXES else ()),
+        ("birth date", (born.isoformat(),) if born and exact else ()),
+        ("birth year", _birth_years(dataset, born, day)),
+        ("height", _heights(dataset)),
+    )
+    return tuple((name, values) for name, values in traits if values)
+
+
+def _birth_years(dataset: DicomHeader, born: date | None, day: date | None) -> tuple[str, ...]:
+    if born is not None:
+        return (str(born.year),)
+    age = AGE_PATTERN.fullmatch(tags.get_tag_text(dataset, "PatientAge"))
+    if age is None or day is None or not int(age[1]):
+        return ()
+    return tuple(str(day.year - int(age[1]) - before) for before in (0, 1))
+
+
+def _heights(dataset: DicomHeader) -> tuple[str, ...]:
+    """Steps of HEIGHT_STEP_M that the height may be of."""
+    height = tags.get_tag_number(dataset, "PatientSize")
+    if height is None or not HEIGHT_RANGE_M[0] <= height <= HEIGHT_RANGE_M[1]:
+        return ()
+    step = round(height / HEIGHT_STEP_M)
+    return tuple(str(step + off) for off in range(-HEIGHT_STEPS_OFF, HEIGHT_STEPS_OFF + 1))
