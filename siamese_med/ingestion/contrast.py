@@ -38,6 +38,12 @@ CONTRAST_BY_SUFFIX = {
 MASK_SUFFIXES = ("mask", "dseg", "probseg", "seg", "gt")
 """Last parts of the names of masks and segmentations."""
 
+PHASE = "phase"
+"""The word for an image that is no magnitude."""
+
+PHASE_PATTERN = re.compile(r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12])$", re.I)
+"""BIDS names of images that are no magnitude."""
+
 AGENT = r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|contrast|kontrast(mittel)?"
 """A contrast agent in names and descriptions; `km` is German. Part of regular expressions."""
 
@@ -196,6 +202,17 @@ def is_plain_name(stem: str) -> bool:
     (True, False)
     """
     return bool(PLAIN_PATTERN.search(PATIENT_ENTITIES_PATTERN.sub("", stem)))
+
+
+def is_phase_name(stem: str) -> bool:
+    """Tell whether a file name says that the image is no magnitude: phase, real or imaginary part.
+
+    Examples
+    --------
+    >>> is_phase_name("sub-01_echo-1_part-phase_T2starw"), is_phase_name("sub-01_part-mag_T2starw")
+    (True, False)
+    """
+    return bool(PHASE_PATTERN.search(stem))
 
 
 def is_mask_name(stem: str) -> bool:

@@ -71,6 +71,7 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "gantry_tilt": "the slices are sheared by a tilted gantry; correct the tilt at the workstation first",
         "mixed_geometry": "one series mixes orientations or matrices that are not whole by themselves; split it",
         "too_few_slices": "fewer slices than a volume needs; were they exported with a series UID for each slice?",
+        "unread_mosaic": "all slices are one picture in a way that is not read; export the slices one by one",
         "bad_spacing": "the voxel size is missing, zero or not a number; repair the header",
         "missing_geometry": "position or orientation is missing; export with the full header",
         "missing_patient_id": "no PatientID; export with it, or name the subject in a manifest",

@@ -121,6 +121,8 @@ def _from_nifti(
     claim = entry.found.claim
     owner = ownership.identify_nifti_owner(claim)
     facts = make_nifti_facts(claim)
+    if claim.by_place:
+        facts = replace(facts, flags=(*facts.flags, ScanFlag.PATIENT_UNNAMED))
     candidate = NameCandidate(
         key=secret.label("scan", key, entry.known[0]),
         subject=owner.subject(secret),

@@ -220,6 +220,11 @@ class ScanFlag(ExplainedWord):
         "identity_conflict",
         "headers of this patient's scans contradict one another in sex, birth date or height; none of them is paired",
     )
+    PATIENT_UNNAMED = (
+        "patient_unnamed",
+        "nothing names the patient, so the file's place stands for a patient of its own; name subjects in a manifest "
+        "or by BIDS names",
+    )
     SIMILAR_ID = (
         "similar_id",
         "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "

@@ -194,6 +194,9 @@ def test_claims_of_earlier_versions_keep_their_keys(place: Place, tmp_path: Path
         ({"SeriesDescription": "ax t1 w/o", "ContrastBolusAgent": "Magnevist"}, "T1w"),
         ({"SeriesDescription": "flair", "ContrastBolusAgent": "Magnevist"}, "FLAIR"),
         ({"SeriesDescription": "3D T1 post-op"}, "T1w"),
+        ({"SeriesDescription": "AX T1 FLAIR"}, "T1w"),
+        ({"SeriesDescription": "AX FLAIR T1 +C"}, "T1wCE"),
+        ({"SeriesDescription": "AX T2 FLAIR"}, "FLAIR"),
     ],
 )
 def test_dicom_headers_tell_of_an_agent(tags: dict[str, str], expected: str) -> None:

@@ -28,6 +28,8 @@ def table() -> Table:
                 "scanner": "scanner-1",
                 "protocol": "protocol-1",
                 "changed": None,
+                "flags": [],
+                "acquired": None,
             }
             filled.append({**given, **row})
         return pd.DataFrame(filled)

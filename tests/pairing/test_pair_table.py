@@ -89,7 +89,7 @@ def test_the_earlier_scan_comes_first_whatever_the_order_of_the_sessions(table: 
 @pytest.mark.parametrize(
     ("days", "changed", "kind"),
     [
-        (0, None, "rescan"),
+        (0, None, "follow_up"),  # of the same day, at times that nobody knows
         (1, None, "rescan"),
         (2, None, "follow_up"),
         (400, None, "follow_up"),
@@ -225,10 +225,56 @@ def test_two_contrasts_of_one_session_are_no_rescan(table: Table, changed: float
 
 def test_two_acquisitions_of_one_contrast_in_one_session_are_a_rescan(table: Table) -> None:
     scans = table(
-        {"subject": "sub-1", "session": "ses-1", "contrast": contrast, "id": f"sub-1_{contrast}_{run}"}
-        for contrast, run in (("T1w", 1), ("T1w", 2), ("FLAIR", 1))
+        {
+            "subject": "sub-1",
+            "session": "ses-1",
+            "contrast": contrast,
+            "id": f"sub-1_{contrast}_{run}",
+            "acquired": time,
+        }
+        for contrast, run, time in (("T1w", 1, "10:00"), ("T1w", 2, "10:06"), ("FLAIR", 1, "10:12"))
     )
     assert kinds(list(pair_table.build_same_patient_pairs(scans, 1))) == {("T1w_1", "T1w_2", "rescan")}
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        (("10:00", "10:06"), ["rescan"]),
+        (("10:00", None), ["follow_up"]),
+        ((None, None), ["follow_up"]),
+        (("10:00", "10:00"), []),  # stored twice, such as before and after a correction: the noise is the same
+    ],
+)
+@pytest.mark.parametrize("visits", [("ses-1", "ses-1"), ("ses-1", "ses-2")])
+def test_a_rescan_is_two_acquisitions_at_times_that_are_known(
+    table: Table, times: tuple[str | None, ...], expected: list[str], visits: tuple[str, ...]
+) -> None:
+    scans = table(
+        {"subject": "sub-1", "id": f"sub-1_{n}", "session": visit, "date": "2020-03-01", "acquired": time}
+        for n, (visit, time) in enumerate(zip(visits, times, strict=True))
+    )
+    assert [row["kind"] for row in pair_table.build_same_patient_pairs(scans, 1)] == expected
+
+
+def test_three_visits_on_one_day_are_an_anonymisers_date_and_no_rescans(table: Table) -> None:
+    scans = table(
+        {"subject": "sub-1", "session": f"ses-{n}", "date": "2011-11-11", "acquired": f"{n}:00"} for n in (1, 2, 3)
+    )
+    assert {row["kind"] for row in pair_table.build_same_patient_pairs(scans, 1)} == {"follow_up"}
+
+
+@pytest.mark.parametrize("flag", ["identity_conflict", "split_volume"])
+def test_scans_that_contradict_one_another_and_parts_of_volumes_are_in_no_pair(
+    cohort: Cohort, place: Path, flag: str
+) -> None:
+    scans = cohort(12)
+    scans["flags"] = [[flag] if subject == "sub-003" else [] for subject in scans.subject]
+    table = pair_table.build_pair_table(scans, place, PairConfig())
+    assert "sub-003" not in {*table.subject_a, *table.subject_b}
+    assert table.subject_a.nunique() == 11
+    scans["flags"] = [[flag] for _ in scans.subject]
+    assert pair_table.build_pair_table(scans, place, PairConfig()).empty
 
 
 def test_scans_of_two_contrasts_that_a_manifest_calls_unchanged_are_no_rescan(table: Table) -> None:

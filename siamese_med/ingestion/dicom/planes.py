@@ -28,6 +28,9 @@ GE_COMPONENT_TAG = (0x0043, 0x102F)
 MOSAIC_COUNT_TAG = (0x0019, 0x100A)
 """Siemens' private element for the number of images in a mosaic."""
 
+UIH_COUNT_TAG = (0x0065, 0x1050)
+"""United Imaging's private element for the number of images in a grid; the grid is told by VFRAME in Image Type."""
+
 CSA_IMAGE_TAG = (0x0029, 0x1010)
 """Siemens' private CSA image header."""
 
@@ -49,13 +52,16 @@ def read_planes(dataset: DicomHeader, file: str) -> tuple[SlicePlane, ...]:
     ------
     RejectedError
         `missing_geometry` for a multi-frame file without per-frame geometry or a mosaic without tile count,
-        `bad_spacing`, `unreadable_header` where frames are missing, `too_large` above `MAX_FRAMES`.
+        `unread_mosaic` for a grid of United Imaging, `bad_spacing`, `unreadable_header` where frames are missing,
+        `too_large` above `MAX_FRAMES`.
     """
     if tags.get_tag_value(dataset, "PerFrameFunctionalGroupsSequence"):
         return _enhanced(dataset, file)
     single = _classic(dataset, file)
     if "MOSAIC" in tags.get_tag_words(dataset, "ImageType"):
         return _mosaic(dataset, single)
+    if "VFRAME" in tags.get_tag_words(dataset, "ImageType") and (tags.get_tag_integer(dataset, UIH_COUNT_TAG) or 1) > 1:
+        raise RejectedError("unread_mosaic")
     if (tags.get_tag_integer(dataset, "NumberOfFrames") or 1) > 1:
         raise RejectedError("missing_geometry")
     return (single,)
@@ -133,7 +139,7 @@ def _component(dataset: DicomHeader, image_type: tuple[str, ...]) -> str:
     named = tags.get_tag_text(dataset, "ComplexImageComponent").upper()
     if named in COMPONENT_BY_WORD:
         return COMPONENT_BY_WORD[named]
-    for word in image_type[2:]:
+    for word in (word.removeprefix("SW_") for word in image_type[2:]):  # Philips marks susceptibility so: SW_P_FFE
         if word.split("_")[0] in COMPONENT_BY_WORD and (len(word) == 1 or "_" in word or word in COMPONENT_BY_WORD):
             return COMPONENT_BY_WORD[word.split("_")[0]]
     ge = tags.get_tag_integer(dataset, GE_COMPONENT_TAG)

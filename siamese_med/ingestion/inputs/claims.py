@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from siamese_med.ingestion import contrast_finding, machine_errors
+from siamese_med.ingestion import contrast, contrast_finding, machine_errors
+from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
-from siamese_med.study.vocabulary import ContrastSource
+from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
 NO_LABELS = BidsLabels()
 """Labels of a path that has none."""
@@ -148,9 +149,12 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         kind, subject = place.kind, place.subject
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date
-    told = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent)
+    told, flags = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent), sidecar.flags
+    if contrast.is_phase_name(stem):
+        told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
+        flags = (*flags, ScanFlag.PHASE)
     modality = sidecar.modality or contrast_finding.determine_modality_of_contrast(told.contrast)
     return InputClaim(
         kind, subject, labels.session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
-        sidecar.flags, contrast_source=told.source, contrast_confidence=told.confidence,
+        flags, contrast_source=told.source, contrast_confidence=told.confidence,
     )  # fmt: skip

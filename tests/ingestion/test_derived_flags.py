@@ -1,0 +1,202 @@
+"""Flags that follow from other rows: alarms, contradicting headers, similar identifiers, parts of one volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.ingestion import ingest_folder
+from siamese_med.ingestion.catalogue import catalogue, derived_flags, inventory
+from siamese_med.study.config import IngestConfig
+from tests.ingestion import conftest, exports
+
+WORD = "wrong_patient"
+
+
+class Place:
+    """An input of two patients with one scan each, and where it is ingested to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.input, self.data = folder / "input", folder / "data"
+        self.input.mkdir()
+        self.config = IngestConfig(workers=1)
+        for number, name in enumerate(("sub-a", "sub-b")):
+            self.write(name, number)
+        self.ingest()
+
+    @property
+    def url(self) -> str:
+        return f"sqlite:///{self.data / 'catalogue.sqlite'}"
+
+    def write(self, name: str, seed: int) -> None:
+        voxels = np.random.default_rng(seed).uniform(0, 1000, (9, 9, 9)).astype(np.float32)
+        volume.write_volume(self.input / name / "anat" / f"{name}_T1w.nii.gz", Volume(voxels, np.eye(4)))
+
+    def ingest(self) -> list[list[str]]:
+        """The flags of this input's scans, as ingest reports them."""
+        return [
+            list(row["flags"])
+            for row in ingest_folder.ingest_files(self.input, self.data, self.url, self.config).scan_rows
+        ]
+
+    def alarm(self, *places: int) -> None:
+        scans = catalogue.read_scan_table(self.url)
+        catalogue.replace_wrong_patient_alarms(self.url, {scans.id[place]: scans.sha256[place] for place in places})
+
+    def flags(self) -> list[bool]:
+        return [WORD in flags for flags in catalogue.read_scan_table(self.url)["flags"]]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_the_flag_stands_while_the_alarm_does(place: Place) -> None:
+    assert place.flags() == [False, False]
+    place.alarm(1)
+    assert place.flags() == [False, True]
+    place.alarm(0)
+    assert place.flags() == [True, False]
+    place.alarm()
+    assert place.flags() == [False, False]
+
+
+def test_ingesting_again_neither_loses_nor_doubles_it(place: Place) -> None:
+    place.alarm(1)
+    for _ in range(2):
+        assert sum(flags.count(WORD) for flags in place.ingest()) == 1
+        assert [flags.count(WORD) for flags in catalogue.read_scan_table(place.url)["flags"]] == [0, 1]
+
+
+def test_the_same_alarms_again_leave_the_catalogue_untouched(place: Place) -> None:
+    place.alarm(1)
+    before = (place.data / "catalogue.sqlite").stat().st_mtime_ns
+    place.alarm(1)
+    assert (place.data / "catalogue.sqlite").stat().st_mtime_ns == before
+
+
+def test_the_alarm_ends_with_the_content_it_was_of(place: Place) -> None:
+    place.alarm(0, 1)
+    place.write("sub-a", 7)
+    place.ingest()
+    assert sum(place.flags()) == 1
+
+
+def test_the_page_on_what_came_in_shows_and_explains_it(place: Place) -> None:
+    place.alarm(1)
+    found = inventory.read_inventory(place.url)
+    shown = [scan.flags for series in found.series for scan in series.scans]
+    assert sorted(WORD in flags for flags in shown) == [False, True]
+    assert "check the records" in found.flags[WORD]
+
+
+def test_what_leaves_the_study_as_bids_does_not_carry_it(place: Place) -> None:
+    """An alarm is an opinion of a model on this study; it is not a property of the scan."""
+    place.alarm(0, 1)
+    place.ingest()
+    assert all(WORD not in path.read_text() for path in place.data.rglob("*.json"))
+
+
+def export_people(folder: Path, *people: dict[str, Any]) -> None:
+    """One series for each of the headers, each with an anatomy and a date of its own."""
+    for number, tags in enumerate(people):
+        dated = {"StudyDate": f"2020{number + 1:02d}05", **tags}
+        exports.write(folder / str(number), exports.series(seed=number, **dated))
+
+
+def flags_of(place: conftest.Place, folder: Path, *people: dict[str, Any]) -> list[list[str]]:
+    export_people(folder, *people)
+    return [list(row["flags"]) for row in place.ingest(folder).scan_rows]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "conflict"),
+    [
+        ({"PatientSex": "M"}, {"PatientSex": "F"}, True),
+        ({"PatientSex": "M"}, {"PatientSex": "O"}, False),
+        ({"PatientSex": "M"}, {}, False),
+        ({"PatientBirthDate": "19500203"}, {"PatientBirthDate": "19500204"}, True),
+        ({"PatientBirthDate": "19500203"}, {"PatientBirthDate": "19500101"}, False),  # the year alone
+        ({"PatientBirthDate": "19500203"}, {"PatientAge": "070Y"}, False),
+        ({"PatientBirthDate": "19500203"}, {"PatientAge": "035Y"}, True),
+        ({"PatientAge": "070Y"}, {"PatientAge": "069Y"}, False),
+        ({"PatientSize": "1.82"}, {"PatientSize": "1.78"}, False),
+        ({"PatientSize": "1.85"}, {"PatientSize": "1.52"}, True),
+        ({"PatientSize": "185"}, {"PatientSize": "1.52"}, False),  # no height in metres
+    ],
+)
+def test_headers_of_one_identifier_that_cannot_be_of_one_person(
+    new_place: Callable[[], conftest.Place], tmp_path: Path, one: dict[str, str], other: dict[str, str], conflict: bool
+) -> None:
+    found = flags_of(
+        new_place(), tmp_path / "in", {"PatientID": "ANONYMOUS", **one}, {"PatientID": "ANONYMOUS", **other}
+    )
+    assert found == [["identity_conflict"] if conflict else []] * 2
+
+
+def test_a_conflict_ends_with_the_scan_that_made_it_and_nothing_is_stored_in_clear(
+    new_place: Callable[[], conftest.Place], tmp_path: Path
+) -> None:
+    place = new_place()
+    people = [{"PatientID": "A", "PatientSex": sex, "PatientBirthDate": "19540713"} for sex in "MMF"]
+    assert flags_of(place, tmp_path / "in", *people) == [["identity_conflict"]] * 3
+    stored = (place.data / "catalogue.sqlite").read_bytes()
+    assert b"19540713" not in stored
+    assert b"1954-07-13" not in stored
+    for path in (tmp_path / "in" / "2").iterdir():
+        path.write_bytes(b"")
+    place.ingest(tmp_path / "in")
+    assert place.scans()["flags"].tolist() == [[], []]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "similar"),
+    [
+        ({"PatientID": "00123"}, {"PatientID": "123"}, True),
+        ({"PatientID": "mrn-7a"}, {"PatientID": "MRN-07A"}, True),
+        ({"PatientID": "123"}, {"PatientID": "123", "IssuerOfPatientID": "Ward"}, True),
+        ({"PatientID": "123", "IssuerOfPatientID": "Here"}, {"PatientID": "123", "IssuerOfPatientID": "There"}, False),
+        ({"PatientID": "00123", "PatientSex": "M"}, {"PatientID": "123", "PatientSex": "F"}, False),
+        ({"PatientID": "1230"}, {"PatientID": "123"}, False),
+    ],
+)
+def test_identifiers_that_differ_by_how_they_are_written(
+    new_place: Callable[[], conftest.Place], tmp_path: Path, one: dict[str, str], other: dict[str, str], similar: bool
+) -> None:
+    assert flags_of(new_place(), tmp_path / "in", one, other) == [["similar_id"] if similar else []] * 2
+
+
+def part(name: str, first: float, slices: int = 12, step: float = 4.0) -> dict[str, Any]:
+    """A row of 40 x 48 voxels of 4 mm in a plane, its slices along z from `first` mm."""
+    affine = np.diag([4.0, 4.0, step, 1.0])
+    affine[2, 3] = first
+    known = dict.fromkeys(("subject", "session", "modality", "contrast", "protocol", "scanner"), "one")
+    return {**known, "id": name, "shape": [40, 48, slices], "affine": affine.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("second", "parts"),
+    [
+        (part("b", 48.0), True),  # directly above
+        (part("b", -48.0), True),  # directly below
+        (part("b", 0.0), False),  # the same place again
+        (part("b", 24.0), False),  # half of it again
+        (part("b", 56.0), False),  # with a gap
+        (part("b", 2.0), True),  # the slices between
+        (part("b", 48.0, slices=80), False),  # another station of the body
+        ({**part("b", 48.0), "session": "two"}, False),
+        ({**part("b", 48.0), "protocol": "two"}, False),
+        ({**part("b", 48.0), "shape": [40, 40, 12]}, False),
+    ],
+)
+def test_parts_of_one_volume(second: dict[str, Any], parts: bool) -> None:
+    find: Callable[[list[Any]], set[str]] = derived_flags.find_split_volumes
+    assert find([part("a", 0.0), second]) == ({"a", "b"} if parts else set())
+    assert find([second, part("a", 0.0)]) == ({"a", "b"} if parts else set())
