@@ -122,7 +122,7 @@ def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
-    with os.fdopen(kept[0], "w") as answers, os.fdopen(kept[1], "w") as errors, Path(os.devnull).open("w") as nowhere:
+    with _reopen(kept[0]) as answers, _reopen(kept[1]) as errors, Path(os.devnull).open("w") as nowhere:
         noise = nowhere if quiet else errors
         os.dup2(noise.fileno(), 2)
         if as_json:
@@ -135,6 +135,11 @@ def reserve_streams(as_json: bool, quiet: bool) -> Iterator[tuple[TextIO, TextIO
             errors.flush()
             os.dup2(kept[0], 1)
             os.dup2(kept[1], 2)
+
+
+def _reopen(descriptor: int) -> TextIO:
+    """Open a stream for text; what the encoding of the terminal lacks becomes a question mark."""
+    return os.fdopen(descriptor, "w", errors="replace")
 
 
 def write_json_answer(stream: TextIO, value: Mapping[str, object]) -> None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from platformdirs import user_state_path
-
 from siamese_med.errors import MissingFileError
 from siamese_med.pipeline.stage_results import RunRequest
+from siamese_med.runtime.user_folders import locate_state_folder
 from siamese_med.study import config, input_source
 from siamese_med.study.study_file import StudyFile
 from siamese_med.study.tables import ReportExtras, Study
@@ -81,4 +80,4 @@ def _order_of(file: StudyFile) -> RunRequest:
 
 
 def _folder() -> Path:
-    return user_state_path("siamese-med") / "studies"
+    return locate_state_folder() / "studies"

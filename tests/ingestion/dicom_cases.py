@@ -489,3 +489,33 @@ def hostile_names(folder: Path) -> object:
 @case({"too_large": 1, "missing_slice": 0})
 def boastful(folder: Path) -> object:
     return write(folder, series(seed=49, slices=1, Rows=65535, Columns=65535, NumberOfFrames=100000))
+
+
+@case({"": 12, "localizer": 3}, 1)
+def scouts(folder: Path) -> object:
+    """Three planning slices in the series of a volume: two across it, and one beside it."""
+    slices = series(seed=50, slices=15)
+    across = ([1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], list(exports.SIDEWAYS))
+    for number, (dataset, direction) in enumerate(zip(slices[12:], across, strict=True)):
+        dataset.ImageOrientationPatient, dataset.ImagePositionPatient = direction, [150.0, 90.0 + number, 80.0]
+    return write(folder, slices)
+
+
+@case({"mixed_geometry": 12})
+def last_slice_turned(folder: Path) -> object:
+    """Not a scout: it lies where the volume's last slice would."""
+    slices = series(seed=51, slices=12)
+    slices[-1].ImageOrientationPatient = [0.0, 0.99995, 0.01, 0.0, 0.01, -0.99995]
+    return write(folder, slices)
+
+
+@case({"unread_mosaic": 1})
+def united_imaging_grid(folder: Path) -> object:
+    (slices,) = series(seed=52, slices=1, ImageType=["ORIGINAL", "PRIMARY", "DIFFUSION", "VFRAME"])
+    slices.private_block(0x0065, "Image Private Header", create=True).add_new(0x50, "DS", "25")
+    return write(folder, [slices])
+
+
+@whole(("phase",))
+def philips_susceptibility_phase(folder: Path) -> object:
+    return write(folder, series(seed=53, ImageType=["ORIGINAL", "PRIMARY", "SW_P_FFE", "FFE"]))

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from platformdirs import user_state_path
-
 from siamese_med.errors import ServerError
 from siamese_med.runtime import files
+from siamese_med.runtime.user_folders import locate_state_folder
 
 SERVER_USER = "siamese-med"
 """User name for HTTP basic authentication."""
@@ -55,7 +54,7 @@ def make_server_auth() -> str:
 
 def password_file() -> Path:
     """Return the path of this user's password for the server's pages."""
-    return user_state_path("siamese-med") / "password"
+    return locate_state_folder() / "password"
 
 
 def read_or_make_password() -> str:

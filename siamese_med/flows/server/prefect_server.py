@@ -19,12 +19,11 @@ from pathlib import Path
 from subprocess import Popen
 from urllib.parse import urlsplit
 
-from platformdirs import user_state_path
-
 from siamese_med.errors import ServerError
 from siamese_med.flows.server import credentials
 from siamese_med.flows.server.credentials import ServerAccess
 from siamese_med.runtime import processes, progress
+from siamese_med.runtime.user_folders import locate_state_folder
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_NAMES = (LOOPBACK, "localhost", "::1")
@@ -242,4 +241,4 @@ def _lock() -> Path:
 
 
 def _state() -> Path:
-    return user_state_path("siamese-med")
+    return locate_state_folder()

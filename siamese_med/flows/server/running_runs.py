@@ -14,9 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from platformdirs import user_state_path
-
 from siamese_med.runtime import interruption, processes
+from siamese_med.runtime.user_folders import locate_state_folder
 
 INTERRUPTED_MESSAGE = "interrupted; the next run goes on where it stopped"
 """Prefect's message for a run that the user interrupted."""
@@ -156,4 +155,4 @@ def _crash(client: Any, runs: Sequence[Any], why: str = PROCESS_ENDED_MESSAGE) -
 
 
 def _folder() -> Path:
-    return user_state_path("siamese-med") / "runs"
+    return locate_state_folder() / "runs"

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from siamese_med.ingestion.dicom import repeated_positions, slice_geometry
+from siamese_med.ingestion.dicom import repeated_positions, scouts, slice_geometry
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts, SlicePlane
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
@@ -139,7 +139,7 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
     by_content = {one.content: one for one in instances}
     planes = [plane for one in instances for plane in one.planes]
     slice_geometry.check_slice_geometry(planes)
-    parts = _by_geometry(planes)
+    parts = _by_geometry(scouts.leave_out_scouts(_by_geometry(planes), config.min_slices, verdict.reasons))
     for number, part in enumerate(parts):
         try:
             _draft_part(f"geometry {number}", part, by_content, config, verdict)

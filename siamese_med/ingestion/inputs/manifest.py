@@ -78,6 +78,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
         named = folder_walk.check_input_path(path)
     except FileNotFoundError:
         message = f"{source} row {number} names a path that is not there: paths are relative to the manifest"
+        message += ", with / between folders" if "\\" in cells["path"] else ""
         raise ManifestError(message) from None
     label = cells.get("changed", "")
     if label not in CHANGED_BY_CELL:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.errors import CatalogueError, SecretError
 from siamese_med.runtime import files
+from siamese_med.runtime.user_folders import locate_config_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -158,9 +159,7 @@ def load_pseudonyms(secret_file: Path | None, make: bool = True) -> Pseudonyms:
 
 def get_default_secret_file() -> Path:
     """Return where the user's own secret lies: `siamese-med/secret` in the platform's configuration folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_config_dir("siamese-med", appauthor=False)) / "secret"
+    return locate_config_folder() / "secret"
 
 
 def _from_environment() -> Path | None:

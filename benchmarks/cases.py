@@ -1,0 +1,156 @@
+"""Ordinary exports that go wrong: each is generated, ingested and paired by the command line, and judged.
+
+    python -m benchmarks.cases [../shared/cases] [--only NAME ...]
+
+A case is a small program `NAME.py FOLDER` that writes an export, and whose head says what is right. What is right is
+written down here once more, so that it can be checked: `RIGHT` has a function for each case. A case without one is
+listed as not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from siamese_med.ingestion.catalogue import catalogue
+
+INPUT_PATTERN = re.compile(r"INPUT=FOLDER(/[\w./]*\w)")
+"""Where the head of a case names the input within its folder."""
+
+
+@dataclass
+class Outcome:
+    """What became of a case: the answer and exit code of ingest, its scans, and its pairs by kind."""
+
+    answer: Mapping[str, Any]
+    code: int
+    said: str
+    scans: pd.DataFrame = field(default_factory=pd.DataFrame)
+    pairs: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def flags(self, word: str) -> int:
+        """How many scans have a flag."""
+        return sum(word in flags for flags in self.scans["flags"]) if len(self.scans) else 0
+
+    def reason(self, word: str) -> int:
+        """How many files got a reason word."""
+        return int(self.answer.get("reasons", {}).get(word, 0))
+
+    def kinds(self) -> Counter[str]:
+        """Pairs by kind."""
+        return Counter(self.pairs["kind"]) if len(self.pairs) else Counter()
+
+    def contrasts(self) -> Counter[str]:
+        """Scans by contrast."""
+        return Counter(self.scans["contrast"])
+
+    def patients(self) -> int:
+        """How many patients there are."""
+        return int(self.scans["subject"].nunique()) if len(self.scans) else 0
+
+    def mixed_pairs(self, word: str) -> int:
+        """Pairs of which one scan has a contrast and the other has not."""
+        contrast = dict(zip(self.scans["id"], self.scans["contrast"], strict=True))
+        sides = [
+            (contrast[one], contrast[other]) for one, other in zip(self.pairs.scan_a, self.pairs.scan_b, strict=True)
+        ]
+        return sum((one == word) != (other == word) for one, other in sides)
+
+
+RIGHT: dict[str, Callable[[Outcome], bool]] = {
+    "anon_same_date": lambda it: it.flags("date_unknown") == 3 and not it.kinds()["rescan"],
+    "anon_same_patient_id": lambda it: it.flags("identity_conflict") == 4 and it.pairs.empty and it.code == 4,
+    "bids_id_unicode": lambda it: it.patients() == 2,
+    "bids_id_with_underscore": lambda it: it.patients() == 3,
+    "bids_parts_and_echoes": lambda it: it.flags("phase") == 4 and not it.mixed_pairs("phase"),
+    "bids_without_description": lambda it: len(it.scans) == 2 and it.reason("derivative") > 0,
+    "compressed_kinds": lambda it: it.flags("lossy") == 2,
+    "ct_two_kernels_one_series": lambda it: len(it.scans) == 2 and not it.kinds()["rescan"],
+    "dates_in_odd_forms": lambda it: it.flags("date_unknown") <= 3,
+    "enhanced_two_stacks": lambda it: len(it.scans) == 2 and not it.kinds()["rescan"],
+    "linked_patient_folders": lambda it: it.patients() == 2,
+    "manifest_odd_dates": lambda it: it.code == 3 and "row" in it.said,
+    "names_latin1_bytes": lambda it: it.answer["files_seen"] == 5,
+    "patient_id_variants": lambda it: it.flags("similar_id") == len(it.scans),
+    "scout_in_series": lambda it: len(it.scans) == 1 and it.reason("localizer") == 3,
+    "siemens_nd_and_norm": lambda it: len(it.scans) == 4 and not it.kinds()["rescan"],
+    "split_two_uids_halves": lambda it: it.flags("split_volume") == 2 and it.pairs.empty,
+    "t1_flair_and_t2_flair": lambda it: it.contrasts() == Counter(T1w=2, FLAIR=1, T1wCE=1),
+    "tar_export_names": lambda it: it.flags("patient_unnamed") == 4,
+    "two_bids_datasets": lambda it: it.patients() == 4,
+    "uih_mosaic": lambda it: it.reason("unread_mosaic") == 1,
+}
+"""What is right, by case."""
+
+
+def run(program: Path, folder: Path) -> Outcome | str:
+    """Generate a case, ingest and pair it; or say why it could not be generated."""
+    made = subprocess.run(
+        [sys.executable, str(program), str(folder / "in")], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        return made.stderr.strip().splitlines()[-1][:80]
+    named = INPUT_PATTERN.search(program.read_text())
+    source = Path(f"{folder / 'in'}{named.group(1) if named else ''}")
+    ingested = _siamese_med(folder, "ingest", str(source))
+    answer = json.loads(ingested.stdout) if ingested.stdout else {}
+    outcome = Outcome(answer, ingested.returncode, ingested.stderr)
+    if (folder / "data" / "catalogue.sqlite").is_file():
+        outcome.scans = catalogue.read_scan_table(f"sqlite:///{folder / 'data' / 'catalogue.sqlite'}")
+        _siamese_med(folder, "pair")
+        if (folder / "data" / "pairs.parquet").is_file():
+            outcome.pairs = pd.read_parquet(folder / "data" / "pairs.parquet")
+    return outcome
+
+
+def _siamese_med(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    secret = folder / "secret"
+    if not secret.is_file():
+        secret.write_bytes(os.urandom(32))
+        secret.chmod(0o600)
+    places = ["--data", str(folder / "data"), "--reports", str(folder / "reports"), "--json", "--no-prefect"]
+    environment = {**os.environ, "SIAMESE_MED_SECRET_FILE": str(secret)}
+    command = [sys.executable, "-m", "siamese_med", *words, *places]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line a case; 0 where all that were judged are right."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", type=Path, nargs="?", default=Path("../shared/cases"))
+    parser.add_argument("--only", nargs="+")
+    given = parser.parse_args(arguments)
+    found: Counter[str] = Counter()
+    print("| case | outcome | scans | flags | reasons | pairs |\n|---|---|---|---|---|---|")
+    for program in sorted(given.cases.glob("*.py")):
+        if given.only and program.stem not in given.only:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = run(program, Path(folder)) if program.stem in RIGHT else "not judged"
+        if isinstance(outcome, str):
+            word, rest = ("not judged" if outcome == "not judged" else "not made"), [outcome, "", "", ""]
+        else:
+            word = "right" if RIGHT[program.stem](outcome) else "WRONG"
+            flags = Counter(flag for flags in outcome.scans.get("flags", []) for flag in flags)
+            counted = (flags, Counter(outcome.answer.get("reasons", {})), outcome.kinds())
+            rest = [str(len(outcome.scans)), *(" ".join(f"{k} {n}" for k, n in one.items()) for one in counted)]
+        found[word] += 1
+        print(f"| {program.stem} | {word} | {' | '.join(rest)} |", flush=True)
+    print("\n" + ", ".join(f"{count} {word}" for word, count in found.items()))
+    return int(found["WRONG"] > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
