@@ -24,6 +24,8 @@ CONTRASTS = (
     "CT",
     "PET",
     "phase",
+    "inv1",
+    "inv2",
     "unknown",
 )
 """All words for contrast; most are BIDS suffixes."""
@@ -47,7 +49,11 @@ PHASE_PATTERN = re.compile(r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|ph
 AGENT = r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|contrast|kontrast(mittel)?"
 """A contrast agent in names and descriptions; `km` is German. Part of regular expressions."""
 
+INVERSION_PATTERNS = (("inv1", r"inv[-_ ]?1(st)?"), ("inv2", r"inv[-_ ]?2(nd)?"))
+"""The two inversion times of an MP2RAGE, which look like two contrasts; they are named beside the sequence."""
+
 CONTRAST_PATTERNS = (
+    *INVERSION_PATTERNS,
     ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?map(s|ping)?"),
     ("T1w", r"t1w?[ _-]?flair|flair[ _-]?t1w?"),
     ("FLAIR", r"flair|dark[ _-]?fluid|tirm|t2f"),
@@ -163,6 +169,9 @@ def guess_contrast_from_name(stem: str) -> str:
     >>> guess_contrast_from_name("T1post"), guess_contrast_from_name("sub-01_ses-post_T1w")
     ('T1wCE', 'T1w')
     """
+    inversion = _search(stem, INVERSION_PATTERNS)
+    if inversion != "unknown":
+        return inversion
     found = CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or _search(stem, FILE_NAME_PATTERNS)
     named = PATIENT_ENTITIES_PATTERN.sub("", stem)
     return ENHANCED_T1 if found == "T1w" and _tells_agent(named, after_t1=True) else found

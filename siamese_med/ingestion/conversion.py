@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from siamese_med.imaging import thumbnails, volume
 from siamese_med.imaging.volume import Volume
@@ -15,7 +18,16 @@ from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.scan_checks import check_scan
 from siamese_med.plugins import Plugin
-from siamese_med.study.vocabulary import UNKNOWN
+from siamese_med.study.vocabulary import UNKNOWN, ScanFlag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
+"""The longest side of a scan of a person: from a small organ to the whole body. Source: our choice."""
+
+EMPTY_SHARE = 0.25
+"""So many slices without measured values at one end are said. Source: our choice."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +127,40 @@ def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
 
 def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
-        return pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes), [], 0
+        decoded = pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes)
+        return decoded, [*_flag_size(decoded), *([ScanFlag.EMPTY_SLICES] if has_empty_end(decoded.voxels) else [])], 0
     header, voxels = map(Path, job.nifti)
     found = nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
     if _has_two_values(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
         raise RejectedError("non_image")
-    return found
+    return found[0], [*found[1], *_flag_size(found[0])], found[2]
+
+
+def _flag_size(decoded: Volume) -> list[str]:
+    longest = float((decoded.spacing_mm * decoded.voxels.shape).max())
+    return [] if PLAUSIBLE_EXTENT_MM[0] <= longest <= PLAUSIBLE_EXTENT_MM[1] else [ScanFlag.IMPLAUSIBLE_SIZE]
+
+
+def has_empty_end(voxels: NDArray[Any]) -> bool:
+    """Tell whether EMPTY_SHARE of the slices along an axis, all at one end, hold one value each.
+
+    Measured slices have noise. Only series of slices are asked: brain extraction leaves such ends in files.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> measured = np.random.default_rng(0).integers(0, 99, (8, 8, 8))
+    >>> has_empty_end(measured), has_empty_end(np.where(np.arange(8) < 4, 0, measured))
+    (False, True)
+    """
+    for axis in range(3):
+        others = tuple(n for n in range(3) if n != axis)
+        measured = np.flatnonzero(voxels.max(others) != voxels.min(others))
+        number = voxels.shape[axis]
+        empty = max(measured[0], number - 1 - measured[-1]) if len(measured) else number
+        if empty >= EMPTY_SHARE * number:
+            return True
+    return False
 
 
 def _has_two_values(decoded: Volume) -> bool:

@@ -220,6 +220,14 @@ class ScanFlag(ExplainedWord):
         "identity_conflict",
         "headers of this patient's scans contradict one another in sex, birth date or height; none of them is paired",
     )
+    IMPLAUSIBLE_SIZE = (
+        "implausible_size",
+        "no body is so large or so small; check the voxel size and its unit in the header",
+    )
+    EMPTY_SLICES = (
+        "empty_slices",
+        "a quarter or more of the slices, at one end, hold one value only; check whether the series came whole",
+    )
     PATIENT_UNNAMED = (
         "patient_unnamed",
         "nothing names the patient, so the file's place stands for a patient of its own; name subjects in a manifest "

@@ -519,3 +519,25 @@ def united_imaging_grid(folder: Path) -> object:
 @whole(("phase",))
 def philips_susceptibility_phase(folder: Path) -> object:
     return write(folder, series(seed=53, ImageType=["ORIGINAL", "PRIMARY", "SW_P_FFE", "FFE"]))
+
+
+@whole()
+def frame_of_reference_for_each_slice(folder: Path) -> object:
+    slices = series(seed=54)
+    for dataset in slices:
+        dataset.FrameOfReferenceUID = generate_uid()
+    return write(folder, slices)
+
+
+@whole(("empty_slices",))
+def half_zeroed(folder: Path) -> object:
+    slices = series(seed=55)
+    for dataset in slices[:3]:
+        exports.fill(dataset, np.zeros((exports.ROWS, exports.COLUMNS), np.uint16))
+    return write(folder, slices)
+
+
+@whole(("implausible_size",))
+def metres_for_millimetres(folder: Path) -> object:
+    slices = series(seed=56, PixelSpacing=[1500.0, 1250.0])
+    return write(folder, slices)

@@ -197,6 +197,8 @@ def test_claims_of_earlier_versions_keep_their_keys(place: Place, tmp_path: Path
         ({"SeriesDescription": "AX T1 FLAIR"}, "T1w"),
         ({"SeriesDescription": "AX FLAIR T1 +C"}, "T1wCE"),
         ({"SeriesDescription": "AX T2 FLAIR"}, "FLAIR"),
+        ({"SeriesDescription": "t1_mp2rage_sag_INV1"}, "inv1"),
+        ({"SeriesDescription": "t1_mp2rage_sag_UNI_Images"}, "T1w"),
     ],
 )
 def test_dicom_headers_tell_of_an_agent(tags: dict[str, str], expected: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -139,12 +139,20 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
     by_content = {one.content: one for one in instances}
     planes = [plane for one in instances for plane in one.planes]
     slice_geometry.check_slice_geometry(planes)
+    planes = _share_frame(planes)
     parts = _by_geometry(scouts.leave_out_scouts(_by_geometry(planes), config.min_slices, verdict.reasons))
     for number, part in enumerate(parts):
         try:
             _draft_part(f"geometry {number}", part, by_content, config, verdict)
         except RejectedError as rejected:
             raise RejectedError("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
+
+
+def _share_frame(planes: list[SlicePlane]) -> list[SlicePlane]:
+    """Give all slices one frame of reference where each has its own, as some anonymisers write it."""
+    if len({plane.frame[0] for plane in planes}) < len(planes):
+        return planes
+    return [replace(plane, frame=("", plane.frame[1])) for plane in planes]
 
 
 def _by_geometry(planes: Iterable[SlicePlane]) -> list[list[SlicePlane]]:
