@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--extra", nargs=2, type=float, help="other extra spread of evidence and growth")
     given = parser.parse_args()
     if given.extra:
-        simulated_rescans.SYNTHETIC_EXTRA_LOG_SD, simulated_rescans.SYNTHETIC_GROWTH_EXTRA_LOG_SD = given.extra
+        simulated_rescans.OWN_EXTRA_LOG_SD, simulated_rescans.SYNTHETIC_GROWTH_EXTRA_LOG_SD = given.extra
     torch.set_num_threads(1)
     done = read_records(given.json)
     heads = simulate_people(given.simulated) if given.simulated else take_real_heads(given)
