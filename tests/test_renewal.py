@@ -173,7 +173,14 @@ def _row(patient: int, visit: int, name: str, sha256: str) -> dict[str, Any]:
         "session": f"ses-{visit}",
         "date": f"202{visit}-03-01",
         **{"modality": "MR", "contrast": "FLAIR", "scanner": f"scanner-{patient % 3}", "protocol": "protocol-a"},
-        **{"shape": [40, 40, 40], "spacing_mm": [6.0, 6.0, 6.0], "flags": [], "mask": None, "changed": None},
+        **{
+            "shape": [40, 40, 40],
+            "spacing_mm": [6.0, 6.0, 6.0],
+            "flags": [],
+            "mask": None,
+            "acquired": None,
+            "changed": None,
+        },
         **{"path": f"scans/{name}", "sha256": sha256},
     }
 
