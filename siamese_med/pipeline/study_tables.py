@@ -89,7 +89,10 @@ class StudyTables:
             self._pairs = state, table_schema.PAIRS.validate(pairs, f"the table {path.name}")
         pairs = self._pairs[1]
         if pairs.empty:
-            raise EmptyInputError("the pair table is empty: a study needs two scans of a patient, or two patients")
+            raise EmptyInputError(
+                "the pair table is empty: a study needs two scans of a patient, or two patients; scans with the flag "
+                "identity_conflict or split_volume are not paired"
+            )
         return pairs
 
     def prepare_scans(self, model: Path | None = None, scans: pd.DataFrame | None = None) -> PreparedStudy:

@@ -218,3 +218,14 @@ def test_of_a_repeated_scan_the_larger_detectable_volume_is_promised(
         score("1 T1w", "2 T1w b", smallest_detectable_ml=second),
     ]
     assert words in judge(visits, scores)[0].text
+
+
+def test_scans_that_seem_to_be_of_several_people_have_no_verdict() -> None:
+    rows = [
+        {**dict.fromkeys(SCAN_COLUMNS), "id": f"{n} T1w", "session": f"ses-{n}", "modality": "MR", "contrast": "T1w"}
+        for n in (1, 2)
+    ]
+    rows[0]["flags"] = rows[1]["flags"] = ["identity_conflict"]
+    headline, *_ = judge(patient_visits.build_visits(rows, {}), [])
+    assert headline.status == "not_comparable"
+    assert "may be of several people" in headline.text

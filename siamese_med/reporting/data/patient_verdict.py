@@ -33,7 +33,7 @@ from siamese_med.study.contrasts import (
     sort_contrast_names,
 )
 from siamese_med.study.thresholds import LARGEST_TESTED_ML
-from siamese_med.study.vocabulary import PairRole, PatientStatus, Verdict
+from siamese_med.study.vocabulary import PairRole, PatientStatus, ScanFlag, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +45,12 @@ ROLES_OF_NEWEST_VISIT = (PairRole.NEWEST, PairRole.SINCE_FIRST)
 
 LOOK_YOURSELF = "Look at the images yourself."
 """What to do where this program cannot tell whether something changed."""
+
+SEVERAL_PEOPLE = (
+    "The headers of these scans contradict one another in sex, birth date or height, so they may be of several people. "
+    "No pair of them was compared. Name the patients in a manifest."
+)
+"""The headline where one identifier seems to stand for several people."""
 
 NOT_SCORED_YET = "not scored yet"
 """Why scans of one contrast have no pair although two visits have one."""
@@ -135,6 +141,8 @@ def compose_patient_headline(
     """
     if alarms:
         return PatientHeadline(str(PatientStatus.WRONG_PATIENT), _doubt(alarms))
+    if any(ScanFlag.IDENTITY_CONFLICT in scan.flags for visit in visits for scan in visit.scans):
+        return PatientHeadline(str(Verdict.NOT_COMPARABLE), SEVERAL_PEOPLE)
     if len(visits) < 2:
         text = "There is no pair of scans to compare yet." if visits else "There is no scan."
         return PatientHeadline(str(PatientStatus.ONE_VISIT), text)
