@@ -220,3 +220,14 @@ def test_plain_speaks_json(value: object, expected: object) -> None:
 )
 def test_exit_codes(answer: CommandResult, strict: bool, code: int) -> None:
     assert answer.exit_code(strict) == code
+
+
+def test_letters_that_a_terminal_lacks_become_question_marks(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PYTHONUTF8", "0"), ("LC_ALL", "C"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    done = siamese_med_process("ingest", export, "--reports", "Bericht-\u60a3", "--no-prefect", cwd=tmp_path)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (0, 4)
+    assert "Bericht-?" in done.stdout
