@@ -124,6 +124,7 @@ def flags_of(place: conftest.Place, folder: Path, *people: dict[str, Any]) -> li
         ({"PatientSex": "M"}, {}, False),
         ({"PatientBirthDate": "19500203"}, {"PatientBirthDate": "19500204"}, True),
         ({"PatientBirthDate": "19500203"}, {"PatientBirthDate": "19500101"}, False),  # the year alone
+        ({"PatientBirthDate": "19500203"}, {"PatientBirthDate": "19000101"}, False),  # what anonymisers write
         ({"PatientBirthDate": "19500203"}, {"PatientAge": "070Y"}, False),
         ({"PatientBirthDate": "19500203"}, {"PatientAge": "035Y"}, True),
         ({"PatientAge": "070Y"}, {"PatientAge": "069Y"}, False),

@@ -22,6 +22,9 @@ PersonTraits = tuple[tuple[str, tuple[str, ...]], ...]
 SEXES = ("M", "F")
 """Values of Patient's Sex that exclude one another; O (other) and an empty value exclude none."""
 
+EARLIEST_BIRTH_YEAR = 1902
+"""Earlier birth dates, such as 1 January 1900 or 1901, stand for none."""
+
 AGE_PATTERN = re.compile(r"(\d{3})Y")
 """An age in years as DICOM writes it, such as 034Y. Younger ages, in months or days, are not used."""
 
@@ -50,6 +53,7 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     """
     sex = tags.get_tag_text(dataset, "PatientSex").upper()
     born = tags.parse_dicom_date(tags.get_tag_text(dataset, "PatientBirthDate"))
+    born = born if born and born.year >= EARLIEST_BIRTH_YEAR else None
     exact = born is not None and (born.month, born.day) != (1, 1)
     issuer = tags.get_tag_text(dataset, "IssuerOfPatientID")
     traits = (
