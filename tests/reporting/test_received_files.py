@@ -160,3 +160,13 @@ def test_a_reason_and_a_search_narrow_the_page(page: Path) -> None:
     visit = browser.visit(page, script)
     assert visit.console == ()
     assert 'data-seen="7 3 1 7"' in visit.document
+
+
+def test_scans_that_are_not_paired_are_in_the_heading(tmp_path: Path) -> None:
+    study = inventory(scanned("anna", ("identity_conflict",)), scanned("berta", ("split_volume",)), scanned("carla"))
+    text = ingest_page.write_ingest_page(tmp_path / "ingest.html", "A study", study).read_text()
+    assert "<h1>3 scans, 2 of them not paired</h1>" in text
+    assert (
+        "<h1>1 scan, no series to repair</h1>"
+        in ingest_page.write_ingest_page(tmp_path / "sound.html", "A study", inventory(scanned("anna"))).read_text()
+    )

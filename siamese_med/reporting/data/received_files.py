@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import file_counts
+from siamese_med.study.vocabulary import UNPAIRED_FLAGS
 
 if TYPE_CHECKING:
     from siamese_med.reporting.data.file_counts import FileCounts
@@ -142,6 +143,12 @@ class IngestPage:
     pictures: int
     unfolded: bool
     has_index: bool
+
+    @property
+    def unpaired(self) -> int:
+        """How many scans are in no pair, since their headers contradict one another or they are parts of a volume."""
+        scans = (shown.scan for patient in self.patients for shown in patient.scans)
+        return sum(not UNPAIRED_FLAGS.isdisjoint(scan.flags) for scan in scans)
 
 
 def build_ingest_page(title: str, inventory: IngestInventory, has_index: bool) -> IngestPage:
