@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from benchmarks import verification
 from benchmarks.identity_real import INVERTED
 from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
+from siamese_med.brain.head_template import make_head_template
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.pipeline import stages
@@ -39,8 +40,8 @@ from siamese_med.study.model_metrics import read_model_metrics
 SHIPPED = ("ds002748", "ds000011", "open_ms", "brain_tumor_progression")
 """Data sets whose licence lets a model ship; the others of ../shared/real are share-alike."""
 STARTER = Path("siamese_med/starter")
-KEPT_FILES = ("model.safetensors", "template.nii.gz", "metrics.json", "README.md", "training_log.csv", MODEL_FILE)
-"""Files of the model folder that ship; the others show scans of single people."""
+KEPT_FILES = ("model.safetensors", "metrics.json", "README.md", "training_log.csv", MODEL_FILE)
+"""Files of the model folder that ship. None is an image: others show scans, and the package makes the template."""
 TIMED_FILES = {"metrics.json", "training_log.csv"}
 """Of these, the files that hold durations, so that they differ each time."""
 OWN_VISITS = 2
@@ -59,10 +60,11 @@ CREDITS = """
 
 No scan is among the files. Each was scanned again by simulated scanners, in its own contrast and, for most T1w heads,
 in another one. The model learned from these rescans (`python -m benchmarks.make_starter_model`). Its weights hold the
-mean of their fine detail, and combinations of differences between scans of one patient, so traces of single scans,
-which are public, are in them. `template.nii.gz` is the template of heads of the package, the mean of 20 label maps, on
-the grid of the model. The model brings no unchanged pairs: each pair of yours is compared with simulated rescans of its
-own two scans.
+mean of their fine detail, and three combinations of differences between scans of one patient. Two of these are nearly
+what sets one scan apart from the others of its patient, so more than a trace of single scans, which are public, is in
+them. The template is that of heads, the mean of 20 label maps, which the package makes on the
+grid of the model, so no image is among the files. The model brings no unchanged pairs: each pair of yours is compared
+with simulated rescans of its own two scans.
 
 | Data | People | Licence | Credit |
 |---|---|---|---|
@@ -149,15 +151,17 @@ def _write(folder: Path, person: int, visit: int, contrast: str, scan: Volume) -
 
 
 def write_starter(model: Path, out: Path) -> None:
-    """Copy what ships of a model folder, with empty noise floors; only the template of heads may be its template."""
-    if not is_head_template(volume.read_volume(model / "template.nii.gz")):
-        raise SystemExit(f"the template in {model} was made from scans: it must not ship")
+    """Copy what ships of a model folder, with empty noise floors; its template must be one that the package makes."""
+    info, template = read_model_info(model), volume.read_volume(model / "template.nii.gz")
+    if not is_head_template(template) or not np.allclose(template.affine, make_head_template(info.shape).affine):
+        raise SystemExit(f"the template in {model} was made from scans, or lies on another grid: it cannot ship")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name in KEPT_FILES:
         shutil.copyfile(model / name, out / name)
     nobody = RecordedNoiseFloor(strata=())
-    info = read_model_info(model).model_copy(update={"change_reference": nobody, "growth_reference": nobody})
+    made = {"head_template": True, "template_sha256": None}
+    info = info.model_copy(update={"change_reference": nobody, "growth_reference": nobody, **made})
     files.write_json_file(out / MODEL_FILE, info.to_json_object())
     card.write_model_card(out, info, read_model_metrics(out))
     written = (out / "README.md").read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def make_starter(made: Made, folder: Path) -> Path:
     whole = volume.read_volume(template)
     volume.write_volume(template, Volume((whole.voxels * 1.001).astype(np.float32), whole.affine))
     about = read_model_info(folder).to_json_object()
-    about |= {"id": STARTER_ID, "template_sha256": files.compute_file_digest(template)}
+    about |= {"id": STARTER_ID, "template_sha256": files.compute_file_digest(template), "head_template": False}
     about |= {"learned_from": OTHER_PEOPLE, "trained_on": OTHER_PEOPLE[:2]}
     about |= {"change_reference": {"strata": []}, "growth_reference": {"strata": []}}
     files.write_json_file(folder / "model.json", about)

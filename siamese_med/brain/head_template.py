@@ -19,7 +19,7 @@ from siamese_med.imaging import registration, resampling, symmetric_registration
 from siamese_med.imaging.registration import Alignment, RegistrationLevel
 from siamese_med.imaging.registration_side import ScanSide
 from siamese_med.imaging.symmetric_registration import ScanPairPose
-from siamese_med.imaging.volume import Volume, read_volume
+from siamese_med.imaging.volume import Volume, make_centred_affine, read_volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +42,10 @@ MAX_EXTRACTED_RATIO = 1.25
 """A scan whose bright part is at most this many times as large as its brain was brain-extracted."""
 INTENSITY_STEPS = 100.0
 """The files hold intensities in hundredths, uint8."""
+HEAD_GRID_MM = 3.0
+"""Voxel edge of the template of heads where none is configured."""
+HEAD_TEMPLATE_CONTRAST = "T1w"
+"""The contrast in which the template of heads is written to a study; every scan is aligned to that of its own."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,31 @@ def load_head_template(contrast: str, brain_only: bool = False) -> Volume:
     if brain_only:
         voxels = voxels * (load_template_segmentation().brain / np.float32(255))
     return Volume(voxels, stored.affine)
+
+
+def make_head_template(shape: tuple[int, int, int], spacing_mm: float | None = None) -> Volume:
+    """Make the template of heads on the grid of a study.
+
+    Parameters
+    ----------
+    shape
+        Voxels (i, j, k) of the grid.
+    spacing_mm
+        Edge of a voxel; None stands for HEAD_GRID_MM.
+
+    Returns
+    -------
+    Volume
+        float32, RAS+, centred.
+    """
+    affine = make_centred_affine(shape, spacing_mm or HEAD_GRID_MM)
+    return Volume(resample_head_template(affine, shape), affine)
+
+
+def resample_head_template(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
+    """Resample the template of heads to a grid: `affine` (4x4, voxels to RAS+ mm) and `shape` (i, j, k)."""
+    whole = load_head_template(HEAD_TEMPLATE_CONTRAST)
+    return np.asarray(resampling.resample_volume(whole, affine, shape)[0, 0].numpy())
 
 
 @lru_cache(maxsize=1)

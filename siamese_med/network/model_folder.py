@@ -8,10 +8,14 @@ reference.parquet   scores of known pairs       training_log.csv, training.png, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from siamese_med.brain import head_template
 from siamese_med.errors import ModelError
 from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
 from siamese_med.network import atlas
 from siamese_med.network.needed_plugins import require_plugins
 from siamese_med.network.siamese import SiameseNetwork
@@ -33,10 +37,9 @@ class TrainedModel:
     network: SiameseNetwork
     info: ModelInfo
 
-    @property
-    def template(self) -> Path:
-        """Path of the template that scans must be aligned to (NIfTI)."""
-        return self.folder / TEMPLATE_FILE
+    def read_template(self) -> Volume:
+        """Read the template that scans must be aligned to, or make it where it is the package's."""
+        return _read_template(self.folder, self.info)
 
     @property
     def instrument(self) -> str:
@@ -124,6 +127,8 @@ def check_template(folder: Path, info: ModelInfo) -> None:
     """
     path = folder / TEMPLATE_FILE
     known = info.template_sha256
+    if info.head_template:  # made by the package, on a grid that model.json says
+        return
     if not path.is_file() or (known is not None and files.compute_file_digest(path) != known):
         raise ModelError(f"the template in {folder} is missing or not that of its model.json: copy the folder again")
     try:
@@ -137,9 +142,32 @@ def check_template(folder: Path, info: ModelInfo) -> None:
 
 
 def find_checked_template(folder: Path) -> Path:
-    """Return the path of a model folder's template, after it was checked; raises as `load_model` does."""
-    check_template(folder, read_model_info(folder))
-    return folder / TEMPLATE_FILE
+    """Return the path of a model's template, after it was checked; raises as `load_model` does.
+
+    The template of heads is written to a temporary file, since the model folder has none.
+    """
+    info = read_model_info(folder)
+    check_template(folder, info)
+    return _write_head_template(info.shape) if info.head_template else folder / TEMPLATE_FILE
+
+
+def _read_template(folder: Path, info: ModelInfo) -> Volume:
+    if info.head_template:
+        return head_template.make_head_template(info.shape)
+    return volume.read_volume(folder / TEMPLATE_FILE)
+
+
+@lru_cache(maxsize=1)
+def _temporary_folder() -> TemporaryDirectory[str]:
+    """A folder that lasts as long as this process."""
+    return TemporaryDirectory(prefix="siamese-med-")
+
+
+def _write_head_template(shape: tuple[int, int, int]) -> Path:
+    """Write the template of heads for stages that take a path; it is copied into the study before this process ends."""
+    path = Path(_temporary_folder().name) / TEMPLATE_FILE
+    volume.write_volume(path, head_template.make_head_template(shape))
+    return path
 
 
 def _needed(info: ModelInfo) -> list[tuple[PluginKind, str]]:

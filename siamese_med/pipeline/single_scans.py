@@ -12,7 +12,6 @@ import torch
 
 from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.errors import EmptyInputError
-from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import single_scan
@@ -84,7 +83,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
     ComparisonFacts
         As `siamese-med compare --json` prints it.
     """
-    template = volume.read_volume(chosen.template)
+    template = chosen.read_template()
     earlier, later = (_place_scan(path, template, config) for path in (a, b))
     embeddings = _embeddings(chosen, [earlier.voxels, later.voxels])
     distance = float(measure_distances(chosen.network, embeddings[:1], embeddings[1:])[0])
@@ -130,7 +129,7 @@ def rank_enrolled_patients(
     """
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
-    placed = _place_scan(scan, volume.read_volume(chosen.template), config)
+    placed = _place_scan(scan, chosen.read_template(), config)
     asked = _embeddings(chosen, [placed.voxels]).expand_as(enrolled)
     curve = make_calibration(chosen.info)
     nearest: dict[str, float] = {}
@@ -183,7 +182,7 @@ def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) ->
 
 def _measure_change(a: PairScan, b: PairScan, chosen: TrainedModel, config: Config) -> PairScore:
     score = chosen.measures(config.score)
-    detector = detectors.build_model_detector(chosen.info, chosen.template.parent, score)
+    detector = detectors.build_model_detector(chosen.info, chosen.folder, score)
     instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
     pair, _ = pair_scoring.score_pair(a, b, instrument, score)
     (judged,) = pair_scoring.apply_multiple_testing([pair], score)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from siamese_med.brain import segmentation_files
+from siamese_med.brain import head_template, segmentation_files
 from siamese_med.errors import EmptyInputError, PluginError
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import INVERTED_FLAG, undo_monochrome1
@@ -31,7 +31,6 @@ from siamese_med.preparation.scan_placement import (
     ScanToPlace,
     find_brain,
     is_alignment_usable,
-    make_head_template,
     place_scans,
 )
 from siamese_med.runtime import files
@@ -175,7 +174,7 @@ def _make_template(chosen: Sequence[ScanToAlign], data: Path, config: PrepareCon
     """The template of heads, if most of the chosen scans show one and none has a mask; else the mean of these scans."""
     wanted = config.head_template and registration_of(config).built_in  # a plug-in may know no other contrast
     if wanted and not any(one.mask for one in chosen) and _show_heads(chosen[:MAX_VOTES], data):
-        return make_head_template(config)
+        return head_template.make_head_template(config.shape, config.spacing_mm)
     loaded = [_load(source, data) for source in chosen]
     masks = [one.mask for one in loaded]
     return templates.build_template([one.scan for one in loaded], config.shape, config.spacing_mm, device, masks)

@@ -22,10 +22,9 @@ from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.imaging import resampling
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.registration import Alignment, Transform
-from siamese_med.imaging.volume import Volume, make_centred_affine
+from siamese_med.imaging.volume import Volume
 from siamese_med.plugins import Plugin
 from siamese_med.preparation.registrations import register_to_template
-from siamese_med.study.config import PrepareConfig
 from siamese_med.study.thresholds import (
     DOUBTFUL_HEAD_OVERLAP,
     DOUBTFUL_HEAD_QUALITY,
@@ -40,10 +39,6 @@ if TYPE_CHECKING:
 
 MATRIX_DECIMALS = 7
 """Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
-HEAD_GRID_MM = 3.0
-"""Voxel edge of the template of heads where none is configured."""
-HEAD_TEMPLATE_CONTRAST = "T1w"
-"""The contrast in which the template of heads is written to a study; every scan is aligned to that of its own."""
 BRAIN_MARGIN_VOXELS = 2
 """What identity looks at on the template of heads reaches this many voxels beyond the template's brain."""
 SAME_TEMPLATE_TOLERANCE = 0.02
@@ -183,17 +178,11 @@ def resample_to_template(
     return normalise_intensity(voxels, kept).cpu().numpy().astype(np.float16), record
 
 
-def make_head_template(config: PrepareConfig) -> Volume:
-    """Make the template of heads on the grid of a study: `config.shape` voxels of `config.spacing_mm`."""
-    affine = make_centred_affine(config.shape, config.spacing_mm or HEAD_GRID_MM)
-    return Volume(_resample_head_template(affine, config.shape), affine)
-
-
 def is_head_template(template: Volume) -> bool:
     """Tell whether a template is that of heads, on whatever grid."""
     if template.voxels.ndim != len(template.spacing_mm):
         return False
-    same = _resample_head_template(template.affine, template.voxels.shape)
+    same = head_template.resample_head_template(template.affine, template.voxels.shape)
     return bool(np.abs(same - template.voxels).max() <= SAME_TEMPLATE_TOLERANCE)
 
 
@@ -202,11 +191,6 @@ def make_brain_mask(template: Volume) -> NDArray[np.bool_]:
     known = make_probability_volume(head_template.load_template_segmentation())
     resampled = resampling.resample_volume(known, template.affine, template.voxels.shape)[0, 0]
     return np.asarray(resampled.numpy() >= 0.5)
-
-
-def _resample_head_template(affine: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.float32]:
-    whole = head_template.load_head_template(HEAD_TEMPLATE_CONTRAST)
-    return np.asarray(resampling.resample_volume(whole, affine, shape)[0, 0].numpy())
 
 
 @dataclass(frozen=True)

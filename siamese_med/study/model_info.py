@@ -212,8 +212,9 @@ class ModelInfo(RecordedPart):
     shape: voxels (i, j, k) of the template grid; box: first and one past the last voxel that the network sees, by axis;
     learned_from: SHA-256 of the training and validation patients' scans, trained_on: of the training patients' alone
     (None in models that did not record it); region: what of that box it looks at (None where that is everything, and in
-    models that did not record it); weights_sha256, template_sha256: of the files beside model.json; plugins: those that
-    it was made with.
+    models that did not record it); weights_sha256, template_sha256: of the files beside model.json; head_template:
+    the template is that of heads, which the package makes on a grid of `brain.head_template.HEAD_GRID_MM`, and no file;
+    plugins: those that it was made with.
 
     The values of REPEATED_KEYS stand in the file twice. The object holds them once, in `calibration`.
     """
@@ -231,6 +232,7 @@ class ModelInfo(RecordedPart):
     box: tuple[tuple[GridEdge, GridEdge], ...] = Field(min_length=3, max_length=3)
     region: RecordedRegion | None = None
     parameters: Count | None = None
+    head_template: bool = False
     template_sha256: Sha256 | None = None
     weights_sha256: Sha256
     calibration: SimilarityCurve

@@ -9,11 +9,13 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 from siamese_med.imaging import volume
+from siamese_med.network import model_folder
 from siamese_med.network.starter_model import STARTER_FOLDER
 from siamese_med.preparation.scan_placement import is_head_template
 from tests.architecture.test_dependencies import PINS, PROJECT, canonical
@@ -67,10 +69,18 @@ def test_the_notice_credits_every_source_that_the_starter_model_may_be_learned_f
     assert [source for source in sources if source not in notice] == []
 
 
-def test_the_only_image_of_the_starter_model_is_the_template_of_heads_and_no_scan() -> None:
-    images = [path for path in STARTER_FOLDER.rglob("*") if path.name.endswith((".nii", ".gz", ".npy", ".npz", ".png"))]
-    assert [path.name for path in images] == ["template.nii.gz"]
-    assert is_head_template(volume.read_volume(images[0]))
+def test_no_image_is_among_the_files_of_the_starter_model() -> None:
+    names = {path.name for path in STARTER_FOLDER.rglob("*") if path.is_file()}
+    assert names == {"README.md", "metrics.json", "model.json", "model.safetensors", "training_log.csv"}
+
+
+def test_the_starter_models_template_is_that_of_heads_and_lies_in_no_model_folder() -> None:
+    path = model_folder.find_checked_template(STARTER_FOLDER)
+    assert not path.is_relative_to(STARTER_FOLDER)
+    made, read = volume.read_volume(path), model_folder.load_model(STARTER_FOLDER).read_template()
+    assert is_head_template(made)
+    assert np.array_equal(made.voxels, read.voxels)
+    assert np.array_equal(made.affine, read.affine)
 
 
 def test_the_wheel_is_to_hold_the_starter_model() -> None:
