@@ -27,15 +27,16 @@ ATLAS_MODES = 8
 """Largest number of modes beside the mean."""
 SCANS_PER_MODE = 4
 """Training scans beyond each patient's first that are needed for each mode."""
-MAX_ATLAS_SCANS = 48
-"""Largest number of training scans that the atlas is fitted to; every patient's first scan is taken first."""
+MAX_ATLAS_SCANS = 96
+"""Largest number of training scans that the atlas is fitted to. Every patient's first two are taken first: modes are
+of differences within a patient, so one scan of each would leave them to the few patients who are taken in twice."""
 COARSE_BLOCK_VOXELS = 4
 """Edge of the block means that are subtracted from a volume to leave its fine detail."""
 THUMBNAIL_BLOCKS_PER_AXIS = 8
 """Blocks along each axis of the thumbnail whose content is removed, so that it cannot serve as a shortcut."""
 DISPLACEMENT_DAMPING = 0.1
 """Damping of displacements where the atlas is flat, as a share of its mean squared gradient."""
-ATLAS_VERSION = 3
+ATLAS_VERSION = 4
 """Raise it when the same scans would give another atlas, so that models made before are not taken for the same."""
 MIN_GRID_VOXELS = 24
 """Shortest axis, in voxels, for which an atlas is fitted; thinner grids hold no anatomy to be displaced."""
@@ -183,7 +184,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     Parameters
     ----------
     cohort
-        Training scans on the study's grid; at most `MAX_ATLAS_SCANS` are used, one for each patient first.
+        Training scans on the study's grid; at most `MAX_ATLAS_SCANS` are used, two of each patient first.
 
     Returns
     -------
@@ -193,7 +194,7 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     shape = cohort.shape
     if min(shape) < MIN_GRID_VOXELS:
         return MeanSubtraction(shape)
-    chosen = _one_a_patient_first(cohort)
+    chosen = _choose_scans(cohort)
     core = common_region.find_common_region(_bodies(cohort, chosen))
     atlas = Atlas(shape, _box(core, shape))
     inside = tuple(slice(*edges) for edges in atlas.box)
@@ -204,14 +205,17 @@ def fit_atlas(cohort: ScanDataset) -> Atlas | MeanSubtraction:
     return atlas
 
 
-def _one_a_patient_first(cohort: ScanDataset) -> list[int]:
-    """Positions of at most MAX_ATLAS_SCANS scans: every patient's first, then every patient's second, and so on."""
+def _choose_scans(cohort: ScanDataset) -> list[int]:
+    """Positions of at most MAX_ATLAS_SCANS scans: every patient's first two, then every patient's next two, and so on.
+
+    The scans of one patient stay together, so that no patient is left with one scan while another gives four.
+    """
     turn: dict[int, int] = {}
     order = []
     for position, label in enumerate(cohort.labels):
         turn[label] = turn.get(label, -1) + 1
-        order.append((turn[label], position))
-    return [position for _, position in sorted(order)[:MAX_ATLAS_SCANS]]
+        order.append((turn[label] // 2, label, position))
+    return [position for _, _, position in sorted(order)[:MAX_ATLAS_SCANS]]
 
 
 def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple[int, int] | None:
@@ -231,7 +235,7 @@ def measure_region(atlas: Atlas | MeanSubtraction, cohort: ScanDataset) -> tuple
     """
     if isinstance(atlas, MeanSubtraction):
         return None
-    body = common_region.find_usual_body(_bodies(cohort, _one_a_patient_first(cohort)))
+    body = common_region.find_usual_body(_bodies(cohort, _choose_scans(cohort)))
     return int(atlas.core.sum()), int(body.sum())
 
 

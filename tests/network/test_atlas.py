@@ -85,6 +85,21 @@ def test_of_the_scans_it_is_made_from_something_is_left_over(known: ScanDataset)
         assert (view - explained).square().mean() > 1e-4 * view.square().mean()
 
 
+def test_modes_come_from_every_patient_who_is_taken_in(known: ScanDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One scan of each would leave the modes to the few who are taken in twice: a picture of them, and of no machine."""
+    taken: list[np.ndarray] = []
+    find = atlas.find_within_patient_modes
+
+    def listen(features: torch.Tensor, patients: np.ndarray, most: int, scans_per_mode: int) -> torch.Tensor:
+        taken.append(patients)
+        return find(features, patients, most, scans_per_mode)
+
+    monkeypatch.setattr(atlas, "find_within_patient_modes", listen)
+    monkeypatch.setattr(atlas, "MAX_ATLAS_SCANS", 8)
+    atlas.fit_atlas(known)
+    assert np.bincount(taken[0])[np.unique(taken[0])].tolist() == [2, 2, 2, 2]
+
+
 def test_brightness_and_gain_of_a_scan_do_not_matter(fitted: Atlas) -> None:
     voxels = shown(fitted, head(np.random.default_rng(3), CONTRASTS[1], 0.5))
     torch.testing.assert_close(fitted(voxels)[1], fitted(3 * voxels)[1], atol=1e-3, rtol=1e-3)
