@@ -202,6 +202,19 @@ def guess_contrast_from_folders(folders: Sequence[str]) -> str:
     return "unknown"
 
 
+def is_image_word(word: str) -> bool:
+    """Tell whether one word of a file's name says what kind of image it is, and nothing of a person or a number.
+
+    Examples
+    --------
+    >>> is_image_word("flair"), is_image_word("3d"), is_image_word("p2"), is_image_word("12"), is_image_word("anna")
+    (True, True, False, False, False)
+    """
+    if word.isdigit() or re.fullmatch(r"[a-z]\d*", word, re.I):
+        return guess_contrast_from_name(word) != "unknown"
+    return bool(FOLDER_FILLER_PATTERN.fullmatch(word)) or guess_contrast_from_name(word) != "unknown"
+
+
 def is_plain_name(stem: str) -> bool:
     """Tell whether a file name says that no contrast agent was given yet.
 

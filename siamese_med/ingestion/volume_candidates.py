@@ -123,6 +123,8 @@ def _from_nifti(
     facts = make_nifti_facts(claim)
     if claim.by_place:
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PATIENT_UNNAMED))
+    if claim.by_folder:
+        facts = replace(facts, flags=(*facts.flags, ScanFlag.PATIENT_FROM_FOLDER))
     candidate = NameCandidate(
         key=secret.label("scan", key, entry.known[0]),
         subject=owner.subject(secret),

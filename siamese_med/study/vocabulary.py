@@ -233,6 +233,10 @@ class ScanFlag(ExplainedWord):
         "nothing names the patient, so the file's place stands for a patient of its own; name subjects in a manifest "
         "or by BIDS names",
     )
+    PATIENT_FROM_FOLDER = (
+        "patient_from_folder",
+        "the folder above the date was taken for the patient; if it is none, name subjects in a manifest",
+    )
     SIMILAR_ID = (
         "similar_id",
         "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "

@@ -12,6 +12,7 @@ from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
+from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
 NO_LABELS = BidsLabels()
@@ -22,7 +23,7 @@ NO_LABELS = BidsLabels()
 class InputClaim:
     """What the input states about a file without reading it. It goes into pseudonyms and is never written."""
 
-    kind: str  # manifest, bids or name; the last two with the dataset's name space where there are several
+    kind: str  # manifest, bids, folder or name; all but the first with the dataset's name space where there are several
     subject: str
     session: str = ""
     date: date | None = None
@@ -58,6 +59,11 @@ class InputClaim:
         return self.kind.partition(" ")[0] == "bids"
 
     @property
+    def by_folder(self) -> bool:
+        """Whether the folder above a date names the subject, see `dated_folders`."""
+        return self.kind.partition(" ")[0] == "folder"
+
+    @property
     def by_place(self) -> bool:
         """Whether only the file's path tells its subject from others.
 
@@ -80,6 +86,7 @@ class InputPath:
     listed: bool = False
     labels: BidsLabels = NO_LABELS
     data_set: BidsDataset | None = None
+    dated: DatedFolder | None = None
     trouble: str = ""
     _claim: InputClaim | None = None
 
@@ -130,7 +137,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     Parameters
     ----------
     found
-        The file with its BIDS labels. Without a label its place stands for the patient, see `claim_by_place`.
+        The file with its BIDS labels, or patient and date of plain folders. Without either its place stands for the
+        patient, see `claim_by_place`. A folder that is called by a date dates the files of a named patient.
     root
         Folder that places are relative to.
     tree
@@ -142,13 +150,16 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         A side-car or table cannot be read now.
     """
     labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
+    folder_day = find_folder_date(found.path.relative_to(root).parts[:-1])
     if labels.subject:
         kind, subject = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
+    elif found.dated:
+        kind, subject = found.data_set.kind("folder") if found.data_set else "folder", found.dated.patient
     else:
         place = claim_by_place(found, root)
-        kind, subject = place.kind, place.subject
+        kind, subject, folder_day = place.kind, place.subject, None
     sidecar = bids_metadata.read_sidecar(found.path, stem)
-    acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date
+    acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
     told, flags = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent), sidecar.flags
     if contrast.is_phase_name(stem):
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)

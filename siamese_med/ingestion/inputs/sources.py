@@ -11,7 +11,7 @@ from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, MissingFileError
 from siamese_med.ingestion import contrast
-from siamese_med.ingestion.inputs import bids_metadata, folder_walk
+from siamese_med.ingestion.inputs import bids_metadata, dated_folders, folder_walk
 from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsDataset, BidsDatasets
 from siamese_med.ingestion.inputs.bids_labels import read_bids_labels
 from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
@@ -120,7 +120,20 @@ def _folder(source: Path) -> list[InputPath]:
             places[folder] = _place(above[0].relative_to(source), sets, make_claim, make_place_claim)
         found.append(_in_folder(one, name, places[folder]))
     _refuse_unclear(found, source, sets)
+    _read_dated_folders(found, source)
     return found
+
+
+def _read_dated_folders(found: list[InputPath], source: Path) -> None:
+    """Give patient and date to NIfTI files without labels that lie in plain folders, see `dated_folders`."""
+    unnamed = {
+        one.path.relative_to(source): one
+        for one in found
+        if not one.reason and not one.labels.subject and one.path.name.lower().endswith(NIFTI_ENDINGS)
+    }
+    stems = {place: bids_metadata.get_image_stem(one.path) for place, one in unnamed.items()}
+    for place, dated in dated_folders.read_dated_folders(stems).items():
+        unnamed[place].dated = dated
 
 
 def _description(one: WalkedPath) -> Path | None:
