@@ -98,10 +98,15 @@ def ingest_input(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash files again even if size and time are unchanged.")
     ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Only show patients, visits and scans, and what names them; write nothing.")
+    ] = False,
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
     """Convert files to scans; every file is accounted for."""
+    if plan:
+        return questions.show_ingest_plan(source, data, reports, config)
     order = replace(
         run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config),
         verify=verify,

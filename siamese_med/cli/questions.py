@@ -48,6 +48,18 @@ def export_pairs(
     return CommandResult({**facts, "file": console_output.shorten_path(output)})
 
 
+def show_ingest_plan(source: str, data: Path, reports: Path, config: Path | None) -> CommandResult:
+    """Show what `ingest` would take for whom; nothing is written."""
+    from siamese_med.errors import UsageError
+    from siamese_med.ingestion import ingest_plan
+
+    found = run_request.read_input_argument(source, None)
+    if not isinstance(found, Path):
+        raise UsageError("--plan reads a folder or a manifest: an archive names the patient of every file itself")
+    plan = ingest_plan.plan_ingest(found, run_request.make_study(data, reports, config).config.ingest)
+    return CommandResult({**plan}, text=ingest_plan.format_plan(plan))
+
+
 @make_command
 def compare_two_scans(
     a: ScanArgument,

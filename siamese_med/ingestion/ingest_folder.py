@@ -87,16 +87,25 @@ def ingest_files(
     return result
 
 
-def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
+def gather_groups(run: IngestRun, by_content: bool) -> tuple[list[FileGroup], set[ContentUnit]]:
+    """Read headers and names of a run's files, and group those that need a decision; nothing is decided yet.
+
+    `by_content`: read and hash every file again. Returns the groups, and the units that other contents replaced.
+    """
     run.begin()
     assign_namespaces(run)
-    recognise_unchanged_files(run, by_content=verify)
+    recognise_unchanged_files(run, by_content)
     mark_unopened_entries(run.entries)
     inspect_entries(run, [entry for entry in run.entries if entry.unit is None and entry.look is None])
     merge_dataset_copies(run)
     identify_contents(run)
     gone = find_replaced_units(run)
-    _convert(run, group_entries(run, gone), gone)
+    return group_entries(run, gone), gone
+
+
+def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
+    groups, gone = gather_groups(run, by_content=verify)
+    _convert(run, groups, gone)
     if run.workers.lost:
         files.remove_stale_temporary_files(run.data / "scans")
     new = _record_paths(run, source.absolute())
