@@ -158,7 +158,9 @@ def print_mode_sources(model: Path, study: Study) -> None:
         along = apart @ (mode / np.linalg.norm(mode))
         cosine = np.abs(along) / np.maximum(np.linalg.norm(apart, axis=1), 1e-6)
         energy = pd.Series(along**2).groupby(scans.subject.to_numpy()).sum()
-        print(f"mode {number}: largest cosine with one scan {cosine.max():.2f}, share {energy.max() / energy.sum():.2f}")
+        print(
+            f"mode {number}: largest cosine with one scan {cosine.max():.2f}, share {energy.max() / energy.sum():.2f}"
+        )
 
 
 def _draw_one(machines: Sequence[Scanner], rng: np.random.Generator) -> Scanner:

@@ -31,12 +31,13 @@ import numpy as np
 import torch
 
 from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
-from benchmarks.without_model import CONFIG, DETECTOR, NO_MODEL
+from benchmarks.without_model import CONFIG, DETECTORS, build_instrument
 from siamese_med.imaging.volume import Volume
 from siamese_med.preparation.scan_placement import find_region
 from siamese_med.scoring.change import pair_measurement, pair_scoring, simulated_rescans
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import OTHER_SCANNER, SAME_SCANNER
+from siamese_med.scoring.change.pair_scoring import CalibratedDetector
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.change.simulated_rescans import MeasuredRescan
 from siamese_med.simulation import anatomy, rescan, scanner
@@ -83,18 +84,20 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--simulated", type=int)
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--detector", choices=DETECTORS, default="pretrained")
     parser.add_argument("--extra", nargs=2, type=float, help="other extra spread of evidence and growth")
     given = parser.parse_args()
     if given.extra:
         simulated_rescans.OWN_EXTRA_LOG_SD, simulated_rescans.SYNTHETIC_GROWTH_EXTRA_LOG_SD = given.extra
     torch.set_num_threads(1)
+    instrument = build_instrument(given.detector)
     done = read_records(given.json)
     heads = simulate_people(given.simulated) if given.simulated else take_real_heads(given)
     known = {record["scan"] for record in done}
     for head in () if given.show else heads:
         if head.name in known:
             continue
-        record = measure_head(head)
+        record = measure_head(head, instrument)
         done.append(record)
         with given.json.open("a") as file:
             file.write(json.dumps(record) + "\n")
@@ -149,7 +152,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def measure_head(head: ScannedHead) -> dict[str, Any]:
+def measure_head(head: ScannedHead, instrument: CalibratedDetector) -> dict[str, Any]:
     """Scan a head VISITS times, and let the product score all pairs; the figures, and CPU-seconds of each part."""
     contrast, same = head.contrast, head.kind == SAME_SCANNER
     visits = head.scan()
@@ -159,9 +162,9 @@ def measure_head(head: ScannedHead) -> dict[str, Any]:
         for n, one in enumerate(visits)
     ]
     found = time.process_time()
-    rescans = [simulated_rescans.measure_rescans(side, same, CONFIG.spacing_mm, DETECTOR) for side in sides]
+    rescans = [simulated_rescans.measure_rescans(side, same, CONFIG.spacing_mm, instrument.detector) for side in sides]
     measured = time.process_time()
-    pairs = [score_pair(sides, rescans, *places) for places in combinations(range(VISITS), 2)]
+    pairs = [score_pair(sides, rescans, instrument, *places) for places in combinations(range(VISITS), 2)]
     return {
         "scan": head.name,
         "person": head.person,
@@ -200,11 +203,15 @@ def scan_person(contrast: str, same: bool, rng: np.random.Generator) -> list[Vol
 
 
 def score_pair(
-    sides: Sequence[PairScan], rescans: Sequence[Sequence[MeasuredRescan]], a: int, b: int
+    sides: Sequence[PairScan],
+    rescans: Sequence[Sequence[MeasuredRescan]],
+    instrument: CalibratedDetector,
+    a: int,
+    b: int,
 ) -> dict[str, Any]:
     """Score a pair as the only one of its patient; its figures, and the scans in the order they were measured in."""
     known = {id(side): one for side, one in zip(sides, rescans, strict=True)}
-    instrument = replace(NO_MODEL, rescans=lambda side, *_: known[id(side)])
+    instrument = replace(instrument, rescans=lambda side, *_: known[id(side)])
     pair, measured = pair_scoring.score_pair(sides[a], sides[b], instrument, CONFIG)
     score = pair_scoring.apply_multiple_testing([pair], CONFIG)[0]
     assert measured is not None

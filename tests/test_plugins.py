@@ -165,6 +165,7 @@ def test_what_is_built_in_passes_too() -> None:
     testing.check_encoder("compact")
     testing.check_loss("supcon")
     testing.check_detector("residual")
+    testing.check_detector("pretrained")
     testing.check_registration("correlation_ratio")
 
 
@@ -241,7 +242,7 @@ def test_what_is_wrong_with_a_name_or_its_arguments_is_told(
         ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, or"),
         ('train.loss = "tripplet"', "'train.loss' names no loss ('tripplet')"),
         ('train.transform = "noise"', "give 'package.module:object'"),
-        ('score.detector = "my-detectors"', "give one of auto, residual, network, or"),
+        ('score.detector = "my-detectors"', "give one of auto, residual, pretrained, network, or"),
         ("ingest.reasons = { noisy = {} }", "names no reason ('noisy')"),
         ("train.encoder_args = { width = nan }", "should be a finite number"),
     ],

@@ -140,7 +140,7 @@ class TrainConfig(ConfigSection):
     anatomy_warp_voxels: float = Field(0.5, ge=0, description="warp that makes a new anatomy of a known one; 0: none")
     transform: TransformName | None = Field(None, description="plug-in that augments each training scan further")
     transform_args: Arguments = {}
-    change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the plain residual")
+    change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the detectors that ship")
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
     change_learning_rate: Positive = 2e-3
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
@@ -194,7 +194,9 @@ class PromoteConfig(ConfigSection):
 class ScoreConfig(ConfigSection):
     """How pairs become scores."""
 
-    detector: DetectorName = Field(AUTO, description="auto, residual, network, or a plug-in; of the next model trained")
+    detector: DetectorName = Field(
+        AUTO, description="auto, residual, pretrained, network, or a plug-in; of the next model"
+    )
     detector_args: Arguments = {}
     false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")

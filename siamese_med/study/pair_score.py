@@ -214,7 +214,7 @@ class PairScore:
     ] = None
     ncc: Annotated[float | None, _baseline("normalised cross-correlation")] = None
     ncc_highpass: Annotated[float | None, _baseline("normalised cross-correlation of fine detail")] = None
-    mutual_information: Annotated[float | None, _baseline("normalised mutual information")] = None
+    mutual_information: Annotated[float | None, _baseline("mutual information in nats, of intensity ranks")] = None
     ssim: Annotated[float | None, _baseline("structural similarity")] = None
     pair_quality: Annotated[
         float | None, ScoreColumn("how distinct the pose of the two scans is, 0 to 1; see `score.min_pose_quality`")

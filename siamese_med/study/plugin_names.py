@@ -39,7 +39,7 @@ class PluginKind(StrEnum):
 
 
 AUTO = "auto"
-"""Of `score.detector`: the better one of the built-in detectors on validation patients."""
+"""Of `score.detector`: the best of the built-in detectors on validation patients."""
 
 BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
     {
@@ -57,6 +57,7 @@ BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
         },
         PluginKind.DETECTOR: {
             "residual": "siamese_med.scoring.change.residual_detector:detect_with_residual",
+            "pretrained": "siamese_med.scoring.change.pretrained_detector:detect_with_pretrained",
             "network": "siamese_med.network.change_inference:NetworkDetector",
         },
         PluginKind.REGISTRATION: {"correlation_ratio": "siamese_med.imaging.registration:register_scans"},

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 NOISE_FLOOR_SPLITS = (Split.TRAIN, Split.VALIDATION)
 """Splits whose rescans may serve as the no-change reference. Test patients stay unseen.
 
-A trained detector does best on the patients that it was trained on, so for it only the validation split remains.
+A change head does best on the patients that it was trained on, and of a plug-in nothing is known: for these only the
+validation split remains.
 """
 
 
@@ -68,7 +69,8 @@ def select_change_detector(
     """
     rivals = detectors.build_candidate_detectors(folder if practised else None, study.config.score)
     named = detectors.named_detector(study.config.score)
-    splits = NOISE_FLOOR_SPLITS if len(rivals) == 1 else NOISE_FLOOR_SPLITS[1:]
+    ready = {detectors.RESIDUAL_DETECTOR, detectors.PRETRAINED_DETECTOR}
+    splits = NOISE_FLOOR_SPLITS if rivals.keys() <= ready else NOISE_FLOOR_SPLITS[1:]
     evidence = usable[usable.split.isin(splits)]
     found = run_detector_trials(
         study.data, evidence, prepared, pairs, rivals, study.config.score, study.config.train.seed

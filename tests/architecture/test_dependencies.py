@@ -22,7 +22,7 @@ def canonical(name: str) -> str:
 
 
 BENCH = {canonical(Requirement(text).name) for text in PROJECT["optional-dependencies"]["bench"]}
-"""Other converters, for benchmarks/speed.py alone: not installed with the project or its tests."""
+"""What benchmarks compare with or are judged by: not installed with the project or its tests."""
 BELOW_3_11_3 = {"async-timeout"}
 """What is pulled in on the first patch versions of Python 3.11 alone, which Debian has."""
 

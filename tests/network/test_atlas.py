@@ -86,7 +86,7 @@ def test_of_the_scans_it_is_made_from_something_is_left_over(known: ScanDataset)
 
 
 def test_modes_come_from_every_patient_who_is_taken_in(known: ScanDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One scan of each would leave the modes to the few who are taken in twice: a picture of them, and of no machine."""
+    """One scan of each would leave the modes to the few who are taken in twice: a picture of them, not of machines."""
     taken: list[np.ndarray] = []
     find = atlas.find_within_patient_modes
 

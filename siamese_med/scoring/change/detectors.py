@@ -1,16 +1,17 @@
-"""The change detectors that a model can have: two built-in ones, and plug-ins.
+"""The change detectors that a model can have: three built-in ones, and plug-ins.
 
 =============  =================================================================  ====================================
 Name           Function                                                           Needs
 =============  =================================================================  ====================================
 `residual`     `residual_detector.detect_with_residual`                           no training
+`pretrained`   `pretrained_detector.detect_with_pretrained`                       no training: it ships with its weights
 `network`      `siamese_med.network.change_inference.detect_with_network`         a network with a trained change head
 a plug-in      `package.module:object` or the name of an entry point              the package that holds it
 =============  =================================================================  ====================================
 
 `pair_registration.ChangeDetector` describes how a detector is called. `score.detector` chooses the one that gives the
-verdicts of a new model. `auto` takes the better one of the built-in detectors on planted changes in validation
-patients. A detector that is named is used in any case, and the built-in ones are measured beside it.
+verdicts of a new model. `auto` takes the best of the built-in detectors on planted changes in validation patients. A
+detector that is named is used in any case, and the built-in ones are measured beside it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,13 @@ from siamese_med.plugins import Plugin, bind_plugin, find_plugin, plugin_failure
 from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import ModelInfo
-from siamese_med.study.plugin_names import AUTO, PluginKind, PluginRecord
+from siamese_med.study.plugin_names import AUTO, BUILT_IN, PluginKind, PluginRecord
 
-RESIDUAL_DETECTOR, NETWORK_DETECTOR = "residual", "network"
+RESIDUAL_DETECTOR, PRETRAINED_DETECTOR, NETWORK_DETECTOR = "residual", "pretrained", "network"
+PRETRAINED_UP_TO_MM = 2.0
+"""On a coarser grid than this, `auto` does not try the pretrained detector: it was trained at 1.5 mm.
+
+Unit: mm, `score.spacing_mm`. Source: our choice."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +79,18 @@ def _imported(plugin: Plugin, smoothing_mm: float) -> ChangeDetector:
 
 
 def build_residual_detector(config: ScoreConfig) -> ChangeDetector:
-    """Build the detector that needs no training, with `config.smoothing_mm` bound."""
-    return bind_plugin(
-        find_plugin(PluginKind.DETECTOR, RESIDUAL_DETECTOR), ("pair", "spacing_mm"), smoothing_mm=config.smoothing_mm
-    )
+    """Build the plain detector, with `config.smoothing_mm` bound."""
+    return _build_untrained(RESIDUAL_DETECTOR, config)
+
+
+def build_pretrained_detector(config: ScoreConfig) -> ChangeDetector:
+    """Build the detector that ships with its weights; `config.smoothing_mm` is for what is no brain."""
+    return _build_untrained(PRETRAINED_DETECTOR, config)
+
+
+def _build_untrained(name: str, config: ScoreConfig) -> ChangeDetector:
+    found = find_plugin(PluginKind.DETECTOR, name)
+    return bind_plugin(found, ("pair", "spacing_mm"), smoothing_mm=config.smoothing_mm)
 
 
 def learned_detector(folder: Path) -> ChangeDetector:
@@ -102,12 +115,13 @@ def build_candidate_detectors(learned: Path | None, config: ScoreConfig) -> dict
     PluginError
         The plug-in cannot be found.
     """
-    found = {
-        RESIDUAL_DETECTOR: build_residual_detector(config),
-        **({NETWORK_DETECTOR: learned_detector(learned)} if learned else {}),
-    }
     plugin = named_detector(config)
-    if plugin is not None and plugin.name not in (RESIDUAL_DETECTOR, NETWORK_DETECTOR):
+    found = {RESIDUAL_DETECTOR: build_residual_detector(config)}
+    if config.spacing_mm <= PRETRAINED_UP_TO_MM or (plugin is not None and plugin.name == PRETRAINED_DETECTOR):
+        found[PRETRAINED_DETECTOR] = build_pretrained_detector(config)
+    if learned:
+        found[NETWORK_DETECTOR] = learned_detector(learned)
+    if plugin is not None and plugin.name not in BUILT_IN[PluginKind.DETECTOR]:
         found[plugin.name] = PluginDetector(plugin, config.smoothing_mm)
     if config.detector == NETWORK_DETECTOR and not learned:
         raise NotEnoughDataError(
@@ -136,8 +150,8 @@ def build_model_detector(info: ModelInfo, folder: Path, config: ScoreConfig) -> 
     """
     if info.change.detector == NETWORK_DETECTOR:
         return learned_detector(folder)
-    if info.change.detector == RESIDUAL_DETECTOR:
-        return build_residual_detector(config)
+    if info.change.detector in (RESIDUAL_DETECTOR, PRETRAINED_DETECTOR):
+        return _build_untrained(info.change.detector, config)
     record = detector_record(info)
     arguments = {} if record is None else record.arguments
     return PluginDetector(find_plugin(PluginKind.DETECTOR, info.change.detector, arguments), config.smoothing_mm)

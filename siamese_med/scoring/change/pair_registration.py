@@ -57,6 +57,8 @@ class PairSpace:
         4x4, voxel indices to pair mm (RAS+); isotropic, without rotation.
     inside
         Mask (i, j, k) of what is compared where both scans show it: the brain, or the body without its rim.
+    whole_body
+        Whether that is the body, since no brain and no mask of one of the scans is known.
 
     Examples
     --------
@@ -67,6 +69,7 @@ class PairSpace:
 
     affine: Matrix
     inside: NDArray[np.bool_]
+    whole_body: bool = False
 
     @property
     def spacing_mm(self) -> float:
@@ -165,10 +168,19 @@ def register_pair(
     if earlier.content_digest() == later.content_digest():
         b = a
     else:
-        for _ in range(MATCHING_ROUNDS):
-            a = _match_histogram(a, b, inside)
-            a, b = _remove_relative_bias(a, b, inside, space.spacing_mm)
+        a, b = match_intensities(a, b, inside, space.spacing_mm)
     return RegisteredPair(space, *shown, a, b, inside, overlap, pose.quality, *matrices)
+
+
+def match_intensities(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
+    """Match the histograms of two normalised scans (i, j, k) where both show the body, and remove their relative bias.
+
+    `inside` (i, j, k) is the mask that is compared, and `spacing_mm` the voxel edge of the grid.
+    """
+    for _ in range(MATCHING_ROUNDS):
+        a = _match_histogram(a, b, inside)
+        a, b = _remove_relative_bias(a, b, inside, spacing_mm)
+    return a, b
 
 
 def _halve_rigid_transform(matrix: Matrix) -> Matrix:
@@ -201,7 +213,7 @@ def _resample_both(
         for mask, matrix in zip(masks, matrices, strict=True)
     ]
     compared = _find_compared_region(marked, [part[1] for part in parts], spacing_mm, whole)
-    return PairSpace(affine, compared.numpy()), parts
+    return PairSpace(affine, compared.numpy(), whole), parts
 
 
 def _find_compared_region(

@@ -244,12 +244,14 @@ def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, prob
     """Write the change map of `score_pair` as NIfTI, float32 with two decimals, in the space of the earlier scan.
 
     The map (`probability`, on the grid of the pair) is resampled to the nearest voxel, so `volume_ml` can be counted in
-    it: voxels of at least 0.95. `path` ends in .nii or .nii.gz, and is replaced as a whole.
+    it: voxels of at least 0.95. For that, decimals are rounded down. `path` ends in .nii or .nii.gz, and is replaced as
+    a whole.
     """
     grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
     drawn = Volume(probability.numpy(), found.pair.space.affine)
     moved = resampling.resample_volume(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
-    volume.write_volume(path, Volume(np.round(moved.numpy(), 2).astype(np.float32), earlier.scan.affine))
+    lower = np.floor(100 * moved.numpy() + 1e-4) / 100
+    volume.write_volume(path, Volume(lower.astype(np.float32), earlier.scan.affine))
 
 
 def write_pictures(path: Path, found: PairMeasurement, probability: Tensor) -> None:

@@ -1,0 +1,80 @@
+"""The change detector that ships with the package: a network that was trained on known changes of brains."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from siamese_med.scoring.change import change_unet
+from siamese_med.scoring.change.change_unet import ChangeUNet
+from siamese_med.scoring.change.pair_registration import RegisteredPair
+from siamese_med.scoring.change.residual_detector import detect_with_residual
+
+NETWORK_MM = 1.5
+"""Voxel edge that the network was trained at; pairs on another grid are brought to it and back."""
+LEAST_LOG_ODDS = -4.0
+"""Log odds of change far below this count as no evidence. Source: our choice."""
+
+
+def detect_with_pretrained(pair: RegisteredPair, spacing_mm: float, smoothing_mm: float) -> Tensor:
+    """Compute the evidence of change in a brain: how much likelier the network takes it for changed than for not.
+
+    With s(a, b) the log odds of "brighter by a change" against "unchanged", and d of "darker", both the mean of what
+    the network says of (a, b) and of (b, a) with the two exchanged::
+
+        e = softplus(s + 4) - softplus(d + 4)
+
+    Where no brain was found, the pair is of something that the network has never seen: there
+    `residual_detector.detect_with_residual` is used.
+
+    Parameters
+    ----------
+    pair
+        The registered pair, see `pair_registration.RegisteredPair`.
+    spacing_mm
+        Voxel edge of the pair.
+    smoothing_mm
+        Of the residual. With it bound, the function is a `pair_registration.ChangeDetector`.
+
+    Returns
+    -------
+    Tensor
+        Signed evidence e (i, j, k), float32: positive where the later scan is brighter, 0 outside the body.
+    """
+    if pair.space.whole_body:
+        return detect_with_residual(pair, spacing_mm, smoothing_mm)
+    scans = torch.stack([pair.a, pair.b, pair.inside.float()])[None]
+    factor = spacing_mm / NETWORK_MM
+    if abs(factor - 1) > 0.01:
+        scans = functional.interpolate(scans, scale_factor=factor, mode="trilinear", align_corners=False)
+    a, b, inside = scans[0]
+    evidence = compute_evidence(a, b, inside > 0.5)
+    if evidence.shape != pair.a.shape:
+        size = tuple(pair.a.shape)
+        evidence = functional.interpolate(evidence[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
+    return evidence * pair.inside
+
+
+def compute_evidence(a: Tensor, b: Tensor, inside: Tensor, network: ChangeUNet | None = None) -> Tensor:
+    """Compute the evidence (i, j, k) of two matched scans at NETWORK_MM; 0 outside the mask `inside`.
+
+    Without a `network`, it is the one that ships.
+    """
+    places = torch.nonzero(inside)
+    if not len(places):
+        return torch.zeros_like(a)
+    box = tuple(slice(int(low), int(high) + 1) for low, high in zip(places.amin(0), places.amax(0), strict=True))
+    inputs = change_unet.make_inputs(a[box], b[box], inside[box])
+    room = [size for n in reversed(inputs.shape[2:]) for size in (0, -n % change_unet.MULTIPLE)]
+    inputs = functional.pad(inputs, room)
+    network = network or change_unet.load_change_network()
+    with torch.inference_mode():
+        one, other = network(inputs).float()[0], network(change_unet.swap_inputs(inputs)).float()[0]
+    brighter = ((one[1] - one[0]) + (other[2] - other[0])) / 2
+    darker = ((one[2] - one[0]) + (other[1] - other[0])) / 2
+    strength = functional.softplus(brighter - LEAST_LOG_ODDS) - functional.softplus(darker - LEAST_LOG_ODDS)
+    i, j, k = (edge.stop - edge.start for edge in box)
+    evidence = torch.zeros_like(a)
+    evidence[box] = strength[:i, :j, :k] * inside[box]
+    return evidence
