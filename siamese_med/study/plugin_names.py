@@ -39,7 +39,7 @@ class PluginKind(StrEnum):
 
 
 AUTO = "auto"
-"""Of `score.detector`: the best of the built-in detectors on validation patients."""
+"""Of `score.detector`: the better one of the detectors `residual` and `network` on validation patients."""
 
 BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
     {

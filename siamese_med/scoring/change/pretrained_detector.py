@@ -15,15 +15,20 @@ NETWORK_MM = 1.5
 """Voxel edge that the network was trained at; pairs on another grid are brought to it and back."""
 LEAST_LOG_ODDS = -4.0
 """Log odds of change far below this count as no evidence. Source: our choice."""
+ODDS_EXPONENT, EVIDENCE_SCALE = 0.25, 1.5
+"""Evidence grows with this power of the odds, so that the figure of an unchanged pair follows its level about as that of
+the residual does (`noise_floor.PRIOR_SLOPE`); the scale brings it into the range of `change_map.TAIL_THRESHOLDS`.
+
+Source: rescans of three real heads."""
 
 
 def detect_with_pretrained(pair: RegisteredPair, spacing_mm: float, smoothing_mm: float) -> Tensor:
     """Compute the evidence of change in a brain: how much likelier the network takes it for changed than for not.
 
-    With s(a, b) the log odds of "brighter by a change" against "unchanged", and d of "darker", both the mean of what
-    the network says of (a, b) and of (b, a) with the two exchanged::
+    With s the odds of "brighter by a change" against "unchanged", and d those of "darker", both the geometric mean of
+    what the network says of (a, b) and of (b, a) with the two exchanged::
 
-        e = softplus(s + 4) - softplus(d + 4)
+        e = 1.5 (1 + s exp(4))^(1/4) - 1.5 (1 + d exp(4))^(1/4)
 
     Where no brain was found, the pair is of something that the network has never seen: there
     `residual_detector.detect_with_residual` is used.
@@ -73,8 +78,12 @@ def compute_evidence(a: Tensor, b: Tensor, inside: Tensor, network: ChangeUNet |
         one, other = network(inputs).float()[0], network(change_unet.swap_inputs(inputs)).float()[0]
     brighter = ((one[1] - one[0]) + (other[2] - other[0])) / 2
     darker = ((one[2] - one[0]) + (other[1] - other[0])) / 2
-    strength = functional.softplus(brighter - LEAST_LOG_ODDS) - functional.softplus(darker - LEAST_LOG_ODDS)
+    strength = _raise_odds(brighter) - _raise_odds(darker)
     i, j, k = (edge.stop - edge.start for edge in box)
     evidence = torch.zeros_like(a)
     evidence[box] = strength[:i, :j, :k] * inside[box]
     return evidence
+
+
+def _raise_odds(log_odds: Tensor) -> Tensor:
+    return EVIDENCE_SCALE * torch.exp(ODDS_EXPONENT * functional.softplus(log_odds - LEAST_LOG_ODDS))
