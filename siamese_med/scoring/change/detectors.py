@@ -11,8 +11,8 @@ a plug-in      `package.module:object` or the name of an entry point            
 
 `pair_registration.ChangeDetector` describes how a detector is called. `score.detector` chooses the one that gives the
 verdicts of a new model. `auto` takes the better one of `residual` and `network` on planted changes in validation
-patients. A detector that is named is used in any case, and these are measured beside it. `pretrained` has to be named: it
-finds more lesions, but large changes raise the level that its figure is compared at, so that their p is too high.
+patients. A detector that is named is used in any case, and these are measured beside it. `pretrained` has to be named:
+it finds more lesions, but large changes raise the level that its figure is compared at, so that their p is too high.
 """
 
 from __future__ import annotations

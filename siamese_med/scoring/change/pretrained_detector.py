@@ -16,8 +16,8 @@ NETWORK_MM = 1.5
 LEAST_LOG_ODDS = -4.0
 """Log odds of change far below this count as no evidence. Source: our choice."""
 ODDS_EXPONENT, EVIDENCE_SCALE = 0.25, 1.5
-"""Evidence grows with this power of the odds, so that the figure of an unchanged pair follows its level about as that of
-the residual does (`noise_floor.PRIOR_SLOPE`); the scale brings it into the range of `change_map.TAIL_THRESHOLDS`.
+"""Evidence grows with this power of the odds, so that the figure of an unchanged pair follows its level about as that
+of the residual does (`noise_floor.PRIOR_SLOPE`); the scale brings it into the range of `change_map.TAIL_THRESHOLDS`.
 
 Source: rescans of three real heads."""
 
