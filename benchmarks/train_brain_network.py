@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from benchmarks import training_step
 from siamese_med.brain import head_grid
 from siamese_med.brain.network import BLOCK, WEIGHTS, BrainUNet, load_brain_network, to_blocks
 from siamese_med.brain.structures import MIRRORED, Structure
@@ -134,19 +134,18 @@ def train(folder: Path, out: Path, minutes: float, held_out: Sequence[int], resu
     losses: list[float] = []
     while (elapsed := (time.monotonic() - began) / (60 * minutes)) < 1:
         done = (resume or 0.0) + (1 - (resume or 0.0)) * elapsed
-        rate = PEAK_RATE * min(1, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * done))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         loss = compute_loss(network, draw_sample(maps, rng), rng, FIRST_EVENNESS * max(0.0, 1 - done / EVEN_UNTIL))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        training_step.take_step(
+            loss,
+            network,
+            average,
+            optimiser,
+            rate=training_step.compute_rate(PEAK_RATE, step, WARM_UP_STEPS, done),
+            max_gradient=5.0,
+            step=step,
+            half_life_steps=EMA_HALF_LIFE_STEPS,
+        )
         step += 1
-        with torch.no_grad():
-            keep = 0.5 ** (1 / min(EMA_HALF_LIFE_STEPS, 1 + step / 5))
-            for mine, other in zip(average.parameters(), network.parameters(), strict=True):
-                mine.lerp_(other, 1 - keep)
         losses.append(loss.item())
         if step % 50 == 0:
             print(f"{(time.monotonic() - began) / 60:.1f} min, step {step}: {np.mean(losses[-50:]):.3f}", flush=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import math
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks import change_synthesis, lesion_froc
+from benchmarks import change_synthesis, lesion_froc, training_step
 from benchmarks.change_synthesis import ChangePair
 from benchmarks.lesion_froc import Findings, KnownPair
 from benchmarks.real_scans_list import RealScan, list_real_scans
@@ -171,18 +170,19 @@ def train(pairs: Path, out: Path, minutes: float) -> ChangeUNet:
     while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
         known = sorted(pairs.glob("*.npz"))
         for crop in draw_crops(read_pair(known[rng.integers(len(known))]), rng):
-            for group in optimiser.param_groups:
-                group["lr"] = PEAK_RATE * min(1, (step + 1) / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * done))
             loss = compute_loss(network, *crop)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            rate = training_step.compute_rate(PEAK_RATE, step, WARM_UP_STEPS, done)
+            training_step.take_step(
+                loss,
+                network,
+                average,
+                optimiser,
+                rate=rate,
+                max_gradient=1.0,
+                step=step,
+                half_life_steps=EMA_HALF_LIFE_STEPS,
+            )
             step += 1
-            with torch.no_grad():
-                keep = 0.5 ** (1 / min(EMA_HALF_LIFE_STEPS, 1 + step / 5))
-                for mine, other in zip(average.parameters(), network.parameters(), strict=True):
-                    mine.lerp_(other, 1 - keep)
             losses.append(loss.item())
             if step % 100 == 0:
                 spent = (time.monotonic() - began) / 60

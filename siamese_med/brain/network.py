@@ -122,13 +122,18 @@ def from_blocks(blocks: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def load_brain_network() -> BrainUNet:
     """Load the network with the weights that ship with the package; cached, and not to be changed."""
+    network = BrainUNet()
+    load_shipped_weights(network, "siamese_med.brain", WEIGHTS)
+    return network
+
+
+def load_shipped_weights(network: nn.Module, package: str, name: str) -> None:
+    """Give a network the weights that ship in the folder `data` of a package, and make it ready for inference."""
     from safetensors.torch import load
 
-    stored = load((resources.files("siamese_med.brain") / "data" / WEIGHTS).read_bytes())
-    network = BrainUNet()
-    network.load_state_dict({name: values.float() for name, values in stored.items()})
+    stored = load((resources.files(package) / "data" / name).read_bytes())
+    network.load_state_dict({key: values.float() for key, values in stored.items()})
     network.eval()
     for values in network.parameters():
         if values.ndim == 5:
             values.data = values.contiguous(memory_format=torch.channels_last_3d)  # a seventh faster on a CPU
-    return network

@@ -7,13 +7,12 @@ so it needs no training by the user.
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import resources
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from siamese_med.brain.network import ConvolutionBlock
+from siamese_med.brain.network import ConvolutionBlock, load_shipped_weights
 
 WIDTHS = (16, 32, 64, 64)
 """Channels at 1.5, 3, 6 and 12 mm."""
@@ -85,13 +84,6 @@ def swap_inputs(images: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 def load_change_network() -> ChangeUNet:
     """Load the network with the weights that ship with the package; cached, and not to be changed."""
-    from safetensors.torch import load
-
-    stored = load((resources.files("siamese_med.scoring.change") / "data" / WEIGHTS).read_bytes())
     network = ChangeUNet()
-    network.load_state_dict({name: values.float() for name, values in stored.items()})
-    network.eval()
-    for values in network.parameters():
-        if values.ndim == 5:
-            values.data = values.contiguous(memory_format=torch.channels_last_3d)
+    load_shipped_weights(network, "siamese_med.scoring.change", WEIGHTS)
     return network
