@@ -39,7 +39,7 @@ class PluginKind(StrEnum):
 
 
 AUTO = "auto"
-"""Of `score.detector`: the better one of the detectors `residual` and `network` on validation patients."""
+"""Of `score.detector`: the built-in detector that sees planted changes in validation patients best."""
 
 BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
     {
@@ -57,7 +57,7 @@ BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
         },
         PluginKind.DETECTOR: {
             "residual": "siamese_med.scoring.change.residual_detector:detect_with_residual",
-            "pretrained": "siamese_med.scoring.change.pretrained_detector:detect_with_pretrained",
+            "pretrained": "siamese_med.scoring.change.pretrained_detector:PretrainedDetector",
             "network": "siamese_med.network.change_inference:NetworkDetector",
         },
         PluginKind.REGISTRATION: {"correlation_ratio": "siamese_med.imaging.registration:register_scans"},

@@ -8,12 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from siamese_med.scoring.change import change_unet, residual_detector
+from siamese_med.scoring.change import change_map, change_unet, residual_detector
 from siamese_med.scoring.change.change_unet import ChangeUNet
 from siamese_med.scoring.change.pair_registration import RegisteredPair
-from siamese_med.scoring.change.pretrained_detector import NETWORK_MM, compute_evidence, detect_with_pretrained
+from siamese_med.scoring.change.pretrained_detector import NETWORK_MM, PretrainedDetector, compute_evidence
 from tests.registered_pairs import make_pair
 
+DETECT = PretrainedDetector(smoothing_mm=2.0)
 SHAPE = (56, 64, 48)
 
 
@@ -37,19 +38,19 @@ def add_lesion(pair: RegisteredPair, radius: float, brighter: float) -> tuple[Re
 
 def test_exchanged_dates_exchange_the_sign_and_a_scan_with_itself_shows_nothing() -> None:
     pair, _ = add_lesion(draw_pair(0), 3.0, 0.5)
-    evidence = detect_with_pretrained(pair, NETWORK_MM, 2.0)
-    torch.testing.assert_close(detect_with_pretrained(pair.swap(), NETWORK_MM, 2.0), -evidence, atol=1e-4, rtol=1e-4)
-    assert not detect_with_pretrained(replace(pair, b=pair.a), NETWORK_MM, 2.0).any()
+    evidence = DETECT(pair, NETWORK_MM)
+    torch.testing.assert_close(DETECT(pair.swap(), NETWORK_MM), -evidence, atol=1e-4, rtol=1e-4)
+    assert not DETECT(replace(pair, b=pair.a), NETWORK_MM).any()
     assert not evidence[~pair.inside].any()
 
 
 @pytest.mark.parametrize("brighter", [0.5, -0.5])
 def test_a_lesion_that_appears_is_the_strongest_place_and_has_its_sign(brighter: float) -> None:
     pair, lesion = add_lesion(draw_pair(1), 3.0, brighter)
-    evidence = detect_with_pretrained(pair, NETWORK_MM, 2.0)
+    evidence = DETECT(pair, NETWORK_MM)
     assert lesion.flatten()[evidence.abs().argmax()]
     assert evidence[lesion].median() * brighter > 0
-    quiet = detect_with_pretrained(draw_pair(1), NETWORK_MM, 2.0)
+    quiet = DETECT(draw_pair(1), NETWORK_MM)
     assert evidence.abs().max() > quiet.abs().max() + 2
 
 
@@ -57,7 +58,7 @@ def test_a_pair_on_another_grid_is_judged_on_the_grid_of_the_network() -> None:
     fine, lesion = add_lesion(draw_pair(2), 4.0, 0.5)
     half = [functional.avg_pool3d(scan[None, None], 2)[0, 0] for scan in (fine.a, fine.b, fine.inside.float())]
     coarse = make_pair(half[0], half[1], half[2] > 0.5, 2 * NETWORK_MM)
-    evidence = detect_with_pretrained(coarse, 2 * NETWORK_MM, 2.0)
+    evidence = DETECT(coarse, 2 * NETWORK_MM)
     assert evidence.shape == coarse.a.shape
     assert functional.max_pool3d(lesion.float()[None, None], 2)[0, 0].flatten()[evidence.argmax()]
 
@@ -65,9 +66,7 @@ def test_a_pair_on_another_grid_is_judged_on_the_grid_of_the_network() -> None:
 def test_what_is_no_brain_is_left_to_the_residual() -> None:
     pair, _ = add_lesion(draw_pair(3), 3.0, 0.5)
     body = replace(pair, space=replace(pair.space, whole_body=True))
-    torch.testing.assert_close(
-        detect_with_pretrained(body, NETWORK_MM, 2.0), residual_detector.detect_with_residual(body, NETWORK_MM, 2.0)
-    )
+    torch.testing.assert_close(DETECT(body, NETWORK_MM), residual_detector.detect_with_residual(body, NETWORK_MM, 2.0))
 
 
 def test_a_pair_that_shares_nothing_has_no_evidence() -> None:
@@ -79,3 +78,14 @@ def test_gain_of_both_scans_does_not_matter() -> None:
     pair, _ = add_lesion(draw_pair(4), 3.0, 0.5)
     once, twice = (change_unet.make_inputs(k * pair.a, k * pair.b, pair.inside) for k in (1, 3))
     torch.testing.assert_close(once, twice, atol=1e-4, rtol=1e-4)
+
+
+def test_a_large_change_does_not_raise_the_level_that_its_figure_is_compared_at() -> None:
+    large, _ = add_lesion(draw_pair(3), 12.0, 0.5)
+    quiet, found = (measure_pair(pair) for pair in (draw_pair(3), large))
+    assert found.figure > 3 * quiet.figure
+    assert found.level < 1.5 * quiet.level
+
+
+def measure_pair(pair: RegisteredPair) -> change_map.MapSummary:
+    return change_map.summarise_map(DETECT(pair, NETWORK_MM), pair, change_map.get_level_quantile(DETECT))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,7 +26,8 @@ Source: our choice."""
 LEVEL_QUANTILE = 0.95
 """The level of a map is this quantile of its absolute values: what noise, contrast and misalignment leave everywhere.
 
-Unit: share of the voxels of the body. Source: our choice."""
+A detector whose level a large change would raise has an attribute `level_quantile` of its own. Unit: share of the
+voxels of the body. Source: our choice."""
 TAIL_THRESHOLDS = np.arange(0.0, 30.5, 0.5)
 """Absolute evidence, in the unit of the detector, over which the share of voxels is counted (the tail of a map)."""
 
@@ -42,7 +43,7 @@ class MapSummary:
     sign
         +1 if the later scan is brighter on the whole, -1 if it is darker, 0 for a scan with itself.
     level
-        The LEVEL_QUANTILE of |evidence|.
+        A quantile of |evidence|, see LEVEL_QUANTILE.
     noise
         Robust standard deviation of the difference of the two scans, in units of bright tissue.
     tail
@@ -56,7 +57,7 @@ class MapSummary:
     tail: NDArray[np.float64]
 
 
-def summarise_map(evidence: Tensor, pair: RegisteredPair) -> MapSummary:
+def summarise_map(evidence: Tensor, pair: RegisteredPair, level_quantile: float = LEVEL_QUANTILE) -> MapSummary:
     """Compute the figure of a pair's map, its sign, and the figures that describe the map where nothing changed.
 
     Parameters
@@ -65,6 +66,8 @@ def summarise_map(evidence: Tensor, pair: RegisteredPair) -> MapSummary:
         Signed evidence (i, j, k) on the grid of the pair.
     pair
         The scans that it was computed from. Only voxels of `pair.inside` count, for all figures but the first.
+    level_quantile
+        That of the detector, see `get_level_quantile`.
 
     Returns
     -------
@@ -76,11 +79,16 @@ def summarise_map(evidence: Tensor, pair: RegisteredPair) -> MapSummary:
         return MapSummary(0.0, 0, 0.0, 0.0, np.zeros(len(TAIL_THRESHOLDS)))
     powers = evidence[pair.inside].double().pow(NORM_EXPONENT - 1).copysign(evidence[pair.inside])
     ordered = np.sort(strength.numpy())
-    level = float(np.quantile(ordered, LEVEL_QUANTILE))
+    level = float(np.quantile(ordered, level_quantile))
     noise = 1.4826 * float((pair.b - pair.a)[pair.inside].abs().median())
     return MapSummary(
         compute_q_norm(evidence, pair.space), int(torch.sign(powers.sum())), level, noise, _tail_fractions(ordered)
     )
+
+
+def get_level_quantile(detector: ChangeDetector) -> float:
+    """Return the quantile of a detector's maps that is their level: its `level_quantile`, or LEVEL_QUANTILE."""
+    return float(getattr(detector, "level_quantile", LEVEL_QUANTILE))
 
 
 def compute_q_norm(evidence: Tensor, space: PairSpace) -> float:

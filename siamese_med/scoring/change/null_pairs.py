@@ -229,5 +229,9 @@ def _findings(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
 
 
 def _figures(laid: RegisteredPair, pair: NullPairJob) -> dict[str, MapSummary]:
-    maps = {name: detector(laid, laid.space.spacing_mm) for name, detector in pair.detectors.items()}
-    return {name: change_map.summarise_map(one, laid) for name, one in maps.items()}
+    return {
+        name: change_map.summarise_map(
+            detector(laid, laid.space.spacing_mm), laid, change_map.get_level_quantile(detector)
+        )
+        for name, detector in pair.detectors.items()
+    }

@@ -76,7 +76,7 @@ def measure_pair(earlier: PairScan, later: PairScan, spacing_mm: float, detector
     return PairMeasurement(
         pair,
         evidence,
-        change_map.summarise_map(evidence, pair),  # step 3
+        change_map.summarise_map(evidence, pair, change_map.get_level_quantile(detector)),  # step 3
         growth,
         boundary_shift.summarise_boundary_shift(growth, pair),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
@@ -22,8 +25,9 @@ of the residual does (`noise_floor.PRIOR_SLOPE`); the scale brings it into the r
 Source: rescans of three real heads."""
 
 
-def detect_with_pretrained(pair: RegisteredPair, spacing_mm: float, smoothing_mm: float) -> Tensor:
-    """Compute the evidence of change in a brain: how much likelier the network takes it for changed than for not.
+@dataclass(frozen=True)
+class PretrainedDetector:
+    """The detector of brains that ships with its weights; a `pair_registration.ChangeDetector`.
 
     With s the odds of "brighter by a change" against "unchanged", and d those of "darker", both the geometric mean of
     what the network says of (a, b) and of (b, a) with the two exchanged::
@@ -33,32 +37,35 @@ def detect_with_pretrained(pair: RegisteredPair, spacing_mm: float, smoothing_mm
     Where no brain was found, the pair is of something that the network has never seen: there
     `residual_detector.detect_with_residual` is used.
 
-    Parameters
+    Attributes
     ----------
-    pair
-        The registered pair, see `pair_registration.RegisteredPair`.
-    spacing_mm
-        Voxel edge of the pair.
     smoothing_mm
-        Of the residual. With it bound, the function is a `pair_registration.ChangeDetector`.
-
-    Returns
-    -------
-    Tensor
-        Signed evidence e (i, j, k), float32: positive where the later scan is brighter, 0 outside the body.
+        Of the residual.
+    level_quantile
+        See `change_map.LEVEL_QUANTILE`. A tumour of a tenth of the brain does not raise the middle of the map.
     """
-    if pair.space.whole_body:
-        return detect_with_residual(pair, spacing_mm, smoothing_mm)
-    scans = torch.stack([pair.a, pair.b, pair.inside.float()])[None]
-    factor = spacing_mm / NETWORK_MM
-    if abs(factor - 1) > 0.01:
-        scans = functional.interpolate(scans, scale_factor=factor, mode="trilinear", align_corners=False)
-    a, b, inside = scans[0]
-    evidence = compute_evidence(a, b, inside > 0.5)
-    if evidence.shape != pair.a.shape:
-        size = tuple(pair.a.shape)
-        evidence = functional.interpolate(evidence[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
-    return evidence * pair.inside
+
+    smoothing_mm: float
+    level_quantile: ClassVar[float] = 0.5
+
+    def __call__(self, pair: RegisteredPair, spacing_mm: float) -> Tensor:
+        """Return the signed evidence of change (i, j, k), float32: positive where the later scan is brighter.
+
+        It is 0 outside the body. `spacing_mm` is the voxel edge of the pair.
+        """
+        if pair.space.whole_body:
+            return detect_with_residual(pair, spacing_mm, self.smoothing_mm)
+        scans = torch.stack([pair.a, pair.b, pair.inside.float()])[None]
+        factor = spacing_mm / NETWORK_MM
+        if abs(factor - 1) > 0.01:
+            scans = functional.interpolate(scans, scale_factor=factor, mode="trilinear", align_corners=False)
+        a, b, inside = scans[0]
+        evidence = compute_evidence(a, b, inside > 0.5)
+        if evidence.shape != pair.a.shape:
+            size = tuple(pair.a.shape)
+            evidence = functional.interpolate(evidence[None, None], size=size, mode="trilinear", align_corners=False)
+            return evidence[0, 0] * pair.inside
+        return evidence * pair.inside
 
 
 def compute_evidence(a: Tensor, b: Tensor, inside: Tensor, network: ChangeUNet | None = None) -> Tensor:
