@@ -1,9 +1,10 @@
 """Train the change network that ships, on pairs whose change is known.
 
-    python -m benchmarks.train_change_network ../shared/real OUT --minutes 60 [--pairs N]
+    python -m benchmarks.train_change_network ../shared/real OUT --minutes 60 [--pairs N] [--start WEIGHTS]
 
 One process draws pairs (`benchmarks.change_synthesis`) and writes them to OUT/train, up to N of them; another trains on
-crops of those that are there, and goes on with these. OUT gets `change_network.safetensors` (half precision, what
+crops of those that are there, and goes on with these. Into every second pair single spots are planted, brighter or
+darker tissue of any size: those that `scoring.change.detectability` looks for are of that kind. OUT gets `change_network.safetensors` (half precision, what
 ships) every few minutes. Label maps 17 to 20 and the people that `benchmarks.lesion_froc.SEEN` leaves out are not
 trained on: pairs of these lie in OUT/validation, and what the network finds in them is printed at the end.
 """
@@ -15,7 +16,7 @@ import copy
 import multiprocessing
 import time
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ from benchmarks import change_synthesis, lesion_froc, training_step
 from benchmarks.change_synthesis import ChangePair
 from benchmarks.lesion_froc import Findings, KnownPair
 from benchmarks.real_scans_list import RealScan, list_real_scans
+from siamese_med.imaging.resampling import smooth_images
 from siamese_med.runtime import files
-from siamese_med.scoring.change import change_unet, pretrained_detector
+from siamese_med.scoring.change import change_unet, detectability, pair_registration, pretrained_detector
 from siamese_med.scoring.change.change_unet import WEIGHTS, ChangeUNet
 from siamese_med.simulation import label_map_synthesis as synthesis
 
@@ -39,7 +41,7 @@ VALIDATION_PAIRS = 60
 CROP = (48, 64, 48)
 """Shape of a crop in voxels of 1.5 mm."""
 CROPS_PER_PAIR = 3
-PEAK_RATE, WARM_UP_STEPS, EMA_HALF_LIFE_STEPS = 1e-3, 100, 200
+PEAK_RATE, RESUMED_RATE, WARM_UP_STEPS, EMA_HALF_LIFE_STEPS = 1e-3, 5e-4, 100, 200
 USUAL_VOXELS = 50.0
 """Voxels of a change that is larger than this weigh less, those of a smaller one more."""
 CHANGED_SHARE, MAX_WEIGHT = 0.1, 60.0
@@ -49,6 +51,10 @@ FIRST_SCORE = 3.0
 """Score of "unchanged" before training: most voxels are."""
 AROUND_A_CHANGE = 0.7
 """Share of crops that are laid around a change."""
+SPOT_SHARE, MAX_SPOTS = 0.5, 3
+"""Share of the pairs into which spots are planted, and the most spots of one pair."""
+SPOT_ML, SPOT_CONTRAST, SPOT_EDGE_MM = (0.03, 12.0), (0.12, 0.6), (0.4, 2.5)
+"""Volume of a spot (drawn by its logarithm), its contrast to bright tissue, and the softness of its edge."""
 FIRST_PAIRS = 20
 """Training begins when this many pairs are there."""
 SAVE_SECONDS = 180
@@ -109,6 +115,31 @@ def read_pair(path: Path) -> ChangePair:
     return ChangePair(parts["a"].float(), parts["b"].float(), *(parts[n] for n in ("inside", "truth", "weight")))
 
 
+def plant_spots(pair: ChangePair, rng: np.random.Generator) -> ChangePair:
+    """Plant a few ellipsoids in the later scan, brighter or darker, less what bias correction would take away."""
+    later, truth, weight = pair.b.clone(), pair.truth.clone(), pair.weight.clone()
+    places = np.argwhere((pair.inside & (torch.minimum(pair.a, pair.b) > detectability.MIN_TISSUE_INTENSITY)).numpy())
+    for _ in range(rng.integers(1, MAX_SPOTS + 1) if len(places) else 0):
+        volume_mm3 = 1000 * np.exp(rng.uniform(*np.log(SPOT_ML)))
+        radii = rng.uniform(0.7, 1.3, 3)
+        radii *= (3 * volume_mm3 / (4 * np.pi * radii.prod())) ** (1 / 3) / pretrained_detector.NETWORK_MM
+        axes = [
+            torch.arange(n, dtype=torch.float32) - float(c)
+            for n, c in zip(later.shape, places[rng.integers(len(places))], strict=True)
+        ]
+        x, y, z = (axis / float(radius) for axis, radius in zip(axes, radii, strict=True))
+        away = (x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2).sqrt() - 1
+        soft = torch.sigmoid(-away * float(radii.mean()) * pretrained_detector.NETWORK_MM / rng.uniform(*SPOT_EDGE_MM))
+        spread = pair_registration.BIAS_FIELD_SD_MM / pretrained_detector.NETWORK_MM
+        kept = soft - smooth_images(soft[None, None], spread)[0, 0]
+        sign = int(rng.choice([-1, 1]))
+        later += sign * float(rng.uniform(*SPOT_CONTRAST)) * kept
+        spot = (soft > 0.5) & pair.inside
+        truth[spot], weight[spot] = sign, weight.max()
+    later = later.clamp(min=0) * (pair.b > 0)
+    return replace(pair, b=later, truth=truth, weight=weight)
+
+
 def draw_crops(pair: ChangePair, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield crops of a pair: input (1, c, i, j, k), class of each voxel (0, 1 brighter, 2 darker), weight."""
     inputs = change_unet.make_inputs(pair.a, pair.b, pair.inside)[0].numpy()
@@ -158,20 +189,31 @@ def compute_loss(network: ChangeUNet, image: Tensor, classes: Tensor, weights: T
     return LOSS_SCALE * loss
 
 
-def train(pairs: Path, out: Path, minutes: float) -> ChangeUNet:
-    """Train for a time; the learning rate falls to zero at its end. Returns the running mean of the weights."""
+def train(pairs: Path, out: Path, minutes: float, start: Path | None = None) -> ChangeUNet:
+    """Train for a time; the learning rate falls to zero at its end. Returns the running mean of the weights.
+
+    It goes on from the weights `start`, if there are any, at RESUMED_RATE.
+    """
     network = ChangeUNet().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     with torch.no_grad():
         network.last.bias[0] = FIRST_SCORE
-    optimiser = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=1e-4)
+    peak = PEAK_RATE
+    if start:
+        from safetensors.torch import load_file
+
+        network.load_state_dict({name: values.float() for name, values in load_file(start).items()})
+        peak = RESUMED_RATE
+    optimiser = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=1e-4)
     average, rng = copy.deepcopy(network), np.random.default_rng(SEED)
     step, losses = 0, list[float]()
     began = saved = time.monotonic()
     while (done := (time.monotonic() - began) / (60 * minutes)) < 1:
         known = sorted(pairs.glob("*.npz"))
-        for crop in draw_crops(read_pair(known[rng.integers(len(known))]), rng):
+        pair = read_pair(known[rng.integers(len(known))])
+        pair = plant_spots(pair, rng) if rng.random() < SPOT_SHARE else pair
+        for crop in draw_crops(pair, rng):
             loss = compute_loss(network, *crop)
-            rate = training_step.compute_rate(PEAK_RATE, step, WARM_UP_STEPS, done)
+            rate = training_step.compute_rate(peak, step, WARM_UP_STEPS, done)
             training_step.take_step(
                 loss,
                 network,
@@ -223,6 +265,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--pairs", type=int, default=3000)
+    parser.add_argument("--start", type=Path, help="weights to go on from")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -232,7 +275,7 @@ def main() -> None:
     painter.start()
     while len(list((given.out / "train").glob("*.npz"))) < min(FIRST_PAIRS, given.pairs):
         time.sleep(1)
-    network = train(given.out / "train", given.out, given.minutes)
+    network = train(given.out / "train", given.out, given.minutes, given.start)
     painter.terminate()
     network.eval()
     lesion_froc.print_table("validation", validate(given.out / "validation", network), None)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
 
-from siamese_med.ingestion import masks, verdict_rules
+from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.rows import (
     FILE_TABLE,
     SCAN_TABLE,
@@ -23,6 +23,7 @@ from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.dicom.instances import ScanFacts
 from siamese_med.ingestion.inputs import ownership
+from siamese_med.ingestion.masks import LESION_MASK, REGION_MASK, MaskKind, get_mask_path
 from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun, UnitOutcome
 from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume, complete_facts_by_image
@@ -191,13 +192,17 @@ class IngestCommitter:
             "changed": planned.changed,
             "contrast_source": str(facts.contrast_source),
             "contrast_confidence": facts.contrast_confidence,
-            "mask": masks.get_mask_path(self._path(planned)) if converted.masked else None,
+            "mask": self._mask_path(planned, converted, REGION_MASK),
+            "lesions": self._mask_path(planned, converted, LESION_MASK),
             "acquired": self._acquired(facts, name.subject),
             "series": planned.candidate.series,
             "nan_voxels": converted.nan_voxels,
             "person": self._person(facts, planned.likeness or name.subject),
             "likeness": planned.likeness,
         }
+
+    def _mask_path(self, planned: PlannedVolume, converted: ConvertedVolume, kind: MaskKind) -> str | None:
+        return get_mask_path(self._path(planned), kind) if kind in converted.masks else None
 
     def _acquired(self, facts: ScanFacts, subject: str) -> str | None:
         return f"acquisition-{self._secret.label('acquisition', subject, facts.acquired)}" if facts.acquired else None

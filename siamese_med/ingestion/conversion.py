@@ -15,6 +15,7 @@ from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import pixels
 from siamese_med.ingestion.dicom.instances import PixelStorage
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
+from siamese_med.ingestion.masks import LESION_MASK, REGION_MASK, MaskKind
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.scan_checks import check_scan
 from siamese_med.plugins import Plugin
@@ -34,15 +35,17 @@ EMPTY_SHARE = 0.25
 class ConversionJob:
     """What to decode and where to write it.
 
-    Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` is the
-    path of a mask on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`. With
-    `contrast_wanted` the image is asked for its contrast, since neither name nor header of this `modality` tell it.
+    Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` and
+    `lesions` are paths of masks on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`.
+    With `contrast_wanted` the image is asked for its contrast, since neither name nor header of this `modality` tell
+    it.
     """
 
     repeats: tuple[SliceStack, ...] = ()
     storages: tuple[tuple[str, PixelStorage], ...] = ()
     nifti: tuple[str, str] | None = None
     mask: str = ""
+    lesions: str = ""
     target: str = ""
     volume_of_4d: str = "refuse"
     max_gigabytes: float = 4.0
@@ -57,7 +60,7 @@ class ConvertedVolume:
     """The properties of a written volume; or a reason word, with the content hash of the file at fault (`culprit`).
 
     `affine` is 4x4, voxel to RAS+ mm; `sha256` is that of voxels and affine; `thumbnail` is a WebP; `contrast` is what
-    the image told, if it was asked.
+    the image told, if it was asked; `masks` are the kinds of mask that were written beside it.
     """
 
     shape: tuple[int, ...] = ()
@@ -67,14 +70,14 @@ class ConvertedVolume:
     flags: tuple[str, ...] = ()
     nan_voxels: int = 0
     thumbnail: bytes = b""
-    masked: bool = False
+    masks: tuple[MaskKind, ...] = ()
     reason: str = ""
     culprit: str | None = None
     contrast: ContrastFinding = NO_CONTRAST
 
 
 def convert_volume(job: ConversionJob) -> ConvertedVolume:
-    """Decode a volume, check it, and write it with its mask.
+    """Decode a volume, check it, and write it with its masks.
 
     Errors of content and machine do not raise; they are returned as reason words.
     """
@@ -86,21 +89,30 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
         return ConvertedVolume(reason=machine_errors.find_machine_error_reason(error) or "undecodable")
     try:
         volume.write_volume(Path(job.target), decoded)
-        unused = masks.write_mask(Path(job.mask), Path(job.target), decoded, job.max_gigabytes) if job.mask else ""
+        unused = _write_masks(job, decoded)
     except OSError as error:
         return ConvertedVolume(reason=machine_errors.find_write_error_reason(error))
-    masked = bool(job.mask) and not unused
     return ConvertedVolume(
         shape=tuple(decoded.voxels.shape),
         spacing_mm=tuple(round(float(edge), 6) for edge in decoded.spacing_mm),
         affine=tuple(tuple(round(float(one), 6) + 0.0 for one in row) for row in decoded.affine),
         sha256=decoded.content_digest(),
-        flags=(*flags, *((unused,) if unused else ())),
-        masked=masked,
+        flags=(*flags, *filter(None, unused.values())),
+        masks=tuple(kind for kind, flag in unused.items() if not flag),
         nan_voxels=nan_voxels,
         thumbnail=thumbnails.make_thumbnail_strip(decoded),
         contrast=_read_contrast(job, decoded),
     )
+
+
+def _write_masks(job: ConversionJob, decoded: Volume) -> dict[MaskKind, str]:
+    """Write the masks of a job, and return the flag of each kind; empty where the mask was written."""
+    given = {REGION_MASK: job.mask, LESION_MASK: job.lesions}
+    return {
+        kind: masks.write_mask(Path(path), Path(job.target), decoded, kind, job.max_gigabytes)
+        for kind, path in given.items()
+        if path
+    }
 
 
 def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:

@@ -1,7 +1,8 @@
-"""The mask that a manifest names for a scan: checked like any file from outside, and stored beside the scan."""
+"""The masks that a manifest names for a scan: checked like any file from outside, and stored beside the scan."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,38 @@ NIFTI_GZ_ENDING = ".nii.gz"
 """Ending of scans and their masks."""
 
 
-def get_mask_path(scan: str) -> str:
-    """Return where the mask of a scan lies.
+@dataclass(frozen=True)
+class MaskKind:
+    """A kind of mask: the last part of its name, whether it may mark nothing, and the flags where it is not used.
+
+    `unused` is for a mask that is broken, on another grid or empty where it must not be; `unread` for one that cannot
+    be read now.
+    """
+
+    suffix: str
+    may_be_empty: bool
+    unused: ScanFlag
+    unread: ScanFlag
+
+
+REGION_MASK = MaskKind("mask", False, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD)
+"""The part of the body that is aligned and compared."""
+LESION_MASK = MaskKind("lesions", True, ScanFlag.LESIONS_UNUSED, ScanFlag.LESIONS_UNREAD)
+"""The lesions that somebody marked. A mask that marks nothing says that there are none."""
+
+
+def get_mask_path(scan: str, kind: MaskKind) -> str:
+    """Return where a mask of a scan lies.
 
     Examples
     --------
-    >>> get_mask_path("scans/sub-a/ses-01/sub-a_ses-01_T1w.nii.gz")
+    >>> get_mask_path("scans/sub-a/ses-01/sub-a_ses-01_T1w.nii.gz", REGION_MASK)
     'scans/sub-a/ses-01/sub-a_ses-01_T1w_mask.nii.gz'
     """
-    return f"{scan.removesuffix(NIFTI_GZ_ENDING)}_mask{NIFTI_GZ_ENDING}"
+    return f"{scan.removesuffix(NIFTI_GZ_ENDING)}_{kind.suffix}{NIFTI_GZ_ENDING}"
 
 
-def write_mask(mask_file: Path, target: Path, scan: Volume, max_gigabytes: float) -> str:
+def write_mask(mask_file: Path, target: Path, scan: Volume, kind: MaskKind, max_gigabytes: float) -> str:
     """Write a mask beside its scan: 1 inside, 0 outside, int16, on the scan's grid.
 
     Both are reoriented to RAS+, so a mask may be stored with other axes; its corners have to coincide with the scan's
@@ -41,27 +62,27 @@ def write_mask(mask_file: Path, target: Path, scan: Volume, max_gigabytes: float
         Path of the scan.
     scan
         The scan in RAS+ orientation.
+    kind
+        What the mask marks.
     max_gigabytes
         Largest volume, in 10^9 bytes.
 
     Returns
     -------
     str
-        Empty, or a flag where no mask was written: `mask_unused` (broken, another grid, or nothing inside) or
-        `mask_unread` (not readable now).
+        Empty, or a flag of `kind` where no mask was written.
     """
     try:
-        mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1)
+        mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1, kind.may_be_empty)
     except RejectedError:
-        return ScanFlag.MASK_UNUSED
+        return kind.unused
     except (OSError, MemoryError) as error:
-        return ScanFlag.MASK_UNREAD if machine_errors.find_machine_error_reason(error) else ScanFlag.MASK_UNUSED
+        return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
     marked = mask.voxels > 0
-    if not _on_one_grid(mask, scan) or not marked.any():
-        return ScanFlag.MASK_UNUSED
-    volume.write_volume(
-        Path(get_mask_path(str(target))), Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)
-    )
+    if not _on_one_grid(mask, scan) or not (marked.any() or kind.may_be_empty):
+        return kind.unused
+    written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)
+    volume.write_volume(Path(get_mask_path(str(target), kind)), written)
     return ""
 
 

@@ -84,7 +84,12 @@ def find_voxel_file(path: Path) -> Path | None:
 
 
 def decode_nifti(
-    path: Path, voxel_path: Path, volume_of_4d: str, max_gigabytes: float, min_slices: int
+    path: Path,
+    voxel_path: Path,
+    volume_of_4d: str,
+    max_gigabytes: float,
+    min_slices: int,
+    may_be_constant: bool = False,
 ) -> tuple[Volume, list[str], int]:
     """Decode a NIfTI file to a volume.
 
@@ -98,6 +103,8 @@ def decode_nifti(
         Largest volume, at 4 bytes a voxel or more, in 10^9 bytes.
     min_slices
         Fewest voxels along each axis.
+    may_be_constant
+        Whether all voxels may have one value, as in a mask that marks nothing.
 
     Returns
     -------
@@ -124,7 +131,7 @@ def decode_nifti(
     missing = int(voxels.size - np.count_nonzero(finite))
     if missing:
         voxels, flags = np.where(finite, voxels, 0), [*flags, ScanFlag.NAN_COUNT]
-    if voxels[finite].min() == voxels[finite].max():
+    if not may_be_constant and voxels[finite].min() == voxels[finite].max():
         raise RejectedError("constant_image")
     return volume.reorient_to_ras(Volume(volume.narrow_voxel_dtype(voxels), affine)), [*flags, *more], missing
 

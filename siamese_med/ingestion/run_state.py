@@ -18,6 +18,9 @@ from siamese_med.ingestion.workers import Workers
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
 
+UNREAD_FLAGS = frozenset({ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNREAD})
+"""Flags of scans with a mask that could not be read, and that the next run tries again."""
+
 
 class UnitOutcome(NamedTuple):
     """What became of a unit: outcome, reason word (empty: ingested), its scan, and the group it was judged with."""
@@ -53,12 +56,12 @@ class IngestRun:
     shown: bool = True  # whether the ingest page shows what the last run found
     scans_there: set[str] = field(default_factory=set)
     bound_scans: set[str] = field(default_factory=set)  # scans that stand only under the rules they were made by
-    unsure_scans: set[str] = field(default_factory=set)  # scans whose mask could not be read
+    unsure_scans: set[str] = field(default_factory=set)  # scans with a mask that could not be read
 
     def begin(self) -> None:
         """Read which scans exist, and which of them might have to be made again.
 
-        A scan may have to be made again under other rules, or because its mask could not be read.
+        A scan may have to be made again under other rules, or because a mask of it could not be read.
         """
         self.rules = verdict_rules.compute_rules_digest(self.config)
         before = {row["key"]: row["value"] for row in self.catalogue.rows(META_TABLE)}
@@ -69,7 +72,7 @@ class IngestRun:
             self.scans_there.add(row["id"])
             if verdict_rules.scan_depends_on_rules(row["flags"], row["shape"], self.config, row["contrast_source"]):
                 self.bound_scans.add(row["id"])
-            if ScanFlag.MASK_UNREAD in row["flags"]:
+            if not UNREAD_FLAGS.isdisjoint(row["flags"]):
                 self.unsure_scans.add(row["id"])
 
     def load_paths(self) -> None:

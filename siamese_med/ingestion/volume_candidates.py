@@ -97,7 +97,7 @@ def _from_dicom(
         _suffix(facts), order, key,
     )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
-    job = ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim))
+    job = ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim), lesions=_lesions(claim))
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
         candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages),
@@ -135,7 +135,7 @@ def _from_nifti(
         order=(0, "", entry.found.path.name),
         series=key,
     )
-    job = ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim))
+    job = ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim), lesions=_lesions(claim))
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     likeness = "" if claim.by_place else owner.likeness(secret)
     return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness)
@@ -186,6 +186,10 @@ def complete_facts_by_image(facts: ScanFacts, found: ContrastFinding) -> ScanFac
 
 def _mask(claim: InputClaim | None) -> str:
     return claim.mask[0] if claim and claim.mask else ""
+
+
+def _lesions(claim: InputClaim | None) -> str:
+    return claim.lesions[0] if claim and claim.lesions else ""
 
 
 def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:

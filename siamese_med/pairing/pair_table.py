@@ -104,7 +104,7 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
         before and after a correction, are no pair.
     """
-    for subject, mine in _group_scans(_in_order(scans.itertuples()), lambda scan: scan.subject).items():
+    for subject, mine in _group_scans(sort_scans_by_time(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _contrast)
         pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(_tell_apart(stream))]
         if not pairs:  # no two alike: so that the report can say why not
@@ -167,8 +167,8 @@ def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, 
     return found
 
 
-def _in_order(scans: Iterable[Any]) -> list[Any]:
-    """Sort scans by patient and date; undated scans follow the dated ones, by session number."""
+def sort_scans_by_time(scans: Iterable[Any]) -> list[Any]:
+    """Sort rows of the scan table by patient and date; undated scans follow the dated ones, by session number."""
 
     def when(scan: Any) -> tuple[Any, ...]:
         dated = isinstance(scan.date, str)

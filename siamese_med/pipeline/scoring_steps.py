@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
-from siamese_med.study.vocabulary import Split
+from siamese_med.study.vocabulary import UNKNOWN, Split
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,35 @@ def mark_new_pairs(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) ->
     learned = set(scans[scans.sha256.isin(info.learned_from)].id)
     new = ~(pairs.scan_a.isin(learned) | pairs.scan_b.isin(learned)) & (pairs.split != Split.TEST)
     return pairs.assign(split=pairs.split.mask(new, str(Split.NEW)))
+
+
+def write_lesion_table(study: Study, everything: pd.DataFrame, scores: pd.DataFrame) -> None:
+    """Follow the lesions of every patient with masks of lesions, and write the lesion table.
+
+    Parameters
+    ----------
+    everything, scores
+        The scan table, and the score table, which tells how the scans of a patient lie to each other.
+    """
+    from siamese_med.pairing.pair_table import sort_scans_by_time
+    from siamese_med.runtime.files import write_parquet_file
+    from siamese_med.scoring.lesions import lesion_table
+    from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
+    from siamese_med.study.lesion import build_lesion_table
+    from siamese_med.study.score_columns import read_scores
+
+    marked = everything[everything.lesions.notna()]
+    if marked.empty:
+        study.lesions.unlink(missing_ok=True)
+        return
+    same = scores[(scores.subject_a == scores.subject_b) & scores.subject_a.isin(marked.subject)]
+    pairs = {subject: tuple(read_scores(rows)) for subject, rows in same.groupby("subject_a")}
+    scans: dict[str, list[ScanWithLesions]] = {}
+    for row in sort_scans_by_time(marked.itertuples()):
+        contrast = row.modality if row.contrast == UNKNOWN else row.contrast
+        scans.setdefault(row.subject, []).append(ScanWithLesions(row.id, row.session, contrast, row.lesions))
+    jobs = [PatientJob(study.data, one, tuple(scans[one]), pairs.get(one, ())) for one in scans]
+    write_parquet_file(study.lesions, build_lesion_table(lesion_table.follow_lesions(jobs)))
 
 
 def locate_embedding_cache(study: Study, info: ModelInfo) -> Path:

@@ -259,6 +259,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
         scoring_steps.build_scoring_setup(study, chosen, config),
     )
     write_parquet_file(study.scores(chosen.info.id), measured, parquet_schema(measured))
+    scoring_steps.write_lesion_table(study, everything, measured)
     return measured
 
 

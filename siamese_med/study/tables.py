@@ -37,8 +37,12 @@ SCAN_COLUMNS = (
     "contrast_source",  # how the contrast is known: said, header, name, image or none (vocabulary.ContrastSource)
     "acquired",  # acquisition-<pseudonym of its day and time>, equal for two scans of one acquisition; None if unknown
     "contrast_confidence",  # 0 to 1 where the contrast is from the image, else missing
+    "lesions",  # the mask of its lesions, on the scan's grid, relative to the data folder; None where none was given
 )
 """Columns of the scan table, one row a scan."""
+
+OPTIONAL_TEXTS = ("date", "mask", "acquired", "lesions")
+"""Columns of the scan table that hold a text or None."""
 
 PAIR_COLUMNS = names_of(Origin.PAIR)
 """Columns of the pair table, one row a pair: those of `PairScore` that are known before anything is measured."""
@@ -105,6 +109,11 @@ class Study:
     def pairs(self) -> Path:
         """The pair table (Parquet)."""
         return self.data / "pairs.parquet"
+
+    @property
+    def lesions(self) -> Path:
+        """The lesion table (Parquet), the same for every model."""
+        return self.data / "lesions.parquet"
 
     @property
     def models(self) -> Path:
@@ -191,15 +200,15 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date, mask or
-        `acquired`, None; a missing `contrast_confidence`, NaN.
+        One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date, mask,
+        `acquired` or `lesions`, None; a missing `contrast_confidence`, NaN.
     """
     import pandas as pd
 
     ordered = sorted(rows, key=lambda row: row["id"])
     table = pd.DataFrame([{name: row[name] for name in SCAN_COLUMNS} for row in ordered], columns=list(SCAN_COLUMNS))
     # pandas would make None a number, also where only some scans have a mask or a date
-    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in ("date", "mask", "acquired")}
+    texts = {name: pd.Series([row[name] for row in ordered], dtype=object) for name in OPTIONAL_TEXTS}
     return table.astype({"changed": "Int64", "contrast_confidence": "float64"}).assign(**texts)
 
 

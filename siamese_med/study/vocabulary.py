@@ -138,6 +138,21 @@ class ComponentKind(Word):
         return _REVERSED.get(self, self)
 
 
+class LesionFate(ExplainedWord):
+    """What became of a lesion since the date before on which it was marked, or on which it could have been."""
+
+    FIRST = "first", "there on the first date with a mask"
+    NEW = "new", "not there on the date before"
+    ENLARGING = "enlarging", "larger than on the date before, by more than the error of both volumes"
+    STABLE = "stable", "as large as on the date before, within the error of both volumes"
+    SHRINKING = "shrinking", "smaller than on the date before, by more than the error of both volumes"
+    VANISHED = "vanished", "there on the date before, and not any more"
+    RETURNED = "returned", "there again, at the place of a lesion that had vanished or merged"
+    MERGED = "merged", "grown together with another lesion, which goes on"
+    SPLIT = "split", "came off another lesion"
+    UNPLACED = "unplaced", "the scan could not be registered to the others, so its lesions are not told apart"
+
+
 _REVERSED = {
     ComponentKind.NEW: ComponentKind.VANISHED,
     ComponentKind.VANISHED: ComponentKind.NEW,
@@ -215,6 +230,14 @@ class ScanFlag(ExplainedWord):
     MEAN_OF_REPEATS = "mean_of_repeats", "the mean of several volumes"
     MASK_UNUSED = "mask_unused", "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out"
     MASK_UNREAD = "mask_unread", "its mask could not be read this time; the next run tries again"
+    LESIONS_UNUSED = (
+        "lesions_unused",
+        "the mask of its lesions is no sound NIfTI on the scan's grid; it was left out",
+    )
+    LESIONS_UNREAD = (
+        "lesions_unread",
+        "the mask of its lesions could not be read this time; the next run tries again",
+    )
     WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
     IDENTITY_CONFLICT = (
         "identity_conflict",
@@ -248,6 +271,8 @@ class ScanFlag(ExplainedWord):
     )
 
 
+MASK_FLAGS = (ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNUSED, ScanFlag.LESIONS_UNREAD)
+"""Flags on the masks that came with a scan."""
 DERIVED_FLAGS = (ScanFlag.WRONG_PATIENT, ScanFlag.IDENTITY_CONFLICT, ScanFlag.SIMILAR_ID, ScanFlag.SPLIT_VOLUME)
 """Flags that follow from other scans, and are determined again whenever scans are read."""
 

@@ -110,3 +110,48 @@ def test_a_mask_that_is_not_there_stops_the_run(place: Place, tmp_path: Path, sc
     assert scan.ndim == 3
     with pytest.raises(ManifestError, match=r"row 2 names a mask"):
         place.ingest(manifest(tmp_path, "nowhere.nii"))
+
+
+def with_lesions(folder: Path, lesions: str) -> Path:
+    (folder / "scans.csv").write_text(f"subject,session,path,lesions\nQuax,1,scan.nii.gz,{lesions}\n")
+    return folder / "scans.csv"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_mask_of_lesions_is_kept_beside_its_scan_also_where_there_are_none(
+    place: Place, tmp_path: Path, scan: nib.Nifti1Image, marked: bool
+) -> None:
+    nib.Nifti1Image(marks(scan) * marked, scan.affine).to_filename(tmp_path / "seen.nii.gz")
+    (row,) = place.ingest(with_lesions(tmp_path, "seen.nii.gz")).scans.itertuples()
+    assert row.lesions == row.path.replace(".nii.gz", "_lesions.nii.gz")
+    assert row.mask is None
+    assert np.asarray(nib.load(place.data / row.lesions).dataobj).sum() == marks(scan).sum() * marked
+    assert row.flags == ["date_unknown"]
+
+
+def test_a_mask_of_lesions_on_another_grid_is_left_out(place: Place, tmp_path: Path, scan: nib.Nifti1Image) -> None:
+    nib.Nifti1Image(marks(scan)[1:], scan.affine).to_filename(tmp_path / "seen.nii.gz")
+    (row,) = place.ingest(with_lesions(tmp_path, "seen.nii.gz")).scans.itertuples()
+    assert row.lesions is None
+    assert "lesions_unused" in row.flags
+
+
+def test_lesions_that_were_drawn_again_are_taken_and_taken_away(
+    place: Place, tmp_path: Path, scan: nib.Nifti1Image
+) -> None:
+    nib.Nifti1Image(marks(scan), scan.affine).to_filename(tmp_path / "seen.nii")
+    (first,) = place.ingest(with_lesions(tmp_path, "seen.nii")).scans.itertuples()
+    nib.Nifti1Image(marks(scan) * 0, scan.affine).to_filename(tmp_path / "seen.nii")
+    assert place.ingest(with_lesions(tmp_path, "seen.nii")).account.ingested == 1
+    (row,) = place.scans().itertuples()
+    assert np.asarray(nib.load(place.data / row.lesions).dataobj).sum() == 0
+    assert row.subject == first.subject
+    place.ingest(with_lesions(tmp_path, ""))
+    assert [row.lesions for row in place.scans().itertuples()] == [None]
+    assert not list(place.data.rglob("*_lesions.nii.gz"))
+
+
+def test_lesions_that_are_not_there_stop_the_run(place: Place, tmp_path: Path, scan: nib.Nifti1Image) -> None:
+    assert scan
+    with pytest.raises(ManifestError, match=r"row 2 names a mask of lesions that is not there"):
+        place.ingest(with_lesions(tmp_path, "seen.nii"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
 ADDED_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness")
+    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness", "lesions")
 }
 """Columns by table that catalogues of the same layout may lack."""
 
@@ -61,6 +61,7 @@ def fill_added_columns(table: str, row: dict[str, object]) -> dict[str, object]:
         "acquired": row.get("acquired"),
         "person": row.get("person") or {},
         "likeness": row.get("likeness") or "",
+        "lesions": row.get("lesions"),
     }
     if row.get("contrast_source"):
         return row

@@ -32,7 +32,7 @@ SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 
 DERIVATIVE_FILE_PATTERN = re.compile(
     rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
-    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask)?\.nii\.gz))"
+    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii\.gz))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
 
@@ -55,7 +55,7 @@ def write_bids_derivative(folder: Path, scans: Iterable[ScanRow]) -> None:
     present = _present(folder)
     for name, text in texts.items():
         _write_changed(folder / name, text)
-    masks = {row["mask"].removeprefix("scans/") for row in rows if row["mask"]}
+    masks = {path.removeprefix("scans/") for row in rows for path in (row["mask"], row["lesions"]) if path}
     for name in present - texts.keys() - masks - {_within(row) for row in rows}:
         (folder / name).unlink(missing_ok=True)
         _remove_empty(folder, (folder / name).parent)

@@ -11,7 +11,7 @@ from siamese_med.runtime import untrusted_input
 NAME_COLUMNS = {"scan": ("id", "subject", "session"), "name": ("id", "subject", "session")}
 """Columns, by table, that must be a single safe name."""
 
-PATH_COLUMNS = {"scan": ("path", "mask")}
+PATH_COLUMNS = {"scan": ("path", "mask", "lesions")}
 """Columns, by table, that must be a path within the data folder."""
 
 
@@ -28,7 +28,7 @@ def check_catalogue_row(table: str, row: Mapping[Any, Any]) -> dict[str, object]
         (PATH_COLUMNS, untrusted_input.is_safe_relative_path),
     ):
         for column in columns.get(table, ()):
-            if row[column] is not None and not sound(row[column]):
+            if row.get(column) is not None and not sound(row[column]):
                 raise CatalogueError(
                     f"the catalogue holds a {table} with a path where none may be ({column}): restore it, "
                     "or ingest again into another --data"

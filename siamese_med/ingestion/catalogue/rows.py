@@ -121,6 +121,7 @@ class ScanRow(TypedDict):
     contrast_source: str
     contrast_confidence: float | None
     acquired: str | None
+    lesions: str | None
     series: str
     nan_voxels: int
     person: dict[str, list[str]]

@@ -18,7 +18,7 @@ from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
-from siamese_med.study.vocabulary import DERIVED_FLAGS, UNKNOWN, ContrastSource, ScanFlag
+from siamese_med.study.vocabulary import DERIVED_FLAGS, MASK_FLAGS, UNKNOWN, ContrastSource, ScanFlag
 
 DATASET_DESCRIPTION_FILE = "dataset_description.json"
 SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", ".bidsignore")
@@ -193,7 +193,7 @@ def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, .
 def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
     """Read the flags of an earlier ingest, without those about date, mask and patient, which are determined again."""
     said = content.get("Flags")
-    anew = (ScanFlag.DATE_UNKNOWN, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, *DERIVED_FLAGS)
+    anew = (ScanFlag.DATE_UNKNOWN, *MASK_FLAGS, *DERIVED_FLAGS)
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 

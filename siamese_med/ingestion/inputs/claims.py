@@ -36,6 +36,7 @@ class InputClaim:
     mask: tuple[str, int, int] | None = None  # path, size and time of change (ns): a changed mask is another claim
     contrast_source: ContrastSource = ContrastSource.NONE
     contrast_confidence: float | None = None
+    lesions: tuple[str, int, int] | None = None  # as mask
 
     @property
     def said_contrast(self) -> str:

@@ -19,7 +19,7 @@ from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 REQUIRED_COLUMNS = ("subject", "session", "path")
 """Columns that a manifest must have; `path` is relative to the manifest and may name a folder."""
 
-OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,contrast]"
+OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,lesions][,contrast]"
 """The optional columns, as messages show them."""
 
 CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
@@ -83,14 +83,14 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     label = cells.get("changed", "")
     if label not in CHANGED_BY_CELL:
         raise ManifestError(f"{source} row {number}: 'changed' must be 0, 1 or empty")
-    mask = _mask(source, number, cells.get("mask", ""))
     given = InputClaim(
         "manifest",
         cells["subject"],
         cells["session"],
         _date(source, number, cells.get("date", "")),
         CHANGED_BY_CELL[label],
-        mask=mask,
+        mask=_mask(source, number, cells.get("mask", ""), "a mask"),
+        lesions=_mask(source, number, cells.get("lesions", ""), "a mask of lesions"),
         contrast=_contrast(source, number, cells.get("contrast", "")),
     )
     make_claim = partial(_claim_by_manifest, given=given)
@@ -117,7 +117,7 @@ def _contrast(source: Path, number: int, cell: str) -> str:
     return CONTRAST_BY_CELL[cell.lower()] if cell else ""
 
 
-def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
+def _mask(source: Path, number: int, cell: str, what: str) -> tuple[str, int, int] | None:
     """Return path, size and modification time (ns). A mask that cannot be opened gets a flag later."""
     if not cell:
         return None
@@ -129,7 +129,7 @@ def _mask(source: Path, number: int, cell: str) -> tuple[str, int, int] | None:
     if named is not None and named.reason:
         return str(path.absolute()), 0, 0
     if named is None or not path.is_file():
-        raise ManifestError(f"{source} row {number} names a mask that is not there: paths are relative to the manifest")
+        raise ManifestError(f"{source} row {number} names {what} that is not there: paths are relative to the manifest")
     status = path.stat()
     return str(path.absolute()), status.st_size, status.st_mtime_ns
 
@@ -138,7 +138,7 @@ def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:
     named = claim_by_name(found, found.path.parent)
     claim = replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
-        mask=given.mask, date=given.date or named.date,
+        mask=given.mask, lesions=given.lesions, date=given.date or named.date,
     )  # fmt: skip
     if not given.contrast:
         return claim

@@ -1,0 +1,1 @@
+"""The lesions of a patient over all dates: each has a number, a volume at every date, and a fate."""

@@ -1,0 +1,242 @@
+"""The lesion table of a study: every patient with masks of lesions, followed in parallel.
+
+=====================================  ===================================================================
+File below the data folder             Content
+=====================================  ===================================================================
+`lesions.parquet`                      the table; its columns are those of `study.lesion.LesionState`
+`lesions/<scan>_lesions.nii.gz`        the numbers of the lesions on the voxels of a scan
+`lesions/<subject>.json`               a patient's rows, and the next number that is free; written last
+=====================================  ===================================================================
+
+The masks are a user's, so no model is needed, and the table is the same for every model. Scans are brought together by
+the registrations of the score table. A patient is followed again only if a mask, a scan or a registration changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.runtime import files
+from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.scoring.lesions.lesion_numbers import draw_numbers, number_tracks
+from siamese_med.scoring.lesions.marked_scan import MarkedScan
+from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
+from siamese_med.study.lesion import LesionState
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.vocabulary import LesionFate, NotComparable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float64]
+
+LESION_METHOD_VERSION = 1
+"""It is raised when the same masks would give other rows, so that stored ones are not used any more."""
+ROUNDED_MM = 3
+"""Decimals of a registration, in mm, that decide whether it is another one."""
+
+
+@dataclass(frozen=True)
+class ScanWithLesions:
+    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line."""
+
+    id: str
+    session: str
+    contrast: str
+    lesions: str
+
+
+@dataclass(frozen=True)
+class PatientJob:
+    """One patient to follow, for a worker process.
+
+    `scans` are in the order of time. `pairs` are the patient's pairs, which tell how the scans lie to each other.
+    """
+
+    data: Path
+    subject: str
+    scans: tuple[ScanWithLesions, ...]
+    pairs: tuple[PairScore, ...]
+
+    @property
+    def record(self) -> Path:
+        """The file that keeps the patient's rows."""
+        return self.data / "lesions" / f"{self.subject}.json"
+
+    def get_numbers_path(self, scan: ScanWithLesions) -> Path:
+        """Return the file that keeps the numbers of the lesions of a scan."""
+        return self.data / "lesions" / f"{scan.id}_lesions.nii.gz"
+
+
+def follow_lesions(jobs: Sequence[PatientJob]) -> list[LesionState]:
+    """Follow the lesions of every patient; return the rows of the lesion table in the order of the jobs.
+
+    It can be stopped and called again: patients that are done are read.
+    """
+    return [state for rows in run_in_parallel(follow_patient, list(jobs), "following lesions") for state in rows]
+
+
+def follow_patient(job: PatientJob) -> list[LesionState]:
+    """Follow the lesions of one patient, or return the rows that are kept; each contrast has a time line of its own."""
+    placed = {contrast: _place_scans(line, job.pairs) for contrast, line in _split_by_contrast(job.scans).items()}
+    content = _compute_content(job, placed)
+    kept = _read_record(job.record)
+    if kept.get("content") == content and all(job.get_numbers_path(scan).is_file() for scan in job.scans):
+        return [LesionState.from_json(row) for row in kept["rows"]]
+    rows: list[LesionState] = []
+    free = int(kept.get("next", 1))
+    for contrast, line in placed.items():
+        states, free = _follow_line(job, contrast, line, free)
+        rows += states
+    written = {"content": content, "next": free, "rows": [state.to_json() for state in rows]}
+    files.write_json_file(job.record, written)
+    return rows
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """What is kept of a patient; empty where there is nothing, or it is damaged."""
+    try:
+        kept = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def _split_by_contrast(scans: Iterable[ScanWithLesions]) -> dict[str, list[ScanWithLesions]]:
+    lines: dict[str, list[ScanWithLesions]] = defaultdict(list)
+    for scan in scans:
+        lines[scan.contrast].append(scan)
+    return dict(sorted(lines.items()))
+
+
+def _compute_content(job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesions, Matrix | None]]) -> str:
+    parts: list[object] = [LESION_METHOD_VERSION]
+    for line in placed.values():
+        for scan, matrix in line.items():
+            lies = None if matrix is None else (matrix.round(ROUNDED_MM) + 0.0).tolist()
+            mask = files.compute_file_digest(job.data / scan.lesions)
+            parts.append([scan.id, scan.session, scan.contrast, mask, lies])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _place_scans(scans: Sequence[ScanWithLesions], pairs: Iterable[PairScore]) -> dict[ScanWithLesions, Matrix | None]:
+    """Find how each scan of a time line lies to one of them, 4x4 in mm; None where no registration leads there.
+
+    That is the scan from which most others are reached, the first of several.
+    """
+    steps = _list_registrations(pairs)
+    best: dict[str, Matrix] = {}
+    for scan in scans:
+        found = _reach(scan.id, steps)
+        if sum(one.id in found for one in scans) > sum(one.id in best for one in scans):
+            best = found
+    return {scan: best.get(scan.id) for scan in scans}
+
+
+def _list_registrations(pairs: Iterable[PairScore]) -> dict[str, dict[str, Matrix]]:
+    """The registrations between two scans, by both: 4x4, from the mm of the second to those of the first."""
+    steps: dict[str, dict[str, Matrix]] = defaultdict(dict)
+    for pair in pairs:
+        if not pair.transform or NotComparable.PAIR_ALIGNMENT_FAILED in pair.reasons:
+            continue
+        matrix = np.asarray(pair.transform, dtype=float)
+        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+            continue
+        steps[pair.scan_b][pair.scan_a] = matrix
+        steps[pair.scan_a][pair.scan_b] = np.linalg.inv(matrix)
+    return steps
+
+
+def _reach(start: str, steps: Mapping[str, Mapping[str, Matrix]]) -> dict[str, Matrix]:
+    """How every scan lies that can be reached from one, over as few registrations as possible."""
+    found = {start: np.eye(4)}
+    waiting = deque([start])
+    while waiting:
+        here = waiting.popleft()
+        for there, matrix in sorted(steps.get(here, {}).items()):
+            if there not in found:
+                found[there] = found[here] @ matrix
+                waiting.append(there)
+    return found
+
+
+def _follow_line(
+    job: PatientJob, contrast: str, placed: Mapping[ScanWithLesions, Matrix | None], free: int
+) -> tuple[list[LesionState], int]:
+    """Follow the lesions of one time line, and write their numbers; return the rows, and the next free number."""
+    names = [scan for scan, matrix in placed.items() if matrix is not None]
+    scans = [_read_scan(job, scan, matrix) for scan, matrix in placed.items() if matrix is not None]
+    tracks = track_lesions(scans)
+    numbers = number_tracks(tracks, scans, [_read_numbers(job, *one) for one in zip(names, scans, strict=True)], free)
+    for scan, marked, image in zip(names, scans, draw_numbers(scans, tracks, numbers), strict=True):
+        volume.write_volume(job.get_numbers_path(scan), Volume(np.asfortranarray(image), marked.affine))
+    states = [
+        _describe(job.subject, contrast, names, scans, track, numbers, number) for number, track in enumerate(tracks)
+    ]
+    lost = [
+        LesionState(
+            subject=job.subject, contrast=contrast, scan=scan.id, session=scan.session, fate=LesionFate.UNPLACED
+        )
+        for scan, matrix in placed.items()
+        if matrix is None
+    ]
+    return [*(state for rows in states for state in rows), *lost], max([free, *(number + 1 for number in numbers)])
+
+
+def _read_scan(job: PatientJob, scan: ScanWithLesions, to_patient: Matrix) -> MarkedScan:
+    mask = volume.read_volume(job.data / scan.lesions)
+    return MarkedScan(np.asarray(mask.voxels) > 0, mask.affine, to_patient)
+
+
+def _read_numbers(job: PatientJob, scan: ScanWithLesions, marked: MarkedScan) -> NDArray[np.integer] | None:
+    """The numbers of an earlier run on a scan; None where there are none that can be read, or on another grid."""
+    try:
+        kept = volume.read_volume(job.get_numbers_path(scan))
+    except Exception:  # there is none, or it is damaged in whatever way: then it tells nothing
+        return None
+    if kept.voxels.shape != marked.mask.shape or not np.allclose(kept.affine, marked.affine, atol=1e-3):
+        return None
+    return np.asarray(kept.voxels, dtype=np.int32)
+
+
+def _describe(
+    subject: str,
+    contrast: str,
+    names: Sequence[ScanWithLesions],
+    scans: Sequence[MarkedScan],
+    track: LesionTrack,
+    numbers: Sequence[int],
+    own: int,
+) -> list[LesionState]:
+    """The rows of one lesion, in the order of time."""
+    since_first = judge_since_first(scans, track)
+    rows = []
+    for mark in track.marks:
+        scan, marked = names[mark.place], scans[mark.place]
+        there = mark.part is not None
+        rows.append(
+            LesionState(
+                subject=subject,
+                contrast=contrast,
+                scan=scan.id,
+                session=scan.session,
+                fate=mark.fate,
+                fate_since_first=since_first,
+                lesion=numbers[own],
+                other=None if mark.other is None else numbers[mark.other],
+                volume_ml=round(float(marked.volumes_ml[mark.part]), 4) if there else None,
+                error_ml=round(float(marked.errors_ml[mark.part]), 4) if there else None,
+                centre_mm=tuple(marked.centres_mm[mark.part].round(1).tolist()) if there else (),
+            )
+        )
+    return rows

@@ -1,0 +1,218 @@
+"""Lesions over all dates of a patient: which part of one mask is which part of the next, and what became of each.
+
+The scans are gone through in the order of time. A lesion is found again where its last mark overlaps with the next
+mask. Two lesions that grow together are one from then on, under the number of the one that overlaps most; of the parts
+that a lesion splits into the largest goes on as that lesion. A lesion that was gone and is marked again at its old
+place is the same lesion. Where a scan does not show the place of a lesion, nothing is said of that lesion.
+
+What a lesion is compared with is its last mark, and with it those that it has taken in; what it is now includes what
+has come off it. So neither growing together nor splitting counts as growth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.scoring.lesions.marked_scan import MarkedScan, measure_overlaps, measure_share_shown
+from siamese_med.study.thresholds import LESION_CHANGE_Z, MIN_SHARE_SHOWN
+from siamese_med.study.vocabulary import LesionFate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class LesionMark:
+    """What one scan shows of a lesion.
+
+    Attributes
+    ----------
+    place
+        Place of the scan in the order of time, from 0.
+    part
+        Which lesion of the scan it is, see `MarkedScan`; None where it is not marked any more.
+    fate
+        What became of it since it was seen last.
+    other
+        The track that it has merged with or split from; None for other fates.
+    """
+
+    place: int
+    part: int | None
+    fate: LesionFate
+    other: int | None = None
+
+
+@dataclass
+class LesionTrack:
+    """One lesion over all dates, in the order of time; `marks` holds one entry a scan on which something is known."""
+
+    marks: list[LesionMark] = field(default_factory=list)
+
+    @property
+    def last(self) -> LesionMark:
+        """The last mark with a part."""
+        return next(mark for mark in reversed(self.marks) if mark.part is not None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has vanished, or merged with another lesion."""
+        return self.marks[-1].part is None
+
+
+def track_lesions(scans: Sequence[MarkedScan]) -> list[LesionTrack]:
+    """Follow the lesions of a patient over all marked scans.
+
+    Parameters
+    ----------
+    scans
+        In the order of time.
+
+    Returns
+    -------
+    list of LesionTrack
+        In the order in which they are seen first; on one scan by volume, largest first.
+
+    Examples
+    --------
+    >>> before, after = np.zeros((2, 8, 8, 8), dtype=bool)
+    >>> before[1:3, 1:3, 1:3] = after[1:3, 1:3, 1:3] = after[6, 6, 6] = True
+    >>> tracks = track_lesions([MarkedScan(mask, np.eye(4), np.eye(4)) for mask in (before, after)])
+    >>> [[str(mark.fate) for mark in track.marks] for track in tracks]
+    [['first', 'stable'], ['new']]
+    """
+    tracks: list[LesionTrack] = []
+    for place in range(len(scans)):
+        _Step(scans, place, tracks).take()
+    return tracks
+
+
+class _Step:
+    """One scan, and the tracks up to it."""
+
+    def __init__(self, scans: Sequence[MarkedScan], place: int, tracks: list[LesionTrack]) -> None:
+        self.scans, self.place, self.tracks = scans, place, tracks
+        self.here = scans[place]
+        self.known = len(tracks)
+        self._overlaps: dict[int, NDArray[np.float64]] = {}
+        self._shown: dict[int, NDArray[np.float64]] = {}
+
+    def take(self) -> None:
+        """Add the marks of this scan to the tracks, and new tracks."""
+        live = [number for number, track in enumerate(self.tracks) if not track.ended]
+        links = self._links(live)
+        heirs = {number: int(row.argmax()) for number, row in zip(live, links, strict=True) if row.any()}
+        owners = self._choose_owners(live, links, heirs)
+        merged = {number: owners[part] for number, part in heirs.items() if owners[part] != number}
+        splits = {
+            int(part): live[int(links[:, part].argmax())]
+            for part in np.flatnonzero(links.any(0))
+            if int(part) not in owners
+        }
+        old = self._find_ended(set(range(self.here.count)) - owners.keys())
+        for part, number in owners.items():
+            taken = [one for one, into in merged.items() if into == number]
+            came_off = [one for one, parent in splits.items() if parent == number]
+            self._note(number, LesionMark(self.place, part, self._judge(number, taken, part, came_off)))
+        for number, into in merged.items():
+            self._note(number, LesionMark(self.place, None, LesionFate.MERGED, into))
+        self._end_others([number for number in live if number not in heirs])
+        for part in sorted(set(range(self.here.count)) - owners.keys(), key=lambda one: -self.here.volumes_ml[one]):
+            self._begin(part, splits.get(part), old.get(part))
+
+    def _links(self, numbers: Sequence[int]) -> NDArray[np.float64]:
+        """Overlap of the last mark of each track with each lesion of this scan, in ml, (tracks, lesions)."""
+        links = np.zeros((len(numbers), self.here.count))
+        for row, number in enumerate(numbers):
+            last = self.tracks[number].last
+            if last.place not in self._overlaps:
+                self._overlaps[last.place] = measure_overlaps(self.scans[last.place], self.here)
+            links[row] = self._overlaps[last.place][last.part]
+        return links
+
+    def _choose_owners(self, live: Sequence[int], links: NDArray[np.float64], heirs: dict[int, int]) -> dict[int, int]:
+        """The track that each lesion of this scan goes on with: the one that overlaps most, of those that it is the
+        largest part of."""
+        owners: dict[int, int] = {}
+        overlap = {number: links[row] for row, number in enumerate(live)}
+        for number, part in heirs.items():
+            if part not in owners or overlap[number][part] > overlap[owners[part]][part]:
+                owners[part] = number
+        return owners
+
+    def _find_ended(self, parts: set[int]) -> dict[int, int]:
+        """Find for lesions of this scan the ended track whose last mark lay there, each track once."""
+        ended = [number for number, track in enumerate(self.tracks) if track.ended]
+        links = self._links(ended)
+        found: dict[int, int] = {}
+        order = sorted(((links[row, part], row, part) for row in range(len(ended)) for part in parts), reverse=True)
+        for overlap, row, part in order:
+            if overlap > 0 and part not in found and ended[row] not in found.values():
+                found[part] = ended[row]
+        return found
+
+    def _judge(self, number: int, taken: Sequence[int], part: int, came_off: Sequence[int]) -> LesionFate:
+        """Decide whether a lesion grew or shrank, with what it took in and what came off it."""
+        volume = error = 0.0
+        for sign, scan, one in (
+            *((-1, self.scans[last.place], last.part) for last in (self.tracks[n].last for n in (number, *taken))),
+            *((1, self.here, one) for one in (part, *came_off)),
+        ):
+            assert one is not None
+            volume += sign * scan.volumes_ml[one]
+            error = math.hypot(error, scan.errors_ml[one])
+        if abs(volume) <= LESION_CHANGE_Z * error:
+            return LesionFate.STABLE
+        return LesionFate.ENLARGING if volume > 0 else LesionFate.SHRINKING
+
+    def _end_others(self, numbers: Sequence[int]) -> None:
+        """End the tracks that this scan shows the place of, and marks nothing there."""
+        for number in numbers:
+            last = self.tracks[number].last
+            if last.place not in self._shown:
+                self._shown[last.place] = measure_share_shown(self.scans[last.place], self.here)
+            if self._shown[last.place][last.part] >= MIN_SHARE_SHOWN:
+                self._note(number, LesionMark(self.place, None, LesionFate.VANISHED))
+
+    def _begin(self, part: int, parent: int | None, old: int | None) -> None:
+        """Begin a track with a lesion of this scan, or go on with an ended one."""
+        fate = LesionFate.FIRST if self.place == 0 else LesionFate.NEW
+        if old is not None:
+            fate = LesionFate.RETURNED
+        if parent is not None:
+            fate = LesionFate.SPLIT
+        mark = LesionMark(self.place, part, fate, parent)
+        if old is None:
+            self.tracks.append(LesionTrack([mark]))
+        else:
+            self._note(old, mark)
+
+    def _note(self, number: int, mark: LesionMark) -> None:
+        self.tracks[number].marks.append(mark)
+
+
+def judge_since_first(scans: Sequence[MarkedScan], track: LesionTrack) -> LesionFate:
+    """Decide what became of a lesion from the first scan to the last one that shows something of it.
+
+    Returns
+    -------
+    LesionFate
+        The last fate where it ended; `new` where it is not on the first scan of all; else whether it grew, shrank or
+        stayed as it was, in volume.
+    """
+    if track.ended:
+        return track.marks[-1].fate
+    first, last = track.marks[0], track.last
+    if first.place > 0:
+        return first.fate
+    (was, before), (now, after) = (
+        (scans[mark.place].volumes_ml[mark.part], scans[mark.place].errors_ml[mark.part]) for mark in (first, last)
+    )
+    if abs(now - was) <= LESION_CHANGE_Z * math.hypot(before, after):
+        return LesionFate.STABLE
+    return LesionFate.ENLARGING if now > was else LesionFate.SHRINKING
