@@ -74,7 +74,7 @@ class Bench:
         scans, scores = ([row for row in rows if row[key] == subject] for rows, key in self._tables())
         aligned = {row["scan"]: row for row in self.builder.alignments}
         return patient.build_patient_report(
-            subject, scans, scores, aligned, (), "A study", *self._about, self._provenance
+            subject, scans, scores, (), aligned, (), "A study", *self._about, self._provenance
         )
 
     def _tables(self) -> list[tuple[list[dict[str, object]], str]]:

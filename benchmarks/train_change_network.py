@@ -4,9 +4,10 @@
 
 One process draws pairs (`benchmarks.change_synthesis`) and writes them to OUT/train, up to N of them; another trains on
 crops of those that are there, and goes on with these. Into every second pair single spots are planted, brighter or
-darker tissue of any size: those that `scoring.change.detectability` looks for are of that kind. OUT gets `change_network.safetensors` (half precision, what
-ships) every few minutes. Label maps 17 to 20 and the people that `benchmarks.lesion_froc.SEEN` leaves out are not
-trained on: pairs of these lie in OUT/validation, and what the network finds in them is printed at the end.
+darker tissue of any size: those that `scoring.change.detectability` looks for are of that kind. OUT gets
+`change_network.safetensors` (half precision, what ships) every few minutes. Label maps 17 to 20 and the people that
+`benchmarks.lesion_froc.SEEN` leaves out are not trained on: pairs of these lie in OUT/validation, and what the network
+finds in them is printed at the end.
 """
 
 from __future__ import annotations

@@ -278,6 +278,7 @@ def report(
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
     from siamese_med.study import score_tables
+    from siamese_med.study.lesion import read_lesion_table
     from siamese_med.study.model_info import read_model_info
 
     if extras.dicom:
@@ -298,6 +299,7 @@ def report(
             scores=scores,
             alignments=known.prepare_scans(model, everything).alignments,
             owners=owners,
+            lesions=read_lesion_table(study.lesions),
             account=catalogue.read_account(study.catalogue_url),
             config=study.config.report,
             extras=extras,

@@ -103,7 +103,7 @@ MIN_SHARE_SHOWN = 0.5
 Source: our choice.
 """
 
-BOUNDARY_SD_VOXELS = 0.1
+BOUNDARY_SD_VOXELS = 0.05
 """Standard deviation of the position of a lesion's boundary, over the whole boundary at once. Unit: voxel edges.
 
 Source: our choice.
@@ -113,6 +113,12 @@ LESION_CHANGE_Z = 1.96
 """A lesion has grown or shrunk if its volume has changed by more than this many standard deviations.
 
 Source: convention, the 95 % interval of a normal distribution.
+"""
+
+MIN_DAYS_FOR_YEARLY_RATE = 90
+"""Over fewer days a change of volume is not given as percent a year. Unit: days.
+
+Source: our choice; over less the error of the volumes grows fourfold and more.
 """
 
 # The smallest detectable change

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
@@ -23,6 +23,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.reporting.write import study_pages
 from siamese_med.reporting.write.study_pages import ReportInputs
 from siamese_med.study.config import ReportConfig
+from siamese_med.study.lesion import LesionState
 from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
 from siamese_med.study.tables import (
     NO_REPORT_EXTRAS,
@@ -122,6 +123,7 @@ class Inputs:
     account: IngestAccount
     config: ReportConfig
     extras: ReportExtras = NO_REPORT_EXTRAS
+    lesions: Sequence[LesionState] = ()
 
     def write(self) -> Path:
         """Write the pages; returns the index."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data import patient_verdict, patient_visits
+from siamese_med.reporting.data import lesion_lines, patient_verdict, patient_visits
 from siamese_med.reporting.data.report_content import (
     PatientReport,
     Provenance,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from siamese_med.reporting.model.statements import ModelHeadline
+    from siamese_med.study.lesion import LesionState
     from siamese_med.study.pair_score import PairScore
 
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
@@ -33,6 +34,7 @@ def build_patient_report(
     subject: str,
     scans: Sequence[Mapping[str, object]],
     scores: Sequence[PairScore],
+    lesions: Sequence[LesionState],
     alignments: Mapping[str, Mapping[str, object]],
     alarms: Sequence[WrongPatientAlarm],
     title: str,
@@ -46,8 +48,9 @@ def build_patient_report(
     ----------
     subject
         Pseudonym, `sub-` and letters or digits.
-    scans, scores
-        The patient's rows of the scan table (tables.SCAN_COLUMNS) and pairs; pairs of two patients are left out.
+    scans, scores, lesions
+        The patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, and rows of the lesion table; pairs of two
+        patients are left out.
     alignments, alarms
         Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
     title
@@ -69,6 +72,7 @@ def build_patient_report(
         visits=visits,
         pairs=pairs,
         lines=patient_verdict.build_contrast_lines(visits, pairs),
+        lesions=lesion_lines.build_lesion_lines(lesions, visits),
         reference=reference,
         claim=claim,
         provenance=provenance,

@@ -296,11 +296,71 @@ class ContrastLine:
 
 
 @dataclass(frozen=True)
+class LesionMark:
+    """What one scan shows of a lesion: `fate` since the date before (vocabulary.LesionFate), and its volume.
+
+    `error_ml` is one standard deviation. `volume_ml` is null where the lesion is not marked any more. `other` is the
+    number of the lesion that it merged with or split from.
+    """
+
+    scan: str
+    fate: str
+    volume_ml: float | None
+    error_ml: float | None
+    centre_mm: tuple[float | None, ...]  # RAS+ mm of the scan
+    other: int | None
+
+
+@dataclass(frozen=True)
+class ReportLesion:
+    """A lesion over all dates; its `number` is the same in every run. `fate` is that since the first date.
+
+    `percent_a_year`: change of volume from the first to the last mark, as a share of the mean of both; null over less
+    than 90 days and for a lesion with one mark.
+    """
+
+    number: int
+    fate: str
+    marks: tuple[LesionMark, ...]
+    percent_a_year: float | None
+
+    def of(self, scan: str) -> LesionMark | None:
+        """Return what a scan shows of the lesion; None where nothing is known."""
+        return next((mark for mark in self.marks if mark.scan == scan), None)
+
+
+@dataclass(frozen=True)
+class LesionLoad:
+    """All lesions of one scan: how many there are, and their volume with its standard deviation."""
+
+    scan: str
+    session: str
+    day: int | None
+    count: int
+    volume_ml: float
+    error_ml: float
+
+
+@dataclass(frozen=True)
+class LesionLine:
+    """The lesions that were marked in scans of one contrast.
+
+    `unplaced`: sessions whose scan could not be registered to the others.
+    """
+
+    contrast: str  # in words
+    loads: tuple[LesionLoad, ...]  # one a scan, in the order of time
+    lesions: tuple[ReportLesion, ...]  # what is new or grew comes first
+    unplaced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PatientReport:
     """Everything that is on a patient's page.
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
-    look like this one's. `lines`: one for each contrast.
+    look like this one's. `lines`: one for each contrast; `lesions`: one for each contrast with masks of
+    lesions.
     """
 
     subject: str
@@ -312,6 +372,7 @@ class PatientReport:
     visits: tuple[ReportVisit, ...]
     pairs: tuple[ReportPair, ...]
     lines: tuple[ContrastLine, ...]
+    lesions: tuple[LesionLine, ...]
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance

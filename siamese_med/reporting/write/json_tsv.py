@@ -19,10 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.reporting.data.cohort_index import CohortIndex, CohortRow
-    from siamese_med.reporting.data.report_content import PatientReport
+    from siamese_med.reporting.data.report_content import LesionLine, PatientReport
 
 REPORT_FORMAT = 5
 """Version of report.json and cohort.json; it is raised by one when a key changes its meaning or is removed."""
+
+
+LESION_TSV_COLUMNS = (
+    *("contrast", "lesion", "scan", "session", "day", "fate", "other", "volume_ml", "error_ml", "x_mm", "y_mm", "z_mm"),
+    *("fate_since_first", "percent_a_year"),
+)
+"""Columns of lesions.tsv."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,31 @@ def build_pairs_dictionary() -> Mapping[str, Mapping[str, str]]:
         name: {"Description": field.description, **({"Units": field.unit} if field.unit else {})}
         for name, field in pair_columns().items()
     }
+
+
+def format_lesions_tsv(lines: Iterable[LesionLine]) -> str:
+    """Format all lesions of a patient as TSV, one line for each lesion and scan; columns as in the lesion table."""
+    rows = [
+        {
+            "contrast": line.contrast,
+            "lesion": lesion.number,
+            "scan": mark.scan,
+            "session": load.session,
+            "day": load.day,
+            "fate": mark.fate,
+            "other": mark.other,
+            "volume_ml": mark.volume_ml,
+            "error_ml": mark.error_ml,
+            **dict(zip(("x_mm", "y_mm", "z_mm"), mark.centre_mm or (None,) * 3, strict=True)),
+            "fate_since_first": lesion.fate,
+            "percent_a_year": lesion.percent_a_year,
+        }
+        for line in lines
+        for lesion in line.lesions
+        for load in line.loads
+        if (mark := lesion.of(load.scan))
+    ]
+    return format_tsv(LESION_TSV_COLUMNS, rows)
 
 
 def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:

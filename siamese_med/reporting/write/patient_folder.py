@@ -26,7 +26,7 @@ MAX_PAIRS_ON_ONE_PAGE = 6
 """With more pairs than this on the page they do so too: few visits in several contrasts are as much to show."""
 
 OWN_FILE_PATTERN = re.compile(
-    r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|pairs\.tsv"
+    r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|(pairs|lesions)\.tsv"
     r"|ses-\d+/anat/sub-[A-Za-z0-9]+_ses-\d+_[A-Za-z0-9_-]+_probseg\.(json|nii\.gz)"
 )
 """Files that only this module writes, and may remove; paths below a patient's folder."""
@@ -64,7 +64,7 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     """Write one patient's files, and remove the ones of earlier runs that are no longer made.
 
     Slices are rendered here and added to the report. Then come report.html and the pages of single pairs, pairs.tsv,
-    report.json and, if requested, report.pdf.
+    lesions.tsv where lesions were marked, report.json and, if requested, report.pdf.
     """
     folder, report, data, config, extras = job.folder, job.report, job.data, job.config, job.extras
     scans = {str(row["id"]): row for row in job.rows}
@@ -77,6 +77,8 @@ def write_patient_folder(job: PatientFolderJob) -> None:
         shown, select_pairs_with_own_page(report), pages.PatientFileLinks(linked, with_viewer)
     )
     texts["pairs.tsv"] = json_tsv.format_pairs_tsv(shown.pairs)
+    if shown.lesions:
+        texts["lesions.tsv"] = json_tsv.format_lesions_tsv(shown.lesions)
     for name, text in texts.items():
         files.write_text_file(folder / name, text)
     files.write_json_file(folder / "report.json", json_tsv.serialise_patient_report(shown))

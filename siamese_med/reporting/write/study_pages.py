@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.report_content import WrongPatientAlarm
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
     from siamese_med.study.config import ReportConfig
+    from siamese_med.study.lesion import LesionState
     from siamese_med.study.pair_score import PairScore
     from siamese_med.study.tables import IngestAccount, ReportExtras
 
@@ -90,6 +91,8 @@ class ReportInputs:
         What is written only on request.
     starter
         Whether the model is the one that comes with siamese-med; the pages say so.
+    lesions
+        The rows of the lesion table.
     """
 
     reports: Path
@@ -103,6 +106,7 @@ class ReportInputs:
     config: ReportConfig
     extras: ReportExtras = NO_REPORT_EXTRAS
     starter: bool = False
+    lesions: Sequence[LesionState] = ()
 
 
 def write_reports(inputs: ReportInputs) -> Path:
@@ -169,6 +173,9 @@ def _patient_jobs(
 ) -> list[PatientFolderJob]:
     """The folders to write, in the order of their subjects."""
     scans_of, scores_of = _group_scans(scans), _group_scores(read_scores(inputs.scores))
+    lesions_of: dict[str, list[LesionState]] = {}
+    for state in inputs.lesions:
+        lesions_of.setdefault(state.subject, []).append(state)
     aligned = {str(row["scan"]): row for row in _rows(inputs.alignments)}
     jobs = []
     for subject in sorted(scans_of):
@@ -176,6 +183,7 @@ def _patient_jobs(
             _safe(subject),
             scans_of[subject],
             scores_of.get(subject, []),
+            lesions_of.get(subject, []),
             aligned,
             alarms,
             inputs.config.title,

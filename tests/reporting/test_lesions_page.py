@@ -1,0 +1,128 @@
+"""The lesions of a patient on the page, in report.json and in lesions.tsv: what is new or grew comes first."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from siamese_med.reporting.data.lesion_lines import build_lesion_lines
+from siamese_med.study.lesion import LesionState
+from tests.reporting.conftest import Inputs, build, pseudonym
+from tests.reporting.test_pages import Reader
+
+SUBJECT = pseudonym("stable")
+
+
+def state(visit: int, lesion: int | None, fate: str, volume: float | None, since: str, **more: Any) -> LesionState:
+    return LesionState(
+        subject=SUBJECT,
+        contrast="FLAIR",
+        scan=f"{SUBJECT}_ses-{visit}_FLAIR",
+        session=f"ses-{visit}",
+        lesion=lesion,
+        fate=fate,
+        fate_since_first=since,
+        volume_ml=volume,
+        error_ml=None if volume is None else 0.1 * volume,
+        centre_mm=() if volume is None else (11.2, -24.0, 30.0),
+        **more,
+    )
+
+
+LESIONS = (
+    *(state(visit, 1, "first" if visit == 1 else "stable", 0.5, "stable") for visit in (1, 2)),
+    *(state(1, 2, "first", 1.0, "enlarging"), state(2, 2, "enlarging", 2.0, "enlarging")),
+    *(state(1, 3, "first", 0.05, "vanished"), state(2, 3, "vanished", None, "vanished")),
+    *(state(1, 4, "first", 0.2, "merged"), state(2, 4, "merged", None, "merged", other=2)),
+    state(2, 5, "new", 0.08, "new"),
+    state(3, None, "unplaced", None, "unknown"),
+)
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """A patient with lesions on two of three dates, and one without masks."""
+    inputs = build(tmp_path_factory.mktemp("lesions")).only("stable", "changed")
+    inputs.lesions = LESIONS
+    inputs.write()
+    return inputs
+
+
+def section(inputs: Inputs, name: str = "stable") -> str:
+    page = (inputs.reports / pseudonym(name) / "report.html").read_text(encoding="utf-8")
+    return page[page.index("Lesions over time") :].partition("</section>")[0] if "Lesions over time" in page else ""
+
+
+def test_the_table_has_every_lesion_and_what_is_new_or_grew_comes_first(marked: Inputs) -> None:
+    rows = section(marked).partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
+    words = [" ".join(Reader(row).text.split()) for row in rows]
+    assert [row.split()[:2] for row in words] == [
+        ["5", "new"], ["2", "enlarging"], ["3", "vanished"], ["4", "merged"], ["1", "stable"],
+    ]  # fmt: skip
+    assert "2.00 ± 0.20 enlarging" in words[1]
+    assert "merged into 2" in words[3]
+    assert "0.080 ± 0.008 new" in words[0]
+    assert "not shown" in words[0]
+
+
+def test_the_last_line_is_the_load_of_every_date_and_its_error(marked: Inputs) -> None:
+    load = " ".join(Reader(section(marked).partition("<tfoot>")[2].partition("</tfoot>")[0]).text.split())
+    assert "1.75 ± 0.11 4 lesions" in load
+    assert "2.58 ± 0.21 3 lesions" in load
+
+
+def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
+    assert "Left out: ses-3." in Reader(section(marked)).text
+
+
+def test_percent_a_year_is_of_the_mean_and_turns_its_sign_with_the_dates(marked: Inputs) -> None:
+    report = json.loads((marked.reports / SUBJECT / "report.json").read_text("utf-8"))
+    (line,) = report["lesions"]
+    days = [load["day"] for load in line["loads"]]
+    years = (days[1] - days[0]) / 365.25
+    by_number = {lesion["number"]: lesion for lesion in line["lesions"]}
+    assert by_number[2]["percent_a_year"] == pytest.approx(100 * 1.0 / 1.5 / years, abs=0.1)
+    assert by_number[1]["percent_a_year"] == 0
+    assert by_number[5]["percent_a_year"] is None, "one mark tells no rate"
+
+
+def test_less_than_ninety_days_give_no_rate(marked: Inputs) -> None:
+    from siamese_med.reporting.data.patient_visits import build_visits
+
+    rows = marked.scans[marked.scans.subject == SUBJECT].to_dict("records")
+    for row, day in zip(rows, ("2031-01-01", "2031-03-01", "2031-05-01"), strict=True):
+        row["date"] = day
+    (line,) = build_lesion_lines(LESIONS, build_visits(rows, {}))
+    assert {lesion.percent_a_year for lesion in line.lesions} == {None}
+
+
+def test_the_json_is_as_its_schema_says_and_a_patient_without_masks_has_none(marked: Inputs) -> None:
+    schema = json.loads((marked.reports / "report.schema.json").read_text("utf-8"))
+    for name in ("stable", "changed"):
+        report = json.loads((marked.reports / pseudonym(name) / "report.json").read_text("utf-8"))
+        Draft202012Validator(schema).validate(report)
+        assert bool(report["lesions"]) == (name == "stable")
+    assert not section(marked, "changed")
+    assert not (marked.reports / pseudonym("changed") / "lesions.tsv").exists()
+
+
+def test_the_tsv_has_one_line_a_lesion_and_scan(marked: Inputs) -> None:
+    text = (marked.reports / SUBJECT / "lesions.tsv").read_text("utf-8")
+    lines = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    assert len(lines) == sum(one.lesion is not None for one in LESIONS)
+    assert {line["volume_ml"] for line in lines if line["fate"] in ("vanished", "merged")} == {"n/a"}
+
+
+def test_the_file_goes_with_the_masks(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    inputs.lesions = LESIONS
+    inputs.write()
+    assert (inputs.reports / SUBJECT / "lesions.tsv").is_file()
+    inputs.lesions = ()
+    inputs.write()
+    assert not (inputs.reports / SUBJECT / "lesions.tsv").exists()
