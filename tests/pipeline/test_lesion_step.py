@@ -1,0 +1,84 @@
+"""The step of the score stage that follows lesions, from the scan table and the score table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from siamese_med.imaging import volume
+from siamese_med.imaging.volume import Volume
+from siamese_med.pipeline import scoring_steps
+from siamese_med.study.lesion import read_lesion_table
+from siamese_med.study.pair_score import PairScore
+from siamese_med.study.score_columns import score_table
+from siamese_med.study.tables import SCAN_COLUMNS, Study, build_scan_table
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path / "data", tmp_path / "reports")
+
+
+def add_scan(study: Study, session: int, date: str | None, marked: bool = True, subject: str = "sub-a") -> Row:
+    """A row of the scan table; a ball is marked, which is larger in every session."""
+    name = f"{subject}_ses-{session:02}_FLAIR"
+    path = f"scans/{name}_lesions.nii.gz"
+    away = np.linalg.norm(np.indices((24, 24, 24)) - np.full((3, 1, 1, 1), 12), axis=0)
+    (study.data / "scans").mkdir(parents=True, exist_ok=True)
+    volume.write_volume(study.data / path, Volume((away < 3 + session).astype(np.int16), np.eye(4)))
+    known = {"id": name, "subject": subject, "session": f"ses-{session:02}", "date": date, "modality": "MR"}
+    return {**dict.fromkeys(SCAN_COLUMNS), **known, "contrast": "FLAIR", "lesions": path if marked else None}
+
+
+def pair(one: Row, other: Row) -> PairScore:
+    subject = str(one["subject"])
+    return PairScore(
+        scan_a=str(one["id"]),
+        scan_b=str(other["id"]),
+        subject_a=subject,
+        subject_b=subject,
+        kind="follow_up",
+        transform=tuple(tuple(row) for row in np.eye(4).tolist()),
+    )
+
+
+def write(study: Study, rows: list[Row], pairs: list[PairScore]) -> None:
+    scoring_steps.write_lesion_table(study, build_scan_table(rows), score_table(pairs))
+
+
+def test_lesions_are_followed_in_the_order_of_the_dates_not_of_the_sessions(study: Study) -> None:
+    rows = [add_scan(study, 1, "2031-05-01"), add_scan(study, 2, "2030-05-01")]
+    write(study, rows, [pair(rows[1], rows[0])])
+    found = read_lesion_table(study.lesions)
+    assert [(state.session, state.fate) for state in found] == [("ses-02", "first"), ("ses-01", "shrinking")]
+    assert {state.lesion for state in found} == {1}
+
+
+def test_a_scan_without_a_mask_may_lie_between_two_that_have_one(study: Study) -> None:
+    rows = [add_scan(study, n, f"203{n}-05-01", marked=n != 2) for n in (1, 2, 3)]
+    write(study, rows, [pair(rows[0], rows[1]), pair(rows[1], rows[2])])
+    assert [(s.session, s.fate) for s in read_lesion_table(study.lesions)] == [
+        ("ses-01", "first"),
+        ("ses-03", "enlarging"),
+    ]
+
+
+def test_a_patient_without_pairs_is_in_the_table_and_does_not_stop_the_others(study: Study) -> None:
+    rows = [add_scan(study, 1, None), add_scan(study, 1, "2031-05-01", subject="sub-b"), add_scan(study, 2, None)]
+    write(study, rows, [])
+    found = read_lesion_table(study.lesions)
+    assert [(s.subject, s.session, s.fate) for s in found] == [
+        ("sub-a", "ses-01", "first"), ("sub-a", "ses-02", "unplaced"), ("sub-b", "ses-01", "first"),
+    ]  # fmt: skip
+
+
+def test_a_study_without_masks_has_no_table_and_loses_one_that_it_had(study: Study) -> None:
+    marked = add_scan(study, 1, "2031-05-01")
+    write(study, [marked], [])
+    assert study.lesions.is_file()
+    write(study, [{**marked, "lesions": None}], [])
+    assert not study.lesions.exists()
+    assert isinstance(build_scan_table([marked]), pd.DataFrame)
