@@ -36,9 +36,9 @@ class ConversionJob:
     """What to decode and where to write it.
 
     Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` and
-    `lesions` are paths of masks on the scan's grid, empty for none. `checks` are the user's own, see `scan_checks`.
-    With `contrast_wanted` the image is asked for its contrast, since neither name nor header of this `modality` tell
-    it.
+    `lesions` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the lesions may be those of
+    another scan of the visit. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
+    for its contrast, since neither name nor header of this `modality` tell it.
     """
 
     repeats: tuple[SliceStack, ...] = ()
@@ -46,6 +46,7 @@ class ConversionJob:
     nifti: tuple[str, str] | None = None
     mask: str = ""
     lesions: str = ""
+    lesions_named: bool = True
     target: str = ""
     volume_of_4d: str = "refuse"
     max_gigabytes: float = 4.0
@@ -108,11 +109,14 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
 def _write_masks(job: ConversionJob, decoded: Volume) -> dict[MaskKind, str]:
     """Write the masks of a job, and return the flag of each kind; empty where the mask was written."""
     given = {REGION_MASK: job.mask, LESION_MASK: job.lesions}
-    return {
+    written = {
         kind: masks.write_mask(Path(path), Path(job.target), decoded, kind, job.max_gigabytes)
         for kind, path in given.items()
         if path
     }
+    if not job.lesions_named and written.get(LESION_MASK) == LESION_MASK.unused:
+        del written[LESION_MASK]  # it lies on the grid of another scan of the visit
+    return written
 
 
 def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:

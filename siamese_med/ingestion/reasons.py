@@ -24,6 +24,7 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "unsupported_modality": "not MR, CT or PET; such volumes are not compared",
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
+        "lesion_mask": "a mask of lesions; it is kept with the scan on whose grid it lies, nothing to do",
         "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
         "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
         "repository_file": "kept by git or DataLad for its own use; nothing to do",
@@ -93,7 +94,9 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
 )
 """Files that should have been a scan and cannot be used as they are."""
 
-PATH_REASONS = frozenset(("derivative", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset"))
+PATH_REASONS = frozenset(
+    ("derivative", "lesion_mask", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset")
+)
 """Reasons that follow from the path of a NIfTI file and what lies around it."""
 
 UNOPENED_REASONS = frozenset(

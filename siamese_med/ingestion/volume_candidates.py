@@ -97,7 +97,7 @@ def _from_dicom(
         _suffix(facts), order, key,
     )  # fmt: skip
     storages = tuple((file, instance.storage) for file, instance in draft.storages.items())
-    job = ConversionJob(repeats=draft.repeats, storages=storages, mask=_mask(claim), lesions=_lesions(claim))
+    job = _add_masks(ConversionJob(repeats=draft.repeats, storages=storages), claim)
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
         candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages),
@@ -135,7 +135,7 @@ def _from_nifti(
         order=(0, "", entry.found.path.name),
         series=key,
     )
-    job = ConversionJob(nifti=(str(entry.found.path), voxels), mask=_mask(claim), lesions=_lesions(claim))
+    job = _add_masks(ConversionJob(nifti=(str(entry.found.path), voxels)), claim)
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     likeness = "" if claim.by_place else owner.likeness(secret)
     return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness)
@@ -184,12 +184,12 @@ def complete_facts_by_image(facts: ScanFacts, found: ContrastFinding) -> ScanFac
     )  # fmt: skip
 
 
-def _mask(claim: InputClaim | None) -> str:
-    return claim.mask[0] if claim and claim.mask else ""
-
-
-def _lesions(claim: InputClaim | None) -> str:
-    return claim.lesions[0] if claim and claim.lesions else ""
+def _add_masks(job: ConversionJob, claim: InputClaim | None) -> ConversionJob:
+    """Return the job with the masks that the input has for the scan."""
+    if claim is None:
+        return job
+    mask, lesions = (one[0] if one else "" for one in (claim.mask, claim.lesions))
+    return replace(job, mask=mask, lesions=lesions, lesions_named=claim.kind == "manifest")
 
 
 def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:

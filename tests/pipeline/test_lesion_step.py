@@ -16,6 +16,8 @@ from siamese_med.study.pair_score import PairScore
 from siamese_med.study.score_columns import score_table
 from siamese_med.study.tables import SCAN_COLUMNS, Study, build_scan_table
 
+Row = dict[str, object]
+
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:

@@ -15,6 +15,8 @@ from siamese_med.ingestion.inputs.bids_labels import BidsLabels
 from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
+MaskFile = tuple[str, int, int]
+"""A mask: its path, size and time of change (ns). A changed mask makes another claim."""
 NO_LABELS = BidsLabels()
 """Labels of a path that has none."""
 
@@ -33,10 +35,10 @@ class InputClaim:
     scanner: tuple[str, ...] = ()
     protocol: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    mask: tuple[str, int, int] | None = None  # path, size and time of change (ns): a changed mask is another claim
+    mask: MaskFile | None = None
     contrast_source: ContrastSource = ContrastSource.NONE
     contrast_confidence: float | None = None
-    lesions: tuple[str, int, int] | None = None  # as mask
+    lesions: MaskFile | None = None
 
     @property
     def said_contrast(self) -> str:
@@ -77,8 +79,9 @@ class InputClaim:
 class InputPath:
     """One path of the input.
 
-    `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file. The
-    claim is worked out on demand, since DICOM files name their patient themselves.
+    `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file, and
+    `lesions` is a mask that its BIDS dataset has for it. The claim is worked out on demand, since DICOM files name
+    their patient themselves.
     """
 
     path: Path
@@ -88,6 +91,7 @@ class InputPath:
     labels: BidsLabels = NO_LABELS
     data_set: BidsDataset | None = None
     dated: DatedFolder | None = None
+    lesions: Path | None = None
     trouble: str = ""
     _claim: InputClaim | None = None
 
@@ -119,6 +123,17 @@ class InputPath:
     def forget_claim(self) -> None:
         """Discard the claim, so that it is worked out again after its dataset's name space changed."""
         self._claim = None
+
+
+def stat_mask(path: Path | None) -> MaskFile | None:
+    """Return path, size and modification time (ns) of a mask; None where there is none, or it is gone."""
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
 
 
 def claim_by_place(found: InputPath, root: Path) -> InputClaim:
@@ -168,5 +183,5 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     modality = sidecar.modality or contrast_finding.determine_modality_of_contrast(told.contrast)
     return InputClaim(
         kind, subject, labels.session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
-        flags, contrast_source=told.source, contrast_confidence=told.confidence,
+        flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from siamese_med.errors import EmptyInputError, ManifestError
 from siamese_med.ingestion import contrast, contrast_finding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import folder_walk
-from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, claim_by_name
+from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, MaskFile, claim_by_name, stat_mask
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
@@ -117,7 +117,7 @@ def _contrast(source: Path, number: int, cell: str) -> str:
     return CONTRAST_BY_CELL[cell.lower()] if cell else ""
 
 
-def _mask(source: Path, number: int, cell: str, what: str) -> tuple[str, int, int] | None:
+def _mask(source: Path, number: int, cell: str, what: str) -> MaskFile | None:
     """Return path, size and modification time (ns). A mask that cannot be opened gets a flag later."""
     if not cell:
         return None
@@ -130,8 +130,7 @@ def _mask(source: Path, number: int, cell: str, what: str) -> tuple[str, int, in
         return str(path.absolute()), 0, 0
     if named is None or not path.is_file():
         raise ManifestError(f"{source} row {number} names {what} that is not there: paths are relative to the manifest")
-    status = path.stat()
-    return str(path.absolute()), status.st_size, status.st_mtime_ns
+    return stat_mask(path)
 
 
 def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:

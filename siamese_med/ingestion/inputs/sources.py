@@ -16,6 +16,7 @@ from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsD
 from siamese_med.ingestion.inputs.bids_labels import read_bids_labels
 from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
+from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
 from siamese_med.ingestion.inputs.manifest import read_manifest
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
@@ -121,6 +122,7 @@ def _folder(source: Path) -> list[InputPath]:
         found.append(_in_folder(one, name, places[folder]))
     _refuse_unclear(found, source, sets)
     _read_dated_folders(found, source)
+    assign_lesion_masks(found)
     return found
 
 
@@ -166,6 +168,8 @@ def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
     reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
     reason = "derivative" if DERIVATIVES_FOLDER in place.folders else reason
+    if reason in ("derivative", "non_image") and path.name.lower().endswith(NIFTI_ENDINGS) and is_lesion_mask(stem):
+        reason = "lesion_mask"
     return InputPath(path, place.make_claim, reason, labels=labels, data_set=data_set)
 
 
