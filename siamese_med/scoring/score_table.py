@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 10
+SCORE_METHOD_VERSION = 11
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 
@@ -242,7 +242,7 @@ def _measure_change(job: PairJob) -> MeasuredPair:
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))
-    pair_scoring.write_pictures(picture, *measured)
+    pair_scoring.write_pictures(picture, pair.score, *measured)
     pair_scoring.write_change_map(map_file, earlier, *measured)
     paths = {
         name: str(path.relative_to(setup.reader.data)) for name, path in (("map", map_file), ("pictures", picture))

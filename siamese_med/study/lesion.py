@@ -34,7 +34,7 @@ class LesionState:
     session: str
     fate: str  # a word of vocabulary.LesionFate: since the date before
     fate_since_first: str = UNKNOWN  # the same since the first date, one for all rows of a lesion
-    lesion: int | None = None  # its number, the same in every run; None on a scan that could not be registered
+    lesion: int | None = None  # its number, the same in every run; None in rows of a whole scan (total, unplaced)
     other: int | None = None  # the lesion that it merged with or split from
     volume_ml: float | None = None  # None where it is not marked any more
     error_ml: float | None = None  # one standard deviation

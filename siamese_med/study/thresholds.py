@@ -84,6 +84,13 @@ Source: our choice.
 
 # Lesions over all dates
 
+MIN_LESION_VOXELS = 3
+"""Smaller marks begin no lesion: in real masks most of them are specks. A lesion may shrink to one. Unit: voxels.
+
+Source: our choice; of the 101 parts of the tumour masks in brain_tumor_progression 55 are smaller and hold .2 % of the
+volume.
+"""
+
 MIN_LINK_SHARE = 0.1
 """Two lesions of two dates are one if they overlap by this share of the smaller one. Unit: share of its volume.
 

@@ -150,6 +150,7 @@ class LesionFate(ExplainedWord):
     RETURNED = "returned", "there again, at the place of a lesion that had vanished or merged"
     MERGED = "merged", "grown together with another lesion, which goes on"
     SPLIT = "split", "came off another lesion"
+    TOTAL = "total", "all that is marked on the scan, also what is too small to be followed"
     UNPLACED = "unplaced", "the scan could not be registered to the others, so its lesions are not told apart"
 
 

@@ -40,6 +40,8 @@ LESIONS = (
     *(state(1, 3, "first", 0.05, "vanished"), state(2, 3, "vanished", None, "vanished")),
     *(state(1, 4, "first", 0.2, "merged"), state(2, 4, "merged", None, "merged", other=2)),
     state(2, 5, "new", 0.08, "new"),
+    state(1, None, "total", 1.76, "unknown"),
+    state(2, None, "total", 2.58, "unknown"),
     state(3, None, "unplaced", None, "unknown"),
 )
 
@@ -67,26 +69,36 @@ def test_the_table_has_every_lesion_and_what_is_new_or_grew_comes_first(marked: 
     assert "2.00 ± 0.20 enlarging" in words[1]
     assert "merged into 2" in words[3]
     assert "0.080 ± 0.008 new" in words[0]
-    assert "not shown" in words[0]
+    assert "not shown" not in words[0], "before a lesion is new it is not there"
 
 
 def test_the_last_line_is_the_load_of_every_date_and_its_error(marked: Inputs) -> None:
     load = " ".join(Reader(section(marked).partition("<tfoot>")[2].partition("</tfoot>")[0]).text.split())
-    assert "1.75 ± 0.11 4 lesions" in load
-    assert "2.58 ± 0.21 3 lesions" in load
+    assert "1.76 ± 0.18 4 lesions" in load
+    assert "2.58 ± 0.26 3 lesions" in load
+
+
+def test_a_lesion_that_a_scan_does_not_reach_is_not_said_to_be_gone(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    known = [state(1, 1, "first", 0.5, "stable"), state(3, 1, "stable", 0.5, "stable")]
+    inputs.lesions = (*known, *(state(visit, None, "total", 0.5, "unknown") for visit in (1, 2, 3)))
+    inputs.write()
+    row = " ".join(Reader(section(inputs).partition("<tbody>")[2].partition("</tbody>")[0]).text.split())
+    assert "0.50 ± 0.05 not shown 0.50 ± 0.05" in row
+    assert "not_shown" not in (inputs.reports / SUBJECT / "lesions.tsv").read_text("utf-8")
 
 
 def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
     assert "Left out: ses-3." in Reader(section(marked)).text
 
 
-def test_percent_a_year_is_of_the_mean_and_turns_its_sign_with_the_dates(marked: Inputs) -> None:
+def test_percent_a_year_is_at_a_constant_rate(marked: Inputs) -> None:
     report = json.loads((marked.reports / SUBJECT / "report.json").read_text("utf-8"))
     (line,) = report["lesions"]
     days = [load["day"] for load in line["loads"]]
     years = (days[1] - days[0]) / 365.25
     by_number = {lesion["number"]: lesion for lesion in line["lesions"]}
-    assert by_number[2]["percent_a_year"] == pytest.approx(100 * 1.0 / 1.5 / years, abs=0.1)
+    assert by_number[2]["percent_a_year"] == pytest.approx(100 * (2 ** (1 / years) - 1), abs=0.1)
     assert by_number[1]["percent_a_year"] == 0
     assert by_number[5]["percent_a_year"] is None, "one mark tells no rate"
 

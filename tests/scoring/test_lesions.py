@@ -155,7 +155,7 @@ C = (28.0, 10.0, 20.0, 3.0)
 def test_numbers_stay_when_a_visit_is_inserted_and_lesions_are_drawn_again(tmp_path: Path) -> None:
     rows = lesion_table.follow_patient(write_patient(tmp_path, [A, B], [A, B, C], names=["ses-01", "ses-03"]))
     before = numbers_by_place(rows)
-    assert sorted({row.lesion for row in rows}) == [1, 2, 3]
+    assert sorted(set(before.values())) == [1, 2, 3]
     d = (10.0, 28.0, 12.0, 3.0)
     larger = (28.0, 28.0, 28.0, 5.0)
     names = ["ses-00", "ses-01", "ses-02", "ses-03"]
@@ -200,7 +200,8 @@ def test_scans_that_are_not_registered_are_named_and_not_followed(tmp_path: Path
     pairs = tuple(replace(pair, reasons=failed) if "ses-03" in pair.scan_b else pair for pair in job.pairs)
     rows = lesion_table.follow_patient(replace(job, pairs=pairs))
     assert [(row.scan, str(row.fate), row.lesion) for row in rows] == [
-        ("ses-01", "first", 1), ("ses-02", "stable", 1), ("ses-03", "unplaced", None),
+        ("ses-01", "first", 1), ("ses-02", "stable", 1),
+        ("ses-01", "total", None), ("ses-02", "total", None), ("ses-03", "unplaced", None),
     ]  # fmt: skip
 
 
@@ -208,7 +209,24 @@ def test_contrasts_have_lesions_of_their_own_and_numbers_are_a_patients(tmp_path
     job = write_patient(tmp_path, [A], [A, B])
     scans = (job.scans[0], replace(job.scans[1], contrast="T1w"))
     rows = lesion_table.follow_patient(replace(job, scans=scans))
-    assert [(row.contrast, row.lesion) for row in rows] == [("FLAIR", 1), ("T1w", 2), ("T1w", 3)]
+    assert [(row.contrast, row.lesion) for row in rows if row.lesion] == [("FLAIR", 1), ("T1w", 2), ("T1w", 3)]
+
+
+def test_specks_begin_no_lesion_and_count_in_the_total(tmp_path: Path) -> None:
+    speck, small = (20.0, 5.0, 30.0, 0.0), (10.0, 10.0, 10.0, 0.0)
+    rows = lesion_table.follow_patient(write_patient(tmp_path, [A, speck], [small, speck], [speck]))
+    assert [(row.scan, str(row.fate)) for row in rows if row.lesion] == [
+        ("ses-01", "first"), ("ses-02", "shrinking"), ("ses-03", "vanished"),
+    ]  # fmt: skip
+    totals = [row.volume_ml for row in rows if row.fate == "total"]
+    assert totals == [pytest.approx(draw(A).sum() / 1000 + 0.001), pytest.approx(0.002), pytest.approx(0.001)]
+
+
+def test_a_date_without_any_lesion_is_a_date(tmp_path: Path) -> None:
+    rows = lesion_table.follow_patient(write_patient(tmp_path, [], [A]))
+    first, _ = (row for row in rows if row.lesion is None)
+    assert (first.scan, str(first.fate), first.volume_ml) == ("ses-01", "total", 0.0)
+    assert [(row.scan, str(row.fate)) for row in rows if row.lesion] == [("ses-02", "new")]
 
 
 def test_the_table_is_read_as_it_was_written(tmp_path: Path) -> None:

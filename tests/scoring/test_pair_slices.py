@@ -13,6 +13,7 @@ from siamese_med.imaging.volume import make_centred_affine
 from siamese_med.scoring.change import pair_slices
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.scoring.change.pair_slices import SliceChoice
+from siamese_med.study.component import Component
 
 SHAPE = (20, 24, 16)
 PLACES = {"right": (17, 12, 8), "left": (2, 12, 8), "front": (10, 21, 8), "back": (10, 2, 8), "head": (10, 12, 13)}
@@ -88,3 +89,21 @@ def test_the_file_holds_every_panel_of_every_slice_with_its_place(
     row, column = np.unravel_index(stored["change"][first].argmax(), (24, 24))
     assert (row, column) == (24 - 1 - 18, 2 + 20 - 1 - 15)
     assert stored["difference"][first][row, column] > 128
+
+
+def test_every_listed_part_has_a_slice_and_near_ones_share_it(
+    pair: tuple[RegisteredPair, Tensor], tmp_path: Path
+) -> None:
+    laid, deviation = pair
+    parts = [make_part(laid, place) for place in ((15, 18, 11), (5, 6, 4), (8, 8, 11))]
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", laid, deviation, deviation.abs() / 9, parts)
+    stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
+    listed = zip(stored["parts"], stored["position_mm"], stored["plane"], strict=True)
+    axial = [(str(text), float(mm)) for text, mm, plane in listed if plane == "axial"]
+    assert axial[:2] == [("1,3", pytest.approx(10.5)), ("2", pytest.approx(-10.5))]
+    assert all(not text for text, _ in axial[2:])
+
+
+def make_part(laid: RegisteredPair, voxel: tuple[int, int, int]) -> Component:
+    place = tuple(float(mm) for mm in (laid.space.affine @ [*voxel, 1])[:3])
+    return Component(kind="new", volume_ml=0.1, sign=1, p=0.01, position_mm=place, earlier_mm=place)

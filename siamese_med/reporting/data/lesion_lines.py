@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from siamese_med.study.lesion import LesionState
 
 DAYS_A_YEAR = 365.25
+MAX_LOG_FACTOR = math.log(100)
+"""More growth than a hundredfold a year is given as that: it says that the lesion was tiny on the first date."""
+NOT_SHOWN = "not_shown"
+"""What stands in place of a fate where a scan does not show the place of a lesion."""
 FATE_ORDER = (
     LesionFate.NEW,
     LesionFate.RETURNED,
@@ -49,18 +53,19 @@ def _line(
     contrast: str, states: Sequence[LesionState], visits: Sequence[ReportVisit], places: dict[str, int]
 ) -> LesionLine:
     followed = [state for state in states if state.lesion is not None]
-    scans = sorted({state.scan for state in followed}, key=lambda scan: (places[scan], scan))
+    totals = {state.scan: state for state in states if state.fate == LesionFate.TOTAL}
+    scans = sorted(totals, key=lambda scan: (places[scan], scan))
     days = {scan: visits[places[scan]].day for scan in scans}
     lesions = [
-        _lesion(number, [state for state in followed if state.lesion == number], days)
+        _lesion(number, [state for state in followed if state.lesion == number], scans, days)
         for number in sorted({state.lesion for state in followed if state.lesion is not None})
     ]
     lesions.sort(key=lambda one: (_rank(one.fate), -max(mark.volume_ml or 0.0 for mark in one.marks), one.number))
     return LesionLine(
         contrast=describe_contrast(contrast),
-        loads=tuple(_load(scan, visits[places[scan]], followed) for scan in scans),
+        loads=tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans),
         lesions=tuple(lesions),
-        unplaced=tuple(state.session for state in states if state.lesion is None),
+        unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
     )
 
 
@@ -69,37 +74,37 @@ def _rank(fate: str) -> int:
     return FATE_ORDER.index(found) if found in FATE_ORDER else len(FATE_ORDER)
 
 
-def _load(scan: str, visit: ReportVisit, states: Sequence[LesionState]) -> LesionLoad:
-    here = [state for state in states if state.scan == scan and state.volume_ml is not None]
+def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState]) -> LesionLoad:
     return LesionLoad(
-        scan=scan,
+        scan=total.scan,
         session=visit.session,
         day=visit.day,
-        count=len(here),
-        volume_ml=round(sum(state.volume_ml or 0.0 for state in here), 4),
-        error_ml=round(math.hypot(*(state.error_ml or 0.0 for state in here)), 4),
+        count=sum(state.scan == total.scan and state.volume_ml is not None for state in states),
+        volume_ml=total.volume_ml or 0.0,
+        error_ml=total.error_ml or 0.0,
     )
 
 
-def _lesion(number: int, states: Sequence[LesionState], days: dict[str, int | None]) -> ReportLesion:
-    marks = tuple(
-        LesionMark(
-            scan=state.scan,
-            fate=state.fate,
-            volume_ml=state.volume_ml,
-            error_ml=state.error_ml,
-            centre_mm=state.centre_mm,
-            other=state.other,
-        )
-        for state in states
-    )
-    return ReportLesion(number, states[0].fate_since_first, marks, _percent_a_year(states, days))
+def _lesion(
+    number: int, states: Sequence[LesionState], scans: Sequence[str], days: dict[str, int | None]
+) -> ReportLesion:
+    """One lesion; between its first mark and its end, a scan that says nothing of it does not show its place."""
+    known = {state.scan: state for state in states}
+    marks, begun = [], False
+    for scan in scans:
+        state = known.get(scan)
+        if state is not None:
+            begun = state.volume_ml is not None
+            marks.append(LesionMark(scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other))
+        elif begun:
+            marks.append(LesionMark(scan, NOT_SHOWN, None, None, (), None))
+    return ReportLesion(number, states[0].fate_since_first, tuple(marks), _percent_a_year(states, days))
 
 
 def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) -> float | None:
-    """Change of volume from the first to the last mark, as a share of their mean; None where it cannot be said.
+    """Change of volume from the first to the last mark, at a constant rate of growth; None where it cannot be said.
 
-    Exchanging the dates changes the sign alone.
+    Exchanging the dates turns the yearly factor into its reciprocal.
     """
     marked = [state for state in states if state.volume_ml]
     first, last = marked[0], marked[-1]
@@ -108,5 +113,5 @@ def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) 
         return None
     if end - start < MIN_DAYS_FOR_YEARLY_RATE:
         return None
-    mean = (first.volume_ml + last.volume_ml) / 2
-    return round(100 * (last.volume_ml - first.volume_ml) / mean / ((end - start) / DAYS_A_YEAR), 1)
+    yearly = math.log(last.volume_ml / first.volume_ml) / ((end - start) / DAYS_A_YEAR)
+    return round(100 * (math.exp(min(yearly, MAX_LOG_FACTOR)) - 1), 1)

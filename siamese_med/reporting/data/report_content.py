@@ -61,12 +61,16 @@ class NoVerdictReason:
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of a pair, why it was chosen, and its pictures (which stay out of the JSON)."""
+    """One slice of a pair, why it was chosen, and its pictures (which stay out of the JSON).
+
+    `parts`: numbers of the listed parts that it shows, from 1.
+    """
 
     plane: str
     position_mm: float | None
     chosen: str
     panels: Panels
+    parts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,10 @@ class ReportPair:
     def verdict(self) -> str:
         """Return the verdict on change; not_comparable where the score table has none."""
         return self.score.verdict or Verdict.NOT_COMPARABLE
+
+    def find_slice_of_part(self, number: int) -> int | None:
+        """Return the number of the first slice, from 1, that shows a listed part; None where none does."""
+        return next((place for place, one in enumerate(self.slices, start=1) if number in one.parts), None)
 
     @property
     def direction(self) -> str:
@@ -297,8 +305,9 @@ class ContrastLine:
 
 @dataclass(frozen=True)
 class LesionMark:
-    """What one scan shows of a lesion: `fate` since the date before (vocabulary.LesionFate), and its volume.
+    """What one scan shows of a lesion: `fate` since the date before, and its volume.
 
+    A fate is a word of vocabulary.LesionFate, or `not_shown` where the scan does not reach the place of the lesion.
     `error_ml` is one standard deviation. `volume_ml` is null where the lesion is not marked any more. `other` is the
     number of the lesion that it merged with or split from.
     """
@@ -315,8 +324,8 @@ class LesionMark:
 class ReportLesion:
     """A lesion over all dates; its `number` is the same in every run. `fate` is that since the first date.
 
-    `percent_a_year`: change of volume from the first to the last mark, as a share of the mean of both; null over less
-    than 90 days and for a lesion with one mark.
+    `percent_a_year`: change of volume from the first to the last mark, at a constant rate; null over less than 90 days
+    and for a lesion with one mark.
     """
 
     number: int
@@ -331,7 +340,10 @@ class ReportLesion:
 
 @dataclass(frozen=True)
 class LesionLoad:
-    """All lesions of one scan: how many there are, and their volume with its standard deviation."""
+    """All that is marked on one scan: how many lesions are followed, and the volume with its standard deviation.
+
+    The volume includes marks that are too small to be followed.
+    """
 
     scan: str
     session: str

@@ -21,6 +21,7 @@ from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
 from siamese_med.study import contrasts
+from siamese_med.study.thresholds import MIN_LESION_VOXELS
 from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def _environment() -> Environment:
         shapes=marks.MARK_SHAPES,
         advice=wrong_patient_alarms.ALARM_ADVICE,
         claims=statements,
+        least_voxels=MIN_LESION_VOXELS,
     )
     for name in (
         "fixed",

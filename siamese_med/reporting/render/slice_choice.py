@@ -35,7 +35,7 @@ class PairSliceStack:
     Parameters
     ----------
     path
-        .npz file with SLICE_ARRAYS, the plane, position and reason of each slice, and the spacing in mm.
+        .npz file with SLICE_ARRAYS, the plane, position, reason and parts of each slice, and the spacing in mm.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +44,7 @@ class PairSliceStack:
             self._planes = [str(plane) for plane in file["plane"]]
             self._positions = [float(position) for position in file["position_mm"]]
             self._chosen = [str(word) for word in file["chosen"]]
+            self._parts = [str(text) for text in file["parts"]] if "parts" in file.files else [""] * len(self._chosen)
             self._spacing_mm = float(file["spacing_mm"])
         self._windows = find_crop_windows(np.maximum(self._pixels["earlier"], self._pixels["later"]))
 
@@ -59,7 +60,8 @@ class PairSliceStack:
         plane = self._planes[index]
         earlier, later, difference, change = (self._pixels[name][index][self._windows[index]] for name in SLICE_ARRAYS)
         panels = pictures.render_slice_panels(earlier, later, difference, change, plane, self._spacing_mm)
-        return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels)
+        parts = tuple(int(number) for number in self._parts[index].split(",") if number.isdigit())
+        return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels, parts)
 
 
 def order_slices(chosen: Sequence[str]) -> list[int]:

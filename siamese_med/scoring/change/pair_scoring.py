@@ -254,6 +254,6 @@ def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, prob
     volume.write_volume(path, Volume(lower.astype(np.float32), earlier.scan.affine))
 
 
-def write_pictures(path: Path, found: PairMeasurement, probability: Tensor) -> None:
+def write_pictures(path: Path, score: PairScore, found: PairMeasurement, probability: Tensor) -> None:
     """Write the slices that the report shows of a pair, see `pair_slices.write_pair_slices`."""
-    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability)
+    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability, score.components)

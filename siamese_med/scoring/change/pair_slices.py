@@ -7,6 +7,7 @@ anterior.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from torch import Tensor
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.runtime import files
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
+from siamese_med.study.component import Component
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +27,13 @@ if TYPE_CHECKING:
 MIN_SLICE_DISTANCE_MM = 9.0
 """Two axial slices of strongest change lie at least this far apart. Unit: mm. Source: our choice."""
 MAX_AXIAL_SLICES = 4
-"""Largest number of axial slices of strongest change."""
+"""Largest number of axial slices of strongest change, where no part is listed."""
+MAX_PART_SLICES = 8
+"""Largest number of axial slices through the listed parts."""
+SHOWN_WITHIN_MM = 3.0
+"""A slice shows a part if it passes within this distance of its centre. Unit: mm. Source: our choice."""
+STRONGEST_CHANGE = "strongest change"
+"""Why a slice was chosen that passes through change; all others are at fixed places."""
 PLANE_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """The grid axis (0 = i, 1 = j, 2 = k) that is normal to the slices of a plane."""
 NEUTRAL_GREY = {"difference": 128}
@@ -38,24 +46,30 @@ DIFFERENCE_RANGE = 0.5
 
 @dataclass(frozen=True)
 class SliceChoice:
-    """One slice: its plane (`axial`, ...), its index on the pair grid, and why it was chosen, as text for the page."""
+    """One slice: its plane (`axial`, ...), its index on the pair grid, and why it was chosen, as text for the page.
+
+    `parts` are the numbers of the listed parts that it shows, from 1.
+    """
 
     plane: str
     index: int
     chosen: str
+    parts: tuple[int, ...] = ()
 
 
-def write_pair_slices(path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor) -> None:
+def write_pair_slices(
+    path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor, parts: Sequence[Component] = ()
+) -> None:
     """Choose the slices of one pair and write them as a compressed npz file.
 
     It holds `earlier`, `later`, `difference` and `change` (n, rows, columns), uint8, padded to squares of one size;
     for each slice `plane`, `position_mm` (of its middle, along its normal, RAS+ mm of the earlier scan, like the
-    positions of the parts) and `chosen`; and `spacing_mm`.
+    positions of the parts), `chosen`, and `parts`, the numbers of the parts that it shows, as text; and `spacing_mm`.
 
-    The slices are chosen by `evidence` (i, j, k), signed; `probability` (i, j, k), 0 to 1, is the change map. Both
-    dates get one window.
+    The slices are chosen by the listed `parts`, strongest first, and by `evidence` (i, j, k), signed; `probability`
+    (i, j, k), 0 to 1, is the change map. Both dates get one window.
     """
-    choices = choose_slices(evidence, pair.space)
+    choices = choose_slices(evidence, pair.space, _find_places(parts, pair))
     window = _window(pair)
     volumes = {
         "earlier": (pair.earlier.numpy() * window).clip(0, 255),
@@ -80,19 +94,24 @@ def write_pair_slices(path: Path, pair: RegisteredPair, evidence: Tensor, probab
             plane=np.array([choice.plane for choice in choices]),
             position_mm=np.array([_position(choice, pair) for choice in choices]),
             chosen=np.array([choice.chosen for choice in choices]),
+            parts=np.array([",".join(map(str, choice.parts)) for choice in choices]),
             spacing_mm=np.array(pair.space.spacing_mm),
         )
 
 
-def choose_slices(evidence: Tensor, space: PairSpace) -> list[SliceChoice]:
-    """Choose slices through the strongest change (axial ones and a coronal one), then fixed ones, each slice once.
+def choose_slices(evidence: Tensor, space: PairSpace, places: Sequence[NDArray[np.float64]] = ()) -> list[SliceChoice]:
+    """Choose slices through the change (axial ones and a coronal one), then fixed ones, each slice once.
 
-    The fixed ones are the middle of the body in all three planes, and axially also three quarters of its height.
+    The axial ones are those through the listed parts, whose centres are `places` (voxel indices, strongest first); if
+    there are none, those of strongest evidence. The fixed ones are the middle of the body in all three planes, and
+    axially also three quarters of its height.
     """
     strength = evidence.abs()
     peak = np.unravel_index(int(strength.argmax()), strength.shape)
-    choices = [SliceChoice("axial", index, "strongest change") for index in _strongest(strength, space)]
-    choices.insert(2, SliceChoice("coronal", int(peak[1]), "strongest change"))
+    choices = _through_parts(places, space) or [
+        SliceChoice("axial", index, STRONGEST_CHANGE) for index in _strongest(strength, space)
+    ]
+    choices.insert(2, SliceChoice("coronal", int(peak[1]), STRONGEST_CHANGE))
     body = np.argwhere(space.inside)
     middle = np.round(body.mean(0)).astype(int)
     choices.append(SliceChoice("axial", int(middle[2]), "fixed"))
@@ -100,7 +119,38 @@ def choose_slices(evidence: Tensor, space: PairSpace) -> list[SliceChoice]:
     choices += [
         SliceChoice(plane, int(middle[axis]), "fixed") for plane, axis in PLANE_AXES.items() if plane != "axial"
     ]
-    return list(dict.fromkeys(choices))
+    there: dict[tuple[str, int], SliceChoice] = {}
+    for choice in choices:
+        there.setdefault((choice.plane, choice.index), choice)
+    return list(there.values())
+
+
+def _find_places(parts: Sequence[Component], pair: RegisteredPair) -> list[NDArray[np.float64]]:
+    """The centres of the parts, as voxel indices of the pair grid."""
+    to_grid = np.linalg.inv(pair.matrix_earlier @ pair.space.affine)
+    return [np.asarray((to_grid @ np.array([*part.earlier_mm, 1.0], dtype=float))[:3]) for part in parts]
+
+
+def _through_parts(places: Sequence[NDArray[np.float64]], space: PairSpace) -> list[SliceChoice]:
+    """Axial slices through the parts, strongest first; parts that lie close to a slice share it."""
+    indices: list[int] = []
+    for place in places:
+        near = [index for index in indices if abs(index - place[2]) * space.spacing_mm <= SHOWN_WITHIN_MM]
+        if not near and len(indices) < MAX_PART_SLICES:
+            indices.append(int(np.clip(np.round(place[2]), 0, space.inside.shape[2] - 1)))
+    return [
+        SliceChoice(
+            "axial",
+            index,
+            STRONGEST_CHANGE,
+            tuple(
+                number
+                for number, place in enumerate(places, start=1)
+                if abs(index - place[2]) * space.spacing_mm <= SHOWN_WITHIN_MM
+            ),
+        )
+        for index in indices
+    ]
 
 
 def _strongest(strength: Tensor, space: PairSpace) -> list[int]:

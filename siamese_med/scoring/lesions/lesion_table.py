@@ -183,14 +183,22 @@ def _follow_line(
     states = [
         _describe(job.subject, contrast, names, scans, track, numbers, number) for number, track in enumerate(tracks)
     ]
-    lost = [
-        LesionState(
-            subject=job.subject, contrast=contrast, scan=scan.id, session=scan.session, fate=LesionFate.UNPLACED
-        )
-        for scan, matrix in placed.items()
-        if matrix is None
-    ]
-    return [*(state for rows in states for state in rows), *lost], max([free, *(number + 1 for number in numbers)])
+    there = dict(zip(names, scans, strict=True))
+    whole = [_describe_scan(job.subject, scan, there.get(scan)) for scan in placed]
+    return [*(state for rows in states for state in rows), *whole], max([free, *(number + 1 for number in numbers)])
+
+
+def _describe_scan(subject: str, scan: ScanWithLesions, marked: MarkedScan | None) -> LesionState:
+    """The row of a whole scan: all that is marked, or that it could not be placed."""
+    return LesionState(
+        subject=subject,
+        contrast=scan.contrast,
+        scan=scan.id,
+        session=scan.session,
+        fate=LesionFate.UNPLACED if marked is None else LesionFate.TOTAL,
+        volume_ml=None if marked is None else round(float(marked.volumes_ml.sum()), 4),
+        error_ml=None if marked is None else round(float(np.linalg.norm(marked.errors_ml)), 4),
+    )
 
 
 def _read_scan(job: PatientJob, scan: ScanWithLesions, to_patient: Matrix) -> MarkedScan:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.study.thresholds import BOUNDARY_SD_VOXELS, MAX_LINK_MM, MIN_LINK_SHARE
+from siamese_med.study.thresholds import BOUNDARY_SD_VOXELS, MAX_LINK_MM, MIN_LESION_VOXELS, MIN_LINK_SHARE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +63,12 @@ class MarkedScan:
     def count(self) -> int:
         """How many lesions there are."""
         return int(self.labels.max(initial=0))
+
+    @cached_property
+    def specks(self) -> frozenset[int]:
+        """The lesions, from 0, of less than MIN_LESION_VOXELS."""
+        sizes = np.bincount(self.lesion_of_voxels, minlength=self.count)
+        return frozenset(np.flatnonzero(sizes < MIN_LESION_VOXELS).tolist())
 
     @property
     def voxel_ml(self) -> float:

@@ -6,7 +6,8 @@ that a lesion splits into the largest goes on as that lesion. A lesion that was 
 place is the same lesion. Where a scan does not show the place of a lesion, nothing is said of that lesion.
 
 What a lesion is compared with is its last mark, and with it those that it has taken in; what it is now includes what
-has come off it. So neither growing together nor splitting counts as growth.
+has come off it. So neither growing together nor splitting counts as growth. Marks of less than MIN_LESION_VOXELS begin
+no lesion.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def track_lesions(scans: Sequence[MarkedScan]) -> list[LesionTrack]:
     Examples
     --------
     >>> before, after = np.zeros((2, 8, 8, 8), dtype=bool)
-    >>> before[1:3, 1:3, 1:3] = after[1:3, 1:3, 1:3] = after[6, 6, 6] = True
+    >>> before[1:3, 1:3, 1:3] = after[1:3, 1:3, 1:3] = after[6, 6, 4:7] = True
     >>> tracks = track_lesions([MarkedScan(mask, np.eye(4), np.eye(4)) for mask in (before, after)])
     >>> [[str(mark.fate) for mark in track.marks] for track in tracks]
     [['first', 'stable'], ['new']]
@@ -114,7 +115,9 @@ class _Step:
             for part in np.flatnonzero(links.any(0))
             if int(part) not in owners
         }
-        old = self._find_ended(set(range(self.here.count)) - owners.keys())
+        beginning = set(range(self.here.count)) - owners.keys() - self.here.specks
+        splits = {part: parent for part, parent in splits.items() if part in beginning}
+        old = self._find_ended(beginning)
         for part, number in owners.items():
             taken = [one for one, into in merged.items() if into == number]
             came_off = [one for one, parent in splits.items() if parent == number]
@@ -122,7 +125,7 @@ class _Step:
         for number, into in merged.items():
             self._note(number, LesionMark(self.place, None, LesionFate.MERGED, into))
         self._end_others([number for number in live if number not in heirs])
-        for part in sorted(set(range(self.here.count)) - owners.keys(), key=lambda one: -self.here.volumes_ml[one]):
+        for part in sorted(beginning, key=lambda one: -self.here.volumes_ml[one]):
             self._begin(part, splits.get(part), old.get(part))
 
     def _links(self, numbers: Sequence[int]) -> NDArray[np.float64]:
