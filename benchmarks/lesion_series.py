@@ -43,6 +43,7 @@ from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.lesion import LesionState
 from siamese_med.study.pair_score import PairScore
+from siamese_med.study.thresholds import MIN_LESION_VOXELS
 
 SPACING_MM = ScoreConfig().spacing_mm
 DATASETS = ("ds002748", "ds000011")
@@ -50,8 +51,8 @@ TIMES = ((0.0, 0.5, 1.0, 1.5, 2.0), (0.0, 0.5, 1.0, 1.5, 2.0, 3.0))
 MARGIN_VOXELS = 12
 SEED = 31
 MIN_ML = 0.15
-SMALLEST_MARK_VOXELS = 2
-"""A mark of one voxel may be rounding; it is not scored."""
+SMALLEST_MARK_VOXELS = MIN_LESION_VOXELS
+"""Smaller marks are not scored."""
 PRESENT = ("enlarging", "shrinking", "stable")
 
 
