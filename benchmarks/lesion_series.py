@@ -261,7 +261,7 @@ def match_truth(series: Series, rows: Sequence[LesionState]) -> dict[tuple[int, 
     found: dict[tuple[int, str], int | None] = {}
     for number, visit in enumerate(series.visits):
         name = f"ses-{number:02d}"
-        here = [row for row in rows if row.scan == name and row.volume_ml is not None]
+        here = [row for row in rows if row.scan == name and row.lesion is not None and row.centre_mm]
         if not here:
             continue
         labels, _ = ndimage.label(visit.truth.voxels > 0, np.ones((3, 3, 3)))
@@ -294,7 +294,7 @@ def score_fates(
     of_truth: Mapping[tuple[int, str], int | None], rows: Sequence[LesionState], series: Series
 ) -> list[tuple[float, str, str]]:
     """Of each true lesion: its largest volume, its true fate since the first visit, and the product's."""
-    told = {row.lesion: str(row.fate_since_first) for row in rows}
+    told = {row.lesion: str(row.fate_since_first) for row in rows if row.lesion is not None}
     usual: dict[int, int | None] = {}
     for truth in {truth for truth, _ in of_truth}:
         usual[truth] = Counter(number for (one, _), number in of_truth.items() if one == truth).most_common(1)[0][0]
