@@ -75,6 +75,16 @@ def test_what_is_said_to_be_seen_is_seen_when_it_is_planted_elsewhere(detector: 
     assert found[1.5] >= 4
 
 
+@pytest.mark.parametrize("noise", [0.02, 0.05, 0.1, 1.0])
+def test_volumes_that_are_left_out_would_not_change_what_is_said(noise: float, detector: ChangeDetector) -> None:
+    tried = detectability.measure_detection_curve(pair(noise), detector, SPACING_MM, (0.4, 0.4, 0.4), p)
+    volumes = [volume for volume, _ in tried]
+    every = detectability.TESTED_VOLUMES_ML
+    assert volumes == list(every[every.index(volumes[0]) : every.index(volumes[-1]) + 1])
+    assert volumes[0] == every[0] or tried[0][1] > detectability.NOT_SEEN_P
+    assert volumes[-1] == every[-1] or tried[-1][1] < detectability.EARLY_STOP_P
+
+
 def test_thick_slices_hide_small_changes(detector: ChangeDetector) -> None:
     sharp, thick = seen(pair(0.05), detector), seen(pair(0.05), detector, (0.4, 0.4, 2.5))
     assert sharp is not None
