@@ -55,10 +55,10 @@ FLUID_DARK = np.array([0.0, 0.2, 0.9, 0.75, 0.7])
 CURVES = {"T2w": INVERTED, "FLAIR": FLUID_DARK}
 SETTINGS: dict[str, dict[str, object]] = {
     "train": {"change_steps": 0, "embedding_size": 128, "epochs": 12, "steps_per_epoch": 12, "accelerator": "cpu"},
-    "score": {"simulated_rescans": 3},
+    "score": {"simulated_rescans": 3, "detector": "pretrained"},
     "pair": {"test_share": 0.2, "validation_share": 0.25},
 }
-"""The plain residual sees change. Nobody is tested much: the real test are people who are kept aside."""
+"""The detector that ships sees change. Nobody is tested much: the real test are people who are kept aside."""
 CREDITS = """
 ## Training data
 
