@@ -40,8 +40,8 @@ class PretrainedDetector:
 
         e = 1.5 (1 + s exp(4))^(1/4) - 1.5 (1 + d exp(4))^(1/4) + 0.75 r
 
-    r is the evidence of `residual_detector.detect_with_residual`. Where no brain was found, the pair is of something that the network has never seen: there
-    the residual alone is used.
+    r is the evidence of `residual_detector.detect_with_residual`. Where no brain was found, the pair is of something
+    that the network has never seen: there the residual alone is used.
 
     Attributes
     ----------
