@@ -7,7 +7,8 @@ bidsgate (of the `bench` extra) plants lesions in a real T1w head and makes a se
 three years of it: lesions grow, shrink, vanish, appear or stay, and the brain shrinks. Each visit is scanned by a
 simulated scanner of its own, in its own pose and on its own grid, and so are the true masks. The product registers the
 scans as it registers pairs, and follows the masks. lesiontrack gets the same masks, brought to the grid of the first
-visit by the same registrations, and compares the last visit with the first, as it does.
+visit by the same registrations, and compares the last visit with the first, as it does. It is installed beside the
+`bench` extra by `pip install --no-deps lesiontrack==0.2.0`, since it names a program under the GPL among what it needs.
 
 Printed, for even and odd series apart, since the constants were chosen on the even ones: how many of the marks of a
 lesion are under its number; how many fates since the first visit are right; how many lesions keep their numbers when a
