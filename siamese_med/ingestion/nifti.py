@@ -125,15 +125,20 @@ def decode_nifti(
     affine, flags = compute_nifti_affine(found)
     voxels = _voxels(found, voxel_path, max_gigabytes)
     voxels, more = _three_axes(voxels, volume_of_4d)
+    voxels, missing = _without_nan(voxels, may_be_constant)
+    flags = [*flags, *([ScanFlag.NAN_COUNT] if missing else [])]
+    return volume.reorient_to_ras(Volume(volume.narrow_voxel_dtype(voxels), affine)), [*flags, *more], missing
+
+
+def _without_nan(voxels: NDArray[Any], may_be_constant: bool) -> tuple[NDArray[Any], int]:
+    """Set voxels that are no finite number to zero, and count them; refuse what holds no or a single value."""
     finite = np.isfinite(voxels)
     if not finite.any():
         raise RejectedError("no_finite_voxel")
     missing = int(voxels.size - np.count_nonzero(finite))
-    if missing:
-        voxels, flags = np.where(finite, voxels, 0), [*flags, ScanFlag.NAN_COUNT]
     if not may_be_constant and voxels[finite].min() == voxels[finite].max():
         raise RejectedError("constant_image")
-    return volume.reorient_to_ras(Volume(volume.narrow_voxel_dtype(voxels), affine)), [*flags, *more], missing
+    return (np.where(finite, voxels, 0) if missing else voxels), missing
 
 
 def _check_shape(found: NiftiHeader, volume_of_4d: str, min_slices: int) -> None:

@@ -33,6 +33,7 @@ from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.study.input_source import Pull
+from siamese_med.study.lesion import read_lesion_table
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.score_columns import parquet_schema
 from siamese_med.study.tables import NO_REPORT_EXTRAS, IngestResult, ReportExtras, ReportResult, Study
@@ -272,13 +273,12 @@ def report(
 ) -> ReportResult:
     """Write the pages, and what else is asked for, from the tables of the earlier stages.
 
-    `model` is the folder of the model whose scores are shown. `source` is the input, by which DICOM objects are filed;
-    it is used for nothing else. Raises EmptyInputError where the model has no scores yet.
+    `model` is the folder of the model whose scores are shown. `source` is the input, by which DICOM objects are filed.
+    Raises EmptyInputError where the model has no scores yet.
     """
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
     from siamese_med.study import score_tables
-    from siamese_med.study.lesion import read_lesion_table
     from siamese_med.study.model_info import read_model_info
 
     if extras.dicom:
@@ -286,9 +286,8 @@ def report(
 
         originals = export.check_export_folder(extras.dicom, source, study)
         extras = replace(extras, pdf=True)  # it goes to the archive too
-    info = read_model_info(model)
+    info, known = read_model_info(model), tables or StudyTables(study)
     scores, owners = score_tables.read_score_tables(study, info)
-    known = tables or StudyTables(study)
     everything = known.read_scans()
     index = study_pages.write_reports(
         study_pages.ReportInputs(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data.report_content import LesionLine, LesionLoad, LesionMark, ReportLesion, ReportVisit
+from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+from siamese_med.reporting.data.report_content import ReportVisit
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import LesionFate
@@ -95,9 +96,11 @@ def _lesion(
         state = known.get(scan)
         if state is not None:
             begun = state.volume_ml is not None
-            marks.append(LesionMark(scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other))
+            marks.append(
+                ReportLesionMark(scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other)
+            )
         elif begun:
-            marks.append(LesionMark(scan, NOT_SHOWN, None, None, (), None))
+            marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None))
     return ReportLesion(number, states[0].fate_since_first, tuple(marks), _percent_a_year(states, days))
 
 

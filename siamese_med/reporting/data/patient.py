@@ -49,14 +49,11 @@ def build_patient_report(
     subject
         Pseudonym, `sub-` and letters or digits.
     scans, scores, lesions
-        The patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, and rows of the lesion table; pairs of two
-        patients are left out.
+        The patient's rows of the scan table (tables.SCAN_COLUMNS), pairs of one patient, rows of the lesion table.
     alignments, alarms
         Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
-    title
-        Title of the study.
-    reference, claim, provenance
-        What the pages say of the model, see `model_page.ModelPage`.
+    title, reference, claim, provenance
+        Of the study, and what the pages say of the model, see `model_page.ModelPage`.
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     visits = patient_visits.build_visits(scans, alignments)

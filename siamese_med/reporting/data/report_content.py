@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from siamese_med.reporting.data.lesion_content import LesionLine
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
@@ -301,69 +302,6 @@ class ContrastLine:
     lead: int | None
     status: str | None
     why_not: str
-
-
-@dataclass(frozen=True)
-class LesionMark:
-    """What one scan shows of a lesion: `fate` since the date before, and its volume.
-
-    A fate is a word of vocabulary.LesionFate, or `not_shown` where the scan does not reach the place of the lesion.
-    `error_ml` is one standard deviation. `volume_ml` is null where the lesion is not marked any more. `other` is the
-    number of the lesion that it merged with or split from.
-    """
-
-    scan: str
-    fate: str
-    volume_ml: float | None
-    error_ml: float | None
-    centre_mm: tuple[float | None, ...]  # RAS+ mm of the scan
-    other: int | None
-
-
-@dataclass(frozen=True)
-class ReportLesion:
-    """A lesion over all dates; its `number` is the same in every run. `fate` is that since the first date.
-
-    `percent_a_year`: change of volume from the first to the last mark, at a constant rate; null over less than 90 days
-    and for a lesion with one mark.
-    """
-
-    number: int
-    fate: str
-    marks: tuple[LesionMark, ...]
-    percent_a_year: float | None
-
-    def of(self, scan: str) -> LesionMark | None:
-        """Return what a scan shows of the lesion; None where nothing is known."""
-        return next((mark for mark in self.marks if mark.scan == scan), None)
-
-
-@dataclass(frozen=True)
-class LesionLoad:
-    """All that is marked on one scan: how many lesions are followed, and the volume with its standard deviation.
-
-    The volume includes marks that are too small to be followed.
-    """
-
-    scan: str
-    session: str
-    day: int | None
-    count: int
-    volume_ml: float
-    error_ml: float
-
-
-@dataclass(frozen=True)
-class LesionLine:
-    """The lesions that were marked in scans of one contrast.
-
-    `unplaced`: sessions whose scan could not be registered to the others.
-    """
-
-    contrast: str  # in words
-    loads: tuple[LesionLoad, ...]  # one a scan, in the order of time
-    lesions: tuple[ReportLesion, ...]  # what is new or grew comes first
-    unplaced: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ PUBLISHED_NAMES = {
     "ReportVisit": "Visit",
     "NoVerdictReason": "Reason",
     "ReportComponent": "Component",
+    "ReportLesion": "Lesion",
+    "ReportLesionMark": "LesionMark",
     "ReportPair": "Pair",
     "EvidenceStatement": "Weight",
     "WrongPatientAlarm": "Alarm",

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from siamese_med.reporting.data.cohort_index import CohortIndex, CohortRow
-    from siamese_med.reporting.data.report_content import LesionLine, PatientReport
+    from siamese_med.reporting.data.lesion_content import LesionLine
+    from siamese_med.reporting.data.report_content import PatientReport
 
 REPORT_FORMAT = 5
 """Version of report.json and cohort.json; it is raised by one when a key changes its meaning or is removed."""

@@ -99,6 +99,11 @@ def measure_detection_curve(
         after = mosaic.tiles(detector(_plant_in_mosaic(mosaic, ball), spacing_mm))
         return float(np.quantile(p(before, after), DETECTION_POWER, method="higher"))
 
+    return _try_volumes(reach)
+
+
+def _try_volumes(reach: Callable[[float], float]) -> list[tuple[float, float]]:
+    """Try volumes from FIRST_TESTED_ML on, down and up, as far as they matter; `reach` gives the p of a volume."""
     first = TESTED_VOLUMES_ML.index(FIRST_TESTED_ML)
     found = {FIRST_TESTED_ML: reach(FIRST_TESTED_ML)}
     for smaller, larger in zip(
