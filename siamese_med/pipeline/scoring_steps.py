@@ -89,6 +89,7 @@ def write_lesion_table(study: Study, everything: pd.DataFrame, scores: pd.DataFr
     from siamese_med.study.lesion import build_lesion_table
     from siamese_med.study.score_columns import read_scores
 
+    lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject))
     marked = everything[everything.lesions.notna()]
     if marked.empty:
         study.lesions.unlink(missing_ok=True)

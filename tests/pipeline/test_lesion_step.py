@@ -83,3 +83,14 @@ def test_a_study_without_masks_has_no_table_and_loses_one_that_it_had(study: Stu
     write(study, [{**marked, "lesions": None}], [])
     assert not study.lesions.exists()
     assert isinstance(build_scan_table([marked]), pd.DataFrame)
+
+
+def test_what_was_kept_of_a_patient_who_left_goes_too(study: Study) -> None:
+    stays, leaves = add_scan(study, 1, None), add_scan(study, 1, None, subject="sub-b")
+    write(study, [stays, leaves], [])
+    kept = {path.name for path in (study.data / "lesions").iterdir()}
+    assert len(kept) == 4
+    write(study, [stays], [])
+    assert {path.name for path in (study.data / "lesions").iterdir()} == {name for name in kept if "sub-a" in name}
+    write(study, [{**stays, "lesions": None}], [])
+    assert len(list((study.data / "lesions").iterdir())) == 2, "its numbers are known when its mask comes back"

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 LESION_METHOD_VERSION = 1
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
+NUMBERS_ENDING = "_lesions.nii.gz"
+"""End of the names of images of numbers."""
 ROUNDED_MM = 3
 """Decimals of a registration, in mm, that decide whether it is another one."""
 
@@ -75,7 +77,7 @@ class PatientJob:
 
     def get_numbers_path(self, scan: ScanWithLesions) -> Path:
         """Return the file that keeps the numbers of the lesions of a scan."""
-        return self.data / "lesions" / f"{scan.id}_lesions.nii.gz"
+        return self.data / "lesions" / f"{scan.id}{NUMBERS_ENDING}"
 
 
 def follow_lesions(jobs: Sequence[PatientJob]) -> list[LesionState]:
@@ -101,6 +103,22 @@ def follow_patient(job: PatientJob) -> list[LesionState]:
     written = {"content": content, "next": free, "rows": [state.to_json() for state in rows]}
     files.write_json_file(job.record, written)
     return rows
+
+
+def remove_departed_files(data: Path, scans: Collection[str], subjects: Collection[str]) -> None:
+    """Remove what is kept of scans and patients that left the catalogue; what was marked is anatomy too.
+
+    Parameters
+    ----------
+    data
+        The data folder.
+    scans, subjects
+        Ids of all scans and patients of the catalogue.
+    """
+    for path in (data / "lesions").glob("*"):
+        scan, subject = path.name.removesuffix(NUMBERS_ENDING), path.name.removesuffix(".json")
+        if (scan != path.name and scan not in scans) or (subject != path.name and subject not in subjects):
+            path.unlink(missing_ok=True)
 
 
 def _read_record(path: Path) -> dict[str, Any]:
