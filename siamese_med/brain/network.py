@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import resources
 
@@ -41,6 +42,36 @@ class ConvolutionBlock(nn.Module):
         return functional.leaky_relu(normed, LEAK, inplace=True)
 
 
+def run_unet_stages(
+    images: torch.Tensor, down: nn.ModuleList, up: nn.ModuleList, pool: Callable[[torch.Tensor, int], torch.Tensor]
+) -> torch.Tensor:
+    """Run the stages of a U-Net: down to half the resolution each, then up again beside what was there on the way down.
+
+    Parameters
+    ----------
+    images
+        (b, c, i, j, k); each side is a multiple of 2 to the number of stages in `up`.
+    down, up
+        Stages of convolutions; there is one more in `down`.
+    pool
+        Halves the resolution, such as `torch.nn.functional.max_pool3d`.
+
+    Returns
+    -------
+    torch.Tensor
+        What the last stage gives, at the resolution of `images`.
+    """
+    skipped: list[torch.Tensor] = []
+    for level, stage in enumerate(down):
+        images = stage(pool(images, 2) if level else images)
+        skipped.append(images)
+    skipped.pop()
+    for stage in up:
+        wide = functional.interpolate(images, scale_factor=2, mode="nearest")
+        images = stage(torch.cat([wide, skipped.pop()], 1))
+    return images
+
+
 class BrainUNet(nn.Module):
     """U-Net with four resolutions; its outputs are scores of every structure for every voxel of a block.
 
@@ -61,15 +92,7 @@ class BrainUNet(nn.Module):
         """Compute the features of blocks, (b, WIDTHS[0], i/2, j/2, k/2), of images (b, 1, i, j, k)."""
         blocks = to_blocks(images[:, 0])
         carried = torch.cat([blocks, make_coordinates(blocks)], 1).contiguous(memory_format=torch.channels_last_3d)
-        skipped = []
-        for level, stage in enumerate(self.down):
-            carried = stage(functional.avg_pool3d(carried, 2) if level else carried)
-            skipped.append(carried)
-        skipped.pop()
-        for stage in self.up:
-            wide = functional.interpolate(carried, scale_factor=2, mode="nearest")
-            carried = stage(torch.cat([wide, skipped.pop()], 1))
-        return carried
+        return run_unet_stages(carried, self.down, self.up, functional.avg_pool3d)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map images (b, 1, i, j, k), sides multiples of 16, to scores (b, 8, structures, i/2, j/2, k/2) of blocks.

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from siamese_med.brain.network import ConvolutionBlock, load_shipped_weights
+from siamese_med.brain.network import ConvolutionBlock, load_shipped_weights, run_unet_stages
 
 WIDTHS = (16, 32, 64, 64)
 """Channels at 1.5, 3, 6 and 12 mm."""
@@ -51,15 +51,7 @@ class ChangeUNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map inputs (b, INPUTS, i, j, k), see `make_inputs`, to scores (b, CLASSES, i, j, k)."""
         carried = images.contiguous(memory_format=torch.channels_last_3d)
-        skipped = []
-        for level, stage in enumerate(self.down):
-            carried = stage(functional.max_pool3d(carried, 2) if level else carried)
-            skipped.append(carried)
-        skipped.pop()
-        for stage in self.up:
-            wide = functional.interpolate(carried, scale_factor=2, mode="nearest")
-            carried = stage(torch.cat([wide, skipped.pop()], 1))
-        scores: Tensor = self.last(carried)
+        scores: Tensor = self.last(run_unet_stages(carried, self.down, self.up, functional.max_pool3d))
         return scores
 
 
