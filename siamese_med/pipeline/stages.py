@@ -237,7 +237,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     from siamese_med.network.model_folder import load_model
     from siamese_med.plugins import trusted_plugins
     from siamese_med.runtime.files import write_parquet_file
-    from siamese_med.scoring import score_table
+    from siamese_med.scoring import findings, score_table
     from siamese_med.scoring.identity.calibration import make_calibration
     from siamese_med.study import score_tables
 
@@ -249,6 +249,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     score_tables.remove_tables_of_other_model(study, chosen.info)
     embedded = scoring_steps.embed_study_scans(study, chosen, everything, prepared)
     scoring_steps.write_owner_table(study, chosen, everything, prepared, embedded)
+    findings.remove_departed_records(study.data, set(everything.subject))
     place = pd.Series(range(len(everything)), index=everything.id)
     sides = [place[pairs[column]].to_numpy() for column in ("scan_a", "scan_b")]
     measured = score_table.score_pairs(

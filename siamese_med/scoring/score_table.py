@@ -8,6 +8,7 @@ File below the data folder                  Content
 `scores/<model id>/<pair>.npz`              slices for the report, see `change.pair_slices`
 `scores/<model id>/<pair>_change.nii.gz`    the change map in the space of the earlier scan
 `scores/<model id>/rescans-<digest>.json`   simulated rescans of a scan, see `rescan_store`
+`findings/<subject>.npz`                    where the findings of a patient lie, see `findings`
 ==========================================  ================================================================
 
 Pairs that the model has no unchanged pairs for are held against simulated rescans of their own scans. These are made
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.scoring import findings
 from siamese_med.scoring.change import comparability, pair_measurement, pair_scoring
 from siamese_med.scoring.change.noise_floor import SAME_SCANNER
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector
@@ -142,12 +144,11 @@ def score_pairs(
         for pair in pairs.itertuples()
     ]
     found = _add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
-    table = score_table(
-        [
-            _named(one, pair, curve, job.earlier.ok and job.later.ok)
-            for one, pair, job in zip(found, pairs.itertuples(), jobs, strict=True)
-        ]
-    )
+    named = [
+        _named(one, pair, curve, job.earlier.ok and job.later.ok)
+        for one, pair, job in zip(found, pairs.itertuples(), jobs, strict=True)
+    ]
+    table = score_table(findings.number_findings(setup.reader.data, named))
     table.attrs[SIGNIFICANCE_ATTRIBUTE] = setup.config.significance  # pages say by which limit a pair has changed
     return table
 

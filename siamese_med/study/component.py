@@ -14,7 +14,8 @@ from siamese_med.study.vocabulary import UNKNOWN
 class Component:
     """A part of the change map: what became of it, where it lies (mm, the template's and the earlier scan's).
 
-    `p`: how often a rescan's whole map is as strong as this part alone.
+    `p`: how often a rescan's whole map is as strong as this part alone. `finding`: its number, the same in all pairs of
+    the patient and in every run; None for a part that is no stronger than a rescan, and where the pair has not changed.
     """
 
     kind: str  # a word of vocabulary.ComponentKind
@@ -23,6 +24,7 @@ class Component:
     p: float | None
     position_mm: tuple[float | None, ...]  # centre, RAS+ mm of the template; None without one
     earlier_mm: tuple[float | None, ...]  # centre, RAS+ mm of the earlier scan
+    finding: int | None = None
 
     def to_json(self) -> Mapping[str, Any]:
         """Return the component as JSON values, as a pair's record and the score table hold it."""
@@ -33,6 +35,7 @@ class Component:
             "sign": self.sign,
             "kind": str(self.kind),
             "p": self.p,
+            "finding": self.finding,
         }
 
     @classmethod
@@ -48,4 +51,5 @@ class Component:
             p=table_cells.parse_number(part.get("p")),
             position_mm=table_cells.parse_numbers(part.get("position_mm")),
             earlier_mm=table_cells.parse_numbers(part.get("earlier_mm")),
+            finding=table_cells.parse_integer(part.get("finding")),
         )

@@ -184,7 +184,8 @@ class PairScore:
             "parts of the change map, strongest first",
             origin=Origin.EVERY_PAIR,
             tabulated=False,
-            detail="volume_ml, sign, kind, p, position_mm (template, or null) and earlier_mm (earlier scan) of each",
+            detail="volume_ml, sign, kind, p, position_mm (template, or null), earlier_mm (earlier scan) and finding "
+            "(its number in all pairs of the patient) of each",
         ),
     ] = ()
     smallest_detectable_ml: Annotated[

@@ -294,8 +294,17 @@ COMPONENTS = [
         "p": 0.0003,
         "position_mm": [1, 2, 3],
         "earlier_mm": [11.2, -24.0, 30],
+        "finding": 1,
     },
-    {"kind": "shrinking", "volume_ml": 0.3, "sign": -1, "p": 0.02, "position_mm": [4, 5, 6], "earlier_mm": [40, 5, -6]},
+    {
+        "kind": "shrinking",
+        "volume_ml": 0.3,
+        "sign": -1,
+        "p": 0.02,
+        "position_mm": [4, 5, 6],
+        "earlier_mm": [40, 5, -6],
+        "finding": 2,
+    },
 ]
 
 

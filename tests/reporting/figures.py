@@ -35,7 +35,7 @@ def _forms(names: str, *forms: Form) -> dict[str, tuple[Form, ...]]:
 
 
 FORMS: dict[str, tuple[Form, ...]] = {
-    **_forms("number n visits patients files files_seen slices_available interval_days day", formatting.count),
+    **_forms("number finding n visits patients files files_seen slices_available interval_days day", formatting.count),
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
     **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
@@ -198,13 +198,15 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
         page.rows(table, [(pair,) for number, pair in enumerate(pairs) if number not in unlike])
     scans = [({**visit, "scans": []}, scan) for visit in report["visits"] for scan in visit["scans"]]
     page.rows(page.find(".//table")[-1], scans)
+    sessions = [visit["session"] for visit in report["visits"]]
     newest = [pair for pair in pairs if pair["number"] in [line["lead"] for line in report["lines"]]]
     page.take(page.find(".//section", "verdict")[0], report["headline"], report["lines"], newest, *general)
+    for section in page.find(".//section", "findings"):
+        page.take(section, report["findings"], sessions)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]
     drawn = [{key: pair[key] for key in ("change_z", "earlier_session", "later_session")} for pair in pairs]
-    sessions = [visit["session"] for visit in report["visits"]]
     counted = {"n": len(unlike)}
     page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general)
     return page.rest(report["claim"], report["provenance"], *general)

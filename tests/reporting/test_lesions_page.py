@@ -151,6 +151,6 @@ def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numb
         " ".join(Reader(text.rpartition("What changed: parts")[2] or text).text.split())
         for text in (sure, rest.partition("</details>")[0])
     ]
-    assert "2 new 1.20 brighter" in rows[0]
-    assert "stable" not in rows[0].partition("2 new")[2][:60]
+    assert "2 1 new 1.20 brighter" in rows[0]
+    assert "stable" not in rows[0].partition("2 1 new")[2][:60]
     assert "1 stable 0.30 darker" in rows[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data import lesion_lines, patient_verdict, patient_visits
+from siamese_med.reporting.data import finding_lines, lesion_lines, patient_verdict, patient_visits
 from siamese_med.reporting.data.report_content import (
     PatientReport,
     Provenance,
@@ -69,6 +69,7 @@ def build_patient_report(
         visits=visits,
         pairs=pairs,
         lines=patient_verdict.build_contrast_lines(visits, pairs),
+        findings=finding_lines.build_finding_lines(visits, pairs),
         lesions=lesion_lines.build_lesion_lines(lesions, visits),
         reference=reference,
         claim=claim,

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from siamese_med.reporting.data.finding_content import FindingLine
 from siamese_med.reporting.data.lesion_content import LesionLine
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
@@ -309,8 +310,8 @@ class PatientReport:
     """Everything that is on a patient's page.
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
-    look like this one's. `lines`: one for each contrast; `lesions`: one for each contrast with masks of
-    lesions.
+    look like this one's. `lines`: one for each contrast; `findings`: one for each contrast with three visits or more;
+    `lesions`: one for each contrast with masks of lesions.
     """
 
     subject: str
@@ -322,6 +323,7 @@ class PatientReport:
     visits: tuple[ReportVisit, ...]
     pairs: tuple[ReportPair, ...]
     lines: tuple[ContrastLine, ...]
+    findings: tuple[FindingLine, ...]
     lesions: tuple[LesionLine, ...]
     reference: ReportReference
     claim: ModelHeadline

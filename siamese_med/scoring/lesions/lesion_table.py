@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +31,10 @@ from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.lesions.lesion_numbers import draw_numbers, number_tracks
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
 from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
+from siamese_med.scoring.scan_poses import place_scans
 from siamese_med.study.lesion import LesionState
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import LesionFate, NotComparable
+from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def follow_lesions(jobs: Sequence[PatientJob]) -> list[LesionState]:
 
 def follow_patient(job: PatientJob) -> list[LesionState]:
     """Follow the lesions of one patient, or return the rows that are kept; each contrast has a time line of its own."""
-    placed = {contrast: _place_scans(line, job.pairs) for contrast, line in _split_by_contrast(job.scans).items()}
+    placed = {contrast: _place_line(line, job.pairs) for contrast, line in _split_by_contrast(job.scans).items()}
     content = _compute_content(job, placed)
     kept = _read_record(job.record)
     if kept.get("content") == content and all(job.get_numbers_path(scan).is_file() for scan in job.scans):
@@ -147,45 +148,10 @@ def _compute_content(job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesio
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _place_scans(scans: Sequence[ScanWithLesions], pairs: Iterable[PairScore]) -> dict[ScanWithLesions, Matrix | None]:
-    """Find how each scan of a time line lies to one of them, 4x4 in mm; None where no registration leads there.
-
-    That is the scan from which most others are reached, the first of several.
-    """
-    steps = _list_registrations(pairs)
-    best: dict[str, Matrix] = {}
-    for scan in scans:
-        found = _reach(scan.id, steps)
-        if sum(one.id in found for one in scans) > sum(one.id in best for one in scans):
-            best = found
-    return {scan: best.get(scan.id) for scan in scans}
-
-
-def _list_registrations(pairs: Iterable[PairScore]) -> dict[str, dict[str, Matrix]]:
-    """The registrations between two scans, by both: 4x4, from the mm of the second to those of the first."""
-    steps: dict[str, dict[str, Matrix]] = defaultdict(dict)
-    for pair in pairs:
-        if not pair.transform or NotComparable.PAIR_ALIGNMENT_FAILED in pair.reasons:
-            continue
-        matrix = np.asarray(pair.transform, dtype=float)
-        if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-            continue
-        steps[pair.scan_b][pair.scan_a] = matrix
-        steps[pair.scan_a][pair.scan_b] = np.linalg.inv(matrix)
-    return steps
-
-
-def _reach(start: str, steps: Mapping[str, Mapping[str, Matrix]]) -> dict[str, Matrix]:
-    """How every scan lies that can be reached from one, over as few registrations as possible."""
-    found = {start: np.eye(4)}
-    waiting = deque([start])
-    while waiting:
-        here = waiting.popleft()
-        for there, matrix in sorted(steps.get(here, {}).items()):
-            if there not in found:
-                found[there] = found[here] @ matrix
-                waiting.append(there)
-    return found
+def _place_line(scans: Sequence[ScanWithLesions], pairs: Sequence[PairScore]) -> dict[ScanWithLesions, Matrix | None]:
+    """How each scan of a time line lies to one of them, 4x4 in mm; None where no registration leads there."""
+    found = place_scans([scan.id for scan in scans], pairs)
+    return {scan: found.get(scan.id) for scan in scans}
 
 
 def _follow_line(

@@ -1,0 +1,77 @@
+"""The findings of a patient over all dates, on the page and in report.json, each under its number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reporting.conftest import COMPONENTS, Inputs, build, pseudonym
+from tests.reporting.test_pages import Reader
+
+
+def set_findings(inputs: Inputs, found: dict[tuple[int, int], list[int | None]]) -> None:
+    """Give the pairs of two visits parts with these numbers; the others get none."""
+    cells = []
+    for row in inputs.scores.to_dict("records"):
+        visits = tuple(int(str(row[side]).split("_ses-")[1].split("_")[0]) for side in ("scan_a", "scan_b"))
+        cells.append([{**COMPONENTS[0], "finding": number} for number in found.get(visits, [])])  # type: ignore[call-overload]
+    inputs.scores["components"] = cells
+
+
+def write(folder: Path, found: dict[tuple[int, int], list[int | None]], visits: int = 6) -> tuple[str, Any]:
+    """Write the page of a patient with some first visits, whose pairs have all changed."""
+    inputs = build(folder).only("changed")
+    inputs.scans = inputs.scans[[int(session[4:]) <= visits for session in inputs.scans.session]]
+    inputs.scores = inputs.scores[inputs.scores.scan_b.isin(inputs.scans.id)].assign(verdict="changed")
+    set_findings(inputs, found)
+    inputs.write()
+    place = inputs.reports / pseudonym("changed")
+    return (place / "report.html").read_text("utf-8"), json.loads((place / "report.json").read_text("utf-8"))
+
+
+def section(page: str) -> str:
+    return page[page.index("Findings over time") :].partition("</section>")[0]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    return write(
+        tmp_path_factory.mktemp("findings"),
+        {(1, 2): [1, 4], (2, 3): [1], (5, 6): [7, 7, None], (1, 6): [1]},
+    )
+
+
+def test_what_changed_last_comes_first_and_steps_are_in_the_order_of_time(written: tuple[str, Any]) -> None:
+    (line,) = written[1]["findings"]
+    numbers = {pair["number"]: (pair["earlier_session"], pair["later_session"]) for pair in written[1]["pairs"]}
+    assert [numbers[one] for one in line["steps"]] == [(f"ses-{n}", f"ses-{n + 1}") for n in range(1, 6)]
+    assert numbers[line["since_first"]] == ("ses-1", "ses-6")
+    assert [finding["number"] for finding in line["findings"]] == [1, 7, 4]
+    rows = section(written[0]).partition("<tbody>")[2].split("<tr>")[1:]
+    assert [" ".join(Reader(row).text.split()).split()[0] for row in rows] == ["1", "7", "4"]
+
+
+def test_the_parts_of_a_finding_are_counted_together_and_lead_to_their_slice(written: tuple[str, Any]) -> None:
+    (line,) = written[1]["findings"]
+    by_number = {finding["number"]: finding["marks"] for finding in line["findings"]}
+    assert [(mark["volume_ml"], mark["parts"]) for mark in by_number[7]] == [(2.4, [1, 2])]
+    assert [mark["pair"] for mark in by_number[1]] == [line["steps"][0], line["steps"][1], line["since_first"]]
+    assert "2.40 <small" in section(written[0])
+
+
+def test_two_visits_have_no_table_and_parts_have_their_number(tmp_path: Path) -> None:
+    page, report = write(tmp_path, {(1, 2): [3]}, visits=2)
+    assert report["findings"] == []
+    assert "Findings over time" not in page
+    assert '<td class="right">3</td>' in page
+
+
+def test_a_scan_that_may_be_another_persons_has_no_findings(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    set_findings(inputs, {(1, 2): [1], (2, 3): [1]})
+    inputs.write()
+    report = json.loads((inputs.reports / pseudonym("stable") / "report.json").read_text("utf-8"))
+    assert report["findings"] == [], "its pairs have not changed"
