@@ -22,6 +22,7 @@ from siamese_med.imaging import volume
 from siamese_med.ingestion.privacy.originals import OriginalFile, find_original_files
 from siamese_med.reporting.render import pdf_pages
 from siamese_med.runtime import files, untrusted_input
+from siamese_med.study.component import Component
 from siamese_med.study.input_source import Pull
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import PairRole, ScanSource, Verdict
@@ -185,28 +186,31 @@ class _PatientExporter:
         self, subject: str, pairs: Sequence[ExportedPair], later: Mapping[str, SourceImages], pdf: bytes
     ) -> Iterator[tuple[str, bytes]]:
         for pair in pairs:
-            for kind, content in self._of_pair(pair, later[pair["later"]]):
+            for kind, content in self._of_pair(subject, pair, later[pair["later"]]):
                 yield f"{pair['later_session']}/{kind}-pair{pair['number']:02d}.dcm", content
         session, beside = pairs[0]["later_session"], later[pairs[0]["later"]]
-        filing = ExportContext("pdf", pairs[0]["number"], f"{subject} {session}", self.model, beside)
+        filing = ExportContext("pdf", pairs[0]["number"], f"{subject} {session}", subject, self.model, beside)
         yield (
             f"{session}/report-pdf.dcm",
             encode_dicom_object(encapsulated_pdf.build_encapsulated_pdf(pdf, beside.datasets, filing), beside.owner),
         )
 
-    def _of_pair(self, pair: ExportedPair, later: SourceImages) -> Iterator[tuple[str, bytes]]:
-        about = (pair["number"], f"{pair['earlier']} {pair['later']}", self.model, later)
+    def _of_pair(self, subject: str, pair: ExportedPair, later: SourceImages) -> Iterator[tuple[str, bytes]]:
+        about = (pair["number"], f"{pair['earlier']} {pair['later']}", subject, self.model, later)
+        numbers, segments = self._segment(pair, later) or (None, [])
         seg = None
-        if (mask := self._mask(pair, later)) is not None:
-            seg = segmentation.build_segmentation(mask, later, ExportContext("seg", *about))
+        if numbers is not None and segments:
+            seg = segmentation.build_segmentation(numbers, segments, later, ExportContext("seg", *about))
             yield "seg", encode_dicom_object(seg, later.owner)
         report = structured_report.build_measurement_report(
-            pair, later.datasets, self._earlier(pair), seg, ExportContext("sr", *about)
+            pair, later.datasets, self._earlier(pair), seg, segments, ExportContext("sr", *about)
         )
         yield "sr", encode_dicom_object(report, later.owner)
 
-    def _mask(self, pair: ExportedPair, later: SourceImages) -> NDArray[np.bool_] | None:
-        """Mask of the change on the follow-up's images; None if nothing changed, or no verdict was reached.
+    def _segment(
+        self, pair: ExportedPair, later: SourceImages
+    ) -> tuple[NDArray[np.uint8], list[segmentation.ChangeSegment]] | None:
+        """The change on the follow-up's images, and its segments; None if no verdict was reached.
 
         For a suspected wrong patient the measurements are exported, but no segmentation.
         """
@@ -214,8 +218,9 @@ class _PatientExporter:
         if not (judged and pair["map"] and pair["transform"] and later.placed):
             return None
         change_map = volume.read_volume(self.study.data / pair["map"])
-        mask = segmentation.resample_change_mask(change_map, np.asarray(pair["transform"], dtype=np.float64), later)
-        return mask if mask.any() else None
+        parts = [Component.from_json(part) for part in pair["components"]]
+        transform = np.asarray(pair["transform"], dtype=np.float64)
+        return segmentation.segment_change(change_map, parts, transform, later)
 
     def _earlier(self, pair: ExportedPair) -> Sequence[Any]:
         """The images of the earlier scan, which the report names as evidence; none if they are missing."""

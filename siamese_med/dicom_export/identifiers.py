@@ -80,6 +80,8 @@ class ExportContext:
         Number of the pair in the patient's report.
     subject
         What the object is about, in pseudonyms: the two scans, or patient and session.
+    patient
+        Pseudonym of the patient.
     model
         Id of the model that scored the pair.
     images
@@ -89,13 +91,23 @@ class ExportContext:
     kind: str
     number: int
     subject: str
+    patient: str
     model: str
     images: SourceImages
 
-    @property
-    def tracking(self) -> str:
-        """The tracking UID that a segment and its measurements have in common."""
-        return make_uid(self.model, self.subject, "tracking")
+    def make_tracking_uid(self, finding: int | None) -> str:
+        """Make the tracking UID that a segment and its measurements have in common.
+
+        That of a finding is the same in every pair of the patient, by whatever model. `finding` is None for all change
+        of a pair.
+        """
+        if finding is None:
+            return make_uid(self.model, self.subject, "tracking")
+        return make_uid(self.patient, "finding", str(finding))
+
+    def name_tracked(self, finding: int | None) -> str:
+        """Return the text beside the tracking UID."""
+        return f"{MANUFACTURER} change {self.number}" if finding is None else f"{MANUFACTURER} finding {finding}"
 
     def uid(self, part: str, content: bytes = b"") -> str:
         """Make the UID of this object, or of its part `part`.

@@ -16,9 +16,10 @@ from siamese_med.dicom_export.identifiers import (
     get_software_version,
     make_uid,
 )
+from siamese_med.dicom_export.segmentation import ChangeSegment
 from siamese_med.study.contrasts import describe_contrast, join_words, sort_contrast_names
 from siamese_med.study.thresholds import LARGEST_TESTED_ML
-from siamese_med.study.vocabulary import PatientStatus, Verdict
+from siamese_med.study.vocabulary import UNKNOWN, ComponentKind, PatientStatus, Verdict
 
 if TYPE_CHECKING:
     from highdicom.sr import Comprehensive3DSR
@@ -56,6 +57,10 @@ VERDICT_MEANINGS = {
 """Code meaning of each verdict; at most 64 characters."""
 
 
+_Evaluation = tuple[tuple[str, str, str], tuple[str, str, str]]
+"""A name and a value, each as code, coding scheme designator and meaning."""
+
+
 class _GroupContent(TypedDict):
     """Arguments that both kinds of measurement groups of highdicom take."""
 
@@ -71,9 +76,10 @@ def build_measurement_report(
     later: Sequence[Dataset],
     earlier: Sequence[Dataset],
     seg: Dataset | None,
+    segments: Sequence[ChangeSegment],
     filing: ExportContext,
 ) -> Comprehensive3DSR:
-    """Build the structured report of one pair: measurements, verdict, reasons and a comment.
+    """Build the structured report of one pair: measurements, verdict, reasons and a comment; and a group a finding.
 
     Parameters
     ----------
@@ -82,21 +88,31 @@ def build_measurement_report(
     later, earlier
         Headers of both scans' images, which become evidence; `earlier` may be empty. Those of the follow-up come
         first, because highdicom files the document under the study of the first.
-    seg
-        The Segmentation object that the measurements refer to; without it they refer to the follow-up's images.
+    seg, segments
+        The Segmentation object that the measurements refer to, and its segments. Those of the pair refer to its only
+        segment or, where there are findings, to the follow-up's images.
     """
     from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
     from pydicom.sr.codedict import codes
 
+    findings = [
+        (segment, (seg, number))
+        for number, segment in enumerate(segments, start=1)
+        if seg is not None and segment.finding is not None
+    ]
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_observer(filing)),
         procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=[_group(pair, later, seg, filing)],
+        imaging_measurements=[
+            _group(pair, later, None if seg is None or findings else (seg, 1), filing),
+            *(_finding_group(*finding, later, filing) for finding in findings),
+        ],
         title=codes.DCM.ImagingMeasurementReport,
     )
     content[0].ContentSequence.append(_comment(pair, later[0], seg))
     evidence = [*later, *([seg] if seg is not None else []), *earlier]
-    says = json.dumps([[pair[field] for field in REPORTED_FIELDS], [str(one.SOPInstanceUID) for one in evidence]])
+    said = [[pair[field] for field in REPORTED_FIELDS], [vars(segment) for segment, _ in findings]]
+    says = json.dumps([*said, [str(one.SOPInstanceUID) for one in evidence]])
     return Comprehensive3DSR(
         evidence=evidence, content=content[0], is_complete=True, **filing.common("measurements", says.encode())
     )
@@ -116,34 +132,58 @@ def _observer(filing: ExportContext) -> Any:
     return ObserverContext(observer_type=codes.DCM.Device, observer_identifying_attributes=device)
 
 
-def _group(pair: Mapping[str, Any], later: Sequence[Dataset], seg: Dataset | None, filing: ExportContext) -> Any:
+def _group(
+    pair: Mapping[str, Any], later: Sequence[Dataset], segment: tuple[Dataset, int] | None, filing: ExportContext
+) -> Any:
+    """The measurements of the pair; `segment` is the object and the number of the segment that they refer to."""
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, SourceImageForMeasurementGroup
+
+    words = _words(_measurements(pair), _evaluations(pair), None, filing)
+    if segment is None:
+        images = [SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID) for one in later]
+        return MeasurementsAndQualitativeEvaluations(source_images=images, **words)
+    return _of_segment(words, segment, later)
+
+
+def _finding_group(
+    found: ChangeSegment, segment: tuple[Dataset, int], later: Sequence[Dataset], filing: ExportContext
+) -> Any:
+    """What became of one finding, and the volume that changed."""
+    from highdicom.sr import CodedConcept, Measurement
+
+    measured = [Measurement(CodedConcept(*VOLUME_CONCEPT), float(found.volume_ml or 0.0), CodedConcept(*MILLILITRE))]
+    kind = found.kind if ComponentKind.find_member(found.kind or "") else UNKNOWN
+    says = [(("kind", CODING_SCHEME, "What became of the finding"), (str(kind), CODING_SCHEME, str(kind)))]
+    return _of_segment(_words(measured, says, found.finding, filing), segment, later)
+
+
+def _words(
+    measurements: list[Any], evaluations: Sequence[_Evaluation], finding: int | None, filing: ExportContext
+) -> _GroupContent:
+    from highdicom.sr import AlgorithmIdentification, CodedConcept, QualitativeEvaluation, TrackingIdentifier
+
+    return {
+        "tracking_identifier": TrackingIdentifier(filing.make_tracking_uid(finding), filing.name_tracked(finding)),
+        "finding_type": CodedConcept("change", CODING_SCHEME, "Change beyond what a rescan would show"),
+        "algorithm_id": AlgorithmIdentification(MANUFACTURER, get_software_version(), [f"model {filing.model}"]),
+        "measurements": measurements,
+        "qualitative_evaluations": [
+            QualitativeEvaluation(CodedConcept(*name), CodedConcept(*value)) for name, value in evaluations
+        ],
+    }
+
+
+def _of_segment(words: _GroupContent, segment: tuple[Dataset, int], later: Sequence[Dataset]) -> Any:
     from highdicom.sr import (
-        AlgorithmIdentification,
-        CodedConcept,
-        MeasurementsAndQualitativeEvaluations,
-        QualitativeEvaluation,
         ReferencedSegment,
-        SourceImageForMeasurementGroup,
         SourceSeriesForSegmentation,
-        TrackingIdentifier,
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
 
-    words: _GroupContent = {
-        "tracking_identifier": TrackingIdentifier(filing.tracking, f"{MANUFACTURER} change {filing.number}"),
-        "finding_type": CodedConcept("change", CODING_SCHEME, "Change beyond what a rescan would show"),
-        "algorithm_id": AlgorithmIdentification(MANUFACTURER, get_software_version(), [f"model {filing.model}"]),
-        "measurements": _measurements(pair),
-        "qualitative_evaluations": [
-            QualitativeEvaluation(CodedConcept(*name), CodedConcept(*value)) for name, value in _evaluations(pair)
-        ],
-    }
-    if seg is None:
-        images = [SourceImageForMeasurementGroup(one.SOPClassUID, one.SOPInstanceUID) for one in later]
-        return MeasurementsAndQualitativeEvaluations(source_images=images, **words)
+    seg, number = segment
     series = SourceSeriesForSegmentation(later[0].SeriesInstanceUID)
-    segment = ReferencedSegment(seg.SOPClassUID, seg.SOPInstanceUID, 1, source_series=series)
-    return VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **words)
+    referenced = ReferencedSegment(seg.SOPClassUID, seg.SOPInstanceUID, number, source_series=series)
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=referenced, **words)
 
 
 def _measurements(pair: Mapping[str, Any]) -> list[Any]:
@@ -156,7 +196,7 @@ def _measurements(pair: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _evaluations(pair: Mapping[str, Any]) -> list[tuple[tuple[str, str, str], tuple[str, str, str]]]:
+def _evaluations(pair: Mapping[str, Any]) -> list[_Evaluation]:
     """Names and values of the evaluations: the verdict, or the doubt about the patient in its place; and reasons."""
     status = pair["status"]
     found = [(("verdict", CODING_SCHEME, "Verdict"), (status, CODING_SCHEME, VERDICT_MEANINGS[status]))]
@@ -186,6 +226,6 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
         voxel_mm3 = float(np.prod([*map(float, image.PixelSpacing), float(image.SpacingBetweenSlices)]))
         drawn_ml = int(seg.pixel_array.sum()) * voxel_mm3 / 1000
         sentences.append(
-            f"The volume is of the comparison's own grid; the segment on these images holds {drawn_ml:.3f} ml."
+            f"The volume is of the comparison's own grid; what is drawn on these images holds {drawn_ml:.3f} ml."
         )
     return TextContentItem(codes.DCM.Comment, " ".join(sentences), RelationshipTypeValues.CONTAINS)

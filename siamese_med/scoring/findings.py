@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging import resampling, volume
+from siamese_med.imaging.change_parts import label_changed_parts
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.scan_poses import place_scans
 from siamese_med.study.component import Component
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY, MIN_LINK_SHARE
-from siamese_med.study.vocabulary import ComponentKind, Verdict
+from siamese_med.study.thresholds import MIN_LINK_SHARE
+from siamese_med.study.vocabulary import Verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,23 +146,14 @@ def locate_changed_parts(data: Path, pair: PairScore, to_patient: Matrix) -> lis
         The index of a part among `pair.components`, and the grid places (n, 3) in the patient's mm that it covers. Two
         parts that touch, one brighter and one darker, have the same places.
     """
-    from scipy.ndimage import find_objects, label
-    from scipy.spatial import cKDTree
+    from scipy.ndimage import find_objects
 
     change_map = volume.read_volume(data / str(pair.map))
-    labels, _ = label(np.asarray(change_map.voxels) >= MIN_CHANGE_PROBABILITY, structure=np.ones((3, 3, 3)))
-    listed = [
-        (n, part.earlier_mm)
-        for n, part in enumerate(pair.components)
-        if part.kind != ComponentKind.STABLE and len(part.earlier_mm) == 3 and None not in part.earlier_mm
-    ]
-    voxels = np.argwhere(labels)
-    if not (listed and len(voxels)):
-        return []
-    places = voxels @ change_map.affine[:3, :3].T + change_map.affine[:3, 3]
-    _, nearest = cKDTree(places).query(np.array([centre for _, centre in listed], dtype=float))
+    labels, numbers = label_changed_parts(change_map, pair.components)
     boxes, found = find_objects(labels), []
-    for (n, _), number in zip(listed, labels[tuple(voxels[nearest].T)], strict=True):
+    for n, number in enumerate(numbers):
+        if not number:
+            continue
         box = boxes[number - 1]
         affine = to_patient @ change_map.affine
         affine[:3, 3] = (affine @ [*(side.start for side in box), 1])[:3]

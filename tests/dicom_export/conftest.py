@@ -21,6 +21,7 @@ from siamese_med.reporting.write import json_tsv
 from siamese_med.simulation import dicom_series
 from siamese_med.simulation.dicom_series import PatientIdentity, SimulatedExamination
 from siamese_med.simulation.scanner import Scanner
+from siamese_med.study.component import Component
 from siamese_med.study.config import Config, IngestConfig
 from siamese_med.study.pair_score import PairScore, ReferencePairs
 from siamese_med.study.tables import Study
@@ -220,3 +221,16 @@ def hospital(new_hospital: Callable[[], Hospital]) -> Hospital:
     _, facts = made.export()
     assert facts == {"objects": 9, "patients": 3, "left_out": {}}
     return made
+
+
+@pytest.fixture
+def two_places(hospital: Hospital) -> dict[str, Any]:
+    """Fields of a pair whose map has a finding at the marker, and a smaller place elsewhere that is none."""
+    known = change_map()
+    grid = np.moveaxis(np.indices(known.voxels.shape), 0, -1)
+    away = grid @ (TRANSFORM @ known.affine)[:3, :3].T + (TRANSFORM @ known.affine)[:3, 3] - (-15.0, 10.0, 0.0)
+    voxels = np.maximum(known.voxels, np.where(np.linalg.norm(away, axis=-1) < 5, 0.96, 0)).astype(np.float32)
+    volume.write_volume(hospital.study.data / "maps" / "two.nii.gz", Volume(voxels, known.affine))
+    centre = tuple((np.linalg.inv(TRANSFORM) @ [*MARKER, 1])[:3].round(1).tolist())
+    part = Component("enlarging", 2.5, 1, 0.001, (None,) * 3, centre, finding=5)
+    return {"map": "maps/two.nii.gz", "components": (part, replace(part, kind="stable", finding=None))}

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -48,6 +49,15 @@ def test_an_error_is_seen(hospital: Hospital, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["seg", "sr", "report"])
 def test_objects_of_simulated_scans_have_no_error(hospital: Hospital, who: str, kind: str) -> None:
     assert errors(hospital.objects(hospital.scans(who)[1])[kind]) == set()
+
+
+@pytest.mark.parametrize("kind", ["seg", "sr"])
+def test_objects_with_findings_have_no_error(hospital: Hospital, two_places: dict[str, Any], kind: str) -> None:
+    earlier, later = hospital.scans("axial")
+    hospital.report(earlier, later, **two_places)
+    hospital.export("findings")
+    hospital.report(earlier, later)
+    assert errors(hospital.objects(later, "findings")[kind]) == set()
 
 
 @pytest.fixture(scope="module")

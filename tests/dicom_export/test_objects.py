@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -11,6 +12,7 @@ import pydicom
 import pytest
 from scipy import ndimage
 
+from siamese_med.dicom_export import export
 from siamese_med.dicom_export.structured_report import MEASURED_FIELDS, VERDICT_MEANINGS
 from siamese_med.imaging import volume
 from siamese_med.pipeline import stages
@@ -271,6 +273,48 @@ def test_an_uncertain_pair_is_not_called_unchanged_and_its_map_is_there_to_look_
     assert "Even a change of 8 ml might have been missed: look at the images." in comment
     assert "No change" not in comment
     assert "detectable_ml" not in {name for name, _ in measured(report)}
+
+
+def test_a_finding_is_a_segment_with_measurements_of_its_own(hospital: Hospital, two_places: dict[str, Any]) -> None:
+    earlier, later = hospital.scans("axial")
+    hospital.report(earlier, later, **two_places)
+    hospital.export("findings")
+    hospital.report(earlier, later)
+    objects = hospital.objects(later, "findings")
+    seg, report = highdicom.seg.segread(objects["seg"]), highdicom.sr.srread(objects["sr"])
+    assert [one.SegmentLabel for one in seg.SegmentSequence] == ["Finding 5", "Change"]
+    volumes = [4 / 3 * np.pi * radius**3 for radius in (RADIUS_MM, 5)]
+    for number, expected in enumerate(volumes, start=1):
+        (drawn,) = seg.get_volume(segment_numbers=[number], combine_segments=False).array.sum((0, 1, 2)).tolist()
+        assert drawn * 1.5 * 1.25 * 3.0 == pytest.approx(expected, rel=0.2)
+    (group,) = report.content.get_volumetric_roi_measurement_groups()
+    assert group.tracking_uid == seg.SegmentSequence[0].TrackingUID
+    assert [one.value for one in group.get_measurements()] == [2.5]
+    assert [one.value.value for one in group.get_qualitative_evaluations()] == ["enlarging"]
+    (whole,) = report.content.get_image_measurement_groups()
+    assert {one.value.value for one in whole.get_qualitative_evaluations()} == {"changed"}
+    assert whole.tracking_uid == seg.SegmentSequence[1].TrackingUID
+
+
+def test_the_tracking_uid_of_a_finding_is_that_of_the_patient_not_of_the_pair_or_the_model(
+    hospital: Hospital, two_places: dict[str, Any]
+) -> None:
+    earlier, later = hospital.scans("axial")
+    hospital.report(earlier, later, **two_places)
+    tracked = []
+    for folder, model in (("one", MODEL), ("other", "flair-model-0000000000000000")):
+        export.write_dicom_export(
+            hospital.root / folder, hospital.source, hospital.study, model, stages.scans(hospital.study)
+        )
+        seg = pydicom.dcmread(hospital.objects(later, folder)["seg"])
+        tracked.append([one.TrackingUID for one in seg.SegmentSequence])
+    hospital.report(later, later, **two_places)  # another pair, as far as names go
+    hospital.export("pair")
+    seg = pydicom.dcmread(hospital.objects(later, "pair")["seg"])
+    tracked.append([one.TrackingUID for one in seg.SegmentSequence])
+    hospital.report(earlier, later)
+    assert len({finding for finding, _ in tracked}) == 1
+    assert len({rest for _, rest in tracked}) == 3
 
 
 def test_every_verdict_fits_into_a_code() -> None:
