@@ -57,6 +57,12 @@ Unit: one minus the tail-area false-discovery rate, 0 to 1. Source: convention, 
 MIN_COMPONENT_ML = 0.02
 """Smaller parts of the change map are not listed. Unit: mL. Source: our choice, six voxels of 1.5 mm."""
 
+FALSE_CANDIDATES = 1.0
+"""Places to look at are listed down to the strength of which a pair without change has this many on average.
+
+Unit: parts a pair. Source: our choice, as radiologists read free-response curves at one false mark a case.
+"""
+
 MAX_COMPONENTS = 20
 """No more parts of a change map than this are listed, the strongest first. Unit: count. Source: our choice."""
 

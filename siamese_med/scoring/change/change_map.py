@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
+from siamese_med.study.thresholds import MIN_COMPONENT_ML
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +98,33 @@ def compute_q_norm(evidence: Tensor, space: PairSpace) -> float:
     `evidence` is (i, j, k) on the grid of `space`, 0 outside the part.
     """
     return float((evidence.double().abs().pow(NORM_EXPONENT).sum() * space.voxel_ml) ** (1 / NORM_EXPONENT))
+
+
+def find_candidates(evidence: Tensor, inside: Tensor, changed: Tensor, figure: float) -> Tensor:
+    """Find places to look at beside the changed tissue.
+
+    Parameters
+    ----------
+    evidence
+        Signed evidence (i, j, k).
+    inside, changed
+        Body that both scans show, and changed tissue (i, j, k), bool.
+    figure
+        A connected part of MIN_COMPONENT_ML counts from this figure on.
+
+    Returns
+    -------
+    Tensor
+        bool (i, j, k). Connected parts that hold changed tissue are left out.
+    """
+    from scipy.ndimage import label
+
+    level = figure / MIN_COMPONENT_ML ** (1 / NORM_EXPONENT)
+    strong = (evidence.abs() >= level) & inside
+    labels, count = label((strong | changed).numpy(), structure=np.ones((3, 3, 3)))
+    known = np.zeros(count + 1, dtype=bool)
+    known[labels[changed.numpy()]] = known[0] = True
+    return torch.from_numpy(~known[labels])
 
 
 def _tail_fractions(ordered: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -151,6 +151,13 @@ class NoChangeReference:
         above = (_log(reached) - self.expected(finding)) / (self.sd * self._widening(finding))
         return float(t.sf(above, self._freedom))
 
+    def find_figure(self, finding: MapSummary, p: float) -> float:
+        """Find the figure that another unchanged pair of this level reaches with this probability."""
+        from scipy.stats import t
+
+        above = float(t.isf(p, self._freedom)) * self.sd * self._widening(finding)
+        return math.exp(self.expected(finding) + above)
+
     def reach(self, significance: float) -> float:
         """Compute the z at which p equals `significance`, for a pair of average level."""
         from scipy.stats import t

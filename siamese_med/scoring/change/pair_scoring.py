@@ -15,7 +15,8 @@ Step  Function                                       Result
 4     `noise_floor.NoChangeReference.expected_tail`  N(t): S(t) of unchanged pairs, scaled to the level L
 5     `change_map.compute_probability_map`           map P(v) = 1 - min of min(1, N(t) / S(t)) over t <= |e(v)|
 6     `thresholds.MIN_CHANGE_PROBABILITY`            changed tissue: P >= 0.95; its volume is `volume_ml`
-7     `components.find_components`                   its connected parts: place, kind and p of each
+7     `components.find_components`                   its connected parts: place, kind and p of each; and further
+                                                     places to look at (`change_map.find_candidates`)
 8     `write_change_map`                             P as NIfTI on the voxels of the earlier scan
 ====  =============================================  =============================================================
 
@@ -40,6 +41,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -63,10 +65,17 @@ from siamese_med.scoring.change.pair_measurement import PairMeasurement
 from siamese_med.scoring.change.pair_registration import ChangeDetector, PairSpace, RegisteredPair
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.change.simulated_rescans import RescanSource
+from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
-from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
+from siamese_med.study.thresholds import FALSE_CANDIDATES, MIN_CHANGE_PROBABILITY
 from siamese_med.study.vocabulary import NotComparable, Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ANY_FALSE = 1 - math.exp(-FALSE_CANDIDATES)
+"""Share of pairs without change that have a false candidate: their number is taken for a Poisson variable."""
 
 
 @dataclass(frozen=True)
@@ -113,8 +122,7 @@ def score_pair(
     tail = known.expected_tail(finding)  # step 4
     probability = change_map.compute_probability_map(evidence, pair.inside, finding, tail)  # step 5
     changed = probability >= MIN_CHANGE_PROBABILITY  # step 6
-    chance = _part_p(finding, known, pair.space)
-    parts = components.find_components(pair, evidence, changed, chance, earlier.to_template)  # step 7
+    parts = _list_parts(found, known, changed, earlier.to_template)  # step 7
     score = PairScore(
         comparable=not reasons,
         reasons=reasons,
@@ -212,6 +220,16 @@ def _get_transform(pair: RegisteredPair) -> tuple[tuple[float, ...], ...]:
     """The rows of the matrix (4x4) from the earlier scan's mm to the later one's."""
     matrix = (pair.matrix_later @ np.linalg.inv(pair.matrix_earlier)).round(6)
     return tuple(tuple(row) for row in matrix.tolist())
+
+
+def _list_parts(
+    found: PairMeasurement, known: NoChangeReference, changed: Tensor, to_template: NDArray[np.float64] | None
+) -> list[Component]:
+    """List the parts of the changed tissue, and further places to look at."""
+    pair, evidence, finding = found.pair, found.evidence, found.finding
+    others = change_map.find_candidates(evidence, pair.inside, changed, known.find_figure(finding, ANY_FALSE))
+    chance = _part_p(finding, known, pair.space)
+    return components.find_components(pair, evidence, changed | others, chance, to_template)
 
 
 def _part_p(finding: MapSummary, known: NoChangeReference, space: PairSpace) -> Callable[[Tensor], float]:
