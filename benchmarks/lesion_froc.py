@@ -1,7 +1,7 @@
 """Lesions found against false parts: change that experts marked in real pairs, and lesions that bidsgate planted.
 
-    python -m benchmarks.lesion_froc marked [--real ../shared/real] [--detectors pretrained residual]
-    python -m benchmarks.lesion_froc planted [--every N] [--datasets ds002748 ds000011 ixi_2mm open_ms]
+    python -m benchmarks.lesion_froc marked [--real ../shared/real] [--detectors pretrained residual] [--listed]
+    python -m benchmarks.lesion_froc planted [--every N] [--datasets ds002748 ds000011 ixi_2mm open_ms] [--listed]
 
 `marked`: the pairs of open_ms, whose change in lesions experts outlined. `planted`: the outside program bidsgate (of
 the `bench` extra) plants twelve lesions of 30 to 1500 mm3 in a real head; the head as it was and the head with lesions
@@ -9,7 +9,8 @@ are scanned by simulated scanners, of one kind for one half of the heads and of 
 shipped network has seen are left out. Printed: voxel average precision inside what is compared, and for several numbers
 of false parts a pair the share of lesions found, by size. A lesion is found if a voxel of it passes the threshold with
 the right sign; a false part is a connected part of 0.02 ml or more that touches no lesion. The thresholds of this table
-lie where each number of false parts is met on these very pairs; `at` tells what the fixed thresholds of the package do.
+lie where each number of false parts is met on these very pairs. `--listed` adds what a page would list of each pair, by
+rescans of its own two scans; that takes a minute of CPU a pair.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ from benchmarks.without_model import DETECTORS
 from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.preparation.scan_placement import find_region
-from siamese_med.scoring.change.pair_registration import ChangeDetector, RegisteredPair, register_pair
+from siamese_med.scoring.change import change_map, pair_scoring, simulated_rescans
+from siamese_med.scoring.change.pair_measurement import PairMeasurement, measure_pair
+from siamese_med.scoring.change.pair_registration import ChangeDetector
+from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
-from siamese_med.study.thresholds import MIN_COMPONENT_ML
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY, MIN_COMPONENT_ML
 
 SPACING_MM = ScoreConfig().spacing_mm
 TOUCHING = np.ones((3, 3, 3))
@@ -67,6 +71,8 @@ class KnownPair:
         What is compared.
     voxel_ml
         Volume of a voxel.
+    listed
+        The parts that a page lists (i, j, k); None where that was not asked for.
     """
 
     name: str
@@ -75,17 +81,21 @@ class KnownPair:
     sign: int
     inside: NDArray[np.bool_]
     voxel_ml: float
+    listed: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Of one pair: size (mm3) and strongest evidence of each lesion, false parts at each threshold, precision."""
+    """Of one pair: size (mm3) and strongest evidence of each lesion, false parts at each threshold, precision; and
+    which lesions are among what a page lists, and how many other parts are."""
 
     name: str
     sizes: NDArray[np.float64]
     peaks: NDArray[np.float64]
     false: NDArray[np.float64]
     precision: float
+    hits: NDArray[np.bool_]
+    others: int
 
 
 def find_lesions(pair: KnownPair) -> Findings:
@@ -101,18 +111,26 @@ def find_lesions(pair: KnownPair) -> Findings:
     least = MIN_COMPONENT_ML / pair.voxel_ml
     false = np.zeros(len(THRESHOLDS))
     for position, threshold in enumerate(THRESHOLDS):
-        parts, found = ndimage.label(strength > threshold, TOUCHING)
-        if found == 0:
+        if not (strength > threshold).any():
             break
-        sizes = np.bincount(parts.ravel(), minlength=found + 1)
-        sizes[np.unique(parts[near])] = 0
-        false[position] = (sizes[1:] >= least).sum()
+        false[position] = _count_false_parts(strength > threshold, near, least)
     truth = (pair.lesions > 0)[pair.inside]
     precision = float(average_precision_score(truth, strength[pair.inside])) if truth.any() else float("nan")
-    return Findings(pair.name, voxels[numbers - 1] * pair.voxel_ml * 1000, peaks, false, precision)
+    listed = np.zeros_like(pair.inside) if pair.listed is None else pair.listed
+    hits = np.isin(numbers, pair.lesions[listed & (right > 0)])
+    sizes_mm3 = voxels[numbers - 1] * pair.voxel_ml * 1000
+    return Findings(pair.name, sizes_mm3, peaks, false, precision, hits, _count_false_parts(listed, near, least))
 
 
-def print_table(name: str, found: Sequence[Findings], fixed: float | None) -> None:
+def _count_false_parts(mask: NDArray[np.bool_], near: NDArray[np.bool_], least: float) -> int:
+    """The connected parts of at least so many voxels that touch no lesion."""
+    parts, found = ndimage.label(mask, TOUCHING)
+    sizes = np.bincount(parts.ravel(), minlength=found + 1)
+    sizes[np.unique(parts[near])] = 0
+    return int((sizes[1:] >= least).sum())
+
+
+def print_table(name: str, found: Sequence[Findings]) -> None:
     """Print the free-response table of one detector."""
     sizes, peaks = (np.concatenate([getattr(one, kind) for one in found]) for kind in ("sizes", "peaks"))
     false = np.mean([one.false for one in found], axis=0)
@@ -124,16 +142,18 @@ def print_table(name: str, found: Sequence[Findings], fixed: float | None) -> No
     )
     heads = ["all"] + [f"to {limit:.0f} mm3" for limit in SIZES_MM3[:-1]] + ["larger"]
     print("| false parts a pair | threshold | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 2) + "|")
-    rows = [(f"{allowed:g}", _find_threshold(false, allowed)) for allowed in FALSE_PARTS]
-    if fixed is not None:
-        rows.append((f"{np.interp(fixed, THRESHOLDS, false):.2f} (at)", fixed))
-    for label, threshold in rows:
-        cells = [_share(peaks > threshold)]
+    thresholds = [(f"{allowed:g}", _find_threshold(false, allowed)) for allowed in FALSE_PARTS]
+    rows = [(label, f"{threshold:.2f}", peaks > threshold) for label, threshold in thresholds]
+    others, hits = [one.others for one in found], np.concatenate([one.hits for one in found])
+    if hits.any() or any(others):
+        rows.append((f"{np.mean(others):.2f}", "as listed", hits))
+    for label, threshold, hit in rows:
+        cells = [_share(hit)]
         low = 0.0
         for limit in SIZES_MM3:
-            cells.append(_share(peaks[(sizes > low) & (sizes <= limit)] > threshold))
+            cells.append(_share(hit[(sizes > low) & (sizes <= limit)]))
             low = limit
-        print(f"| {label} | {threshold:.2f} | " + " | ".join(cells) + " |")
+        print(f"| {label} | {threshold} | " + " | ".join(cells) + " |")
 
 
 def _find_threshold(false: NDArray[np.float64], allowed: float) -> float:
@@ -146,28 +166,36 @@ def _share(hits: NDArray[np.bool_]) -> str:
     return f"{int(hits.sum())} of {len(hits)}" if len(hits) else "-"
 
 
-def read_marked(patient: Path) -> tuple[RegisteredPair, Volume, Volume, NDArray[np.float64]]:
-    """A pair of open_ms on our registration, the marks, the brain, and the way from the marks' voxels to the pair."""
-    earlier, later = (volume.read_volume(patient / f"study{date}_FLAIR.nii.gz") for date in (1, 2))
-    regions = (find_region(earlier, "FLAIR"), find_region(later, "FLAIR"))
-    pair = register_pair(earlier, later, regions, SPACING_MM)
-    marks, brain = (volume.read_volume(patient / f"{name}.nii.gz") for name in ("gt", "brainmask"))
-    to_earlier = read_itk_affine(patient / "study1_FLAIR_to_common_space.txt")
-    return pair, marks, brain, np.asarray(np.linalg.inv(pair.matrix_earlier) @ to_earlier @ marks.affine)
+def list_places(sides: Sequence[PairScan], found: PairMeasurement, detector: ChangeDetector) -> NDArray[np.bool_]:
+    """The parts that a page lists of a pair (i, j, k), with rescans of its own two scans for a reference."""
+    same = sides[0].scanner == sides[1].scanner
+    rescans = [simulated_rescans.measure_rescans(side, same, SPACING_MM, detector) for side in sides]
+    known = simulated_rescans.build_own_references(*rescans).evidence
+    inside, tail = found.pair.inside, known.expected_tail(found.finding)
+    probability = change_map.compute_probability_map(found.evidence, inside, found.finding, tail)
+    changed = probability >= MIN_CHANGE_PROBABILITY
+    figure = known.find_figure(found.finding, pair_scoring.ANY_FALSE)
+    return np.asarray((changed | change_map.find_candidates(found.evidence, inside, changed, figure)).numpy())
 
 
-def measure_marked(patient: Path, detector: ChangeDetector) -> KnownPair:
+def measure_marked(patient: Path, detector: ChangeDetector, listed: bool) -> KnownPair:
     """The evidence of a pair of open_ms, brought to the grid of its marks; inside the experts' brain mask."""
-    pair, marks, brain, to_pair = read_marked(patient)
+    scans = [volume.read_volume(patient / f"study{date}_FLAIR.nii.gz") for date in (1, 2)]
+    first, second = (PairScan(one, find_region(one, "FLAIR"), None, "MR", "FLAIR", "one") for one in scans)
+    marks, brain = (volume.read_volume(patient / f"{name}.nii.gz") for name in ("gt", "brainmask"))
+    found = measure_pair(first, second, SPACING_MM, detector)
+    to_earlier = read_itk_affine(patient / "study1_FLAIR_to_common_space.txt")
+    to_pair = np.linalg.inv(found.pair.matrix_earlier) @ to_earlier @ marks.affine
 
     def to_marks(image: torch.Tensor) -> NDArray[np.float32]:
-        laid = Volume(image.float().numpy(), pair.space.affine)
+        laid = Volume(image.float().numpy(), found.pair.space.affine)
         return np.asarray(resampling.resample_volume(laid, to_pair, marks.voxels.shape)[0, 0].numpy())
 
-    inside = (brain.voxels > 0) & (to_marks(pair.inside) > 0.5)
+    inside = (brain.voxels > 0) & (to_marks(found.pair.inside) > 0.5)
     lesions, _ = ndimage.label((marks.voxels > 0) & inside, TOUCHING)
-    evidence = to_marks(detector(pair, SPACING_MM)) * inside
-    return KnownPair(patient.name, evidence, lesions, 0, inside, float(marks.spacing_mm.prod()) / 1000)
+    places = to_marks(torch.from_numpy(list_places((first, second), found, detector))) > 0.5 if listed else None
+    voxel_ml = float(marks.spacing_mm.prod()) / 1000
+    return KnownPair(patient.name, to_marks(found.evidence) * inside, lesions, 0, inside, voxel_ml, places)
 
 
 @dataclass(frozen=True)
@@ -222,28 +250,32 @@ def _read_t1_on(scan: RealScan, grid: Volume) -> Volume:
     return Volume(voxels, grid.affine)
 
 
-def measure_planted(head: PlantedHead, same_machine: bool, detector: ChangeDetector, seed: int) -> KnownPair:
-    """Scan the head before and after, register the two as a pair, and bring the truth to the grid of the pair."""
+def measure_planted(
+    head: PlantedHead, same_machine: bool, seed: int, detector: ChangeDetector, listed: bool
+) -> KnownPair:
+    """Scan the head before and after, measure the two as a pair, and bring the truth to the grid of the pair."""
     rng = np.random.default_rng([SEED, seed])
     bodies = [rescan.extract_body(one) for one in (head.before, head.after)]
     machines = rescan.draw_rescan_scanners(bodies[0].spacing_mm, rng)
     numbers = rng.choice(len(machines), 2, replace=False)
     curves = [rescan.draw_contrast_levels(rng) for _ in range(2)]
-    scans = []
+    contrast = "FLAIR" if head.sign > 0 else "T1w"
+    scans, sides = [], []
     for date, body in enumerate(bodies):
         which = 0 if same_machine else date
         scans.append(rescan.acquire_rescan(body, machines[numbers[which]], rng, contrast=curves[which]))
-    contrast = "FLAIR" if head.sign > 0 else "T1w"
-    regions = tuple(find_region(one.volume, contrast) for one in scans)
-    pair = register_pair(scans[0].volume, scans[1].volume, (regions[0], regions[1]), SPACING_MM)
+        region = find_region(scans[-1].volume, contrast)
+        sides.append(PairScan(scans[-1].volume, region, None, "MR", contrast, str(which)))
+    found = measure_pair(sides[0], sides[1], SPACING_MM, detector)
+    pair = found.pair
     to_source = scans[1].to_anatomy @ pair.matrix_later @ pair.space.affine
     labels = resampling.resample_volume(
         Volume(head.labels.voxels.astype(np.float32), head.labels.affine), to_source, pair.a.shape, nearest=True
     )[0, 0].numpy()
     inside = pair.inside.numpy()
-    evidence = detector(pair, SPACING_MM).numpy()
     lesions = np.where(inside, labels.round(), 0).astype(np.int32)
-    return KnownPair(head.name, evidence, lesions, head.sign, inside, pair.space.voxel_ml)
+    places = list_places(sides, found, detector) if listed else None
+    return KnownPair(head.name, found.evidence.numpy(), lesions, head.sign, inside, pair.space.voxel_ml, places)
 
 
 def list_unseen_heads(folder: Path, datasets: Sequence[str], every: int) -> Iterator[RealScan]:
@@ -275,7 +307,7 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=["pretrained", "residual"])
     parser.add_argument("--datasets", nargs="+", default=["ds002748", "ds000011", "ixi_2mm", "open_ms"])
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--at", type=float, help="a threshold whose line is printed too")
+    parser.add_argument("--listed", action="store_true", help="also what a page would list")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.kind == "marked":
@@ -283,13 +315,10 @@ def main() -> None:
         measures = [partial(measure_marked, patient) for patient in patients]
     else:
         heads = [plant(scan, n) for n, scan in enumerate(list_unseen_heads(given.real, given.datasets, given.every))]
-        measures = [
-            lambda detector, head=head, n=n: measure_planted(head, n % 2 == 0, detector, n)  # type: ignore[misc]
-            for n, head in enumerate(heads)
-        ]
+        measures = [partial(measure_planted, head, n % 2 == 0, n) for n, head in enumerate(heads)]
     for name in given.detectors:
         detector = build_detector(name)
-        print_table(name, [find_lesions(measure(detector)) for measure in measures], given.at)
+        print_table(name, [find_lesions(measure(detector, given.listed)) for measure in measures])
 
 
 if __name__ == "__main__":

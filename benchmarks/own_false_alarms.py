@@ -66,6 +66,7 @@ class UnchangedPair:
     verdict: str
     p: dict[str, float]
     z: dict[str, float]
+    parts: float
     cpu_s: float
 
     @property
@@ -223,6 +224,7 @@ def score_pair(
         "reasons": [str(reason) for reason in score.reasons],
         "verdict": str(score.verdict),
         "quality": score.pair_quality,
+        "parts": len(score.components),
     }
 
 
@@ -245,7 +247,7 @@ def read_pairs(record: dict[str, Any]) -> Iterable[UnchangedPair]:
         p["pair"] = pair_scoring.combine_p_values(*p.values())
         cpu_s = sum(record["cpu_s"].values()) / len(record["pairs"])
         told = record["person"], record["contrast"], record["kind"], tuple(pair["reasons"]), pair["verdict"]
-        yield UnchangedPair(*told, p, z, cpu_s)
+        yield UnchangedPair(*told, p, z, pair.get("parts", np.nan), cpu_s)
 
 
 def show_all(pairs: Sequence[UnchangedPair]) -> None:
@@ -270,6 +272,10 @@ def show(name: str, pairs: Sequence[UnchangedPair]) -> None:
     print(f"uncertain {uncertain}, {np.mean([one.cpu_s for one in pairs]):.1f} CPU-s a pair")
     if not judged:
         return
+    parts = np.array([one.parts for one in judged], dtype=float)
+    if not np.isnan(parts).any():
+        low, high = bootstrap_share(parts, [one.person for one in judged])
+        print(f"  parts listed: {parts.mean():.2f} a pair, by person {low:.2f}-{high:.2f}; most {parts.max():.0f}")
     for which in ("pair", "evidence", "growth"):
         p = np.array([one.p[which] for one in judged])
         alarms = int((p < NOMINAL).sum())
@@ -289,8 +295,8 @@ def share(hits: int, n: int) -> str:
     return f"{hits / n:.3f} ({interval.low:.3f}-{interval.high:.3f})"
 
 
-def bootstrap_share(hits: NDArray[np.bool_], people: Sequence[str]) -> tuple[float, float]:
-    """95 % interval of a share where people are drawn again, with all their pairs, since these are not independent."""
+def bootstrap_share(hits: NDArray[Any], people: Sequence[str]) -> tuple[float, float]:
+    """95 % interval of a mean where people are drawn again, with all their pairs, since these are not independent."""
     _, whose = np.unique(people, return_inverse=True)
     counts, sums = np.bincount(whose), np.bincount(whose, weights=hits)
     drawn = np.random.default_rng(0).integers(len(counts), size=(BOOTSTRAPS, len(counts)))

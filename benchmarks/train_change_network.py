@@ -279,7 +279,7 @@ def main() -> None:
     network = train(given.out / "train", given.out, given.minutes, given.start)
     painter.terminate()
     network.eval()
-    lesion_froc.print_table("validation", validate(given.out / "validation", network), None)
+    lesion_froc.print_table("validation", validate(given.out / "validation", network))
 
 
 if __name__ == "__main__":
