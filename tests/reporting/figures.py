@@ -43,7 +43,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("alignment_quality threshold", partial(formatting.fixed, digits=3)),
     **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", formatting.probability),
     **_forms("power false_match_rate", formatting.percent),
-    **_forms("shape earlier_mm largest_tested_ml", partial(formatting.fixed, digits=0)),
+    **_forms("shape earlier_mm largest_tested_ml false_candidates", partial(formatting.fixed, digits=0)),
     **_forms("position_mm", partial(formatting.fixed, digits=1)),
     **_forms("band_z normal_z", partial(formatting.fixed, digits=2), partial(formatting.fixed, digits=1)),
 }

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from siamese_med.reporting.data.lesion_lines import build_lesion_lines
 from siamese_med.study.lesion import LesionState
-from tests.reporting.conftest import COMPONENTS, Inputs, build, pseudonym
+from tests.reporting.conftest import Inputs, build, pseudonym
 from tests.reporting.test_pages import Reader
 
 SUBJECT = pseudonym("stable")
@@ -138,19 +138,3 @@ def test_the_file_goes_with_the_masks(tmp_path: Path) -> None:
     inputs.lesions = ()
     inputs.write()
     assert not (inputs.reports / SUBJECT / "lesions.tsv").exists()
-
-
-def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numbers(tmp_path: Path) -> None:
-    inputs = build(tmp_path).only("changed")
-    faint = {**COMPONENTS[1], "kind": "stable", "p": 0.6}
-    inputs.scores["components"] = [[faint, COMPONENTS[0]] if parts else [] for parts in inputs.scores["components"]]
-    inputs.write()
-    page = (inputs.reports / pseudonym("changed") / "report.html").read_text("utf-8")
-    sure, _, rest = page.partition("<details><summary>Parts that are no stronger")
-    rows = [
-        " ".join(Reader(text.rpartition("What changed: parts")[2] or text).text.split())
-        for text in (sure, rest.partition("</details>")[0])
-    ]
-    assert "2 1 new 1.20 brighter" in rows[0]
-    assert "stable" not in rows[0].partition("2 1 new")[2][:60]
-    assert "1 stable 0.30 darker" in rows[1]

@@ -10,7 +10,7 @@ from siamese_med.errors import ModelError
 from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum, compute_band_z
 from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
 from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
-from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, NORMAL_BAND_Z
+from siamese_med.study.thresholds import DETECTION_POWER, FALSE_CANDIDATES, LARGEST_TESTED_ML, NORMAL_BAND_Z
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +96,7 @@ def build_reference(info: ModelInfo, significance: float | None = None) -> Repor
         significance=significance,
         power=DETECTION_POWER,
         largest_tested_ml=LARGEST_TESTED_ML,
+        false_candidates=FALSE_CANDIDATES,
         detector=info.change.detector,
         strata=tuple(_stratum(one, significance) for one in info.change_reference.strata),
         normal_z=NORMAL_BAND_Z,
