@@ -32,6 +32,11 @@ def read_segmentation(path: Path) -> BrainSegmentation:
         return BrainSegmentation(file["structures"], file["brain"], file["affine"], file["inside"])
 
 
+def make_structure_volume(found: BrainSegmentation) -> Volume:
+    """Make the structures as a volume: numbers of `Structure`, uint8 (i, j, k), in mm of the scan."""
+    return Volume(found.structures, found.affine)
+
+
 def make_probability_volume(found: BrainSegmentation) -> Volume:
     """Make the probability of brain as a volume: float32 (i, j, k), 0 to 1, in mm of the scan."""
     return Volume(found.brain.astype(np.float32) / FULL_PROBABILITY, found.affine)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from siamese_med.brain.segmentation_files import make_probability_volume
+from siamese_med.brain.segmentation_files import make_probability_volume, make_structure_volume
 from siamese_med.errors import EmptyInputError
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
@@ -170,7 +170,8 @@ def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
     aligned = scan_placement.is_alignment_usable(placed.record, config.prepare.min_quality)
     to_template = np.asarray(np.linalg.inv(placed.record["matrix"])) if aligned else None
     region = make_probability_volume(placed.brain) if placed.brain else None
-    side = PairScan(scan, region, to_template, read.modality, read.contrast, read.scanner)
+    structures = make_structure_volume(placed.brain) if placed.brain else None
+    side = PairScan(scan, region, to_template, read.modality, read.contrast, read.scanner, structures)
     return AskedScan(side, placed.voxels, aligned)
 
 

@@ -24,6 +24,7 @@ class Component:
     p: float | None
     position_mm: tuple[float | None, ...]  # centre, RAS+ mm of the template; None without one
     earlier_mm: tuple[float | None, ...]  # centre, RAS+ mm of the earlier scan
+    region: str | None = None  # of the brain, in words; None outside it, and where it is not known
     finding: int | None = None
 
     def to_json(self) -> Mapping[str, Any]:
@@ -35,6 +36,7 @@ class Component:
             "sign": self.sign,
             "kind": str(self.kind),
             "p": self.p,
+            "region": self.region,
             "finding": self.finding,
         }
 
@@ -51,5 +53,6 @@ class Component:
             p=table_cells.parse_number(part.get("p")),
             position_mm=table_cells.parse_numbers(part.get("position_mm")),
             earlier_mm=table_cells.parse_numbers(part.get("earlier_mm")),
+            region=table_cells.parse_text(part.get("region")),
             finding=table_cells.parse_integer(part.get("finding")),
         )

@@ -184,8 +184,8 @@ class PairScore:
             "parts of the change map, strongest first",
             origin=Origin.EVERY_PAIR,
             tabulated=False,
-            detail="volume_ml, sign, kind, p, position_mm (template, or null), earlier_mm (earlier scan) and finding "
-            "(its number in all pairs of the patient) of each",
+            detail="volume_ml, sign, kind, p, position_mm (template, or null), earlier_mm (earlier scan), region (of "
+            "the brain, in words) and finding (its number in all pairs of the patient) of each",
         ),
     ] = ()
     smallest_detectable_ml: Annotated[

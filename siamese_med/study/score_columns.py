@@ -205,7 +205,7 @@ def _arrow_types() -> Mapping[CellType, Any]:
 
     places = pa.list_(pa.float64())
     component = {"earlier_mm": places, "finding": pa.int64(), "kind": pa.string(), "p": pa.float64()}
-    component |= {"position_mm": places, "sign": pa.int64(), "volume_ml": pa.float64()}
+    component |= {"position_mm": places, "region": pa.string(), "sign": pa.int64(), "volume_ml": pa.float64()}
     reference = {"n": pa.int64(), "source": pa.string(), "stratum": pa.string()}
     types = {
         str: pa.large_string(),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamese_med.imaging.volume import make_centred_affine
+from siamese_med.brain.structures import Structure
+from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.scoring.change import components
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.component import Component
@@ -102,3 +103,15 @@ def test_the_strongest_part_comes_first_and_the_list_ends() -> None:
     found = components.find_components(pair, evidence, evidence > 4, lambda part: 1e-3 / float(part.abs().max()))
     assert len(found) == MAX_COMPONENTS < len(centres)
     assert [part.p for part in found] == sorted(part.p for part in found)
+
+
+def test_a_part_is_named_by_the_structures_of_its_own_scan() -> None:
+    pair = laid(tissue(1), tissue(1) + ball((20, 18, 20), 4.0))
+    evidence = (pair.b - pair.a) * 20
+    structures = Volume(np.full(SHAPE, Structure.RIGHT_CEREBELLUM), SHIFT @ SPACE.affine)
+    (part,) = components.find_components(pair, evidence, evidence > 4, lambda _: 0.01, None, structures)
+    assert part.region == "right cerebellum"
+    away = Volume(structures.voxels, np.array([[1, 0, 0, 500], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    for known in (None, away):
+        (nowhere,) = components.find_components(pair, evidence, evidence > 4, lambda _: 0.01, None, known)
+        assert nowhere.region is None

@@ -22,7 +22,7 @@ from siamese_med.study.tables import PAIR_COLUMNS, SCORE_COLUMNS
 from siamese_med.study.vocabulary import NotComparable, PairKind, Split, Verdict
 from tests.commands import ROOT
 
-PART = Component("new", 1.25, -1, 0.003, (1.0, 2.0, -3.5), (4.0, 5.0, 6.0), finding=4)
+PART = Component("new", 1.25, -1, 0.003, (1.0, 2.0, -3.5), (4.0, 5.0, 6.0), region="brain stem", finding=4)
 TURNED = ((0.0, -1.0, 0.0, 3.0), (1.0, 0.0, 0.0, 0.5), (0.0, 0.0, 1.0, -2.0), (0.0, 0.0, 0.0, 1.0))
 FOLLOW_UP = PairScore(
     scan_a="sub-a_ses-01_T1w",

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from siamese_med.brain.regions import name_region
+from siamese_med.imaging.volume import Volume
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.component import Component
 from siamese_med.study.thresholds import (
@@ -40,6 +42,7 @@ def find_components(
     changed: Tensor,
     p: Callable[[Tensor], float],
     to_template: NDArray[np.float64] | None = None,
+    structures: Volume | None = None,
 ) -> list[Component]:
     """Find the connected parts of the changed tissue, strongest first, MAX_COMPONENTS at most.
 
@@ -58,6 +61,9 @@ def find_components(
     to_template
         4x4, mm of the earlier scan to template mm (RAS+); None where it could not be aligned to the template, so that
         the parts have no position there.
+    structures
+        The brain structures of the earlier scan, see `PairScan`; None where they are not known, so that the parts have
+        no region.
     """
     signed = evidence.numpy()
     found = [
@@ -66,7 +72,10 @@ def find_components(
         for box, part in _connected_parts(changed.numpy() & (signed * sign > 0), pair.space)
     ]
     strongest = sorted(found, key=lambda one: one[:2])[:MAX_COMPONENTS]
-    return [_component(pair, box, part, sign, strength, to_template) for strength, _, box, part, sign in strongest]
+    return [
+        _component(pair, box, part, sign, strength, to_template, structures)
+        for strength, _, box, part, sign in strongest
+    ]
 
 
 def mark_stable_component(part: Component, significance: float) -> Component:
@@ -96,10 +105,18 @@ def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
 
 
 def _component(
-    pair: RegisteredPair, box: Box, part: Mask, sign: int, p: float, to_template: NDArray[np.float64] | None
+    pair: RegisteredPair,
+    box: Box,
+    part: Mask,
+    sign: int,
+    p: float,
+    to_template: NDArray[np.float64] | None,
+    structures: Volume | None,
 ) -> Component:
-    centre = np.argwhere(part).mean(0) + [side.start for side in box]
-    earlier = pair.matrix_earlier @ pair.space.affine @ [*centre, 1]
+    voxels = np.argwhere(part) + [side.start for side in box]
+    to_earlier = pair.matrix_earlier @ pair.space.affine
+    earlier = to_earlier @ [*voxels.mean(0), 1]
+    places = voxels @ to_earlier[:3, :3].T + to_earlier[:3, 3]
     return Component(
         volume_ml=round(int(part.sum()) * pair.space.voxel_ml, 4),
         position_mm=(None,) * 3 if to_template is None else _round_place(to_template @ earlier),
@@ -107,6 +124,7 @@ def _component(
         sign=sign,
         kind=_kind(pair, box, part, pair.space.spacing_mm),
         p=p,
+        region=None if structures is None else name_region(structures, places),
     )
 
 

@@ -72,7 +72,7 @@ from siamese_med.study.thresholds import FALSE_CANDIDATES, MIN_CHANGE_PROBABILIT
 from siamese_med.study.vocabulary import NotComparable, Verdict
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 ANY_FALSE = 1 - math.exp(-FALSE_CANDIDATES)
 """Share of pairs without change that have a false candidate: their number is taken for a Poisson variable."""
@@ -122,7 +122,7 @@ def score_pair(
     tail = known.expected_tail(finding)  # step 4
     probability = change_map.compute_probability_map(evidence, pair.inside, finding, tail)  # step 5
     changed = probability >= MIN_CHANGE_PROBABILITY  # step 6
-    parts = _list_parts(found, known, changed, earlier.to_template)  # step 7
+    parts = _list_parts(found, known, changed, earlier)  # step 7
     score = PairScore(
         comparable=not reasons,
         reasons=reasons,
@@ -223,13 +223,13 @@ def _get_transform(pair: RegisteredPair) -> tuple[tuple[float, ...], ...]:
 
 
 def _list_parts(
-    found: PairMeasurement, known: NoChangeReference, changed: Tensor, to_template: NDArray[np.float64] | None
+    found: PairMeasurement, known: NoChangeReference, changed: Tensor, earlier: PairScan
 ) -> list[Component]:
     """List the parts of the changed tissue, and further places to look at."""
     pair, evidence, finding = found.pair, found.evidence, found.finding
     others = change_map.find_candidates(evidence, pair.inside, changed, known.find_figure(finding, ANY_FALSE))
     chance = _part_p(finding, known, pair.space)
-    return components.find_components(pair, evidence, changed | others, chance, to_template)
+    return components.find_components(pair, evidence, changed | others, chance, earlier.to_template, earlier.structures)
 
 
 def _part_p(finding: MapSummary, known: NoChangeReference, space: PairSpace) -> Callable[[Tensor], float]:

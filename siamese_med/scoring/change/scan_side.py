@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from siamese_med.brain.segmentation_files import make_probability_volume, read_segmentation
+from siamese_med.brain.segmentation_files import (
+    make_probability_volume,
+    make_structure_volume,
+    read_segmentation,
+)
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
@@ -35,6 +39,9 @@ class PairScan:
         nothing but the positions of parts.
     modality, contrast, scanner
         As in the catalogue; `unknown` where the header does not tell.
+    structures
+        The number of the brain structure of each voxel (i, j, k), on a grid of its own in the mm of the scan; None
+        where no brain was found. It is used for nothing but the names of places.
     """
 
     scan: Volume
@@ -43,6 +50,7 @@ class PairScan:
     modality: str
     contrast: str
     scanner: str
+    structures: Volume | None = None
 
     def content_digest(self) -> str:
         """Compute the SHA-256 of what is measured, the scan and its region, as hex."""
@@ -73,16 +81,17 @@ class ScanReader:
         scan = volume.read_volume(self.data / prepared.path)
         bright = Volume(undo_monochrome1(scan.voxels, prepared.flags), scan.affine)
         to_template = np.asarray(np.linalg.inv(prepared.matrix)) if prepared.ok else None
-        return PairScan(bright, self._read_region(prepared), to_template, *prepared.acquisition)
+        brain = read_segmentation(self.data / prepared.brain) if prepared.brain else None
+        region = make_probability_volume(brain) if brain else None
+        if prepared.mask:
+            region = self._read_mask(prepared.mask)
+        structures = make_structure_volume(brain) if brain else None
+        return PairScan(bright, region, to_template, *prepared.acquisition, structures)
 
-    def _read_region(self, prepared: PreparedScan) -> Volume | None:
-        """The mask that came with the scan, or else its brain; None where there is neither."""
-        if prepared.mask is not None:
-            mask = volume.read_volume(self.data / prepared.mask)
-            return Volume((mask.voxels > 0).astype(np.float32), mask.affine)
-        if prepared.brain is not None:
-            return make_probability_volume(read_segmentation(self.data / prepared.brain))
-        return None
+    def _read_mask(self, path: str) -> Volume:
+        """The mask that came with a scan, as probability."""
+        mask = volume.read_volume(self.data / path)
+        return Volume((mask.voxels > 0).astype(np.float32), mask.affine)
 
     def read_aligned_voxels(self, prepared: PreparedScan) -> NDArray[np.float16]:
         """Open the voxels of one scan on the template's grid, memory-mapped: float16 (i, j, k), normalised."""

@@ -125,7 +125,13 @@ def simulate_rescan(
 ) -> tuple[PairScan, PairScan]:
     """Simulate two scans of the body of a scan, with its region, see `simulate_scan_pair`."""
     first, second = (
-        replace(source, scan=one.volume, region=_move_region(source.region, one.to_anatomy), to_template=None)
+        replace(
+            source,
+            scan=one.volume,
+            region=_move_region(source.region, one.to_anatomy),
+            to_template=None,
+            structures=None,
+        )
         for one in simulate_scan_pair(body, same_scanner, rng)
     )
     return first, second

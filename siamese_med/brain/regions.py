@@ -1,0 +1,89 @@
+"""Where in the brain a place lies, in the words of a report, by the structures that its own scan shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.brain.structures import Structure
+from siamese_med.imaging.volume import Volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOUCHING_MM = 3.0
+"""White matter this near a lateral ventricle is periventricular, and this near the cortex juxtacortical.
+
+Unit: mm. Source: our choice; one and a half voxels of the segmentation. In reports of multiple sclerosis the words mean
+contact (Filippi et al., Brain, 2019)."""
+TISSUE_NAMES = {
+    "WHITE_MATTER": "white matter",
+    "CORTEX": "cortex",
+    "DEEP_GREY": "deep grey matter",
+    "LATERAL_VENTRICLE": "lateral ventricle",
+    "CEREBELLUM": "cerebellum",
+    "BRAIN_STEM": "brain stem",
+    "OTHER_FLUID": "fluid spaces",
+}
+
+
+def name_region(structures: Volume, places_mm: NDArray[np.float64]) -> str | None:
+    """Name the region of the brain in which most of some places lie.
+
+    Parameters
+    ----------
+    structures
+        The number of `Structure` of each voxel (i, j, k), with the affine to the scan's mm (RAS+).
+    places_mm
+        Places (n, 3) in the scan's mm.
+
+    Returns
+    -------
+    str or None
+        Such as `left periventricular white matter` or `brain stem`; None where the places lie outside the brain.
+
+    Examples
+    --------
+    >>> numbers = np.full((12, 12, 12), Structure.LEFT_WHITE_MATTER)
+    >>> numbers[:, :4] = Structure.LEFT_LATERAL_VENTRICLE
+    >>> brain = Volume(numbers, np.diag([2.0, 2.0, 2.0, 1.0]))
+    >>> name_region(brain, np.array([[12.0, 8.0, 12.0]])), name_region(brain, np.array([[12.0, 18.0, 12.0]]))
+    ('left periventricular white matter', 'left deep white matter')
+    """
+    voxels = np.rint((places_mm - structures.affine[:3, 3]) @ np.linalg.inv(structures.affine[:3, :3]).T).astype(int)
+    voxels = voxels[((voxels >= 0) & (voxels < structures.voxels.shape)).all(1)]
+    met = np.bincount(np.asarray(structures.voxels[tuple(voxels.T)], dtype=int), minlength=len(Structure))
+    met[Structure.BACKGROUND] = 0
+    if not met.any():
+        return None
+    structure = Structure(int(met.argmax()))
+    side, _, tissue = structure.name.partition("_")
+    if side not in ("LEFT", "RIGHT"):
+        return TISSUE_NAMES[structure.name]
+    words = TISSUE_NAMES[tissue]
+    if tissue == "WHITE_MATTER":
+        words = f"{_place_white_matter(structures, voxels)} {words}"
+    return f"{side.lower()} {words}"
+
+
+def _place_white_matter(structures: Volume, voxels: NDArray[np.int64]) -> str:
+    """Whether white matter touches a lateral ventricle, or else the cortex, or neither."""
+    if _touches(structures, voxels, (Structure.LEFT_LATERAL_VENTRICLE, Structure.RIGHT_LATERAL_VENTRICLE)):
+        return "periventricular"
+    near = _touches(structures, voxels, (Structure.LEFT_CORTEX, Structure.RIGHT_CORTEX))
+    return "juxtacortical" if near else "deep"
+
+
+def _touches(structures: Volume, voxels: NDArray[np.int64], which: tuple[Structure, ...]) -> bool:
+    from scipy.ndimage import distance_transform_edt
+
+    spacing = structures.spacing_mm
+    room = np.ceil(TOUCHING_MM / spacing).astype(int)
+    low = np.maximum(voxels.min(0) - room, 0)
+    box = tuple(slice(a, b) for a, b in zip(low, voxels.max(0) + room + 1, strict=True))
+    there = np.isin(structures.voxels[box], which)
+    if not there.any():
+        return False
+    away = distance_transform_edt(~there, sampling=spacing)
+    return bool(away[tuple((voxels - low).T)].min() <= TOUCHING_MM)
