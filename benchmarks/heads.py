@@ -68,9 +68,9 @@ def main() -> None:
 def _figures(given: argparse.Namespace, config: TrainConfig) -> dict[str, Any]:
     study = Study(given.study / "data", given.study / "reports", Config(train=config))
     network, template = _trained(study)
-    pairs = stages.read_pairs(study)
-    usable = training_scans.select_usable_scans(stages.scans(study), stages.prepare(study), pairs)
-    test = training_scans.collect_training_data(study, usable, pairs)[0]["test"]
+    pairs, prepared = stages.read_pairs(study), stages.prepare(study)
+    usable = training_scans.select_usable_scans(stages.scans(study), prepared, pairs)
+    test = training_scans.collect_training_data(study, usable, pairs, prepared.template)[0]["test"]
     apart = compute_distance_matrix(network, embed_scans(network, test))
     first, second = np.triu_indices(len(test.labels), 1)
     same = test.labels[first] == test.labels[second]
@@ -90,7 +90,7 @@ def _trained(study: Study) -> tuple[SiameseNetwork, Path]:
     """The network of one variant, and the template that it looks at; everything else about it is thrown away."""
     prepared, pairs, scans = stages.prepare(study), stages.read_pairs(study), stages.scans(study)
     usable = training_scans.select_usable_scans(scans, prepared, pairs)
-    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs, prepared.template)
     sources = train_model.prepare_change_sources(study, usable, prepared, pairs, study.data / "exercises")
     with tempfile.TemporaryDirectory() as folder:
         network, _progress = identity_training.train_network(

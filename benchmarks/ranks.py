@@ -42,7 +42,7 @@ def main() -> None:
     stages.build_pairs(study)
     prepared, pairs = stages.prepare(study), stages.read_pairs(study)
     usable = training_scans.select_usable_scans(stages.scans(study), prepared, pairs)
-    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, pairs, prepared.template)
     sources = train_model.prepare_change_sources(study, usable, prepared, pairs, given.folder / "exercises")
     print(HEAD, "|---" * 8 + "|", sep="\n")
     for seed in given.seeds:

@@ -59,9 +59,9 @@ def main() -> None:
 
 def _pairs(folder: Path, seconds: float) -> None:
     study = Study(folder / "data", folder / "reports")
-    paired = stages.read_pairs(study)
-    usable = training_scans.select_usable_scans(stages.scans(study), stages.prepare(study), paired)
-    cohorts, explicit = training_scans.collect_training_data(study, usable, paired)
+    paired, prepared = stages.read_pairs(study), stages.prepare(study)
+    usable = training_scans.select_usable_scans(stages.scans(study), prepared, paired)
+    cohorts, explicit = training_scans.collect_training_data(study, usable, paired, prepared.template)
     ways = {
         "all pairs of a batch": TrainConfig(accelerator="cpu"),
         "explicit pairs": TrainConfig(accelerator="cpu", loss="contrastive", sampling="pairs"),

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from siamese_med.study.config import load_config  # noqa: F401
     from siamese_med.study.input_source import Pull as Pull
     from siamese_med.study.tables import Study as Study
+    from siamese_med.training.longitudinal_dataset import LongitudinalDataset as LongitudinalDataset
+    from siamese_med.training.pair_sampler import PairSampler as PairSampler
 
 _HOMES = {
     "Config": ("siamese_med.study.config", "Config"),
+    "LongitudinalDataset": ("siamese_med.training.longitudinal_dataset", "LongitudinalDataset"),
+    "PairSampler": ("siamese_med.training.pair_sampler", "PairSampler"),
     "Pull": ("siamese_med.study.input_source", "Pull"),
     "Study": ("siamese_med.study.tables", "Study"),
     "load_config": ("siamese_med.study.config", "load_config"),

@@ -32,7 +32,8 @@ from siamese_med.scoring.change.detectors import PluginDetector
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.config import TrainConfig
 from siamese_med.study.plugin_names import PluginKind
-from siamese_med.training.plugin_transform import PluginTransform
+from siamese_med.training.batch_transforms import IMAGE, MASK, SUBJECT
+from siamese_med.training.plugin_transform import wrap_plugin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -177,17 +178,21 @@ def check_registration(
 def check_transform(transform: str | Callable[..., object], /, **arguments: JsonValue) -> None:
     """Check a transform of training scans.
 
-    It is called with a scan (1, i, j, k), float32, and a `torch.Generator`, or with the scan alone where it has a
-    method `set_random_state`, as MONAI's have. The shape stays, voxels are finite, the same seed gives the same scan,
-    and some of many seeds change it.
+    It is called as in a training, see docs/plugins.md: with a scan (1, i, j, k), float32, and a `torch.Generator`; or,
+    where it is one of MONAI's, with the scan alone or a dictionary of it; or, where it is a `RandBatchTransformd`,
+    with a batch. The shape stays, voxels are finite, the same seed gives the same scan, and some of many seeds change
+    it.
     """
     plugin = _plugin_of(PluginKind.TRANSFORM, transform, arguments)
     scan = torch.from_numpy(_head(np.eye(4)).voxels)[None, None]
-    place = np.zeros(1, dtype=np.int64)
+    batch = {IMAGE: scan, MASK: (scan > 0).float(), SUBJECT: ["sub-1"], "session": ["ses-1"], "days": torch.zeros(1)}
     with _told(plugin):
-        change = PluginTransform(plugin)
-        first, again = (change(scan, 3, place) for _ in range(2))
-        changed = [not torch.equal(change(scan, seed, place), scan) for seed in range(SEEDS)]
+        change = wrap_plugin(plugin)
+        first, again = (change.set_random_state(seed=3)(batch)[IMAGE] for _ in range(2))
+        seeds = range(SEEDS)
+        changed = [not torch.equal(change.set_random_state(seed=seed)(batch)[IMAGE], scan) for seed in seeds]
+    assert first.shape == scan.shape, f"{plugin} makes {tuple(first.shape)} of {tuple(scan.shape)}: the shape must stay"
+    assert bool(first.isfinite().all()), f"{plugin} gives NaN or infinite voxels: they must be finite"
     assert torch.equal(first, again), f"{plugin} gives something else for the same seed: draw from its generator alone"
     assert any(changed), f"{plugin} left the scan as it was for {SEEDS} seeds"
 

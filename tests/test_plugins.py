@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,7 +26,7 @@ from siamese_med.scoring.change.detectors import PluginDetector
 from siamese_med.study.config import Config, IngestConfig, TrainConfig, load_config
 from siamese_med.study.config_text import as_toml, effective_values
 from siamese_med.study.plugin_names import BUILT_IN, PluginKind
-from siamese_med.training.plugin_transform import PluginTransform
+from siamese_med.training.plugin_transform import wrap_plugin
 from tests import plugin_package
 from tests.plugin_package import NAMES
 from tests.registered_pairs import make_pair
@@ -156,6 +155,7 @@ def test_the_examples_of_the_page_pass_their_checks(package: Path) -> None:
     testing.check_encoder(NAMES["encoders"], width=4)
     testing.check_loss(NAMES["losses"])
     testing.check_transform(NAMES["transforms"], strength=0.2)
+    testing.check_transform("my_plugins.batch_transforms:RandGaind", strength=0.2)
     testing.check_detector(NAMES["detectors"], width_mm=12.0)
     testing.check_registration(NAMES["registrations"])
     testing.check_reason(NAMES["reasons"], fewest_values=16)
@@ -174,6 +174,7 @@ def test_networks_and_losses_and_transforms_of_others_need_no_code() -> None:
     testing.check_encoder("monai.networks.nets:DenseNet121", **wanted)
     testing.check_loss("pytorch_metric_learning.losses:CircleLoss", m=0.4, gamma=80)
     testing.check_transform("monai.transforms:RandGaussianNoise", prob=0.5, std=0.1)
+    testing.check_transform("monai.transforms:RandGibbsNoised", keys="image", prob=0.3, alpha=[0.0, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +240,7 @@ def test_what_is_wrong_with_a_name_or_its_arguments_is_told(
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, or"),
+        ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, monai, or"),
         ('train.loss = "tripplet"', "'train.loss' names no loss ('tripplet')"),
         ('train.transform = "noise"', "give 'package.module:object'"),
         ('score.detector = "my-detectors"', "give one of auto, residual, pretrained, network, or"),
@@ -329,10 +330,11 @@ def detected(detector: PluginDetector) -> tuple[int, float]:
 
 def test_a_transform_does_not_depend_on_the_other_scans_of_a_batch(package: Path) -> None:
     assert package
-    change = PluginTransform(find_plugin(PluginKind.TRANSFORM, NAMES["transforms"]))
-    scans = torch.rand(4, 1, 6, 6, 6)
-    together = change(scans, 5, np.arange(4))
-    apart = [change(scans[places], 5, places) for places in (np.array([0, 1]), np.array([2, 3]))]
+    change = wrap_plugin(find_plugin(PluginKind.TRANSFORM, NAMES["transforms"])).set_random_state(seed=5)
+    scans, subjects = torch.rand(4, 1, 6, 6, 6), ["a", "a", "b", "b"]
+    together = change({"image": scans, "subject": subjects})["image"]
+    shares = [{"image": scans[part], "batch_subject": subjects, "place": part} for part in ([0, 1], [2, 3])]
+    apart = [change(share)["image"] for share in shares]
     assert torch.equal(torch.cat(apart), together)
     assert not torch.equal(together, scans)
 

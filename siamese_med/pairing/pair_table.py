@@ -73,7 +73,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
-    sides = patient_splits.assign_splits(scans.subject.unique(), _read_known_splits(path), config)
+    sides = patient_splits.assign_splits(scans.subject.unique(), read_known_splits(path), config)
     rows = list(build_same_patient_pairs(scans, config.rescan_days))
     same = Counter(row["subject_a"] for row in rows)
     for split in SPLITS:
@@ -295,7 +295,8 @@ def is_same_patient(pairs: pd.DataFrame) -> pd.Series[bool]:
     return pairs.kind.isin(SAME_PATIENT)
 
 
-def _read_known_splits(path: Path) -> dict[str, str]:
+def read_known_splits(path: Path) -> dict[str, str]:
+    """Read the split of each patient of a pair table; nothing where there is none yet."""
     import pandas as pd
 
     if not path.is_file():

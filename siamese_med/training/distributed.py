@@ -60,15 +60,24 @@ class SourceEntry(TypedDict):
     paired: bool
 
 
+class CohortEntry(TypedDict):
+    """One `ScanDataset` of a job file, with absolute paths; patients are numbers in the order of their pseudonyms."""
+
+    volumes: list[str]
+    labels: list[int]
+    sessions: list[str] | None
+    days: list[float | None] | None
+    affine: list[list[float]] | None
+
+
 class RankJob(TypedDict):
     """Content of a job file.
 
-    `cohorts` holds the volumes and patient numbers of training and validation; `pairs` and `sources` are those of
-    `train_on_ranks`.
+    `cohorts` are those of training and validation; `pairs` and `sources` are those of `train_on_ranks`.
     """
 
     config: dict[str, object]
-    cohorts: list[tuple[list[str], list[int]]]
+    cohorts: list[CohortEntry]
     pairs: list[list[tuple[int, int]]] | None
     sources: list[list[SourceEntry]] | None
 
@@ -144,16 +153,14 @@ def _write_job(
     config: TrainConfig,
     sources: Sources | None,
 ) -> None:
-    """Write a job file; patients are numbers there, in the order of their pseudonyms."""
+    """Write a job file."""
     from siamese_med.runtime import files
 
     files.write_json_file(
         path,
         {
             "config": config.model_dump(mode="json"),
-            "cohorts": [
-                [[str(volume.absolute()) for volume in c.volumes], c.labels.tolist()] for c in (train, validation)
-            ],
+            "cohorts": [_describe_cohort(cohort) for cohort in (train, validation)],
             "pairs": None if pairs is None else [[[int(a), int(b)] for a, b in kind] for kind in pairs],
             "sources": None
             if sources is None
@@ -162,17 +169,37 @@ def _write_job(
     )
 
 
+def _describe_cohort(cohort: ScanDataset) -> CohortEntry:
+    return {
+        "volumes": [str(volume.absolute()) for volume in cohort.volumes],
+        "labels": cohort.labels.tolist(),
+        "sessions": None if cohort.sessions is None else list(cohort.sessions),
+        "days": None if cohort.days is None else [None if day != day else float(day) for day in cohort.days],
+        "affine": None if cohort.affine is None else cohort.affine.tolist(),
+    }
+
+
+def _read_cohort_entry(entry: CohortEntry) -> ScanDataset:
+    import numpy as np
+
+    from siamese_med.network.scan_dataset import ScanDataset
+
+    return ScanDataset(
+        [Path(volume) for volume in entry["volumes"]],
+        [f"{label:08d}" for label in entry["labels"]],
+        entry["sessions"],
+        None if entry["days"] is None else [float("nan") if day is None else day for day in entry["days"]],
+        None if entry["affine"] is None else np.asarray(entry["affine"]),
+    )
+
+
 def _train_as_rank(path: Path) -> None:
     """Train as one rank of a job."""
-    from siamese_med.network.scan_dataset import ScanDataset
     from siamese_med.study.config import TrainConfig
     from siamese_med.training import identity_training
 
     job: RankJob = json.loads(path.read_text(encoding="utf-8"))
-    train, validation = (
-        ScanDataset([Path(volume) for volume in volumes], [f"{label:08d}" for label in labels])
-        for volumes, labels in job["cohorts"]
-    )
+    train, validation = (_read_cohort_entry(entry) for entry in job["cohorts"])
     pairs: Any = None if job["pairs"] is None else tuple([(a, b) for a, b in kind] for kind in job["pairs"])
     sources: Any = None
     if job["sources"] is not None:

@@ -26,7 +26,7 @@ from siamese_med.runtime import files
 from siamese_med.runtime.progress import show_progress
 from siamese_med.study.config import TrainConfig
 from siamese_med.training import augmentation, batch_sampling, change_training, rank_batches
-from siamese_med.training.plugin_transform import transform_of
+from siamese_med.training.batch_transforms import BATCH_SUBJECT, IMAGE, PLACE, strip_meta
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -172,21 +172,19 @@ def _run_epoch(
 ) -> TrainingEpoch:
     started = time.perf_counter()
     torch.manual_seed(config.seed * 100_003 + number)
-    augmented, transformed = (
-        augmentation.Augmenter(config.augmentation_strength, config.anatomy_warp_voxels),
-        transform_of(config),
-    )
+    augment = augmentation.build_augmentation(config)
     losses, seen = [], 0
     model.train()
     for step, batch in enumerate(_batches(train, pairs, config, np.random.default_rng([config.seed, number]))):
         _set_rate(optimizer, config, number * config.steps_per_epoch + step)
         mine = rank_batches.find_rank_positions(len(batch.scans), fabric)
-        volumes = fabric.to_device(torch.stack([train.load(int(scan), model.atlas.box) for scan in batch.scans[mine]]))
+        scans = fabric.to_device(train.load_batch(batch.scans[mine], model.atlas.box))
         labels = fabric.to_device(torch.from_numpy(train.labels[batch.scans]))
         explicit = None if batch.pairs is None else tuple(fabric.to_device(torch.from_numpy(p)) for p in batch.pairs)
-        seed = config.seed * 1_000_003 + number * 10_007 + step
-        drawn = transformed(augmented(volumes, labels, seed, mine), seed, mine)
-        loss = model.recipe(rank_batches.gather_rows(model(drawn), len(labels), fabric), labels, explicit)
+        augment.set_random_state(config.seed * 1_000_003 + number * 10_007 + step)
+        drawn = augment({**scans, BATCH_SUBJECT: train.labels[batch.scans], PLACE: mine})
+        embeddings = rank_batches.gather_rows(model(strip_meta(drawn[IMAGE])), len(labels), fabric)
+        loss = model.recipe(embeddings, labels, explicit)
         optimizer.zero_grad()
         fabric.backward(loss)
         fabric.clip_gradients(model, optimizer, max_norm=1.0)

@@ -115,7 +115,7 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
         return finished
     building.mkdir(parents=True, exist_ok=True)
     files.remove_stale_temporary_files(building)
-    cohorts, explicit = collect_training_data(study, usable, pairs)
+    cohorts, explicit = collect_training_data(study, usable, pairs, prepared.template)
     exercised = prepare_change_sources(study, usable, prepared, pairs, building / "exercises")
     network, progress = distributed.train_on_ranks(
         cohorts[Split.TRAIN], cohorts[Split.VALIDATION], explicit, study.config.train, building, exercised

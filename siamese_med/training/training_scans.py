@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import EmptyInputError, NotEnoughDataError
+from siamese_med.imaging.volume import read_volume
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, Split
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 Positions = list[tuple[int, int]]
 """Pairs as places of their scans in a cohort."""
@@ -119,7 +123,7 @@ def find_training_obstacle(
 
 
 def collect_training_data(
-    study: Study, usable: pd.DataFrame, pairs: pd.DataFrame
+    study: Study, usable: pd.DataFrame, pairs: pd.DataFrame, template: Path
 ) -> tuple[dict[str, ScanDataset], tuple[Positions, Positions]]:
     """Collect the volumes of each split, and the training pairs.
 
@@ -127,6 +131,8 @@ def collect_training_data(
     ----------
     usable
         See `select_usable_scans`.
+    template
+        NIfTI file of the template on whose grid the volumes lie.
 
     Returns
     -------
@@ -134,13 +140,46 @@ def collect_training_data(
         The volumes by the name of their split; then the pairs of one patient and the pairs of two patients, as
         positions in the volumes of the training split.
     """
-    cohorts = {str(split): load_scan_dataset(usable[usable.split == split], study.data) for split in SPLITS}
+    affine = read_volume(template).affine
+    cohorts = {str(split): load_scan_dataset(usable[usable.split == split], study.data, affine) for split in SPLITS}
     return cohorts, _positions(usable, pairs)
 
 
-def load_scan_dataset(usable: pd.DataFrame, data: Path) -> ScanDataset:
-    """Return the volumes of these scans, each labelled with its patient; voxels are read when they are asked for."""
-    return ScanDataset([data / path for path in usable.volume], list(usable.subject))
+def load_scan_dataset(usable: pd.DataFrame, data: Path, affine: NDArray[np.float64] | None = None) -> ScanDataset:
+    """Return the volumes of these scans, each labelled with its patient; voxels are read when they are asked for.
+
+    `affine` is that of their grid, where it matters.
+    """
+    days = count_days(list(usable.subject), list(usable.date))
+    return ScanDataset(
+        [data / path for path in usable.volume], list(usable.subject), list(usable.session), days, affine
+    )
+
+
+def count_days(subjects: Sequence[str], dates: Sequence[object]) -> list[float]:
+    """Count the days of each scan since the first dated one of its patient; NaN for a scan without a date.
+
+    Parameters
+    ----------
+    subjects
+        Patient of each scan.
+    dates
+        ISO date of each scan; anything but a text counts as none.
+
+    Examples
+    --------
+    >>> count_days(["sub-1", "sub-1", "sub-2"], ["2020-03-01", "2020-02-01", None])
+    [29.0, 0.0, nan]
+    """
+    known = [date.fromisoformat(day) if isinstance(day, str) else None for day in dates]
+    first: dict[str, date] = {}
+    for subject, day in zip(subjects, known, strict=True):
+        if day is not None:
+            first[subject] = min(day, first.get(subject, day))
+    return [
+        float("nan") if day is None else float((day - first[subject]).days)
+        for subject, day in zip(subjects, known, strict=True)
+    ]
 
 
 def _positions(usable: pd.DataFrame, pairs: pd.DataFrame) -> tuple[Positions, Positions]:

@@ -27,8 +27,8 @@ def test_the_verbs_are_functions_of_the_package() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert set(siamese_med.__all__) == {
-        "Config", "Pull", "Study", "build_pairs", "compare", "current_model", "identify", "ingest", "load_config",
-        "prepare", "report", "scans", "score", "simulate", "train",
+        "Config", "LongitudinalDataset", "PairSampler", "Pull", "Study", "build_pairs", "compare", "current_model",
+        "identify", "ingest", "load_config", "prepare", "report", "scans", "score", "simulate", "train",
     }  # fmt: skip
     assert all(hasattr(siamese_med, name) for name in siamese_med.__all__)
     assert not hasattr(siamese_med, "no_such_name")

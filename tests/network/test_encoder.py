@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Any
+
 import pytest
 import torch
 
+from siamese_med import testing
+from siamese_med.errors import PluginError
 from siamese_med.network import atlas, encoder
 from siamese_med.network.siamese import SiameseNetwork
 from siamese_med.study.config import TrainConfig
@@ -26,6 +31,51 @@ def test_the_encoders_of_monai_fit_in(encoder: str) -> None:
     config = TrainConfig.model_validate({"encoder": encoder, "embedding_size": 5})
     with torch.inference_mode():
         assert whole(config, (64, 64, 64)).eval()(torch.rand(2, 1, 64, 64, 64)).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"network": "DenseNet121", "arguments": {"init_features": 8, "block_config": [1, 1], "out_channels": 9}},
+        {"network": "ResNetFeatures", "arguments": {"model_name": "resnet10"}},
+        {"network": "resnet10", "arguments": {"n_input_channels": "$channels", "feed_forward": False}},
+        {"network": "SegResNet", "multiple": 8},
+        {"network": "UNet", "part": "model.0", "arguments": {"out_channels": 1, "channels": [4, 8], "strides": [2]}},
+    ],
+    ids=lambda given: given["network"],
+)
+def test_any_network_of_monai_is_an_encoder_by_its_name(arguments: dict[str, Any]) -> None:
+    testing.check_encoder("monai", channels=3, grid=(20, 24, 18), **arguments)
+
+
+@pytest.mark.skipif(find_spec("einops") is None, reason="MONAI's Swin transformers need einops: pip install einops")
+def test_a_part_of_a_network_of_monai_is_an_encoder() -> None:
+    own = {"out_channels": 1, "feature_size": 12}
+    swin = {"network": "SwinUNETR", "part": "swinViT", "multiple": 32, "arguments": own}
+    testing.check_encoder("monai", channels=3, grid=(20, 24, 18), **swin)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"network": "os"}, "monai.networks.nets has no os"),
+        ({"network": "__loader__"}, "has no __loader__"),
+        (
+            {"network": "DenseNet121", "arguments": {"out_channels": 2, "pretrained": True}},
+            "pretrained weights are not fetched",
+        ),
+        (
+            {"network": "DenseNet121", "arguments": {"out_channels": 2}, "part": "trunk"},
+            "give one of features, class_layers",
+        ),
+        ({"network": "DenseNet121"}, "out_channels"),
+        ({}, "network"),
+    ],
+)
+def test_what_cannot_be_a_network_of_monai_is_told_in_one_line(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(PluginError, match=words) as caught:
+        encoder.build_encoder(TrainConfig(encoder="monai", encoder_args=arguments), 1, (16, 16, 16))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_embedding_does_not_depend_on_the_batch_it_came_in() -> None:

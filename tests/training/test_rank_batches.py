@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from siamese_med.study.config import TrainConfig
 from siamese_med.training import rank_batches
-from siamese_med.training.augmentation import Augmenter
+from siamese_med.training.augmentation import build_augmentation
 from tests.commands import ROOT
 from tests.training import one_step
 
@@ -34,9 +35,11 @@ def test_everything_is_somebodys_and_counts_once(count: int, ranks: int) -> None
 
 @pytest.mark.parametrize("share", [[0, 1, 2], [3, 4, 0]])
 def test_a_scan_is_augmented_in_the_same_way_in_a_share_as_in_the_whole_batch(share: list[int]) -> None:
-    scans, labels = torch.rand(5, 1, 16, 16, 12), torch.tensor([4, 4, 2, 2, 9])
-    whole = Augmenter(1.0, 0.5)(scans, labels, 3)
-    assert torch.equal(Augmenter(1.0, 0.5)(scans[share], labels, 3, np.asarray(share)), whole[share])
+    scans, subjects = torch.rand(5, 1, 16, 16, 12), torch.tensor([4, 4, 2, 2, 9])
+    augment = build_augmentation(TrainConfig(augmentation_strength=1.0))
+    whole = augment.set_random_state(3)({"image": scans, "subject": subjects})["image"]
+    mine = {"image": scans[share], "subject": subjects[share], "batch_subject": subjects, "place": share}
+    assert torch.equal(augment.set_random_state(3)(mine)["image"], whole[share])
 
 
 def test_loss_and_gradients_of_a_step_are_those_of_one_rank(tmp_path: Path) -> None:
