@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging.volume import read_volume
-from siamese_med.network import model_folder
+from siamese_med.network import bundle_files, model_folder
 from siamese_med.network.atlas import ATLAS_VERSION, measure_region
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import (
@@ -220,6 +220,7 @@ def _write_model_files(
     )
     files.write_json_file(folder / METRICS_FILE, metrics.to_json_object())
     card.write_model_card(folder, info, metrics)
+    bundle_files.write_bundle_files(folder, info)
     files.write_json_file(folder / MODEL_FILE, info.to_json_object())
 
 
