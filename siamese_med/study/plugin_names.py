@@ -48,6 +48,7 @@ BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
             "resnet10": "siamese_med.network.encoder:build_resnet10",
             "resnet18": "siamese_med.network.encoder:build_resnet18",
             "densenet121": "siamese_med.network.encoder:build_densenet121",
+            "bundle": "siamese_med.network.bundle_encoder:build_bundle_encoder",
         },
         PluginKind.LOSS: {
             "supcon": "siamese_med.network.losses:SupervisedContrastiveLoss",

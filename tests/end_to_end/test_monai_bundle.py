@@ -11,20 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from monai.bundle import ConfigWorkflow, verify_metadata
 from monai.data import list_data_collate
 
 from siamese_med.errors import InputError, PluginError, UsageError
 from siamese_med.imaging import volume
 from siamese_med.network import bundle_files, model_folder
+from siamese_med.network.bundle_encoder import BundleEncoder
 from siamese_med.network.starter_model import STARTER_FOLDER
-from siamese_med.pipeline import monai_bundle, single_scans
+from siamese_med.pipeline import monai_bundle, single_scans, stages
 from siamese_med.runtime import files
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.tables import Study
+from tests import studies
 from tests.commands import ROOT
 from tests.end_to_end.conftest import Tracked
 from tests.studies import Made
+from tests.training.test_encoder_bundle import make_bundle
 
 REQUIRED = (
     *("schema", "version", "monai_version", "pytorch_version", "numpy_version", "required_packages_version", "task"),
@@ -135,6 +139,23 @@ def test_the_training_has_the_settings_of_the_model(tracked: Tracked) -> None:
     workflow = ConfigWorkflow(configuration, workflow_type="train", bundle_root=str(tracked.model), **places)
     workflow.initialize()
     assert workflow.run() == [tracked.model]
+
+
+def test_a_study_is_trained_with_the_bundle_of_others_and_needs_it_no_more(made_study: Made, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    source = make_bundle(bundle)
+    folder = made_study.copy(tmp_path / "study", scored=False)
+    update = {"encoder": "bundle", "encoder_args": {"bundle": str(bundle)}, "change_steps": 0, "epochs": 1}
+    whole = studies.small()
+    config = whole.model_copy(update={"train": whole.train.model_copy(update=update)})
+    model = stages.train(Study(folder / "data", folder / "reports", config), candidate=True)
+    shutil.rmtree(bundle)
+    assert str(tmp_path) not in (model / "model.json").read_text()
+    assert "encoder.safetensors" not in {path.name for path in model.rglob("*")}
+    encoder = model_folder.load_model(model).network.encoder
+    assert isinstance(encoder, BundleEncoder)
+    decoder = "model.2.conv.weight"  # the last layer, which the encoder does not use
+    assert torch.equal(encoder.network.state_dict()[decoder], source.state_dict()[decoder])
 
 
 def test_a_model_does_not_decide_what_a_training_imports(tracked: Tracked, tmp_path: Path) -> None:
