@@ -1,8 +1,9 @@
 """An encoder made of the network of a MONAI bundle: what it sees in a scan, projected to the embedding.
 
-A network is described as in the `network_def` of a bundle: `_target_` names a class of `monai.networks.nets`, the rest
-are its arguments. Nothing else is made, and nothing that it describes is evaluated, downloaded or opened, since a model
-folder from elsewhere holds such a description too. `training.encoder_bundle` reads it from a bundle, with the weights.
+A network is described as in the `network_def` of a bundle: `_target_` names a class of `monai.networks.nets`, one of
+NETWORKS, the rest are its arguments. Nothing else is made, and nothing that it describes is evaluated, downloaded or
+opened, since a model folder from elsewhere holds such a description too. `training.encoder_bundle` reads it from a
+bundle, with the weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from siamese_med.errors import PluginError
 
 BUNDLE_ENCODER = "bundle"
 """The name of this encoder in `train.encoder`."""
-NETWORKS = "monai.networks.nets"
+MODULE = "monai.networks.nets"
+NETWORKS = (
+    *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DenseNet", "DenseNet121", "DenseNet169", "DenseNet201"),
+    *("DenseNet264", "DynUNet", "HighResNet", "MedNeXt", "ResNet", "SENet", "SENet154", "SEResNet50", "SEResNet101"),
+    *("SEResNet152", "SEResNext50", "SEResNext101", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE"),
+    *("SwinUNETR", "UNet", "UNETR", "ViT", "ViTAutoEnc", "VNet"),
+)
+"""Classes that a description may name. Others of MONAI open a file or an address that is among their arguments, such as
+`CellSamWrapper` and `HoVerNet`; of these, some download with `pretrained`, which is always off."""
 CELLS = 4
 """Cells along each axis to which features are averaged, so that the embedding knows where something is."""
 MULTIPLE = 32
@@ -47,7 +56,7 @@ def build_bundle_encoder(
     Raises
     ------
     PluginError
-        It describes no network of `monai.networks.nets`, or one that does not take such an input.
+        It describes none of NETWORKS, or one that does not take such an input.
 
     Examples
     --------
@@ -75,12 +84,12 @@ def build_described_network(description: JsonValue) -> nn.Module:
     Parameters
     ----------
     description
-        `_target_`: the name of a class of `monai.networks.nets`, with or without that prefix. The rest: arguments,
-        which are numbers, texts, lists and objects. `pretrained` is always false: nothing is downloaded.
+        `_target_`: one of NETWORKS, with or without the prefix `monai.networks.nets`. The rest: arguments, which
+        are numbers, texts, lists and objects. `pretrained` is always false: nothing is downloaded.
     """
     if not isinstance(description, dict) or not isinstance(description.get("_target_"), str):
-        raise PluginError("network_def of the bundle has no _target_: it must name a class of monai.networks.nets")
-    name = str(description["_target_"]).removeprefix(f"{NETWORKS}.")
+        raise PluginError("network_def of the bundle has no _target_: it must name a network of monai.networks.nets")
+    name = str(description["_target_"]).removeprefix(f"{MODULE}.")
     made = _find_network_class(name)
     arguments = {key: value for key, value in description.items() if key != "_target_"}
     if wrong := _find_expression(arguments):
@@ -96,12 +105,12 @@ def build_described_network(description: JsonValue) -> nn.Module:
 def _find_network_class(name: str) -> type[nn.Module]:
     from monai.networks import nets
 
-    found = getattr(nets, name, None) if name.isidentifier() else None
-    if not (inspect.isclass(found) and issubclass(found, nn.Module) and found.__module__.startswith(NETWORKS)):
+    if name not in NETWORKS:
         raise PluginError(
-            f"network_def of the bundle names {name[:80]!r}: it must name a class of monai.networks.nets; "
-            "others are plug-ins, see docs/plugins.md"
+            f"network_def of the bundle names {name[:80]!r}: it must name one of {', '.join(NETWORKS)}; "
+            "others can be plug-ins, see docs/plugins.md"
         )
+    found: type[nn.Module] = getattr(nets, name)
     return found
 
 
