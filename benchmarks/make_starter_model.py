@@ -29,7 +29,8 @@ from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
 from siamese_med.brain.head_template import make_head_template
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
-from siamese_med.network.model_folder import load_model
+from siamese_med.network.bundle_files import BundleTerms, write_bundle_files
+from siamese_med.network.model_folder import WEIGHTS_FILE, load_model
 from siamese_med.pipeline import stages
 from siamese_med.preparation.scan_placement import is_head_template
 from siamese_med.reporting.model import card
@@ -44,8 +45,15 @@ from siamese_med.study.tables import Study
 SHIPPED = ("ds002748", "ds000011", "open_ms", "brain_tumor_progression")
 """Data sets whose licence lets a model ship; the others of ../shared/real are share-alike."""
 STARTER = Path("siamese_med/starter")
-KEPT_FILES = ("model.safetensors", "metrics.json", "README.md", "training_log.csv", MODEL_FILE)
-"""Files of the model folder that ship. None is an image: others show scans, and the package makes the template."""
+KEPT_FILES = (WEIGHTS_FILE, "metrics.json", "README.md", "training_log.csv", MODEL_FILE)
+"""Files of the model folder that ship, beside those of the bundle. None is an image: others show scans, and the package
+makes the template."""
+TERMS = BundleTerms(
+    authors="the authors of siamese-med",
+    copyright="the authors of siamese-med; sources of the training data in README.md",
+    licence=(Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8"),
+)
+"""The starter model is handed on under the licence of the package."""
 TIMED_FILES = {"metrics.json", "training_log.csv"}
 """Of these, the files that hold durations, so that they differ each time."""
 OWN_VISITS = 2
@@ -192,6 +200,7 @@ def write_starter(model: Path, out: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for name in KEPT_FILES:
+        (out / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(model / name, out / name)
     nobody = RecordedNoiseFloor(strata=())
     made = {"head_template": True, "template_sha256": None}
@@ -200,6 +209,7 @@ def write_starter(model: Path, out: Path) -> None:
     card.write_model_card(out, info, read_model_metrics(out))
     written = (out / "README.md").read_text(encoding="utf-8")
     files.write_text_file(out / "README.md", f"{written.rstrip()}\n{CREDITS}")
+    write_bundle_files(out, info, TERMS)
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class User:
 
 def done_work(data: Path) -> dict[str, tuple[int, int]]:
     """Finished results that cost something, each by inode and time, so that one made again is noticed."""
-    kinds = ("scans/**/*.nii.gz", "prepared/*/volumes/*.json", "models/*/model.safetensors", "scores/*/*.json")
+    kinds = ("scans/**/*.nii.gz", "prepared/*/volumes/*.json", "models/*/models/model.safetensors", "scores/*/*.json")
     found = {}
     for kind in kinds:
         for path in data.glob(kind):

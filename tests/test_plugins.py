@@ -240,7 +240,7 @@ def test_what_is_wrong_with_a_name_or_its_arguments_is_told(
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, monai, or"),
+        ('train.encoder = "resnet11"', "give one of compact, resnet10, resnet18, densenet121, monai, bundle, or"),
         ('train.loss = "tripplet"', "'train.loss' names no loss ('tripplet')"),
         ('train.transform = "noise"', "give 'package.module:object'"),
         ('score.detector = "my-detectors"', "give one of auto, residual, pretrained, network, or"),

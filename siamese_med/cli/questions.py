@@ -68,16 +68,23 @@ def compare_two_scans(
     data: DataOption = DEFAULT_DATA,
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="Also write the change map (.nii or .nii.gz), in the space of scan A.")
+    ] = None,
 ) -> CommandResult:
     """Compare scan A with scan B, without a catalogue: same person? changed?
 
     Without --model, by the current model of the study in --data, or the starter model.
     """
+    from siamese_med.errors import UsageError
+
+    if map_file is not None and not map_file.name.endswith((".nii", ".nii.gz")):
+        raise UsageError(f"--map {map_file} must end in .nii or .nii.gz: a change map is a NIfTI file")
     study = run_request.make_study_for_scans([a, b], model, data, reports, config)
     chosen = run_request.choose_model(model, study)
     from siamese_med.pipeline import single_scans  # slow: after what can be wrong with the options
 
-    return CommandResult(single_scans.compare(a, b, chosen, study))
+    return CommandResult(single_scans.compare(a, b, chosen, study, map_file))
 
 
 @make_command

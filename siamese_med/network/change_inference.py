@@ -87,9 +87,8 @@ def load_change_network(folder: Path) -> ChangeNetwork:
     ChangeNetwork
         Network in evaluation mode.
     """
-    return _load_change_network(
-        folder / model_folder.WEIGHTS_FILE, files.read_file_signature(folder / model_folder.WEIGHTS_FILE)
-    )
+    weights = model_folder.find_weights_file(folder)
+    return _load_change_network(weights, files.read_file_signature(weights))
 
 
 @lru_cache(maxsize=2)

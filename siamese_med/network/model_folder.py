@@ -1,8 +1,10 @@
-"""A model is a folder. It loads without pickle, and files that it does not know are refused.
+"""A model is a folder, and a MONAI bundle. It loads without pickle; what it names is checked.
 
-model.safetensors   weights                     model.json       what it is, and how it was calibrated
-template.nii.gz     grid of the aligned scans   metrics.json     how well it does, beside the baselines
-reference.parquet   scores of known pairs       training_log.csv, training.png, gallery.npz, README.md (model card)
+models/model.safetensors  weights                     model.json    what it is, and how it was calibrated
+template.nii.gz           grid of the aligned scans   metrics.json  how well it does, beside the baselines
+reference.parquet         scores of known pairs       README.md     model card
+training_log.csv, training.png, gallery.npz           how training went, examples
+configs, docs, LICENSE    for MONAI and for readers, see `bundle_files`; nothing here reads them
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from siamese_med.study.config import ScoreConfig, TrainConfig
 from siamese_med.study.model_info import ModelInfo, read_model_info
 from siamese_med.study.plugin_names import PluginKind
 
-WEIGHTS_FILE, TEMPLATE_FILE = "model.safetensors", "template.nii.gz"
+WEIGHTS_FILE, TEMPLATE_FILE = "models/model.safetensors", "template.nii.gz"
+FORMER_WEIGHTS_FILE = "model.safetensors"
+"""Where the weights lay before model folders were MONAI bundles; models of that time are still read."""
 MODEL_SCORE_SETTINGS = ("spacing_mm", "smoothing_mm")
 """Settings of the `score` section that a model fixes, since its noise floors were measured with them."""
 
@@ -74,6 +78,12 @@ def write_weights(folder: Path, network: SiameseNetwork) -> str:
     return files.compute_file_digest(folder / WEIGHTS_FILE)
 
 
+def find_weights_file(folder: Path) -> Path:
+    """Return the path of a model's weights, whether there are any or not."""
+    path, former = folder / WEIGHTS_FILE, folder / FORMER_WEIGHTS_FILE
+    return former if former.is_file() and not path.is_file() else path
+
+
 def load_model(folder: Path, trusted: frozenset[str] = frozenset()) -> TrainedModel:
     """Read a model folder, check its weights and its template, and rebuild the network on the CPU.
 
@@ -103,7 +113,7 @@ def load_model(folder: Path, trusted: frozenset[str] = frozenset()) -> TrainedMo
 
     info = read_model_info(folder)
     require_plugins(_needed(info), info.plugins, trusted, folder)
-    weights = folder / WEIGHTS_FILE
+    weights = find_weights_file(folder)
     if not weights.is_file() or files.compute_file_digest(weights) != info.weights_sha256:
         raise ModelError(f"the weights in {folder} are missing or not those of its model.json: copy the folder again")
     try:

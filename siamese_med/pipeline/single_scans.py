@@ -13,8 +13,9 @@ import torch
 from siamese_med.brain.segmentation_files import make_probability_volume, make_structure_volume
 from siamese_med.errors import EmptyInputError
 from siamese_med.imaging.intensity import undo_monochrome1
-from siamese_med.imaging.volume import Volume
+from siamese_med.imaging.volume import Volume, write_volume
 from siamese_med.ingestion import single_scan
+from siamese_med.ingestion.single_scan import SingleScan
 from siamese_med.network import model_folder, siamese
 from siamese_med.network.model_folder import TrainedModel
 from siamese_med.network.siamese import measure_distances
@@ -42,12 +43,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def compare(a: Path, b: Path, model: Path, study: Study) -> ComparisonFacts:
+def compare(a: Path, b: Path, model: Path, study: Study, map_file: Path | None = None) -> ComparisonFacts:
     """Compare two scans, each a NIfTI file or a folder with a DICOM series, without a catalogue.
 
-    `a` is taken for the earlier scan.
+    `a` is taken for the earlier scan. The change map is written to `map_file` (.nii or .nii.gz) where one is named, in
+    the space of `a`.
     """
-    return measure_two_scans(a, b, load_model_for_query(model, study.config), study.config)
+    chosen = load_model_for_query(model, study.config)
+    scans = [single_scan.read_single_scan(path, study.config.ingest) for path in (a, b)]
+    compared = compare_read_scans(scans[0], scans[1], chosen, study.config)
+    if map_file is None:
+        return compared.facts
+    if compared.change_map is not None:
+        write_volume(map_file, compared.change_map)
+    return {**compared.facts, "map": None if compared.change_map is None else str(map_file)}
 
 
 def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
@@ -83,13 +92,27 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
     ComparisonFacts
         As `siamese-med compare --json` prints it.
     """
+    scans = [single_scan.read_single_scan(path, config.ingest) for path in (a, b)]
+    return compare_read_scans(scans[0], scans[1], chosen, config).facts
+
+
+@dataclass(frozen=True)
+class ComparedScans:
+    """What is known of two scans, and the change map (`pair_scoring.place_change_map`) where one could be measured."""
+
+    facts: ComparisonFacts
+    change_map: Volume | None
+
+
+def compare_read_scans(a: SingleScan, b: SingleScan, chosen: TrainedModel, config: Config) -> ComparedScans:
+    """Measure two scans that were read, see `measure_two_scans`; `a` is taken for the earlier one."""
     template = chosen.read_template()
-    earlier, later = (_place_scan(path, template, config) for path in (a, b))
+    earlier, later = (_place_scan(scan, template, config) for scan in (a, b))
     embeddings = _embeddings(chosen, [earlier.voxels, later.voxels])
     distance = float(measure_distances(chosen.network, embeddings[:1], embeddings[1:])[0])
     placed = earlier.aligned and later.aligned
-    score = _measure_change(earlier.side, later.side, chosen, config)
-    return {
+    score, change_map = _measure_change(earlier.side, later.side, chosen, config)
+    facts: ComparisonFacts = {
         "comparable": score.comparable,
         "reasons": [str(reason) for reason in score.reasons],
         "similarity": make_calibration(chosen.info).similarity(distance) if placed else None,
@@ -106,6 +129,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
         "baselines": baselines.score_baselines(*_in_fixed_order([earlier.voxels, later.voxels])),
         "model": chosen.info.id,
     }
+    return ComparedScans(facts, change_map)
 
 
 def rank_enrolled_patients(
@@ -129,7 +153,7 @@ def rank_enrolled_patients(
     """
     if scans.empty:
         raise EmptyInputError("nobody is enrolled: ingest and prepare the patients to search among first")
-    placed = _place_scan(scan, chosen.read_template(), config)
+    placed = _place_scan(single_scan.read_single_scan(scan, config.ingest), chosen.read_template(), config)
     asked = _embeddings(chosen, [placed.voxels]).expand_as(enrolled)
     curve = make_calibration(chosen.info)
     nearest: dict[str, float] = {}
@@ -160,9 +184,8 @@ class AskedScan:
     aligned: bool
 
 
-def _place_scan(path: Path, template: Volume, config: Config) -> AskedScan:
-    """Read a scan and place it on the template, as ingest and prepare do for the scans of a study."""
-    read = single_scan.read_single_scan(path, config.ingest)
+def _place_scan(read: SingleScan, template: Volume, config: Config) -> AskedScan:
+    """Place a scan on the template, as ingest and prepare do for the scans of a study."""
     # the catalogue's NIfTI files hold the affine in float32: without that, the last digits would be others
     affine = read.volume.affine.astype(np.float32).astype(np.float64)
     scan = Volume(undo_monochrome1(read.volume.voxels, read.flags), affine)
@@ -181,13 +204,13 @@ def _embeddings(chosen: TrainedModel, aligned: Sequence[NDArray[np.float16]]) ->
     return torch.cat([siamese.embed_batch(chosen.network, chosen.network.cut(scan[None])) for scan in batch])
 
 
-def _measure_change(a: PairScan, b: PairScan, chosen: TrainedModel, config: Config) -> PairScore:
+def _measure_change(a: PairScan, b: PairScan, chosen: TrainedModel, config: Config) -> tuple[PairScore, Volume | None]:
     score = chosen.measures(config.score)
     detector = detectors.build_model_detector(chosen.info, chosen.folder, score)
     instrument = CalibratedDetector(detector, *noise_floor.make_floors(chosen.info))
-    pair, _ = pair_scoring.score_pair(a, b, instrument, score)
+    pair, measured = pair_scoring.score_pair(a, b, instrument, score)
     (judged,) = pair_scoring.apply_multiple_testing([pair], score)
-    return judged
+    return judged, pair_scoring.place_change_map(a, *measured) if measured else None
 
 
 def _in_fixed_order(aligned: list[NDArray[np.float16]]) -> list[NDArray[np.float16]]:

@@ -178,7 +178,10 @@ class RunFacts(TypedDict):
 
 
 class ComparisonFacts(TypedDict):
-    """Two scans compared without a catalogue; the columns of the score table that can be known of a single pair."""
+    """Two scans compared without a catalogue; the columns of the score table that can be known of a single pair.
+
+    `map`: where a change map was asked for, its file, or None where the pair could not be measured.
+    """
 
     comparable: bool
     reasons: Sequence[str]
@@ -192,6 +195,7 @@ class ComparisonFacts(TypedDict):
     verdict: str | None
     baselines: Mapping[str, float]
     model: str
+    map: NotRequired[str | None]
 
 
 class RankedSubject(TypedDict):

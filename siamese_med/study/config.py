@@ -122,7 +122,9 @@ class TrainConfig(ConfigSection):
     sampling: Literal["batch", "pairs"] = Field(
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
-    encoder: EncoderName = Field("compact", description="compact, resnet10, resnet18, densenet121, monai, or a plug-in")
+    encoder: EncoderName = Field(
+        "compact", description="compact, resnet10, resnet18, densenet121, monai, bundle, or a plug-in"
+    )
     encoder_args: Arguments = {}
     width: Count = Field(16, description="channels of the shared trunk's first stage")
     embedding_size: Count = 256

@@ -49,6 +49,7 @@ BUILT_IN: Mapping[PluginKind, Mapping[str, str]] = MappingProxyType(
             "resnet18": "siamese_med.network.encoder:build_resnet18",
             "densenet121": "siamese_med.network.encoder:build_densenet121",
             "monai": "siamese_med.network.monai_encoder:MonaiEncoder",
+            "bundle": "siamese_med.network.bundle_encoder:build_bundle_encoder",
         },
         PluginKind.LOSS: {
             "supcon": "siamese_med.network.losses:SupervisedContrastiveLoss",

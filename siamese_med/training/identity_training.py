@@ -25,7 +25,7 @@ from siamese_med.network.siamese import SiameseNetwork, embed_learned_parts, fit
 from siamese_med.runtime import files
 from siamese_med.runtime.progress import show_progress
 from siamese_med.study.config import TrainConfig
-from siamese_med.training import augmentation, batch_sampling, change_training, rank_batches
+from siamese_med.training import augmentation, batch_sampling, change_training, encoder_bundle, rank_batches
 from siamese_med.training.batch_transforms import BATCH_SUBJECT, IMAGE, PLACE, strip_meta
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def train_network(
     torch.manual_seed(config.seed)
     network = SiameseNetwork(config, atlas.fit_atlas(train)).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     fit_edge_descriptor(network, train)
+    encoder_bundle.load_initial_weights(network, folder)
     rank_batches.broadcast_weights(network, fabric)
     practised: list[change_training.ChangeValidation] = []
     with bar("training", count_training_steps(config, sources)) as advance:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging.volume import read_volume
-from siamese_med.network import model_folder
+from siamese_med.network import bundle_files, model_folder
 from siamese_med.network.atlas import ATLAS_VERSION, measure_region
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import (
@@ -46,6 +47,7 @@ from siamese_med.training import (
     change_sources,
     detector_selection,
     distributed,
+    encoder_bundle,
     identity_training,
     similarity_fusion,
     training_curve,
@@ -106,15 +108,21 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
     ------
     EmptyInputError, NotEnoughDataError
         See `select_usable_scans` and `require_enough_patients`.
+    PluginError
+        The encoder is that of a bundle which cannot be used, see `encoder_bundle.read_bundle_encoder`.
     """
     usable = select_usable_scans(scans, prepared, pairs)
     require_enough_patients(usable)
+    settings, weights = encoder_bundle.read_bundle_encoder(study.config.train)
+    study = replace(study, config=study.config.model_copy(update={"train": settings}))
     identity = compute_model_id(study, usable, prepared, pairs)
     finished, building = study.models / identity, study.models / f".building-{identity}"
     if (finished / MODEL_FILE).is_file():
         return finished
     building.mkdir(parents=True, exist_ok=True)
     files.remove_stale_temporary_files(building)
+    if weights is not None:
+        files.write_bytes_file(building / encoder_bundle.INITIAL_WEIGHTS_FILE, weights)
     cohorts, explicit = collect_training_data(study, usable, pairs, prepared.template)
     exercised = prepare_change_sources(study, usable, prepared, pairs, building / "exercises")
     network, progress = distributed.train_on_ranks(
@@ -122,8 +130,13 @@ def build_model(study: Study, scans: pd.DataFrame, prepared: PreparedStudy, pair
     )
     shutil.rmtree(building / "exercises", ignore_errors=True)
     _write_model_files(building, identity, study, usable, prepared, pairs, network, progress)
-    for checkpoint in identity_training.CHECKPOINT_FILES:
-        (building / checkpoint).unlink(missing_ok=True)
+    return _finish_model_folder(building, finished)
+
+
+def _finish_model_folder(building: Path, finished: Path) -> Path:
+    """Remove what only training needs, and give the folder the name under which the model is known."""
+    for name in (*identity_training.CHECKPOINT_FILES, encoder_bundle.INITIAL_WEIGHTS_FILE):
+        (building / name).unlink(missing_ok=True)
     shutil.rmtree(finished, ignore_errors=True)
     building.rename(finished)
     return finished
@@ -220,6 +233,7 @@ def _write_model_files(
     )
     files.write_json_file(folder / METRICS_FILE, metrics.to_json_object())
     card.write_model_card(folder, info, metrics)
+    bundle_files.write_bundle_files(folder, info)
     files.write_json_file(folder / MODEL_FILE, info.to_json_object())
 
 

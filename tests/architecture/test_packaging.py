@@ -70,8 +70,12 @@ def test_the_notice_credits_every_source_that_the_starter_model_may_be_learned_f
 
 
 def test_no_image_is_among_the_files_of_the_starter_model() -> None:
-    names = {path.name for path in STARTER_FOLDER.rglob("*") if path.is_file()}
-    assert names == {"README.md", "metrics.json", "model.json", "model.safetensors", "training_log.csv"}
+    names = {str(path.relative_to(STARTER_FOLDER)) for path in STARTER_FOLDER.rglob("*") if path.is_file()}
+    bundle = {"configs/metadata.json", "configs/inference.json", "configs/train.json", "docs/README.md", "LICENSE"}
+    assert names - bundle == {
+        "README.md", "metrics.json", "model.json", "models/model.safetensors", "training_log.csv"
+    }  # fmt: skip
+    assert bundle <= names
 
 
 def test_the_starter_models_template_is_that_of_heads_and_lies_in_no_model_folder() -> None:
@@ -85,7 +89,7 @@ def test_the_starter_models_template_is_that_of_heads_and_lies_in_no_model_folde
 
 def test_the_wheel_is_to_hold_the_starter_model() -> None:
     assert (
-        "starter/*"
+        "starter/**"
         in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["siamese_med"]
     )
 

@@ -109,7 +109,7 @@ def test_the_model_names_its_plug_ins_and_is_named_after_its_loss(tracked: Track
         "registration": NAMES["registrations"],
         "transform": NAMES["transforms"],
     }
-    weights = next(tracked.folder.glob("study/data/models/*/model.safetensors")).read_bytes()
+    weights = next(tracked.folder.glob("study/data/models/*/models/model.safetensors")).read_bytes()
     assert b"encoder.layers.0.weight" in weights
 
 

@@ -20,7 +20,10 @@ from siamese_med.training import train_model
 from tests.end_to_end.conftest import CONFIG, PATIENTS, VISITS, Tracked
 
 MODEL_FILES = {
-    "model.safetensors",
+    "models",
+    "configs",
+    "docs",
+    "LICENSE",
     "model.json",
     "metrics.json",
     "template.nii.gz",

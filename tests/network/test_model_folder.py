@@ -106,13 +106,13 @@ def test_a_description_without_what_loading_needs_is_refused_in_one_line(folder:
 
 
 def test_missing_weights_are_refused(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
+    (folder / model_folder.WEIGHTS_FILE).unlink()
     with pytest.raises(ModelError, match="missing"):
         model_folder.load_model(folder)
 
 
 def test_tampered_weights_are_refused(folder: Path) -> None:
-    path = folder / "model.safetensors"
+    path = folder / model_folder.WEIGHTS_FILE
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -131,8 +131,8 @@ def test_weights_of_another_network_are_refused(folder: Path) -> None:
 
 
 def test_weights_that_are_a_pickle_are_not_opened(folder: Path) -> None:
-    torch.save({"a": torch.zeros(1)}, folder / "model.safetensors")
-    edit(folder, weights_sha256=files.compute_file_digest(folder / "model.safetensors"))
+    torch.save({"a": torch.zeros(1)}, folder / model_folder.WEIGHTS_FILE)
+    edit(folder, weights_sha256=files.compute_file_digest(folder / model_folder.WEIGHTS_FILE))
     with pytest.raises(ModelError):
         model_folder.load_model(folder)
 

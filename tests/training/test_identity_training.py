@@ -51,14 +51,14 @@ def unbroken(cohort: ScanDataset, brief: TrainConfig, tmp_path_factory: pytest.T
 def test_the_same_seed_gives_the_same_weights(
     cohort: ScanDataset, brief: TrainConfig, unbroken: Path, tmp_path: Path
 ) -> None:
-    assert weights(cohort, brief, tmp_path) == files.compute_file_digest(unbroken / "model.safetensors")
+    assert weights(cohort, brief, tmp_path) == files.compute_file_digest(unbroken / model_folder.WEIGHTS_FILE)
 
 
 def test_another_seed_gives_other_weights(
     cohort: ScanDataset, brief: TrainConfig, unbroken: Path, tmp_path: Path
 ) -> None:
     other = brief.model_copy(update={"seed": 1})
-    assert weights(cohort, other, tmp_path) != files.compute_file_digest(unbroken / "model.safetensors")
+    assert weights(cohort, other, tmp_path) != files.compute_file_digest(unbroken / model_folder.WEIGHTS_FILE)
 
 
 def test_killed_after_its_first_checkpoint_it_ends_with_the_weights_of_an_unbroken_run(
@@ -67,7 +67,7 @@ def test_killed_after_its_first_checkpoint_it_ends_with_the_weights_of_an_unbrok
     _kill_after_first_checkpoint(cohort.volumes, brief, tmp_path)
     done = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["log"]
     assert 1 <= len(done) < brief.epochs
-    assert weights(cohort, brief, tmp_path) == files.compute_file_digest(unbroken / "model.safetensors")
+    assert weights(cohort, brief, tmp_path) == files.compute_file_digest(unbroken / model_folder.WEIGHTS_FILE)
     epochs = [[row["epoch"] for row in csv.DictReader((f / "training_log.csv").open())] for f in (tmp_path, unbroken)]
     assert epochs[0] == epochs[1]
 

@@ -258,18 +258,22 @@ def _detection_curve(
     return detectability.measure_detection_curve(found.pair, detector, space.spacing_mm, softness, p)
 
 
-def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor) -> None:
-    """Write the change map of `score_pair` as NIfTI, float32 with two decimals, in the space of the earlier scan.
+def place_change_map(earlier: PairScan, found: PairMeasurement, probability: Tensor) -> Volume:
+    """Return the change map of `score_pair` on the voxels of the earlier scan, float32 (i, j, k) with two decimals.
 
     The map (`probability`, on the grid of the pair) is resampled to the nearest voxel, so `volume_ml` can be counted in
-    it: voxels of at least 0.95. For that, decimals are rounded down. `path` ends in .nii or .nii.gz, and is replaced as
-    a whole.
+    it: voxels of at least 0.95. For that, decimals are rounded down.
     """
     grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
     drawn = Volume(probability.numpy(), found.pair.space.affine)
     moved = resampling.resample_volume(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
     lower = np.floor(100 * moved.numpy() + 1e-4) / 100
-    volume.write_volume(path, Volume(lower.astype(np.float32), earlier.scan.affine))
+    return Volume(lower.astype(np.float32), earlier.scan.affine)
+
+
+def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor) -> None:
+    """Write the map of `place_change_map` as NIfTI. `path` ends in .nii or .nii.gz, and is replaced as a whole."""
+    volume.write_volume(path, place_change_map(earlier, found, probability))
 
 
 def write_pictures(path: Path, score: PairScore, found: PairMeasurement, probability: Tensor) -> None:
