@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
-from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
+from siamese_med.ingestion.dicom.instances import ScanFacts
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
 from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
+from siamese_med.ingestion.joined_groups import list_instances, split_by_series
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.bids import ENHANCED_T1_SUFFIX
@@ -64,23 +65,27 @@ def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> Gr
         For the keys of names, subjects and sessions.
     """
     work = GroupPlan(group, belongings=None if group.absent else ownership.collect_ownership(group, secret))
-    instances = [entry.look.instance for entry in group.entries if entry.look and entry.look.instance]
+    instances = list_instances(group.entries)
     if instances and group.absent:
         work.reasons.update({one.content: "missing_slice" for one in instances})
     elif instances:
-        _plan_dicom(work, instances, config, secret)
+        for key, entries in split_by_series(group, config.min_slices, secret).items():
+            _plan_dicom(work, key, entries, config, secret)
     else:
         _plan_nifti(work, config, secret)
     return work
 
 
-def _plan_dicom(work: GroupPlan, instances: list[DicomInstance], config: IngestConfig, secret: Pseudonyms) -> None:
-    found = work.group.entries[0].found
+def _plan_dicom(
+    work: GroupPlan, key: str, entries: Sequence[InputEntry], config: IngestConfig, secret: Pseudonyms
+) -> None:
+    found = entries[0].found
     given = found.claim if found.listed else None
-    verdict = series.assess_series(instances, config, subject_given=given is not None)
+    verdict = series.assess_series(list_instances(entries), config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
-        work.volumes.append(_from_dicom(work.group.key, draft, found.path, given, config, secret))
+        planned = _from_dicom(key, draft, found.path, given, config, secret)
+        work.volumes.append(replace(planned, candidate=replace(planned.candidate, series=work.group.key)))
 
 
 def _from_dicom(

@@ -266,6 +266,10 @@ class ScanFlag(ExplainedWord):
         "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "
         "subject for both in a manifest",
     )
+    JOINED_SERIES = (
+        "joined_series",
+        "made of several series, which an export split: places, numbers and all tags say that they are one acquisition",
+    )
     SPLIT_VOLUME = (
         "split_volume",
         "a part of a volume whose other slices are another scan; it is not paired: export the volume as one series",
