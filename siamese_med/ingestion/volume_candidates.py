@@ -13,6 +13,7 @@ from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import ScanFacts
+from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
@@ -25,6 +26,9 @@ from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.bids import ENHANCED_T1_SUFFIX
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag, ScanSource
+
+NAMED_TRAIT = ("named", ("manifest",))
+"""A trait beside those of `person_traits`: the manifest says who the person is."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ def _from_dicom(
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
     facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
+    if claim:
+        facts = replace(facts, person=(*facts.person, NAMED_TRAIT))
+    elif is_placeholder_id(one.patient):
+        facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
