@@ -21,10 +21,10 @@ from siamese_med.ingestion.catalogue.catalogue import Catalogue
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.entries import FileGroup, make_entries
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
-from siamese_med.ingestion.privacy.reidentification import escape_for_terminal
 from siamese_med.ingestion.run_state import IngestRun
 from siamese_med.ingestion.volume_candidates import PlannedVolume, plan_group
 from siamese_med.ingestion.workers import Workers
+from siamese_med.runtime.terminal_text import escape_for_terminal
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
 

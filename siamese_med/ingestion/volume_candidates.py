@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
-from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
+from siamese_med.ingestion.inputs.entries import NO_STAT, FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
 from siamese_med.ingestion.joined_groups import list_instances, split_by_series
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
@@ -89,7 +89,8 @@ def _plan_dicom(
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
         planned = _from_dicom(key, draft, found.path, given, config, secret)
-        work.volumes.append(replace(planned, candidate=replace(planned.candidate, series=work.group.key)))
+        job = replace(planned.job, states=_list_states(entries, {one.path for _, one in planned.job.storages}))
+        work.volumes.append(replace(planned, job=job, candidate=replace(planned.candidate, series=work.group.key)))
 
 
 def _from_dicom(
@@ -125,7 +126,15 @@ def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> No
     if look is None or not look.voxels:
         work.reasons.update(dict.fromkeys(contents, look.reason if look else "unreadable_file"))
         return
-    work.volumes.append(_from_nifti(work.group.key, entry, look.voxels, contents, config, secret))
+    planned = _from_nifti(work.group.key, entry, look.voxels, contents, config, secret)
+    paths = {str(entry.found.path), look.voxels}
+    work.volumes.append(replace(planned, job=replace(planned.job, states=_list_states(work.group.entries, paths))))
+
+
+def _list_states(entries: Iterable[InputEntry], paths: Container[str]) -> tuple[tuple[str, int, int], ...]:
+    """List path, size and time of change of the files that a volume is made of, as far as the system told them."""
+    known = ((str(entry.found.path), *entry.stat[:2]) for entry in entries if entry.stat != NO_STAT[:3])
+    return tuple(state for state in known if state[0] in paths)
 
 
 def _from_nifti(
