@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from siamese_med.runtime import interruption
-from siamese_med.runtime.terminal_text import escape_for_terminal
+from siamese_med.runtime.terminal_text import make_printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -218,7 +218,7 @@ def write_answer(stream: TextIO, answer: CommandResult) -> None:
     for problem in dict.fromkeys((*answer.unfinished, *answer.failed_checks)):
         console.print(f"[yellow]{problem}[/yellow]")
     if answer.closing:
-        console.print(escape_for_terminal(answer.closing), soft_wrap=True, markup=False)
+        console.print(make_printable(answer.closing), soft_wrap=True, markup=False)
 
 
 def _tables(facts: Mapping[str, object]) -> Iterator[Table]:
@@ -263,7 +263,7 @@ def _cell(value: object) -> str:
     """A value as text that neither the terminal nor rich's markup takes for a command."""
     from rich.markup import escape
 
-    return escape(escape_for_terminal(_short(value)))
+    return escape(make_printable(_short(value)))
 
 
 def _short(value: object) -> str:

@@ -14,3 +14,14 @@ def escape_for_terminal(text: str) -> str:
     return "".join(
         one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def make_printable(text: str) -> str:
+    r"""Escape as `escape_for_terminal` does; bytes of a file name that are no text become question marks.
+
+    Examples
+    --------
+    >>> print(make_printable("Bericht-" + chr(0xdce6) + chr(7)))
+    Bericht-?\x07
+    """
+    return escape_for_terminal(text.encode(errors="replace").decode())
