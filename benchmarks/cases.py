@@ -86,7 +86,7 @@ RIGHT: dict[str, Callable[[Outcome], bool]] = {
     "patient_id_variants": lambda it: it.flags("similar_id") == len(it.scans),
     "scout_in_series": lambda it: len(it.scans) == 1 and it.reason("localizer") == 3,
     "siemens_nd_and_norm": lambda it: len(it.scans) == 4 and not it.kinds()["rescan"],
-    "split_two_uids_halves": lambda it: it.flags("split_volume") == 2 and it.pairs.empty,
+    "split_two_uids_halves": lambda it: len(it.scans) == it.flags("joined_series") == 1 and it.pairs.empty,
     "t1_flair_and_t2_flair": lambda it: it.contrasts() == Counter(T1w=2, FLAIR=1, T1wCE=1),
     "tar_export_names": lambda it: it.flags("patient_unnamed") == 4,
     "two_bids_datasets": lambda it: it.patients() == 4,

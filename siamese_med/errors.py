@@ -18,6 +18,7 @@
     │   └── NotEnoughDataError             too few patients or pairs for what was asked
     ├── MachineError              exit 6   the machine fails, not the input: the same command may work later
     │   ├── NoSpaceError                   a disk is full
+    │   ├── NotWritableError               a folder that may not be written to
     │   └── DatabaseFailedError            the catalogue's database is locked, or its disk or server fails
     ├── RanksError                exit 1   a process of a training ended before its work was done
     └── LeakageError              exit 1   a patient in two splits
@@ -131,6 +132,10 @@ class MachineError(SiameseMedError):
 
 class NoSpaceError(MachineError):
     """A disk is full, or a quota or a limit on the size of files is used up."""
+
+
+class NotWritableError(MachineError):
+    """A folder belongs to somebody else, or its disk is read-only, or a file is in its place."""
 
 
 class DatabaseFailedError(MachineError):

@@ -13,6 +13,7 @@ import typer
 from siamese_med.cli import console_output
 from siamese_med.cli.console_output import CommandResult
 from siamese_med.runtime import interruption
+from siamese_med.runtime.terminal_text import make_printable
 
 COMMON_OPTIONS = {
     "as_json": Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")],
@@ -43,7 +44,7 @@ def make_command(command: Callable[..., CommandResult]) -> Callable[..., NoRetur
                 message, code, facts = console_output.explain_error(error)
                 if as_json:
                     console_output.write_json_answer(answers, {**facts, "error": message, "exit_code": code})
-                errors.write(f"siamese-med: {message}\n")
+                errors.write(f"siamese-med: {make_printable(message)}\n")
             else:
                 interruption.note_answer_started()
                 code = answer.exit_code(strict)

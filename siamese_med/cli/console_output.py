@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from siamese_med.runtime import interruption
+from siamese_med.runtime.terminal_text import make_printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,6 +27,11 @@ TABLES_SHOWN_WHOLE = ("reasons",)
 """Tables that are not cut off."""
 COLUMNS_ONLY_IN_JSON = ("affine", "path", "subject", "session")
 """Columns of a scan that are left out in a terminal; its id contains subject and session."""
+
+MACHINE_ERRNOS = (
+    errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
+)  # fmt: skip
+"""System errors of a disk, a network share or of limits of the machine."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,25 @@ def explain_error(error: BaseException) -> tuple[str, int, Mapping[str, object]]
 
 
 def _named(error: BaseException) -> BaseException:
-    """The error, or what it means where a disk is full and whatever wrote there does not say so."""
+    """The error, or what it means where the machine fails and whatever noticed it does not say so."""
+    from siamese_med.errors import MachineError
     from siamese_med.runtime import files
 
-    if isinstance(error, OSError) and files.is_disk_full_error(error):
+    if isinstance(error, MemoryError):
+        return MachineError("out of memory: end other programs, or set fewer workers, then run the same command again")
+    if not isinstance(error, OSError):
+        return error
+    if files.is_disk_full_error(error):
         return files.make_no_space_error(Path(error.filename).parent if isinstance(error.filename, str) else Path.cwd())
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return MachineError(
+            f"{os.strerror(error.errno).lower()}: check that the input, --data and --reports are folders that you may "
+            "read and write, or name others"
+        )
+    if error.errno in MACHINE_ERRNOS:
+        return MachineError(
+            f"the machine failed ({os.strerror(error.errno).lower()}): repair that, then run the same command again"
+        )
     return error
 
 
@@ -197,7 +218,7 @@ def write_answer(stream: TextIO, answer: CommandResult) -> None:
     for problem in dict.fromkeys((*answer.unfinished, *answer.failed_checks)):
         console.print(f"[yellow]{problem}[/yellow]")
     if answer.closing:
-        console.print(answer.closing, soft_wrap=True)
+        console.print(make_printable(answer.closing), soft_wrap=True, markup=False)
 
 
 def _tables(facts: Mapping[str, object]) -> Iterator[Table]:
@@ -206,7 +227,7 @@ def _tables(facts: Mapping[str, object]) -> Iterator[Table]:
 
     singles = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _flat(facts):
-        singles.add_row(name.replace("_", " "), _short(value))
+        singles.add_row(name.replace("_", " "), _cell(value))
     if singles.rows:
         yield singles
     for name, rows in facts.items():
@@ -226,7 +247,7 @@ def _records(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold" if column in (columns[0], "hint") else "ellipsis")
     for row in rows[:shown]:
-        table.add_row(*(_short(row[column]) for column in columns))
+        table.add_row(*(_cell(row[column]) for column in columns))
     return table
 
 
@@ -236,6 +257,13 @@ def _flat(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
             yield from _flat(value, f"{prefix}{name} ")
         elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
             yield prefix + name, value
+
+
+def _cell(value: object) -> str:
+    """A value as text that neither the terminal nor rich's markup takes for a command."""
+    from rich.markup import escape
+
+    return escape(make_printable(_short(value)))
 
 
 def _short(value: object) -> str:

@@ -118,7 +118,8 @@ class IngestCommitter:
                 scans.setdefault(file, name.id)
         made = {row["id"] for row in self._waiting.scan}
         if not (work.group.absent or troubled):  # earlier scans stay while they cannot be made again
-            self._gone.update({one: path for one, path in self._before[work.group.key].items() if one not in made})
+            for key in (work.group.key, *work.group.joined):
+                self._gone.update({one: path for one, path in self._before[key].items() if one not in made})
         self._note_files(work, reasons, scans, bound)
         self._note_owners(work)
         self._settled += 1
@@ -180,8 +181,8 @@ class IngestCommitter:
             "date": self._secret.shifted(facts.date, name.subject),
             "modality": facts.modality,
             "contrast": facts.contrast,
-            "scanner": self._label("scanner", facts.scanner),
-            "protocol": self._label("protocol", facts.protocol),
+            "scanner": self._secret.describe("scanner", facts.scanner),
+            "protocol": self._secret.describe("protocol", facts.protocol),
             "shape": list(converted.shape),
             "spacing_mm": list(converted.spacing_mm),
             "affine": [list(row) for row in converted.affine],
@@ -213,9 +214,6 @@ class IngestCommitter:
             name: [self._secret.label("trait", likeness, name, value) for value in values]
             for name, values in facts.person
         }
-
-    def _label(self, purpose: str, parts: tuple[str, ...]) -> str:
-        return f"{purpose}-{self._secret.label(purpose, *parts, length=10)}" if any(parts) else "unknown"
 
     def flush(self) -> None:
         """Write the waiting rows in one transaction; afterwards, delete the files of scans that no longer exist.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siamese_med.errors import MachineError
 from siamese_med.imaging import thumbnails, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import image_contrast, machine_errors, masks, nifti
@@ -38,7 +39,8 @@ class ConversionJob:
     Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` and
     `lesions` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the lesions may be those of
     another scan of the visit. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
-    for its contrast, since neither name nor header of this `modality` tell it.
+    for its contrast, since neither name nor header of this `modality` tell it. `states` has path, size and time of
+    change (ns) of each file when it was listed.
     """
 
     repeats: tuple[SliceStack, ...] = ()
@@ -54,6 +56,7 @@ class ConversionJob:
     checks: tuple[Plugin, ...] = ()
     contrast_wanted: bool = False
     modality: str = UNKNOWN
+    states: tuple[tuple[str, int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
     """
     try:
         decoded, flags, nan_voxels = decode_volume(job)
+        _check_unchanged(job)
     except RejectedError as rejected:
         return ConvertedVolume(reason=rejected.reason, culprit=rejected.file)
     except (OSError, MemoryError) as error:
@@ -91,7 +95,7 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
     try:
         volume.write_volume(Path(job.target), decoded)
         unused = _write_masks(job, decoded)
-    except OSError as error:
+    except (OSError, MachineError) as error:
         return ConvertedVolume(reason=machine_errors.find_write_error_reason(error))
     return ConvertedVolume(
         shape=tuple(decoded.voxels.shape),
@@ -104,6 +108,14 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
         thumbnail=thumbnails.make_thumbnail_strip(decoded),
         contrast=_read_contrast(job, decoded),
     )
+
+
+def _check_unchanged(job: ConversionJob) -> None:
+    """Refuse files that were written to since they were listed: header and voxels may be of two contents."""
+    for path, *state in job.states:
+        found = Path(path).stat()
+        if state != [found.st_size, found.st_mtime_ns]:
+            raise RejectedError("file_changed")
 
 
 def _write_masks(job: ConversionJob, decoded: Volume) -> dict[MaskKind, str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry, compute_group_key
 from siamese_med.ingestion.inspection import inspect_entries
+from siamese_med.ingestion.joined_groups import join_groups, list_known_siblings
 from siamese_med.ingestion.run_state import IngestRun
 
 
 def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]:
-    """Group the units that need a decision by series.
+    """Group the units that need a decision by series; series that are parts of one volume are one group.
 
     Known slices of a series that changed are inspected again. Of equal contents, one entry stands for all, preferably
     one that names its subject.
@@ -36,19 +37,22 @@ def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]
     for unit, entry in firsts.items():
         if unit in fresh:
             _gather(run, gathered, entry)
-    run.load_fates("series", gathered)
-    changed = gathered.keys() | {run.fates[unit].series for unit in replaced}
+    siblings = list_known_siblings(run, gathered)
+    run.load_fates("series", {*gathered, *siblings})
+    changed = gathered.keys() | siblings | {run.fates[unit].series for unit in replaced}
     old = (firsts.keys() & run.usable) - fresh
     again = [entry for unit, entry in firsts.items() if unit in old and run.fates[unit].series in changed]
     inspect_entries(run, [entry for entry in again if entry.look is None])
     for entry in again:
         _gather(run, gathered, entry)
     _mark_absent(run, gathered, firsts.keys() | replaced)
-    return [gathered[key] for key in sorted(gathered)]
+    join_groups(run, gathered)
+    return [group for key, group in sorted(gathered.items()) if key not in siblings or group.joined]
 
 
 def _gather(run: IngestRun, gathered: dict[str, FileGroup], entry: InputEntry) -> None:
     key = compute_group_key(entry, run.secret)
+    key = run.joined.get(key, key)
     gathered.setdefault(key, FileGroup(key)).entries.append(entry)
 
 

@@ -21,11 +21,12 @@ from siamese_med.ingestion.catalogue.catalogue import Catalogue
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.entries import FileGroup, make_entries
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
-from siamese_med.ingestion.privacy.reidentification import escape_for_terminal
 from siamese_med.ingestion.run_state import IngestRun
 from siamese_med.ingestion.volume_candidates import PlannedVolume, plan_group
 from siamese_med.ingestion.workers import Workers
+from siamese_med.runtime.terminal_text import escape_for_terminal
 from siamese_med.study.config import IngestConfig
+from siamese_med.study.vocabulary import ScanFlag
 
 NAMED_BY = {
     "manifest": "the manifest",
@@ -35,6 +36,7 @@ NAMED_BY = {
 }
 """What names a patient, by the kind of claim."""
 BY_HEADER = "PatientID in the header"
+BY_PLACEHOLDER = "a PatientID that stands for nobody"
 
 
 class PlannedScan(TypedDict):
@@ -116,7 +118,8 @@ def _summarise(run: IngestRun, groups: Sequence[FileGroup], root: Path) -> Inges
         for volume in work.volumes:
             first = places.get(volume.files[0], group.entries[0])
             claim = first.found.claim if first.found.listed or (first.look and first.look.voxels) else None
-            named_by = NAMED_BY[claim.kind.partition(" ")[0]] if claim else BY_HEADER
+            header = BY_PLACEHOLDER if ScanFlag.PLACEHOLDER_ID in volume.facts.flags else BY_HEADER
+            named_by = NAMED_BY[claim.kind.partition(" ")[0]] if claim else header
             planned.append(_Planned(volume, named_by, _shorten(first.found.path, root)))
     left_out.update(
         (entry.look.reason if entry.look and entry.look.reason else "duplicate")

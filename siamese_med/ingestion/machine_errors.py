@@ -6,7 +6,7 @@ import errno
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from siamese_med.errors import NoSpaceError
+from siamese_med.errors import MachineError, NoSpaceError
 from siamese_med.runtime.files import DISK_FULL_ERRNOS
 
 REASON_BY_ERRNO: Mapping[int, str] = MappingProxyType(
@@ -44,7 +44,7 @@ def find_machine_error_reason(error: BaseException) -> str:
     return ""
 
 
-def find_write_error_reason(error: OSError) -> str:
+def find_write_error_reason(error: OSError | MachineError) -> str:
     """Return the reason word of an error while the result was written.
 
     A full disk, too many open files and lack of memory have words of their own; everything else is `write_error`.

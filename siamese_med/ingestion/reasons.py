@@ -38,6 +38,7 @@ MACHINE_REASONS: Mapping[str, str] = MappingProxyType(
         "unreadable_file": "the system does not let us read it; check its permissions, then run again",
         "read_error": "the disk or the network share failed while it was read; check both, then run again",
         "file_vanished": "it was listed and gone when it was to be read; run again once nothing moves there",
+        "file_changed": "it was written to while it was read; run again once nothing moves there",
         "unlisted_folder": "a folder whose files cannot be listed; check its permissions and the share, then run again",
         "timed_out": "it took longer than ingest.timeout_s; run again, and raise that if it happens again",
         "out_of_memory": "the memory did not suffice; set ingest.workers lower, then run again",

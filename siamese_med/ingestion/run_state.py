@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,9 @@ from siamese_med.study.vocabulary import ScanFlag
 
 UNREAD_FLAGS = frozenset({ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNREAD})
 """Flags of scans with a mask that could not be read, and that the next run tries again."""
+
+JOINED_KEY_PREFIX = "joined "
+"""Prefix of the keys of the catalogue's facts about series that are judged under the key of another one."""
 
 
 class UnitOutcome(NamedTuple):
@@ -53,6 +56,7 @@ class IngestRun:
     usable: set[ContentUnit] = field(default_factory=set)  # units whose earlier outcome still stands
     kept: set[ContentUnit] = field(default_factory=set)  # units of files that cannot be read now and were read before
     rules: str = ""  # digest of the present rules
+    joined: dict[str, str] = field(default_factory=dict)  # series that are judged under the key of another one
     shown: bool = True  # whether the ingest page shows what the last run found
     scans_there: set[str] = field(default_factory=set)
     bound_scans: set[str] = field(default_factory=set)  # scans that stand only under the rules they were made by
@@ -66,6 +70,7 @@ class IngestRun:
         self.rules = verdict_rules.compute_rules_digest(self.config)
         before = {row["key"]: row["value"] for row in self.catalogue.rows(META_TABLE)}
         self.shown = before.get("shown") == "yes"
+        self.joined = read_joined_keys(before)
         for row in self.catalogue.rows(SCAN_TABLE):
             if not (self.data / row["path"]).is_file():
                 continue
@@ -123,3 +128,16 @@ class IngestRun:
         if fate.outcome == "ingested":
             return fate.scan in self.scans_there and fate.scan not in self.unsure_scans
         return fate.reason != "replaced" and not verdict_rules.is_machine_reason(fate.reason)
+
+
+def read_joined_keys(facts: Mapping[str, str]) -> dict[str, str]:
+    """Read from the catalogue's facts which series are judged under the key of another one, see `joined_groups`.
+
+    Examples
+    --------
+    >>> read_joined_keys({"joined upper": "lower", "layout": "3"})
+    {'upper': 'lower'}
+    """
+    return {
+        key.removeprefix(JOINED_KEY_PREFIX): value for key, value in facts.items() if key.startswith(JOINED_KEY_PREFIX)
+    }

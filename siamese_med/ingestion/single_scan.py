@@ -15,6 +15,7 @@ from siamese_med.ingestion import conversion, volume_candidates
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
+from siamese_med.ingestion.dicom.joined_series import are_parts_of_one_volume
 from siamese_med.ingestion.inputs import file_content, sources
 from siamese_med.ingestion.inputs.file_content import InspectedFile, InspectionRequest
 from siamese_med.ingestion.reasons import REASON_HINTS, RejectedError
@@ -119,6 +120,10 @@ def _from_dicom(
             key = (look.instance.study, look.instance.series)
             by_series[key][look.sha256] = look.instance
             places.setdefault(key, path)
+    if len(by_series) > 1 and are_parts_of_one_volume(
+        [[*one.values()] for one in by_series.values()], config.min_slices
+    ):
+        by_series = {next(iter(by_series)): {file: one for part in by_series.values() for file, one in part.items()}}
     scans, reasons = [], []
     for key, instances in by_series.items():
         verdict = series.assess_series(list(instances.values()), config, subject_given=True)

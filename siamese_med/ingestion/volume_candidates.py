@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,18 +12,23 @@ from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
-from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
+from siamese_med.ingestion.dicom.instances import ScanFacts
+from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
-from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
+from siamese_med.ingestion.inputs.entries import NO_STAT, FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
+from siamese_med.ingestion.joined_groups import list_instances, split_by_series
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.bids import ENHANCED_T1_SUFFIX
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag, ScanSource
+
+NAMED_TRAIT = ("named", ("manifest",))
+"""A trait beside those of `person_traits`: the manifest says who the person is."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +69,28 @@ def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> Gr
         For the keys of names, subjects and sessions.
     """
     work = GroupPlan(group, belongings=None if group.absent else ownership.collect_ownership(group, secret))
-    instances = [entry.look.instance for entry in group.entries if entry.look and entry.look.instance]
+    instances = list_instances(group.entries)
     if instances and group.absent:
         work.reasons.update({one.content: "missing_slice" for one in instances})
     elif instances:
-        _plan_dicom(work, instances, config, secret)
+        for key, entries in split_by_series(group, config.min_slices, secret).items():
+            _plan_dicom(work, key, entries, config, secret)
     else:
         _plan_nifti(work, config, secret)
     return work
 
 
-def _plan_dicom(work: GroupPlan, instances: list[DicomInstance], config: IngestConfig, secret: Pseudonyms) -> None:
-    found = work.group.entries[0].found
+def _plan_dicom(
+    work: GroupPlan, key: str, entries: Sequence[InputEntry], config: IngestConfig, secret: Pseudonyms
+) -> None:
+    found = entries[0].found
     given = found.claim if found.listed else None
-    verdict = series.assess_series(instances, config, subject_given=given is not None)
+    verdict = series.assess_series(list_instances(entries), config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
-        work.volumes.append(_from_dicom(work.group.key, draft, found.path, given, config, secret))
+        planned = _from_dicom(key, draft, found.path, given, config, secret)
+        job = replace(planned.job, states=_list_states(entries, {one.path for _, one in planned.job.storages}))
+        work.volumes.append(replace(planned, job=job, candidate=replace(planned.candidate, series=work.group.key)))
 
 
 def _from_dicom(
@@ -91,6 +101,10 @@ def _from_dicom(
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
     facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
+    if claim:
+        facts = replace(facts, person=(*facts.person, NAMED_TRAIT))
+    elif is_placeholder_id(one.patient):
+        facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
@@ -112,7 +126,15 @@ def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> No
     if look is None or not look.voxels:
         work.reasons.update(dict.fromkeys(contents, look.reason if look else "unreadable_file"))
         return
-    work.volumes.append(_from_nifti(work.group.key, entry, look.voxels, contents, config, secret))
+    planned = _from_nifti(work.group.key, entry, look.voxels, contents, config, secret)
+    paths = {str(entry.found.path), look.voxels}
+    work.volumes.append(replace(planned, job=replace(planned.job, states=_list_states(work.group.entries, paths))))
+
+
+def _list_states(entries: Iterable[InputEntry], paths: Container[str]) -> tuple[tuple[str, int, int], ...]:
+    """List path, size and time of change of the files that a volume is made of, as far as the system told them."""
+    known = ((str(entry.found.path), *entry.stat[:2]) for entry in entries if entry.stat != NO_STAT[:3])
+    return tuple(state for state in known if state[0] in paths)
 
 
 def _from_nifti(

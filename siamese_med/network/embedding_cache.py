@@ -36,10 +36,7 @@ def embed_with_cache(
     """
     import pandas as pd
 
-    known: dict[str, tuple[bytes, bytes]] = {}
-    if cache.is_file():
-        stored = pd.read_parquet(cache)
-        known = dict(zip(stored.content, zip(stored.learned, stored.edges, strict=True), strict=True))
+    known = _read_cache(cache)
     fresh = [place for place, digest in enumerate(contents) if digest not in known]
     if fresh:
         found = embed_scans(network, ScanDataset([volumes[place] for place in fresh], ["" for _ in fresh]))
@@ -51,6 +48,17 @@ def embed_with_cache(
         rows = [(digest, *parts) for digest, parts in sorted(known.items())]
         files.write_parquet_file(cache, pd.DataFrame(rows, columns=["content", "learned", "edges"]))
     return torch.stack([_read_embedding(*known[digest]) for digest in contents])
+
+
+def _read_cache(cache: Path) -> dict[str, tuple[bytes, bytes]]:
+    """The parts of each embedding by the digest of its volume; none where the file is missing or damaged."""
+    import pandas as pd
+
+    try:
+        stored = pd.read_parquet(cache)
+        return dict(zip(stored.content, zip(stored.learned, stored.edges, strict=True), strict=True))
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
 
 
 def _read_embedding(learned: bytes, edges: bytes) -> torch.Tensor:

@@ -16,6 +16,7 @@ from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import patient_splits
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
+from siamese_med.runtime.untrusted_input import read_untrusted_table
 from siamese_med.study.config import PairConfig
 from siamese_med.study.contrasts import is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
@@ -66,6 +67,8 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
         There is no scan.
     LeakageError
         A patient is in two splits.
+    InputError
+        The existing file cannot be read.
     """
     import pandas as pd
 
@@ -297,11 +300,9 @@ def is_same_patient(pairs: pd.DataFrame) -> pd.Series[bool]:
 
 def read_known_splits(path: Path) -> dict[str, str]:
     """Read the split of each patient of a pair table; nothing where there is none yet."""
-    import pandas as pd
-
     if not path.is_file():
         return {}
-    earlier = pd.read_parquet(path, columns=["subject_a", "subject_b", "split"])
+    earlier = read_untrusted_table(path, ("subject_a", "subject_b", "split"))
     return {
         **dict(zip(earlier.subject_b, earlier.split, strict=True)),
         **dict(zip(earlier.subject_a, earlier.split, strict=True)),

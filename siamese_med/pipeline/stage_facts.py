@@ -250,9 +250,9 @@ def list_changed_pairs(scores: pd.DataFrame) -> list[ChangedPair]:
 
 def list_doubtful_scans(owners: Path) -> list[DoubtfulScan]:
     """List the scans under alarm of an owner table (Parquet): those that seem to be another patient's."""
-    import pandas as pd
+    from siamese_med.runtime.untrusted_input import read_untrusted_table
 
     return [
         {"scan": row.scan, "subject": row.subject, "owner": row.owner if isinstance(row.owner, str) else None}
-        for row in pd.read_parquet(owners).query("alarm").itertuples()
+        for row in read_untrusted_table(owners, ("scan", "subject", "owner")).query("alarm").itertuples()
     ]

@@ -81,7 +81,7 @@ def list_transfer_problems(transfer: PacsTransfer) -> tuple[str, ...]:
 
 
 def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
-    """Describe scans that are in no pair, since their headers contradict one another or they are parts of a volume.
+    """Describe scans that are in no pair, since it is not clear whose they are, or they are parts of a volume.
 
     Parameters
     ----------
@@ -94,6 +94,7 @@ def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
         One line each; none where all can be paired.
     """
     patients = {scan["subject"] for scan in scans if ScanFlag.IDENTITY_CONFLICT in scan["flags"]}
+    nobodies = sum(ScanFlag.PLACEHOLDER_ID in scan["flags"] for scan in scans)
     parts = sum(ScanFlag.SPLIT_VOLUME in scan["flags"] for scan in scans)
     return (
         *describe_problem(
@@ -103,6 +104,25 @@ def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
             "identifier, name them in a manifest (`identity_conflict`)",
         ),
         *describe_problem(
+            nobodies,
+            "scan",
+            "not paired, since the PatientID is a word for nobody, such as ANONYMOUS or 0: name the patients in a "
+            "manifest (`placeholder_id`)",
+        ),
+        *describe_problem(
             parts, "scan", "not paired, being a part of a volume: export it as one series (`split_volume`)"
         ),
+    )
+
+
+def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
+    """Describe scans that are paired although nothing but one identifier says that they are of one person.
+
+    One line at most; `scans` as in `list_identity_problems`.
+    """
+    return describe_problem(
+        sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
+        "scan",
+        "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them in "
+        "a manifest (`unproven_id`)",
     )

@@ -34,6 +34,7 @@ from siamese_med.pipeline.stage_facts import (
 )
 from siamese_med.pipeline.stage_problems import (
     describe_problem,
+    list_identity_doubts,
     list_identity_problems,
     list_model_doubts,
     list_transfer_problems,
@@ -204,7 +205,8 @@ def _ingest(order: RunRequest) -> StageResult:
     problems = describe_problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
     problems += list_identity_problems(facts["scans"])
     problems += list_transfer_problems(result.transfer) if result.transfer else ()
-    return StageResult("ingest", facts, problems, problems, result=result)
+    doubts = list_identity_doubts(facts["scans"])
+    return StageResult("ingest", facts, problems, (*problems, *doubts), result=result)
 
 
 def _prepare(order: RunRequest) -> StageResult:

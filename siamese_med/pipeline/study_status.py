@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from siamese_med.errors import MissingFileError, ModelError
+from siamese_med.errors import InputError, MissingFileError, ModelError
 from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import stages
 from siamese_med.pipeline.stage_problems import describe_small_region
@@ -116,4 +116,7 @@ def _rows(table: Path) -> int:
         return 0
     from pyarrow import parquet
 
-    return int(parquet.read_metadata(table).num_rows)
+    try:
+        return int(parquet.read_metadata(table).num_rows)
+    except (OSError, ValueError) as error:
+        raise InputError(f"the table {table.name} cannot be read: remove it, and make it again") from error

@@ -91,7 +91,7 @@ class StudyTables:
         if pairs.empty:
             raise EmptyInputError(
                 "the pair table is empty: a study needs two scans of a patient, or two patients; scans with the flag "
-                "identity_conflict or split_volume are not paired"
+                "identity_conflict, placeholder_id or split_volume are not paired"
             )
         return pairs
 

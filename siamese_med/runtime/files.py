@@ -14,15 +14,18 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from siamese_med.errors import NoSpaceError
+from siamese_med.errors import MachineError, NoSpaceError, NotWritableError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """System errors of a full disk: no space left, quota used up, file larger than a limit allows."""
+
+REFUSED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+"""System errors of a folder that may not be written to: somebody else's, a read-only disk, or a file in its place."""
 
 MIN_FREE_BYTES = 2**20
 """A disk with less free space than this, in bytes, counts as full (1 MiB)."""
@@ -65,38 +68,50 @@ def is_disk_full_error(error: BaseException) -> bool:
 
 
 @contextmanager
-def translate_full_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn errors of a full disk inside the block into a NoSpaceError that names the folder that was written to."""
+def translate_write_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of a full disk or of a folder that may not be written to into one that names `folder`."""
     try:
         yield
-    except NoSpaceError:
+    except MachineError:
         raise
     except Exception as error:
         if is_disk_full_error(error):
             raise make_no_space_error(folder) from error
+        if isinstance(error, OSError) and error.errno in REFUSED_ERRNOS and _concerns(error, folder):
+            why = os.strerror(error.errno).lower()
+            raise NotWritableError(
+                f"cannot write to {folder} ({why}): make it a folder that you may write to, or name another one"
+            ) from error
         raise
 
 
+def _concerns(error: OSError, folder: Path) -> bool:
+    """Tell whether an error is about this folder, something in it, or a folder above, and not about a file read."""
+    place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+    return place.is_relative_to(folder) or folder.is_relative_to(place)
+
+
 @contextmanager
-def replace_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
+def replace_atomically(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends without an error, flush it and rename it to `path`.
 
     The temporary file of a killed writer of `path` is reused, so none is left behind. `mode` are the permissions of
-    the new file. On an error the old file stays as it was. Raises NoSpaceError when the disk is full.
+    the new file; without it they follow the user's umask. On an error the old file stays as it was. Raises NoSpaceError
+    when the disk is full, NotWritableError for a folder that may not be written to.
     """
-    with translate_full_disk_errors(path.parent), _replace_atomically(path, mode) as temporary:
+    with translate_write_errors(path.parent), _replace_atomically(path, mode) as temporary:
         yield temporary
 
 
 @contextmanager
-def _replace_atomically(path: Path, mode: int) -> Iterator[Path]:
+def _replace_atomically(path: Path, mode: int | None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _claim_temporary(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(mode)
+        temporary.chmod(0o666 & ~read_umask() if mode is None else mode)
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException:
@@ -104,6 +119,21 @@ def _replace_atomically(path: Path, mode: int) -> Iterator[Path]:
         raise
     finally:
         os.close(handle)
+
+
+def read_umask() -> int:
+    """Read the umask of this process without changing it, as `os.umask` would for a moment, for all threads.
+
+    Examples
+    --------
+    >>> 0 <= read_umask() <= 0o777
+    True
+    """
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    return 0o022
 
 
 def _claim_temporary(path: Path) -> tuple[int, Path]:
@@ -137,14 +167,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_text_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write text as UTF-8 atomically; `mode` are the permissions of the file."""
+def write_text_file(path: Path, text: str, mode: int | None = None) -> None:
+    """Write text as UTF-8 atomically; `mode` as of `replace_atomically`."""
     with replace_atomically(path, mode) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_bytes_file(path: Path, content: bytes) -> None:
-    """Write bytes atomically, with permissions 0644."""
+    """Write bytes atomically."""
     with replace_atomically(path) as temporary:
         temporary.write_bytes(content)
 
@@ -173,11 +203,12 @@ def link_or_copy_file(source: Path, path: Path) -> None:
 
     This package replaces files instead of writing into them, so a change to one does not change the other.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.samefile(source):
-        return
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.unlink(missing_ok=True)
+    with translate_write_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.samefile(source):
+            return
+        temporary = path.with_name(f".tmp-{path.name}")
+        temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
     except OSError:
@@ -193,7 +224,7 @@ def write_text_file_without_sync(path: Path, text: str) -> None:
     Only one process may write `path` at a time. The temporary file of a killed writer is removed by
     `remove_stale_temporary_files`.
     """
-    with translate_full_disk_errors(path.parent):
+    with translate_write_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".tmp-{path.name}")
         try:
@@ -217,11 +248,16 @@ def write_parquet_file(path: Path, frame: pd.DataFrame, schema: Any = None) -> N
         frame.to_parquet(temporary, index=False, schema=schema)
 
 
+def _open_lock(lock: Path) -> IO[str]:
+    with translate_write_errors(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        return lock.open("w")
+
+
 @contextmanager
 def hold_exclusive_lock(lock: Path) -> Iterator[None]:
     """Hold a lock file for the block. A second run prints a line to standard error and waits for the first to end."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
+    with _open_lock(lock) as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -234,8 +270,7 @@ def hold_exclusive_lock(lock: Path) -> Iterator[None]:
 @contextmanager
 def acquire_lock(lock: Path, wait: bool) -> Iterator[bool]:
     """Hold a lock file for the block if it is free; gives whether it is held. With `wait`, wait until it is free."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as held:
+    with _open_lock(lock) as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

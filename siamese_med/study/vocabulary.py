@@ -261,10 +261,24 @@ class ScanFlag(ExplainedWord):
         "patient_from_folder",
         "the folder above the date was taken for the patient; if it is none, name subjects in a manifest",
     )
+    PLACEHOLDER_ID = (
+        "placeholder_id",
+        "the PatientID is a word that stands for nobody, such as ANONYMOUS or 0, so it may be several people; it is "
+        "not paired: name the patients in a manifest",
+    )
+    UNPROVEN_ID = (
+        "unproven_id",
+        "all DICOM scans, of several visits, have one PatientID, and no header tells sex, birth date or height; if "
+        "they are of several people, name them in a manifest",
+    )
     SIMILAR_ID = (
         "similar_id",
         "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "
         "subject for both in a manifest",
+    )
+    JOINED_SERIES = (
+        "joined_series",
+        "made of several series, which an export split: places, numbers and all tags say that they are one acquisition",
     )
     SPLIT_VOLUME = (
         "split_volume",
@@ -274,8 +288,14 @@ class ScanFlag(ExplainedWord):
 
 MASK_FLAGS = (ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNUSED, ScanFlag.LESIONS_UNREAD)
 """Flags on the masks that came with a scan."""
-DERIVED_FLAGS = (ScanFlag.WRONG_PATIENT, ScanFlag.IDENTITY_CONFLICT, ScanFlag.SIMILAR_ID, ScanFlag.SPLIT_VOLUME)
+DERIVED_FLAGS = (
+    ScanFlag.WRONG_PATIENT,
+    ScanFlag.IDENTITY_CONFLICT,
+    ScanFlag.UNPROVEN_ID,
+    ScanFlag.SIMILAR_ID,
+    ScanFlag.SPLIT_VOLUME,
+)
 """Flags that follow from other scans, and are determined again whenever scans are read."""
 
-UNPAIRED_FLAGS = frozenset(map(str, (ScanFlag.IDENTITY_CONFLICT, ScanFlag.SPLIT_VOLUME)))
+UNPAIRED_FLAGS = frozenset(map(str, (ScanFlag.IDENTITY_CONFLICT, ScanFlag.PLACEHOLDER_ID, ScanFlag.SPLIT_VOLUME)))
 """Scans with one of these flags are in no pair."""

@@ -14,6 +14,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import ingest_folder
 from siamese_med.ingestion.catalogue import catalogue, derived_flags, inventory
 from siamese_med.study.config import IngestConfig
+from tests.commands import siamese_med
 from tests.ingestion import conftest, exports
 
 WORD = "wrong_patient"
@@ -136,9 +137,7 @@ def flags_of(place: conftest.Place, folder: Path, *people: dict[str, Any]) -> li
 def test_headers_of_one_identifier_that_cannot_be_of_one_person(
     new_place: Callable[[], conftest.Place], tmp_path: Path, one: dict[str, str], other: dict[str, str], conflict: bool
 ) -> None:
-    found = flags_of(
-        new_place(), tmp_path / "in", {"PatientID": "ANONYMOUS", **one}, {"PatientID": "ANONYMOUS", **other}
-    )
+    found = flags_of(new_place(), tmp_path / "in", {"PatientID": "MRN-5", **one}, {"PatientID": "MRN-5", **other})
     assert found == [["identity_conflict"] if conflict else []] * 2
 
 
@@ -172,6 +171,44 @@ def test_identifiers_that_differ_by_how_they_are_written(
     new_place: Callable[[], conftest.Place], tmp_path: Path, one: dict[str, str], other: dict[str, str], similar: bool
 ) -> None:
     assert flags_of(new_place(), tmp_path / "in", one, other) == [["similar_id"] if similar else []] * 2
+
+
+@pytest.mark.parametrize("identifier", ["ANONYMOUS", "0", "XXXX", "Test", "PATIENT", "n/a", "anonymized^patient"])
+def test_an_identifier_for_nobody_is_said_and_not_paired(
+    new_place: Callable[[], conftest.Place], tmp_path: Path, identifier: str
+) -> None:
+    place, folder = new_place(), tmp_path / "in"
+    assert flags_of(place, folder, *[{"PatientID": identifier}] * 3) == [["placeholder_id"]] * 3
+    manifest = tmp_path / "who.csv"
+    manifest.write_text("subject,session,path\n" + "".join(f"anna,{n},in/{n}\n" for n in range(3)))
+    assert [row["flags"] for row in place.ingest(manifest).scan_rows] == [[]] * 3
+
+
+@pytest.mark.parametrize(
+    ("people", "said"),
+    [
+        ([{}] * 3, True),
+        ([{"PatientID": "1"}] * 4, True),
+        ([{}] * 2, False),  # a patient and a follow-up
+        ([{}, {}, {"PatientSex": "F"}], False),
+        ([{}, {}, {}, {"PatientID": "PAT-2"}], False),
+    ],
+)
+def test_one_identifier_for_a_whole_export_is_said(
+    new_place: Callable[[], conftest.Place], tmp_path: Path, people: list[dict[str, Any]], said: bool
+) -> None:
+    assert flags_of(new_place(), tmp_path / "in", *people) == [["unproven_id"] if said else []] * len(people)
+
+
+def test_the_command_says_what_to_do_about_identifiers(tmp_path: Path) -> None:
+    export_people(tmp_path / "nobody", *[{"PatientID": "ANONYMOUS"}] * 2)
+    export_people(tmp_path / "one", *[{"PatientID": "1"}] * 3)
+    nobody = siamese_med("ingest", "nobody", "--data", "a", "--reports", "a/r", "--no-prefect", cwd=tmp_path)
+    assert nobody.returncode == 4
+    assert "name the patients in a manifest (`placeholder_id`)" in nobody.stdout + nobody.stderr
+    one = siamese_med("ingest", "one", "--data", "b", "--reports", "b/r", "--no-prefect", cwd=tmp_path)
+    assert one.returncode == 0
+    assert "name them in a manifest (`unproven_id`)" in one.stdout + one.stderr
 
 
 def part(name: str, first: float, slices: int = 12, step: float = 4.0) -> dict[str, Any]:

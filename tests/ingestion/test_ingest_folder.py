@@ -125,7 +125,7 @@ def test_sessions_are_numbered_by_date_and_keep_their_number(place: Place, tmp_p
     first = place.ingest(tmp_path).scans
     exports.write(tmp_path / "2016", exports.series(seed=2016, StudyDate="20160101"))
     scans = place.ingest(tmp_path).scans
-    assert scans.iloc[:2].equals(first)
+    assert scans.iloc[:2].drop(columns="flags").equals(first.drop(columns="flags"))  # of three visits, a word is said
     by_date = scans.sort_values("date")["session"].tolist()
     assert by_date == ["ses-03", "ses-01", "ses-02"]
 

@@ -12,6 +12,7 @@ from siamese_med.errors import CatalogueError, EmptyInputError, InputError, Secr
 from siamese_med.ingestion.catalogue.inventory import read_inventory
 from siamese_med.ingestion.privacy import reidentification
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.runtime import terminal_text
 from tests.commands import siamese_med
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
@@ -195,7 +196,7 @@ def test_a_hostile_patient_id_comes_back_whole_and_prints_harmless(place: Place,
     printed = reidentification.format_revealed_label(facts)
     assert all(one.isprintable() or one == "\n" for one in printed)
     assert printed.count("\n") == 2
-    assert reidentification.escape_for_terminal(patient).encode().decode("unicode_escape") == patient
+    assert terminal_text.escape_for_terminal(patient).encode().decode("unicode_escape") == patient
 
 
 def _quoted(cell: str) -> str:

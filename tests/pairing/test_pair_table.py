@@ -264,10 +264,8 @@ def test_three_visits_on_one_day_are_an_anonymisers_date_and_no_rescans(table: T
     assert {row["kind"] for row in pair_table.build_same_patient_pairs(scans, 1)} == {"follow_up"}
 
 
-@pytest.mark.parametrize("flag", ["identity_conflict", "split_volume"])
-def test_scans_that_contradict_one_another_and_parts_of_volumes_are_in_no_pair(
-    cohort: Cohort, place: Path, flag: str
-) -> None:
+@pytest.mark.parametrize("flag", ["identity_conflict", "placeholder_id", "split_volume"])
+def test_scans_of_nobody_knows_whom_and_parts_of_volumes_are_in_no_pair(cohort: Cohort, place: Path, flag: str) -> None:
     scans = cohort(12)
     scans["flags"] = [[flag] if subject == "sub-003" else [] for subject in scans.subject]
     table = pair_table.build_pair_table(scans, place, PairConfig())

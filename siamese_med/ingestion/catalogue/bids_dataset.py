@@ -123,7 +123,7 @@ def _write_changed(path: Path, text: str) -> None:
     try:
         if path.read_bytes() == text.encode():
             return
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # writing says what is wrong
         pass
     files.write_text_file_without_sync(path, text)
 

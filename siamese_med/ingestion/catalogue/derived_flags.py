@@ -13,13 +13,18 @@ import numpy as np
 
 from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
 from siamese_med.study.tables import WRONG_PATIENT
-from siamese_med.study.vocabulary import ScanFlag
+from siamese_med.study.vocabulary import ScanFlag, ScanSource
 
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
 
 Traits = Mapping[str, Sequence[str]]
 """Pseudonyms of the values that each trait of a person may have, see `dicom.person_traits`."""
+
+MIN_VISITS_TO_ASK = 3
+"""Visits from which on one identifier without any trait of a person may be that of several people.
+
+Source: our choice."""
 
 MAX_JOINED_MM = 300.0
 """Parts that make up more than this along the slices are stations of a longer body, not one volume.
@@ -31,7 +36,7 @@ PLACE_TOLERANCE_VOXELS = 0.1
 
 
 def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> list[ScanRow]:
-    """Add the flags that follow from other rows: alarms, contradictions, similar identifiers and parts of one volume.
+    """Add the flags that follow from other rows: alarms, contradictions, doubtful identifiers, parts of one volume.
 
     Parameters
     ----------
@@ -50,6 +55,7 @@ def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> l
     for flag, ids in (
         (WRONG_PATIENT, _find_alarmed(rows, alarms)),
         (str(ScanFlag.IDENTITY_CONFLICT), find_identity_conflicts(rows)),
+        (str(ScanFlag.UNPROVEN_ID), find_unproven_ids(rows)),
         (str(ScanFlag.SIMILAR_ID), find_similar_ids(rows)),
         (str(ScanFlag.SPLIT_VOLUME), find_split_volumes(rows)),
     ):
@@ -71,6 +77,20 @@ def find_identity_conflicts(rows: Iterable[ScanRow]) -> set[str]:
         if any(contradict(*pair) for pair in combinations(_distinct(_without_issuer(row["person"]) for row in mine), 2))
         for row in mine
     }
+
+
+def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
+    """Find the DICOM scans of a study in which one identifier may stand for all, and nothing tells one person from it.
+
+    They are of MIN_VISITS_TO_ASK visits or more, of one identifier that is no word for nobody, and no header has a
+    trait of the person. A pseudonymised patient looks the same, so this is only said.
+    """
+    scans = [row for row in rows if row["source"] == ScanSource.DICOM]
+    visits = {(row["subject"], row["session"]) for row in scans}
+    proven = any(_without_issuer(row["person"]) or ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
+    if proven or len({subject for subject, _ in visits}) != 1 or len(visits) < MIN_VISITS_TO_ASK:
+        return set()
+    return {row["id"] for row in scans}
 
 
 def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:

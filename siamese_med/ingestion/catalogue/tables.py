@@ -8,11 +8,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from siamese_med.errors import DatabaseFailedError
+from siamese_med.errors import DatabaseFailedError, InputError
 from siamese_med.ingestion.catalogue import added_columns
 from siamese_med.ingestion.catalogue.row_checks import check_catalogue_row
 from siamese_med.ingestion.catalogue.rows import FILE_TABLE, CatalogueTable, RowT
-from siamese_med.runtime.files import make_no_space_error
+from siamese_med.runtime.files import make_no_space_error, translate_write_errors
 from siamese_med.study.tables import SCAN_COLUMNS
 
 if TYPE_CHECKING:
@@ -98,14 +98,15 @@ def create_catalogue_engine(url: str) -> Engine:
     sqlite = parsed.get_backend_name() == "sqlite"
     folder = Path(parsed.database or "").parent
     if sqlite and parsed.database:
-        folder.mkdir(parents=True, exist_ok=True)
+        with translate_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_S} if sqlite else {})
     event.listen(engine, "handle_error", partial(_explain, folder if sqlite else None))
     return engine
 
 
 def _explain(folder: Path | None, context: ExceptionContext) -> None:
-    """Raise the error for a failing disk or server; pass over all others."""
+    """Raise the error for a failing disk or server or a damaged file; pass over all others."""
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & SQLITE_PRIMARY_CODE_MASK
     if code == sqlite3.SQLITE_FULL:
         raise make_no_space_error(folder or Path())
@@ -117,6 +118,10 @@ def _explain(folder: Path | None, context: ExceptionContext) -> None:
         raise DatabaseFailedError(
             f"the catalogue in {folder} cannot be read or written: check that its disk has space and works and that "
             "the folder is yours, then run the same command again"
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        raise InputError(
+            f"the catalogue in {folder} is damaged: restore a copy, or move it away and ingest all input again"
         )
     if context.is_disconnect or (folder is None and context.connection is None):
         raise DatabaseFailedError("the catalogue's database server does not answer: start it, then run again")

@@ -69,7 +69,7 @@ def assess_series(
     Parameters
     ----------
     instances
-        All files of one Series Instance UID, of distinct content.
+        All files of one series, of distinct content; or of several, see `joined_series`.
     config
         Limits, and what to do with 4D series.
     subject_given
@@ -285,7 +285,10 @@ def _repeats(places: list[list[SlicePlane]], facts: ScanFacts, config: IngestCon
 
 
 def _flags(planes: list[SlicePlane], instances: Iterable[DicomInstance]) -> tuple[str, ...]:
+    instances = list(instances)
     flags = {flag for one in instances for flag in one.facts.flags}
+    if len({one.series for one in instances}) > 1:
+        flags.add(ScanFlag.JOINED_SERIES)
     if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
         flags.add(ScanFlag.RESCALE_VARIES)
     if planes[0].component == "phase":

@@ -64,11 +64,15 @@ def mark_unopened_entries(entries: Iterable[InputEntry]) -> None:
 
 @dataclass
 class FileGroup:
-    """Files that are judged together: a DICOM series, a NIfTI with its voxel file, or one file alone."""
+    """Files that are judged together: a DICOM series, a NIfTI with its voxel file, or one file alone.
+
+    `joined` has the keys of series that are parts of one volume with this one.
+    """
 
     key: str
     entries: list[InputEntry] = field(default_factory=list)
     absent: bool = False  # slices of this series were ingested before and are not in this input
+    joined: tuple[str, ...] = ()
 
 
 def make_entry(found: InputPath, secret: Pseudonyms) -> InputEntry:

@@ -14,8 +14,16 @@ from pathlib import Path
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
-from siamese_med.ingestion.catalogue.rows import FILE_TABLE, SCAN_TABLE, TRANSFER_TABLE, ScanRow, TransferRow
+from siamese_med.ingestion.catalogue.rows import (
+    FILE_TABLE,
+    META_TABLE,
+    SCAN_TABLE,
+    TRANSFER_TABLE,
+    ScanRow,
+    TransferRow,
+)
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.ingestion.run_state import read_joined_keys
 from siamese_med.runtime import files
 from siamese_med.study.config import IngestConfig
 
@@ -38,6 +46,7 @@ class PullHistory:
         self._rules = f"{config.fingerprint()} {verdict_rules.compute_rules_digest(config)}"
         with self._catalogue() as catalogue:
             self._rows = {row["key"]: row for row in catalogue.rows(TRANSFER_TABLE)}
+            self._joined = _read_joined(catalogue)
             self._there: dict[str, bool] = {}
             self._bound: set[str] = set()
             for row in catalogue.rows(SCAN_TABLE):
@@ -70,8 +79,9 @@ class PullHistory:
             return False
         if any(verdict_rules.is_machine_reason(word) for word in row["outcomes"]):
             return False
-        bound = key in self._bound or any(verdict_rules.refusal_depends_on_rules(word) for word in row["outcomes"])
-        return (not bound or row["rules"] == self._rules) and self._there.get(key, "" not in row["outcomes"])
+        judged = self._joined.get(key, key)
+        bound = judged in self._bound or any(verdict_rules.refusal_depends_on_rules(word) for word in row["outcomes"])
+        return (not bound or row["rules"] == self._rules) and self._there.get(judged, "" not in row["outcomes"])
 
     def outcomes(self, key: str) -> dict[str, int]:
         """Return the number of files of a series by reason word; the empty word stands for ingested files.
@@ -99,7 +109,8 @@ class PullHistory:
     def scans(self, keys: Iterable[str]) -> list[ScanRow]:
         """Return the scan rows of some series, given by their keys, with wrong-patient alarms among the flags."""
         with self._catalogue() as catalogue:
-            return catalogue.scans_of(keys)
+            joined = _read_joined(catalogue)
+            return catalogue.scans_of({joined.get(key, key) for key in keys})
 
     def _signature(self, listed: Iterable[str]) -> str:
         return self._secret.label("transfer", *sorted(listed))
@@ -112,3 +123,7 @@ class PullHistory:
                 yield catalogue
             finally:
                 catalogue.close()
+
+
+def _read_joined(catalogue: Catalogue) -> dict[str, str]:
+    return read_joined_keys({row["key"]: row["value"] for row in catalogue.rows(META_TABLE)})

@@ -51,7 +51,7 @@ class Spool:
         """
         digest = hashlib.sha256(data).hexdigest()
         temporary = folder / ".tmp-taken"
-        with files.translate_full_disk_errors(folder):
+        with files.translate_write_errors(folder):
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)

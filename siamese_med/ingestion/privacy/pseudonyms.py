@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from siamese_med.errors import CatalogueError, SecretError
 from siamese_med.runtime import files
 from siamese_med.runtime.user_folders import locate_config_folder
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -75,6 +76,10 @@ class Pseudonyms:
             Lower-case base32, 5 bits per character.
         """
         return base64.b32encode(self._digest(purpose, *parts)[:20]).decode().lower()[:length]
+
+    def describe(self, purpose: str, parts: tuple[str, ...]) -> str:
+        """Return a short pseudonym of a scanner or protocol, such as `scanner-abcdefghij`; `unknown` without parts."""
+        return f"{purpose}-{self.label(purpose, *parts, length=10)}" if any(parts) else UNKNOWN
 
     def shifted(self, day: date | None, subject: str) -> str | None:
         """Shift a date by the subject's own number of whole days, so that intervals of one subject stay exact.

@@ -36,6 +36,7 @@ from siamese_med.ingestion.privacy.revealed_facts import (
 )
 from siamese_med.ingestion.reasons import REASON_HINTS
 from siamese_med.ingestion.scan_checks import WORD
+from siamese_med.runtime.terminal_text import escape_for_terminal
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -251,17 +252,4 @@ def _columns(rows: list[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def escape_for_terminal(text: str) -> str:
-    r"""Escape all characters that a terminal would not show: control characters, direction marks and the like.
-
-    Examples
-    --------
-    >>> print(escape_for_terminal("Doe" + chr(27) + "[2J"))
-    Doe\x1b[2J
-    """
-    return "".join(
-        one if one.isprintable() and one != "\\" else one.encode("unicode_escape").decode("ascii") for one in text
     )
