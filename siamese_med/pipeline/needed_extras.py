@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from siamese_med.ingestion.catalogue.tables import require_database_driver
+from siamese_med.pipeline import stages
 from siamese_med.pipeline.stage_results import RunRequest
 from siamese_med.runtime.extras import require_extra
 from siamese_med.study.input_source import Pull
@@ -28,10 +29,7 @@ def require_needed_extras(order: RunRequest, recorded: bool = True) -> None:
     """
     if isinstance(order.source, Pull):
         require_extra("pacs")
-    if order.extras.dicom:
-        require_extra("dicom")
-    if order.extras.pdf:
-        require_extra("pdf")
+    stages.require_report_extras(order.extras)
     if recorded and order.study.config.run.dask:
         require_extra("dask")
     require_database_driver(order.study.catalogue_url)

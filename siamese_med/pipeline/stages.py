@@ -283,10 +283,8 @@ def report(
     from siamese_med.study import score_tables
     from siamese_med.study.model_info import read_model_info
 
-    if extras.pdf:
-        require_extra("pdf")
+    require_report_extras(extras)
     if extras.dicom:
-        require_extra("dicom")
         from siamese_med.dicom_export import export
 
         originals = export.check_export_folder(extras.dicom, source, study)
@@ -311,9 +309,16 @@ def report(
         )
     )
     write_files_page(study)
-    if not extras.dicom:
-        return ReportResult(index)
-    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, everything))
+    made = export.write_dicom_export(extras.dicom, originals, study, info.id, everything) if extras.dicom else None
+    return ReportResult(index, made)
+
+
+def require_report_extras(extras: ReportExtras) -> None:
+    """Check that what `report` needs to write PDF or DICOM objects is installed; raises MissingExtraError if not."""
+    if extras.dicom:
+        require_extra("dicom")
+    if extras.pdf:
+        require_extra("pdf")
 
 
 def read_pairs(study: Study) -> pd.DataFrame:

@@ -137,6 +137,15 @@ def test_the_extras_are_those_of_pyproject() -> None:
         assert {re.sub("_", "-", package) for package in extra.packages} <= installed
 
 
+def test_the_documentation_lists_every_extra_with_its_packages() -> None:
+    page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]*)\|$", page, re.MULTILINE))
+    assert set(rows) == {*EXTRAS, "all"}
+    for name in EXTRAS:
+        own = [Requirement(text).name for text in EXTRAS_OF_PROJECT[name] if Requirement(text).name != "siamese-med"]
+        assert sorted(rows[name].strip().split(", ")) == sorted(own)
+
+
 def installed_by(requirement: Requirement) -> set[str]:
     """The names of what a requirement installs, itself and what other extras of ours bring."""
     if requirement.name != "siamese-med":
