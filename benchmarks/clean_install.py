@@ -25,7 +25,7 @@ from pathlib import Path
 from tests.commands import ROOT
 from tests.test_readme import QUICK
 
-PATIENCE_S = 300
+PATIENCE_S = 600
 EVERY_MINUTE = '\n[run]\nnightly = "* * * * *"\n'
 STUDY = 'input = "demo/input"\ndata = "demo/data"\nreports = "demo/reports"\nconfig = "quick.toml"\n'
 FOR_EXTRAS = {
