@@ -7,6 +7,7 @@
     │   ├── AddressError                   a PACS address that is malformed, refused or leads nowhere
     │   ├── CatalogueError                 a catalogue of another layout, or one that was changed from outside
     │   ├── ModelError                     not a model folder, or one of another format version
+    │   ├── MissingExtraError              a package that one option needs is not installed
     │   ├── PluginError                    a plug-in that is missing, not trusted, or breaks its contract
     │   ├── SecretError                    the pseudonym secret is missing or unsafe
     │   └── ServerError                    no Prefect server answers, or one is running already
@@ -69,6 +70,10 @@ class CatalogueError(UsageError):
 
 class ModelError(UsageError):
     """A folder that is not a model, or a model of another format version."""
+
+
+class MissingExtraError(UsageError):
+    """A package is not installed that not everyone needs, but that this command needs."""
 
 
 class PluginError(UsageError):

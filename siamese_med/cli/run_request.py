@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     from siamese_med.pipeline.stage_results import RunRequest, StageResults
     from siamese_med.study.input_source import Pull
     from siamese_med.study.tables import Study
+
+_log = logging.getLogger(__name__)
 
 FLOW_OF_COMMAND = {
     "ingest": "ingest",
@@ -103,10 +106,20 @@ def run_command(command: str, order: RunRequest, config: Path | None, no_prefect
     config
         TOML file of the request, saved with it for Prefect.
     no_prefect
-        Call the stages directly; nothing is recorded.
-    """
-    from siamese_med.pipeline import stage_results
+        Call the stages directly; nothing is recorded. So it is, with a warning, where Prefect is not installed.
 
+    Raises
+    ------
+    MissingExtraError
+        If the request needs an extra that is not installed.
+    """
+    from siamese_med.pipeline import needed_extras, stage_results
+    from siamese_med.runtime import extras
+
+    needed_extras.require_needed_extras(order, recorded=not no_prefect)
+    if not no_prefect and not extras.is_extra_installed("prefect"):
+        _log.warning("without Prefect, this run is not recorded: %s", extras.make_install_command("prefect"))
+        no_prefect = True
     if no_prefect:
         verbs = stage_results.select_stages(order.model) if command == "run" else (command,)
         return stage_results.run_stages_in_order(verbs, order)

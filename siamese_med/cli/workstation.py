@@ -13,6 +13,7 @@ import typer
 from siamese_med.cli.command import make_command
 from siamese_med.cli.console_output import CommandResult
 from siamese_med.runtime import interruption
+from siamese_med.runtime.extras import require_extra
 
 SERVING_MESSAGE = """\
 runs are shown at {page}; stop with Ctrl-C
@@ -41,6 +42,7 @@ def serve_until_interrupted(
     ] = False,
 ) -> CommandResult:
     """Keep a Prefect server up and run the studies' nightly and weekly schedules, until interrupted."""
+    require_extra("prefect")
     import siamese_med.flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from siamese_med.flows.server import deployments, systemd_unit
 
@@ -81,7 +83,7 @@ def list_prefect_runs() -> Mapping[str, object]:
     Returns
     -------
     Mapping
-        See `run_overview.RunsOverview`; without a server that answers, its lists are empty.
+        See `run_overview.RunsOverview`; without a server that answers, or without Prefect, its lists are empty.
     """
     import siamese_med.flows  # noqa: F401 - settles how Prefect starts, before it is imported
     from siamese_med.flows.server import run_overview

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from siamese_med.errors import ServerError
 from siamese_med.flows.failures import StageFailed, call_hiding_error_text
 from siamese_med.runtime import parallel
+from siamese_med.runtime.extras import require_extra
 
 DASK_CONNECT_TIMEOUT_S = 10
 TASKS_PER_THREAD = 2
@@ -66,11 +67,12 @@ class DaskCluster:
 def spread_over_dask(address: str | None) -> Iterator[None]:
     """Run the work inside the block on the cluster of the Dask scheduler at `address`; on this machine if it is None.
 
-    Raises StageFailed if no scheduler answers.
+    Raises StageFailed if no scheduler answers, or the `dask` extra is not installed.
     """
     if address is None:
         yield
         return
+    call_hiding_error_text(require_extra, "dask")
     from prefect_dask.task_runners import DaskTaskRunner
 
     with DaskTaskRunner(address=address, client_kwargs={"timeout": DASK_CONNECT_TIMEOUT_S}) as runner:

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
+from siamese_med.runtime.extras import require_extra
 from siamese_med.study.input_source import Pull
 from siamese_med.study.lesion import read_lesion_table
 from siamese_med.study.prepared_scans import PreparedStudy
@@ -77,6 +78,7 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestRes
     """
     place = (study.data, study.catalogue_url, study.config.ingest)
     if isinstance(source, Pull):
+        require_extra("pacs")
         from siamese_med.ingestion.pacs import pacs_pull
 
         ingested = pacs_pull.ingest_from_pacs(source, *place)
@@ -282,6 +284,7 @@ def report(
     from siamese_med.study import score_tables
     from siamese_med.study.model_info import read_model_info
 
+    require_report_extras(extras)
     if extras.dicom:
         from siamese_med.dicom_export import export
 
@@ -307,9 +310,16 @@ def report(
         )
     )
     write_files_page(study)
-    if not extras.dicom:
-        return ReportResult(index)
-    return ReportResult(index, export.write_dicom_export(extras.dicom, originals, study, info.id, everything))
+    made = export.write_dicom_export(extras.dicom, originals, study, info.id, everything) if extras.dicom else None
+    return ReportResult(index, made)
+
+
+def require_report_extras(extras: ReportExtras) -> None:
+    """Check that what `report` needs to write PDF or DICOM objects is installed; raises MissingExtraError if not."""
+    if extras.dicom:
+        require_extra("dicom")
+    if extras.pdf:
+        require_extra("pdf")
 
 
 def read_pairs(study: Study) -> pd.DataFrame:

@@ -21,7 +21,10 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-BENCH = {canonical(Requirement(text).name) for text in PROJECT["optional-dependencies"]["bench"]}
+EXTRAS_OF_PROJECT: dict[str, list[str]] = PROJECT["optional-dependencies"]
+INSTALLED = [Requirement(text) for name, texts in EXTRAS_OF_PROJECT.items() if name != "bench" for text in texts]
+"""What `make install` installs beside the core; extras that only name other extras of ours are among it."""
+BENCH = {canonical(Requirement(text).name) for text in EXTRAS_OF_PROJECT["bench"]}
 """What benchmarks compare with or are judged by: not installed with the project or its tests."""
 BELOW_3_11_3 = {"async-timeout"}
 """What is pulled in on the first patch versions of Python 3.11 alone, which Debian has."""
@@ -30,7 +33,8 @@ BELOW_3_11_3 = {"async-timeout"}
 @cache
 def needed() -> set[str]:
     """Every distribution that the project and its tests pull in, by canonical name."""
-    waiting = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]]
+    waiting = [*map(Requirement, PROJECT["dependencies"]), *INSTALLED]
+    waiting = [one for one in waiting if one.name != PROJECT["name"]]
     found: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()

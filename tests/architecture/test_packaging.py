@@ -18,10 +18,13 @@ from siamese_med.imaging import volume
 from siamese_med.network import model_folder
 from siamese_med.network.starter_model import STARTER_FOLDER
 from siamese_med.preparation.scan_placement import is_head_template
-from tests.architecture.test_dependencies import PINS, PROJECT, canonical
+from tests.architecture.test_dependencies import EXTRAS_OF_PROJECT, INSTALLED, PINS, PROJECT, canonical
 from tests.commands import ROOT
 
-DIRECT = {canonical(one.name): one for one in map(Requirement, PROJECT["dependencies"])}
+CORE = {canonical(one.name): one for one in map(Requirement, PROJECT["dependencies"])}
+OF_EXTRAS = {canonical(one.name): one for one in INSTALLED if one.name != PROJECT["name"]}
+IN_TESTS_ALONE = {canonical(Requirement(text).name) for text in EXTRAS_OF_PROJECT["test"]}
+DIRECT = {**CORE, **{name: one for name, one in OF_EXTRAS.items() if name not in IN_TESTS_ALONE}}
 PACKAGES = ("siamese_med",)
 BROKEN = {
     "sqlalchemy": "2.1.9",  # Prefect's scheduler makes no runs

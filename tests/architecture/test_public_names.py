@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import siamese_med
 from siamese_med.pipeline import single_scans, stages
-from tests.commands import ROOT
+from tests.commands import ROOT, write_nifti
+from tests.commands import siamese_med as call
 
 HEAVY = ("torch", "monai", "numpy", "pandas", "prefect", "pydicom", "nibabel", "sqlalchemy", "pydantic", "matplotlib")
 
@@ -41,3 +45,13 @@ def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None
 
 def test_importing_stages_or_outcomes_loads_no_network() -> None:
     assert loaded_by("import siamese_med.pipeline.stage_results") <= {"pydantic"}
+
+
+def test_ingest_and_pair_run_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("torch", "monai"):
+        monkeypatch.setitem(sys.modules, package, None)  # it cannot be imported
+    for visit in (1, 2):
+        write_nifti(tmp_path / "input" / f"sub-01_ses-{visit}_T1w.nii.gz", seed=visit)
+    for command in (["ingest", "input", "--no-prefect"], ["pair", "--no-prefect"], ["status"]):
+        done = call(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr

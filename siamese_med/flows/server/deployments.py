@@ -10,6 +10,7 @@ from typing import Any
 from siamese_med.errors import ConfigError
 from siamese_med.flows import study_files
 from siamese_med.flows.server import credentials, prefect_server, running_runs
+from siamese_med.pipeline.needed_extras import require_needed_extras
 from siamese_med.runtime import interruption
 
 DEPLOYMENT_TAG = "siamese-med"
@@ -87,9 +88,12 @@ def check_study_files(files: Sequence[Path]) -> None:
         If a file does not exist.
     ConfigError
         If a file or a schedule is not valid, or two files have one name.
+    MissingExtraError
+        If an extra is not installed that a study needs.
     """
     for file in files:
-        study_files.load_study_file(str(file) if file.suffix == ".toml" else f"{file}.toml")
+        order = study_files.load_study_file(str(file) if file.suffix == ".toml" else f"{file}.toml")
+        require_needed_extras(order)
     make_deployments(files)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NotRequired, TypedDict
 
-from siamese_med.errors import ServerError, SiameseMedError, UsageError
+from siamese_med.errors import MissingExtraError, ServerError, SiameseMedError, UsageError
 from siamese_med.flows import study_files
 from siamese_med.flows.server import prefect_server
 from siamese_med.flows.server.deployments import DEPLOYMENT_TAG, FLOW_DESCRIPTIONS
 from siamese_med.pipeline.stage_results import STAGE_NAMES
+from siamese_med.runtime.extras import require_extra
 
 MAX_RECENT_RUNS = 8
 """Number of recent runs that are listed."""
@@ -66,8 +67,8 @@ def summarise_runs() -> RunsOverview:
     Returns
     -------
     RunsOverview
-        `server` is None and both lists are empty if no server answers. `next_step` says what to do if the last run
-        failed.
+        `server` is None and both lists are empty if no server answers or Prefect is not installed. `next_step` says
+        what to do if the last run failed.
     """
     try:
         with _client() as (address, client):
@@ -76,7 +77,7 @@ def summarise_runs() -> RunsOverview:
             if step := _trouble(runs):
                 found["next_step"] = step
             return found
-    except ServerError:
+    except (ServerError, MissingExtraError):
         return {"server": None, "runs": [], "scheduled": []}
 
 
@@ -197,6 +198,7 @@ def _page(address: str, run: Any) -> str:
 @contextmanager
 def _client() -> Iterator[tuple[str, Any]]:
     """Address of the known server and a client for it; raises ServerError if there is none or it does not answer."""
+    require_extra("prefect")
     from prefect.client.orchestration import SyncPrefectClient
 
     if (access := prefect_server.find_known_server()) is None:

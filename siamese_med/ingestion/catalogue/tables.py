@@ -12,6 +12,7 @@ from siamese_med.errors import DatabaseFailedError, InputError
 from siamese_med.ingestion.catalogue import added_columns
 from siamese_med.ingestion.catalogue.row_checks import check_catalogue_row
 from siamese_med.ingestion.catalogue.rows import FILE_TABLE, CatalogueTable, RowT
+from siamese_med.runtime.extras import require_extra
 from siamese_med.runtime.files import make_no_space_error, translate_write_errors
 from siamese_med.study.tables import SCAN_COLUMNS
 
@@ -94,6 +95,7 @@ def create_catalogue_engine(url: str) -> Engine:
     from sqlalchemy import create_engine, event
     from sqlalchemy.engine import make_url
 
+    require_database_driver(url)
     parsed = make_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
     folder = Path(parsed.database or "").parent
@@ -103,6 +105,14 @@ def create_catalogue_engine(url: str) -> Engine:
     engine = create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_S} if sqlite else {})
     event.listen(engine, "handle_error", partial(_explain, folder if sqlite else None))
     return engine
+
+
+def require_database_driver(url: str) -> None:
+    """Check that the driver of a catalogue's URL is installed; raises MissingExtraError where it is not."""
+    from sqlalchemy.engine import make_url
+
+    if make_url(url).get_driver_name() == "pg8000":
+        require_extra("postgresql")
 
 
 def _explain(folder: Path | None, context: ExceptionContext) -> None:

@@ -1,0 +1,145 @@
+"""The BIDS-App: each participant becomes a study of its own, and the group level collects their tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from siamese_med.cli import bids_app
+from siamese_med.network import starter_model
+from tests import starters, studies
+from tests.commands import ROOT
+from tests.studies import Made
+
+CONFIG_TOML = studies.CONFIG_TOML.replace("starter_model = false", "starter_model = true")
+DAYS = ("2020-01-01", "2021-01-01")
+
+
+@pytest.fixture(scope="module")
+def config(made_study: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings for the stand-in of the starter model, which lies where siamese-med looks for it."""
+    folder = tmp_path_factory.mktemp("package")
+    starter = starters.make_starter(made_study, folder / "starter")
+    (folder / "config.toml").write_text(CONFIG_TOML)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starter_model, "STARTER_FOLDER", starter)
+        yield folder / "config.toml"
+
+
+@pytest.fixture(scope="module")
+def bids(made_study: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BIDS data set of two participants with two visits each, and one without a scan."""
+    folder = tmp_path_factory.mktemp("bids")
+    rows = pd.read_csv(made_study.export / "manifest.csv")
+    (folder / "dataset_description.json").write_text(json.dumps({"Name": "Two people", "BIDSVersion": "1.10.0"}))
+    for label, patient in (("01", "p0"), ("02", "p1")):
+        own = folder / f"sub-{label}"
+        for number, path in enumerate(rows[rows.subject == patient].path, 1):
+            scan = own / f"ses-{number}" / "anat" / f"sub-{label}_ses-{number}_FLAIR.nii.gz"
+            scan.parent.mkdir(parents=True)
+            shutil.copyfile(made_study.export / path, scan)
+        lines = ["session_id\tacq_time", *(f"ses-{n}\t{day}T10:00:00" for n, day in enumerate(DAYS, 1))]
+        (own / f"sub-{label}_sessions.tsv").write_text("\n".join(lines) + "\n")
+    (folder / "sub-03" / "anat").mkdir(parents=True)
+    (folder / "sub-03" / "anat" / "sub-03_T1w.nii.gz").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(bids: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the level `participant`, one call a participant, as a cluster does."""
+    folder = tmp_path_factory.mktemp("output") / "siamese-med"
+    for label in ("01", "sub-02"):
+        call = [str(bids), str(folder), "participant", "--participant-label", label, "--config", str(config)]
+        assert bids_app.run_bids_app(call) == 0
+    return folder
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open(encoding="utf-8"), delimiter="\t"))
+
+
+def test_each_participant_has_a_report_of_both_visits_in_a_folder_of_their_own(output: Path) -> None:
+    assert sorted(path.name for path in output.iterdir()) == ["dataset_description.json", "sub-01", "sub-02"]
+    assert json.loads((output / "dataset_description.json").read_text())["DatasetType"] == "derivative"
+    for name in ("sub-01", "sub-02"):
+        (page,) = (output / name / "reports").glob("sub-*/report.html")
+        (pair,) = read_table(page.with_name("pairs.tsv"))
+        assert pair["interval_days"] == "366"  # the dates are in the sessions table of the data set
+        assert json.loads(page.with_suffix(".json").read_text())["provenance"]["starter"] is True
+        assert not (output / name / "data" / "models").exists()
+
+
+def test_a_second_call_does_nothing_twice(output: Path, bids: Path, config: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(output, again)
+    (page,) = (again / "sub-01" / "reports").glob("sub-*/report.html")
+    before = page.stat().st_mtime_ns
+    call = [str(bids), str(again), "participant", "--participant_label", "01", "--config", str(config)]
+    assert bids_app.run_bids_app(call) == 0
+    assert page.stat().st_mtime_ns == before
+    assert len(list((again / "sub-01" / "data" / "scans").rglob("*.nii.gz"))) == 2
+
+
+def test_the_group_level_collects_all_participants(output: Path, bids: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    shutil.copytree(output, whole)
+    assert bids_app.run_bids_app([str(bids), str(whole), "group"]) == 0
+    people, pairs = (read_table(whole / name) for name in ("group_participants.tsv", "group_pairs.tsv"))
+    assert [row["participant_id"] for row in people] == [row["participant_id"] for row in pairs] == ["sub-01", "sub-02"]
+    assert {row["visits"] for row in people} == {"2"}
+    assert list(pairs[0])[:3] == ["participant_id", "number", "role"]
+
+
+def test_a_participant_without_a_scan_is_3_and_keeps_nobody_else_from_being_done(
+    bids: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call = [str(bids), str(tmp_path), "participant", "--config", str(config), "--participant-label"]
+    assert bids_app.run_bids_app([*call, "03"]) == 3
+    assert capfd.readouterr().err.splitlines()[-1].startswith("sub-03: ")
+    assert bids_app.run_bids_app([*call, "03", "01"]) == 4
+    assert list((tmp_path / "sub-01" / "reports").glob("sub-*/report.html"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["participant", "--participant-label", "01", "99"], "1 of 2 labels of --participant-label have no folder"),
+        (["participant", "--model", "nowhere"], "--model is not there"),
+        (["group"], "no report of a participant"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    arguments: list[str], words: str, bids: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = bids_app.run_bids_app([str(bids), str(tmp_path / "out"), *arguments])
+    (line,) = capfd.readouterr().err.splitlines()
+    assert (code, words in line) == (3 if arguments == ["group"] else 2, True)
+    assert not list((tmp_path / "out").glob("sub-*"))
+
+
+def test_every_option_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bids_app.run_bids_app(["--help"])
+    options = set(re.findall(r"--[a-z_-]+", capsys.readouterr().out))
+    page = (ROOT / "docs" / "bids-app.md").read_text(encoding="utf-8")
+    assert "--participant-label" in options
+    assert {option for option in options if f"`{option}`" not in page} == set()
+
+
+def test_the_command_starts_by_itself(tmp_path: Path) -> None:
+    call = [sys.executable, "-m", "siamese_med.cli.bids_app"]
+    done = subprocess.run([*call, "--version"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "siamese-med")
+    done = subprocess.run(
+        [*call, tmp_path, tmp_path, "participant"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "BIDS_DIR has no folder sub-" in done.stderr) == (2, True)
