@@ -202,11 +202,15 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     page.take(page.find(".//section", "verdict")[0], report["headline"], report["lines"], newest, *general)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
+    for details in page.find(".//details", "paste"):
+        page.take(details, report["text"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]
     drawn = [{key: pair[key] for key in ("change_z", "earlier_session", "later_session")} for pair in pairs]
     sessions = [visit["session"] for visit in report["visits"]]
     counted = {"n": len(unlike)}
-    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general)
+    page.take(
+        page.find(".//section", "timeline")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general
+    )
     return page.rest(report["claim"], report["provenance"], *general)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from siamese_med.reporting.data.lesion_content import LesionLine
+from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
@@ -310,7 +311,7 @@ class PatientReport:
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
     look like this one's. `lines`: one for each contrast; `lesions`: one for each contrast with masks of
-    lesions.
+    lesions. `text`: what a reader may paste into a report.
     """
 
     subject: str
@@ -323,6 +324,7 @@ class PatientReport:
     pairs: tuple[ReportPair, ...]
     lines: tuple[ContrastLine, ...]
     lesions: tuple[LesionLine, ...]
+    text: ReportText
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance

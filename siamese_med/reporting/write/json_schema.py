@@ -32,6 +32,7 @@ PUBLISHED_NAMES = {
     "ReportLesionMark": "LesionMark",
     "ReportPair": "Pair",
     "EvidenceStatement": "Weight",
+    "ReportText": "Text",
     "WrongPatientAlarm": "Alarm",
     "ReportStratum": "Stratum",
     "ReportReference": "Reference",

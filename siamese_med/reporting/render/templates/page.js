@@ -125,6 +125,23 @@
     find.addEventListener("input", show);
   }
 
+  function copy(part) {
+    const range = document.createRange();
+    range.selectNodeContents(part);
+    const selection = window.getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+    return document.execCommand("copy");
+  }
+
+  all("button.copy").forEach((button) =>
+    button.addEventListener("click", () => {
+      const copied = copy(document.getElementById(button.dataset.copy));
+      const told = copied ? "Copied." : "The text is marked: copy it with Ctrl+C.";
+      button.closest("details").querySelector(".copied").textContent = told;
+    })
+  );
+
   function blink(pair) {
     const button = pair && pair.querySelector("button.blink");
     if (button) button.setAttribute("aria-pressed", String(pair.classList.toggle("blinking")));
