@@ -160,6 +160,7 @@ def make_report(
         bool, typer.Option("--viewer", help="Also write a page for each pair to scroll through both scans.")
     ] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write the patients' pages as PDF.")] = False,
+    fhir: Annotated[bool, typer.Option("--fhir", help="Also write each patient's result as a FHIR R4 bundle.")] = False,
     dicom: Annotated[
         Path | None, typer.Option(help="Write DICOM SEG, SR and PDF objects for the archive here; they name patients.")
     ] = None,
@@ -178,7 +179,7 @@ def make_report(
     order = run_request.make_run_request(
         run_request.read_input_argument(source, None) if source else None, data, reports, config, model
     )
-    order = replace(order, extras=ReportExtras(viewer, pdf, dicom and dicom.absolute()))
+    order = replace(order, extras=ReportExtras(viewer, pdf, dicom and dicom.absolute(), fhir))
     answer = _answer_of_stage("report", order, config, no_prefect)
     if dicom is not None:
         sys.stderr.write("the objects below --dicom name patients: send them to their archive and nowhere else\n")
