@@ -7,6 +7,7 @@ from siamese_med.runtime.supervisor import run_under_supervisor
 if __name__ == "__main__":
     run_under_supervisor()  # before what follows is imported: it takes a while
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -184,6 +185,23 @@ def make_report(
     if dicom is not None:
         sys.stderr.write("the objects below --dicom name patients: send them to their archive and nowhere else\n")
     return answer
+
+
+@app.command("answers")
+@make_command
+def store_answers(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file that a patient's page saved.")],
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Keep a reader's answers to a patient's page; the page shows them after the next `report`."""
+    from siamese_med.pipeline import answer_storage
+
+    facts = answer_storage.store_reader_answers(file, run_request.make_study(data, reports, config))
+    options = f"--data {shlex.quote(str(data))} --reports {shlex.quote(str(reports))}"
+    again = f"to show them on the page: siamese-med report {options}" if facts["new"] else "they were kept before"
+    return CommandResult(facts, closing=again)
 
 
 @app.command("demo")

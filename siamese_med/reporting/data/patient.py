@@ -14,6 +14,7 @@ from siamese_med.reporting.data import (
     methods_text,
     patient_verdict,
     patient_visits,
+    reader_findings,
 )
 from siamese_med.reporting.data.findings_text import FindingsSource
 from siamese_med.reporting.data.report_content import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.study.lesion import LesionState
     from siamese_med.study.pair_score import PairScore
+    from siamese_med.study.reader_answers import ReaderAnswerFile
 
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 """Splits whose patients the network or its calibration learned from; their pages carry a warning."""
@@ -49,13 +51,14 @@ def build_patient_report(
     reference: ReportReference,
     claim: ModelHeadline,
     provenance: Provenance,
+    answers: ReaderAnswerFile | None = None,
 ) -> PatientReport:
     """Build the content of one patient's page, without pictures; these are added by `slice_choice.add_slices_to_pairs`.
 
     Parameters
     ----------
-    subject, scans, scores, lesions
-        Pseudonym; the patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, lesions.
+    subject, scans, scores, lesions, answers
+        Pseudonym; the patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, lesions, and a reader's answers.
     alignments, alarms
         Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
     title, reference, claim, provenance
@@ -77,6 +80,7 @@ def build_patient_report(
         lines=found.lines,
         lesions=found.lesions,
         text=_compose_text(found, reference, provenance),
+        reader=reader_findings.list_reader_answers(found, answers),
         reference=reference,
         claim=claim,
         provenance=provenance,

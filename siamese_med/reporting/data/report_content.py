@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from siamese_med.reporting.data.lesion_content import LesionLine
+from siamese_med.reporting.data.reader_content import ReaderAnswers
 from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
@@ -311,7 +312,8 @@ class PatientReport:
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
     look like this one's. `lines`: one for each contrast; `lesions`: one for each contrast with masks of
-    lesions. `text`: what a reader may paste into a report.
+    lesions. `text`: what a reader may paste into a report; `reader`: the
+    reader's answers.
     """
 
     subject: str
@@ -325,6 +327,7 @@ class PatientReport:
     lines: tuple[ContrastLine, ...]
     lesions: tuple[LesionLine, ...]
     text: ReportText
+    reader: ReaderAnswers
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance
