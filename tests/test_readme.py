@@ -37,6 +37,7 @@ NOT_RUN = {
     "siamese-med demo --patients": "is the same as `make demo`, which was run",
     'siamese-med ingest "dicomweb': "needs a PACS; tests/ingestion/test_pacs_pull.py pulls from one",
     "python -m monai.bundle verify_metadata": "downloads a schema; tests/end_to_end/test_monai_bundle.py brings one",
+    "siamese-med answers": "needs a file that a browser saves; tests/reporting/test_reader_answers.py has one",
     "siamese-med serve study.toml": "writes into the user's configuration; `serve demo.toml --systemd` is run",
 }
 """Beginnings of commands that are only parsed, and why."""

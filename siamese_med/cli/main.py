@@ -7,6 +7,7 @@ from siamese_med.runtime.supervisor import run_under_supervisor
 if __name__ == "__main__":
     run_under_supervisor()  # before what follows is imported: it takes a while
 
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -160,6 +161,7 @@ def make_report(
         bool, typer.Option("--viewer", help="Also write a page for each pair to scroll through both scans.")
     ] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write the patients' pages as PDF.")] = False,
+    fhir: Annotated[bool, typer.Option("--fhir", help="Also write each patient's result as a FHIR R4 bundle.")] = False,
     dicom: Annotated[
         Path | None, typer.Option(help="Write DICOM SEG, SR and PDF objects for the archive here; they name patients.")
     ] = None,
@@ -178,11 +180,28 @@ def make_report(
     order = run_request.make_run_request(
         run_request.read_input_argument(source, None) if source else None, data, reports, config, model
     )
-    order = replace(order, extras=ReportExtras(viewer, pdf, dicom and dicom.absolute()))
+    order = replace(order, extras=ReportExtras(viewer, pdf, dicom and dicom.absolute(), fhir))
     answer = _answer_of_stage("report", order, config, no_prefect)
     if dicom is not None:
         sys.stderr.write("the objects below --dicom name patients: send them to their archive and nowhere else\n")
     return answer
+
+
+@app.command("answers")
+@make_command
+def store_answers(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file that a patient's page saved.")],
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Keep a reader's answers to a patient's page; the page shows them after the next `report`."""
+    from siamese_med.pipeline import answer_storage
+
+    facts = answer_storage.store_reader_answers(file, run_request.make_study(data, reports, config))
+    options = f"--data {shlex.quote(str(data))} --reports {shlex.quote(str(reports))}"
+    again = f"to show them on the page: siamese-med report {options}" if facts["new"] else "they were kept before"
+    return CommandResult(facts, closing=again)
 
 
 @app.command("demo")

@@ -45,7 +45,7 @@ class StudyFile(BaseModel):
         The folder for DICOM objects for the archive; None where none are asked for.
     verify
         Whether to read files again that seem unchanged.
-    viewer, pdf
+    viewer, pdf, fhir
         See tables.ReportExtras.
     candidate
         Whether a model that `train` makes has to be promoted before it is used, as always in the longer runs.
@@ -63,6 +63,7 @@ class StudyFile(BaseModel):
     verify: StrictBool = False
     viewer: StrictBool = False
     pdf: StrictBool = False
+    fhir: StrictBool = False
     candidate: StrictBool = False
 
     @classmethod
@@ -131,7 +132,7 @@ KEYS = tuple(StudyFile.model_fields)
 
 PATHS = ("data", "reports", "model", "config", "dicom", "sent")
 
-WRITTEN = (*PATHS[:-1], "input", "sent", "verify", "viewer", "pdf", "candidate")
+WRITTEN = (*PATHS[:-1], "input", "sent", "verify", "viewer", "pdf", "fhir", "candidate")
 """The order in a file. A run that was asked for before is found by its file's text, so the order must stay."""
 
 

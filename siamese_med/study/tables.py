@@ -146,11 +146,14 @@ class ReportExtras:
         The patients' pages as PDF.
     dicom
         The folder for DICOM objects for the archive. It is outside the reports, since they hold the patients' names.
+    fhir
+        Each patient's result as a FHIR R4 bundle, beside the page.
     """
 
     viewer: bool = False
     pdf: bool = False
     dicom: Path | None = None
+    fhir: bool = False
 
 
 NO_REPORT_EXTRAS = ReportExtras()

@@ -162,6 +162,21 @@ _REVERSED = {
 }
 
 
+class FindingAnswer(Word):
+    """What a reader says of a finding on a page."""
+
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+
+
+class ScanQuality(Word):
+    """How good a scan is to a reader's eye."""
+
+    GOOD = "good"
+    USABLE = "usable"
+    POOR = "poor"
+
+
 class PairRole(Word):
     """What a pair is to its patient's time line, in the order in which a page shows them."""
 

@@ -18,7 +18,7 @@ from siamese_med.study import config
 from tests.commands import ROOT, siamese_med, siamese_med_process, write_nifti
 
 COMMANDS = ["run", "ingest", "prepare", "pair", "train", "score", "report", "compare", "identify"]
-COMMANDS += ["export", "demo", "config", "status", "promote", "reveal", "serve", "trigger"]
+COMMANDS += ["export", "demo", "config", "status", "promote", "answers", "reveal", "serve", "trigger"]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> None:
     (tmp_path / "mine.toml").write_text("[train]\nepochs = 3\n")
     source = tmp_path / 'MÜLLER "Hans" \\ 1950'
-    extras = ReportExtras(viewer=True, pdf=True, dicom=tmp_path / "back")
+    extras = ReportExtras(viewer=True, pdf=True, dicom=tmp_path / "back", fhir=True)
     study = Study(tmp_path / "data", tmp_path / "reports", config.load_config(tmp_path / "mine.toml"))
     order = RunRequest(study, source, tmp_path / "model", verify=True, extras=extras, candidate=True)
     name = study_files.save_study_file(order, tmp_path / "mine.toml")

@@ -108,10 +108,15 @@ class Tab:
         self._chromium = chromium
         self._session = session
 
-    def evaluate(self, script: str) -> Any:
-        """The value of a script, of a promise what it keeps."""
+    def evaluate(self, script: str, pressed: bool = False) -> Any:
+        """The value of a script, of a promise what it keeps; `pressed`: as if the user had pressed something."""
         answer = self._chromium.ask(
-            "Runtime.evaluate", self._session, expression=script, awaitPromise=True, returnByValue=True
+            "Runtime.evaluate",
+            self._session,
+            expression=script,
+            awaitPromise=True,
+            returnByValue=True,
+            userGesture=pressed,
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")

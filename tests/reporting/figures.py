@@ -26,6 +26,7 @@ GRADE = "grade"
 VOID = {"meta", "link", "img", "input", "br"}
 
 SIDES = ("earlier", "later")
+ANSWERED = {"findings": "answer", "scans": "quality"}
 
 Form = Callable[[Any], str]
 
@@ -205,10 +206,20 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
         page.take(section, report["findings"], sessions)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
+    sessions = [visit["session"] for visit in report["visits"]]
+    reader = report["reader"]
+    numbers = [one[key] for one in reader["findings"] for key in ("part", "lesion") if one[key] is not None]
+    counts = [sum(bool(one[key] or one["remark"]) for one in reader[kind]) for kind, key in ANSWERED.items()]
+    for details in page.find(".//details", "answers"):
+        page.take(details, {"n": [*numbers, *counts, *map(len, reader.values())]}, reader, sessions, report["lines"])
+    for details in page.find(".//details", "paste"):
+        page.take(details, report["text"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]
     drawn = [{key: pair[key] for key in ("change_z", "earlier_session", "later_session")} for pair in pairs]
     counted = {"n": len(unlike)}
-    page.take(page.find(".//section")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general)
+    page.take(
+        page.find(".//section", "timeline")[0], {"day": between}, sessions, drawn, report["lines"], counted, *general
+    )
     return page.rest(report["claim"], report["provenance"], *general)
 
 

@@ -69,7 +69,7 @@ def test_nothing_outside_of_the_page_is_named(page: PageReader, name: str) -> No
     ]
     assert links
     own = re.compile(
-        r"#[\w-]+|data:(image/png;base64,[\w+/=]+|,)|(\.\./)?([\w-]+/)?(index|model|report|cohort|pairs|ingest|pair-\d+)\.(html|json|tsv)"
+        r"#[\w-]+|data:(image/png;base64,[\w+/=]+|,)|(\.\./)?([\w-]+/)?(index|model|report|cohort|pairs|ingest|pair-\d+)\.(html|json|tsv|txt)"
     )
     assert [link[:60] for link in links if not own.fullmatch(link)] == []
 
@@ -231,7 +231,7 @@ def test_the_same_input_gives_the_same_bytes(written: Inputs, tmp_path: Path) ->
     again.write()
     files = sorted(path.relative_to(again.reports) for path in again.reports.rglob("*") if path.is_file())
     files.remove(Path("run.json"))  # the one place that says when
-    assert len(files) == 12 + 3 * len(PATIENTS) + 4
+    assert len(files) == 12 + 4 * len(PATIENTS) + 4
     assert [
         str(file) for file in files if (again.reports / file).read_bytes() != (written.reports / file).read_bytes()
     ] == []

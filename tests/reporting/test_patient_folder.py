@@ -18,7 +18,13 @@ def names(folder: Path) -> set[str]:
 
 def test_with_more_than_four_visits_every_earlier_step_has_a_page_of_its_own(written: Inputs) -> None:
     folder = written.reports / pseudonym("changed")
-    assert names(folder) == {"report.html", "report.json", "pairs.tsv", *(f"pair-{n}.html" for n in range(3, 7))}
+    assert names(folder) == {
+        "report.html",
+        "report.json",
+        "report.txt",
+        "pairs.tsv",
+        *(f"pair-{n}.html" for n in range(3, 7)),
+    }
     summary = (folder / "report.html").read_text(encoding="utf-8")
     assert set(re.findall(r'href="(pair-\d+\.html)"', summary)) == {f"pair-{n}.html" for n in range(3, 7)}
     assert re.findall(r'<section class="pair" id="pair-(\d+)"', summary) == ["1", "2"]
@@ -31,7 +37,7 @@ def test_with_more_than_four_visits_every_earlier_step_has_a_page_of_its_own(wri
 
 def test_with_fewer_visits_everything_is_on_one_page(written: Inputs) -> None:
     folder = written.reports / pseudonym("stable")
-    assert names(folder) == {"report.html", "report.json", "pairs.tsv"}
+    assert names(folder) == {"report.html", "report.json", "report.txt", "pairs.tsv"}
     assert len(re.findall('<section class="pair"', (folder / "report.html").read_text(encoding="utf-8"))) == 3
 
 
@@ -40,7 +46,7 @@ def test_what_is_asked_for_comes_and_goes_again_when_it_is_not(study: Inputs) ->
     add_images(study, "mixed")
     study.write()
     folder = study.reports / pseudonym("mixed")
-    left = {"report.html", "report.json", "pairs.tsv"}
+    left = {"report.html", "report.json", "report.txt", "pairs.tsv"}
     maps = {name for name in names(folder) if name.startswith("ses-2/anat/")}
     assert len(maps) == 2
     assert names(folder) == {*left, *maps, "viewer-1.html"}

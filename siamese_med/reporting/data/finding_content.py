@@ -20,7 +20,7 @@ class FindingMark:
 
 
 @dataclass(frozen=True)
-class ReportFinding:
+class TrackedFinding:
     """A place that has changed, over all pairs that are shown; its `number` is the same in every run."""
 
     number: int
@@ -41,4 +41,4 @@ class FindingLine:
     contrast: str  # in words
     steps: tuple[int, ...]
     since_first: int | None
-    findings: tuple[ReportFinding, ...]  # what changed last comes first
+    findings: tuple[TrackedFinding, ...]  # what changed last comes first

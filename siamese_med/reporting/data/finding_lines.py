@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from siamese_med.reporting.data.finding_content import FindingLine, FindingMark, ReportFinding
+from siamese_med.reporting.data.finding_content import FindingLine, FindingMark, TrackedFinding
 from siamese_med.reporting.data.report_content import ReportPair, ReportVisit
 from siamese_med.study.contrasts import sort_contrast_names
 from siamese_med.study.vocabulary import PairRole, Verdict
@@ -54,9 +54,9 @@ def _changed(pairs: Iterable[ReportPair]) -> list[ReportPair]:
     return [pair for pair in pairs if pair.status == Verdict.CHANGED]
 
 
-def _finding(number: int, pairs: Sequence[ReportPair]) -> ReportFinding:
+def _finding(number: int, pairs: Sequence[ReportPair]) -> TrackedFinding:
     marks = [_mark(number, pair) for pair in _changed(pairs)]
-    return ReportFinding(number, tuple(mark for mark in marks if mark is not None))
+    return TrackedFinding(number, tuple(mark for mark in marks if mark is not None))
 
 
 def _mark(number: int, pair: ReportPair) -> FindingMark | None:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data import finding_lines, lesion_lines, patient_verdict, patient_visits
+from siamese_med.reporting.data import (
+    finding_lines,
+    findings_text,
+    lesion_lines,
+    methods_text,
+    patient_verdict,
+    patient_visits,
+    reader_findings,
+)
+from siamese_med.reporting.data.findings_text import FindingsSource
 from siamese_med.reporting.data.report_content import (
     PatientReport,
     Provenance,
@@ -17,6 +26,7 @@ from siamese_med.reporting.data.report_content import (
     ReportVisit,
     WrongPatientAlarm,
 )
+from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.study.lesion import LesionState
     from siamese_med.study.pair_score import PairScore
+    from siamese_med.study.reader_answers import ReaderAnswerFile
 
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 """Splits whose patients the network or its calibration learned from; their pages carry a warning."""
@@ -41,40 +52,68 @@ def build_patient_report(
     reference: ReportReference,
     claim: ModelHeadline,
     provenance: Provenance,
+    answers: ReaderAnswerFile | None = None,
 ) -> PatientReport:
     """Build the content of one patient's page, without pictures; these are added by `slice_choice.add_slices_to_pairs`.
 
     Parameters
     ----------
-    subject
-        Pseudonym, `sub-` and letters or digits.
-    scans, scores, lesions
-        The patient's rows of the scan table (tables.SCAN_COLUMNS), pairs of one patient, rows of the lesion table.
+    subject, scans, scores, lesions, answers
+        Pseudonym; the patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, lesions, and a reader's answers.
     alignments, alarms
         Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
     title, reference, claim, provenance
         Of the study, and what the pages say of the model, see `model_page.ModelPage`.
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
+    claimed = tuple(alarm for alarm in alarms if alarm.owner == subject)
     visits = patient_visits.build_visits(scans, alignments)
-    known = {scan.id for visit in visits for scan in visit.scans if reference.knows(scan)}
-    pairs = patient_visits.build_report_pairs(scores, visits, known, {alarm.scan for alarm in own})
+    found = _find(visits, scores, lesions, reference, own, bool(claimed))
     return PatientReport(
         subject=subject,
         title=title,
-        headline=patient_verdict.compose_patient_headline(visits, pairs, own),
-        warnings=_warnings(visits, pairs, reference),
+        headline=found.headline,
+        warnings=_warnings(visits, found.pairs, reference),
         alarms=own,
-        claimed=tuple(alarm for alarm in alarms if alarm.owner == subject),
+        claimed=claimed,
         visits=visits,
-        pairs=pairs,
-        lines=patient_verdict.build_contrast_lines(visits, pairs),
-        findings=finding_lines.build_finding_lines(visits, pairs),
-        lesions=lesion_lines.build_lesion_lines(lesions, visits),
+        pairs=found.pairs,
+        lines=found.lines,
+        findings=finding_lines.build_finding_lines(visits, found.pairs),
+        lesions=found.lesions,
+        text=_compose_text(found, reference, provenance),
+        reader=reader_findings.list_reader_answers(found, answers),
         reference=reference,
         claim=claim,
         provenance=provenance,
     )
+
+
+def _find(
+    visits: tuple[ReportVisit, ...],
+    scores: Sequence[PairScore],
+    lesions: Sequence[LesionState],
+    reference: ReportReference,
+    alarms: Sequence[WrongPatientAlarm],
+    claimed: bool,
+) -> FindingsSource:
+    """The patient's pairs and lesions, and the verdict on them."""
+    known = {scan.id for visit in visits for scan in visit.scans if reference.knows(scan)}
+    pairs = patient_visits.build_report_pairs(scores, visits, known, {alarm.scan for alarm in alarms})
+    return FindingsSource(
+        headline=patient_verdict.compose_patient_headline(visits, pairs, alarms),
+        visits=visits,
+        pairs=pairs,
+        lines=patient_verdict.build_contrast_lines(visits, pairs),
+        lesions=lesion_lines.build_lesion_lines(lesions, visits),
+        claimed=claimed,
+    )
+
+
+def _compose_text(found: FindingsSource, reference: ReportReference, provenance: Provenance) -> ReportText:
+    change, amount, limits = findings_text.compose_findings(found)
+    methods, references = methods_text.compose_methods(found.pairs, reference.narrow(found.pairs), provenance)
+    return ReportText(change, amount, limits, methods, references, methods_text.RESEARCH_NOTICE)
 
 
 def _warnings(

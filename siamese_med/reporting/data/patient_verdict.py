@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 ROLES_OF_NEWEST_VISIT = (PairRole.NEWEST, PairRole.SINCE_FIRST)
 """Roles of the pairs that end with the newest visit, on which the patient's verdict rests."""
 
+JudgedPairs = dict[Verdict, dict[str, list["ReportPair"]]]
+"""Pairs by verdict, then by their visits in words (`ReportPair.between`)."""
+
 LOOK_YOURSELF = "Look at the images yourself."
 """What to do where this program cannot tell whether something changed."""
 
@@ -95,7 +98,7 @@ def _line(name: str, scans: dict[str, int], newest: str, pairs: Sequence[ReportP
 
 def _explain_missing_verdict(name: str, scans: dict[str, int], newest: str, pair: ReportPair | None) -> str:
     if pair:
-        return _reasons(pair)
+        return join_reasons(pair)
     if len(scans) == 1:
         return f"scanned at {next(iter(scans))} only"
     if newest not in scans:
@@ -106,7 +109,8 @@ def _explain_missing_verdict(name: str, scans: dict[str, int], newest: str, pair
     return NOT_SCORED_YET
 
 
-def _reasons(pair: ReportPair) -> str:
+def join_reasons(pair: ReportPair) -> str:
+    """Return why a pair has no verdict, in words."""
     return "; ".join(reason.meaning for reason in pair.reasons) or "the reason was not stated"
 
 
@@ -147,11 +151,11 @@ def compose_patient_headline(
         text = "There is no pair of scans to compare yet." if visits else "There is no scan."
         return PatientHeadline(str(PatientStatus.ONE_VISIT), text)
     lines = build_contrast_lines(visits, pairs)
-    judged = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT and pair.verdict != Verdict.NOT_COMPARABLE]
+    judged = group_judged_pairs(pairs)
     sentences = [
         *_sentences_of_change(judged),
         *_sentences_of_doubt(judged),
-        *_sentences_of_no_change(judged, lines),
+        *_sentences_of_no_change(judged, several=len(lines) > 1),
         *_sentences_of_no_verdict(visits[-1].session, pairs, lines),
     ]
     lead = choose_lead_pair(pairs)
@@ -181,20 +185,36 @@ def _doubt(alarms: Sequence[WrongPatientAlarm]) -> str:
     )
 
 
-def _sentences_of_change(judged: Sequence[ReportPair]) -> list[str]:
+def group_judged_pairs(pairs: Iterable[ReportPair]) -> JudgedPairs:
+    """Group the pairs that a patient's verdict rests on: by verdict, then by visits in words.
+
+    A verdict against the first visit counts only where no other pair of its contrast has it. Where a scan was repeated,
+    only the most urgent verdict of a contrast between two visits counts.
+    """
+    judged = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT and pair.verdict != Verdict.NOT_COMPARABLE]
+    told: set[tuple[str, str]] = set()
+    groups: JudgedPairs = {}
+    for verdict in (Verdict.CHANGED, Verdict.UNCERTAIN, Verdict.NO_CHANGE):
+        left = [pair for pair in judged if (pair.contrast, pair.between) not in told]
+        groups[verdict] = _by_visits(_with_verdict(left, verdict))
+        told |= {(pair.contrast, pair.between) for pair in left if pair.verdict == verdict}
+    return groups
+
+
+def _sentences_of_change(judged: JudgedPairs) -> list[str]:
     """One sentence for the contrasts of the same two visits."""
     return [
         f"From {between} the anatomy changed {_in(pair.contrast for pair in group)} more than a rescan would."
-        for between, group in _by_visits(_with_verdict(judged, Verdict.CHANGED)).items()
+        for between, group in judged[Verdict.CHANGED].items()
     ]
 
 
-def _sentences_of_doubt(judged: Sequence[ReportPair]) -> list[str]:
+def _sentences_of_doubt(judged: JudgedPairs) -> list[str]:
     """One sentence for the contrasts of the same two visits, and then what to do."""
     found = [
         f"From {between} no change was found {_in(pair.contrast for pair in group)}, but even a change of "
         f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml might have been missed."
-        for between, group in _by_visits(_with_verdict(judged, Verdict.UNCERTAIN)).items()
+        for between, group in judged[Verdict.UNCERTAIN].items()
     ]
     return [*found, LOOK_YOURSELF] if found else []
 
@@ -206,15 +226,12 @@ def _with_verdict(judged: Iterable[ReportPair], verdict: Verdict) -> list[Report
     return [pair for pair in found if pair.role == PairRole.NEWEST or pair.contrast not in newest]
 
 
-def _sentences_of_no_change(judged: Sequence[ReportPair], lines: Sequence[ContrastLine]) -> list[str]:
-    """One sentence for the contrasts of the same two visits, but for those that a repeated scan leaves in doubt."""
-    several = len(lines) > 1
-    doubted = {(pair.contrast, pair.between) for pair in judged if pair.verdict == Verdict.UNCERTAIN}
-    told = [pair for pair in judged if (pair.contrast, pair.between) not in doubted]
+def _sentences_of_no_change(judged: JudgedPairs, several: bool) -> list[str]:
+    """One sentence for the contrasts of the same two visits; `several`: whether the patient has several contrasts."""
     return [
         f"From {between} nothing changed {_in(pair.contrast for pair in group)} beyond what a rescan would"
         f"{_seen(group, several)}."
-        for between, group in _by_visits(_with_verdict(told, Verdict.NO_CHANGE)).items()
+        for between, group in judged[Verdict.NO_CHANGE].items()
     ]
 
 
@@ -227,17 +244,26 @@ def _sentences_of_no_verdict(newest: str, pairs: Sequence[ReportPair], lines: Se
         return [f"From {pair.between} no verdict is possible {_in([pair.contrast])}: {left[0].why_not}."]
     compared = {line.name for line in lines if not line.why_not}
     sentences = [
-        f"From {pair.between} no verdict is possible {_in([pair.contrast])}: {_reasons(pair)}."
+        f"From {pair.between} no verdict is possible {_in([pair.contrast])}: {join_reasons(pair)}."
+        for pair in list_pairs_without_verdict(pairs, lines)
+    ]
+    if left:
+        start = "Not compared" if compared else f"{newest} cannot be compared with a visit before it"
+        sentences.append(f"{start}: {'; '.join(f'{line.name} ({line.why_not})' for line in left)}.")
+    return sentences
+
+
+def list_pairs_without_verdict(pairs: Sequence[ReportPair], lines: Iterable[ContrastLine]) -> list[ReportPair]:
+    """List the pairs of the two newest visits without a verdict, of contrasts that have a verdict of another pair."""
+    compared = {line.name for line in lines if not line.why_not}
+    return [
+        pair
         for pair in pairs
         if pair.role == PairRole.NEWEST
         and pair.verdict == Verdict.NOT_COMPARABLE
         and pair.contrast in compared
         and not _has_verdict(pair, pairs)
     ]
-    if left:
-        start = "Not compared" if compared else f"{newest} cannot be compared with a visit before it"
-        sentences.append(f"{start}: {'; '.join(f'{line.name} ({line.why_not})' for line in left)}.")
-    return sentences
 
 
 def _has_verdict(pair: ReportPair, pairs: Sequence[ReportPair]) -> bool:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 from siamese_med.reporting.data.finding_content import FindingLine
 from siamese_med.reporting.data.lesion_content import LesionLine
+from siamese_med.reporting.data.reader_content import ReaderAnswers
+from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
@@ -312,7 +314,8 @@ class PatientReport:
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
     look like this one's. `lines`: one for each contrast; `findings`: one for each contrast with three visits or more;
-    `lesions`: one for each contrast with masks of lesions.
+    `lesions`: one for each contrast with masks of lesions. `text`: what a reader may paste into a report; `reader`: the
+    reader's answers.
     """
 
     subject: str
@@ -326,6 +329,8 @@ class PatientReport:
     lines: tuple[ContrastLine, ...]
     findings: tuple[FindingLine, ...]
     lesions: tuple[LesionLine, ...]
+    text: ReportText
+    reader: ReaderAnswers
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance

@@ -21,8 +21,9 @@ from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
 from siamese_med.study import contrasts
+from siamese_med.study.reader_answers import MAX_REMARK_CHARACTERS
 from siamese_med.study.thresholds import MIN_LESION_VOXELS
-from siamese_med.study.vocabulary import PairRole
+from siamese_med.study.vocabulary import FindingAnswer, PairRole, ScanQuality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -241,6 +242,9 @@ def _environment() -> Environment:
         advice=wrong_patient_alarms.ALARM_ADVICE,
         claims=statements,
         least_voxels=MIN_LESION_VOXELS,
+        finding_answers=tuple(FindingAnswer),
+        scan_qualities=tuple(ScanQuality),
+        remark_characters=MAX_REMARK_CHARACTERS,
     )
     for name in (
         "fixed",

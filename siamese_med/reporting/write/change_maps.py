@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BIDS_IGNORED_FILES = (
     *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet", "run.json"),
-    *("report.pdf", "report.json", "pairs.tsv"),
+    *("report.pdf", "report.json", "report.fhir.json", "report.txt", "pairs.tsv"),
 )
 """Content of .bidsignore: files of the reports for which BIDS has no names."""
 REPORTS_README = """Reports of siamese-med. Research use only: not a medical device.
@@ -32,7 +32,8 @@ REPORTS_README = """Reports of siamese-med. Research use only: not a medical dev
 deviant voxels that a rescan would not have given, in the space of the earlier scan, filed under the later visit. The
 JSON beside a map names both scans, and the matrix from the earlier scan's millimetres to the later one's (RAS+).
 `sub-*/report.json` (`report.schema.json`) and `sub-*/pairs.tsv` (`pairs.json`) hold the figures of the pages,
-`pairs.parquet` those of all patients. Subjects are pseudonyms, and dates are shifted.
+`pairs.parquet` those of all patients, `sub-*/report.txt` findings and methods in words. Subjects are pseudonyms, and
+dates are shifted.
 """
 """Text of README in the folder of reports, which BIDS requires."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.render import pages, pdf_pages, slice_choice, viewer
-from siamese_med.reporting.write import change_maps, json_tsv
+from siamese_med.reporting.write import change_maps, fhir_bundle, json_tsv, plain_text
 from siamese_med.runtime import files
 from siamese_med.study.vocabulary import PairRole
 
@@ -26,7 +26,7 @@ MAX_PAIRS_ON_ONE_PAGE = 6
 """With more pairs than this on the page they do so too: few visits in several contrasts are as much to show."""
 
 OWN_FILE_PATTERN = re.compile(
-    r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf)|(pairs|lesions)\.tsv"
+    r"(report|pair-\d+|viewer-\d+)\.html|report\.(json|pdf|txt|fhir\.json)|(pairs|lesions)\.tsv"
     r"|ses-\d+/anat/sub-[A-Za-z0-9]+_ses-\d+_[A-Za-z0-9_-]+_probseg\.(json|nii\.gz)"
 )
 """Files that only this module writes, and may remove; paths below a patient's folder."""
@@ -63,8 +63,8 @@ class PatientFolderJob:
 def write_patient_folder(job: PatientFolderJob) -> None:
     """Write one patient's files, and remove the ones of earlier runs that are no longer made.
 
-    Slices are rendered here and added to the report. Then come report.html and the pages of single pairs, pairs.tsv,
-    lesions.tsv where lesions were marked, report.json and, if requested, report.pdf.
+    Slices are rendered here and added to the report. Then come report.html and the pages of single pairs, report.txt,
+    pairs.tsv, lesions.tsv where lesions were marked, report.json and, if requested, report.fhir.json and report.pdf.
     """
     folder, report, data, config, extras = job.folder, job.report, job.data, job.config, job.extras
     scans = {str(row["id"]): row for row in job.rows}
@@ -76,17 +76,22 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     texts = pages.render_patient_pages(
         shown, select_pairs_with_own_page(report), pages.PatientFileLinks(linked, with_viewer)
     )
+    texts["report.txt"] = plain_text.format_report_text(shown.text)
     texts["pairs.tsv"] = json_tsv.format_pairs_tsv(shown.pairs)
     if shown.lesions:
         texts["lesions.tsv"] = json_tsv.format_lesions_tsv(shown.lesions)
     for name, text in texts.items():
         files.write_text_file(folder / name, text)
-    files.write_json_file(folder / "report.json", json_tsv.serialise_patient_report(shown))
+    objects = {"report.json": json_tsv.serialise_patient_report(shown)}
+    if extras.fhir:
+        objects["report.fhir.json"] = fhir_bundle.build_fhir_bundle(shown)
+    for name, value in objects.items():
+        files.write_json_file(folder / name, value)
     if extras.pdf:
         files.write_bytes_file(folder / "report.pdf", pdf_pages.render_pdf(pages.render_printed_page(shown)))
     side_cars = {name.replace(".nii.gz", ".json") for name in linked.values()}
     printed = {"report.pdf"} if extras.pdf else set()
-    remove_stale_files(folder, {*texts, "report.json", *linked.values(), *side_cars, *with_viewer.values(), *printed})
+    remove_stale_files(folder, {*texts, *objects, *linked.values(), *side_cars, *with_viewer.values(), *printed})
 
 
 def select_pairs_with_own_page(report: PatientReport) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ from siamese_med.reporting.write.up_to_date import FolderMarks
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study import table_cells
+from siamese_med.study.reader_answers import read_stored_answers
 from siamese_med.study.score_columns import read_scores
 from siamese_med.study.tables import NO_REPORT_EXTRAS, SIGNIFICANCE_ATTRIBUTE
 
@@ -190,6 +191,7 @@ def _patient_jobs(
             model.reference,
             model.claim,
             model.provenance,
+            read_stored_answers(inputs.data, subject),
         )
         folder = inputs.reports / subject
         jobs.append(PatientFolderJob(folder, report, scans_of[subject], inputs.data, inputs.config, inputs.extras))

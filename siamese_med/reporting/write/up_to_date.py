@@ -53,7 +53,7 @@ def digest_folder_inputs(job: PatientFolderJob) -> str:
     """
     named = sorted({name for pair in job.report.pairs for name in (pair.score.map, pair.score.pictures) if name})
     rows = [[str(row[name]) for name in USED_SCAN_COLUMNS] for row in job.rows]
-    asked = job.extras.viewer, job.extras.pdf
+    asked = job.extras.viewer, job.extras.pdf, job.extras.fhir
     return _digest(
         [_code(), repr(job.report), repr(rows), repr(asked), *_stamps(job.data, map(job.data.joinpath, named))]
     )

@@ -125,6 +125,48 @@
     find.addEventListener("input", show);
   }
 
+  function copy(part) {
+    const range = document.createRange();
+    range.selectNodeContents(part);
+    const selection = window.getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+    return document.execCommand("copy");
+  }
+
+  all("button.copy").forEach((button) =>
+    button.addEventListener("click", () => {
+      const copied = copy(document.getElementById(button.dataset.copy));
+      const told = copied ? "Copied." : "The text is marked: copy it with Ctrl+C.";
+      button.closest("details").querySelector(".copied").textContent = told;
+    })
+  );
+
+  const answers = document.getElementById("answers");
+  if (answers) {
+    const fields = all("select, input", answers);
+    const state = () => fields.map((field) => field.value).join("\n");
+    const entries = (name) => all("tr[data-" + name + "]", answers).map((row) => ({
+      id: row.dataset[name],
+      [name === "finding" ? "answer" : "quality"]: row.querySelector("select").value || null,
+      remark: row.querySelector("input").value.trim(),
+    }));
+    let saved = state();
+    answers.querySelector(".save").addEventListener("click", () => {
+      const file = { format: 1, kind: "siamese-med answers", subject: answers.dataset.subject, findings: entries("finding"), scans: entries("scan") };
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify(file, null, 2) + "\n"], { type: "application/json" }));
+      link.download = "answers_" + answers.dataset.subject + ".json";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+      saved = state();
+      answers.querySelector(".saved").textContent = "Saved to " + link.download + ".";
+    });
+    window.addEventListener("beforeunload", (event) => {
+      if (state() !== saved) event.preventDefault();
+    });
+  }
+
   function blink(pair) {
     const button = pair && pair.querySelector("button.blink");
     if (button) button.setAttribute("aria-pressed", String(pair.classList.toggle("blinking")));

@@ -1,0 +1,208 @@
+"""Compose the findings of a patient in three sentences, to be pasted into a report.
+
+They never say more than the verdict: "uncertain" is not "no change", and no sentence says that nothing changed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from siamese_med.reporting import formatting
+from siamese_med.reporting.data import patient_verdict
+from siamese_med.study.contrasts import join_contrasts, join_words
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML
+from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatus, ScanFlag, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from siamese_med.reporting.data.lesion_content import LesionLine
+    from siamese_med.reporting.data.patient_verdict import JudgedPairs
+    from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline, ReportPair, ReportVisit
+
+LARGEST_TESTED = f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml"
+POWER = f"{DETECTION_POWER:.0%}".replace("%", " %")
+LISTED_KINDS = (ComponentKind.NEW, ComponentKind.ENLARGING, ComponentKind.SHRINKING, ComponentKind.VANISHED)
+"""Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
+TOLD_FATES = (LesionFate.NEW, LesionFate.RETURNED, LesionFate.ENLARGING, LesionFate.SHRINKING, LesionFate.VANISHED)
+"""What became of a marked lesion since the first date, as far as the sentence counts it."""
+
+
+@dataclass(frozen=True)
+class FindingsSource:
+    """What the sentences are made from: parts of a `PatientReport`.
+
+    `claimed`: whether a scan that is filed under another patient looks like this one's.
+    """
+
+    headline: PatientHeadline
+    visits: tuple[ReportVisit, ...]
+    pairs: tuple[ReportPair, ...]
+    lines: tuple[ContrastLine, ...]
+    lesions: tuple[LesionLine, ...]
+    claimed: bool = False
+
+
+def compose_findings(found: FindingsSource) -> tuple[str, str, str]:
+    """Compose the three sentences: what changed, how much, and what was left out or is uncertain."""
+    if found.headline.status == PatientStatus.WRONG_PATIENT:
+        return (
+            "No change is reported: a scan under this patient's name does not look like this patient's.",
+            "No amount of change is given, because it may be the difference between two persons.",
+            "Check whose scan it is before anything else; no scan was moved or renamed.",
+        )
+    if any(ScanFlag.IDENTITY_CONFLICT in scan.flags for visit in found.visits for scan in visit.scans):
+        return (
+            "No change is reported: the headers of these scans contradict one another, and may be of several people.",
+            "No amount of change was measured.",
+            "No pair of these scans was compared, until the patients are told apart.",
+        )
+    if found.headline.status == PatientStatus.ONE_VISIT:
+        visit = f"There is one visit only ({found.visits[0].session})" if found.visits else "There is no scan"
+        return f"{visit}, so nothing can be said of change.", "No amount of change was measured.", _limits(found, {})
+    judged = patient_verdict.group_judged_pairs(found.pairs)
+    return _change(found, judged), _amount(found, judged), _limits(found, judged)
+
+
+def _change(found: FindingsSource, judged: JudgedPairs) -> str:
+    """What is said of each two visits, the changed ones first."""
+    told: dict[str, list[str]] = {}
+    for verdict, groups in judged.items():
+        for pairs in groups.values():
+            told.setdefault(_between(pairs[0]), []).append(_clause(verdict, pairs))
+    if not told:
+        return (
+            f"{found.visits[-1].session} could not be compared with an earlier visit, so nothing can be said of change."
+        )
+    return _sentence(f"from {between} {join_words(clauses)}" for between, clauses in told.items())
+
+
+def _between(pair: ReportPair) -> str:
+    return f"{pair.between} ({formatting.interval(pair.score.interval_days)})".replace(
+        "(unknown)", "(interval unknown)"
+    )
+
+
+def _clause(verdict: Verdict, pairs: Sequence[ReportPair]) -> str:
+    where = f"in {join_contrasts(pair.contrast for pair in pairs)}"
+    if verdict == Verdict.CHANGED:
+        return f"there is change {where} beyond that of a repeated scan"
+    if verdict == Verdict.UNCERTAIN:
+        return f"it is too uncertain {where} to tell whether anything changed"
+    return f"no change beyond that of a repeated scan was found {where}"
+
+
+def _amount(found: FindingsSource, judged: JudgedPairs) -> str:
+    clauses = [
+        _measured(verdict, pair, pair.between if len(_told_visits(judged)) > 1 else "")
+        for verdict, groups in judged.items()
+        for pairs in groups.values()
+        for pair in _one_a_contrast(pairs)
+    ]
+    return _sentence([*(clauses or ["no amount of change was measured"]), *_lesions(found.lesions)])
+
+
+def _told_visits(judged: JudgedPairs) -> set[str]:
+    return {between for groups in judged.values() for between in groups}
+
+
+def _one_a_contrast(pairs: Iterable[ReportPair]) -> list[ReportPair]:
+    """One pair of each contrast: where a scan was repeated, the one in which least would have been seen."""
+    chosen: dict[str, ReportPair] = {}
+    for pair in pairs:
+        known = chosen.get(pair.contrast)
+        if known is None or _blindness(pair) > _blindness(known):
+            chosen[pair.contrast] = pair
+    return list(chosen.values())
+
+
+def _blindness(pair: ReportPair) -> float:
+    """How much could have been missed, in ml."""
+    limit = pair.score.smallest_detectable_ml
+    return float("inf") if limit is None else limit
+
+
+def _measured(verdict: Verdict, pair: ReportPair, visits: str) -> str:
+    where = f"in {join_contrasts([pair.contrast])}{f' from {visits}' if visits else ''}"
+    missed = _could_be_missed(pair.score.smallest_detectable_ml)
+    return f"{where} {_marked(pair)}; elsewhere {missed}" if verdict == Verdict.CHANGED else f"{where} {missed}"
+
+
+def _could_be_missed(limit: float | None) -> str:
+    """What a pair would have shown; `limit` is its smallest detectable change in ml, None where nothing was seen."""
+    if limit is None:
+        return f"even a change of {LARGEST_TESTED} might have been missed"
+    seen = f"a change of {formatting.fixed(limit)} ml or more would have been seen with a chance of {POWER}"
+    return f"{seen}, and a smaller one may have been missed"
+
+
+def _marked(pair: ReportPair) -> str:
+    """How much changed in a pair that is called changed, and in which parts."""
+    p = pair.score.change_p if pair.score.change_p_adjusted is None else pair.score.change_p_adjusted
+    shown = formatting.probability(p)
+    chance = f"corrected p {shown}" if shown.startswith(("<", ">")) else f"corrected p = {shown}"
+    if not pair.score.volume_ml:
+        return f"no voxel of the change map is over its threshold: the change is faint or spread out ({chance})"
+    amount = f"{formatting.fixed(pair.score.volume_ml)} ml are over the threshold of the change map ({chance})"
+    parts = [_parts(kind, pair) for kind in LISTED_KINDS if any(one.kind == kind for one in pair.score.components)]
+    return (
+        f"{amount}, among them {join_words(parts)}"
+        if parts
+        else f"{amount}, but no single part of it is beyond a repeated scan"
+    )
+
+
+def _parts(kind: ComponentKind, pair: ReportPair) -> str:
+    parts = [one for one in pair.score.components if one.kind == kind]
+    volumes = [one.volume_ml for one in parts if one.volume_ml is not None]
+    volume = f" of {formatting.fixed(sum(volumes))} ml" if volumes else ""
+    return f"{len(parts)} {kind} part{'s' if len(parts) > 1 else ''}{volume}{' in all' if len(volumes) > 1 else ''}"
+
+
+def _lesions(lines: Iterable[LesionLine]) -> list[str]:
+    told = []
+    for line in lines:
+        fates = [lesion.fate for lesion in line.lesions]
+        counted = [f"{fates.count(fate)} {fate}" for fate in TOLD_FATES if fate in fates]
+        what = join_words(counted) if counted else "none is new or of another size"
+        told.append(f"of {len(fates)} marked lesions in {join_contrasts([line.contrast])} {what} since the first date")
+    return told
+
+
+def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
+    left = [f"{line.name} ({line.why_not})" for line in found.lines if line.why_not]
+    doubtful = [pair.contrast for pairs in judged.get(Verdict.UNCERTAIN, {}).values() for pair in pairs]
+    changed = [visit.session for visit in _compared_visits(found, judged)[1:] if visit.scanner_changed]
+    undated = [visit.session for visit in found.visits if visit.day is None]
+    clauses = [
+        f"not compared with an earlier visit: {', '.join(left)}" if left else "",
+        *(
+            f"{pair.title} was not compared ({patient_verdict.join_reasons(pair)})"
+            for pair in patient_verdict.list_pairs_without_verdict(found.pairs, found.lines)
+        ),
+        f"{join_contrasts(doubtful)} must be read by eye, since no finding is possible either way" if doubtful else "",
+        f"the scanner changed at {join_words(changed)}, which may look like change" if changed else "",
+        f"the date of {join_words(undated)} is not known" if undated else "",
+        "a scan that is filed under another patient may be this patient's" if found.claimed else "",
+    ]
+    return _sentence(clauses) or "No contrast of the newest visit was left out."
+
+
+def _compared_visits(found: FindingsSource, judged: JudgedPairs) -> Sequence[ReportVisit]:
+    """The visits from the earliest one that a sentence names to the newest."""
+    named = {pair.earlier_session for groups in judged.values() for pairs in groups.values() for pair in pairs}
+    places = [place for place, visit in enumerate(found.visits) if visit.session in named]
+    return found.visits[min(places, default=len(found.visits)) :]
+
+
+def _sentence(clauses: Iterable[str]) -> str:
+    r"""Join clauses to one sentence of plain text.
+
+    Examples
+    --------
+    >>> _sentence(["in T1 the growth is \u22120.30 ml", "", "in FLAIR nothing is known"])
+    'In T1 the growth is -0.30 ml; in FLAIR nothing is known.'
+    """
+    text = "; ".join(clause for clause in clauses if clause)
+    return " ".join(formatting.sentence(text).replace("\u2212", "-").split())
