@@ -60,10 +60,9 @@ def build_patient_report(
     ----------
     subject, scans, scores, lesions, answers
         Pseudonym; the patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, lesions, and a reader's answers.
-    alignments, alarms
-        Of the whole study: rows of the alignment table by scan id, and wrong-patient alarms.
-    title, reference, claim, provenance
-        Of the study, and what the pages say of the model, see `model_page.ModelPage`.
+    alignments, alarms, title, reference, claim, provenance
+        Of the whole study: rows of the alignment table by scan id, wrong-patient alarms, and what the pages say of the
+        model, see `model_page.ModelPage`.
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     claimed = tuple(alarm for alarm in alarms if alarm.owner == subject)
