@@ -146,11 +146,11 @@ def _marked(pair: ReportPair) -> str:
         return f"no voxel of the change map is over its threshold: the change is faint or spread out ({chance})"
     amount = f"{formatting.fixed(pair.score.volume_ml)} ml are over the threshold of the change map ({chance})"
     parts = [_parts(kind, pair) for kind in LISTED_KINDS if any(one.kind == kind for one in pair.score.components)]
-    return (
-        f"{amount}, among them {join_words(parts)}"
-        if parts
-        else f"{amount}, but no single part of it is beyond a repeated scan"
-    )
+    if not parts:
+        return f"{amount}, but no single part of it is beyond a repeated scan"
+    strongest = next(one for one in pair.score.components if one.kind in LISTED_KINDS)  # they are in that order
+    where = f", the strongest part in the {strongest.region}" if strongest.region else ""
+    return f"{amount}, among them {join_words(parts)}{where}"
 
 
 def _parts(kind: ComponentKind, pair: ReportPair) -> str:
