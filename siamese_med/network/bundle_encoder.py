@@ -9,7 +9,7 @@ bundle, with the weights.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import torch
@@ -100,6 +100,12 @@ def build_described_network(description: JsonValue) -> nn.Module:
         return made(**arguments)
     except Exception as error:
         raise PluginError(f"network_def of the bundle makes no {name} ({type(error).__name__}): correct it") from error
+
+
+def refuse_pretrained(arguments: Mapping[str, object]) -> None:
+    """Raise ValueError where MONAI would fetch weights, which a model folder of a stranger could make it do."""
+    if arguments.get("pretrained"):
+        raise ValueError("pretrained weights are not fetched: set pretrained = false")
 
 
 def _find_network_class(name: str) -> type[nn.Module]:

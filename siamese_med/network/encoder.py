@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from siamese_med.errors import PluginError
+from siamese_med.network.bundle_encoder import refuse_pretrained
 from siamese_med.plugins import Plugin, build_plugin, find_plugin, plugin_failure
 from siamese_med.study.config import TrainConfig
 from siamese_med.study.plugin_names import PluginKind
@@ -91,6 +92,7 @@ def build_resnet18(embedding: int, channels: int, **arguments: Any) -> nn.Module
 def _resnet(
     make: Callable[..., nn.Module], embedding: int, channels: int, arguments: Mapping[str, object]
 ) -> nn.Module:
+    refuse_pretrained(arguments)
     usual = {"spatial_dims": 3, "n_input_channels": channels, "num_classes": embedding, "conv1_t_stride": 2}
     return make(**{**usual, **arguments})
 
@@ -102,6 +104,7 @@ def build_densenet121(embedding: int, channels: int, **arguments: Any) -> nn.Mod
     """
     from monai.networks import nets
 
+    refuse_pretrained(arguments)
     usual = {"spatial_dims": 3, "in_channels": channels, "out_channels": embedding}
     network: nn.Module = nets.DenseNet121(**{**usual, **arguments})
     return network

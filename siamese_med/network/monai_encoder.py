@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CHANNEL_PARAMETERS = ("in_channels", "n_input_channels")
-"""How MONAI's networks call the number of channels of their input."""
+from siamese_med.network.bundle_encoder import INPUT_CHANNELS, NETWORKS, refuse_pretrained
+
+BUILDERS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "ResNetFeatures")
+"""What can be named beside the classes of `bundle_encoder.NETWORKS`, for the same reason: nothing is opened."""
 
 
 class MonaiEncoder(nn.Module):
@@ -24,8 +26,8 @@ class MonaiEncoder(nn.Module):
     channels, grid
         Channels and voxels (i, j, k) of the input.
     network
-        Name of a class or function in `monai.networks.nets`, such as `SwinUNETR`. No other module is ever imported,
-        since the name may come from a model folder of a stranger.
+        Name of a class or function in `monai.networks.nets`, such as `SwinUNETR`: of NETWORKS or BUILDERS, since the
+        name may come from a model folder of a stranger. Any other network is a plug-in.
     part
         Submodule whose output is taken, such as `swinViT` of SwinUNETR; None for that of the whole network. The rest
         of the network is dropped.
@@ -85,13 +87,13 @@ class MonaiEncoder(nn.Module):
 def _build_network(name: str, channels: int, arguments: Mapping[str, Any]) -> nn.Module:
     from monai.networks import nets
 
-    make: Callable[..., Any] | None = getattr(nets, name, None) if name in dir(nets) else None
-    if not callable(make) or name.startswith("_"):
-        raise ValueError(f"monai.networks.nets has no {name}")
-    if arguments.get("pretrained"):
-        raise ValueError("pretrained weights are not fetched: set pretrained = false")
+    if name not in (*NETWORKS, *BUILDERS):
+        given = ", ".join((*NETWORKS, *BUILDERS))
+        raise ValueError(f"'{name[:80]}' cannot be named here: give one of {given}, or a plug-in")
+    refuse_pretrained(arguments)
+    make: Callable[..., Any] = getattr(nets, name)
     known = inspect.signature(make).parameters
-    usual = {"spatial_dims": 3, "pretrained": False, **dict.fromkeys(CHANNEL_PARAMETERS, channels)}
+    usual = {"spatial_dims": 3, "pretrained": False, **dict.fromkeys(INPUT_CHANNELS, channels)}
     made = make(**{**{key: value for key, value in usual.items() if key in known}, **arguments})
     if not isinstance(made, nn.Module):
         raise ValueError(f"monai.networks.nets.{name} is no network")

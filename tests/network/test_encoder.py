@@ -58,8 +58,9 @@ def test_a_part_of_a_network_of_monai_is_an_encoder() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"network": "os"}, "monai.networks.nets has no os"),
-        ({"network": "__loader__"}, "has no __loader__"),
+        ({"network": "os"}, "'os' cannot be named here: give one of AttentionUnet"),
+        ({"network": "CellSamWrapper"}, "cannot be named here"),
+        ({"network": "__loader__"}, "cannot be named here"),
         (
             {"network": "DenseNet121", "arguments": {"out_channels": 2, "pretrained": True}},
             "pretrained weights are not fetched",
@@ -76,6 +77,12 @@ def test_what_cannot_be_a_network_of_monai_is_told_in_one_line(arguments: dict[s
     with pytest.raises(PluginError, match=words) as caught:
         encoder.build_encoder(TrainConfig(encoder="monai", encoder_args=arguments), 1, (16, 16, 16))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "densenet121"])
+def test_no_built_in_encoder_fetches_weights(name: str) -> None:
+    with pytest.raises(PluginError, match="pretrained weights are not fetched"):
+        encoder.build_encoder(TrainConfig(encoder=name, encoder_args={"pretrained": True}), 1, (16, 16, 16))
 
 
 def test_an_embedding_does_not_depend_on_the_batch_it_came_in() -> None:
