@@ -62,6 +62,16 @@ def test_the_parts_of_a_finding_are_counted_together_and_lead_to_their_slice(wri
     assert "2.40 <small" in section(written[0])
 
 
+def test_a_finding_that_only_pairs_over_several_visits_show_is_in_the_table(tmp_path: Path) -> None:
+    page, report = write(tmp_path, {(5, 6): [1], (2, 6): [2, 1]})
+    (line,) = report["findings"]
+    (number,) = line["others"]
+    assert report["pairs"][number - 1]["earlier_session"] == "ses-2"
+    assert [finding["number"] for finding in line["findings"]] == [1, 2]
+    row = " ".join(Reader(section(page).partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[2]).text.split())
+    assert row == "2 – – – – – – ses-2 to ses-6: new 1.20"
+
+
 def test_two_visits_have_no_table_and_parts_have_their_number(tmp_path: Path) -> None:
     page, report = write(tmp_path, {(1, 2): [3]}, visits=2)
     assert report["findings"] == []

@@ -35,10 +35,12 @@ class TrackedFinding:
 class FindingLine:
     """The findings in one contrast. `steps` are the pairs of one visit and the next, in the order of time.
 
-    `since_first` is the pair of the newest visit and the first; null where there is none.
+    `since_first` is the pair of the newest visit and the first; null where there is none. `others` are further pairs
+    that show a finding, such as those over several visits.
     """
 
     contrast: str  # in words
     steps: tuple[int, ...]
     since_first: int | None
+    others: tuple[int, ...]
     findings: tuple[TrackedFinding, ...]  # what changed last comes first

@@ -36,15 +36,18 @@ def _line(contrast: str, pairs: Sequence[ReportPair]) -> FindingLine:
     """The findings of one contrast; its pairs are in the order of their earlier visits."""
     steps = [pair for pair in pairs if pair.role in (PairRole.STEP, PairRole.NEWEST)]
     since_first = next((pair for pair in pairs if pair.role == PairRole.SINCE_FIRST), None)
-    shown = [*steps, since_first] if since_first else steps
+    others = [pair for pair in _changed(pairs) if pair not in steps and pair is not since_first]
+    shown = [*others, *steps, *([since_first] if since_first else [])]
     numbers = {part.finding for pair in _changed(shown) for part in pair.score.components if part.finding is not None}
     findings = [_finding(number, shown) for number in sorted(numbers)]
     places = {pair.number: place for place, pair in enumerate(shown)}
     findings.sort(key=lambda one: (-max(places[mark.pair] for mark in one.marks), one.number))
+    marked = {mark.pair for finding in findings for mark in finding.marks}
     return FindingLine(
         contrast=contrast,
         steps=tuple(pair.number for pair in steps),
         since_first=since_first.number if since_first else None,
+        others=tuple(pair.number for pair in others if pair.number in marked),
         findings=tuple(findings),
     )
 
