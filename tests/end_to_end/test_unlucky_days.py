@@ -78,6 +78,7 @@ import os, sys
 sys.path.insert(0, {root!r})
 from siamese_med.cli.main import main
 import siamese_med.ingestion.ingest_folder
+import sqlalchemy.dialects.sqlite  # a Python below /root cannot be read by others: all is loaded before
 os.setgid(1234), os.setuid(1234)
 main()
 """

@@ -114,7 +114,7 @@ def test_repeats_that_a_time_tells_apart_can_be_asked_for(new_place: Callable[[]
         (voxels,) = volumes_of(first, tmp_path / keyword)
         assert is_volume(voxels, 1), keyword
     assert mean.ingest(tmp_path, volume_of_4d="mean").account.ingested == 12 * count
-    assert mean.scans()["flags"].tolist() == [["mean_of_repeats"]] * count
+    assert all("mean_of_repeats" in flags for flags in mean.scans()["flags"])
 
 
 @pytest.mark.parametrize("rule", ["refuse", "first", "mean"])
