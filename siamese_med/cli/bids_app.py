@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -164,11 +165,10 @@ def run_participant(name: str, bids_dir: Path, output_dir: Path, model: Path | N
     from siamese_med.pipeline import stage_results
 
     own = output_dir.absolute() / name
-    _describe_output(output_dir)
     with _view_of_participant(name, bids_dir.absolute(), output_dir.resolve()) as view:
         order = run_request.make_run_request(view, own / "data", own / "reports", config, model)
-        chosen = run_request.choose_model(model, order.study)
-        order = run_request.make_run_request(view, own / "data", own / "reports", config, chosen)
+        order = replace(order, model=run_request.choose_model(model, order.study))
+        _describe_output(output_dir)
         try:
             done = run_request.run_command("run", order, config, no_prefect=True)
         except InputError as error:

@@ -123,7 +123,7 @@ def test_a_wrong_call_is_one_line(
     code = bids_app.run_bids_app([str(bids), str(tmp_path / "out"), *arguments])
     (line,) = capfd.readouterr().err.splitlines()
     assert (code, words in line) == (3 if arguments == ["group"] else 2, True)
-    assert not list((tmp_path / "out").glob("sub-*"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_option_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
