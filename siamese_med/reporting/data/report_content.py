@@ -221,7 +221,7 @@ class ReportReference:
     significance: float
     power: float  # chance of detection that smallest_detectable_ml is given for
     largest_tested_ml: float  # a pair without change that would not have shown even this much is uncertain
-    false_candidates: float  # places to look at that a pair without change has on average
+    false_candidates: float  # places to look at that a pair without change has at most, on average
     detector: str  # name of the change detector
     strata: tuple[ReportStratum, ...]
     normal_z: tuple[float, float]  # band of a normal distribution, where a stratum has too few pairs
