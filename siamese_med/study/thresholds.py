@@ -60,8 +60,8 @@ MIN_COMPONENT_ML = 0.02
 FALSE_CANDIDATES = 1.0
 """Places to look at are listed down to the strength of which a pair without change has at most this many on average.
 
-Unit: parts a pair. Source: our choice, as radiologists read free-response curves at one false mark a case. It was .14 in
-21 pairs of 6 people (docs/results.md).
+Unit: parts a pair. Source: our choice, as radiologists read free-response curves at one false mark a case. It was .14
+in 21 pairs of 6 people (docs/results.md).
 """
 
 MAX_COMPONENTS = 20
