@@ -14,7 +14,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import machine_errors, nifti, nifti_header
 from siamese_med.ingestion.dicom import headers, segmentation_masks
 from siamese_med.ingestion.inputs import open_files
-from siamese_med.ingestion.reasons import MACHINE_REASONS, RejectedError
+from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
@@ -89,12 +89,9 @@ def write_mask(
         Empty, or a flag of `kind` where no mask was written.
     """
     try:
-        if kind is LESION_MASK and _is_dicom(mask_file):
-            marked = _decode_segmentation(mask_file, scan, max_gigabytes, frames_of_reference)
-        else:
-            marked = _decode_nifti_mask(mask_file, scan, kind, max_gigabytes)
-    except RejectedError as rejected:
-        return kind.unread if rejected.reason in MACHINE_REASONS else kind.unused
+        marked = _decode_mask(mask_file, scan, kind, max_gigabytes, frames_of_reference)
+    except RejectedError:
+        return kind.unused
     except (OSError, MemoryError) as error:
         return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
     if not (marked.any() or kind.may_be_empty):
@@ -102,6 +99,18 @@ def write_mask(
     written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)
     volume.write_volume(Path(get_mask_path(str(target), kind)), written)
     return ""
+
+
+def _decode_mask(
+    mask_file: Path, scan: Volume, kind: MaskKind, max_gigabytes: float, frames_of_reference: Sequence[str]
+) -> NDArray[np.bool_]:
+    if kind is LESION_MASK and _is_dicom(mask_file):
+        return _decode_segmentation(mask_file, scan, max_gigabytes, frames_of_reference)
+    mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1, kind.may_be_empty)
+    if not _on_one_grid(mask, scan):
+        raise RejectedError("affine_conflict")
+    marked: NDArray[np.bool_] = mask.voxels > 0
+    return marked
 
 
 def _is_dicom(mask_file: Path) -> bool:
@@ -116,14 +125,6 @@ def _decode_segmentation(
         raise RejectedError("too_large")
     data = open_files.read_regular_file(mask_file)
     return segmentation_masks.decode_lesion_segmentation(data, scan, max_gigabytes, frames_of_reference)
-
-
-def _decode_nifti_mask(mask_file: Path, scan: Volume, kind: MaskKind, max_gigabytes: float) -> NDArray[np.bool_]:
-    mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1, kind.may_be_empty)
-    if not _on_one_grid(mask, scan):
-        raise RejectedError("affine_conflict")
-    marked: NDArray[np.bool_] = mask.voxels > 0
-    return marked
 
 
 def _on_one_grid(mask: Volume, scan: Volume) -> bool:

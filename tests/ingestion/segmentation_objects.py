@@ -10,9 +10,10 @@ import numpy as np
 from highdicom.content import PixelMeasuresSequence, PlaneOrientationSequence, PlanePositionSequence
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, generate_uid
 
 from tests.ingestion import exports
 
@@ -22,6 +23,7 @@ ANATOMY = codes.SCT.AnatomicalStructure
 BRAIN = Code("12738006", "SCT", "Brain")
 LESION_KIND = ("Lesion", ABNORMAL, LESION)
 BRAIN_KIND = ("Brain", ANATOMY, BRAIN)
+ROWS, COLUMNS = 39, 35  # no multiple of eight, so that bits of two frames share a byte
 
 
 def images(patient: str = "PAT-1", turn: float = 0.3, **tags: Any) -> list[Dataset]:
@@ -36,12 +38,13 @@ def images(patient: str = "PAT-1", turn: float = 0.3, **tags: Any) -> list[Datas
         for keyword in ("PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyTime"):
             setattr(one, keyword, "")
         one.SpacingBetweenSlices = exports.GAP
+        exports.fill(one, exports.voxels(7)[number, :ROWS, :COLUMNS])
     return made
 
 
 def mark(seed: int = 5, share: float = 0.1) -> np.ndarray:
     """Marked voxels (slice, row, column), on no side alike."""
-    return np.random.default_rng(seed).random((exports.SLICES, exports.ROWS, exports.COLUMNS)) < share
+    return np.random.default_rng(seed).random((exports.SLICES, ROWS, COLUMNS)) < share
 
 
 def segment(
@@ -51,6 +54,7 @@ def segment(
     kind: str = "BINARY",
     manufacturer: str = "Reader Workstation",
     shift_mm: float = 0.0,
+    syntax: str = ExplicitVRLittleEndian,
     **tags: Any,
 ) -> Segmentation:
     """A segmentation of these images; `marked` is (slice, row, column), with an axis of segments where there are more.
@@ -67,6 +71,12 @@ def segment(
     )  # fmt: skip
     for keyword, value in tags.items():
         setattr(made, keyword, value)
+    if syntax == RLELossless:
+        made.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
+    elif UID(syntax).is_encapsulated:  # nobody has to decode it
+        made.PixelData = encapsulate([b"picture"] * int(made.NumberOfFrames))
+        made["PixelData"].is_undefined_length = True
+    made.file_meta.TransferSyntaxUID = syntax
     return made
 
 

@@ -11,8 +11,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
+from siamese_med.dicom_export.identifiers import MANUFACTURER
+from siamese_med.ingestion.catalogue.inventory import read_inventory
 from siamese_med.ingestion.dicom.segmented_properties import names_lesion
 from tests.ingestion import exports
 from tests.ingestion import segmentation_objects as objects
@@ -55,16 +63,25 @@ def is_unused(place: Place) -> bool:
     return "lesions_unused" in row.flags
 
 
-@pytest.mark.parametrize("kind", ["BINARY", "FRACTIONAL", "LABELMAP"])
+@pytest.mark.parametrize(
+    ("kind", "syntax"),
+    [
+        ("BINARY", ExplicitVRLittleEndian),
+        ("BINARY", DeflatedExplicitVRLittleEndian),
+        ("FRACTIONAL", ExplicitVRLittleEndian),
+        ("FRACTIONAL", RLELossless),
+        ("LABELMAP", RLELossless),
+    ],
+)
 def test_every_marked_voxel_lies_where_its_plane_says(
-    place: Place, tmp_path: Path, images: list[Any], kind: str
+    place: Place, tmp_path: Path, images: list[Any], kind: str, syntax: str
 ) -> None:
     marked = objects.mark()
     marked[2] = False  # highdicom leaves such a frame out
     given = marked * 0.5 if kind == "FRACTIONAL" else marked.astype(np.uint8)
     if kind == "FRACTIONAL":
         given[0] += 0.49 * ~marked[0]  # just below half of the maximum
-    objects.save(tmp_path / "in", objects.segment(images, given, kind=kind))
+    objects.save(tmp_path / "in", objects.segment(images, given, kind=kind, syntax=syntax))
     ingested = place.ingest(tmp_path / "in")
     assert ingested.account.reasons == {"lesion_mask": 1}
     lesions = read_lesions(place)
@@ -88,7 +105,7 @@ def test_lesions_are_united_and_organs_left_out(place: Place, tmp_path: Path, im
 
 
 @pytest.mark.parametrize(
-    "settings", [{"kinds": [objects.BRAIN_KIND]}, {"manufacturer": "siamese-med"}], ids=["organ", "own export"]
+    "settings", [{"kinds": [objects.BRAIN_KIND]}, {"manufacturer": MANUFACTURER}], ids=["organ", "own export"]
 )
 def test_other_segmentations_are_no_masks(
     place: Place, tmp_path: Path, images: list[Any], settings: dict[str, Any]
@@ -100,8 +117,14 @@ def test_other_segmentations_are_no_masks(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"FrameOfReferenceUID": generate_uid()}, {"PatientID": "PAT-2"}, {"shift_mm": -1.2}, {"NumberOfFrames": 5}],
-    ids=["other frame of reference", "other patient", "off the grid", "broken"],
+    [
+        {"FrameOfReferenceUID": generate_uid()},
+        {"PatientID": "PAT-2"},
+        {"shift_mm": -1.2},
+        {"NumberOfFrames": 5},
+        {"syntax": JPEGLSLossless},
+    ],
+    ids=["other frame of reference", "other patient", "off the grid", "broken", "compressed otherwise"],
 )
 def test_a_segmentation_that_does_not_fit_is_flagged(
     place: Place, tmp_path: Path, images: list[Any], settings: dict[str, Any]
@@ -117,6 +140,15 @@ def test_planes_within_half_a_voxel_go_to_the_nearest(place: Place, tmp_path: Pa
     objects.save(tmp_path / "in", objects.segment(images, marked.astype(np.uint8), shift_mm=0.4 * exports.GAP))
     place.ingest(tmp_path / "in")
     assert np.array_equal(read_lesions(place), lay_by_hand(images, marked, place))
+
+
+def test_those_that_a_manifest_lists_go_with_its_row(place: Place, tmp_path: Path, images: list[Any]) -> None:
+    marked = objects.mark()
+    objects.save(tmp_path / "in", objects.segment(images, marked.astype(np.uint8)))
+    (tmp_path / "visits.csv").write_text("subject,session,path\nA,1,in\n")
+    for _ in range(2):
+        assert place.ingest(tmp_path / "visits.csv").account.reasons == {"lesion_mask": 1}
+        assert np.array_equal(read_lesions(place), lay_by_hand(images, marked, place))
 
 
 def test_of_two_segmentations_none_is_taken(place: Place, tmp_path: Path, images: list[Any]) -> None:
@@ -159,6 +191,7 @@ def test_one_without_its_series_changes_nothing_and_waits_for_it(
     made.save_as(path)
     place.ingest(tmp_path / "alone")  # its file was replaced, and the scan stays
     assert len(place.scans()) == 1
+    assert sum(sum(one.files.values()) for one in read_inventory(place.url).series) >= exports.SLICES
     objects.save(tmp_path / "in", made)
     place.ingest(tmp_path / "in")
     assert np.array_equal(read_lesions(place), lay_by_hand(images, marked, place))

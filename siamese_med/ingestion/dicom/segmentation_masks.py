@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from siamese_med.ingestion import machine_errors
 from siamese_med.ingestion.dicom import headers, planes, segmentations, segmented_properties, tags
 from siamese_med.ingestion.reasons import RejectedError
 
@@ -22,6 +21,12 @@ if TYPE_CHECKING:
 
 MAX_OFFSET_VOXELS = 0.5
 """How far a voxel of the segmentation may lie from a voxel of the scan, along each axis of the scan."""
+
+READ_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".5")}
+"""Transfer syntaxes that are read: uncompressed, deflated, and RLE (PS3.5, annex A).
+
+Others need decoders in C, in which a hostile file may end the process, and the scan would be lost with its mask.
+"""
 
 LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
 
@@ -73,31 +78,48 @@ def decode_lesion_segmentation(
     except (RejectedError, MemoryError):
         raise
     except Exception as error:  # pydicom and its decoders may raise any exception
-        raise RejectedError(machine_errors.find_machine_error_reason(error) or "undecodable") from error
+        raise RejectedError("undecodable") from error
 
 
 def _decode(data: bytes, scan: Volume, max_gigabytes: float, references: frozenset[str]) -> NDArray[np.bool_]:
-    import pydicom
-    from pydicom.pixels.utils import iter_pixels
-
     header, _, _ = headers.parse_with_pydicom(data, max_gigabytes * 1e9)
     wanted = segmented_properties.find_lesion_segments(header)
     if not segmentations.is_segmentation(header) or not wanted:
         raise RejectedError("non_image")
     if references and tags.get_tag_text(header, "FrameOfReferenceUID") not in references:
         raise RejectedError("affine_conflict")
+    if tags.get_tag_text(getattr(header, "file_meta", None), "TransferSyntaxUID") not in READ_SYNTAXES:
+        raise RejectedError("undecodable")
     marked = np.zeros(scan.voxels.shape, dtype=bool)
     frames = _place_frames(header, wanted, scan)
     if not frames:
         return marked
-    pixels = iter_pixels(
-        pydicom.dcmread(io.BytesIO(data), force=True), indices=[frame.index for frame in frames], raw=True
-    )
+    pixels = _read_pixels(data, [frame.index for frame in frames])
     for frame, values in zip(frames, pixels, strict=True):
         row, column = np.nonzero(_find_marked(header, values, wanted))
         along = frame.start[:, None] + frame.step[:, :1] * column + frame.step[:, 1:] * row
         marked[tuple(along)] = True
     return marked
+
+
+def _read_pixels(data: bytes, indices: list[int]) -> Iterator[NDArray[Any]]:
+    """Yield the stored values (row, column) of these frames.
+
+    pydicom 3.0 cannot take single frames of one bit a pixel where frames do not end with a byte, so these are cut here.
+    """
+    import pydicom
+    from pydicom.pixels.utils import iter_pixels
+
+    whole = pydicom.dcmread(io.BytesIO(data), force=True)
+    if whole.file_meta.TransferSyntaxUID.is_encapsulated or whole.BitsAllocated != 1:
+        yield from iter_pixels(whole, indices=indices, raw=True, decoding_plugin="pydicom")
+        return
+    size = whole.Rows * whole.Columns
+    for index in indices:
+        start = index * size
+        packed = np.frombuffer(whole.PixelData[start // 8 : -(-(start + size) // 8)], dtype=np.uint8)
+        bits = np.unpackbits(packed, bitorder="little")[start % 8 :][:size]
+        yield bits.reshape(whole.Rows, whole.Columns)
 
 
 def _find_marked(header: Dataset, values: NDArray[Any], wanted: frozenset[int]) -> NDArray[np.bool_]:
