@@ -38,7 +38,8 @@ class ConversionJob:
 
     Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` and
     `lesions` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the lesions may be those of
-    another scan of the visit. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
+    another scan of the visit. `frames_of_reference` are those of the DICOM slices, for lesions that are a DICOM
+    Segmentation. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
     for its contrast, since neither name nor header of this `modality` tell it. `states` has path, size and time of
     change (ns) of each file when it was listed.
     """
@@ -49,6 +50,7 @@ class ConversionJob:
     mask: str = ""
     lesions: str = ""
     lesions_named: bool = True
+    frames_of_reference: tuple[str, ...] = ()
     target: str = ""
     volume_of_4d: str = "refuse"
     max_gigabytes: float = 4.0
@@ -122,7 +124,7 @@ def _write_masks(job: ConversionJob, decoded: Volume) -> dict[MaskKind, str]:
     """Write the masks of a job, and return the flag of each kind; empty where the mask was written."""
     given = {REGION_MASK: job.mask, LESION_MASK: job.lesions}
     written = {
-        kind: masks.write_mask(Path(path), Path(job.target), decoded, kind, job.max_gigabytes)
+        kind: masks.write_mask(Path(path), Path(job.target), decoded, kind, job.max_gigabytes, job.frames_of_reference)
         for kind, path in given.items()
         if path
     }

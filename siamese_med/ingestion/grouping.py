@@ -33,7 +33,7 @@ def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]
         if first is not entry and _names_its_subject(entry) and not _names_its_subject(first):
             firsts[entry.known] = entry
     gathered: dict[str, FileGroup] = {}
-    fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, unit)}
+    fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, entry)}
     for unit, entry in firsts.items():
         if unit in fresh:
             _gather(run, gathered, entry)
@@ -51,9 +51,13 @@ def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]
 
 
 def _gather(run: IngestRun, gathered: dict[str, FileGroup], entry: InputEntry) -> None:
+    key = _find_key(run, entry)
+    gathered.setdefault(key, FileGroup(key)).add(entry)
+
+
+def _find_key(run: IngestRun, entry: InputEntry) -> str:
     key = compute_group_key(entry, run.secret)
-    key = run.joined.get(key, key)
-    gathered.setdefault(key, FileGroup(key)).entries.append(entry)
+    return run.joined.get(key, key)
 
 
 def _names_its_subject(entry: InputEntry) -> bool:
@@ -61,9 +65,16 @@ def _names_its_subject(entry: InputEntry) -> bool:
     return bool(entry.look and entry.look.voxels) and entry.found.claim.given
 
 
-def _settled(run: IngestRun, unit: ContentUnit) -> bool:
-    """Tell whether an earlier outcome stands; a rejected file is judged again with new files, that is at a new path."""
-    return unit in run.usable and run.fates[unit].outcome != "quarantined"
+def _settled(run: IngestRun, entry: InputEntry) -> bool:
+    """Tell whether an earlier outcome stands; a rejected file is judged again with new files, that is at a new path.
+
+    So is a segmentation, since its series may lie there.
+    """
+    if entry.known not in run.usable or run.fates[entry.known].outcome == "quarantined":
+        return False
+    if not entry.is_segmentation:
+        return True
+    return entry.key in run.paths and run.fates[entry.known].series == _find_key(run, entry)
 
 
 def _mark_absent(run: IngestRun, gathered: dict[str, FileGroup], present: set[ContentUnit]) -> None:
@@ -74,3 +85,5 @@ def _mark_absent(run: IngestRun, gathered: dict[str, FileGroup], present: set[Co
         if group is not None and fate.outcome == "ingested":
             group.absent = True
             group.entries = [entry for entry in group.entries if entry.known not in run.usable]
+    for group in gathered.values():  # its series may be a scan already, and stays as it is
+        group.absent |= all(entry.is_segmentation for entry in group.entries)

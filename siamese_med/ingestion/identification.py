@@ -8,6 +8,7 @@ from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.rows import PATH_TABLE
 from siamese_med.ingestion.catalogue.tables import ContentUnit, is_unread_unit
 from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim_key
+from siamese_med.ingestion.inputs.sources import NIFTI_ENDINGS
 from siamese_med.ingestion.reasons import PATH_REASONS, UNOPENED_REASONS
 from siamese_med.ingestion.run_state import IngestRun
 
@@ -47,7 +48,8 @@ def _same_word(run: IngestRun, entry: InputEntry) -> bool:
     unit = run.paths[entry.key].unit
     word, before = entry.found.reason, run.fates[unit].reason
     if before in PATH_REASONS:
-        return word == before
+        marks = before == "lesion_mask" and not word and not entry.found.path.name.lower().endswith(NIFTI_ENDINGS)
+        return word == before or marks  # a DICOM Segmentation is a mask by its content
     return not (unit[1] and run.fates[unit].scan and word in PATH_REASONS)
 
 

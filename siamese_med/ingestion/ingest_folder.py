@@ -125,7 +125,8 @@ def _convert(run: IngestRun, gathered: Sequence[FileGroup], gone: set[ContentUni
     named = assign_scan_names([volume.candidate for volume in planned], run.catalogue, run.secret)
     commitment = IngestCommitter(run, named)
     commitment.note_replaced(gone)
-    commitment.forget({run.fates[unit].series for unit in gone} - {group.key for group in gathered})
+    parts = {unit for unit in gone if run.fates[unit].reason != "lesion_mask"}  # a mask is no part of its scan
+    commitment.forget({run.fates[unit].series for unit in parts} - {group.key for group in gathered})
     at_work: dict[int, tuple[GroupPlan, PlannedVolume]] = {}
     with progress.show_progress("converting", sum(len(group.entries) for group in gathered), "files") as advance:
         for index, converted in run.workers.each(

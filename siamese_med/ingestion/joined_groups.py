@@ -23,7 +23,7 @@ def split_by_series(group: FileGroup, min_slices: int, secret: Pseudonyms) -> di
     It is the group itself, or each of its series where they were parts of one volume and no longer are.
     """
     parts: dict[str, list[InputEntry]] = defaultdict(list)
-    for entry in group.entries:
+    for entry in (one for one in group.entries if not one.is_segmentation):
         parts[compute_group_key(entry, secret) if _instance(entry) else group.key].append(entry)
     if len(parts) > 1 and not are_parts_of_one_volume([*map(list_instances, parts.values())], min_slices):
         return parts

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import machine_errors, nifti, nifti_header
+from siamese_med.ingestion.dicom import headers, segmentation_masks
+from siamese_med.ingestion.inputs import open_files
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.study.vocabulary import ScanFlag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NIFTI_GZ_ENDING = ".nii.gz"
 """Ending of scans and their masks."""
@@ -48,7 +55,14 @@ def get_mask_path(scan: str, kind: MaskKind) -> str:
     return f"{scan.removesuffix(NIFTI_GZ_ENDING)}_{kind.suffix}{NIFTI_GZ_ENDING}"
 
 
-def write_mask(mask_file: Path, target: Path, scan: Volume, kind: MaskKind, max_gigabytes: float) -> str:
+def write_mask(
+    mask_file: Path,
+    target: Path,
+    scan: Volume,
+    kind: MaskKind,
+    max_gigabytes: float,
+    frames_of_reference: Sequence[str] = (),
+) -> str:
     """Write a mask beside its scan: 1 inside, 0 outside, int16, on the scan's grid.
 
     Both are reoriented to RAS+, so a mask may be stored with other axes; its corners have to coincide with the scan's
@@ -57,7 +71,7 @@ def write_mask(mask_file: Path, target: Path, scan: Volume, kind: MaskKind, max_
     Parameters
     ----------
     mask_file
-        NIfTI file; voxels above 0 are inside.
+        NIfTI file; voxels above 0 are inside. Lesions may be a DICOM Segmentation, see `segmentation_masks`.
     target
         Path of the scan.
     scan
@@ -66,6 +80,8 @@ def write_mask(mask_file: Path, target: Path, scan: Volume, kind: MaskKind, max_
         What the mask marks.
     max_gigabytes
         Largest volume, in 10^9 bytes.
+    frames_of_reference
+        UIDs of the frames of reference of the scan's DICOM images, if it has any.
 
     Returns
     -------
@@ -73,17 +89,42 @@ def write_mask(mask_file: Path, target: Path, scan: Volume, kind: MaskKind, max_
         Empty, or a flag of `kind` where no mask was written.
     """
     try:
-        mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1, kind.may_be_empty)
+        marked = _decode_mask(mask_file, scan, kind, max_gigabytes, frames_of_reference)
     except RejectedError:
         return kind.unused
     except (OSError, MemoryError) as error:
         return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
-    marked = mask.voxels > 0
-    if not _on_one_grid(mask, scan) or not (marked.any() or kind.may_be_empty):
+    if not (marked.any() or kind.may_be_empty):
         return kind.unused
     written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)
     volume.write_volume(Path(get_mask_path(str(target), kind)), written)
     return ""
+
+
+def _decode_mask(
+    mask_file: Path, scan: Volume, kind: MaskKind, max_gigabytes: float, frames_of_reference: Sequence[str]
+) -> NDArray[np.bool_]:
+    if kind is LESION_MASK and _is_dicom(mask_file):
+        return _decode_segmentation(mask_file, scan, max_gigabytes, frames_of_reference)
+    mask, _, _ = nifti.decode_nifti(mask_file, mask_file, "refuse", max_gigabytes, 1, kind.may_be_empty)
+    if not _on_one_grid(mask, scan):
+        raise RejectedError("affine_conflict")
+    marked: NDArray[np.bool_] = mask.voxels > 0
+    return marked
+
+
+def _is_dicom(mask_file: Path) -> bool:
+    with open_files.open_regular_file(mask_file) as file:
+        return headers.looks_like_dicom(file.read(headers.PREAMBLE_BYTES + 8))
+
+
+def _decode_segmentation(
+    mask_file: Path, scan: Volume, max_gigabytes: float, frames_of_reference: Sequence[str]
+) -> NDArray[np.bool_]:
+    if mask_file.stat().st_size > max_gigabytes * 1e9:
+        raise RejectedError("too_large")
+    data = open_files.read_regular_file(mask_file)
+    return segmentation_masks.decode_lesion_segmentation(data, scan, max_gigabytes, frames_of_reference)
 
 
 def _on_one_grid(mask: Volume, scan: Volume) -> bool:

@@ -21,6 +21,7 @@ from siamese_med.ingestion.inputs.claims import InputClaim
 from siamese_med.ingestion.inputs.entries import NO_STAT, FileGroup, InputEntry
 from siamese_med.ingestion.inputs.ownership import GroupOwnership
 from siamese_med.ingestion.joined_groups import list_instances, split_by_series
+from siamese_med.ingestion.lesion_segmentations import find_segmentation_of_volume, list_frames_of_reference
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.bids import ENHANCED_T1_SUFFIX
@@ -70,12 +71,14 @@ def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> Gr
     """
     work = GroupPlan(group, belongings=None if group.absent else ownership.collect_ownership(group, secret))
     instances = list_instances(group.entries)
+    marked = [entry.known[0] for entry in group.entries if entry.is_segmentation]
+    work.reasons.update(dict.fromkeys(marked, "lesion_mask"))
     if instances and group.absent:
         work.reasons.update({one.content: "missing_slice" for one in instances})
     elif instances:
         for key, entries in split_by_series(group, config.min_slices, secret).items():
             _plan_dicom(work, key, entries, config, secret)
-    else:
+    elif len(marked) < len(group.entries):
         _plan_nifti(work, config, secret)
     return work
 
@@ -88,8 +91,9 @@ def _plan_dicom(
     verdict = series.assess_series(list_instances(entries), config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
-        planned = _from_dicom(key, draft, found.path, given, config, secret)
-        job = replace(planned.job, states=_list_states(entries, {one.path for _, one in planned.job.storages}))
+        planned = _add_segmentation(_from_dicom(key, draft, found.path, given, config, secret), work.group, draft)
+        paths = {one.path for _, one in planned.job.storages} | {planned.job.lesions}
+        job = replace(planned.job, states=_list_states(work.group.entries, paths))
         work.volumes.append(replace(planned, job=job, candidate=replace(planned.candidate, series=work.group.key)))
 
 
@@ -212,6 +216,17 @@ def _add_masks(job: ConversionJob, claim: InputClaim | None) -> ConversionJob:
         return job
     mask, lesions = (one[0] if one else "" for one in (claim.mask, claim.lesions))
     return replace(job, mask=mask, lesions=lesions, lesions_named=claim.kind == "manifest")
+
+
+def _add_segmentation(planned: PlannedVolume, group: FileGroup, draft: VolumeDraft) -> PlannedVolume:
+    """Return the volume with the DICOM Segmentation that marks its lesions, unless the input names another mask."""
+    path, flag = planned.job.lesions, None
+    if not path:
+        path, flag = find_segmentation_of_volume(draft, group.entries)
+    references = list_frames_of_reference(draft) if path else ()
+    flags = (*planned.facts.flags, flag) if flag else planned.facts.flags
+    job = replace(planned.job, lesions=path, frames_of_reference=references)
+    return replace(planned, job=job, facts=replace(planned.facts, flags=flags))
 
 
 def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJob:

@@ -248,7 +248,7 @@ class ScanFlag(ExplainedWord):
     MASK_UNREAD = "mask_unread", "its mask could not be read this time; the next run tries again"
     LESIONS_UNUSED = (
         "lesions_unused",
-        "the mask of its lesions is no sound NIfTI on the scan's grid; it was left out",
+        "the mask of its lesions does not fit the scan, is broken, or is one of several segmentations; it was left out",
     )
     LESIONS_UNREAD = (
         "lesions_unread",

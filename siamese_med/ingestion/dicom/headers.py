@@ -113,7 +113,7 @@ def read_dicom_with_pydicom(path: str, data: bytes, content: str, most_bytes: fl
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _held(*_parse(data, most_bytes), DicomFileBytes(path, data, content, most_bytes))
+        return _held(*parse_with_pydicom(data, most_bytes), DicomFileBytes(path, data, content, most_bytes))
 
 
 def _held(header: DicomHeader, body: bytes, position: int, source: DicomFileBytes) -> DicomInstance:
@@ -142,8 +142,21 @@ def _judged(header: DicomHeader, body: bytes, position: int, source: DicomFileBy
     return _instance(header, source.content, modality, storage, slices, flaw)
 
 
-def _parse(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
-    """Return the data set without its pixels, the bytes it was read from (inflated if deflated), and where it ends."""
+def parse_with_pydicom(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:
+    """Return the data set without its pixels, the bytes it was read from (inflated if deflated), and where it ends.
+
+    Parameters
+    ----------
+    data
+        All bytes of the file.
+    most_bytes
+        Largest size of a deflated file.
+
+    Raises
+    ------
+    RejectedError
+        The header is broken, or the file grows beyond `most_bytes`.
+    """
     import pydicom
 
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

@@ -122,6 +122,17 @@ def get_first_item(dataset: DicomHeader | None, key: str) -> Dataset | None:
         return None
 
 
+def list_items(dataset: DicomHeader | None, key: str) -> list[Dataset]:
+    """Return the items of a sequence; none where the sequence is missing or broken."""
+    found = get_tag_value(dataset, key)
+    if not found or isinstance(found, (str, bytes)):
+        return []
+    try:
+        return [item for item in found if hasattr(item, "get")]
+    except Exception:
+        return []
+
+
 @lru_cache(maxsize=1024)
 def parse_dicom_date(written: str, shifted_years: int = 0) -> date | None:
     """Parse a date of DICOM, ACR-NEMA or ISO 8601; a time of day after it is ignored.

@@ -51,6 +51,11 @@ class InputEntry:
             raise LookupError("an entry was used before it was identified")
         return self.unit
 
+    @property
+    def is_segmentation(self) -> bool:
+        """Whether it marks the lesions of a DICOM series, see `dicom.segmentations`."""
+        return self.look is not None and self.look.segmentation is not None
+
 
 def mark_unopened_entries(entries: Iterable[InputEntry]) -> None:
     """Give every entry that is counted but never opened an `InspectedFile` with its reason word.
@@ -66,13 +71,21 @@ def mark_unopened_entries(entries: Iterable[InputEntry]) -> None:
 class FileGroup:
     """Files that are judged together: a DICOM series, a NIfTI with its voxel file, or one file alone.
 
-    `joined` has the keys of series that are parts of one volume with this one.
+    Segmentations of a series' lesions are judged with it, and come last. `joined` has the keys of series that are parts
+    of one volume with this one.
     """
 
     key: str
     entries: list[InputEntry] = field(default_factory=list)
     absent: bool = False  # slices of this series were ingested before and are not in this input
     joined: tuple[str, ...] = ()
+
+    def add(self, entry: InputEntry) -> None:
+        """Add a file; segmentations stay behind the images, since the first file stands for the group."""
+        position = len(self.entries)
+        while position and self.entries[position - 1].is_segmentation and not entry.is_segmentation:
+            position -= 1
+        self.entries.insert(position, entry)
 
 
 def make_entry(found: InputPath, secret: Pseudonyms) -> InputEntry:
@@ -152,13 +165,16 @@ def compute_group_key(entry: InputEntry, secret: Pseudonyms) -> str:
     -------
     str
         HMAC of study and series UID (of the series number where the UID is missing), with the claim where a manifest
-        lists the file; for a file without either UID, HMAC of its own content and claim.
+        lists the file; for a file without either UID, HMAC of its own content and claim. A segmentation of lesions has
+        the key of the series that it marks.
     """
     look = (entry.follows or entry).look
+    claim = compute_entry_claim_key(entry, secret) if entry.found.listed else ""
+    if look and look.segmentation:
+        return compute_series_key(look.segmentation.study, look.segmentation.series, secret, claim)
     one = look.instance if look else None
     if one is None or not (one.series or one.study):
         return secret.label("single", *(entry.follows or entry).known)
-    claim = compute_entry_claim_key(entry, secret) if entry.found.listed else ""
     return compute_series_key(one.study, one.series or one.facts.number, secret, claim)
 
 

@@ -11,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from siamese_med.ingestion import machine_errors, nifti, nifti_header
-from siamese_med.ingestion.dicom import headers
+from siamese_med.ingestion.dicom import headers, segmentations
 from siamese_med.ingestion.dicom.instances import DicomInstance
 from siamese_med.ingestion.dicom.origins import DicomOrigin
+from siamese_med.ingestion.dicom.segmentations import LesionSegmentation
 from siamese_med.ingestion.inputs import open_files
 from siamese_med.ingestion.reasons import RejectedError
 
@@ -23,6 +24,8 @@ CHUNK = 2**22
 @dataclass(frozen=True, slots=True)
 class InspectedFile:
     """What one file holds: a DICOM instance, a NIfTI (`voxels` is the path of its voxels), or a reason word.
+
+    A `segmentation` of lesions has a reason too: it becomes no scan, but the mask of one.
 
     The instances of one request are pickled and compressed together (`packed`, with `place` as the index), since a run
     keeps those of all new files in memory.
@@ -35,6 +38,7 @@ class InspectedFile:
     origin: DicomOrigin | None = None  # of a DICOM file that is no instance
     packed: bytes = b""
     place: int = 0
+    segmentation: LesionSegmentation | None = None
 
     @property
     def instance(self) -> DicomInstance | None:
@@ -52,7 +56,7 @@ class InspectedFile:
         >>> InspectedFile(9, "aa", voxels="scan.nii").refused("derivative").voxels
         ''
         """
-        return replace(self, packed=b"", voxels="", reason=reason)
+        return replace(self, packed=b"", voxels="", segmentation=None, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -109,11 +113,20 @@ def _inspect_file(path: Path, most_bytes: float) -> tuple[InspectedFile, DicomIn
     try:
         return _recognise_content(path, data, digest, most_bytes)
     except RejectedError as rejected:
-        return InspectedFile(len(data), digest, reason=rejected.reason, origin=rejected.origin), None
+        return _note_refusal(rejected, data, digest, most_bytes), None
     except Exception as error:  # one bad file must not stop the others
         return InspectedFile(
             len(data), digest, reason=machine_errors.find_machine_error_reason(error) or "unreadable_header"
         ), None
+
+
+def _note_refusal(rejected: RejectedError, data: bytes, digest: str, most_bytes: float) -> InspectedFile:
+    """Make the result for content that is no volume; of these, only segmentations are looked at once more."""
+    look = InspectedFile(len(data), digest, reason=rejected.reason, origin=rejected.origin)
+    if rejected.reason != "non_image" or rejected.origin is None or rejected.origin.modality != "SEG":
+        return look
+    marked = segmentations.read_lesion_segmentation(data, most_bytes)
+    return replace(look, reason="lesion_mask", segmentation=marked) if marked else look
 
 
 def _recognise_content(

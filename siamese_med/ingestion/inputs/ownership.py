@@ -135,10 +135,11 @@ class GroupOwnership:
 def collect_ownership(group: FileGroup, secret: Pseudonyms) -> GroupOwnership:
     """Collect the owners of all files of a group, and date, modality and contrast of its first file.
 
-    `slices` counts the planes of all DICOM files. Needs the headers, so it runs before they are dropped from memory.
+    A segmentation of lesions owns nothing: it is compared with the patient of its images. `slices` counts the planes of
+    all DICOM files. Needs the headers, so it runs before they are dropped from memory.
     """
     owners, days, slices = set(), set(), 0
-    for entry in group.entries:
+    for entry in (one for one in group.entries if not one.is_segmentation):
         one = _header_of_entry(entry)
         owners.add(identify_entry_owner(entry, one))
         days.add(_day(entry, one))
