@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DOCS := $(VENV)/.docs
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long lint format clean example
+.PHONY: help install demo test test-long lint format clean example docs
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,8 +38,15 @@ format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-clean: ## remove the environment, caches and the demo
-	rm -rf $(VENV) demo .cache/tests .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## remove the environment, caches, the demo and the site
+	rm -rf $(VENV) demo site .cache/tests .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 example: $(INSTALLED) ## renew the example report and the README's picture from the demo
 	$(BIN)/python -m benchmarks.example demo
+
+docs: $(DOCS) ## build the documentation as a site: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@

@@ -12,7 +12,8 @@ InputArgument = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb[s]://HOST/PATH[?QUERY].",
+        help="A folder (DICOM, NIfTI, BIDS, mixed), a CSV manifest, or dicomweb://HOST/PATH[?QUERY] "
+        "(dicomwebs:// with TLS).",
     ),
 ]
 SentOption = Annotated[

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.commands import ROOT
@@ -22,10 +24,19 @@ def canonical(name: str) -> str:
 
 
 EXTRAS_OF_PROJECT: dict[str, list[str]] = PROJECT["optional-dependencies"]
-INSTALLED = [Requirement(text) for name, texts in EXTRAS_OF_PROJECT.items() if name != "bench" for text in texts]
+LATER = ("bench", "docs")
+"""Extras that `make install` leaves out."""
+INSTALLED = [Requirement(text) for name, texts in EXTRAS_OF_PROJECT.items() if name not in LATER for text in texts]
 """What `make install` installs beside the core; extras that only name other extras of ours are among it."""
 BENCH = {canonical(Requirement(text).name) for text in EXTRAS_OF_PROJECT["bench"]}
 """What benchmarks compare with or are judged by: not installed with the project or its tests."""
+DOCS = [Requirement(text) for text in EXTRAS_OF_PROJECT["docs"]]
+FOR_DOCS_ALONE = {
+    "babel", "backrefs", "ghp-import", "mergedeep", "mkdocs", "mkdocs-autorefs", "mkdocs-get-deps", "mkdocs-material",
+    "mkdocs-material-extensions", "mkdocstrings", "mkdocstrings-python", "paginate", "pymdown-extensions",
+    "pyyaml-env-tag", "watchdog",
+}  # fmt: skip
+"""What `make docs` pulls in and nothing else does."""
 BELOW_3_11_3 = {"async-timeout"}
 """What is pulled in on the first patch versions of Python 3.11 alone, which Debian has."""
 FROM_3_13 = {"whenever"}
@@ -35,8 +46,12 @@ FROM_3_13 = {"whenever"}
 @cache
 def needed() -> set[str]:
     """Every distribution that the project and its tests pull in, by canonical name."""
-    waiting = [*map(Requirement, PROJECT["dependencies"]), *INSTALLED]
-    waiting = [one for one in waiting if one.name != PROJECT["name"]]
+    asked_for = [*map(Requirement, PROJECT["dependencies"]), *INSTALLED]
+    return pulled_in(one for one in asked_for if one.name != PROJECT["name"])
+
+
+def pulled_in(asked_for: Iterable[Requirement]) -> set[str]:
+    waiting = list(asked_for)
     found: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         requirement = waiting.pop()
@@ -60,11 +75,19 @@ def test_everything_that_is_pulled_in_is_pinned() -> None:
 
 
 def test_nothing_is_pinned_that_is_not_pulled_in() -> None:
-    assert {pin.split("==")[0] for pin in PINS} - needed() - BENCH - BELOW_3_11_3 - FROM_3_13 == set()
+    assert {pin.split("==")[0] for pin in PINS} - needed() - BENCH - FOR_DOCS_ALONE - BELOW_3_11_3 - FROM_3_13 == set()
 
 
 def test_what_the_benchmarks_compare_with_is_pinned() -> None:
     assert BENCH - {pin.split("==")[0] for pin in PINS} == set()
+
+
+def test_what_builds_the_documentation_is_pinned_and_free() -> None:
+    pytest.importorskip("mkdocs", reason="`make docs` installs mkdocs")
+    found = pulled_in(DOCS)
+    assert found - {pin.split("==")[0] for pin in PINS} == set()
+    assert found >= FOR_DOCS_ALONE
+    assert [name for name in sorted(found) if is_under_the_gpl(name)] == []
 
 
 def is_under_the_gpl(name: str) -> bool:

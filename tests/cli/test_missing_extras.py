@@ -129,7 +129,7 @@ def test_every_module_of_the_core_can_be_imported_without_any_extra() -> None:
 
 
 def test_the_extras_are_those_of_pyproject() -> None:
-    assert set(EXTRAS_OF_PROJECT) - {"all", "bench", "bundle", "test"} == set(EXTRAS)
+    assert set(EXTRAS_OF_PROJECT) - {"all", "bench", "bundle", "docs", "test"} == set(EXTRAS)
     (everything,) = map(Requirement, EXTRAS_OF_PROJECT["all"])
     assert (everything.name, everything.extras) == ("siamese-med", set(EXTRAS))
     for name, extra in EXTRAS.items():

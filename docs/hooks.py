@@ -1,0 +1,58 @@
+"""What mkdocs does beyond its settings: pages of the repository's top folder, and links that leave docs/.
+
+A link to a file of the repository that is no page of the site becomes plain text. A link that leads nowhere stays as
+it is, and `mkdocs build --strict` fails on it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mkdocs.structure.files import File
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+TOP_PAGES = {
+    "README.md": "overview.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "CHANGELOG.md": "changelog.md",
+}
+"""Pages of the top folder, and their names in the site."""
+LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", re.MULTILINE | re.DOTALL)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the top folder."""
+    top = Path(config.config_file_path).parent
+    for name, page in TOP_PAGES.items():
+        files.append(File.generated(config, page, content=(top / name).read_text(encoding="utf-8")))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
+    """Turn the links of a page into links within the site."""
+    top, docs = Path(config.config_file_path).parent, Path(config.docs_dir)
+    in_top = {name: place for place, name in TOP_PAGES.items()}
+    folder = top if page.file.src_uri in in_top else (docs / page.file.src_uri).parent
+
+    def rewrite(found: re.Match[str]) -> str:
+        image, text, link = found.groups()
+        if link is None or re.match(r"[a-z]+:|#", link):
+            return found[0]
+        target, _, anchor = link.partition("#")
+        path = Path(os.path.normpath(folder / target))
+        name = TOP_PAGES.get(str(path.relative_to(top))) if path.is_relative_to(top) else None
+        if name is None and path.is_relative_to(docs):
+            name = path.relative_to(docs).as_posix()
+        if name is not None:
+            return f"{image}[{text}]({name}{'#' if anchor else ''}{anchor})"
+        return text if path.exists() else found[0]
+
+    return LINK_OR_CODE.sub(rewrite, markdown)
