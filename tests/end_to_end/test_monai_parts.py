@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from siamese_med.network.model_folder import find_weights_file
 from tests import studies
 from tests.commands import siamese_med
 from tests.studies import Made
@@ -53,7 +54,7 @@ def test_the_model_has_the_network_and_records_the_others(tracked: tuple[Path, d
         "loss": "pytorch_metric_learning.losses:CircleLoss",
         "transform": "monai.transforms:RandGibbsNoised",
     }
-    weights = (folder / "data" / "models" / about["id"] / "model.safetensors").read_bytes()
+    weights = find_weights_file(folder / "data" / "models" / about["id"]).read_bytes()
     assert b"encoder.network.features.denseblock1" in weights
 
 
