@@ -9,7 +9,7 @@ bundle, with the weights.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Self
 
 import torch
@@ -17,24 +17,15 @@ from pydantic import JsonValue
 from torch import Tensor, nn
 
 from siamese_med.errors import PluginError
+from siamese_med.network.monai_networks import INPUT_CHANNELS, NETWORKS, pad_to_multiple
 
 BUNDLE_ENCODER = "bundle"
 """The name of this encoder in `train.encoder`."""
 MODULE = "monai.networks.nets"
-NETWORKS = (
-    *("AttentionUnet", "BasicUNet", "BasicUNetPlusPlus", "DenseNet", "DenseNet121", "DenseNet169", "DenseNet201"),
-    *("DenseNet264", "DynUNet", "HighResNet", "MedNeXt", "ResNet", "SENet", "SENet154", "SEResNet50", "SEResNet101"),
-    *("SEResNet152", "SEResNext50", "SEResNext101", "SegResNet", "SegResNetDS", "SegResNetDS2", "SegResNetVAE"),
-    *("SwinUNETR", "UNet", "UNETR", "ViT", "ViTAutoEnc", "VNet"),
-)
-"""Classes that a description may name. Others of MONAI open a file or an address that is among their arguments, such as
-`CellSamWrapper` and `HoVerNet`; of these, some download with `pretrained`, which is always off."""
 CELLS = 4
 """Cells along each axis to which features are averaged, so that the embedding knows where something is."""
 MULTIPLE = 32
 """The input is padded with zeros to a multiple of this, since networks halve it up to five times."""
-INPUT_CHANNELS = ("in_channels", "n_input_channels")
-"""Names under which MONAI's networks take the number of their input channels."""
 
 
 def build_bundle_encoder(
@@ -102,12 +93,6 @@ def build_described_network(description: JsonValue) -> nn.Module:
         raise PluginError(f"network_def of the bundle makes no {name} ({type(error).__name__}): correct it") from error
 
 
-def refuse_pretrained(arguments: Mapping[str, object]) -> None:
-    """Raise ValueError where MONAI would fetch weights, which a model folder of a stranger could make it do."""
-    if arguments.get("pretrained"):
-        raise ValueError("pretrained weights are not fetched: set pretrained = false")
-
-
 def _find_network_class(name: str) -> type[nn.Module]:
     from monai.networks import nets
 
@@ -159,7 +144,7 @@ class BundleEncoder(nn.Module):
         super().__init__()
         self.adapter = nn.Identity() if inputs == channels else nn.Conv3d(channels, inputs, 1)
         self.network = network.eval()
-        self.layer = _find_coarsest_layer(network, torch.zeros(1, inputs, *_padded(grid)))
+        self.layer = _find_coarsest_layer(network, pad_to_multiple(torch.zeros(1, inputs, *grid), MULTIPLE))
         features = self._see(torch.zeros(1, channels, *grid))
         if features.requires_grad:
             features.sum().backward()
@@ -181,8 +166,7 @@ class BundleEncoder(nn.Module):
         return embeddings
 
     def _see(self, scans: Tensor) -> Tensor:
-        missing = [-n % MULTIPLE for n in reversed(scans.shape[2:])]
-        padded = nn.functional.pad(self.adapter(scans), [side for count in missing for side in (0, count)])
+        padded = pad_to_multiple(self.adapter(scans), MULTIPLE)
         seen: list[Tensor] = []
         layer = self.network.get_submodule(self.layer)
         handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
@@ -192,10 +176,6 @@ class BundleEncoder(nn.Module):
             handle.remove()
         found = seen[-1]
         return found.flatten(1) if found.ndim == 2 else nn.functional.adaptive_avg_pool3d(found, CELLS).flatten(1)
-
-
-def _padded(grid: Sequence[int]) -> list[int]:
-    return [n + -n % MULTIPLE for n in grid]
 
 
 def _find_coarsest_layer(network: nn.Module, scan: Tensor) -> str:

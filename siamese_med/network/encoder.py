@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from siamese_med.errors import PluginError
-from siamese_med.network.bundle_encoder import refuse_pretrained
+from siamese_med.network.monai_networks import refuse_pretrained
 from siamese_med.plugins import Plugin, build_plugin, find_plugin, plugin_failure
 from siamese_med.study.config import TrainConfig
 from siamese_med.study.plugin_names import PluginKind

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from siamese_med.network.bundle_encoder import INPUT_CHANNELS, NETWORKS, refuse_pretrained
+from siamese_med.network.monai_networks import INPUT_CHANNELS, NETWORKS, pad_to_multiple, refuse_pretrained
 
 BUILDERS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "ResNetFeatures")
-"""What can be named beside the classes of `bundle_encoder.NETWORKS`, for the same reason: nothing is opened."""
+"""What can be named beside the classes of `monai_networks.NETWORKS`, for the same reason: nothing is opened."""
 
 
 class MonaiEncoder(nn.Module):
@@ -75,8 +74,7 @@ class MonaiEncoder(nn.Module):
         return embeddings
 
     def _compute_features(self, departures: Tensor) -> Tensor:
-        padding = [over for n in reversed(departures.shape[2:]) for over in (0, -n % self.multiple)]
-        found = self.network(functional.pad(departures, padding))
+        found = self.network(pad_to_multiple(departures, self.multiple))
         while isinstance(found, list | tuple):  # several stages: the last one is the coarsest
             found = found[-1]
         if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(departures):

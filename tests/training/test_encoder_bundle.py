@@ -15,7 +15,7 @@ from monai.networks import nets
 from torch import nn
 
 from siamese_med.errors import PluginError
-from siamese_med.network import atlas, bundle_encoder
+from siamese_med.network import atlas, monai_networks
 from siamese_med.network.bundle_encoder import BundleEncoder, build_bundle_encoder, build_described_network
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import SiameseNetwork
@@ -168,7 +168,7 @@ def test_nothing_is_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_networks_that_may_be_named_are_there_and_take_no_file_or_address() -> None:
-    for name in bundle_encoder.NETWORKS:
+    for name in monai_networks.NETWORKS:
         parameters = inspect.signature(getattr(nets, name)).parameters
         assert [one for one in parameters if re.search(r"url|file|folder|^checkpoint|weights|state_dict", one)] == []
 
