@@ -195,10 +195,12 @@ def test_a_file_that_changes_while_it_is_read_is_taken_by_the_next_run(
 ) -> None:
     first = study / "export" / "0" / "IM0000"
     plan = volume_candidates.plan_group
+    others = exports.write(study / "others", exports.series(seed=9, StudyDate="20200101"))
 
     def write_meanwhile(*arguments: Any) -> Any:
         planned = plan(*arguments)
-        exports.write(study / "export" / "0", exports.series(seed=9, StudyDate="20200101"))
+        while others:  # once, before any volume is written, and each file at once: nobody reads half of one
+            (one := others.pop()).replace(study / "export" / "0" / one.name)
         return planned
 
     monkeypatch.setattr(ingest_folder, "plan_group", write_meanwhile)
