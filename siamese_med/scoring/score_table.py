@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 13
+SCORE_METHOD_VERSION = 14
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 
@@ -162,7 +162,7 @@ def _named(score: PairScore, pair: Any, curve: SimilarityCalibration, placed: bo
 
 
 def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
-    """Add the verdicts, which are given to all pairs of a patient together (Holm)."""
+    """Add the verdicts, which are given to all pairs of a patient together (Hommel)."""
     patients: dict[str, list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         if job.same_patient:
