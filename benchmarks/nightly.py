@@ -61,7 +61,9 @@ class Run:
 def settings(folder: Path) -> Path:
     """The demo's settings, with a secret of their own."""
     given = processes.settings(folder)
-    given.write_text(config.DEMO_CONFIG + given.read_text(encoding="utf-8"), encoding="utf-8")
+    given.write_text(
+        config.DEMO_CONFIG + config.DEMO_OWN_MODEL_CONFIG + given.read_text(encoding="utf-8"), encoding="utf-8"
+    )
     return given
 
 

@@ -208,7 +208,7 @@ def store_answers(
 @make_command
 def run_demo(
     folder: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
-    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 16,
+    patients: Annotated[int, typer.Option(min=4, help="Simulated patients; fewer than 8 train no model.")] = 16,
     visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     config: ConfigOption = None,
@@ -217,11 +217,11 @@ def run_demo(
     """Simulate a cohort and run all stages on it (with FOLDER/demo.toml if no config is given)."""
     from siamese_med.pipeline import stages
     from siamese_med.runtime.files import write_text_file
-    from siamese_med.study.config import DEMO_CONFIG
+    from siamese_med.study.config import DEMO_CONFIG, DEMO_OWN_MODEL_CONFIG, MIN_DEMO_TRAINING_PATIENTS
 
     if config is None:
         config = folder / "demo.toml"
-        write_text_file(config, DEMO_CONFIG)
+        write_text_file(config, DEMO_CONFIG + DEMO_OWN_MODEL_CONFIG * (patients >= MIN_DEMO_TRAINING_PATIENTS))
     order = run_request.make_run_request(None, folder / "data", folder / "reports", config)
     order = replace(order, source=stages.simulate(folder, patients, visits, seed))
     return _answer_of_run(run_request.run_command("run", order, config, no_prefect))

@@ -37,19 +37,23 @@ Size3 = tuple[Count, Count, Count]
 
 
 DEMO_CONFIG = """\
-# A demo has minutes: its network learns for a short while only, the plain residual looks for change, on coarse voxels,
-# and the model is used at once: not compared with the starter model, which would take as long again.
+# A demo has minutes: its network learns for a short while only, the plain residual looks for change, on coarse voxels.
 [train]
 epochs = 4
 change_steps = 0
 
 [score]
 spacing_mm = 3.0
-
+"""
+"""What `siamese-med demo` sets where it is given no config."""
+DEMO_OWN_MODEL_CONFIG = """
+# The demo's own model is used at once: not compared with the starter model, which would take as long again.
 [promote]
 starter_model = false
 """
-"""What `siamese-med demo` sets where it is given no config."""
+"""What it sets beside that for a cohort that can train a model."""
+MIN_DEMO_TRAINING_PATIENTS = 8
+"""Fewer patients leave fewer than two for validation, so that a demo of them has the starter model alone."""
 
 
 class IngestConfig(ConfigSection):
