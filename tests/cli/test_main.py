@@ -40,7 +40,7 @@ def test_help_answers_without_the_imports_of_torch() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert all(f" {name} " in result.stdout for name in COMMANDS)
-    assert min(seconds) < 1.5  # .4 on an idle machine; torch alone takes 3
+    assert min(seconds) < 1.5  # .4 on an idle machine; torch alone takes 1.5
 
 
 @pytest.mark.parametrize(("patients", "own_model"), [(7, False), (8, True)])
