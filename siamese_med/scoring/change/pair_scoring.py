@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 EVIDENCE_WEIGHT = 0.7
 """Share of the false alarms that the detector's evidence may raise; the rest is for local growth.
 
-Evidence is what most changes show in. Source: our choice among .5 to 1 in tenths, on pairs whose truth is known: the
+Evidence is what most changes show in. Source: our choice among .5 to .9 in tenths, on pairs whose truth is known: the
 largest at which 5 % of 303 unchanged pairs alarm (`python -m benchmarks.own_false_alarms`).
 """
 ANY_FALSE = 1 - math.exp(-FALSE_CANDIDATES)
