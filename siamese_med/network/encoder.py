@@ -5,6 +5,7 @@ The same encoder, with the same weights, is applied to both scans of a pair.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -144,8 +145,9 @@ def _pooled_projection(embedding: int, channels: int, grid: Sequence[int]) -> nn
     strides = _strides(grid)
     cells = _cells(grid, strides)
     # as MONAI's block of that name, whose import takes longer than to embed a scan; stored weights have its names
-    mean = nn.Conv3d(channels, channels, strides, strides, groups=channels, bias=False)
-    nn.init.constant_(mean.weight, 1 / (strides[0] * strides[1] * strides[2]))
+    edges = (strides[0], strides[1], strides[2])
+    mean = nn.Conv3d(channels, channels, edges, edges, groups=channels, bias=False)
+    nn.init.constant_(mean.weight, 1 / math.prod(edges))
     projection = nn.Linear(cells * channels, embedding)
     nn.init.normal_(projection.weight, std=(cells * channels * embedding) ** -0.5)
     return nn.Sequential(nn.Sequential(OrderedDict(conv=mean)), nn.Flatten(), projection)
