@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from siamese_med.runtime import progress
+from siamese_med.runtime import memory, progress
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -196,6 +196,7 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+    memory.keep_freed_memory()
 
 
 @contextmanager
