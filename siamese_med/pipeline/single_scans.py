@@ -24,7 +24,7 @@ from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes, scan_placement
-from siamese_med.runtime import memory
+from siamese_med.runtime import memory, parallel
 from siamese_med.scoring.change import (
     comparability,
     detectors,
@@ -107,7 +107,15 @@ class ComparedScans:
 
 
 def compare_read_scans(a: SingleScan, b: SingleScan, chosen: TrainedModel, config: Config) -> ComparedScans:
-    """Measure two scans that were read, see `measure_two_scans`; `a` is taken for the earlier one."""
+    """Measure two scans that were read, see `measure_two_scans`; `a` is taken for the earlier one.
+
+    As in a run, torch works with one thread, on which the last digits depend. The rescans use the other cores.
+    """
+    with parallel.use_threads_for_jobs():
+        return _place_and_compare(a, b, chosen, config)
+
+
+def _place_and_compare(a: SingleScan, b: SingleScan, chosen: TrainedModel, config: Config) -> ComparedScans:
     template = chosen.read_template()
     earlier, later = (_place_scan(scan, template, config) for scan in (a, b))
     embeddings = _embeddings(chosen, [earlier.voxels, later.voxels])

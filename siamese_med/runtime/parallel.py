@@ -77,8 +77,28 @@ def run_in_parallel(
             yield result
 
 
+THREADS_FOR_JOBS: ContextVar[int] = ContextVar("THREADS_FOR_JOBS", default=1)
+"""How many jobs `run_in_threads` runs side by side."""
+
+
+@contextmanager
+def use_threads_for_jobs() -> Iterator[None]:
+    """Inside the block torch works with one thread, and `run_in_threads` with as many as torch had before.
+
+    So the cores are used, and no digit of a result depends on their number.
+    """
+    import torch
+
+    before = THREADS_FOR_JOBS.set(torch.get_num_threads())
+    try:
+        with _hold_one_thread():
+            yield
+    finally:
+        THREADS_FOR_JOBS.reset(before)
+
+
 def run_in_threads(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
-    """Apply `work` to every job, side by side in as many threads as torch has, and return the results in their order.
+    """Apply `work` to every job and return the results in their order; side by side within `use_threads_for_jobs`.
 
     For few jobs of seconds each, which are done before other processes have imported torch. Each job works with one
     torch thread, so its result does not depend on how many there are. `work` may not change what the jobs share.
@@ -90,9 +110,7 @@ def run_in_threads(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[R
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    import torch
-
-    threads = min(torch.get_num_threads(), len(jobs))
+    threads = min(THREADS_FOR_JOBS.get(), len(jobs))
     with _hold_one_thread():
         if threads < 2:
             return [work(job) for job in jobs]

@@ -31,21 +31,20 @@ def test_jobs_run_side_by_side_with_one_torch_thread_each_and_keep_their_order()
         together.wait(WAIT_S)
         return job, torch.get_num_threads()
 
-    assert parallel.run_in_threads(work, range(THREADS)) == [(job, 1) for job in range(THREADS)]
+    with parallel.use_threads_for_jobs():
+        assert torch.get_num_threads() == 1
+        assert parallel.run_in_threads(work, range(THREADS)) == [(job, 1) for job in range(THREADS)]
     assert torch.get_num_threads() == THREADS
 
 
 @pytest.mark.usefixtures("threads")
 def test_an_error_of_a_job_is_raised_and_threads_are_as_before() -> None:
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError), parallel.use_threads_for_jobs():
         parallel.run_in_threads(lambda job: 1 // job, [1, 0, 2])
     assert torch.get_num_threads() == THREADS
 
 
-def test_with_one_thread_jobs_run_one_after_the_other_in_this_thread() -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        assert set(parallel.run_in_threads(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
-    finally:
-        torch.set_num_threads(before)
+@pytest.mark.usefixtures("threads")
+def test_outside_of_the_block_jobs_run_one_after_the_other_in_this_thread() -> None:
+    found = parallel.run_in_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3))
+    assert set(found) == {(threading.get_ident(), 1)}

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from siamese_med.imaging import volume
+from siamese_med.runtime import parallel
 from siamese_med.scoring import score_table
 from siamese_med.scoring.change import pair_scoring, simulated_rescans
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
@@ -248,7 +249,8 @@ def test_rescans_are_the_same_to_the_last_digit_with_several_threads(jobs: list[
     for threads in (1, 3):
         torch.set_num_threads(threads)
         try:
-            made = simulated_rescans.measure_rescans(source, True, SPACING_MM, setup.instrument.detector)
+            with parallel.use_threads_for_jobs():
+                made = simulated_rescans.measure_rescans(source, True, SPACING_MM, setup.instrument.detector)
         finally:
             torch.set_num_threads(before)
         found.append([{**vars(figure), "tail": list(figure.tail)} for one in made for figure in one])

@@ -96,7 +96,7 @@ def measure_rescans(
     spacing_mm
         Voxel edge at which change is measured.
     detector
-        The detector of the model. Several threads call it at once where torch has several.
+        The detector of the model. Several threads may call it at once, see `parallel.run_in_threads`.
     """
     body = rescan.extract_body(source.scan)
     # seeded by content, so that the rescans of two scans of a patient are not drawn alike
