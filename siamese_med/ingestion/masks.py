@@ -20,8 +20,8 @@ from siamese_med.study.vocabulary import ScanFlag
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NIFTI_GZ_ENDING = ".nii.gz"
-"""Ending of scans and their masks."""
+NIFTI_GZ_ENDING, NIFTI_ENDING = ".nii.gz", ".nii"
+"""Endings of scans and their masks, compressed and not."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def get_mask_path(scan: str, kind: MaskKind) -> str:
     >>> get_mask_path("scans/sub-a/ses-01/sub-a_ses-01_T1w.nii.gz", REGION_MASK)
     'scans/sub-a/ses-01/sub-a_ses-01_T1w_mask.nii.gz'
     """
-    return f"{scan.removesuffix(NIFTI_GZ_ENDING)}_{kind.suffix}{NIFTI_GZ_ENDING}"
+    ending = NIFTI_GZ_ENDING if scan.endswith(NIFTI_GZ_ENDING) else NIFTI_ENDING
+    return f"{scan.removesuffix(ending)}_{kind.suffix}{ending}"
 
 
 def write_mask(

@@ -66,11 +66,14 @@ class IngestConfig(ConfigSection):
     max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
     timeout_s: Positive = Field(120.0, description="a series whose decoding takes longer is given up")
     volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
+    compress: bool = Field(
+        True, description="write scans as .nii.gz; false: as .nii, larger and sooner written and read"
+    )
     transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
     transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
     reasons: dict[ReasonName, Arguments] = Field({}, description="checks of your own by name, with their arguments")
 
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons"})
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons", "compress"})
 
 
 class PrepareConfig(ConfigSection):

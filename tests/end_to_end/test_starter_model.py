@@ -204,6 +204,7 @@ def stand_for_training(made: Made, study: Study, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(train_model, "build_model", build)
 
 
+@pytest.mark.long
 def test_a_candidate_that_is_as_good_replaces_the_starter(
     made_study: Made, study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

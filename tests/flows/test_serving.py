@@ -229,6 +229,7 @@ def begun(up: Workstation) -> str:
     return str(said["run"])
 
 
+@pytest.mark.long
 def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
     run = begun(up)
     environment = {**up.user.environment, **up.exported}

@@ -32,7 +32,7 @@ SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 
 DERIVATIVE_FILE_PATTERN = re.compile(
     rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
-    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii\.gz))"
+    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii(\.gz)?))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
 
@@ -70,7 +70,7 @@ def _texts(rows: list[ScanRow]) -> dict[str, str]:
         subject, session, name = row["subject"], row["session"], Path(row["path"]).name
         sessions[subject][session] = sessions[subject].get(session) or row["date"]
         visits[subject, session].append((name, _moment(row["date"])))
-        texts[_within(row).removesuffix(".nii.gz") + ".json"] = _side_car(row)
+        texts[_within(row).removesuffix(".gz").removesuffix(".nii") + ".json"] = _side_car(row)
     texts["participants.tsv"] = _tsv(("participant_id",), [(subject,) for subject in sorted(sessions)])
     for subject, dates in sessions.items():
         lines = [(session, _moment(dates[session])) for session in sorted(dates, key=_number)]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from siamese_med.imaging.volume import Volume
+from siamese_med.runtime import parallel
 from siamese_med.scoring.change import noise_floor, pair_measurement
 from siamese_med.scoring.change.change_map import MapSummary
 from siamese_med.scoring.change.noise_floor import NoChangeReference
@@ -83,7 +84,7 @@ RescanSource = Callable[[PairScan, bool, float, ChangeDetector], Sequence[Measur
 def measure_rescans(
     source: PairScan, same_scanner: bool, spacing_mm: float, detector: ChangeDetector
 ) -> list[MeasuredRescan]:
-    """Measure RESCANS_PER_SCAN simulated rescans of one scan. The result depends on the arguments alone.
+    """Measure RESCANS_PER_SCAN simulated rescans of one scan, side by side. The result depends on the arguments alone.
 
     Parameters
     ----------
@@ -94,17 +95,18 @@ def measure_rescans(
     spacing_mm
         Voxel edge at which change is measured.
     detector
-        The detector of the model.
+        The detector of the model. Several threads may call it at once, see `parallel.run_in_threads`.
     """
     body = rescan.extract_body(source.scan)
     # seeded by content, so that the rescans of two scans of a patient are not drawn alike
     seed = int(source.scan.content_digest()[:16], 16)
-    found = []
-    for number in range(RESCANS_PER_SCAN):
+
+    def measure(number: int) -> MeasuredRescan:
         pair = simulate_rescan(source, body, same_scanner, np.random.default_rng([seed, number]))
         measured = pair_measurement.measure_pair(*pair, spacing_mm, detector)
-        found.append(MeasuredRescan(measured.finding, measured.growth))
-    return found
+        return MeasuredRescan(measured.finding, measured.growth)
+
+    return parallel.run_in_threads(measure, range(RESCANS_PER_SCAN))
 
 
 def build_own_references(first: Sequence[MeasuredRescan], second: Sequence[MeasuredRescan]) -> OwnReferences:
