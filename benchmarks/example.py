@@ -19,7 +19,7 @@ from siamese_med.pipeline import stages
 from siamese_med.study.config import Config, ReportConfig
 from siamese_med.study.tables import Study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "reports" / "example"
 TITLE = "Two simulated patients"
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars")

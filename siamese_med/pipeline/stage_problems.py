@@ -22,7 +22,7 @@ def list_failed_audits(model: Path) -> tuple[str, ...]:
 
 
 def list_model_doubts(model: Path) -> tuple[str, ...]:
-    """List what speaks against a model, one line each: failed audits, and a region of identity that is small."""
+    """List the doubts about a model, one line each: failed audits, and a region of identity that is small."""
     region = read_model_info(model).region
     if region is None or not region.is_small:
         return list_failed_audits(model)
