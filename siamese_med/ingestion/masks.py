@@ -62,6 +62,7 @@ def write_mask(
     kind: MaskKind,
     max_gigabytes: float,
     frames_of_reference: Sequence[str] = (),
+    hidden: NDArray[np.bool_] | None = None,
 ) -> str:
     """Write a mask beside its scan: 1 inside, 0 outside, int16, on the scan's grid.
 
@@ -82,6 +83,8 @@ def write_mask(
         Largest volume, in 10^9 bytes.
     frames_of_reference
         UIDs of the frames of reference of the scan's DICOM images, if it has any.
+    hidden
+        Voxels (i, j, k) of the scan that the mask must not mark.
 
     Returns
     -------
@@ -94,6 +97,8 @@ def write_mask(
         return kind.unused
     except (OSError, MemoryError) as error:
         return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
+    if hidden is not None:
+        marked = marked & ~hidden
     if not (marked.any() or kind.may_be_empty):
         return kind.unused
     written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)

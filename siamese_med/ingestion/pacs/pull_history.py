@@ -22,6 +22,7 @@ from siamese_med.ingestion.catalogue.rows import (
     ScanRow,
     TransferRow,
 )
+from siamese_med.ingestion.defacing import settle_defacing
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.run_state import read_joined_keys
 from siamese_med.runtime import files
@@ -43,8 +44,9 @@ class PullHistory:
 
     def __init__(self, data: Path, url: str, secret: Pseudonyms, config: IngestConfig) -> None:
         self._data, self._url, self._secret = data, url, secret
-        self._rules = f"{config.fingerprint()} {verdict_rules.compute_rules_digest(config)}"
         with self._catalogue() as catalogue:
+            config = settle_defacing(config, catalogue)
+            self._rules = f"{config.fingerprint()} {verdict_rules.compute_rules_digest(config)}"
             self._rows = {row["key"]: row for row in catalogue.rows(TRANSFER_TABLE)}
             self._joined = _read_joined(catalogue)
             self._there: dict[str, bool] = {}
