@@ -1,4 +1,4 @@
-"""Whether an ingest run removes faces, and their removal from one volume, in a worker, before anything is written."""
+"""The removal of the face from one volume, in a worker, before anything is written."""
 
 from __future__ import annotations
 
@@ -6,36 +6,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 from siamese_med.imaging.volume import Volume
-from siamese_med.ingestion.catalogue.catalogue import Catalogue
-from siamese_med.ingestion.catalogue.rows import META_TABLE
 from siamese_med.ingestion.reasons import RejectedError
-from siamese_med.study.config import IngestConfig
 
 if TYPE_CHECKING:
     from siamese_med.brain.defacing import FacelessScan
 
-DEFACE_KEY = "deface"
-"""Key of the catalogue's fact whether the last run removed faces."""
 FACE_MODULE = "siamese_med.brain.defacing"
 NOT_REMOVED = "face_not_removed"
 """Reason word of a volume whose face could not be removed for sure."""
-
-
-def settle_defacing(config: IngestConfig, catalogue: Catalogue) -> IngestConfig:
-    """Decide whether this run removes faces: as configured, else as the last run into this catalogue did.
-
-    A study whose faces were removed once does not get them back because an option was forgotten.
-
-    Returns
-    -------
-    IngestConfig
-        With `deface` true, or None where faces stay, so that equal decisions have equal digests.
-    """
-    known = {row["key"]: row["value"] for row in catalogue.rows(META_TABLE)}.get(DEFACE_KEY, "no") == "yes"
-    wanted = known if config.deface is None else config.deface
-    if wanted != known:
-        catalogue.write({"meta": [{"key": DEFACE_KEY, "value": "yes" if wanted else "no"}]})
-    return config.model_copy(update={"deface": True if wanted else None})
 
 
 def remove_face(scan: Volume, contrast: str) -> FacelessScan:

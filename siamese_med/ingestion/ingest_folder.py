@@ -10,13 +10,13 @@ from pathlib import Path
 from siamese_med.ingestion.catalogue import bids_dataset
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
+from siamese_med.ingestion.catalogue.face_setting import settle_defacing
 from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.commit import IngestCommitter
 from siamese_med.ingestion.conversion import ConversionJob, convert_volume
-from siamese_med.ingestion.defacing import settle_defacing
 from siamese_med.ingestion.grouping import group_entries
 from siamese_med.ingestion.identification import (
     find_replaced_units,

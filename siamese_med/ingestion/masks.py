@@ -75,10 +75,8 @@ def write_mask(
         NIfTI file; voxels above 0 are inside. Lesions may be a DICOM Segmentation, see `segmentation_masks`.
     target
         Path of the scan.
-    scan
-        The scan in RAS+ orientation.
-    kind
-        What the mask marks.
+    scan, kind
+        The scan in RAS+ orientation, and what the mask marks.
     max_gigabytes
         Largest volume, in 10^9 bytes.
     frames_of_reference
@@ -88,8 +86,7 @@ def write_mask(
 
     Returns
     -------
-    str
-        Empty, or a flag of `kind` where no mask was written.
+    Empty, or a flag of `kind` where no mask was written.
     """
     try:
         marked = _decode_mask(mask_file, scan, kind, max_gigabytes, frames_of_reference)
@@ -97,8 +94,7 @@ def write_mask(
         return kind.unused
     except (OSError, MemoryError) as error:
         return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
-    if hidden is not None:
-        marked = marked & ~hidden
+    marked = marked if hidden is None else marked & ~hidden
     if not (marked.any() or kind.may_be_empty):
         return kind.unused
     written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)

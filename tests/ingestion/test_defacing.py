@@ -11,7 +11,7 @@ import pytest
 
 from siamese_med.brain import head_template
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
-from siamese_med.ingestion.defacing import settle_defacing
+from siamese_med.ingestion.catalogue.face_setting import settle_defacing
 from siamese_med.study.config import IngestConfig
 from tests.ingestion.conftest import Place
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.catalogue.face_setting import settle_defacing
 from siamese_med.ingestion.catalogue.rows import (
     FILE_TABLE,
     META_TABLE,
@@ -22,7 +23,6 @@ from siamese_med.ingestion.catalogue.rows import (
     ScanRow,
     TransferRow,
 )
-from siamese_med.ingestion.defacing import settle_defacing
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.run_state import read_joined_keys
 from siamese_med.runtime import files
