@@ -122,7 +122,7 @@ def find_face_region(scan: Volume, matrix: NDArray[np.float64], found: BrainSegm
             for row in to_template[:3]
         )
         margin = np.where(np.abs(x) > MIDLINE_MM, BRAIN_MARGIN_MM, MIDLINE_MARGIN_MM)
-        region[i] = is_face_in_template(x, y, z) & (own[i] > margin) & (known[i] > TEMPLATE_BRAIN_MARGIN_MM)
+        region[i] = is_face_in_template(x, y, z) & (own[i] >= margin) & (known[i] >= TEMPLATE_BRAIN_MARGIN_MM)
     return region
 
 
