@@ -99,6 +99,9 @@ def ingest_input(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash files again even if size and time are unchanged.")
     ] = False,
+    deface: Annotated[
+        bool, typer.Option("--deface", help="Remove faces from head scans, now and in later runs of this study.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show patients, visits and scans, and what names them; write nothing.")
     ] = False,
@@ -111,6 +114,7 @@ def ingest_input(
     order = replace(
         run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config),
         verify=verify,
+        deface=deface,
     )
     answer = _answer_of_stage("ingest", order, config, no_prefect)
     return replace(

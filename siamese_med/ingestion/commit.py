@@ -208,6 +208,7 @@ class IngestCommitter:
             "nan_voxels": converted.nan_voxels,
             "person": self._person(facts, planned.likeness or name.subject),
             "likeness": planned.likeness,
+            "acquisition": dict(facts.acquisition),
         }
 
     def _mask_path(self, planned: PlannedVolume, converted: ConvertedVolume, kind: MaskKind) -> str | None:

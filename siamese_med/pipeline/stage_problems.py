@@ -115,14 +115,32 @@ def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
     )
 
 
-def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
-    """Describe scans that are paired although nothing but one identifier says that they are of one person.
+def list_face_problems(left: int) -> tuple[str, ...]:
+    """Describe scans that came in before faces were to be removed, and that this run did not read.
 
-    One line at most; `scans` as in `list_identity_problems`.
+    Examples
+    --------
+    >>> list_face_problems(0)
+    ()
     """
-    return describe_problem(
-        sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
-        "scan",
-        "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them in "
-        "a manifest (`unproven_id`)",
+    return describe_problem(left, "scan", "of other inputs with a face: ingest these inputs again, to remove it")
+
+
+def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
+    """Describe scans of which it is doubtful whose they are, and which are paired all the same.
+
+    One line a flag; `scans` as in `list_identity_problems`.
+    """
+    return (
+        *describe_problem(
+            sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
+            "scan",
+            "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them "
+            "in a manifest (`unproven_id`)",
+        ),
+        *describe_problem(
+            sum(ScanFlag.COPIED_SCAN in scan["flags"] for scan in scans),
+            "scan",
+            "with the voxels of another patient's or visit's scan: find out which is right (`copied_scan`)",
+        ),
     )

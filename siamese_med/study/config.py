@@ -73,8 +73,9 @@ class IngestConfig(ConfigSection):
     transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
     transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
     reasons: dict[ReasonName, Arguments] = Field({}, description="checks of your own by name, with their arguments")
+    deface: bool | None = Field(None, description="remove faces from heads; default: as the study's last ingest, or no")
 
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons", "compress"})
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons", "compress", "deface"})
 
 
 class PrepareConfig(ConfigSection):

@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.catalogue.rows import ScanRow
@@ -24,7 +25,7 @@ SIDECAR_FIELDS = {
 }  # fmt: skip
 """Columns of the scan table that go into the JSON beside an image, and their names there.
 
-No others do, but for `ContrastConfidence` where the image told the contrast.
+No others do, but for `ContrastConfidence` where the image told the contrast, and how a DICOM image was acquired.
 """
 
 SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
@@ -85,7 +86,8 @@ def _within(row: ScanRow) -> str:
 
 
 def _side_car(row: Mapping[str, object]) -> str:
-    content = {name: row[column] for column, name in SIDECAR_FIELDS.items()}
+    acquired = cast("Mapping[str, object]", row["acquisition"])
+    content = {**acquired, **{name: row[column] for column, name in SIDECAR_FIELDS.items()}}
     sure = row["contrast_confidence"]
     return _json(content if sure is None else {**content, "ContrastConfidence": sure})
 
