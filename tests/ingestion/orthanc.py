@@ -49,6 +49,16 @@ class Orthanc:
         """Store files; returns what the server says of each: Success or AlreadyStored."""
         return [str(self._ask("post", "/instances", data=path.read_bytes())["Status"]) for path in paths]
 
+    def count(self, level: str) -> int:
+        """How many resources of a level there are."""
+        return len(self._ask("get", f"/{level}"))
+
+    def read_back(self, sop: str) -> tuple[bytes, str]:
+        """The file of the only instance with a SOPInstanceUID, and the StudyInstanceUID it is filed under."""
+        (found,) = self._ask("post", "/tools/lookup", data=sop)
+        study = self._ask("get", f"{found['Path']}/study")["MainDicomTags"]["StudyInstanceUID"]
+        return self._request("get", f"{found['Path']}/file").content, str(study)
+
     def forget(self, level: str) -> None:
         """Delete every resource of a level: `patients`, `instances`, ..."""
         for one in self._ask("get", f"/{level}"):
@@ -60,11 +70,14 @@ class Orthanc:
         self._ask("delete", found["Path"])
 
     def _ask(self, verb: str, path: str, **arguments: Any) -> Any:
+        return self._request(verb, path, **arguments).json()
+
+    def _request(self, verb: str, path: str, **arguments: Any) -> requests.Response:
         url = f"http://127.0.0.1:{self.port}{path}"
         auth = tuple(word.encode() for word in self.auth) if self.auth else None
         answer = requests.request(verb, url, auth=auth, timeout=30, **arguments)
         answer.raise_for_status()
-        return answer.json()
+        return answer
 
     def answers(self) -> bool:
         """Whether the server is up."""

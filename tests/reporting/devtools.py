@@ -125,6 +125,14 @@ class Tab:
         """Draw what can be seen: that fetches what layout alone does not."""
         self._chromium.ask("Page.captureScreenshot", self._session)
 
+    def resize(self, width: int, height: int) -> None:
+        """Load the page once more on a screen of that size, below 600 pixels that of a phone."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._chromium.ask("Emulation.setDeviceMetricsOverride", self._session, **size)
+        self._chromium.events = [event for event in self._chromium.events if event["method"] != "Page.loadEventFired"]
+        self._chromium.ask("Page.reload", self._session)
+        self._chromium.await_event("Page.loadEventFired", self._session)
+
     def prefer(self, scheme: str) -> None:
         """Go over to the light or the dark colour scheme."""
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]

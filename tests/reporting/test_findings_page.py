@@ -33,7 +33,7 @@ def write(folder: Path, found: dict[tuple[int, int], list[int | None]], visits: 
 
 
 def section(page: str) -> str:
-    return page[page.index("Findings over time") :].partition("</section>")[0]
+    return page[page.index("<h2>Findings over time") :].partition("</section>")[0]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from siamese_med.reporting.data.report_content import (
     WrongPatientAlarm,
 )
 from siamese_med.reporting.data.text_content import ReportText
-from siamese_med.study.vocabulary import Split
+from siamese_med.study.vocabulary import Split, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 """Splits whose patients the network or its calibration learned from; their pages carry a warning."""
+
+
+MOST_NAMED = 4
+"""Number of changed pairs that a note names."""
 
 
 def build_patient_report(
@@ -72,7 +76,7 @@ def build_patient_report(
         subject=subject,
         title=title,
         headline=found.headline,
-        warnings=_warnings(visits, found.pairs, reference),
+        warnings=(*_warnings(visits, found.pairs, reference), *_mention_other_changes(found)),
         alarms=own,
         claimed=claimed,
         visits=visits,
@@ -128,5 +132,15 @@ def _warnings(
             "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
         )
     if not any(stratum.n for stratum in reference.narrow(pairs).strata):
-        warnings.append("The model holds no pairs without change: the reference band is that of a normal distribution.")
+        warnings.append("The model has no pairs without change: the reference band is that of a normal distribution.")
     return tuple(warnings)
+
+
+def _mention_other_changes(found: FindingsSource) -> list[str]:
+    """Where the verdict on the newest visit is another one: the pairs, also of earlier visits, that are changed."""
+    if found.headline.status not in (Verdict.UNCERTAIN, Verdict.NO_CHANGE):
+        return []
+    changed = [pair.title for pair in found.pairs if pair.status == Verdict.CHANGED]
+    named = "; ".join(changed[:MOST_NAMED])
+    more = f", and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    return [f"Pairs on which the verdict does not rest are changed: {named}{more}."] if changed else []

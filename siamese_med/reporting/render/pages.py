@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.charts import curves, histogram, marks, ranges, strip, timeline
+from siamese_med.reporting.charts import curves, histogram, lesion_load, marks, ranges, strip, timeline
 from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import viewer
@@ -96,6 +96,7 @@ def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Se
         "timelines": [
             timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
         ],
+        "load_charts": {line.contrast: lesion_load.draw_lesion_load(line) for line in report.lesions},
         "undrawn": [line.name for line in report.lines if line.pairs and line not in lines],
     }
     page = _environment().get_template("patient.html.j2")

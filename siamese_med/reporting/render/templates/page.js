@@ -167,6 +167,15 @@
     });
   }
 
+  function unfold() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target && target.tagName === "DETAILS") target.open = true;
+  }
+
+  window.addEventListener("hashchange", unfold);
+  unfold();
+  all(".chart").forEach((chart) => { chart.scrollLeft = chart.scrollWidth; }); // the newest visit is on the right
+
   function blink(pair) {
     const button = pair && pair.querySelector("button.blink");
     if (button) button.setAttribute("aria-pressed", String(pair.classList.toggle("blinking")));
