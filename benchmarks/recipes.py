@@ -105,6 +105,7 @@ def main() -> None:
     for name in given.sets:
         source = SETS[name](given.folder / name / "simulated", given.real.resolve())
         cohorts = _prepare(source, given.folder / name)
+        _count_epochs(cohorts, TrainConfig(accelerator="cpu"), given.seconds)  # imports what all recipes need
         print(f"\n{name}: {_describe(cohorts)}\n\n{HEADER}", flush=True)
         for way, settings in ways.items():
             config = TrainConfig.model_validate({**settings, "accelerator": "cpu"})
