@@ -173,8 +173,8 @@ def combine_p_values(evidence: float, growth: float) -> float:
 
     Examples
     --------
-    >>> combine_p_values(0.014, 0.4), combine_p_values(0.3, 0.006)
-    (0.02, 0.02)
+    >>> combine_p_values(0.014, 0.4)
+    0.02
     """
     return min(1.0, evidence / EVIDENCE_WEIGHT, growth / (1 - EVIDENCE_WEIGHT))
 
