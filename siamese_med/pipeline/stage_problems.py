@@ -47,8 +47,8 @@ def describe_small_region(region: RecordedRegion) -> str:
 def _suspected(shortcut: str, audit: ConfoundFigures) -> str:
     lowest = audit.auc.get(shortcut, Estimate()).low
     if lowest is not None and audit.limit is not None and lowest > audit.limit:
-        return f"identity can be told from the {shortcut} alone"
-    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
+        return f"same person or not: the {shortcut} alone tells the model's patients apart, so its figures are withheld"
+    return f"same person or not: whether the {shortcut} alone tells the model's patients apart, too few of them can say"
 
 
 def describe_problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
