@@ -142,6 +142,7 @@ def _place_and_compare(a: SingleScan, b: SingleScan, chosen: TrainedModel, confi
     return ComparedScans(facts, change_map)
 
 
+@parallel.use_threads_for_jobs()  # one torch thread, as in a run: the last digits depend on it
 def rank_enrolled_patients(
     scan: Path, chosen: TrainedModel, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
 ) -> IdentityFacts:
