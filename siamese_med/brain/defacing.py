@@ -164,6 +164,5 @@ def estimate_air_level(voxels: NDArray[np.generic]) -> float:
     -1000.0
     """
     some = np.asarray(voxels).ravel(order="K")[choose_voxels(voxels.size, head_grid.SAMPLED_VOXELS)].astype(np.float64)
-    low, top = np.quantile(some, [head_grid.LOW_QUANTILE, 0.999])
-    air = some[some <= low + head_grid.AIR_FRACTION * (top - low)]
+    air = some[some <= head_grid.find_air_limit(some)[1]]
     return float(np.sort(air)[len(air) // 2]) if len(air) >= MIN_AIR_VOXELS else float(some.min())
