@@ -92,8 +92,7 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
     Errors of content and machine do not raise; they are returned as reason words.
     """
     try:
-        decoded, flags, nan_voxels = decode_volume(job)
-        _check_unchanged(job)
+        decoded, flags, nan_voxels = _decode_unchanged(job)
         told = _read_contrast(job, decoded)
         faceless = remove_face(decoded, told.contrast if job.contrast_wanted else job.contrast) if job.deface else None
     except RejectedError as rejected:
@@ -118,6 +117,17 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
         thumbnail=thumbnails.make_thumbnail_strip(decoded),
         contrast=told,
     )
+
+
+def _decode_unchanged(job: ConversionJob) -> tuple[Volume, list[str], int]:
+    """Decode as `decode_volume` does. What is wrong with a file that was written to meanwhile is only that."""
+    try:
+        decoded = decode_volume(job)
+    except RejectedError:
+        _check_unchanged(job)
+        raise
+    _check_unchanged(job)
+    return decoded
 
 
 def _check_unchanged(job: ConversionJob) -> None:
