@@ -181,14 +181,15 @@ def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
 
     It can be stopped and called again: results that were stored are read.
     """
-    waiting = [job for job in jobs if _cached(job) is None]
+    done = {number: pair for number, job in enumerate(jobs) if (pair := _cached(job)) is not None}
+    waiting = [job for number, job in enumerate(jobs) if number not in done]
     for folder in {job.setup.folder for job in waiting}:
         files.remove_stale_temporary_files(folder)
     for _ in run_in_parallel(measure_and_store_rescans, list_rescan_jobs(waiting), "simulating rescans"):
         pass
     for _ in run_in_parallel(score_and_store_pair, waiting, "scoring pairs"):
         pass
-    return [pair for job in jobs if (pair := _cached(job)) is not None]
+    return [pair for number, job in enumerate(jobs) if (pair := done.get(number) or _cached(job)) is not None]
 
 
 def list_rescan_jobs(pairs: Sequence[PairJob]) -> list[RescanJob]:
