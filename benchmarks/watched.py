@@ -53,7 +53,7 @@ def ingest(source: Path, data: Path, secret: Path, workers: int) -> dict[str, An
     """Ingest and say everything; an exception is told and not raised."""
     url = f"sqlite:///{data / 'catalogue.sqlite'}"
     config = IngestConfig(secret_file=secret, workers=workers, timeout_s=TIMEOUT_S)
-    ingest_folder.Workers = WatchedWorkers  # type: ignore[misc]
+    ingest_folder.Workers = WatchedWorkers  # type: ignore[attr-defined,misc]
     started = time.perf_counter()
     told: dict[str, Any] = {"error": ""}
     try:
