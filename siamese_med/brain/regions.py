@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ TOUCHING_MM = 3.0
 
 Unit: mm. Source: our choice; one and a half voxels of the segmentation. In reports of multiple sclerosis the words mean
 contact (Filippi et al., Brain, 2019)."""
+MIN_SHARE_OF_A_SIDE = 0.2
+"""What has this share of its voxels on each side of the midline lies on both. Source: our choice."""
 TISSUE_NAMES = {
     "WHITE_MATTER": "white matter",
     "CORTEX": "cortex",
@@ -41,7 +44,8 @@ def name_region(structures: Volume, places_mm: NDArray[np.float64]) -> str | Non
     Returns
     -------
     str or None
-        Such as `left periventricular white matter` or `brain stem`; None where the places lie outside the brain.
+        Such as `left periventricular white matter`, `deep grey matter on both sides` or `brain stem`; None where the
+        places lie outside the brain.
 
     Examples
     --------
@@ -50,21 +54,35 @@ def name_region(structures: Volume, places_mm: NDArray[np.float64]) -> str | Non
     >>> brain = Volume(numbers, np.diag([2.0, 2.0, 2.0, 1.0]))
     >>> name_region(brain, np.array([[12.0, 8.0, 12.0]])), name_region(brain, np.array([[12.0, 18.0, 12.0]]))
     ('left periventricular white matter', 'left deep white matter')
+    >>> numbers[6:] += Structure.RIGHT_WHITE_MATTER - Structure.LEFT_WHITE_MATTER
+    >>> name_region(brain, np.array([[x, 18.0, 12.0] for x in (8.0, 10.0, 12.0, 14.0)]))
+    'deep white matter on both sides'
     """
     voxels = np.rint((places_mm - structures.affine[:3, 3]) @ np.linalg.inv(structures.affine[:3, :3]).T).astype(int)
     voxels = voxels[((voxels >= 0) & (voxels < structures.voxels.shape)).all(1)]
     met = np.bincount(np.asarray(structures.voxels[tuple(voxels.T)], dtype=int), minlength=len(Structure))
-    met[Structure.BACKGROUND] = 0
-    if not met.any():
+    tissues: Counter[str] = Counter()
+    sides: Counter[str] = Counter()
+    for structure in Structure:
+        side, _, tissue = structure.name.partition("_")
+        sided = side in ("LEFT", "RIGHT")
+        if structure != Structure.BACKGROUND:
+            tissues[tissue if sided else structure.name] += int(met[structure])
+        if sided:
+            sides[side.lower()] += int(met[structure])
+    tissue, most = tissues.most_common(1)[0]
+    if not most:
         return None
-    structure = Structure(int(met.argmax()))
-    side, _, tissue = structure.name.partition("_")
-    if side not in ("LEFT", "RIGHT"):
-        return TISSUE_NAMES[structure.name]
     words = TISSUE_NAMES[tissue]
     if tissue == "WHITE_MATTER":
         words = f"{_place_white_matter(structures, voxels)} {words}"
-    return f"{side.lower()} {words}"
+    return words if tissue in Structure.__members__ else _add_side(words, sides)
+
+
+def _add_side(words: str, sides: Counter[str]) -> str:
+    """Say the side, or that it is both: what crosses the midline has its centre on either."""
+    (side, most), (_, fewer) = sides.most_common(2)
+    return f"{words} on both sides" if fewer >= MIN_SHARE_OF_A_SIDE * (most + fewer) else f"{side} {words}"
 
 
 def _place_white_matter(structures: Volume, voxels: NDArray[np.int64]) -> str:

@@ -54,6 +54,12 @@ def test_most_of_the_places_decide_and_those_outside_do_not_count() -> None:
     assert name_region(head(), np.concatenate([outside, inside])) == "right cortex"
 
 
+def test_what_crosses_the_midline_lies_on_both_sides() -> None:
+    left, right = around((7, 25.5, 14)), around((20, 25.5, 14))
+    assert name_region(head(), np.concatenate([left, right])) == "cortex on both sides"
+    assert name_region(head(), np.concatenate([left, left, right[:1]])) == "left cortex"
+
+
 def test_a_grid_that_lies_turned_gives_the_same_name() -> None:
     known = head()
     turned = Volume(known.voxels[::-1].copy(), known.affine @ np.array(
