@@ -61,6 +61,18 @@ def name_region(structures: Volume, places_mm: NDArray[np.float64]) -> str | Non
     voxels = np.rint((places_mm - structures.affine[:3, 3]) @ np.linalg.inv(structures.affine[:3, :3]).T).astype(int)
     voxels = voxels[((voxels >= 0) & (voxels < structures.voxels.shape)).all(1)]
     met = np.bincount(np.asarray(structures.voxels[tuple(voxels.T)], dtype=int), minlength=len(Structure))
+    tissues, sides = _count_tissues_and_sides(met)
+    tissue, most = tissues.most_common(1)[0]
+    if not most:
+        return None
+    words = TISSUE_NAMES[tissue]
+    if tissue == "WHITE_MATTER":
+        words = f"{_place_white_matter(structures, voxels)} {words}"
+    return words if tissue in Structure.__members__ else _add_side(words, sides)
+
+
+def _count_tissues_and_sides(met: NDArray[np.int64]) -> tuple[Counter[str], Counter[str]]:
+    """Count voxels by tissue, both sides together, and by side, from their number by `Structure`."""
     tissues: Counter[str] = Counter()
     sides: Counter[str] = Counter()
     for structure in Structure:
@@ -70,13 +82,7 @@ def name_region(structures: Volume, places_mm: NDArray[np.float64]) -> str | Non
             tissues[tissue if sided else structure.name] += int(met[structure])
         if sided:
             sides[side.lower()] += int(met[structure])
-    tissue, most = tissues.most_common(1)[0]
-    if not most:
-        return None
-    words = TISSUE_NAMES[tissue]
-    if tissue == "WHITE_MATTER":
-        words = f"{_place_white_matter(structures, voxels)} {words}"
-    return words if tissue in Structure.__members__ else _add_side(words, sides)
+    return tissues, sides
 
 
 def _add_side(words: str, sides: Counter[str]) -> str:

@@ -165,11 +165,7 @@ def _lesions(lines: Iterable[LesionLine]) -> list[str]:
     for line in lines:
         fates = [lesion.fate for lesion in line.lesions]
         counted = [f"{fates.count(fate)} {fate}" for fate in TOLD_FATES if fate in fates]
-        what = (
-            join_words(counted)
-            if counted
-            else "none is new, and none has changed by more than the error of its volumes"
-        )
+        what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
         told.append(f"of {len(fates)} marked lesions in {join_contrasts([line.contrast])} {what} since the first date")
     return told
 

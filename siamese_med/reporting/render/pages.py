@@ -207,7 +207,7 @@ def render_model_page(model: ModelPage) -> str:
             det=curves.draw_det_curves(model.test.curves) if model.test.curves else "",
             distances=histogram.draw_histogram("Distances", "distance of the embeddings", distances)
             if any(values for _, _, values in distances)
-            else None,
+            else "",
             calibration=curves.draw_calibration_curve(calibration.bins) if calibration.bins else "",
             audit=ranges.draw_audit_ranges(audit) if audit else "",
             strata=[
