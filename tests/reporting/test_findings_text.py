@@ -236,7 +236,7 @@ def test_marked_lesions_are_counted_by_what_became_of_them() -> None:
     assert told[1].endswith("; of 4 marked lesions in FLAIR 2 new and 1 enlarging since the first date.")
     told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(line("stable", "first"),))
     assert told[1].endswith(
-        "; of 2 marked lesions in FLAIR none is new or has changed beyond the error of its volumes since the first date."
+        "of 2 marked lesions in FLAIR none is new or has changed beyond the error of its volumes since the first date."
     )
 
 
