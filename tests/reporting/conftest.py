@@ -163,12 +163,18 @@ def add_images(study: Inputs, name: str) -> None:
     paths = study.scans.set_index("id")["path"]
     path = f"scores/{name}_change.nii.gz"
     for side in ("scan_a", "scan_b"):
-        (study.data / paths[study.scores.loc[row, side]]).parent.mkdir(parents=True, exist_ok=True)
-        (study.data / paths[study.scores.loc[row, side]]).write_bytes(volumes[side])
-    (study.data / path).write_bytes(volumes["map"])
+        _put(study.data / paths[study.scores.loc[row, side]], volumes[side])
+    _put(study.data / path, volumes["map"])
     study.scores["map"] = study.scores["map"].astype(object)
     study.scores.loc[row, "map"] = path
     study.scores["transform"] = [turn.tolist() if at == row else None for at in study.scores.index]
+
+
+def _put(path: Path, content: bytes) -> None:
+    """As the package writes: a new file in the place of an old one, which keeps its content where it is linked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
 
 
 @cache
