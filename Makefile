@@ -26,7 +26,8 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+# The tests start a hundred processes: without bytecode each would compile what it imports.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) ## everything that must hold, but for what takes longest; style and types are checked beside the tests
 	$(MAKE) --no-print-directory -j 2 lint test-quick

@@ -29,7 +29,7 @@ from benchmarks import large_export, processes
 
 SLICES = 20
 VICTIMS = ("group", "parent", "worker")
-END_S = 15.0
+END_S = 120.0
 SOON = 0.95
 """Kills are drawn over this share of an undisturbed run, since a run that ended cannot be killed."""
 

@@ -1,6 +1,6 @@
 """One ingest in a process of its own, under watch: its account, its slowest task, lost workers, and peak memory.
 
-python -m benchmarks.watched SOURCE DATA SECRET [WORKERS]   (used by fuzz; prints one JSON object)
+python -m benchmarks.watched SOURCE DATA SECRET WORKERS LIMIT_S   (used by fuzz; prints one JSON object)
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.study.config import IngestConfig
 
-TIMEOUT_S = 10.0
 SLOW_S = 5.0
 
 
@@ -49,10 +48,10 @@ def peaks() -> dict[str, int]:
     return {name: resource.getrusage(who).ru_maxrss * 1024 for name, who in usage.items()}
 
 
-def ingest(source: Path, data: Path, secret: Path, workers: int) -> dict[str, Any]:
+def ingest(source: Path, data: Path, secret: Path, workers: int, limit_s: float) -> dict[str, Any]:
     """Ingest and say everything; an exception is told and not raised."""
     url = f"sqlite:///{data / 'catalogue.sqlite'}"
-    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=TIMEOUT_S)
+    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=limit_s)
     ingest_folder.Workers = WatchedWorkers  # type: ignore[attr-defined,misc]
     started = time.perf_counter()
     told: dict[str, Any] = {"error": ""}
@@ -74,8 +73,8 @@ def reasons(url: str) -> dict[str, str]:
 
 def main() -> int:
     """Print what was seen."""
-    source, data, secret, *rest = sys.argv[1:]
-    print(json.dumps(ingest(Path(source), Path(data), Path(secret), int(rest[0]) if rest else 1)))
+    source, data, secret, workers, limit_s = sys.argv[1:]
+    print(json.dumps(ingest(Path(source), Path(data), Path(secret), int(workers), float(limit_s))))
     return 0
 
 

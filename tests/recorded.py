@@ -15,13 +15,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.commands import ROOT
 from tests.studies import SECRET
 
 MARK = "SIAMESE_TEST_USER"
 POLL_S = 0.05
-GONE_S = 90.0
+GONE_S = 300.0
 UNFINISHED = "('RUNNING', 'PENDING', 'CANCELLING')"
 
 
@@ -61,11 +62,22 @@ class User:
             command, cwd=cwd, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
+    def call_here(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+        """Run a command that only asks a server in this process, which saves the imports of a new one."""
+        import siamese_med.flows  # noqa: I001 - it sets Prefect's environment, so it comes first
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+        named = {one: self.extra.get(one.name) for one in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
+        with patch.dict(os.environ, self.environment, clear=True), temporary_settings(named):
+            return siamese_med(*arguments, cwd=cwd)
+
     def ask(self, *arguments: str | Path, cwd: Path) -> dict[str, Any]:
         """What a command answers under --json."""
-        done = self.call(*arguments, "--json", cwd=cwd)
-        assert done.stdout, done.stderr
-        return dict(json.loads(done.stdout))
+        return _answered(self.call(*arguments, "--json", cwd=cwd))
+
+    def ask_here(self, *arguments: str | Path, cwd: Path) -> dict[str, Any]:
+        """The same of a command that only asks a server, in this process."""
+        return _answered(self.call_here(*arguments, "--json", cwd=cwd))
 
     def processes(self) -> dict[int, str]:
         """Who of this user runs now, and by which command."""
@@ -99,7 +111,7 @@ class User:
         path = self.home / "prefect" / "prefect.db"
         if not path.is_file():
             return []
-        with closing(sqlite3.connect(path, timeout=30)) as database:
+        with closing(sqlite3.connect(path, timeout=300)) as database:
             return database.execute(sql).fetchall()
 
     def unfinished(self) -> list[str]:
@@ -116,7 +128,7 @@ class User:
         log = cwd / "serve.log"
         process = self.start("serve", *studies, "--port", str(port), cwd=cwd, log=log)
         try:
-            deadline = time.monotonic() + 200
+            deadline = time.monotonic() + 600
             while "runs are shown" not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
@@ -125,7 +137,12 @@ class User:
         finally:
             if process.poll() is None:
                 process.terminate()
-            process.wait(60)
+            process.wait(300)
+
+
+def _answered(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.stdout, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 def done_work(data: Path) -> dict[str, tuple[int, int]]:

@@ -157,7 +157,7 @@ def _no_detector(*_: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, person: Anatomy, acquired: Callable[..., Acquisition]) -> Kept:
-    """Ten patients of whom each has the same two scans: what matters here are keys, not anatomy."""
+    """Six patients of whom each has the same two scans: what matters here are keys, not anatomy."""
     data = tmp_path_factory.mktemp("kept")
     files = []
     for visit in range(2):
@@ -165,7 +165,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, person: Anatomy, acquired: Ca
         scan = acquired(person, visit, pixel_mm=6.0, slice_mm=6.0).volume
         volume.write_volume(path, volume.Volume(scan.voxels, np.diag([SCALE, SCALE, SCALE, 1.0]) @ scan.affine))
         files.append((path.name, volume.read_volume(path).content_digest()))
-    rows = [_row(patient, visit, *files[visit]) for patient in range(10) for visit in range(2)]
+    rows = [_row(patient, visit, *files[visit]) for patient in range(6) for visit in range(2)]
     return Kept(data, pd.DataFrame(rows))
 
 

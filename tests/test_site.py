@@ -52,7 +52,7 @@ def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
     assert '<p>Stages <a href="security.html">Security</a></p>' in pages["scores.html"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_links_that_lead_nowhere_fail(tmp_path: Path) -> None:
     links = ["gone.md", "../siamese_med/gone.py", "stages.md#gone", "gone.png"]
     done = build(tmp_path, "\n" + " ".join(f"![one]({link})" if "png" in link else f"[one]({link})" for link in links))

@@ -88,11 +88,13 @@ def test_the_group_level_collects_all_participants(output: Path, bids: Path, tmp
 
 
 def test_a_participant_without_a_scan_is_3_and_keeps_nobody_else_from_being_done(
-    bids: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    output: Path, bids: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     call = [str(bids), str(tmp_path), "participant", "--config", str(config), "--participant-label"]
     assert bids_app.run_bids_app([*call, "03"]) == 3
     assert capfd.readouterr().err.splitlines()[-1].startswith("sub-03: ")
+    shutil.copytree(output / "sub-01", tmp_path / "sub-01")  # scored, but without its report
+    shutil.rmtree(tmp_path / "sub-01" / "reports")
     assert bids_app.run_bids_app([*call, "03", "01"]) == 4
     assert list((tmp_path / "sub-01" / "reports").glob("sub-*/report.html"))
 

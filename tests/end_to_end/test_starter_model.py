@@ -227,6 +227,7 @@ def test_a_candidate_that_is_as_good_replaces_the_starter(
     assert "it is the current model already" in again[-1].facts["why"]
 
 
+@pytest.mark.long
 def test_what_could_not_be_compared_with_the_starter_is_not_trained(
     study: Study, starter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +238,7 @@ def test_what_could_not_be_compared_with_the_starter_is_not_trained(
     assert done[-1].model == starter == stages.current_model(cautious)
 
 
+@pytest.mark.long
 def test_all_validation_patients_of_a_candidate_are_compared_but_none_whom_the_starter_knows(
     made_study: Made, study: Study, starter: Path
 ) -> None:

@@ -24,14 +24,21 @@ from tests.ingestion import children, exports
 AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user or mount a disk")
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with an export of one patient with two visits, ingested and paired into `data`."""
+    folder = tmp_path_factory.mktemp("undisturbed")
     for number, day in enumerate(("20200101", "20210101")):
-        exports.write(tmp_path / "export" / str(number), exports.series(seed=number, StudyDate=day))
+        exports.write(folder / "export" / str(number), exports.series(seed=number, StudyDate=day))
     for verb in (("ingest", "export"), ("pair",)):
-        assert siamese_med(*verb, "--no-prefect", cwd=tmp_path).returncode == 0
-    return tmp_path
+        assert siamese_med(*verb, "--no-prefect", cwd=folder).returncode == 0
+    return folder
+
+
+@pytest.fixture
+def study(undisturbed: Path, tmp_path: Path) -> Path:
+    """A copy of that folder to do harm to."""
+    return shutil.copytree(undisturbed, tmp_path / "study")
 
 
 def call(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:

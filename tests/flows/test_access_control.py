@@ -57,7 +57,7 @@ class Own:
 
     def ask(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> tuple[int, str]:
         """What the server answers to these headers and no others."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
         sent = {"Host": f"127.0.0.1:{self.port}", **headers, "Content-Length": str(len(body or ""))}
         for name, value in sent.items():
@@ -139,7 +139,7 @@ def test_what_is_not_this_users_makes_no_run(own: Own, headers: dict[str, str], 
 
 def test_a_page_elsewhere_is_not_even_told_that_it_may_ask(own: Own) -> None:
     asked = {"Origin": EVIL, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
-    connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", own.port, timeout=300)
     connection.request("OPTIONS", "/api/flow_runs/filter", headers=asked)
     with connection.getresponse() as answer:
         assert answer.status == 403
@@ -166,7 +166,7 @@ def test_events_are_heard_with_the_password_alone(own: Own, token: str, origin: 
         with connect(address, origin=origin, subprotocols=["prefect"]) as socket_:  # type: ignore[list-item]
             secret = own.password if token == "right" else "siamese-med:guessed"
             socket_.send(json.dumps({"type": "auth", "token": secret}))
-            return bool(json.loads(socket_.recv(timeout=60))["type"] == "auth_success")
+            return bool(json.loads(socket_.recv(timeout=300))["type"] == "auth_success")
 
     if opens:
         assert greeted()
@@ -177,8 +177,9 @@ def test_events_are_heard_with_the_password_alone(own: Own, token: str, origin: 
 
 def test_the_own_command_line_needs_no_password(own: Own) -> None:
     here = f"http://127.0.0.1:{own.port}/api"
-    for extra in ({}, {"PREFECT_API_URL": f"http://localhost:{own.port}/api"}, own.exported):
-        assert User(own.user.home, own.user.mark, extra).ask("status", cwd=own.folder)["server"] == here
+    assert own.user.ask("status", cwd=own.folder)["server"] == here
+    for extra in ({"PREFECT_API_URL": f"http://localhost:{own.port}/api"}, own.exported):
+        assert User(own.user.home, own.user.mark, extra).ask_here("status", cwd=own.folder)["server"] == here
 
 
 def test_a_run_of_serve_reports_its_end(own: Own) -> None:
@@ -262,8 +263,8 @@ def test_who_names_another_users_server_is_told_so_in_one_line(own: Own, tmp_pat
     """As after `export PREFECT_API_URL=...` on a machine where somebody else serves on that port now."""
     other = User(tmp_path / "home", extra={"PREFECT_API_URL": own.exported["PREFECT_API_URL"]})
     before = own.runs()
-    for call in (["trigger", "nightly"], ["ingest", str(study(tmp_path / "input").parent)]):
-        done = other.call(*call, cwd=tmp_path)
+    trigger, ingest = ["trigger", "nightly"], ["ingest", str(study(tmp_path / "input").parent)]
+    for done in (other.call_here(*trigger, cwd=tmp_path), other.call(*ingest, cwd=tmp_path)):
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.splitlines()) == 1
         assert "wants another password" in done.stderr
@@ -309,8 +310,8 @@ def test_a_stranger_in_our_place_is_told_nothing(tmp_path: Path, exported: bool)
         held.flush()
         fcntl.flock(held, fcntl.LOCK_EX)
         user = User(mine.user.home, extra=mine.exported if exported else {})
-        assert user.ask("status", cwd=tmp_path)["server"] is None
-        done = user.call("trigger", "nightly", cwd=tmp_path)
+        assert user.ask_here("status", cwd=tmp_path)["server"] is None
+        done = user.call_here("trigger", "nightly", cwd=tmp_path)
         assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
         assert "is not yours" in done.stderr
     assert {one.split()[1].partition("?")[0] for one in heard} == {credentials.PROOF_PATH}
@@ -328,8 +329,8 @@ def test_a_stranger_on_the_port_of_a_serve_that_has_ended_is_told_nothing(tmp_pa
         (mine.state / "server.lock").write_text(json.dumps(stale))
         for extra in ({}, mine.exported):
             user = User(mine.user.home, extra=extra)
-            assert user.ask("status", cwd=tmp_path)["server"] is None
-            done = user.call("trigger", "nightly", cwd=tmp_path)
+            assert user.ask_here("status", cwd=tmp_path)["server"] is None
+            done = user.call_here("trigger", "nightly", cwd=tmp_path)
             assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert heard == []
 
@@ -339,7 +340,7 @@ def test_a_password_that_others_can_read_is_refused(tmp_path: Path) -> None:
     (path := user.home / ".local" / "state" / "siamese-med" / "password").parent.mkdir(parents=True)
     path.write_text("siamese-med:" + "p" * 52)
     path.chmod(0o644)
-    done = user.call("serve", study(tmp_path), "--port", str(free_port()), cwd=tmp_path)
+    done = user.call_here("serve", study(tmp_path), "--port", str(free_port()), cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "others can read the password" in done.stderr
 

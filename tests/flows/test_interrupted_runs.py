@@ -21,7 +21,7 @@ def test_prefect_is_told_of_an_interruption(tiny: Tiny, tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(5) == 143
+    assert run.wait(300) == 143
     assert tiny.user.processes() == {}
     assert (tmp_path / "log.txt").read_text() == "siamese-med: interrupted; the same command goes on where it stopped\n"
     assert tiny.user.unfinished() == []

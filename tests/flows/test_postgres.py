@@ -26,7 +26,7 @@ def call(name: str, *arguments: str) -> None:
     """A program of PostgreSQL's, which refuses to be run by root."""
     assert BIN is not None
     who = "postgres" if os.geteuid() == 0 else None
-    subprocess.run([BIN / name, *arguments], user=who, cwd="/", capture_output=True, check=True, timeout=120)
+    subprocess.run([BIN / name, *arguments], user=who, cwd="/", capture_output=True, check=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def ingest_halves_at_once(tiny: Tiny, tmp_path: Path, user: User, *options: str 
         manifest[of_half].to_csv(export / f"half-{half}.csv", index=False)
         log = tmp_path / f"half-{half}.txt"
         at_once.append(user.start("ingest", export / f"half-{half}.csv", *places, *options, cwd=tmp_path, log=log))
-    codes = [process.wait(300) for process in at_once]
+    codes = [process.wait(600) for process in at_once]
     assert codes == [0, 0], [(tmp_path / f"half-{half}.txt").read_text() for half in range(2)]
 
 

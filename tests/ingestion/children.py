@@ -24,7 +24,11 @@ class KeptChild:
 
     def __init__(self) -> None:
         self._surroundings = _surroundings()
-        self._child = _idle_in(self._surroundings) or _START()
+        self._child = _idle_in(self._surroundings)
+        if self._child is None:
+            self._child = _START()
+        else:
+            self._child.call(os.chdir, str(Path.cwd()), workers.START_TIMEOUT_S)  # where a new one would start
         self._killed = False
 
     def call(self, *task: Any) -> Any:
@@ -55,7 +59,7 @@ def end() -> None:
 
 
 def _idle_in(surroundings: dict[str, str]) -> Any:
-    """One that was started with these variables in this folder, if there is one."""
+    """One that was started with these variables, if there is one."""
     for place, (started_in, _) in enumerate(_IDLE):
         if started_in == surroundings:
             return _IDLE.pop(place)[1]
@@ -64,4 +68,4 @@ def _idle_in(surroundings: dict[str, str]) -> Any:
 
 def _surroundings() -> dict[str, str]:
     """What a process takes over when it starts; pytest changes one variable with every test."""
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"} | {"": str(Path.cwd())}
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}

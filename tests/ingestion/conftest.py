@@ -64,6 +64,13 @@ def no_child_left() -> Iterator[None]:
     children.end()
 
 
+@pytest.fixture(scope="module")
+def shared_workers() -> Iterator[None]:
+    """All ingests of a module that does not use `Place` share their worker processes."""
+    with children.kept():
+        yield
+
+
 @pytest.fixture(scope="session")
 def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A secret that only its owner can read."""

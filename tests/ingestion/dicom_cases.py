@@ -18,11 +18,11 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     RLELossless,
-    generate_uid,
 )
 
 from tests.ingestion import exports
 from tests.ingestion.exports import series, write
+from tests.ingestion.uids import new_uid
 
 CASES: dict[str, Case] = {}
 
@@ -212,7 +212,7 @@ def derived(folder: Path) -> object:
 def same_pixels_again(folder: Path) -> object:
     slices = series(seed=19)
     again = copy.deepcopy(slices[3])
-    again.SOPInstanceUID, again.InstanceNumber = generate_uid(), 99
+    again.SOPInstanceUID, again.InstanceNumber = new_uid(), 99
     return write(folder, [*slices, again])
 
 
@@ -308,7 +308,7 @@ def too_few(folder: Path) -> object:
 def a_series_for_each_slice(folder: Path) -> object:
     slices = series(seed=34)
     for dataset in slices:
-        dataset.SeriesInstanceUID = generate_uid()
+        dataset.SeriesInstanceUID = new_uid()
     return write(folder, slices)
 
 
@@ -525,7 +525,7 @@ def philips_susceptibility_phase(folder: Path) -> object:
 def frame_of_reference_for_each_slice(folder: Path) -> object:
     slices = series(seed=54)
     for dataset in slices:
-        dataset.FrameOfReferenceUID = generate_uid()
+        dataset.FrameOfReferenceUID = new_uid()
     return write(folder, slices)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from tests.ingestion.uids import new_uid
 
 MR = UID("1.2.840.10008.5.1.4.1.1.4")
 CT = UID("1.2.840.10008.5.1.4.1.1.2")
@@ -30,7 +32,7 @@ def voxels(seed: int = 0, slices: int = SLICES) -> np.ndarray:
 
 def series(patient: str = "PAT-1", seed: int = 0, slices: int = SLICES, **tags: Any) -> list[Dataset]:
     """One classic MR series, a dataset a slice; `tags` go into all of them."""
-    study, uid, frame = generate_uid(), generate_uid(), generate_uid()
+    study, uid, frame = new_uid(), new_uid(), new_uid()
     normal = np.cross(SIDEWAYS[:3], SIDEWAYS[3:])
     made = []
     for number, pixels in enumerate(voxels(seed, slices)):
@@ -54,7 +56,7 @@ def _header(sop_class: UID) -> Dataset:
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, new_uid()
     dataset.file_meta.MediaStorageSOPClassUID = sop_class
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-START_UP_S = 60
+START_UP_S = 300
 LITTLE = 2000
 """Bytes of a series that come over a bad connection: less than one file."""
 
@@ -75,7 +75,7 @@ class Orthanc:
     def _request(self, verb: str, path: str, **arguments: Any) -> requests.Response:
         url = f"http://127.0.0.1:{self.port}{path}"
         auth = tuple(word.encode() for word in self.auth) if self.auth else None
-        answer = requests.request(verb, url, auth=auth, timeout=30, **arguments)
+        answer = requests.request(verb, url, auth=auth, timeout=300, **arguments)
         answer.raise_for_status()
         return answer
 

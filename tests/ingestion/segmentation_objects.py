@@ -13,9 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
 
 from tests.ingestion import exports
+from tests.ingestion.uids import new_uid
 
 ABNORMAL = codes.SCT.MorphologicallyAbnormalStructure
 LESION = Code("52988006", "SCT", "Lesion")
@@ -66,7 +67,7 @@ def segment(
         for number, (label, category, type_) in enumerate(kinds, 1)
     ]
     made = Segmentation(
-        list(source), marked, kind, described, generate_uid(), 90, generate_uid(), 1, manufacturer, "Marker", "1", "7",
+        list(source), marked, kind, described, new_uid(), 90, new_uid(), 1, manufacturer, "Marker", "1", "7",
         max_fractional_value=200, **_moved(source, shift_mm),
     )  # fmt: skip
     for keyword, value in tags.items():

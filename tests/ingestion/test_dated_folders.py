@@ -13,6 +13,8 @@ from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.study.config import IngestConfig
 from tests.ingestion import bids_trees
 
+pytestmark = pytest.mark.usefixtures("shared_workers")
+
 DAYS = ("2020-01-05", "2021-02-07")
 PLAIN = tuple(f"{who}/{day}/{what}.nii.gz" for who in ("P7", "P8") for day in DAYS for what in ("t1", "flair"))
 

@@ -17,6 +17,8 @@ from siamese_med.study.config import IngestConfig
 from tests.commands import siamese_med
 from tests.ingestion import conftest, exports
 
+pytestmark = pytest.mark.usefixtures("shared_workers")
+
 WORD = "wrong_patient"
 
 

@@ -170,7 +170,7 @@ def test_a_second_run_waits_for_the_first(place: Place, tmp_path: Path) -> None:
         assert run.stderr is not None
         assert "waiting" in run.stderr.readline()
         assert not (place.data / "catalogue.sqlite").exists()
-    assert run.wait(60) == 0
+    assert run.wait(600) == 0
     assert place.account().ingested == 6
 
 

@@ -12,13 +12,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
 
 from siamese_med.ingestion import ingest_plan
 from siamese_med.ingestion.single_scan import read_single_scan
 from siamese_med.study.config import IngestConfig
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
+from tests.ingestion.uids import new_uid
 
 Change = Callable[[list[Dataset]], None]
 SLICES = 8
@@ -33,7 +33,7 @@ def whole(**tags: Any) -> list[Dataset]:
 def split(slices: list[Dataset], parts: tuple[slice, slice] = LOWER) -> tuple[list[Dataset], list[Dataset]]:
     """The slices as an export might split them: the second part has a series UID of its own."""
     first, second = (copy.deepcopy(slices[part]) for part in parts)
-    uid = generate_uid()
+    uid = new_uid()
     for one in second:
         one.SeriesInstanceUID = uid
     return first, second
@@ -123,8 +123,8 @@ def test_halves_give_the_volume_of_the_whole_series(
         (setting(AcquisitionNumber=2), {"AcquisitionNumber": 1}),
         (setting(TemporalPositionIdentifier=2), {"TemporalPositionIdentifier": 1}),
         (setting(TriggerTime=300), {"TriggerTime": 100}),
-        (setting(FrameOfReferenceUID=generate_uid()), {}),
-        (setting(StudyInstanceUID=generate_uid()), {}),
+        (setting(FrameOfReferenceUID=new_uid()), {}),
+        (setting(StudyInstanceUID=new_uid()), {}),
         (setting(PatientSex="M"), {"PatientSex": "F"}),
         (setting(ReceiveCoilName="body"), {"ReceiveCoilName": "head"}),
         (renumber, {}),

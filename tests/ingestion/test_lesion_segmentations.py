@@ -16,7 +16,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     JPEGLSLossless,
     RLELossless,
-    generate_uid,
 )
 
 from siamese_med.dicom_export.identifiers import MANUFACTURER
@@ -25,6 +24,7 @@ from siamese_med.ingestion.dicom.segmented_properties import names_lesion
 from tests.ingestion import exports
 from tests.ingestion import segmentation_objects as objects
 from tests.ingestion.conftest import Place
+from tests.ingestion.uids import new_uid
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -118,7 +118,7 @@ def test_other_segmentations_are_no_masks(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"FrameOfReferenceUID": generate_uid()},
+        {"FrameOfReferenceUID": new_uid()},
         {"PatientID": "PAT-2"},
         {"shift_mm": -1.2},
         {"NumberOfFrames": 5},

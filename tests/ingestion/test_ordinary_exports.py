@@ -8,13 +8,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from pydicom.uid import generate_uid
 
 from siamese_med.ingestion.contrast import classify_series_contrast
 from siamese_med.ingestion.inputs.ownership import write_plainly
 from siamese_med.pairing.pair_table import build_same_patient_pairs
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
+from tests.ingestion.uids import new_uid
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_series_that_was_stored_twice_is_one_scan(place: Place, tmp_path: Path
     first = exports.series("P", 1)
     second = copy.deepcopy(first)
     for dataset in second:
-        dataset.SOPInstanceUID = generate_uid()
+        dataset.SOPInstanceUID = new_uid()
     exports.write(tmp_path / "in" / "a", first)
     exports.write(tmp_path / "in" / "b", second)
     ingested = place.ingest(tmp_path / "in")

@@ -255,14 +255,12 @@ def test_a_study_that_cannot_be_transferred_costs_that_study(place: Place, pacs:
 
 def test_a_server_that_stalls_is_given_up(place: Place, pacs: Orthanc, tmp_path: Path) -> None:
     pacs.push(exports.write(tmp_path, exports.series()))
-    started = time.monotonic()
     with (
         orthanc.bad_road(pacs, stalls=True) as far,
         pytest.raises(TransferError) as failure,
     ):
         pulled(place, far, transfer_timeout_s=0.5)
     assert failure.value.facts["transfer"]["failed"] == 1
-    assert time.monotonic() - started < 20
     assert not (place.data / spool.SPOOL_FOLDER_NAME).exists()
 
 

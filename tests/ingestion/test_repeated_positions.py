@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.ingestion.reasons import REASON_HINTS
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
+from tests.ingestion.uids import new_uid
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -177,7 +177,7 @@ def test_a_long_series_numbered_place_by_place_is_one_in_time(
 ) -> None:
     slices = twice() + twice()
     for number, dataset in enumerate(slices):  # four at each of six places
-        dataset.SOPInstanceUID = generate_uid()
+        dataset.SOPInstanceUID = new_uid()
         dataset.InstanceNumber = 100 * (number % 12 // 2) + number % 2 + 2 * (number // 12) + 1
         exports.fill(dataset, exports.voxels(1 + number % 2 + 2 * (number // 12))[number % 12 // 2])
         dataset.SeriesInstanceUID, dataset.StudyInstanceUID = slices[0].SeriesInstanceUID, slices[0].StudyInstanceUID

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zlib import crc32
 
@@ -68,6 +70,13 @@ def displayed(voxels: NDArray[Any], plane: str, index: int) -> NDArray[Any]:
 
 def write_pictures(path: Path, lesion: float, seed: int) -> None:
     """The npz of one pair: a bright spot of strength `lesion` in the left hemisphere of the later scan."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_draw_pictures(lesion, seed))
+
+
+@cache
+def _draw_pictures(lesion: float, seed: int) -> bytes:
+    """Drawn once for all studies that a test process builds."""
     random = np.random.default_rng(seed)
     anatomy = head()
     right, front, top = np.meshgrid(*(np.arange(n) for n in anatomy.shape), indexing="ij", sparse=True)
@@ -90,15 +99,16 @@ def write_pictures(path: Path, lesion: float, seed: int) -> None:
         for name, voxels in (("earlier", first * 255), ("later", second * 255), ("difference", 128 + difference * 255)):
             layers[name].append(squared(displayed(voxels, plane, index), side, 128 if name == "difference" else 0))
         layers["change"].append(squared(displayed(change * 255, plane, index), side, 0))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    written = BytesIO()
     np.savez_compressed(
-        path,
+        written,
         plane=np.array([plane for plane, _, _ in choice]),
         position_mm=np.array([100 * (share - 0.4) for _, share, _ in choice]),
         chosen=np.array([word for _, _, word in choice]),
         spacing_mm=np.float64(SPACING_MM),
         **{name: np.stack(slices) for name, slices in layers.items()},
     )
+    return written.getvalue()
 
 
 def squared(pixels: NDArray[Any], side: int, fill: int) -> NDArray[np.uint8]:
@@ -149,6 +159,27 @@ def add_images(study: Inputs, name: str) -> None:
     ball is bright in it and in the map.
     """
     (row,) = study.scores.index[study.scores["subject_a"] == pseudonym(name)]
+    volumes, turn = _draw_images()
+    paths = study.scans.set_index("id")["path"]
+    path = f"scores/{name}_change.nii.gz"
+    for side in ("scan_a", "scan_b"):
+        _put(study.data / paths[study.scores.loc[row, side]], volumes[side])
+    _put(study.data / path, volumes["map"])
+    study.scores["map"] = study.scores["map"].astype(object)
+    study.scores.loc[row, "map"] = path
+    study.scores["transform"] = [turn.tolist() if at == row else None for at in study.scores.index]
+
+
+def _put(path: Path, content: bytes) -> None:
+    """As the package writes: a new file in the place of an old one, which keeps its content where it is linked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+@cache
+def _draw_images() -> tuple[dict[str, bytes], NDArray[Any]]:
+    """The NIfTI files of `add_images` and the later scan's transform, made once for all studies of a test process."""
     shape = np.array(head().shape)
     affine = np.diag([SPACING_MM, SPACING_MM, SPACING_MM, 1.0])
     affine[:3, 3] = -SPACING_MM * (shape - 1) / 2
@@ -161,15 +192,15 @@ def add_images(study: Inputs, name: str) -> None:
     volumes = {
         "scan_a": Volume(anatomy, affine),
         "scan_b": Volume(np.where(ball, 0, 1500 - anatomy).astype(np.int16), turn @ affine),
+        "map": Volume(ball.astype(np.float32), affine),
     }
-    paths = study.scans.set_index("id")["path"]
-    for side, scan in volumes.items():
-        volume.write_volume(study.data / paths[study.scores.loc[row, side]], scan)
-    path = f"scores/{name}_change.nii.gz"
-    volume.write_volume(study.data / path, Volume(ball.astype(np.float32), affine))
-    study.scores["map"] = study.scores["map"].astype(object)
-    study.scores.loc[row, "map"] = path
-    study.scores["transform"] = [turn.tolist() if at == row else None for at in study.scores.index]
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "one.nii.gz"
+        written = {}
+        for name, one in volumes.items():
+            volume.write_volume(place, one)
+            written[name] = place.read_bytes()
+    return written, turn
 
 
 class Builder:
@@ -341,13 +372,20 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _write_gallery(path: Path) -> None:
+    path.write_bytes(_draw_gallery())
+
+
+@cache
+def _draw_gallery() -> bytes:
     anatomy = head()
     slices = [squared(displayed(anatomy * 220, "axial", 50 + step), 158, 0)[16:142, 16:142] for step in range(9)]
     same = np.arange(8) % 2 == 0
     later = np.stack([slices[step if same[step] else step + 1] for step in range(8)])
     distance = np.where(same, 0.31, 0.94) + np.arange(8) * 0.02
     similarity = np.where(same, 0.97, 0.03)
-    np.savez_compressed(path, a=np.stack(slices[:8]), b=later, same=same, distance=distance, similarity=similarity)
+    written = BytesIO()
+    np.savez_compressed(written, a=np.stack(slices[:8]), b=later, same=same, distance=distance, similarity=similarity)
+    return written.getvalue()
 
 
 def _cohort(builder: Builder) -> None:

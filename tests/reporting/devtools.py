@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.reporting import browser
 
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 
 
 class Chromium:

@@ -95,7 +95,7 @@ def test_a_request_is_seen_and_the_policy_forbids_it(
         tab.painted()
         assert tab.complaints
     assert listener.address in asked(chromium, page)
-    assert listener.asked.get(timeout=10).startswith(("GET /x", "POST /x"))
+    assert listener.asked.get(timeout=300).startswith(("GET /x", "POST /x"))
     assert listener.asked.empty()  # the first visit, under the policy, did not come through
 
 

@@ -17,9 +17,9 @@ from tests.commands import ROOT
 FAMILY = """
 import sys, time
 from siamese_med.runtime import processes
-with processes.run_process_group([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+with processes.run_process_group([sys.executable, "-c", "import time; time.sleep(3600)"]) as child:
     print(child.pid, flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within_s: float = 40) -> bool:
+def ends(pid: int, within_s: float = 300) -> bool:
     deadline = time.monotonic() + within_s
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -53,7 +53,7 @@ def test_a_child_ends_with_its_parent_however_that_ends(how: signal.Signals) -> 
 
 def test_a_whole_group_ends_with_the_block_also_who_takes_no_notice() -> None:
     stubborn = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(3600)"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "GROUP_END_TIMEOUT_S", 0.2)

@@ -166,6 +166,12 @@ def test_what_cannot_be_compared_says_why_and_gets_no_verdict(
 
 
 @pytest.fixture
+def coarse(score_config: ScoreConfig) -> ScoreConfig:
+    """Half as many voxels: for pairs that are held against rescans of their own scans, each measured anew."""
+    return score_config.model_copy(update={"spacing_mm": 4.0})
+
+
+@pytest.fixture
 def few_rescans(monkeypatch: pytest.MonkeyPatch) -> int:
     """Fewer rescans of a pair's own scans than usual, where their number does not matter."""
     monkeypatch.setattr(simulated_rescans, "RESCANS_PER_SCAN", 2)
@@ -174,19 +180,19 @@ def few_rescans(monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.mark.parametrize(("later", "verdict"), [("rescan", "no_change"), ("ball", "changed")])
 def test_a_contrast_without_a_reference_is_held_against_rescans_of_its_own_scans(
-    sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig, later: str, verdict: str
+    sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, later: str, verdict: str
 ) -> None:
     unseen = [replace(sides[name], contrast="T2w") for name in ("first", later)]
-    columns, _ = judged(unseen[0], unseen[1], instrument, score_config)
+    columns, _ = judged(unseen[0], unseen[1], instrument, coarse)
     assert (columns.verdict, columns.reasons) == (verdict, ())
     assert columns.reference == ReferencePairs("MR T2w, other scanner", "own", 2 * RESCANS_PER_SCAN)
 
 
 def test_rescans_of_the_own_scans_do_not_depend_on_the_order(
-    sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig, few_rescans: int
+    sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, few_rescans: int
 ) -> None:
     alike = [replace(sides[name], scanner="scanner-1") for name in ("first", "ball")]
-    forth, back = (judged(*pair, instrument, score_config)[0] for pair in (alike, alike[::-1]))
+    forth, back = (judged(*pair, instrument, coarse)[0] for pair in (alike, alike[::-1]))
     assert forth.reference == ReferencePairs("MR FLAIR, same scanner", "own", few_rescans)
     assert (forth.change_z, forth.change_p) == (back.change_z, back.change_p)
 
@@ -220,11 +226,11 @@ def test_noise_in_place_of_a_scan_is_no_aligned_pair(
 
 
 def test_a_pair_much_noisier_than_the_reference_is_held_against_its_own_rescans(
-    sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig, few_rescans: int
+    sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, few_rescans: int
 ) -> None:
     quiet = NoiseFloor({where: replace(one, noise_max=1e-4) for where, one in instrument.floor.references.items()})
     too_quiet = CalibratedDetector(instrument.detector, quiet, instrument.growth)
-    columns, _ = judged(sides["first"], sides["rescan"], too_quiet, score_config)
+    columns, _ = judged(sides["first"], sides["rescan"], too_quiet, coarse)
     assert columns.comparable
     assert columns.reference == ReferencePairs("MR FLAIR, other scanner", "own", few_rescans)
 

@@ -25,12 +25,17 @@ from siamese_med.training.identity_training import TrainingEpoch, TrainingProgre
 from tests.commands import ROOT
 
 UNTIL_KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 from siamese_med.study.config import TrainConfig
 from siamese_med.training import identity_training
 from siamese_med.network.scan_dataset import ScanDataset
 config, folder, *volumes = sys.argv[1:]
+save = identity_training._save
+def save_and_wait(*arguments):  # for the kill, which so comes after the first checkpoint and before the last
+    save(*arguments)
+    time.sleep(3600)
+identity_training._save = save_and_wait
 cohort = ScanDataset([Path(path) for path in volumes], [Path(path).stem.rsplit("-", 1)[0] for path in volumes])
 identity_training.train_network(cohort, cohort, None, TrainConfig.model_validate_json(config), Path(folder))
 """
@@ -75,7 +80,7 @@ def test_killed_after_its_first_checkpoint_it_ends_with_the_weights_of_an_unbrok
 def _kill_after_first_checkpoint(volumes: Sequence[Path], config: TrainConfig, folder: Path) -> None:
     command = [sys.executable, "-c", UNTIL_KILLED, config.model_dump_json(), str(folder), *map(str, volumes)]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())})
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + 600
     while not (folder / "checkpoint.pt").is_file() and process.poll() is None and time.monotonic() < limit:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
