@@ -29,6 +29,7 @@ TASKS = (
     "stages",
     "scores",
     "reports",
+    "checklists",
     "configuration",
     "python",
     "bundle",

@@ -20,6 +20,7 @@ from siamese_med.cli.options import (
     ScanArgument,
     UsedModelOption,
 )
+from siamese_med.study.vocabulary import GuidelineName
 
 
 def add_question_commands(app: typer.Typer) -> None:
@@ -30,6 +31,7 @@ def add_question_commands(app: typer.Typer) -> None:
     app.command("config")(print_config)
     app.command("status")(show_status)
     app.command("reveal")(print_revealed_label)
+    app.command("checklist")(print_checklist)
 
 
 @make_command
@@ -145,3 +147,26 @@ def print_revealed_label(
     facts = stages.reveal_pseudonym(label, run_request.make_study(data, reports, config), source)
     sys.stderr.write(reidentification.PATIENT_NAMES_WARNING)
     return CommandResult({**facts}, text=reidentification.format_revealed_label(facts))
+
+
+@make_command
+def print_checklist(
+    guideline: Annotated[GuidelineName, typer.Argument(metavar="GUIDELINE", help="`claim` or `tripod-ai`.")],
+    output: Annotated[Path | None, typer.Option(help="Markdown file to write; without it the text is printed.")] = None,
+    model: UsedModelOption = None,
+    data: DataOption = DEFAULT_DATA,
+    reports: ReportsOption = DEFAULT_REPORTS,
+    config: ConfigOption = None,
+) -> CommandResult:
+    """Fill in a checklist for a publication, CLAIM or TRIPOD+AI, from what the study and its model know."""
+    from siamese_med.pipeline import checklist_facts
+    from siamese_med.runtime.files import write_text_file
+
+    study = run_request.make_run_request(None, data, reports, config, model).study
+    facts, text = checklist_facts.fill_in_checklist(guideline, run_request.choose_model(model, study), study)
+    if output is None:
+        return CommandResult(facts, text=text)
+    write_text_file(output, text)
+    file = console_output.shorten_path(output)
+    said = "{guideline}: {filled} items filled in, {in_part} in part, {to_write} for you to write".format_map(facts)
+    return CommandResult({**facts, "file": file}, text=f"{said}; written to {file}")

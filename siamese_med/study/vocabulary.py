@@ -110,6 +110,15 @@ class NotComparable(ExplainedWord):
     OUTSIDE_REFERENCE = "outside_reference", "the pair is noisier than all pairs without change, its own rescans too"
 
 
+class GuidelineName(Word):
+    """The guidelines for publications that `siamese-med checklist` fills in."""
+
+    CLAIM = "claim"
+    """Checklist for Artificial Intelligence in Medical Imaging, update of 2024."""
+    TRIPOD_AI = "tripod-ai"
+    """Transparent reporting of prediction models, with the extension for machine learning, of 2024."""
+
+
 def explain_reason(word: str) -> str:
     """Return what a reason for no verdict means; an unknown word is returned as plain words.
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from siamese_med.ingestion.catalogue.rows import META_TABLE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from siamese_med.ingestion.catalogue.catalogue import Catalogue
+    from siamese_med.ingestion.catalogue.rows import MetaRow
     from siamese_med.study.config import IngestConfig
 
 DEFACE_KEY = "deface"
@@ -24,8 +27,22 @@ def settle_defacing(config: IngestConfig, catalogue: Catalogue) -> IngestConfig:
     IngestConfig
         With `deface` true, or None where faces stay, so that equal decisions have equal digests.
     """
-    known = {row["key"]: row["value"] for row in catalogue.rows(META_TABLE)}.get(DEFACE_KEY, "no") == "yes"
+    known = _are_faces_removed(catalogue.rows(META_TABLE))
     wanted = known if config.deface is None else config.deface
     if wanted != known:
         catalogue.write({"meta": [{"key": DEFACE_KEY, "value": "yes" if wanted else "no"}]})
     return config.model_copy(update={"deface": True if wanted else None})
+
+
+def read_face_setting(url: str) -> bool:
+    """Return whether the last run into an existing catalogue removed faces.
+
+    Raises EmptyInputError where nothing was ingested yet.
+    """
+    from siamese_med.ingestion.catalogue import catalogue
+
+    return _are_faces_removed(catalogue.read_catalogue_rows(url, META_TABLE))
+
+
+def _are_faces_removed(rows: Iterable[MetaRow]) -> bool:
+    return {row["key"]: row["value"] for row in rows}.get(DEFACE_KEY, "no") == "yes"

@@ -159,8 +159,8 @@ class WrongPatientAlarm:
     """A scan that does not look like the patient under whose name it is filed.
 
     `evidence`: log10 of how much likelier its pictures are if it is of that patient than if it is of another one; None
-    where that patient has no other scan to tell by. `owner`: the likelier patient, where there is one, and the same for
-    him. `against` and `in_favour` say both in words.
+    where that patient has no other scan to compare with. `owner`: the likelier patient, where there is one, with
+    the same figure as `owner_evidence`. `against` and `in_favour` say both in words.
     """
 
     scan: str
