@@ -1,6 +1,6 @@
 """One ingest in a process of its own, under watch: its account, its slowest task, lost workers, and peak memory.
 
-python -m benchmarks.watched SOURCE DATA SECRET [WORKERS]   (used by fuzz; prints one JSON object)
+python -m benchmarks.watched SOURCE DATA SECRET [WORKERS] [--deface]   (used by fuzz; prints one JSON object)
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.ingestion.workers import WorkerLostError, Workers
 from siamese_med.study.config import IngestConfig
 
-TIMEOUT_S = 10.0
+TIMEOUT_S, DEFACE_TIMEOUT_S = 10.0, 60.0
+"""Limits of a task, without and with the removal of faces."""
+
 SLOW_S = 5.0
 
 
@@ -49,10 +51,11 @@ def peaks() -> dict[str, int]:
     return {name: resource.getrusage(who).ru_maxrss * 1024 for name, who in usage.items()}
 
 
-def ingest(source: Path, data: Path, secret: Path, workers: int) -> dict[str, Any]:
+def ingest(source: Path, data: Path, secret: Path, workers: int, deface: bool = False) -> dict[str, Any]:
     """Ingest and say everything; an exception is told and not raised."""
     url = f"sqlite:///{data / 'catalogue.sqlite'}"
-    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=TIMEOUT_S)
+    limit_s = DEFACE_TIMEOUT_S if deface else TIMEOUT_S
+    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=limit_s, deface=deface)
     ingest_folder.Workers = WatchedWorkers  # type: ignore[misc]
     started = time.perf_counter()
     told: dict[str, Any] = {"error": ""}
@@ -74,8 +77,9 @@ def reasons(url: str) -> dict[str, str]:
 
 def main() -> int:
     """Print what was seen."""
-    source, data, secret, *rest = sys.argv[1:]
-    print(json.dumps(ingest(Path(source), Path(data), Path(secret), int(rest[0]) if rest else 1)))
+    source, data, secret, *rest = (word for word in sys.argv[1:] if word != "--deface")
+    workers = int(rest[0]) if rest else 1
+    print(json.dumps(ingest(Path(source), Path(data), Path(secret), workers, "--deface" in sys.argv)))
     return 0
 
 
