@@ -22,6 +22,10 @@ CONTRAST_NAMES = {
     "CT": "CT",
     "PET": "PET",
     "phase": "phase image",
+    "STIR": "STIR",
+    "MTw": "magnetisation transfer",
+    "fat": "fat image",
+    "opposed": "opposed-phase image",
 }
 """Contrasts as a page names them, by their word in the catalogue, in the order in which a page lists them."""
 

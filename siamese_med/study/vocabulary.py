@@ -238,6 +238,7 @@ class ScanFlag(ExplainedWord):
     BURNED_IN = "burned_in", "the source says that text may be burned into the pixels; look before you share"
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
+    FAT_SUPPRESSED = "fat_suppressed", "fat is dark in it; it is paired with such scans where there are any"
     NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
     UNITS_CONVERTED = (
         "units_converted",

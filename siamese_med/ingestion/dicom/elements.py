@@ -39,6 +39,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "ContrastBolusAgent": (0x00180010, b"LO"),
         "ScanningSequence": (0x00180020, b"CS"),
         "SequenceVariant": (0x00180021, b"CS"),
+        "ScanOptions": (0x00180022, b"CS"),
         "SequenceName": (0x00180024, b"SH"),
         "SliceThickness": (0x00180050, b"DS"),
         "KVP": (0x00180060, b"DS"),

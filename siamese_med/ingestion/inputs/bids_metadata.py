@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from siamese_med.ingestion import contrast, machine_errors
+from siamese_med.ingestion import contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import open_files, time_limits
@@ -66,6 +67,9 @@ class Sidecar:
     flags: tuple[str, ...] = ()
     contrast: ContrastFinding = NO_CONTRAST
     agent: bool = False  # whether a contrast agent is named
+    times_ms: series_contrast.Times = (None, None, None)
+    sequence: str = ""  # Scanning Sequence and Sequence Variant
+    fat_suppressed: bool = False
 
 
 def get_image_stem(path: Path) -> str:
@@ -148,7 +152,10 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         tags.parse_scan_date(acquired),
         _flags(content),
         _contrast(content, modality or "MR"),
-        any(contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        any(series_contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        _times_ms(content),
+        _sequence(content),
+        _suppresses_fat(content),
     )
 
 
@@ -159,17 +166,28 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
         if isinstance(sure, (int, float)) and 0 <= sure <= 1:
             return ContrastFinding(str(own), ContrastSource.IMAGE, float(sure))
         return _by_header(str(own))
-    description = " ".join(_words(content, key) for key in DESCRIPTION_KEYS)
-    agent = next((agent for key in AGENT_KEYS if contrast.names_agent(agent := _words(content, key))), "")
-    times = [None if time is None else 1000 * time for time in _times_s(content)]
-    sequence = _words(content, "ScanningSequence")
+    description, protocol = (_words(content, key) for key in DESCRIPTION_KEYS)
+    agent = next((agent for key in AGENT_KEYS if series_contrast.names_agent(agent := _words(content, key))), "")
+    image_type = tuple(_words(content, "ImageType").upper().split())
     return _by_header(
-        contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2]), sequence, agent)
+        series_contrast.classify_series_contrast(
+            modality, description, _times_ms(content), _sequence(content), agent, protocol, image_type
+        )
     )
 
 
 def _by_header(word: str) -> ContrastFinding:
     return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
+
+
+def _sequence(content: Mapping[str, object]) -> str:
+    return " ".join(_words(content, key) for key in ("ScanningSequence", "SequenceVariant"))
+
+
+def _suppresses_fat(content: Mapping[str, object]) -> bool:
+    """Tell whether fat is suppressed, if the image is one of a weighting at all."""
+    options, image_type = (re.split(r"[\s_\\]+", _words(content, key).upper()) for key in ("ScanOptions", "ImageType"))
+    return series_contrast.suppresses_fat("T1w", _words(content, "SeriesDescription"), options, image_type)
 
 
 def _words(content: Mapping[str, object], key: str) -> str:
@@ -182,6 +200,11 @@ def _words(content: Mapping[str, object], key: str) -> str:
 def _times_s(content: Mapping[str, object]) -> list[float | None]:
     times = (content.get(key) for key in TIME_KEYS)
     return [time if isinstance(time, (int, float)) and 0 <= time < MAX_TIME_S else None for time in times]
+
+
+def _times_ms(content: Mapping[str, object]) -> series_contrast.Times:
+    first, second, third = (None if time is None else 1000 * time for time in _times_s(content))
+    return first, second, third
 
 
 def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from siamese_med.ingestion import contrast, contrast_finding, machine_errors
+from siamese_med.ingestion import contrast, contrast_finding, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
@@ -176,7 +176,13 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         kind, subject, folder_day = place.kind, place.subject, None
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
-    told, flags = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent), sidecar.flags
+    told = contrast_finding.find_nifti_contrast(
+        found.path, stem, sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
+    )
+    flags = sidecar.flags
+    fat_may_show = told.contrast in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in flags
+    if fat_may_show and (sidecar.fat_suppressed or series_contrast.suppresses_fat(told.contrast, stem)):
+        flags = (*flags, ScanFlag.FAT_SUPPRESSED)
     if contrast.is_phase_name(stem):
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
         flags = (*flags, ScanFlag.PHASE)
