@@ -269,6 +269,10 @@ class ScanFlag(ExplainedWord):
         "empty_slices",
         "a quarter or more of the slices, at one end, hold one value only; check whether the series came whole",
     )
+    INCOMPLETE_SERIES = (
+        "incomplete_series",
+        "the header speaks of more slices than there are, by numbers, spacing or count; look whether all came",
+    )
     PATIENT_UNNAMED = (
         "patient_unnamed",
         "nothing names the patient, so the file's place stands for a patient of its own; name subjects in a manifest "
