@@ -66,8 +66,10 @@ MASK_SUFFIXES = ("mask", "dseg", "probseg", "seg", "gt")
 PHASE = "phase"
 """The word for an image that is no magnitude."""
 
-PHASE_PATTERN = re.compile(r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12])$", re.I)
-"""BIDS names of images that are no magnitude."""
+PHASE_PATTERN = re.compile(
+    r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12]|ph|phase|real|imaginary|imag)([a-z]|_e\d+)?$", re.I
+)
+"""Names of images that are no magnitude: in BIDS, and as dcm2niix writes them (`_ph`, `_e2_ph`, `_real`)."""
 
 AGENT = (
     r"ce|gd|gad|gado\w*|gadavist|dota(rem)?|magnevist|omniscan|multihance|prohance|clariscan|vueway|elucirem|km|mdc|"

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
-"""The longest side of a scan of a person: from a small organ to the whole body. Source: our choice."""
+"""The two longest sides of a scan of a person: from a small organ to the whole body. Source: our choice."""
+
+MIN_DEPTH_MM = 0.9
+"""No side is shorter: three slices of .3 mm. Source: our choice."""
 
 EMPTY_SHARE = 0.25
 """So many slices without measured values at one end are said. Source: our choice."""
@@ -190,8 +193,9 @@ def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
 
 
 def _flag_size(decoded: Volume) -> list[str]:
-    longest = float((decoded.spacing_mm * decoded.voxels.shape).max())
-    return [] if PLAUSIBLE_EXTENT_MM[0] <= longest <= PLAUSIBLE_EXTENT_MM[1] else [ScanFlag.IMPLAUSIBLE_SIZE]
+    depth, width, length = sorted(map(float, decoded.spacing_mm * decoded.voxels.shape))
+    plausible = width >= PLAUSIBLE_EXTENT_MM[0] and length <= PLAUSIBLE_EXTENT_MM[1] and depth >= MIN_DEPTH_MM
+    return [] if plausible else [ScanFlag.IMPLAUSIBLE_SIZE]
 
 
 def has_empty_end(voxels: NDArray[Any]) -> bool:

@@ -192,7 +192,7 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
     """Return what the claim on a NIfTI file tells of the scan."""
     return ScanFacts(
         claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
-        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence,
+        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=claim.person,
     )  # fmt: skip
 
 

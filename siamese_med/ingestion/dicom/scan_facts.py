@@ -80,8 +80,11 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
 def _acquired(dataset: DicomHeader, day: date | None) -> str:
     """Return when the acquisition began, to tell two acquisitions apart; empty where the day or the time is not known.
 
-    Midnight to the second is what anonymisers leave, so it is no time.
+    Midnight to the second is what anonymisers leave, so it is no time. Neither is a time on 1 January, since many
+    anonymisers write it for a year: two visits of one year would be rescans.
     """
+    if day and (day.month, day.day) == (1, 1):
+        return ""
     for key in ("AcquisitionTime", "AcquisitionDateTime"):
         match = CLOCK_PATTERN.fullmatch(tags.get_tag_text(dataset, key))
         if match and day:

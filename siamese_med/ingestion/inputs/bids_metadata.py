@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from siamese_med.ingestion import contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom.person_traits import PersonTraits, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
@@ -42,6 +43,9 @@ AGENT_KEYS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 
 TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
 """Fields with the timing, in seconds."""
+
+PHASE_WORDS = {"P", "PHASE", "REAL", "IMAGINARY", "R", "I"}
+"""Words of Image Type, from the third on, of images that are no magnitude."""
 
 MAX_SHIFTED_YEARS = 100
 """Years by which dates of a shared dataset may have been shifted for de-identification."""
@@ -70,6 +74,8 @@ class Sidecar:
     times_ms: series_contrast.Times = (None, None, None)
     sequence: str = ""  # Scanning Sequence and Sequence Variant
     fat_suppressed: bool = False
+    phase: bool = False
+    person: PersonTraits = ()
 
 
 def get_image_stem(path: Path) -> str:
@@ -156,6 +162,8 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         _times_ms(content),
         _sequence(content),
         _suppresses_fat(content),
+        bool(PHASE_WORDS & set(_words(content, "ImageType").upper().split()[2:])),
+        _read_person(content, tags.parse_scan_date(acquired)),
     )
 
 
@@ -178,6 +186,13 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
 
 def _by_header(word: str) -> ContrastFinding:
     return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
+
+
+def _read_person(content: Mapping[str, object], day: date | None) -> PersonTraits:
+    """Read what dcm2niix writes of the person where it is told to; it is compared, and never kept."""
+    sex, born, age = (_words(content, key) for key in ("PatientSex", "PatientBirthDate", "PatientAge"))
+    height = content.get("PatientSize")
+    return list_person_traits(sex, born, age, float(height) if isinstance(height, (int, float)) else None, day)
 
 
 def _sequence(content: Mapping[str, object]) -> str:
