@@ -8,6 +8,9 @@ from collections.abc import Sequence
 ENHANCED_T1 = "T1wCE"
 """T1-weighted after a contrast agent. An enhancing lesion is no change against a plain T1, so the two differ."""
 
+ENHANCED_CT = "CTCE"
+"""CT after a contrast agent."""
+
 CONTRASTS = (
     "T1w",
     ENHANCED_T1,
@@ -21,6 +24,7 @@ CONTRASTS = (
     "bold",
     "epi",
     "CT",
+    ENHANCED_CT,
     "PET",
     "phase",
     "inv1",

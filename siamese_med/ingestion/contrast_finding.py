@@ -133,4 +133,4 @@ def determine_modality_of_contrast(word: str) -> str:
     >>> determine_modality_of_contrast("T1wCE"), determine_modality_of_contrast("PET")
     ('MR', 'PT')
     """
-    return {"CT": "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")
+    return {"CT": "CT", contrast.ENHANCED_CT: "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")

@@ -57,6 +57,19 @@ WATER_PATTERN = re.compile(r"^water ?:|(dixon|flex|ideal)\w*[ _-](.*[ _-])?(w|wa
 MAP_PATTERN = re.compile(r"(?<![a-z0-9])(T1|T2|T2Star)_Images$")
 """Siemens' names of maps of relaxation times, which look like names of weighted images."""
 
+MP2RAGE_PATTERN = re.compile(r"^(?!.*uni(?:t1|[ _-]?den|[ _-]?images)?(?![a-z])).*mp2rage", re.I)
+"""Series descriptions of an MP2RAGE that do not name its uniform image."""
+
+FIRST_INVERSION_MS = 1500.0
+"""The first inversion time of an MP2RAGE is shorter, the second longer. Unit: ms. Source: our choice."""
+
+PHASE_NAME_PATTERN = re.compile(
+    r"^pha(se)?[ _-](images?|map)$|filt_pha|(swi|swan|gre|swip|qsm|b0|field[ _-]?map|t2\w*\*?)[ _-](.*[ _-])?pha(se)?"
+    r"([ _-](images?|map))?$",
+    re.I,
+)
+"""Series descriptions of phase images, where Image Type does not say so."""
+
 TRANSFER_PATTERN = re.compile(r"(?<![a-z0-9])(mt[ _-]?(on|c|pulse)|magneti[sz]ation[ _-]transfer)(?![a-z0-9])", re.I)
 """Series descriptions of images with a pulse of magnetisation transfer."""
 
@@ -187,9 +200,10 @@ def classify_series_contrast(
 ) -> str:
     """Classify the contrast of a series by its header.
 
-    The modality decides for CT and PET. For MR it is what Image Type says, or the description, or else the protocol's
-    name, which may be that of the whole examination; each weighed against the timing. Where none says anything, the
-    timing alone tells. A contrast agent makes T1w `T1wCE`, unless the description says that it was not given yet.
+    The modality decides for CT and PET, and the contrast agent for CT. For MR it is what Image Type says, or the
+    description, or else the protocol's name, which may be that of the whole examination; each weighed against the
+    timing. Where none says anything, the timing alone tells. A contrast agent makes T1w `T1wCE`, unless the description
+    says that it was not given yet.
 
     Parameters
     ----------
@@ -215,8 +229,10 @@ def classify_series_contrast(
     >>> classify_series_contrast("MR", "AX T1", (500.0, 9.0, None), protocol="BRAIN FLAIR W/WO", agent="Gadavist")
     'T1wCE'
     """
-    if modality in ("CT", "PT"):
-        return {"CT": "CT", "PT": "PET"}[modality]
+    if modality == "CT":
+        return contrast.ENHANCED_CT if names_agent(agent) and not contrast.tells_no_agent(description) else "CT"
+    if modality == "PT":
+        return "PET"
     special = find_kind(description, image_type)
     if special != UNKNOWN:
         return special
@@ -227,6 +243,8 @@ def classify_series_contrast(
         found = guess_contrast_from_timing(*times_ms, sequence)
     if found in ("T1w", "T2w", "PDw", UNKNOWN) and (TRANSFER_PATTERN.search(description) or _transfers(sequence)):
         return "MTw"
+    if found == "T1w" and MP2RAGE_PATTERN.search(description) and "UNI" not in image_type and times_ms[2]:
+        return "inv1" if times_ms[2] < FIRST_INVERSION_MS else "inv2"
     text = description if by_description != UNKNOWN else f"{description} {protocol}"
     given = names_agent(agent) and not contrast.tells_no_agent(text)
     return ENHANCED_T1 if found == "T1w" and (given or contrast.tells_agent(text, after_t1=False)) else found
@@ -254,6 +272,8 @@ def find_kind(description: str, image_type: Sequence[str]) -> str:
     for word in image_type[2:]:
         if word in KIND_BY_IMAGE_TYPE:
             return KIND_BY_IMAGE_TYPE[word]
+    if PHASE_NAME_PATTERN.search(description):
+        return contrast.PHASE
     siemens = MAP_PATTERN.search(description)
     if siemens:
         return {"T1": "T1map", "T2": "T2map", "T2Star": "T2starmap"}[siemens[1]]

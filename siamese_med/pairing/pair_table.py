@@ -146,7 +146,7 @@ def _pair_stream(stream: list[Any]) -> list[tuple[Any, Any]]:
 
     def fits(one: Any, other: Any) -> bool:
         better = (other.session, one.protocol) in known or (one.session, other.protocol) in known
-        return one.session == other.session or one.protocol == other.protocol or not better
+        return one.protocol == other.protocol or (one.session != other.session and not better)
 
     return [pair for pair in pairs.values() if fits(*pair)]
 

@@ -20,6 +20,7 @@ CONTRAST_NAMES = {
     "bold": "BOLD",
     "epi": "EPI",
     "CT": "CT",
+    "CTCE": "contrast-enhanced CT",
     "PET": "PET",
     "phase": "phase image",
     "STIR": "STIR",

@@ -267,7 +267,7 @@ class ScanFlag(ExplainedWord):
     )
     EMPTY_SLICES = (
         "empty_slices",
-        "a quarter or more of the slices, at one end, hold one value only; check whether the series came whole",
+        "slices between others, or many at one end, hold one value only; check whether the series came whole",
     )
     INCOMPLETE_SERIES = (
         "incomplete_series",

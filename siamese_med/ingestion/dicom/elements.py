@@ -51,6 +51,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "SpacingBetweenSlices": (0x00180088, b"DS"),
         "DeviceSerialNumber": (0x00181000, b"LO"),
         "ContrastBolusVolume": (0x00181041, b"DS"),
+        "ContrastBolusTotalDose": (0x00181044, b"DS"),
         "ContrastBolusIngredient": (0x00181048, b"CS"),
         "ProtocolName": (0x00181030, b"LO"),
         "TriggerTime": (0x00181060, b"DS"),

@@ -94,12 +94,15 @@ def _acquired(dataset: DicomHeader, day: date | None) -> str:
 
 
 def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:
-    """Describe the protocol: timing to 1 ms, as in BIDS side-cars, or else sequence, matrix and pixel spacing."""
+    """Describe the protocol: timing to 1 ms, as in side-cars, or else sequence, matrix, pixel spacing and kernel."""
     timing = tuple("" if one is None else str(round(one)) for one in times)
     if any(timing):
         return timing
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
-    return (*words, str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
+    made = tags.get_tag_words(dataset, "ConvolutionKernel")
+    corrected = ("ATTN",) if "ATTN" in tags.get_tag_words(dataset, "CorrectedImage") else ()
+    grid = (str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
+    return (*words, *grid, *made, *corrected)
 
 
 def _flags(dataset: DicomHeader) -> tuple[str, ...]:

@@ -149,8 +149,15 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
 
 
 def _share_frame(planes: list[SlicePlane]) -> list[SlicePlane]:
-    """Give all slices one frame of reference where each has its own, as some anonymisers write it."""
-    if len({plane.frame[0] for plane in planes}) < len(planes):
+    """Give all slices one frame of reference where each place has its own, or some have none.
+
+    Some anonymisers write it so.
+    """
+    places: dict[str, set[Hashable]] = defaultdict(set)
+    for plane in planes:
+        places[plane.frame[0]].add(plane.position)
+    of_a_place = len(places) > 1 and max(map(len, places.values())) == 1
+    if not of_a_place and (len(places) != 2 or "" not in places):
         return planes
     return [replace(plane, frame=("", plane.frame[1])) for plane in planes]
 

@@ -47,12 +47,15 @@ def read_series_physics(dataset: DicomHeader) -> SeriesPhysics:
 
 
 def _read_agent(dataset: DicomHeader) -> str:
-    """Return what names the contrast agent; a volume that was given stands for one without a name."""
+    """Return what names the contrast agent; a volume or dose that was given stands for one without a name."""
     for key in AGENT_KEYWORDS:
         text = tags.get_tag_text(dataset, key)
         if series_contrast.names_agent(text):
             return text
-    return "agent" if (tags.get_tag_number(dataset, "ContrastBolusVolume") or 0) > 0 else ""
+    given = any(
+        (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
+    )
+    return "agent" if given else ""
 
 
 def _read_enhanced(dataset: Dataset) -> SeriesPhysics:
