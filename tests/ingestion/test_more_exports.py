@@ -158,3 +158,78 @@ def test_slices_in_metres_are_said(place: Place, tmp_path: Path) -> None:
         dataset.ImagePositionPatient = [0.02 * number, 0.0, 0.0]
     exports.write(tmp_path / "across", thin)
     assert list(place.ingest(tmp_path).scans["flags"]) == [["implausible_size"], ["implausible_size"]]
+
+
+def _two_in_one_series(first: list[Dataset], second: list[Dataset]) -> list[Dataset]:
+    """Slices of two volumes, in turn, under one series."""
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
+            setattr(other, keyword, getattr(one, keyword))
+        one.InstanceNumber, other.InstanceNumber = 2 * number + 1, 2 * number + 2
+    return [*first, *second]
+
+
+def test_inversions_of_one_series_are_two_contrasts(place: Place, tmp_path: Path) -> None:
+    first, second = (
+        exports.series("P", seed, InversionTime=time, SeriesDescription="mp2rage")
+        for seed, time in ((1, 700.0), (2, 2500.0))
+    )
+    exports.write(tmp_path, _two_in_one_series(first, second))
+    assert sorted(place.ingest(tmp_path).scans["contrast"]) == ["inv1", "inv2"]
+
+
+def test_a_frame_of_reference_for_each_place_of_two_echoes(place: Place, tmp_path: Path) -> None:
+    slices = _two_in_one_series(*(exports.series("P", echo, EchoTime=5.0 * echo) for echo in (1, 2)))
+    frames = [generate_uid() for _ in range(exports.SLICES)]
+    for number, dataset in enumerate(slices):
+        dataset.FrameOfReferenceUID = frames[number % exports.SLICES]
+    exports.write(tmp_path, slices)
+    assert len(place.ingest(tmp_path).scans) == 2
+
+
+def test_slices_without_a_frame_of_reference_are_of_the_others(place: Place, tmp_path: Path) -> None:
+    slices = exports.series("P", 1)
+    for dataset in slices[::2]:
+        del dataset.FrameOfReferenceUID
+    exports.write(tmp_path, slices)
+    (scan,) = place.ingest(tmp_path).scans.itertuples()
+    assert scan.flags == []
+
+
+@pytest.mark.parametrize("empty", [slice(4, 8), slice(None, None, 2), slice(5, 6)])
+def test_empty_slices_between_others_are_said(place: Place, tmp_path: Path, empty: slice) -> None:
+    slices = exports.series("P", 1, slices=12)
+    for dataset in slices[empty]:
+        exports.fill(dataset, np.zeros((exports.ROWS, exports.COLUMNS), np.uint16))
+    exports.write(tmp_path, slices)
+    (scan,) = place.ingest(tmp_path).scans.itertuples()
+    assert scan.flags == ["empty_slices"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "contrasts"),
+    [
+        ({"SeriesDescription": "Pha_Images"}, ["phase"]),
+        ({"SeriesDescription": "SWI phase"}, ["phase"]),
+        ({"SeriesDescription": "AX T1 SUB"}, []),
+        ({"SeriesDescription": "AX T1", "ContrastBolusTotalDose": 7.5}, ["T1wCE"]),
+    ],
+)
+def test_what_one_series_is(place: Place, tmp_path: Path, tags: dict[str, object], contrasts: list[str]) -> None:
+    exports.write(tmp_path, exports.series("P", 1, **tags))
+    assert list(place.ingest(tmp_path).scans["contrast"]) == contrasts
+
+
+def test_ct_is_paired_by_agent_and_kernel(place: Place, tmp_path: Path) -> None:
+    kinds = (("H30", None), ("H70", None), ("H30", "IOHEXOL"))
+    for visit, day in enumerate(("20200203", "20210203")):
+        for number, (kernel, agent) in enumerate(kinds):
+            tags = {"StudyDate": day, "ConvolutionKernel": kernel, "StudyInstanceUID": f"1.2.{visit}"}
+            tags |= {"Modality": "CT", "SeriesDescription": "HEAD"} | ({"ContrastBolusAgent": agent} if agent else {})
+            series = exports.series("P", 10 * visit + number, **tags)
+            exports.write(tmp_path / f"{visit}{number}", [exports.of_class(exports.CT, one) for one in series])
+    scans = place.ingest(tmp_path).scans
+    kind = {row.id: (row.contrast, row.protocol) for row in scans.itertuples()}
+    pairs = [(kind[row["scan_a"]], kind[row["scan_b"]]) for row in build_same_patient_pairs(scans, 1)]
+    assert len(pairs) == len(kinds)
+    assert all(one == other for one, other in pairs)
