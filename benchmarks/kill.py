@@ -5,7 +5,7 @@ its start and its end: the whole process group, or the parent alone (its workers
 worker (the run must go on). In every third round the run that completes it is killed too. Compared are all tables of
 the catalogue row by row, all files by content, and that neither a temporary file nor a process is left.
 
-python -m benchmarks.kill --files 2000 --kills 30 --seed 0
+python -m benchmarks.kill --files 2000 --kills 30 --seed 0 [--deface]
 """
 
 from __future__ import annotations
@@ -182,11 +182,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("files", 2000), ("kills", 30), ("seed", 0), ("size", 128), ("workers", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--deface", action="store_true", help="remove faces")
     asked = parser.parse_args()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="kill-") as name:
         folder = Path(name)
-        bench = Bench(folder / "export", processes.settings(folder, workers=asked.workers), folder)
+        bench = Bench(folder / "export", processes.settings(folder, workers=asked.workers, deface=asked.deface), folder)
         large_export.write(bench.export, -(-asked.files // SLICES), SLICES, asked.size, asked.seed, trouble=0.2)
         for number, one in enumerate(rounds(bench, asked.kills, asked.seed), 1):
             moments = " and ".join(f"{moment:.2f}" for moment in one.moments)

@@ -1,6 +1,6 @@
 """One ingest in a process of its own, under watch: its account, its slowest task, lost workers, and peak memory.
 
-python -m benchmarks.watched SOURCE DATA SECRET WORKERS LIMIT_S   (used by fuzz; prints one JSON object)
+python -m benchmarks.watched SOURCE DATA SECRET WORKERS LIMIT_S [--deface]   (used by fuzz; prints one JSON object)
 """
 
 from __future__ import annotations
@@ -48,10 +48,12 @@ def peaks() -> dict[str, int]:
     return {name: resource.getrusage(who).ru_maxrss * 1024 for name, who in usage.items()}
 
 
-def ingest(source: Path, data: Path, secret: Path, workers: int, limit_s: float) -> dict[str, Any]:
+def ingest(
+    source: Path, data: Path, secret: Path, workers: int, limit_s: float, deface: bool = False
+) -> dict[str, Any]:
     """Ingest and say everything; an exception is told and not raised."""
     url = f"sqlite:///{data / 'catalogue.sqlite'}"
-    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=limit_s)
+    config = IngestConfig(secret_file=secret, workers=workers, timeout_s=limit_s, deface=deface)
     ingest_folder.Workers = WatchedWorkers  # type: ignore[attr-defined,misc]
     started = time.perf_counter()
     told: dict[str, Any] = {"error": ""}
@@ -73,8 +75,9 @@ def reasons(url: str) -> dict[str, str]:
 
 def main() -> int:
     """Print what was seen."""
-    source, data, secret, workers, limit_s = sys.argv[1:]
-    print(json.dumps(ingest(Path(source), Path(data), Path(secret), int(workers), float(limit_s))))
+    source, data, secret, workers, limit_s, *rest = sys.argv[1:]
+    told = ingest(Path(source), Path(data), Path(secret), int(workers), float(limit_s), "--deface" in rest)
+    print(json.dumps(told))
     return 0
 
 

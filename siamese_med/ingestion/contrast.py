@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import lru_cache
 
 ENHANCED_T1 = "T1wCE"
 """T1-weighted after a contrast agent. An enhancing lesion is no change against a plain T1, so the two differ."""
+
+ENHANCED_CT = "CTCE"
+"""CT after a contrast agent."""
 
 CONTRASTS = (
     "T1w",
@@ -22,18 +24,43 @@ CONTRASTS = (
     "bold",
     "epi",
     "CT",
+    ENHANCED_CT,
     "PET",
     "phase",
     "inv1",
     "inv2",
+    "STIR",
+    "DIR",
+    "PSIR",
+    "MTw",
+    "fat",
+    "opposed",
+    "T1map",
+    "T2map",
+    "T2starmap",
+    "R2starmap",
+    "PDmap",
+    "Chimap",
+    "ADC",
+    "FA",
+    "CBF",
+    "CBV",
+    "MTT",
+    "TTP",
     "unknown",
 )
-"""All words for contrast; most are BIDS suffixes."""
+"""All words for contrast; most are BIDS suffixes. None of two that differ shows tissue in one way."""
+
+MAP_WORDS = (
+    "T1map", "T2map", "T2starmap", "R2starmap", "PDmap", "Chimap", "ADC", "FA", "CBF", "CBV", "MTT", "TTP"
+)  # fmt: skip
+"""Contrasts that are maps of a quantity, worked out of several images."""
 
 CONTRAST_BY_SUFFIX = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
     "unit1": "T1w", "inplanet1": "T1w", "inplanet2": "T2w", "phase": "phase",
+    **{word.lower(): word for word in (*MAP_WORDS, "STIR", "DIR", "PSIR")},
 }  # fmt: skip
 """Contrast by the last part of a BIDS file name, in lower case."""
 
@@ -43,11 +70,14 @@ MASK_SUFFIXES = ("mask", "dseg", "probseg", "seg", "gt")
 PHASE = "phase"
 """The word for an image that is no magnitude."""
 
-PHASE_PATTERN = re.compile(r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12])$", re.I)
-"""BIDS names of images that are no magnitude."""
+PHASE_PATTERN = re.compile(
+    r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12]|ph|phase|real|imaginary|imag)([a-z]|_e\d+)?$", re.I
+)
+"""Names of images that are no magnitude: in BIDS, and as dcm2niix writes them (`_ph`, `_e2_ph`, `_real`)."""
 
 AGENT = (
-    r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|mdc|contrast[eo]?|kontrast(mittel)?"
+    r"ce|gd|gad|gado\w*|gadavist|dota(rem)?|magnevist|omniscan|multihance|prohance|clariscan|vueway|elucirem|km|mdc|"
+    r"contrast[eo]?|kontrast(mittel)?"
 )
 """A contrast agent in names and descriptions; `km` is German, `mdc` Italian. Part of regular expressions."""
 
@@ -56,14 +86,26 @@ INVERSION_PATTERNS = (("inv1", r"inv[-_ ]?1(st)?"), ("inv2", r"inv[-_ ]?2(nd)?")
 
 CONTRAST_PATTERNS = (
     *INVERSION_PATTERNS,
-    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?map(s|ping)?"),
-    ("T1w", r"t1w?[ _-]?flair|flair[ _-]?t1w?"),
+    ("T2starmap", r"t2[ _-]?(\*|star)[ _-]?maps?"),
+    ("R2starmap", r"r2[ _-]?(\*|star)([ _-]?maps?)?"),
+    ("T1map", r"t1[ _-]?maps?"),
+    ("T2map", r"t2[ _-]?maps?"),
+    ("PDmap", r"pd[ _-]?maps?"),
+    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?mapping|(exponential|e)[ _-]?adc"),
+    ("Chimap", r"qsm|chi[ _-]?map"),
+    ("ADC", r"adc([ _-]?map)?|apparent[ _-]diffusion"),
+    ("FA", r"(dti|dwi|dtensor|tensor|diff\w*)[ _-]+fa|fa[ _-]?map|fractional[ _-]anisotropy"),
+    *((word, rf"(rel|reg|r|q)?[ _-]?{word.lower()}([ _-]?map)?") for word in ("CBF", "CBV", "MTT", "TTP")),
+    ("STIR", r"stir|short[ _-]t(au|i)"),
+    ("DIR", r"dir(?!-)|double[ _-]?(inversion|ir)([ _-]recovery)?"),
+    ("PSIR", r"psir|phase[ _-]sensitive"),
+    ("T1w", r"t1w?[ _-]?flair|flair[ _-]?t1w?|t1w?([ _-](tirm|tse|ir|space|blade|tra|sag|cor))*[ _-]dark[ _-]?fluid"),
     ("FLAIR", r"flair|dark[ _-]?fluid|tirm|t2f"),
     ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
     ("bold", r"bold|fmri|resting|rest[ _-]state"),
     ("SWI", r"swi|swan|susceptibility"),
     ("MRA", r"tof|mra|angio"),
-    ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|hemo"),
+    ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|t2w?[ _-]?(gre|ffe|fl2d|fgre|mpgr)|hemo"),
     ("T1w", rf"(inplane)?t1(wi?|[ _-]?weighted)?(c|n|pre|post|nativ\w*|{AGENT})?"),
     ("T1w", r"mp[ _-]?rage|f?spgr|bravo|mp2rage|vibe|tfl|mdeft"),
     ("T2w", r"(inplane)?t2(wi?|[ _-]?weighted)?"),
@@ -79,11 +121,19 @@ FILE_NAME_PATTERNS = (*CONTRAST_PATTERNS, ("T1w", r"mpr"))
 
 PLAIN_PATTERN = re.compile(
     rf"(?<![a-z0-9])(pr[eäé]|prae|non?|without|w ?/? ?o|s ?/|ohne|vor|sans|sin|sem|senza|before|"
-    rf"avant|minus|ce-(no(ne)?|pre|without|plain))"
-    rf"([ _.-]*({AGENT}|c))?(?![a-z0-9])",
+    rf"avant|minus|zonder|bez|utan|uten|uden|ilman|ce-(no(ne)?|pre|without|plain))"
+    rf"([ _.-]*({AGENT}|c|enhanced))?(?![a-z0-9])",
     re.I,
 )
 """Words that say that no contrast agent was given yet, with the name of the agent after them."""
+
+BOTH_PATTERN = re.compile(
+    rf"(?<![a-z0-9])((pre|wo|w/o|without|ohne|sans)[ _]*(and|und|et|&|\+|/)[ _]*(post|with|w|mit|avec)|"
+    rf"(post|with|w|mit|avec)[ _]*(and|und|et|&|\+|/)[ _]*(pre|wo|w/o|without|ohne|sans))([ _.-]*({AGENT}))?"
+    rf"(?![a-z0-9])",
+    re.I,
+)
+"""Names of examinations or protocols with images before and after an agent, which say nothing of one image."""
 
 AGENT_PATTERN = re.compile(
     rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced|inj(ect\w*)?)(?![a-z0-9])"
@@ -121,12 +171,6 @@ LOCALIZER_PATTERN = re.compile(
 )
 """Series descriptions of localizers."""
 
-GRADIENT_ECHO_T2STAR_MS = 12.0
-"""A gradient echo as late as this is T2*-weighted. Unit: ms. Source: our choice, between usual T1 and T2* protocols."""
-
-NO_AGENT_WORDS = ("", "no", "none", "n", "nil", "0", "na", "n/a", "without", "ohne", "unknown")
-"""What stands in a header's field for the contrast agent where none was given, in lower case."""
-
 
 def guess_contrast_from_text(description: str) -> str:
     """Guess the contrast from a series description; `unknown` where nothing matches.
@@ -139,21 +183,31 @@ def guess_contrast_from_text(description: str) -> str:
     ('T1wCE', 'T1w')
     """
     found = _search(description, CONTRAST_PATTERNS)
-    return ENHANCED_T1 if found == "T1w" and _tells_agent(description, after_t1=False) else found
+    return ENHANCED_T1 if found == "T1w" and tells_agent(description, after_t1=False) else found
 
 
 def _search(text: str, patterns: Sequence[tuple[str, str]]) -> str:
-    """Return the contrast of the first pattern that is a word of the text, or begins with a capital inside one."""
+    """Return the contrast of the first pattern that is a word of the text, or part of one.
+
+    Words end before a capital, and behind 2D or 3D.
+    """
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    parted = re.sub(r"(?<![A-Za-z0-9])([23])[dD](?=[Tt][12]|[Ff][Ll][Aa])", r"\1D ", parted)
     for contrast, pattern in patterns:
         if any(re.search(rf"(?<![a-z0-9])({pattern})(?![a-z0-9])", one, re.I) for one in (text, parted)):
             return contrast
     return "unknown"
 
 
-def _tells_agent(text: str, after_t1: bool) -> bool:
-    """Tell whether a text names a contrast agent. With `after_t1`, a bare `post` counts only behind the weighting."""
-    rest = PLAIN_PATTERN.sub(" ", text)
+def tells_agent(text: str, after_t1: bool) -> bool:
+    """Tell whether a text names a contrast agent. With `after_t1`, a bare `post` counts only behind the weighting.
+
+    Examples
+    --------
+    >>> [tells_agent(one, False) for one in ("T1 +C", "T1 without KM", "T1 with and without contrast")]
+    [True, False, False]
+    """
+    rest = PLAIN_PATTERN.sub(" ", BOTH_PATTERN.sub(" ", text))
     if AGENT_PATTERN.search(rest):
         return True
     weighting = re.search(r"t1|mp[ _-]?rage|spgr|bravo|vibe|tfl|mpr", rest, re.I)
@@ -177,7 +231,7 @@ def guess_contrast_from_name(stem: str) -> str:
         return inversion
     found = CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or _search(stem, FILE_NAME_PATTERNS)
     named = PATIENT_ENTITIES_PATTERN.sub("", stem)
-    return ENHANCED_T1 if found == "T1w" and _tells_agent(named, after_t1=True) else found
+    return ENHANCED_T1 if found == "T1w" and tells_agent(named, after_t1=True) else found
 
 
 def guess_contrast_from_folders(folders: Sequence[str]) -> str:
@@ -226,7 +280,18 @@ def is_plain_name(stem: str) -> bool:
     >>> is_plain_name("T1_pre"), is_plain_name("sub-01_ses-pre_T1w")
     (True, False)
     """
-    return bool(PLAIN_PATTERN.search(PATIENT_ENTITIES_PATTERN.sub("", stem)))
+    return tells_no_agent(PATIENT_ENTITIES_PATTERN.sub("", stem))
+
+
+def tells_no_agent(text: str) -> bool:
+    """Tell whether a text says that no contrast agent was given yet.
+
+    Examples
+    --------
+    >>> [tells_no_agent(one) for one in ("T1 nativ", "T1 pre", "T1 pre and post", "T1")]
+    [True, True, False, False]
+    """
+    return bool(re.search(r"(?<![a-z])nativ", text, re.I) or PLAIN_PATTERN.search(BOTH_PATTERN.sub(" ", text)))
 
 
 def is_phase_name(stem: str) -> bool:
@@ -250,88 +315,3 @@ def is_mask_name(stem: str) -> bool:
     """
     last = stem.rsplit("_", 1)[-1].lower()
     return last in MASK_SUFFIXES or last.endswith("mask")
-
-
-def guess_contrast_from_timing(
-    repetition_ms: float | None, echo_ms: float | None, inversion_ms: float | None, sequence: str = ""
-) -> str:
-    """Guess the weighting of a spin or gradient echo from its timing.
-
-    Parameters
-    ----------
-    repetition_ms, echo_ms, inversion_ms
-        Repetition, echo and inversion time in ms; None where not known.
-    sequence
-        Scanning Sequence (DICOM 0018,0020): SE, IR, GR, EP or several of them. Echo-planar images are not judged.
-
-    Returns
-    -------
-    str
-        FLAIR, T1w, T2w, PDw, T2starw, or `unknown` between the usual ranges.
-
-    Examples
-    --------
-    >>> guess_contrast_from_timing(500.0, 10.0, None), guess_contrast_from_timing(4000.0, 90.0, None)
-    ('T1w', 'T2w')
-    >>> guess_contrast_from_timing(600.0, 20.0, None, "GR"), guess_contrast_from_timing(2000.0, 28.0, None, "EP")
-    ('T2starw', 'unknown')
-    """
-    kinds = set(re.split(r"[^A-Z]+", sequence.upper()))
-    if repetition_ms is None or echo_ms is None or "EP" in kinds:
-        return "unknown"
-    if "GR" in kinds and "SE" not in kinds and echo_ms >= GRADIENT_ECHO_T2STAR_MS and not inversion_ms:
-        return "T2starw"
-    if inversion_ms is not None and inversion_ms > 1500 and echo_ms > 60:
-        return "FLAIR"
-    if echo_ms < 30 and (repetition_ms < 1000 or (inversion_ms or 0) > 0):
-        return "T1w"
-    if repetition_ms >= 2000 and echo_ms >= 70:
-        return "T2w"
-    if repetition_ms >= 2000 and echo_ms < 30:
-        return "PDw"
-    return "unknown"
-
-
-@lru_cache(maxsize=1024)
-def classify_series_contrast(
-    modality: str,
-    description: str,
-    times_ms: tuple[float | None, float | None, float | None],
-    sequence: str = "",
-    agent: str = "",
-) -> str:
-    """Classify the contrast of a series by its header.
-
-    The modality decides for CT and PET; for MR the description does, and where it says nothing, the timing. A contrast
-    agent makes T1w `T1wCE`, unless the description says that it was not given yet.
-
-    Parameters
-    ----------
-    modality
-        MR, CT or PT.
-    description
-        Series description and protocol name.
-    times_ms
-        Repetition, echo and inversion time in ms.
-    sequence
-        Scanning Sequence, see `guess_contrast_from_timing`.
-    agent
-        What the header's fields for a contrast agent hold; see `NO_AGENT_WORDS`.
-    """
-    if modality in ("CT", "PT"):
-        return {"CT": "CT", "PT": "PET"}[modality]
-    spoken = guess_contrast_from_text(description)
-    found = spoken if spoken != "unknown" else guess_contrast_from_timing(*times_ms, sequence)
-    given = names_agent(agent) and not PLAIN_PATTERN.search(description)
-    return ENHANCED_T1 if found == "T1w" and (given or _tells_agent(description, after_t1=False)) else found
-
-
-def names_agent(agent: str) -> bool:
-    """Tell whether a header's field for the contrast agent names one.
-
-    Examples
-    --------
-    >>> names_agent("Gadovist 7.5 ml"), names_agent("NONE")
-    (True, False)
-    """
-    return agent.strip().lower() not in NO_AGENT_WORDS

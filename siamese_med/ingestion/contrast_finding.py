@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from siamese_med.ingestion import contrast
+from siamese_med.ingestion import contrast, series_contrast
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
 
@@ -54,11 +54,19 @@ def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
     return next((one for one in known if one.contrast == contrast.ENHANCED_T1), first)
 
 
-def find_nifti_contrast(path: Path, stem: str, header: ContrastFinding, agent: bool) -> ContrastFinding:
+def find_nifti_contrast(
+    path: Path,
+    stem: str,
+    header: ContrastFinding,
+    agent: bool,
+    times_ms: series_contrast.Times = (None, None, None),
+    sequence: str = "",
+) -> ContrastFinding:
     """Find the contrast of a NIfTI file without reading its voxels.
 
-    The file's name comes first, since it is what its owner calls it; then the JSON beside it, then the folders. The
-    header of the NIfTI itself is not asked: its only free text, `descrip`, holds names of programs.
+    The file's name comes first, since it is what its owner calls it; then the JSON beside it, then the folders. A name
+    that the timing in the JSON excludes does not count. The header of the NIfTI itself is not asked: its only free
+    text, `descrip`, holds names of programs.
 
     Parameters
     ----------
@@ -68,8 +76,10 @@ def find_nifti_contrast(path: Path, stem: str, header: ContrastFinding, agent: b
         What the JSON beside it tells.
     agent
         Whether that names a contrast agent.
+    times_ms, sequence
+        Timing and sequence that it tells, see `series_contrast.weigh_word_against_timing`.
     """
-    named, folders = _told_by_name(stem), _told_by_folders(path)
+    named, folders = (_weigh(told, times_ms, sequence) for told in (_told_by_name(stem), _told_by_folders(path)))
     if named.contrast == "T1w" and contrast.is_plain_name(stem):
         return named
     if named.contrast == "T1w" and agent:
@@ -98,6 +108,13 @@ def find_dicom_contrast(header: str, path: Path, said: str = "") -> ContrastFind
     )
 
 
+def _weigh(told: ContrastFinding, times_ms: series_contrast.Times, sequence: str) -> ContrastFinding:
+    word = series_contrast.weigh_word_against_timing(told.contrast, times_ms, sequence)
+    if word == told.contrast:
+        return told
+    return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
+
+
 def _told_by_name(stem: str) -> ContrastFinding:
     found = contrast.guess_contrast_from_name(stem)
     return ContrastFinding(found, ContrastSource.NAME) if found != UNKNOWN else NO_CONTRAST
@@ -116,4 +133,4 @@ def determine_modality_of_contrast(word: str) -> str:
     >>> determine_modality_of_contrast("T1wCE"), determine_modality_of_contrast("PET")
     ('MR', 'PT')
     """
-    return {"CT": "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")
+    return {"CT": "CT", contrast.ENHANCED_CT: "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")

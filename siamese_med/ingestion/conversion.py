@@ -27,10 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
-"""The longest side of a scan of a person: from a small organ to the whole body. Source: our choice."""
+"""The two longest sides of a scan of a person: from a small organ to the whole body. Source: our choice."""
 
-EMPTY_SHARE = 0.25
-"""So many slices without measured values at one end are said. Source: our choice."""
+MIN_DEPTH_MM = 0.9
+"""No side is shorter: three slices of .3 mm. Source: our choice."""
+
+EMPTY_SHARE, EMPTY_FILE_SHARE = 0.25, 0.5
+"""So many slices without measured values at one end are said: of a DICOM series, of a file. Source: our choice."""
 
 
 @dataclass(frozen=True)
@@ -181,37 +184,44 @@ def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
 def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         decoded = pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes)
-        return decoded, [*_flag_size(decoded), *([ScanFlag.EMPTY_SLICES] if has_empty_end(decoded.voxels) else [])], 0
+        return decoded, [*_flag_size(decoded), *_flag_empty(decoded, EMPTY_SHARE)], 0
     header, voxels = map(Path, job.nifti)
     found = nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
     if _has_two_values(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
         raise RejectedError("non_image")
-    return found[0], [*found[1], *_flag_size(found[0])], found[2]
+    return found[0], [*found[1], *_flag_size(found[0]), *_flag_empty(found[0], EMPTY_FILE_SHARE)], found[2]
 
 
 def _flag_size(decoded: Volume) -> list[str]:
-    longest = float((decoded.spacing_mm * decoded.voxels.shape).max())
-    return [] if PLAUSIBLE_EXTENT_MM[0] <= longest <= PLAUSIBLE_EXTENT_MM[1] else [ScanFlag.IMPLAUSIBLE_SIZE]
+    depth, width, length = sorted(map(float, decoded.spacing_mm * decoded.voxels.shape))
+    plausible = width >= PLAUSIBLE_EXTENT_MM[0] and length <= PLAUSIBLE_EXTENT_MM[1] and depth >= MIN_DEPTH_MM
+    return [] if plausible else [ScanFlag.IMPLAUSIBLE_SIZE]
 
 
-def has_empty_end(voxels: NDArray[Any]) -> bool:
-    """Tell whether EMPTY_SHARE of the slices along an axis, all at one end, hold one value each.
+def _flag_empty(decoded: Volume, share: float) -> list[str]:
+    return [ScanFlag.EMPTY_SLICES] if has_empty_slices(decoded.voxels, share) else []
 
-    Measured slices have noise. Only series of slices are asked: brain extraction leaves such ends in files.
+
+def has_empty_slices(voxels: NDArray[Any], share: float = EMPTY_SHARE) -> bool:
+    """Tell whether slices along an axis hold one value each: a share of them at one end, or any between others.
+
+    Measured slices have noise. Brain extraction leaves empty ends in files, so more of them are allowed there.
 
     Examples
     --------
     >>> import numpy as np
     >>> measured = np.random.default_rng(0).integers(0, 99, (8, 8, 8))
-    >>> has_empty_end(measured), has_empty_end(np.where(np.arange(8) < 4, 0, measured))
+    >>> has_empty_slices(measured), has_empty_slices(np.where(np.arange(8) < 4, 0, measured))
     (False, True)
+    >>> has_empty_slices(np.where(np.arange(8) == 4, 0, measured))
+    True
     """
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
         measured = np.flatnonzero(voxels.max(others) != voxels.min(others))
         number = voxels.shape[axis]
         empty = max(measured[0], number - 1 - measured[-1]) if len(measured) else number
-        if empty >= EMPTY_SHARE * number:
+        if empty >= share * number or len(measured) <= measured[-1] - measured[0]:
             return True
     return False
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from siamese_med.ingestion import contrast_finding
+from siamese_med.ingestion import contrast_finding, series_contrast
 from siamese_med.ingestion.catalogue.scan_names import NameCandidate
 from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.contrast_finding import ContrastFinding
@@ -182,7 +182,9 @@ def settle_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> Sc
     facts = replace(draft.facts, flags=draft.flags)
     if ScanFlag.PHASE in draft.flags:
         return replace(facts, contrast="phase", contrast_source=ContrastSource.HEADER)
-    found = contrast_finding.find_dicom_contrast(facts.contrast, place, said)
+    image_type = dict(draft.repeats[0].planes[0].content).get("image type", ())
+    kind = series_contrast.find_kind("", image_type if isinstance(image_type, tuple) else ())
+    found = contrast_finding.find_dicom_contrast(facts.contrast if kind == UNKNOWN else kind, place, said)
     return replace(facts, contrast=found.contrast, contrast_source=found.source)
 
 
@@ -190,7 +192,7 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
     """Return what the claim on a NIfTI file tells of the scan."""
     return ScanFacts(
         claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
-        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence,
+        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=claim.person,
     )  # fmt: skip
 
 

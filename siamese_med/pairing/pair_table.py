@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -20,7 +20,7 @@ from siamese_med.runtime.untrusted_input import read_untrusted_table
 from siamese_med.study.config import PairConfig
 from siamese_med.study.contrasts import is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
-from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind
+from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,10 +92,11 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
 def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[PairTableRow]:
     """Build the pairs of each patient's scans, with the earlier scan first.
 
-    Only scans of one modality and contrast are paired. Scans of unknown contrast are paired with each other where no
-    visit of the pair has two of them: in a visit with several, nothing tells which is the T1 and which the FLAIR. A
-    patient who has no pair by these rules gets pairs of unlike scans, so that the report can say why they cannot be
-    compared.
+    Only scans of one modality and contrast are paired, both with fat suppressed or neither. Where a visit has several
+    of them, such as echoes or inversions, each is paired with those of its own protocol if the other visit has one.
+    Scans of unknown contrast are paired with each other where no visit of the pair has two of them: in a visit with
+    several, nothing tells which is the T1 and which the FLAIR. A patient who has no pair by these rules gets pairs of
+    unlike scans, so that the report can say why they cannot be compared.
 
     Parameters
     ----------
@@ -108,8 +109,8 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         before and after a correction, are no pair.
     """
     for subject, mine in _group_scans(sort_scans_by_time(scans.itertuples()), lambda scan: scan.subject).items():
-        streams = _group_scans(mine, _contrast)
-        pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_time_line(_tell_apart(stream))]
+        streams = _group_scans(mine, _stream)
+        pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_stream(_tell_apart(stream))]
         if not pairs:  # no two alike: so that the report can say why not
             pairs = _pair_unlike_scans(mine)
         labels = _labels(mine)
@@ -124,6 +125,30 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
             if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
                 kind = PairKind.FOLLOW_UP
             yield _row(earlier, later, subject, subject, days, kind)
+
+
+def _stream(scan: Any) -> tuple[str, ...]:
+    """Return what scans of one time line share."""
+    return *_contrast(scan), str(ScanFlag.FAT_SUPPRESSED in _flags_of(scan))
+
+
+def _flags_of(scan: Any) -> Sequence[str]:
+    return getattr(scan, "flags", ())
+
+
+def _pair_stream(stream: list[Any]) -> list[tuple[Any, Any]]:
+    """Pair the scans of one contrast; where a visit has several protocols, like with like."""
+    known = {(scan.session, scan.protocol) for scan in stream}
+    if len(known) == len({scan.session for scan in stream}):
+        return _pair_time_line(stream)
+    lines = [*_group_scans(stream, lambda scan: str(scan.protocol)).values(), stream]
+    pairs = {(one.id, other.id): (one, other) for line in lines for one, other in _pair_time_line(line)}
+
+    def fits(one: Any, other: Any) -> bool:
+        better = (other.session, one.protocol) in known or (one.session, other.protocol) in known
+        return one.protocol == other.protocol or (one.session != other.session and not better)
+
+    return [pair for pair in pairs.values() if fits(*pair)]
 
 
 def _is_one_acquisition(one: Any, other: Any) -> bool:
@@ -159,9 +184,9 @@ def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
 
 def _may_be_rescan(earlier: Any, later: Any) -> bool:
     """Whether both scans are of one contrast; if it is unknown, two visits with one scan each are taken for that."""
-    return is_one_contrast(earlier, later) or (
-        _contrast(earlier) == _contrast(later) and earlier.session != later.session
-    )
+    if _stream(earlier) != _stream(later):
+        return False
+    return is_one_contrast(earlier, later) or earlier.session != later.session
 
 
 def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:

@@ -20,8 +20,13 @@ CONTRAST_NAMES = {
     "bold": "BOLD",
     "epi": "EPI",
     "CT": "CT",
+    "CTCE": "contrast-enhanced CT",
     "PET": "PET",
     "phase": "phase image",
+    "STIR": "STIR",
+    "MTw": "magnetisation transfer",
+    "fat": "fat image",
+    "opposed": "opposed-phase image",
 }
 """Contrasts as a page names them, by their word in the catalogue, in the order in which a page lists them."""
 

@@ -247,6 +247,7 @@ class ScanFlag(ExplainedWord):
     BURNED_IN = "burned_in", "the source says that text may be burned into the pixels; look before you share"
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
+    FAT_SUPPRESSED = "fat_suppressed", "fat is dark in it; it is paired with such scans where there are any"
     NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
     UNITS_CONVERTED = (
         "units_converted",
@@ -275,7 +276,11 @@ class ScanFlag(ExplainedWord):
     )
     EMPTY_SLICES = (
         "empty_slices",
-        "a quarter or more of the slices, at one end, hold one value only; check whether the series came whole",
+        "slices between others, or many at one end, hold one value only; check whether the series came whole",
+    )
+    INCOMPLETE_SERIES = (
+        "incomplete_series",
+        "the header speaks of more slices than there are, by numbers, spacing or count; look whether all came",
     )
     PATIENT_UNNAMED = (
         "patient_unnamed",

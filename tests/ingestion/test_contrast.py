@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from siamese_med.ingestion import contrast
+from siamese_med.ingestion import contrast, series_contrast
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from siamese_med.ingestion import contrast
         ("OAS1_0001_MR1_mpr-1_anon", "T1w"),
         ("20200101_axial_T1WI", "T1w"),
         ("brain_T1-weighted", "T1w"),
-        ("T1_map", "unknown"),
-        ("sub-01_T1map", "unknown"),
+        ("T1_map", "T1map"),
+        ("sub-01_T1map", "T1map"),
         ("BraTS-GLI-00001-000-t2f", "FLAIR"),
         ("BraTS-GLI-00001-000-t1n", "T1w"),
     ],
@@ -107,8 +107,8 @@ def test_folders(folders: tuple[str, ...], expected: str) -> None:
     ],
 )
 def test_timing(times: tuple[float | None, float | None, float | None], expected: str) -> None:
-    assert contrast.classify_series_contrast("MR", "", times) == expected
+    assert series_contrast.classify_series_contrast("MR", "", times) == expected
 
 
 def test_computed_tomography_needs_no_timing() -> None:
-    assert contrast.classify_series_contrast("CT", "brain T1", (None, None, None)) == "CT"
+    assert series_contrast.classify_series_contrast("CT", "brain T1", (None, None, None)) == "CT"

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from siamese_med.ingestion.contrast import classify_series_contrast
 from siamese_med.ingestion.inputs.ownership import write_plainly
+from siamese_med.ingestion.series_contrast import classify_series_contrast
 from siamese_med.pairing.pair_table import build_same_patient_pairs
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place

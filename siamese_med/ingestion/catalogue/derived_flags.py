@@ -31,6 +31,11 @@ MAX_JOINED_MM = 300.0
 
 Source: our choice."""
 
+MAX_SHARED = 0.5
+"""Parts of one volume may share up to this share of the smaller one's slices, as some exports repeat a margin.
+
+Source: our choice."""
+
 PLACE_TOLERANCE_VOXELS = 0.1
 """How far a part may lie off the place that it has in one volume."""
 
@@ -140,7 +145,7 @@ def find_split_volumes(rows: Iterable[ScanRow]) -> set[str]:
 
 
 def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
-    """Tell whether the voxels of two scans lie on one grid, side by side or in turn, without sharing one."""
+    """Tell whether the voxels of two scans lie on one grid, side by side or in turn, and share few places or none."""
     one, other = (np.asarray(row["affine"], dtype=float) for row in (first, second))
     same_protocol = (first["protocol"], first["scanner"]) == (second["protocol"], second["scanner"])
     if not same_protocol or not np.isfinite([one, other]).all() or abs(np.linalg.det(one[:3, :3])) < 1e-9:
@@ -154,7 +159,9 @@ def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
         if np.abs(offset[inside]).max() > PLACE_TOLERANCE_VOXELS:
             continue
         step, ahead = float(np.linalg.norm(one[:3, axis])), float(offset[axis])
-        after = min(abs(ahead - sizes[0][0]), abs(ahead + sizes[1][0])) < PLACE_TOLERANCE_VOXELS
+        shared = sizes[0][0] - ahead if ahead > 0 else sizes[1][0] + ahead
+        whole = abs(shared - round(shared)) < PLACE_TOLERANCE_VOXELS
+        after = whole and -0.5 < shared < MAX_SHARED * min(sizes[0][0], sizes[1][0]) and abs(ahead) >= 1
         between = abs(abs(ahead) - 0.5) < PLACE_TOLERANCE_VOXELS and abs(sizes[0][0] - sizes[1][0]) <= 1
         if between or (after and (sizes[0][0] + sizes[1][0]) * step <= MAX_JOINED_MM):
             return True

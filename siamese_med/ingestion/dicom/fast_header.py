@@ -58,7 +58,7 @@ LONG_FORM_VRS = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
 """Value representations with two reserved bytes and a 32-bit length (PS3.5, section 7.1.2)."""
 
 IS_LONG_FORM_BY_VR = {**dict.fromkeys(SHORT_FORM_VRS, False), **dict.fromkeys(LONG_FORM_VRS, True)}
-TEXT_VRS = frozenset(b"CS DA DT LO SH TM UI".split())
+TEXT_VRS = frozenset(b"AS CS DA DT LO SH TM UI".split())
 STRUCT_FORMAT_BY_VR = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 NUMBER_PATTERN = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
 """A decimal string (DS)."""

@@ -51,33 +51,57 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
         Only the traits that the header has. A birth date of 1 January often stands for the year alone, so it counts as
         a year.
     """
-    sex = tags.get_tag_text(dataset, "PatientSex").upper()
-    born = tags.parse_dicom_date(tags.get_tag_text(dataset, "PatientBirthDate"))
+    texts = [tags.get_tag_text(dataset, key) for key in ("PatientSex", "PatientBirthDate", "PatientAge")]
+    height = tags.get_tag_number(dataset, "PatientSize")
+    return list_person_traits(
+        texts[0], texts[1], texts[2], height, day, tags.get_tag_text(dataset, "IssuerOfPatientID")
+    )
+
+
+def list_person_traits(
+    sex: str, birth_date: str, age: str, height_m: float | None, day: date | None, issuer: str = ""
+) -> PersonTraits:
+    """List what is said of a person, each as the values that it may have.
+
+    Parameters
+    ----------
+    sex, birth_date, age, issuer
+        As DICOM writes them; empty for nothing.
+    height_m
+        Height in metres.
+    day
+        Date of the scan, from which an age gives the year of birth.
+
+    Examples
+    --------
+    >>> list_person_traits("f", "1950-03-04", "", None, None)
+    (('sex', ('F',)), ('birth date', ('1950-03-04',)), ('birth year', ('1950',)))
+    """
+    sex = sex.strip().upper()[:1]
+    born = tags.parse_dicom_date(birth_date)
     born = born if born and born.year >= EARLIEST_BIRTH_YEAR else None
     exact = born is not None and (born.month, born.day) != (1, 1)
-    issuer = tags.get_tag_text(dataset, "IssuerOfPatientID")
     traits = (
         ("issuer", (issuer,) if issuer else ()),
         ("sex", (sex,) if sex in SEXES else ()),
         ("birth date", (born.isoformat(),) if born and exact else ()),
-        ("birth year", _birth_years(dataset, born, day)),
-        ("height", _heights(dataset)),
+        ("birth year", _birth_years(age, born, day)),
+        ("height", _heights(height_m)),
     )
     return tuple((name, values) for name, values in traits if values)
 
 
-def _birth_years(dataset: DicomHeader, born: date | None, day: date | None) -> tuple[str, ...]:
+def _birth_years(written: str, born: date | None, day: date | None) -> tuple[str, ...]:
     if born is not None:
         return (str(born.year),)
-    age = AGE_PATTERN.fullmatch(tags.get_tag_text(dataset, "PatientAge"))
+    age = AGE_PATTERN.fullmatch(written)
     if age is None or day is None or not int(age[1]):
         return ()
     return tuple(str(day.year - int(age[1]) - before) for before in (0, 1))
 
 
-def _heights(dataset: DicomHeader) -> tuple[str, ...]:
+def _heights(height: float | None) -> tuple[str, ...]:
     """Steps of HEIGHT_STEP_M that the height may be of."""
-    height = tags.get_tag_number(dataset, "PatientSize")
     if height is None or not HEIGHT_RANGE_M[0] <= height <= HEIGHT_RANGE_M[1]:
         return ()
     step = round(height / HEIGHT_STEP_M)

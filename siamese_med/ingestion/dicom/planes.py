@@ -7,7 +7,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom import series_physics, tags
 from siamese_med.ingestion.dicom.instances import SlicePlane
 from siamese_med.ingestion.reasons import RejectedError
 
@@ -104,13 +104,22 @@ def _content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
             ("description", tags.get_tag_text(dataset, "SeriesDescription")),
             ("sequence", tags.get_tag_text(dataset, "SequenceName")),
             ("gradient", tags.get_tag_numbers(dataset, "DiffusionGradientOrientation", 3)),
+            ("stated slices", _read_stated_slices(dataset)),
         ),
     )
 
 
+def _read_stated_slices(dataset: DicomHeader) -> int | None:
+    """Return how many slices the scanner says that a series has: of PET, or of one acquisition of all others."""
+    count = tags.get_tag_integer(dataset, "NumberOfSlices")
+    return count if count is not None else tags.get_tag_integer(dataset, "ImagesInAcquisition")
+
+
 def _reconstruction(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object], ...]:
     """Describe how the image was reconstructed; `group` gives a frame's functional group, or the classic header."""
-    made, beam = group("CTReconstructionSequence"), group("CTXRayDetailsSequence")
+    made, beam, measures = (
+        group(name) for name in ("CTReconstructionSequence", "CTXRayDetailsSequence", "PixelMeasuresSequence")
+    )
     kernel = tags.get_tag_words(made, "ConvolutionKernel"), tags.get_tag_words(made, "ReconstructionAlgorithm")
     energy = tags.get_tag_number(beam, "KVP"), tags.get_tag_number(made, "MonoenergeticEnergyEquivalent")
     corrections = (
@@ -126,7 +135,8 @@ def _reconstruction(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object
         ("unit", tags.get_tag_text(dataset, "Units")),
         ("agent", tags.get_tag_text(dataset, "ContrastBolusAgent")),
         ("coil", tags.get_tag_text(dataset, "ReceiveCoilName")),
-        ("thickness", _rounded(tags.get_tag_number(group("PixelMeasuresSequence"), "SliceThickness"))),
+        ("thickness", _rounded(tags.get_tag_number(measures, "SliceThickness"))),
+        ("spacing", _rounded(tags.get_tag_number(measures, "SpacingBetweenSlices"))),
     )
 
 
@@ -216,7 +226,7 @@ def _frame_content(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object]
         ("image type", frame_type),
         ("echo", None),
         ("echo time", _rounded(tags.get_tag_number(group("MREchoSequence"), "EffectiveEchoTime"))),
-        ("inversion", None),
+        ("inversion", _rounded(series_physics.get_inversion_ms(group("MRModifierSequence")))),
         ("flip", _rounded(tags.get_tag_number(timing, "FlipAngle"))),
         *_reconstruction(dataset, group),
         *_present(("gradient", tags.get_tag_numbers(direction, "DiffusionGradientOrientation", 3))),

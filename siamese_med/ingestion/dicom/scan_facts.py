@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast
+from siamese_med.ingestion import contrast, series_contrast
 from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane
+from siamese_med.ingestion.dicom.series_physics import read_series_physics
 from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
 """Elements that may have the date of the scan, in order of preference."""
-
-AGENT_KEYWORDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
-"""Elements that name a contrast agent (DICOM PS3.3, section C.7.6.4)."""
 
 CLOCK_PATTERN = re.compile(r"(?:\d{4}[.-]?\d{2}[.-]?\d{2})?[ T]?(\d{2}):?(\d{2}):?(\d{2})(\.\d+)?(?:[+-]\d{4})?")
 """A time of day as DICOM (101500.25) or ACR-NEMA (10:15:00) writes it, perhaps behind a date."""
@@ -53,24 +51,26 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
     ScanFacts
         Missing values are None or empty. Free text is only searched for the contrast, never kept.
     """
-    description = " ".join(tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
-    times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
-    sequence = " ".join(tags.get_tag_words(dataset, "ScanningSequence"))
+    description, protocol = (tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
+    image_type = tags.get_tag_words(dataset, "ImageType")
+    physics = read_series_physics(dataset)
+    word = series_contrast.classify_series_contrast(
+        modality, description, physics.times_ms, physics.sequence, physics.agent, protocol, image_type
+    )
+    fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
     day = next((day for key in DATE_KEYWORDS if (day := tags.parse_scan_date(tags.get_tag_text(dataset, key)))), None)
     return ScanFacts(
         modality=modality,
-        contrast=contrast.classify_series_contrast(
-            modality, description, (times[0], times[1], times[2]), sequence, _agent(dataset)
-        ),
+        contrast=word,
         date=day,
         clock=next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), ""),
         number=tags.get_tag_integer(dataset, "SeriesNumber") or 0,
         scanner=tuple(
             tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
         ),
-        protocol=_protocol(dataset, times, first),
-        flags=_flags(dataset),
-        field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
+        protocol=_protocol(dataset, physics.times_ms, first),
+        flags=(*_flags(dataset), *((ScanFlag.FAT_SUPPRESSED,) if fat else ())),
+        field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
         acquired=_acquired(dataset, day),
         person=person_traits.read_person_traits(dataset, day),
         acquisition=read_acquisition_facts(dataset),
@@ -80,8 +80,11 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
 def _acquired(dataset: DicomHeader, day: date | None) -> str:
     """Return when the acquisition began, to tell two acquisitions apart; empty where the day or the time is not known.
 
-    Midnight to the second is what anonymisers leave, so it is no time.
+    Midnight to the second is what anonymisers leave, so it is no time. Neither is a time on 1 January, since many
+    anonymisers write it for a year: two visits of one year would be rescans.
     """
+    if day and (day.month, day.day) == (1, 1):
+        return ""
     for key in ("AcquisitionTime", "AcquisitionDateTime"):
         match = CLOCK_PATTERN.fullmatch(tags.get_tag_text(dataset, key))
         if match and day:
@@ -90,20 +93,16 @@ def _acquired(dataset: DicomHeader, day: date | None) -> str:
     return ""
 
 
-def _agent(dataset: DicomHeader) -> str:
-    """Return what names the contrast agent; a volume that was given stands for one without a name."""
-    named = [text for key in AGENT_KEYWORDS if contrast.names_agent(text := tags.get_tag_text(dataset, key))]
-    given = (tags.get_tag_number(dataset, "ContrastBolusVolume") or 0) > 0
-    return named[0] if named else "agent" if given else ""
-
-
 def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:
-    """Describe the protocol: timing to 1 ms, as in BIDS side-cars, or else sequence, matrix and pixel spacing."""
+    """Describe the protocol: timing to 1 ms, as in side-cars, or else sequence, matrix, pixel spacing and kernel."""
     timing = tuple("" if one is None else str(round(one)) for one in times)
     if any(timing):
         return timing
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
-    return (*words, str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
+    made = tags.get_tag_words(dataset, "ConvolutionKernel")
+    corrected = ("ATTN",) if "ATTN" in tags.get_tag_words(dataset, "CorrectedImage") else ()
+    grid = (str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
+    return (*words, *grid, *made, *corrected)
 
 
 def _flags(dataset: DicomHeader) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ SCOUT_REASON = "localizer"
 MAX_SCOUT_SHARE = 0.25
 """Scouts are at most this share of the volume's slices. Source: our choice."""
 
+SCOUT_GAP_MM = 15.0
+"""Parallel planning slices lie at least so far apart; slices of a volume lie closer. Source: our choice."""
+
 LINE_TOLERANCE_MM = 1.0
 """Slices of one volume lie on one line along their normal, to this much."""
 
@@ -44,7 +47,9 @@ def leave_out_scouts(
     volume = max(lines, key=len)
     others = [line for line in lines if line is not volume]
     number = sum(map(len, others))
-    if not 0 < number <= MAX_SCOUT_SHARE * len(volume) or max(map(len, others)) >= min_slices:
+    if not 0 < number <= MAX_SCOUT_SHARE * len(volume):
+        return planes
+    if any(len(line) >= min_slices and not _stand_apart(line) for line in others):
         return planes
     if {plane.file for line in others for plane in line} & {plane.file for plane in volume}:
         return planes  # frames of one file
@@ -56,6 +61,12 @@ def leave_out_scouts(
         return planes
     reasons.update({plane.file: SCOUT_REASON for line in others for plane in line})
     return volume
+
+
+def _stand_apart(line: Sequence[SlicePlane]) -> bool:
+    """Whether slices lie farther apart than those of any volume, as planning slices through a head do."""
+    depths = np.sort(slice_geometry.compute_slice_depths(line))
+    return float(np.diff(depths).min()) >= SCOUT_GAP_MM
 
 
 def _continues(volume: Sequence[SlicePlane], plane: SlicePlane) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
-from siamese_med.ingestion.dicom import repeated_positions, scouts, slice_geometry
+from siamese_med.ingestion.dicom import repeated_positions, scouts, series_completeness, slice_geometry
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts, SlicePlane
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
 from siamese_med.ingestion.reasons import RejectedError
@@ -149,8 +149,15 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
 
 
 def _share_frame(planes: list[SlicePlane]) -> list[SlicePlane]:
-    """Give all slices one frame of reference where each has its own, as some anonymisers write it."""
-    if len({plane.frame[0] for plane in planes}) < len(planes):
+    """Give all slices one frame of reference where each place has its own, or some have none.
+
+    Some anonymisers write it so.
+    """
+    places: dict[str, set[Hashable]] = defaultdict(set)
+    for plane in planes:
+        places[plane.frame[0]].add(plane.position)
+    of_a_place = len(places) > 1 and max(map(len, places.values())) == 1
+    if not of_a_place and (len(places) != 2 or "" not in places):
         return planes
     return [replace(plane, frame=("", plane.frame[1])) for plane in planes]
 
@@ -262,7 +269,9 @@ def _volume(
     facts = instances[min(planes, key=lambda plane: (plane.time, plane.file)).file].facts
     flags = _flags(planes, storages.values())
     if max(map(len, places)) == 1:
-        return VolumeDraft(part, (slice_geometry.build_slice_stack(planes, config.min_slices),), facts, storages, flags)
+        stack = slice_geometry.build_slice_stack(planes, config.min_slices)
+        flags = (*flags, *_flag_completeness(stack, instances))
+        return VolumeDraft(part, (stack,), facts, storages, flags)
     wanted = _repeats(places, facts, config)
     built = tuple(slice_geometry.build_slice_stack(volume, config.min_slices) for volume in wanted)
     used = {plane.file for stack in built for plane in stack.planes}
@@ -270,6 +279,16 @@ def _volume(
         verdict.reasons[left_out] = "repeat"
     word = ScanFlag.MEAN_OF_REPEATS if len(built) > 1 else ScanFlag.FIRST_OF_REPEATS
     return VolumeDraft(part, built, facts, {file: storages[file] for file in sorted(used)}, (*flags, word))
+
+
+def _flag_completeness(stack: SliceStack, instances: Mapping[str, DicomInstance]) -> tuple[str, ...]:
+    """Flag a stack in which slices may be missing; raises RejectedError where they are. Mosaics place tiles by rule."""
+    if any(instances[plane.file].storage.tiles for plane in stack.planes[:1]):
+        return ()
+    numbers = [plane.instance for one in instances.values() for plane in one.planes]
+    step_mm = float(np.linalg.norm(stack.affine[:3, 2]))
+    missing = series_completeness.check_completeness(stack.planes, step_mm, numbers)
+    return (ScanFlag.INCOMPLETE_SERIES,) if missing else ()
 
 
 def _repeats(places: list[list[SlicePlane]], facts: ScanFacts, config: IngestConfig) -> list[list[SlicePlane]]:
@@ -291,6 +310,6 @@ def _flags(planes: list[SlicePlane], instances: Iterable[DicomInstance]) -> tupl
         flags.add(ScanFlag.JOINED_SERIES)
     if len({(plane.slope, plane.intercept) for plane in planes}) > 1:
         flags.add(ScanFlag.RESCALE_VARIES)
-    if planes[0].component == "phase":
+    if planes[0].component != "magnitude":
         flags.add(ScanFlag.PHASE)
     return tuple(sorted(flags))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast
@@ -44,6 +45,9 @@ LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "
 
 SUBTRACTION_TYPES = {"SUBTRACTION", "SUBTRACT"}
 """Values of ImageType of a difference, such as after minus before contrast agent."""
+SUBTRACTION_PATTERN = re.compile(r"(?<![a-z0-9])(subtract\w*|subs?)(?![a-z0-9-]|_\d)", re.I)
+"""Series descriptions of differences."""
+
 PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP"}
 """Terms of Image Type for projections of a volume."""
 
@@ -94,13 +98,12 @@ def _by_modality(dataset: DicomHeader) -> str | None:
 def _refuse_views(dataset: DicomHeader) -> None:
     """Refuse localizers, projections and colour images, which are also stored as MR or CT images."""
     image_type = set(tags.get_tag_words(dataset, "ImageType"))
-    if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(
-        tags.get_tag_text(dataset, "SeriesDescription")
-    ):
+    description = tags.get_tag_text(dataset, "SeriesDescription")
+    if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(description):
         raise RejectedError("localizer")
     if image_type & PROJECTION_TYPES:
         raise RejectedError("projection")
-    if image_type & SUBTRACTION_TYPES:
+    if image_type & SUBTRACTION_TYPES or SUBTRACTION_PATTERN.search(description):
         raise RejectedError("subtraction")
     photometric = tags.get_tag_text(dataset, "PhotometricInterpretation").upper()
     if (tags.get_tag_integer(dataset, "SamplesPerPixel") or 1) > 1 or (

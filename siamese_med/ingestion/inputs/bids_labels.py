@@ -42,7 +42,7 @@ INFORMAL_SUFFIXES = {
 ALL_SUFFIXES = BIDS_IMAGE_SUFFIXES | INFORMAL_SUFFIXES
 
 SUBJECT_PATTERN = re.compile(r"(?:^|_)sub-")
-DERIVATIVE_ENTITY_PATTERN = re.compile(r"_(space|desc)-[A-Za-z0-9]+_")
+DERIVATIVE_ENTITY_PATTERN = re.compile(r"_(space|desc|res|den|atlas|from)-[A-Za-z0-9]+_")
 SESSION_PATTERN = re.compile(r"(?:^|_)ses-")
 
 
@@ -56,7 +56,7 @@ class BidsLabels:
 
 
 def is_derivative_name(stem: str) -> bool:
-    """Tell whether a BIDS name is that of a derivative: raw images of MR have neither `space-` nor `desc-`.
+    """Tell whether a BIDS name is that of a derivative: raw images of MR have no `space-`, `desc-`, `res-` or the like.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from siamese_med.ingestion import contrast, machine_errors
+from siamese_med.ingestion import contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom.person_traits import PersonTraits, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
@@ -42,6 +44,9 @@ AGENT_KEYS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
 """Fields with the timing, in seconds."""
 
+PHASE_WORDS = {"P", "PHASE", "REAL", "IMAGINARY", "R", "I"}
+"""Words of Image Type, from the third on, of images that are no magnitude."""
+
 MAX_SHIFTED_YEARS = 100
 """Years by which dates of a shared dataset may have been shifted for de-identification."""
 
@@ -66,6 +71,11 @@ class Sidecar:
     flags: tuple[str, ...] = ()
     contrast: ContrastFinding = NO_CONTRAST
     agent: bool = False  # whether a contrast agent is named
+    times_ms: series_contrast.Times = (None, None, None)
+    sequence: str = ""  # Scanning Sequence and Sequence Variant
+    fat_suppressed: bool = False
+    phase: bool = False
+    person: PersonTraits = ()
 
 
 def get_image_stem(path: Path) -> str:
@@ -148,7 +158,12 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         tags.parse_scan_date(acquired),
         _flags(content),
         _contrast(content, modality or "MR"),
-        any(contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        any(series_contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        _times_ms(content),
+        _sequence(content),
+        _suppresses_fat(content),
+        bool(PHASE_WORDS & set(_words(content, "ImageType").upper().split()[2:])),
+        _read_person(content, tags.parse_scan_date(acquired)),
     )
 
 
@@ -159,17 +174,35 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
         if isinstance(sure, (int, float)) and 0 <= sure <= 1:
             return ContrastFinding(str(own), ContrastSource.IMAGE, float(sure))
         return _by_header(str(own))
-    description = " ".join(_words(content, key) for key in DESCRIPTION_KEYS)
-    agent = next((agent for key in AGENT_KEYS if contrast.names_agent(agent := _words(content, key))), "")
-    times = [None if time is None else 1000 * time for time in _times_s(content)]
-    sequence = _words(content, "ScanningSequence")
+    description, protocol = (_words(content, key) for key in DESCRIPTION_KEYS)
+    agent = next((agent for key in AGENT_KEYS if series_contrast.names_agent(agent := _words(content, key))), "")
+    image_type = tuple(_words(content, "ImageType").upper().split())
     return _by_header(
-        contrast.classify_series_contrast(modality, description, (times[0], times[1], times[2]), sequence, agent)
+        series_contrast.classify_series_contrast(
+            modality, description, _times_ms(content), _sequence(content), agent, protocol, image_type
+        )
     )
 
 
 def _by_header(word: str) -> ContrastFinding:
     return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
+
+
+def _read_person(content: Mapping[str, object], day: date | None) -> PersonTraits:
+    """Read what dcm2niix writes of the person where it is told to; it is compared, and never kept."""
+    sex, born, age = (_words(content, key) for key in ("PatientSex", "PatientBirthDate", "PatientAge"))
+    height = content.get("PatientSize")
+    return list_person_traits(sex, born, age, float(height) if isinstance(height, (int, float)) else None, day)
+
+
+def _sequence(content: Mapping[str, object]) -> str:
+    return " ".join(_words(content, key) for key in ("ScanningSequence", "SequenceVariant"))
+
+
+def _suppresses_fat(content: Mapping[str, object]) -> bool:
+    """Tell whether fat is suppressed, if the image is one of a weighting at all."""
+    options, image_type = (re.split(r"[\s_\\]+", _words(content, key).upper()) for key in ("ScanOptions", "ImageType"))
+    return series_contrast.suppresses_fat("T1w", _words(content, "SeriesDescription"), options, image_type)
 
 
 def _words(content: Mapping[str, object], key: str) -> str:
@@ -182,6 +215,11 @@ def _words(content: Mapping[str, object], key: str) -> str:
 def _times_s(content: Mapping[str, object]) -> list[float | None]:
     times = (content.get(key) for key in TIME_KEYS)
     return [time if isinstance(time, (int, float)) and 0 <= time < MAX_TIME_S else None for time in times]
+
+
+def _times_ms(content: Mapping[str, object]) -> series_contrast.Times:
+    first, second, third = (None if time is None else 1000 * time for time in _times_s(content))
+    return first, second, third
 
 
 def _read_own_pseudonym(content: Mapping[str, object], key: str) -> tuple[str, ...]:

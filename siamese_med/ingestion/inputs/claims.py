@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from siamese_med.ingestion import contrast, contrast_finding, machine_errors
+from siamese_med.ingestion import contrast, contrast_finding, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import ContrastFinding
+from siamese_med.ingestion.dicom.person_traits import PersonTraits
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
@@ -39,6 +40,7 @@ class InputClaim:
     contrast_source: ContrastSource = ContrastSource.NONE
     contrast_confidence: float | None = None
     lesions: MaskFile | None = None
+    person: PersonTraits = ()
 
     @property
     def said_contrast(self) -> str:
@@ -176,12 +178,19 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         kind, subject, folder_day = place.kind, place.subject, None
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
-    told, flags = contrast_finding.find_nifti_contrast(found.path, stem, sidecar.contrast, sidecar.agent), sidecar.flags
-    if contrast.is_phase_name(stem):
+    told = contrast_finding.find_nifti_contrast(
+        found.path, stem, sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
+    )
+    flags = sidecar.flags
+    fat_may_show = told.contrast in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in flags
+    if fat_may_show and (sidecar.fat_suppressed or series_contrast.suppresses_fat(told.contrast, stem)):
+        flags = (*flags, ScanFlag.FAT_SUPPRESSED)
+    if contrast.is_phase_name(stem) or sidecar.phase:
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
         flags = (*flags, ScanFlag.PHASE)
     modality = sidecar.modality or contrast_finding.determine_modality_of_contrast(told.contrast)
     return InputClaim(
         kind, subject, labels.session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
+        person=sidecar.person,
     )  # fmt: skip

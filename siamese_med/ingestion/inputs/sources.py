@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
 from siamese_med.ingestion.inputs.manifest import read_manifest
+from siamese_med.ingestion.inputs.processed_copies import PROGRAM_FOLDER_PATTERN, find_processed_copies
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
 """Endings of NIfTI and Analyze files, in lower case."""
@@ -94,6 +96,7 @@ class _FolderContext:
     at_root: bool
     in_repository: bool
     labelled: bool
+    derived: bool
 
 
 def _folder(source: Path) -> list[InputPath]:
@@ -120,10 +123,23 @@ def _folder(source: Path) -> list[InputPath]:
             make_claim = next((claim_makers[root] for root in above if root in outermost), whole)
             places[folder] = _place(above[0].relative_to(source), sets, make_claim, make_place_claim)
         found.append(_in_folder(one, name, places[folder]))
+    _refuse_copies(found)
     _refuse_unclear(found, source, sets)
     _read_dated_folders(found, source)
     assign_lesion_masks(found)
     return found
+
+
+def _refuse_copies(found: Iterable[InputPath]) -> None:
+    """Give images that were made of others in their folder the reason for which they are no scans."""
+    by_folder: dict[Path, dict[str, list[InputPath]]] = defaultdict(lambda: defaultdict(list))
+    for one in found:
+        if not one.reason and one.path.name.lower().endswith(NIFTI_ENDINGS):
+            by_folder[one.path.parent][bids_metadata.get_image_stem(one.path)].append(one)
+    for stems in by_folder.values():
+        for stem, reason in find_processed_copies(stems).items():
+            for one in stems[stem]:
+                one.reason = reason
 
 
 def _read_dated_folders(found: list[InputPath], source: Path) -> None:
@@ -154,7 +170,8 @@ def _place(
     folders = folder.parts[inside:] if folder.parts[:inside] == data_set.folder.parts else folder.parts
     repository = not set(folder.parts).isdisjoint(REPOSITORY_FOLDERS)
     at_root, labelled = inside == len(folder.parts), any("sub-" in one for one in folders)
-    return _FolderContext(folders, data_set, make_claim, make_place_claim, at_root, repository, labelled)
+    derived = DERIVATIVES_FOLDER in folders or any(PROGRAM_FOLDER_PATTERN.fullmatch(one) for one in folders)
+    return _FolderContext(folders, data_set, make_claim, make_place_claim, at_root, repository, labelled, derived)
 
 
 def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
@@ -167,7 +184,7 @@ def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     stem = bids_metadata.get_image_stem(path)
     labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
     reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
-    derived = DERIVATIVES_FOLDER in place.folders or (bool(labels.subject) and is_derivative_name(stem))
+    derived = place.derived or (bool(labels.subject) and is_derivative_name(stem))
     reason = "derivative" if derived else reason
     if reason in ("derivative", "non_image") and path.name.lower().endswith(NIFTI_ENDINGS) and is_lesion_mask(stem):
         reason = "lesion_mask"
