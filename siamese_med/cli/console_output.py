@@ -87,6 +87,9 @@ def configure_logging(quiet: bool, debug: bool) -> None:
     log = logging.getLogger("siamese_med")
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.ERROR if quiet else logging.INFO)
+    if not debug:
+        # on a slow machine its first import in a new home folder writes a line of its own
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
 

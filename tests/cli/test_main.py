@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import subprocess
@@ -38,6 +39,13 @@ def test_help_answers_without_the_imports_of_torch() -> None:
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in result.stderr.splitlines()}
     assert {"typer", "siamese_med"} <= imported
     assert not {"torch", "monai", "prefect", "lightning_fabric", "scipy", "pandas", "pydicom", "nibabel"} & imported
+
+
+def test_a_library_that_is_slow_in_a_new_home_adds_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("matplotlib.font_manager")
+    monkeypatch.setattr(log, "level", logging.NOTSET)
+    assert siamese_med("config", cwd=tmp_path).returncode == 0
+    assert not log.isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.parametrize(("patients", "own_model"), [(7, False), (8, True)])

@@ -29,7 +29,7 @@ from tests.ingestion.conftest import Place
 
 NewPlace = Callable[[], Place]
 PATIENCE_S = 4
-"""Seconds that a file which blocks is waited for; what does not block needs milliseconds, also on a busy machine."""
+"""Seconds that a file which blocks is waited for; `machine` has more patience with all others."""
 
 
 @pytest.fixture
