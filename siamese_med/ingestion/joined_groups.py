@@ -6,7 +6,7 @@ The catalogue remembers under which key, so that a file that arrives later is ju
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, SERIES_TABLE
 from siamese_med.ingestion.dicom.instances import DicomInstance
@@ -17,11 +17,16 @@ from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
 from siamese_med.ingestion.run_state import JOINED_KEY_PREFIX, IngestRun
 
 
-def split_by_series(group: FileGroup, min_slices: int, secret: Pseudonyms) -> dict[str, list[InputEntry]]:
+def split_by_series(
+    group: FileGroup, instances: Sequence[DicomInstance], min_slices: int, secret: Pseudonyms
+) -> dict[str, list[InputEntry]]:
     """Return the entries of a group by the key of what they make up.
 
-    It is the group itself, or each of its series where they were parts of one volume and no longer are.
+    It is the group itself, or each of its series where they were parts of one volume and no longer are. `instances` are
+    those of the group.
     """
+    if len({(one.study, one.series or one.facts.number) for one in instances}) == 1:
+        return {group.key: group.entries}
     parts: dict[str, list[InputEntry]] = defaultdict(list)
     for entry in (one for one in group.entries if not one.is_segmentation):
         parts[compute_group_key(entry, secret) if _instance(entry) else group.key].append(entry)
@@ -55,9 +60,9 @@ def join_groups(run: IngestRun, gathered: dict[str, FileGroup]) -> None:
         if described is not None:
             alike[described].append(group)
     known = set(run.joined.values())
-    for groups in alike.values():
+    for groups in (some for some in alike.values() if len(some) > 1):
         parts = [list_instances(group.entries) for group in groups]
-        if len(parts) > 1 and are_parts_of_one_volume(parts, run.config.min_slices):
+        if are_parts_of_one_volume(parts, run.config.min_slices):
             first, *others = sorted(groups, key=lambda group: (group.key not in known, group.key))
             first.joined = tuple(group.key for group in others)
             for other in others:
@@ -85,4 +90,4 @@ def _instance(entry: InputEntry) -> DicomInstance | None:
 
 def list_instances(entries: Iterable[InputEntry]) -> list[DicomInstance]:
     """List the DICOM files among entries, as far as they were inspected and could be read."""
-    return [one for entry in entries if (one := _instance(entry))]
+    return [one for entry in entries if entry.look and (one := entry.look.instance)]

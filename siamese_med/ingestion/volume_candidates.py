@@ -12,7 +12,7 @@ from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
-from siamese_med.ingestion.dicom.instances import ScanFacts
+from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
 from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
@@ -76,19 +76,27 @@ def plan_group(group: FileGroup, config: IngestConfig, secret: Pseudonyms) -> Gr
     if instances and group.absent:
         work.reasons.update({one.content: "missing_slice" for one in instances})
     elif instances:
-        for key, entries in split_by_series(group, config.min_slices, secret).items():
-            _plan_dicom(work, key, entries, config, secret)
+        parts = split_by_series(group, instances, config.min_slices, secret)
+        for key, entries in parts.items():
+            own = instances if len(parts) == 1 else list_instances(entries)
+            _plan_dicom(work, key, (entries, own), config, secret)
     elif len(marked) < len(group.entries):
         _plan_nifti(work, config, secret)
     return work
 
 
 def _plan_dicom(
-    work: GroupPlan, key: str, entries: Sequence[InputEntry], config: IngestConfig, secret: Pseudonyms
+    work: GroupPlan,
+    key: str,
+    part: tuple[Sequence[InputEntry], Sequence[DicomInstance]],
+    config: IngestConfig,
+    secret: Pseudonyms,
 ) -> None:
+    """Plan the volumes of a series, given as its entries and what they hold."""
+    entries, instances = part
     found = entries[0].found
     given = found.claim if found.listed else None
-    verdict = series.assess_series(list_instances(entries), config, subject_given=given is not None)
+    verdict = series.assess_series(instances, config, subject_given=given is not None)
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
         planned = _add_segmentation(_from_dicom(key, draft, found.path, given, config, secret), work.group, draft)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from siamese_med.ingestion import decompression_limits
 from siamese_med.ingestion.dicom import fast_header, origins, planes, scan_facts, sop_classes, tags
 from siamese_med.ingestion.dicom.fast_header import NotPlainError
-from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, SlicePlane
+from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, SlicePlane, share_value
 from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def _instance(
         study=tags.get_tag_text(dataset, "StudyInstanceUID"),
         series=tags.get_tag_text(dataset, "SeriesInstanceUID"),
         sop=tags.get_tag_text(dataset, "SOPInstanceUID"),
-        facts=scan_facts.read_scan_facts(dataset, modality, slices[0]),
+        facts=share_value(scan_facts.read_scan_facts(dataset, modality, slices[0])),
         storage=storage,
         planes=slices,
         flaw=flaw,

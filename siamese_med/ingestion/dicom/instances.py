@@ -7,9 +7,12 @@ PS3.3, section C.7.6.2).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from siamese_med.ingestion import machine_errors
 from siamese_med.ingestion.inputs import open_files, time_limits
@@ -17,6 +20,21 @@ from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.study.vocabulary import ContrastSource
 
 Numbers = tuple[float, ...]
+
+
+T = TypeVar("T", bound=Hashable)
+
+
+@lru_cache(maxsize=1024)
+def share_value(value: T) -> T:
+    """Return the first of equal values, so that what all slices of a series have is held, pickled and unpacked once.
+
+    Examples
+    --------
+    >>> share_value((1.5, "SE")) is share_value((1.5, "SE"))
+    True
+    """
+    return value
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion.dicom import series_physics, tags
-from siamese_med.ingestion.dicom.instances import SlicePlane
+from siamese_med.ingestion.dicom.instances import SlicePlane, share_value
 from siamese_med.ingestion.reasons import RejectedError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _classic(dataset: DicomHeader, file: str) -> SlicePlane:
         spacing=tags.get_tag_numbers(dataset, "PixelSpacing", 2),
         slope=_slope(dataset),
         intercept=tags.get_tag_number(dataset, "RescaleIntercept") or 0.0,
-        content=_content(dataset),
+        content=share_value(_content(dataset)),
         time=_time(dataset, "TemporalPositionIdentifier"),
         frame=(tags.get_tag_text(dataset, "FrameOfReferenceUID"), tags.get_tag_text(dataset, "StackID")),
         instance=tags.get_tag_integer(dataset, "InstanceNumber"),
@@ -208,7 +208,7 @@ def _frame(base: SlicePlane, index: int, frame: Dataset, shared: Dataset | None,
         spacing=tags.get_tag_numbers(measures, "PixelSpacing", 2),
         slope=_slope(values) if values is not None else base.slope,
         intercept=(tags.get_tag_number(values, "RescaleIntercept") or 0.0) if values is not None else base.intercept,
-        content=_frame_content(dataset, group),
+        content=share_value(_frame_content(dataset, group)),
         time=_frame_time(group, content, index),
         frame=(base.frame[0], tags.get_tag_text(content, "StackID")),
         instance=tags.get_tag_integer(content, "InStackPositionNumber"),

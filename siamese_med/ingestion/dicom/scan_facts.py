@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from siamese_med.ingestion import contrast, series_contrast
 from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
-from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane
+from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane, share_value
 from siamese_med.ingestion.dicom.series_physics import read_series_physics
 from siamese_med.study.vocabulary import ScanFlag
 
@@ -72,8 +72,8 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
         flags=(*_flags(dataset), *((ScanFlag.FAT_SUPPRESSED,) if fat else ())),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
         acquired=_acquired(dataset, day),
-        person=person_traits.read_person_traits(dataset, day),
-        acquisition=read_acquisition_facts(dataset),
+        person=share_value(person_traits.read_person_traits(dataset, day)),
+        acquisition=share_value(read_acquisition_facts(dataset)),
     )
 
 
