@@ -233,6 +233,12 @@ def classify_series_contrast(
         return contrast.ENHANCED_CT if names_agent(agent) and not contrast.tells_no_agent(description) else "CT"
     if modality == "PT":
         return "PET"
+    return _classify_mr_contrast(description, times_ms, sequence, agent, protocol, image_type)
+
+
+def _classify_mr_contrast(
+    description: str, times_ms: Times, sequence: str, agent: str, protocol: str, image_type: tuple[str, ...]
+) -> str:
     special = find_kind(description, image_type)
     if special != UNKNOWN:
         return special
