@@ -28,7 +28,7 @@ DIRECT = {**CORE, **{name: one for name, one in OF_EXTRAS.items() if name not in
 PACKAGES = ("siamese_med",)
 BROKEN = {
     "sqlalchemy": "2.1.9",  # Prefect's scheduler makes no runs
-    "prefect": "3.9.1",  # with whenever 0.10 its scheduler makes no runs on Python 3.11 and 3.12
+    "prefect": "3.9.1",  # with whenever 0.10 its scheduler makes no runs on Python 3.11
     "fastapi": "0.158.0",  # Prefect's server does not start
     "torch": "2.14.1",  # not tested, and several GB of CUDA
 }
