@@ -110,7 +110,7 @@ def run_once(kept: Path, source: Path, folder: Path, settings: Path, model: Path
 
 
 def measure(asked: argparse.Namespace) -> list[tuple[int, dict[str, Run]]]:
-    """Grow the study from size to size; return its scans and the runs at each."""
+    """Grow the study from size to size; return its patients and the runs at each."""
     folder = asked.folder.absolute()
     settings = processes.settings(folder / "settings")
     settings.write_text(settings.read_text(encoding="utf-8") + SETTINGS, encoding="utf-8")
@@ -124,16 +124,18 @@ def measure(asked: argparse.Namespace) -> list[tuple[int, dict[str, Run]]]:
         for name in ("grown", "nothing new", f"{new} new scans"):
             kept = figures / f"{size}-{name.replace(' ', '-')}.json"
             if not kept.is_file():
-                visits = (1, 2) if name in ("grown", "nothing new") else (3,)
-                write_thumbnails(source, range(size if len(visits) > 1 else new), visits, SEED)
+                patients, visits = (
+                    (range(size), (1, 2)) if name in ("grown", "nothing new") else (range(size)[-new:], (3,))
+                )
+                write_thumbnails(source, patients, visits, SEED)
             runs[name] = run_once(kept, source, study, settings, model)
-        found.append((2 * size + new, runs))
+        found.append((size, runs))
     return found
 
 
 def print_tables(found: Sequence[tuple[int, dict[str, Run]]]) -> None:
     """Print CPU-seconds and peak memory by stage, a column for each run."""
-    names = [f"{scans} scans, {name}" for scans, runs in found for name in runs]
+    names = [f"{patients} patients, {name}" for patients, runs in found for name in runs]
     every = [run for _, runs in found for run in runs.values()]
     for title, show in (("CPU-s", _show_seconds), ("peak memory, MB", _show_memory)):
         print(f"| {title} | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
