@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from tests.commands import ROOT
+from tests.commands import ROOT, siamese_med
 from tests.studies import SECRET
 
 MARK = "SIAMESE_TEST_USER"
@@ -64,7 +64,7 @@ class User:
 
     def call_here(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run a command that only asks a server in this process, which saves the imports of a new one."""
-        import siamese_med.flows  # noqa: I001 - it sets Prefect's environment, so it comes first
+        from siamese_med import flows  # noqa: F401, I001 - it sets the environment of Prefect, so it comes first
         from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
         named = {one: self.extra.get(one.name) for one in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}

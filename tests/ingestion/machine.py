@@ -142,8 +142,7 @@ def hung_share(folder: Path) -> Iterator[None]:
         if server.stdout.readline() != b"mounted\n":
             pytest.skip("a file system of one's own can be mounted by root alone, where the kernel has FUSE")
         try:
-            with _patient_with_all_but():
-                yield
+            yield
         finally:
             server.kill()
             subprocess.run(["umount", "-l", folder], check=True)
