@@ -41,6 +41,8 @@ def decomposed(text: str) -> str:
         ("", "study_sub-01_ses-2020_01_acq-x_FLAIR", "01", "2020_01"),
         ("", "sub-01", "01", ""),
         ("", "sub-01_T1w_brain", "01", ""),
+        ("", "sub-002_S_0413_T1w_half", "002_S_0413", ""),
+        ("", "sub-01_T1w_0000", "01", ""),
         ("", "scan", "", ""),
     ],
 )
@@ -68,6 +70,7 @@ def test_labels_are_taken_whole(folders: str, stem: str, subject: str, session: 
         ("", "sub-002_S_0413", "unclear_label"),
         ("", "sub-01_visit-2_T1w", "unclear_label"),
         ("", "sub-01_0000", "unclear_label"),
+        ("", "sub-01_t1w_old", "unclear_label"),
         ("", "sub-01_sub-02_T1w", "unclear_label"),
         ("", "sub-_T1w", "unclear_label"),
         ("sub-01", "sub-01_ses-2020_01", "unclear_label"),

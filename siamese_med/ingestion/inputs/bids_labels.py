@@ -39,6 +39,9 @@ INFORMAL_SUFFIXES = {
 }  # fmt: skip
 """Words that often stand last in names that are not quite BIDS, as `sub-01_brain.nii`."""
 
+SPELLED_CONTRASTS = {"T1w", "T2w", "FLAIR", "PDw", "T2starw", "UNIT1", "inplaneT1", "inplaneT2"}
+"""Suffixes whose spelling no label has by chance: one of them ends a label also where something else follows it."""
+
 ALL_SUFFIXES = BIDS_IMAGE_SUFFIXES | INFORMAL_SUFFIXES
 
 SUBJECT_PATTERN = re.compile(r"(?:^|_)sub-")
@@ -169,7 +172,8 @@ def _text_after(entity: re.Pattern[str], name: str) -> str:
 def _without_folder(text: str) -> tuple[str, str]:
     """Read the label at the beginning of `002_S_0413_ses-1_T1w`, with a problem where its end is not clear."""
     tokens = text.split("_")
-    end = next((place for place, token in enumerate(tokens) if place and _is_entity(token)), len(tokens))
+    ends = (place for place, token in enumerate(tokens) if place and (_is_entity(token) or token in SPELLED_CONTRASTS))
+    end = next(ends, len(tokens))
     known = end < len(tokens)
     while 1 < end == len(tokens) and _is_word(tokens[-1]):
         tokens, end, known = tokens[:-1], end - 1, True
