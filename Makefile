@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DOCS := $(VENV)/.docs
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-long lint format clean example docs
+.PHONY: help install demo test test-quick test-long lint format clean example docs
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,7 +28,10 @@ lint: $(INSTALLED) ## style, types and the direction of imports
 
 PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test: lint ## everything that must hold, but for what takes longest
+test: $(INSTALLED) ## everything that must hold, but for what takes longest; style and types are checked beside the tests
+	$(MAKE) --no-print-directory -j 2 lint test-quick
+
+test-quick: $(INSTALLED)
 	$(PYTEST) -m "not long"
 
 test-long: $(INSTALLED) ## what takes longest: the README's commands, kills, whole benchmarks; LONG_S=600 ends it in time

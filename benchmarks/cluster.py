@@ -11,6 +11,7 @@ import argparse
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -49,7 +50,10 @@ def _seconds(user: User, folder: Path, workers: int, model: Path) -> dict[str, f
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir()
     found = {}
-    with cluster(folder / "dask", workers, user.environment) if workers else nullcontext(("", [])) as (address, _):
+    dask: Any = nullcontext(("", []))
+    if workers:
+        dask = cluster(folder / "dask", workers, user.environment)
+    with dask as (address, _):
         config = where / "config.toml"
         config.write_text(f'[run]\ndask = "{address}"\n' if address else "")
         places = ["--data", where / "data", "--reports", where / "reports", "--config", config]

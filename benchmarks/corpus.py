@@ -1,6 +1,9 @@
 """Ingest every case of a corpus by itself and compare with what its manifest expects and with dcm2niix's geometry.
 
-python -m benchmarks.corpus ../shared/corpus
+python -m benchmarks.corpus ../shared/corpus [--deface]
+
+With --deface, faces are to be removed: a case whose scans are right without is right if each of them lost its face, or
+was kept out as `face_not_removed`; what is refused without has to be refused for the same reason.
 """
 
 from __future__ import annotations
@@ -50,14 +53,19 @@ class Result:
     problems: tuple[str, ...]
 
 
-def check(case: Path, expect: str, reference: dict[str, Any]) -> Result:
+def check(case: Path, expect: str, reference: dict[str, Any], deface: bool = False) -> Result:
     """Ingest one case into a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         ingested = ingest_folder.ingest_files(
-            case, data, f"sqlite:///{data / 'catalogue.sqlite'}", _config(Path(folder))
+            case, data, f"sqlite:///{data / 'catalogue.sqlite'}", _config(Path(folder), deface)
         )
-        problems = [*_wrong_outcome(ingested, expect), *([] if ingested.account.balanced() else ["account"])]
+        kept_out = deface and "face_not_removed" in ingested.account.reasons
+        problems = [
+            *([] if kept_out and not _refusals(expect) else _wrong_outcome(ingested, expect)),
+            *(["face"] if deface and not all("defaced" in flags for flags in ingested.scans["flags"]) else []),
+            *([] if ingested.account.balanced() else ["account"]),
+        ]
         affine_mm, mean_share = _against_dcm2niix(ingested, data, reference)
         problems += ["affine"] if affine_mm is not None and affine_mm > MOST_AFFINE_MM else []
         problems += ["mean"] if mean_share is not None and mean_share > MOST_MEAN_SHARE else []
@@ -67,11 +75,11 @@ def check(case: Path, expect: str, reference: dict[str, Any]) -> Result:
     return Result(case.name, len(ingested.scans), account, reasons, affine_mm, mean_share, tuple(problems))
 
 
-def _config(folder: Path) -> IngestConfig:
+def _config(folder: Path, deface: bool = False) -> IngestConfig:
     secret = folder / "secret"
     secret.write_bytes(secrets.token_bytes(32))
     secret.chmod(0o600)
-    return IngestConfig(secret_file=secret, workers=1)
+    return IngestConfig(secret_file=secret, workers=1, deface=deface)
 
 
 def _wrong_outcome(ingested: IngestResult, expect: str) -> list[str]:
@@ -128,13 +136,13 @@ def table(results: list[Result]) -> str:
     return "\n".join([*lines, f"{right} of {len(results)} cases as expected"])
 
 
-def run(corpus: Path) -> list[Result]:
+def run(corpus: Path, deface: bool = False) -> list[Result]:
     """All cases of a corpus folder with its manifest.json and reference.json."""
     manifest = json.loads((corpus / "manifest.json").read_text(encoding="utf-8"))
     reference = json.loads((corpus / "reference.json").read_text(encoding="utf-8"))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         checks = [
-            threads.submit(check, corpus / case, about["expect"], reference.get(case, {}))
+            threads.submit(check, corpus / case, about["expect"], reference.get(case, {}), deface)
             for case, about in manifest.items()
         ]
         return [one.result() for one in checks]
@@ -142,7 +150,8 @@ def run(corpus: Path) -> list[Result]:
 
 def main() -> int:
     """Print the table; 0 where every case is as expected."""
-    results = run(Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/corpus"))
+    given = [word for word in sys.argv[1:] if word != "--deface"]
+    results = run(Path(given[0] if given else "../shared/corpus"), "--deface" in sys.argv)
     print(table(results))
     return 0 if not any(one.problems for one in results) else 1
 

@@ -46,6 +46,6 @@ def _p(reading: Reading, known: NoiseFloor, config: ScoreConfig) -> float | None
     """None where the product would say that the pair is not comparable."""
     facts, finding = reading.facts, reading.finding
     reference = known.of(noise_floor.assign_stratum("MR", (facts.contrast, facts.contrast), facts.machines))
-    if reference is None or facts.quality < config.min_pair_quality or facts.overlap < config.min_overlap:
+    if reference is None or facts.quality < config.min_pose_quality or facts.overlap < config.min_overlap:
         return None
     return None if finding.noise > MAX_NOISE_RATIO * reference.noise_max else reference.p(finding)

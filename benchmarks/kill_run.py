@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ simulated_rescans = 4
 STARTING_S = 1.0
 CHAINED = 0.35
 """Of an undisturbed run's time, within which each run of a chain is killed: starting takes its share every time."""
-Contents = tuple[dict[str, str], dict[str, str], dict[str, list[str]]]
+Contents = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
 
 
 def main() -> int:

@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from benchmarks.real_scans_list import RealScan, list_real_scans
 from siamese_med.brain.head_template import INTENSITY_STEPS, register_to_image
 from siamese_med.brain.segmentation import BRAIN_THRESHOLD, BrainSegmentation, segment_brain
+from siamese_med.brain.segmentation_files import make_probability_volume
 from siamese_med.brain.structures import Structure
 from siamese_med.imaging import registration, resampling
 from siamese_med.imaging.registration import RegistrationLevel
+from siamese_med.imaging.registration_side import ScanSide
 from siamese_med.imaging.volume import Volume, make_centred_affine, write_volume
 from siamese_med.simulation import label_map_synthesis as synthesis
 from siamese_med.simulation.label_map_synthesis import LabelMap
@@ -179,7 +181,9 @@ def measure_levels(tissues: torch.Tensor, template: BrainSegmentation, scan: Rea
 
     usual = usual_levels(scan.contrast)
     image = scan.read()
-    found, overlap = register_to_image(image, segment_brain(image), paint(tissues, usual), template)
+    found, overlap = register_to_image(
+        image, segment_brain(image), ScanSide(paint(tissues, usual), make_probability_volume(template)), template
+    )
     laid = resampling.resample_volume(image, found.matrix @ template_affine(), GRID_SHAPE)
     solid = torch.from_numpy(template.mask & (template.structures != Structure.OTHER_FLUID)) & (laid[0, 1] > 0.5)
     low = float(torch.quantile(laid[0, 0].flatten()[::7], 0.01))

@@ -18,14 +18,14 @@ import os
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from benchmarks import processes, returning
 from benchmarks.kill import differences, tables
 from siamese_med.pipeline import stages
 from siamese_med.pipeline.stage_results import RunRequest, StageResult, run_stage, run_stages_in_order, select_stages
-from siamese_med.runtime.files import write_json_file
+from siamese_med.runtime.files import write_json_file, write_text_file
 from siamese_med.study import config
 from siamese_med.study.tables import Study
 
@@ -37,11 +37,12 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class Spent:
-    """One stage of a run: seconds of wall and of CPU, children included."""
+    """One stage of a run: seconds of wall and of CPU, children included, and resident bytes of all at their peak."""
 
     stage: str
     wall_s: float
     cpu_s: float
+    peak: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,9 @@ class Run:
 def settings(folder: Path) -> Path:
     """The demo's settings, with a secret of their own."""
     given = processes.settings(folder)
-    given.write_text(config.DEMO_CONFIG + given.read_text(encoding="utf-8"), encoding="utf-8")
+    given.write_text(
+        config.DEMO_CONFIG + config.DEMO_OWN_MODEL_CONFIG + given.read_text(encoding="utf-8"), encoding="utf-8"
+    )
     return given
 
 
@@ -75,24 +78,29 @@ def model(folder: Path, settings: Path) -> Path:
     own = study(folder, settings)
     if not any(own.models.glob("*/model.json")):
         source = stages.simulate(folder / "simulated", *TRAINED_ON)
-        run_stages_in_order(("ingest", "prepare", "pair", "train"), RunRequest(own, source))
-    return stages.newest_model(own)
+        run_stages_in_order(("ingest", "prepare", "pair"), RunRequest(own, source))
+        return stages.train(own)
+    return next(own.models.glob("*/model.json")).parent
 
 
 def run(source: Path, folder: Path, settings: Path, model: Path) -> Run:
     """The five stages in a fresh process; raises SystemExit where they fail."""
-    told = folder / "spent.json"
+    told, begun = folder / "spent.json", folder / "stage"
     told.unlink(missing_ok=True)
+    begun.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     call = [sys.executable, "-m", "benchmarks.nightly", str(folder), "--stages", *map(str, (source, settings))]
     process = processes.start([*call, "--model", str(model), "--started", str(time.time())], output=-3)
-    peak = 0
+    peaks: dict[str, int] = {}
     while process.poll() is None:
-        peak = max(peak, sum(processes.memory(pid)[0] for pid in (process.pid, *processes.descendants(process.pid))))
+        stage = begun.read_text() if begun.is_file() else "start"
+        held = sum(processes.memory(pid)[0] for pid in (process.pid, *processes.descendants(process.pid)))
+        peaks[stage] = max(peaks.get(stage, 0), held)
         time.sleep(POLL_S)
     if process.returncode or not told.is_file():
         raise SystemExit(f"a run ended with exit code {process.returncode}: {' '.join(call)}")
-    return Run(tuple(Spent(**one) for one in json.loads(told.read_text())), peak)
+    spent = [Spent(**one) for one in json.loads(told.read_text())]
+    return Run(tuple(replace(one, peak=peaks.get(one.stage, 0)) for one in spent), max(peaks.values()))
 
 
 def run_stages(folder: Path, source: Path, settings: Path, model: Path, started: float) -> None:
@@ -100,6 +108,7 @@ def run_stages(folder: Path, source: Path, settings: Path, model: Path, started:
     spent = [Spent("start", time.time() - started, processes.cpu_of_tree())]
 
     def measured(verb: str, order: RunRequest) -> StageResult:
+        write_text_file(folder / "stage", verb)
         wall, cpu = time.perf_counter(), processes.cpu_of_tree()
         outcome = run_stage(verb, order)
         spent.append(Spent(verb, time.perf_counter() - wall, processes.cpu_of_tree() - cpu))

@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--extra", nargs=2, type=float, help="other extra spread of evidence and growth")
     given = parser.parse_args()
     if given.extra:
-        simulated_rescans.OWN_EXTRA_LOG_SD, simulated_rescans.SYNTHETIC_GROWTH_EXTRA_LOG_SD = given.extra
+        simulated_rescans.OWN_EXTRA_LOG_SD, simulated_rescans.OWN_GROWTH_EXTRA_LOG_SD = given.extra
     torch.set_num_threads(1)
     instrument = build_instrument(given.detector)
     done = read_records(given.json)

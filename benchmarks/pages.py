@@ -1,6 +1,6 @@
-"""What pages weigh and how long they take: a patient's of six visits, and an index over 2,000 patients in Chromium.
+"""What pages weigh and how long they take: a patient's of six visits, and an index over many patients in Chromium.
 
-    python -m benchmarks.pages
+    python -m benchmarks.pages [--patients 10000]
 
 Nothing is scanned: tables and pictures are those of tests/reporting. Times are CPU-seconds after imports; in the
 browser wall-clock seconds from the press until the next picture is drawn, the best of three.
@@ -8,6 +8,7 @@ browser wall-clock seconds from the press until the next picture is drawn, the b
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,13 +25,14 @@ from siamese_med.reporting.write import json_tsv, patient_folder
 from siamese_med.reporting.write.patient_folder import PatientFolderJob
 from siamese_med.runtime import files
 from siamese_med.study.config import ReportConfig
+from siamese_med.study.score_columns import read_row
 from siamese_med.study.tables import NO_REPORT_EXTRAS, IngestAccount
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Builder, pseudonym, write_model
 
 Result = TypeVar("Result")
 
-VISITS, PATIENTS, ROUNDS = 6, 2000, 3
+VISITS, ROUNDS = 6, 3
 LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"
 DRAWN = """(async () => {
   const start = performance.now();
@@ -66,19 +68,18 @@ class Bench:
         write_model(folder / "model")
         read = reference_figures.read_model_folder(folder / "model")
         measured = metrics_file.read_model_figures(read.info, read.metrics)
-        self._about = (reference_figures.build_reference(read.info), statements.compose_model_headline(measured))
-        self._provenance = reference_figures.build_provenance(read, ReportConfig())
+        self.described = (
+            reference_figures.build_reference(read.info),
+            statements.compose_model_headline(measured),
+            reference_figures.build_provenance(read, ReportConfig()),
+        )
 
     def report(self, subject: str) -> PatientReport:
         """A patient's report without pictures."""
-        scans, scores = ([row for row in rows if row[key] == subject] for rows, key in self._tables())
+        scans = [row for row in self.builder.scans if row["subject"] == subject]
+        scores = [read_row(row) for row in self.builder.scores if row["subject_a"] == subject]
         aligned = {row["scan"]: row for row in self.builder.alignments}
-        return patient.build_patient_report(
-            subject, scans, scores, (), aligned, (), "A study", *self._about, self._provenance
-        )
-
-    def _tables(self) -> list[tuple[list[dict[str, object]], str]]:
-        return [(self.builder.scans, "subject"), (self.builder.scores, "subject_a")]
+        return patient.build_patient_report(subject, scans, scores, (), aligned, (), "A study", *self.described)
 
     def write_patient(self, subject: str, per_pair: int) -> list[int]:
         """Sizes of the pages that the report stage writes of a patient."""
@@ -92,9 +93,7 @@ class Bench:
 
     def write_index(self, reports: list[PatientReport]) -> Path:
         """The index as the report stage writes it."""
-        shown = cohort_index.build_cohort_index(
-            "A study", reports, IngestAccount(0, 0, 0, 0, 0, {}), *self._about, self._provenance
-        )
+        shown = cohort_index.build_cohort_index("A study", reports, IngestAccount(0, 0, 0, 0, 0, {}), *self.described)
         files.write_json_file(self.folder / "cohort.json", json_tsv.serialise_cohort_index(shown))
         files.write_text_file(
             self.folder / "index.html",
@@ -125,10 +124,10 @@ def six_visits(bench: Bench) -> None:
         line(f"six visits, {which}, {len(sizes)} pages", seconds, "s", LIMITS_S["patient"])
 
 
-def many_patients(bench: Bench) -> Path:
+def many_patients(bench: Bench, patients: int) -> Path:
     """An index of patients of three visits each."""
     reports = []
-    for number in range(PATIENTS):
+    for number in range(patients):
         builder = bench.builder = Builder(bench.builder.data)
         subject = pseudonym(f"p{number}")
         builder.visits(subject, 3)
@@ -136,8 +135,8 @@ def many_patients(bench: Bench) -> Path:
             builder.pair(subject, first, first + 1, float(np.random.default_rng(number).normal(0, 2)), pictures=False)
         reports.append(bench.report(subject))
     page, seconds = timed(lambda: bench.write_index(reports))
-    line(f"index of {PATIENTS} patients", page.stat().st_size / 1000, "KB", LIMITS_KB["index"])
-    line(f"index of {PATIENTS} patients, written", seconds, "s", 5)
+    line(f"index of {patients} patients", page.stat().st_size / 1000, "KB", LIMITS_KB["index"])
+    line(f"index of {patients} patients, written", seconds, "s", 5)
     return page
 
 
@@ -157,12 +156,20 @@ def in_the_browser(page: Path, folder: Path) -> None:
         line(f"index in the browser, {what}", min(seconds), "s", LIMITS_S["browser"])
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print sizes and times, each beside its limit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=10_000, help="patients of the index")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name))
         six_visits(bench)
-        index = many_patients(bench)
+        index = many_patients(bench, asked.patients)
         if browser.CHROMIUM:
             in_the_browser(index, Path(name) / "profile")
         else:
             print(browser.ABSENT)
+
+
+if __name__ == "__main__":
+    main()

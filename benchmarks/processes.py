@@ -6,6 +6,7 @@ Used by the other benchmarks; /proc is read, so it is for Linux.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -36,7 +37,7 @@ def settings(folder: Path, **ingest: float | str) -> Path:
     secret = folder / "secret"
     secret.write_bytes(SECRET)
     secret.chmod(0o600)
-    lines = [f"{name} = {value!r}" for name, value in {"secret_file": str(secret), **ingest}.items()]
+    lines = [f"{name} = {json.dumps(value)}" for name, value in {"secret_file": str(secret), **ingest}.items()]
     config = folder / "config.toml"
     config.write_text("\n".join(["[ingest]", *lines, ""]), encoding="utf-8")
     return config

@@ -30,7 +30,8 @@ MOST_AFFINE_MM = 0.01
 MOST_MEAN_SHARE = 1e-3
 NEEDS = {"simpleitk": "SimpleITK", "simpleitk_plain": "SimpleITK", "dicom2nifti": "dicom2nifti"}
 TITLES = {
-    "ours-1": "siamese-med ingest, 1 worker", "ours": "siamese-med ingest, all cores", "dcm2niix -z y": "dcm2niix -z y",
+    "ours-1": "siamese-med ingest, 1 worker", "ours": "siamese-med ingest, all cores",
+    "ours-1-nii": "siamese-med ingest, 1 worker, .nii", "dcm2niix -z y": "dcm2niix -z y",
     "dcm2niix -z n": "dcm2niix -z n", "simpleitk": "SimpleITK to .nii.gz", "simpleitk_plain": "SimpleITK to .nii",
     "dicom2nifti": "dicom2nifti to .nii.gz", "pydicom_read": "floor: pydicom reads all",
     "read_and_hash": "floor: read and SHA-256", "read": "floor: read",
@@ -40,7 +41,8 @@ TITLES = {
 def command(name: str, export: Path, out: Path) -> list[str]:
     """How to run one contestant into an empty folder."""
     if name.startswith("ours"):
-        config = processes.settings(out / "settings", workers=1 if name == "ours-1" else 0)
+        compress = not name.endswith("-nii")
+        config = processes.settings(out / "settings", workers=int(name.startswith("ours-1")), compress=compress)
         return processes.ingest_command(export, out / "data", config)
     if name.startswith("dcm2niix"):
         return [*name.split(), "-d", "9", "-b", "y", "-f", "%j", "-o", str(out), str(export)]

@@ -127,19 +127,20 @@ def _similarities(recipe: MetricLoss, curve: SimilarityCalibration, embeddings: 
 def _memory(folder: Path, counts: Sequence[int]) -> None:
     print("| scans | peak MB of the training process |\n|---|---|")
     for count in counts:
-        _write_volumes(folder / str(count), count)
+        write_volumes(folder / str(count), count)
         command = [sys.executable, "-m", "benchmarks.throughput", "train-once", str(folder / str(count))]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         print(f"| {count} | {json.loads(printed)['peak_mb']:.0f} |")
 
 
-def _write_volumes(folder: Path, count: int) -> None:
+def write_volumes(folder: Path, count: int, side: int = SIDE) -> None:
+    """So many random volumes (side, side, side), float16: twenty files, the others are links to them."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for number in range(count):
         path = folder / f"{number:06d}.npy"
         if number < VOLUMES:
-            np.save(path, rng.uniform(0.2, 1.5, (SIDE,) * 3).astype(np.float16))
+            np.save(path, rng.uniform(0.2, 1.5, (side,) * 3).astype(np.float16))
         elif not path.exists():
             os.link(folder / f"{number % VOLUMES:06d}.npy", path)
 

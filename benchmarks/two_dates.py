@@ -32,9 +32,7 @@ from siamese_med.simulation.scanner import Scanner
 from siamese_med.study.config import ScoreConfig
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Placed = tuple[Volume, NDArray[np.float64]]
+    Placed = tuple[Volume, Volume | None]
 
 DIFFERENCE = 1.0
 

@@ -29,7 +29,7 @@ class WatchedWorkers(Workers):
 
     slowest_s = 0.0
     slow: list[tuple[float, str]] = []  # noqa: RUF012 - one run a process
-    lost: list[tuple[str, str]] = []  # noqa: RUF012
+    lost_tasks: list[tuple[str, str]] = []  # noqa: RUF012 - `lost` is the count of the pool
 
     def _call(self, function: Callable[[Any], Any], task: Any, timeout_s: float) -> Any:
         started = time.perf_counter()
@@ -39,7 +39,7 @@ class WatchedWorkers(Workers):
         if spent > SLOW_S:
             self.slow.append((round(spent, 1), repr(task)))
         if isinstance(result, WorkerLostError):
-            self.lost.append((f"{result}", repr(task)))
+            self.lost_tasks.append((f"{result}", repr(task)))
         return result
 
 
@@ -53,7 +53,7 @@ def ingest(source: Path, data: Path, secret: Path, workers: int) -> dict[str, An
     """Ingest and say everything; an exception is told and not raised."""
     url = f"sqlite:///{data / 'catalogue.sqlite'}"
     config = IngestConfig(secret_file=secret, workers=workers, timeout_s=TIMEOUT_S)
-    ingest_folder.Workers = WatchedWorkers  # type: ignore[misc]
+    ingest_folder.Workers = WatchedWorkers  # type: ignore[attr-defined,misc]
     started = time.perf_counter()
     told: dict[str, Any] = {"error": ""}
     try:
@@ -63,7 +63,7 @@ def ingest(source: Path, data: Path, secret: Path, workers: int) -> dict[str, An
     except Exception:
         told["error"] = traceback.format_exc()
     told |= {"seconds": time.perf_counter() - started, "slowest_s": WatchedWorkers.slowest_s}
-    return {**told, "slow": WatchedWorkers.slow, "lost": WatchedWorkers.lost, **peaks()}
+    return {**told, "slow": WatchedWorkers.slow, "lost": WatchedWorkers.lost_tasks, **peaks()}
 
 
 def reasons(url: str) -> dict[str, str]:

@@ -25,6 +25,9 @@ TOP_PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 """Pages of the top folder, and their names in the site."""
+BOOST = {"questions": 3.0, "results": 0.3, "design": 0.3, "changelog": 0.1, "api": 0.5}
+"""What the search shows first, by the beginning of a page's name; other pages have 1. Pages of figures and of reasons
+hold every word of the field, and would hide the page that answers."""
 LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", re.MULTILINE | re.DOTALL)
 
 
@@ -37,7 +40,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """Turn the links of a page into links within the site."""
+    """Turn the links of a page into links within the site, and say where the search shows it."""
+    page.meta["search"] = {"boost": BOOST.get(page.file.name.partition("-")[0], 1.0)}
     top, docs = Path(config.config_file_path).parent, Path(config.docs_dir)
     in_top = {name: place for place, name in TOP_PAGES.items()}
     folder = top if page.file.src_uri in in_top else (docs / page.file.src_uri).parent

@@ -28,7 +28,7 @@ def cluster(
     started = [subprocess.Popen([*scheduler, "--scheduler-file", str(file)], **quiet)]
     worker = [*python, "distributed.cli.dask_worker", "--scheduler-file", str(file), *ONE_THREAD]
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not file.is_file():
             assert time.monotonic() < deadline, "the scheduler did not start"
             time.sleep(0.1)

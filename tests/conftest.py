@@ -23,6 +23,7 @@ FIRST = (
     "test_readme.py",
     "flows/test_killed_runs.py",
     "flows/test_serving.py",
+    "end_to_end/test_nightly.py",
     "flows/test_air_gap.py",
     "flows/test_postgres.py",
     "training/test_distributed.py",

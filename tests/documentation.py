@@ -22,7 +22,22 @@ from typing import Any
 from tests.commands import ROOT
 
 README = ROOT / "README.md"
-TASKS = ("ingest", "pacs", "stages", "scores", "reports", "configuration", "python", "bundle", "nightly-runs", "scale")
+TASKS = (
+    "tutorial",
+    "ingest",
+    "pacs",
+    "stages",
+    "scores",
+    "reports",
+    "configuration",
+    "python",
+    "bundle",
+    "own-model",
+    "mixed-up-patient",
+    "move-a-study",
+    "nightly-runs",
+    "scale",
+)
 """Pages of docs/ for users, in the order in which their commands can be run after those of the README."""
 TASK_PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in TASKS)]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -21,7 +21,7 @@ from tests.studies import SECRET
 
 MARK = "SIAMESE_TEST_USER"
 POLL_S = 0.05
-GONE_S = 20.0
+GONE_S = 90.0
 UNFINISHED = "('RUNNING', 'PENDING', 'CANCELLING')"
 
 

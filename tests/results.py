@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from siamese_med.ingestion.catalogue import catalogue
+from siamese_med.ingestion.catalogue import catalogue, tables
 
 CLOCKS = (
     "run.json",
@@ -43,7 +43,7 @@ def of_files(folder: Path) -> dict[str, str]:
 def of_catalogue(url: str) -> dict[str, list[str]]:
     """All rows of all tables, in an order of their own, without what differs between two copies of an input."""
     found = {}
-    for name in catalogue.get_catalogue_tables():
+    for name in tables.get_catalogue_tables():
         plain = [
             {k: str(v) for k, v in row.items() if k not in OF_THE_PLACE}
             for row in catalogue.read_catalogue_rows(url, name)

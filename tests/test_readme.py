@@ -44,9 +44,10 @@ NOT_RUN = {
 """Beginnings of commands that are only parsed, and why."""
 
 SMALLER = {
-    "siamese-med demo": "--patients 8 --visits 2 --config quick.toml",
-    "siamese-med run": "--config quick.toml",
-    "siamese-med train": "--config quick.toml",
+    "siamese-med run demo/input/dicom/": "--config starter.toml",
+    "siamese-med demo ": "--patients 8 --visits 2 --config quick.toml",
+    "siamese-med run ": "--config quick.toml",
+    "siamese-med train ": "--config quick.toml",
 }
 """What is added to a command so that it takes seconds; it is the same command on less data or with fewer steps."""
 GOES_ON = "siamese-med serve demo.toml"
@@ -73,10 +74,17 @@ starter_model = false
 """
 
 
+STARTER = """
+[score]
+spacing_mm = 4.0
+"""
+"""For the tutorial, whose single patient needs the starter model."""
+
+
 def script(command: Command) -> str:
     """What bash is given: variables first, and the smaller size where there is one."""
     text = INSTEAD.get(command.text, command.text)
-    extra = next((more for start, more in SMALLER.items() if f"{text} ".startswith(f"{start} ")), "")
+    extra = next((more for start, more in SMALLER.items() if f"{text} ".startswith(start)), "")
     return "\n".join((*command.variables, f"{text} {extra}".rstrip()))
 
 
@@ -96,6 +104,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all commands, with a `siamese-med` on the path even where the package is not installed."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "quick.toml").write_text(QUICK)
+    (folder / "starter.toml").write_text(STARTER)
     shim = folder / "bin" / "siamese-med"
     shim.parent.mkdir()
     shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m siamese_med "$@"\n')

@@ -42,6 +42,8 @@ OTHER: dict[str, Any] = {
     "ingest.secret_file": "/elsewhere",
     "ingest.database": "sqlite:///elsewhere",
     "ingest.volume_of_4d": "mean",
+    "ingest.compress": False,
+    "ingest.deface": True,
     "prepare.shape": (20, 20, 20),
     "prepare.min_quality": 1.0,
     "prepare.head_template": False,

@@ -93,6 +93,18 @@ def make_axis_weights(count: int, edge_mm: float) -> torch.Tensor:
     return torch.as_tensor(weights, dtype=torch.float32)
 
 
+def find_air_limit(some: NDArray[np.floating[Any]]) -> tuple[float, float, float]:
+    """Find up to which brightness voxels count as air: the darkest, that limit and the brightest, by robust quantiles.
+
+    Examples
+    --------
+    >>> [round(float(one)) for one in find_air_limit(np.array([0.0] * 500 + [100.0] * 500))]
+    [0, 10, 100]
+    """
+    low, top = np.quantile(some, [LOW_QUANTILE, 0.999])
+    return low, low + AIR_FRACTION * (top - low), top
+
+
 def scale_intensity(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale intensities to 0 (air) .. 1 (bright tissue) by robust quantiles, clipped at MAX_INTENSITY.
 
@@ -102,8 +114,8 @@ def scale_intensity(voxels: NDArray[np.float32]) -> NDArray[np.float32]:
     array([0. , 0. , 0.5, 1. , 1. ], dtype=float32)
     """
     some = voxels.ravel()[choose_voxels(voxels.size, SAMPLED_VOXELS)]
-    low, top = np.quantile(some, [LOW_QUANTILE, 0.999])
-    tissue = some[some > low + AIR_FRACTION * (top - low)]
+    low, limit, top = find_air_limit(some)
+    tissue = some[some > limit]
     high = np.quantile(tissue, HIGH_QUANTILE) if len(tissue) else top
     return np.asarray(np.clip((voxels - low) / max(high - low, 1e-6), 0, MAX_INTENSITY), dtype=np.float32)
 

@@ -99,6 +99,9 @@ def ingest_input(
     verify: Annotated[
         bool, typer.Option("--verify", help="Hash files again even if size and time are unchanged.")
     ] = False,
+    deface: Annotated[
+        bool, typer.Option("--deface", help="Remove faces from head scans, now and in later runs of this study.")
+    ] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Only show patients, visits and scans, and what names them; write nothing.")
     ] = False,
@@ -111,6 +114,7 @@ def ingest_input(
     order = replace(
         run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config),
         verify=verify,
+        deface=deface,
     )
     answer = _answer_of_stage("ingest", order, config, no_prefect)
     return replace(
@@ -208,7 +212,7 @@ def store_answers(
 @make_command
 def run_demo(
     folder: Annotated[Path, typer.Option(help="Folder for everything the demo writes.")] = Path("demo"),
-    patients: Annotated[int, typer.Option(min=4, help="Simulated patients.")] = 16,
+    patients: Annotated[int, typer.Option(min=4, help="Simulated patients; fewer than 8 train no model.")] = 16,
     visits: Annotated[int, typer.Option(min=2, help="Visits of each.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 0,
     config: ConfigOption = None,
@@ -217,11 +221,11 @@ def run_demo(
     """Simulate a cohort and run all stages on it (with FOLDER/demo.toml if no config is given)."""
     from siamese_med.pipeline import stages
     from siamese_med.runtime.files import write_text_file
-    from siamese_med.study.config import DEMO_CONFIG
+    from siamese_med.study.config import DEMO_CONFIG, DEMO_OWN_MODEL_CONFIG, MIN_DEMO_TRAINING_PATIENTS
 
     if config is None:
         config = folder / "demo.toml"
-        write_text_file(config, DEMO_CONFIG)
+        write_text_file(config, DEMO_CONFIG + DEMO_OWN_MODEL_CONFIG * (patients >= MIN_DEMO_TRAINING_PATIENTS))
     order = run_request.make_run_request(None, folder / "data", folder / "reports", config)
     order = replace(order, source=stages.simulate(folder, patients, visits, seed))
     return _answer_of_run(run_request.run_command("run", order, config, no_prefect))

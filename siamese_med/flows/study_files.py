@@ -70,14 +70,14 @@ def _file_of(order: RunRequest, config_file: Path | None) -> StudyFile:
     paths = {"data": study.data, "reports": study.reports, "model": order.model, "config": config_file}
     absolute = {key: path.absolute() for key, path in {**paths, "dicom": extras.dicom}.items() if path}
     asked = {"viewer": extras.viewer, "pdf": extras.pdf, "fhir": extras.fhir}
-    switches = {"verify": order.verify, **asked, "candidate": order.candidate}
+    switches = {"verify": order.verify, "deface": order.deface, **asked, "candidate": order.candidate}
     return StudyFile.model_validate({**input_source.format_path_or_address(order.source), **absolute, **switches})
 
 
 def _order_of(file: StudyFile) -> RunRequest:
     study = Study(file.data, file.reports, config.load_config(file.config))
     extras = ReportExtras(file.viewer, file.pdf, file.dicom, file.fhir)
-    return RunRequest(study, file.source, file.model, file.verify, extras, file.candidate)
+    return RunRequest(study, file.source, file.model, file.verify, extras, file.candidate, deface=file.deface)
 
 
 def _folder() -> Path:

@@ -23,7 +23,14 @@ from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.dicom.instances import ScanFacts
 from siamese_med.ingestion.inputs import ownership
-from siamese_med.ingestion.masks import LESION_MASK, REGION_MASK, MaskKind, get_mask_path
+from siamese_med.ingestion.masks import (
+    LESION_MASK,
+    NIFTI_ENDING,
+    NIFTI_GZ_ENDING,
+    REGION_MASK,
+    MaskKind,
+    get_mask_path,
+)
 from siamese_med.ingestion.reasons import get_outcome
 from siamese_med.ingestion.run_state import IngestRun, UnitOutcome
 from siamese_med.ingestion.volume_candidates import GroupPlan, PlannedVolume, complete_facts_by_image
@@ -68,13 +75,14 @@ class IngestCommitter:
     def job(self, planned: PlannedVolume) -> ConversionJob:
         """Return the conversion job of a volume with the path that its NIfTI is written to.
 
-        The path is `scans/<subject>/<session>/<id>.nii.gz` below the data folder.
+        The path is `scans/<subject>/<session>/<id>.nii.gz` below the data folder; `.nii` without `ingest.compress`.
         """
         return replace(planned.job, target=str(self._data / self._path(planned)))
 
     def _path(self, planned: PlannedVolume) -> str:
         name = self._names[planned.candidate.key]
-        return f"scans/{name.subject}/{name.session}/{name.id}.nii.gz"
+        ending = NIFTI_GZ_ENDING if self._run.config.compress else NIFTI_ENDING
+        return f"scans/{name.subject}/{name.session}/{name.id}{ending}"
 
     def take(self, work: GroupPlan, planned: PlannedVolume, result: ConvertedVolume | WorkerLostError) -> None:
         """Record one volume's result, or the loss of its process.
@@ -200,6 +208,7 @@ class IngestCommitter:
             "nan_voxels": converted.nan_voxels,
             "person": self._person(facts, planned.likeness or name.subject),
             "likeness": planned.likeness,
+            "acquisition": dict(facts.acquisition),
         }
 
     def _mask_path(self, planned: PlannedVolume, converted: ConvertedVolume, kind: MaskKind) -> str | None:

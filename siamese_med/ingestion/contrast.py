@@ -46,8 +46,10 @@ PHASE = "phase"
 PHASE_PATTERN = re.compile(r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12])$", re.I)
 """BIDS names of images that are no magnitude."""
 
-AGENT = r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|contrast|kontrast(mittel)?"
-"""A contrast agent in names and descriptions; `km` is German. Part of regular expressions."""
+AGENT = (
+    r"ce|gd|gad|gado\w*|gadavist|dotarem|magnevist|omniscan|multihance|prohance|km|mdc|contrast[eo]?|kontrast(mittel)?"
+)
+"""A contrast agent in names and descriptions; `km` is German, `mdc` Italian. Part of regular expressions."""
 
 INVERSION_PATTERNS = (("inv1", r"inv[-_ ]?1(st)?"), ("inv2", r"inv[-_ ]?2(nd)?"))
 """The two inversion times of an MP2RAGE, which look like two contrasts; they are named beside the sequence."""
@@ -76,14 +78,15 @@ FILE_NAME_PATTERNS = (*CONTRAST_PATTERNS, ("T1w", r"mpr"))
 """The same for file names. `mpr` is short for MPRAGE there; in a description it is a reformatted series."""
 
 PLAIN_PATTERN = re.compile(
-    rf"(?<![a-z0-9])(pre|non?|without|w ?/? ?o|ohne|vor|before|minus|ce-(no(ne)?|pre|without|plain))"
+    rf"(?<![a-z0-9])(pr[eäé]|prae|non?|without|w ?/? ?o|s ?/|ohne|vor|sans|sin|sem|senza|before|"
+    rf"avant|minus|ce-(no(ne)?|pre|without|plain))"
     rf"([ _.-]*({AGENT}|c))?(?![a-z0-9])",
     re.I,
 )
 """Words that say that no contrast agent was given yet, with the name of the agent after them."""
 
 AGENT_PATTERN = re.compile(
-    rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced)(?![a-z0-9])"
+    rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced|inj(ect\w*)?)(?![a-z0-9])"
     rf"|(?<![a-z0-9])t1(wi?|[ _-]?weighted)?(c|{AGENT}|[ _-]*\+)(?![a-z0-9])"
     rf"|\+[ _-]?({AGENT}|c|k)(?![a-z0-9])",
     re.I,

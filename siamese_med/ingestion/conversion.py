@@ -13,6 +13,7 @@ from siamese_med.imaging import thumbnails, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import image_contrast, machine_errors, masks, nifti
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
+from siamese_med.ingestion.defacing import remove_face
 from siamese_med.ingestion.dicom import pixels
 from siamese_med.ingestion.dicom.instances import PixelStorage
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
@@ -40,8 +41,9 @@ class ConversionJob:
     `lesions` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the lesions may be those of
     another scan of the visit. `frames_of_reference` are those of the DICOM slices, for lesions that are a DICOM
     Segmentation. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
-    for its contrast, since neither name nor header of this `modality` tell it. `states` has path, size and time of
-    change (ns) of each file when it was listed.
+    for its contrast, since neither name nor header of this `modality` tell it; `contrast` is what they tell. With
+    `deface`, the face is removed before anything is written. `states` has path, size and time of change (ns) of each
+    file when it was listed.
     """
 
     repeats: tuple[SliceStack, ...] = ()
@@ -58,6 +60,8 @@ class ConversionJob:
     checks: tuple[Plugin, ...] = ()
     contrast_wanted: bool = False
     modality: str = UNKNOWN
+    contrast: str = UNKNOWN
+    deface: bool = False
     states: tuple[tuple[str, int, int], ...] = ()
 
 
@@ -88,15 +92,18 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
     Errors of content and machine do not raise; they are returned as reason words.
     """
     try:
-        decoded, flags, nan_voxels = decode_volume(job)
-        _check_unchanged(job)
+        decoded, flags, nan_voxels = _decode_unchanged(job)
+        told = _read_contrast(job, decoded)
+        faceless = remove_face(decoded, told.contrast if job.contrast_wanted else job.contrast) if job.deface else None
     except RejectedError as rejected:
         return ConvertedVolume(reason=rejected.reason, culprit=rejected.file)
     except (OSError, MemoryError) as error:
         return ConvertedVolume(reason=machine_errors.find_machine_error_reason(error) or "undecodable")
+    if faceless:
+        decoded, flags = faceless.scan, [*flags, ScanFlag.DEFACED]
     try:
         volume.write_volume(Path(job.target), decoded)
-        unused = _write_masks(job, decoded)
+        unused = _write_masks(job, decoded, faceless.removed if faceless else None)
     except (OSError, MachineError) as error:
         return ConvertedVolume(reason=machine_errors.find_write_error_reason(error))
     return ConvertedVolume(
@@ -108,8 +115,19 @@ def convert_volume(job: ConversionJob) -> ConvertedVolume:
         masks=tuple(kind for kind, flag in unused.items() if not flag),
         nan_voxels=nan_voxels,
         thumbnail=thumbnails.make_thumbnail_strip(decoded),
-        contrast=_read_contrast(job, decoded),
+        contrast=told,
     )
+
+
+def _decode_unchanged(job: ConversionJob) -> tuple[Volume, list[str], int]:
+    """Decode as `decode_volume` does. What is wrong with a file that was written to meanwhile is only that."""
+    try:
+        decoded = decode_volume(job)
+    except RejectedError:
+        _check_unchanged(job)
+        raise
+    _check_unchanged(job)
+    return decoded
 
 
 def _check_unchanged(job: ConversionJob) -> None:
@@ -120,11 +138,16 @@ def _check_unchanged(job: ConversionJob) -> None:
             raise RejectedError("file_changed")
 
 
-def _write_masks(job: ConversionJob, decoded: Volume) -> dict[MaskKind, str]:
-    """Write the masks of a job, and return the flag of each kind; empty where the mask was written."""
+def _write_masks(job: ConversionJob, decoded: Volume, hidden: NDArray[np.bool_] | None) -> dict[MaskKind, str]:
+    """Write the masks of a job, and return the flag of each kind; empty where the mask was written.
+
+    They mark nothing in what is `hidden`, the face that was removed: a mask of the head has its shape.
+    """
     given = {REGION_MASK: job.mask, LESION_MASK: job.lesions}
     written = {
-        kind: masks.write_mask(Path(path), Path(job.target), decoded, kind, job.max_gigabytes, job.frames_of_reference)
+        kind: masks.write_mask(
+            Path(path), Path(job.target), decoded, kind, job.max_gigabytes, job.frames_of_reference, hidden
+        )
         for kind, path in given.items()
         if path
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from siamese_med.ingestion.catalogue import bids_dataset
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
+from siamese_med.ingestion.catalogue.face_setting import settle_defacing
 from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
@@ -36,6 +37,7 @@ from siamese_med.ingestion.workers import Workers
 from siamese_med.runtime import files, progress
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.tables import IngestResult
+from siamese_med.study.vocabulary import ScanFlag
 
 UNLISTED_REASONS = ("unlisted_folder", "timed_out")
 """Reason words of a folder whose files are not known at present."""
@@ -77,8 +79,9 @@ def ingest_files(
             files.remove_stale_temporary_files(data / "scans")
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
             try:
+                settled = settle_defacing(config, catalogue)
                 result = _ingest(
-                    IngestRun(data, config, secret, catalogue, workers, make_entries(found, secret)), source, verify
+                    IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret)), source, verify
                 )
             finally:
                 catalogue.close()
@@ -196,5 +199,6 @@ def _result(run: IngestRun) -> IngestResult:
         outcomes[get_outcome(word)] += 1
         words.update([word] if word else [])
         series.update([fate.series] if fate.scan else [])
-    account = build_account(outcomes, words)
-    return IngestResult(account, run.catalogue.scans_of(series))
+    scans = run.catalogue.rows(SCAN_TABLE) if run.config.deface else []
+    faces = sum(ScanFlag.DEFACED not in row["flags"] for row in scans)
+    return IngestResult(build_account(outcomes, words), run.catalogue.scans_of(series), faces_left=faces)

@@ -20,8 +20,8 @@ from siamese_med.study.vocabulary import ScanFlag
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NIFTI_GZ_ENDING = ".nii.gz"
-"""Ending of scans and their masks."""
+NIFTI_GZ_ENDING, NIFTI_ENDING = ".nii.gz", ".nii"
+"""Endings of scans and their masks, compressed and not."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def get_mask_path(scan: str, kind: MaskKind) -> str:
     >>> get_mask_path("scans/sub-a/ses-01/sub-a_ses-01_T1w.nii.gz", REGION_MASK)
     'scans/sub-a/ses-01/sub-a_ses-01_T1w_mask.nii.gz'
     """
-    return f"{scan.removesuffix(NIFTI_GZ_ENDING)}_{kind.suffix}{NIFTI_GZ_ENDING}"
+    ending = NIFTI_GZ_ENDING if scan.endswith(NIFTI_GZ_ENDING) else NIFTI_ENDING
+    return f"{scan.removesuffix(ending)}_{kind.suffix}{ending}"
 
 
 def write_mask(
@@ -62,6 +63,7 @@ def write_mask(
     kind: MaskKind,
     max_gigabytes: float,
     frames_of_reference: Sequence[str] = (),
+    hidden: NDArray[np.bool_] | None = None,
 ) -> str:
     """Write a mask beside its scan: 1 inside, 0 outside, int16, on the scan's grid.
 
@@ -74,19 +76,18 @@ def write_mask(
         NIfTI file; voxels above 0 are inside. Lesions may be a DICOM Segmentation, see `segmentation_masks`.
     target
         Path of the scan.
-    scan
-        The scan in RAS+ orientation.
-    kind
-        What the mask marks.
+    scan, kind
+        The scan in RAS+ orientation, and what the mask marks.
     max_gigabytes
         Largest volume, in 10^9 bytes.
     frames_of_reference
         UIDs of the frames of reference of the scan's DICOM images, if it has any.
+    hidden
+        Voxels (i, j, k) of the scan that the mask must not mark.
 
     Returns
     -------
-    str
-        Empty, or a flag of `kind` where no mask was written.
+    Empty, or a flag of `kind` where no mask was written.
     """
     try:
         marked = _decode_mask(mask_file, scan, kind, max_gigabytes, frames_of_reference)
@@ -94,6 +95,7 @@ def write_mask(
         return kind.unused
     except (OSError, MemoryError) as error:
         return kind.unread if machine_errors.find_machine_error_reason(error) else kind.unused
+    marked = marked if hidden is None else marked & ~hidden
     if not (marked.any() or kind.may_be_empty):
         return kind.unused
     written = Volume(np.asfortranarray(marked.astype(np.int16)), scan.affine)

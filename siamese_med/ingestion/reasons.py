@@ -21,6 +21,7 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "rgb": "a colour picture; export the original grey-scale series",
         "localizer": "a planning view; nothing to do",
         "projection": "a projection, not a volume; nothing to do",
+        "subtraction": "the difference of two scans; export the scans themselves",
         "unsupported_modality": "not MR, CT or PET; such volumes are not compared",
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
@@ -90,6 +91,8 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "no_finite_voxel": "no voxel is a number; make the file again",
         "constant_image": "all voxels are equal; make the file again",
         "complex": "complex numbers; save magnitude and phase apart",
+        "face_not_removed": "ingest.deface is on, and no head was found whose face can be removed for sure; deface it "
+        "otherwise, or, if it shows no face, ingest it into another study without --deface",
         "check_failed": "a check that ingest.reasons names failed on it; repair the check, then run again",
     }
 )

@@ -19,7 +19,7 @@ from siamese_med.plugins import identify_plugin
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
-LIMIT_CONFIG_KEYS = {"min_slices", "max_gigabytes", "volume_of_4d"}
+LIMIT_CONFIG_KEYS = {"min_slices", "max_gigabytes", "volume_of_4d", "deface"}
 """Keys of `ingest` in the configuration that can change an outcome."""
 
 DECODER_PACKAGES = {
@@ -96,7 +96,7 @@ def scan_depends_on_rules(
     Parameters
     ----------
     flags
-        Flags of the scan; those in `REPEAT_FLAGS` depend on `volume_of_4d`.
+        Flags of the scan; those in `REPEAT_FLAGS` depend on `volume_of_4d`, `defaced` on `deface`.
     shape
         Numbers of voxels.
     config
@@ -106,4 +106,5 @@ def scan_depends_on_rules(
     """
     beyond = min(shape, default=0) < config.min_slices or prod(shape) * VOXEL_BYTES > config.max_gigabytes * 1e9
     read = contrast_source in (ContrastSource.IMAGE, ContrastSource.NONE)
-    return beyond or read or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)
+    faces = bool(config.deface) != (ScanFlag.DEFACED in flags)
+    return beyond or read or faces or not REPEAT_FLAGS.isdisjoint(flags) or bool(config.reasons)

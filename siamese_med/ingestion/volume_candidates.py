@@ -197,7 +197,7 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
 def ask_image_for_contrast(job: ConversionJob, facts: ScanFacts) -> ConversionJob:
     """Return the job, which also has to read the contrast from the image where nothing else tells it."""
     wanted = should_ask_image(facts.modality, facts.contrast, facts.contrast_source)
-    return replace(job, contrast_wanted=wanted, modality=facts.modality)
+    return replace(job, contrast_wanted=wanted, modality=facts.modality, contrast=facts.contrast)
 
 
 def complete_facts_by_image(facts: ScanFacts, found: ContrastFinding) -> ScanFacts:
@@ -237,6 +237,7 @@ def apply_config_limits(job: ConversionJob, config: IngestConfig) -> ConversionJ
         max_gigabytes=config.max_gigabytes,
         min_slices=config.min_slices,
         checks=scan_checks(config),
+        deface=bool(config.deface),
     )
 
 

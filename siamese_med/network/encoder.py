@@ -5,6 +5,8 @@ The same encoder, with the same weights, is applied to both scans of a pair.
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -140,25 +142,15 @@ class CompactEncoder(nn.Module):
 
 
 def _pooled_projection(embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:
-    from monai.networks.blocks import Convolution
-
     strides = _strides(grid)
     cells = _cells(grid, strides)
-    pooling = Convolution(
-        3,
-        channels,
-        channels,
-        strides=strides,
-        kernel_size=strides,
-        padding=0,
-        groups=channels,
-        conv_only=True,
-        bias=False,
-    )
-    nn.init.constant_(pooling.conv.weight, 1 / (strides[0] * strides[1] * strides[2]))
+    # as MONAI's block of that name, whose import takes longer than to embed a scan; stored weights have its names
+    edges = (strides[0], strides[1], strides[2])
+    mean = nn.Conv3d(channels, channels, edges, edges, groups=channels, bias=False)
+    nn.init.constant_(mean.weight, 1 / math.prod(edges))
     projection = nn.Linear(cells * channels, embedding)
     nn.init.normal_(projection.weight, std=(cells * channels * embedding) ** -0.5)
-    return nn.Sequential(pooling, nn.Flatten(), projection)
+    return nn.Sequential(nn.Sequential(OrderedDict(conv=mean)), nn.Flatten(), projection)
 
 
 def build_thin_grid_encoder(width: int, embedding: int, channels: int, grid: Sequence[int]) -> nn.Module:

@@ -128,7 +128,9 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
 
 def _is_one_acquisition(one: Any, other: Any) -> bool:
     """Whether both scans were made of one acquisition: the noise of both is the same."""
-    return isinstance(one.acquired, str) and one.acquired == other.acquired
+    content = getattr(one, "sha256", None)
+    copied = isinstance(content, str) and content == getattr(other, "sha256", None)
+    return copied or (isinstance(one.acquired, str) and one.acquired == other.acquired)
 
 
 def _differ_in_time(one: Any, other: Any) -> bool:

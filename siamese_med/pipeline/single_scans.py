@@ -24,6 +24,7 @@ from siamese_med.pipeline.stage_facts import ComparisonFacts, IdentityFacts
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import trusted_plugins
 from siamese_med.preparation import aligned_volumes, scan_placement
+from siamese_med.runtime import memory, parallel
 from siamese_med.scoring.change import (
     comparability,
     detectors,
@@ -49,6 +50,7 @@ def compare(a: Path, b: Path, model: Path, study: Study, map_file: Path | None =
     `a` is taken for the earlier scan. The change map is written to `map_file` (.nii or .nii.gz) where one is named, in
     the space of `a`.
     """
+    memory.keep_freed_memory()
     chosen = load_model_for_query(model, study.config)
     scans = [single_scan.read_single_scan(path, study.config.ingest) for path in (a, b)]
     compared = compare_read_scans(scans[0], scans[1], chosen, study.config)
@@ -105,7 +107,15 @@ class ComparedScans:
 
 
 def compare_read_scans(a: SingleScan, b: SingleScan, chosen: TrainedModel, config: Config) -> ComparedScans:
-    """Measure two scans that were read, see `measure_two_scans`; `a` is taken for the earlier one."""
+    """Measure two scans that were read, see `measure_two_scans`; `a` is taken for the earlier one.
+
+    As in a run, torch works with one thread, on which the last digits depend. The rescans use the other cores.
+    """
+    with parallel.use_threads_for_jobs():
+        return _place_and_compare(a, b, chosen, config)
+
+
+def _place_and_compare(a: SingleScan, b: SingleScan, chosen: TrainedModel, config: Config) -> ComparedScans:
     template = chosen.read_template()
     earlier, later = (_place_scan(scan, template, config) for scan in (a, b))
     embeddings = _embeddings(chosen, [earlier.voxels, later.voxels])
@@ -132,6 +142,7 @@ def compare_read_scans(a: SingleScan, b: SingleScan, chosen: TrainedModel, confi
     return ComparedScans(facts, change_map)
 
 
+@parallel.use_threads_for_jobs()  # one torch thread, as in a run: the last digits depend on it
 def rank_enrolled_patients(
     scan: Path, chosen: TrainedModel, scans: pd.DataFrame, enrolled: torch.Tensor, config: Config
 ) -> IdentityFacts:

@@ -22,7 +22,7 @@ def list_failed_audits(model: Path) -> tuple[str, ...]:
 
 
 def list_model_doubts(model: Path) -> tuple[str, ...]:
-    """List what speaks against a model, one line each: failed audits, and a region of identity that is small."""
+    """List the doubts about a model, one line each: failed audits, and a region of identity that is small."""
     region = read_model_info(model).region
     if region is None or not region.is_small:
         return list_failed_audits(model)
@@ -47,8 +47,8 @@ def describe_small_region(region: RecordedRegion) -> str:
 def _suspected(shortcut: str, audit: ConfoundFigures) -> str:
     lowest = audit.auc.get(shortcut, Estimate()).low
     if lowest is not None and audit.limit is not None and lowest > audit.limit:
-        return f"identity can be told from the {shortcut} alone"
-    return f"it cannot be excluded that identity is told from the {shortcut} alone: too few test patients to say"
+        return f"same person or not: the {shortcut} alone tells the model's patients apart, so its figures are withheld"
+    return f"same person or not: whether the {shortcut} alone tells the model's patients apart, too few of them can say"
 
 
 def describe_problem(count: int, thing: str, what: str, endings: tuple[str, str] = ("", "s")) -> tuple[str, ...]:
@@ -115,14 +115,32 @@ def list_identity_problems(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
     )
 
 
-def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
-    """Describe scans that are paired although nothing but one identifier says that they are of one person.
+def list_face_problems(left: int) -> tuple[str, ...]:
+    """Describe scans that came in before faces were to be removed, and that this run did not read.
 
-    One line at most; `scans` as in `list_identity_problems`.
+    Examples
+    --------
+    >>> list_face_problems(0)
+    ()
     """
-    return describe_problem(
-        sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
-        "scan",
-        "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them in "
-        "a manifest (`unproven_id`)",
+    return describe_problem(left, "scan", "of other inputs with a face: ingest these inputs again, to remove it")
+
+
+def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
+    """Describe scans of which it is doubtful whose they are, and which are paired all the same.
+
+    One line a flag; `scans` as in `list_identity_problems`.
+    """
+    return (
+        *describe_problem(
+            sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
+            "scan",
+            "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them "
+            "in a manifest (`unproven_id`)",
+        ),
+        *describe_problem(
+            sum(ScanFlag.COPIED_SCAN in scan["flags"] for scan in scans),
+            "scan",
+            "with the voxels of another patient's or visit's scan: find out which is right (`copied_scan`)",
+        ),
     )

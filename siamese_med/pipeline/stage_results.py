@@ -34,6 +34,7 @@ from siamese_med.pipeline.stage_facts import (
 )
 from siamese_med.pipeline.stage_problems import (
     describe_problem,
+    list_face_problems,
     list_identity_doubts,
     list_identity_problems,
     list_model_doubts,
@@ -75,6 +76,7 @@ class RunRequest:
     extras: ReportExtras = NO_REPORT_EXTRAS
     candidate: bool = False  # a model is trained if there are enough patients, and has to be promoted before it is used
     tables: StudyTables | None = field(default=None, compare=False, repr=False)  # what the run has read so far
+    deface: bool = False  # faces are removed by `ingest`; else as the configuration or the last ingest says
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _summarise_training(facts: Mapping[str, StageFacts]) -> str | None:
 def _ingest(order: RunRequest) -> StageResult:
     if order.source is None:
         raise NothingUsableError("no input was named: give a folder or a CSV manifest")
-    result = stages.ingest(order.source, order.study, order.verify)
+    result = stages.ingest(order.source, order.study, order.verify, order.deface)
     account = result.account
     transfer: TransferFacts = {"transfer": asdict(result.transfer)} if result.transfer else {}
     facts: IngestFacts = {
@@ -203,7 +205,7 @@ def _ingest(order: RunRequest) -> StageResult:
         words = ", ".join(sorted(account.reasons)) or "no file"
         raise NothingUsableError(f"none of {account.files_seen} files makes up a scan ({words})", facts)
     problems = describe_problem(account.quarantined, "file", "quarantined: `siamese-med status` lists the reasons")
-    problems += list_identity_problems(facts["scans"])
+    problems += (*list_identity_problems(facts["scans"]), *list_face_problems(result.faces_left))
     problems += list_transfer_problems(result.transfer) if result.transfer else ()
     doubts = list_identity_doubts(facts["scans"])
     return StageResult("ingest", facts, problems, (*problems, *doubts), result=result)

@@ -60,7 +60,7 @@ def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -
     return folder / "input"
 
 
-def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestResult:
+def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool = False) -> IngestResult:
     """Turn files into scans, and account for every file.
 
     Parameters
@@ -69,6 +69,8 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestRes
         A folder, a BIDS data set or a CSV manifest on disk, or what to fetch from a PACS.
     verify
         Whether to hash every file of a folder again, also those whose size and time are as before.
+    deface
+        Whether to remove faces, now and in later runs; else as `ingest.deface` says.
 
     Returns
     -------
@@ -76,7 +78,8 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False) -> IngestRes
         What became of every file, and the scans that this input's files make up. A file that is not accepted is
         quarantined with a reason; it raises nothing.
     """
-    place = (study.data, study.catalogue_url, study.config.ingest)
+    config = study.config.ingest.model_copy(update={"deface": True}) if deface else study.config.ingest
+    place = (study.data, study.catalogue_url, config)
     if isinstance(source, Pull):
         require_extra("pacs")
         from siamese_med.ingestion.pacs import pacs_pull

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from siamese_med.runtime import progress
+from siamese_med.runtime import memory, progress
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -75,6 +75,47 @@ def run_in_parallel(
         for result in _run_jobs(work, jobs, label, processes):
             advance(1)
             yield result
+
+
+THREADS_FOR_JOBS: ContextVar[int] = ContextVar("THREADS_FOR_JOBS", default=1)
+"""How many jobs `run_in_threads` runs side by side."""
+
+
+@contextmanager
+def use_threads_for_jobs() -> Iterator[None]:
+    """Inside the block torch works with one thread, and `run_in_threads` with as many as torch had before.
+
+    So the cores are used, and no digit of a result depends on their number.
+    """
+    import torch
+
+    before = THREADS_FOR_JOBS.set(torch.get_num_threads())
+    try:
+        with _hold_one_thread():
+            yield
+    finally:
+        THREADS_FOR_JOBS.reset(before)
+
+
+def run_in_threads(work: Callable[[Job], Result], jobs: Sequence[Job]) -> list[Result]:
+    """Apply `work` to every job and return the results in their order; side by side within `use_threads_for_jobs`.
+
+    For few jobs of seconds each, which are done before other processes have imported torch. Each job works with one
+    torch thread, so its result does not depend on how many there are. `work` may not change what the jobs share.
+
+    Examples
+    --------
+    >>> run_in_threads(abs, [-1, 2, -3])
+    [1, 2, 3]
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    threads = min(THREADS_FOR_JOBS.get(), len(jobs))
+    with _hold_one_thread():
+        if threads < 2:
+            return [work(job) for job in jobs]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(work, jobs))
 
 
 def _run_jobs(
@@ -173,6 +214,7 @@ def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+    memory.keep_freed_memory()
 
 
 @contextmanager

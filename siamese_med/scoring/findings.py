@@ -7,15 +7,18 @@ number in every later run, with another model, with another threshold, and after
 File below the data folder  Content
 ==========================  ==================================================================================
 `findings/<subject>.npz`    where the findings of a patient lie on each of the patient's scans, also those that
-                            no pair shows any more; and the next number that is free
+                            no pair shows any more; the next number that is free; and what the numbers were
+                            given for, so that nothing is read again where nothing changed
 ==========================  ==================================================================================
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +48,11 @@ GRID_MM = 2.0
 Source: our choice; the worst of 46 registrations of real heads was 1.6 mm off (docs/results.md)."""
 GRID_REACH = 2000
 """Half the number of grid places along an axis: 4 m to each side."""
+NUMBERING_VERSION = 1
+"""Counts up when other numbers are given for the same pairs, so that numbers that are kept are not used."""
+
+PartNumbers = tuple[int | None, ...]
+"""The number of the finding of each part of a pair; None for parts that are no stronger than a rescan."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +76,25 @@ class FindingJob:
         """The file that keeps what is known of the patient's findings."""
         return self.data / "findings" / f"{self.subject}.npz"
 
+    @property
+    def content(self) -> str:
+        """Digest of all that the numbers depend on, but for those that were given before."""
+        return hashlib.sha256(repr((NUMBERING_VERSION, self.pairs)).encode()).hexdigest()
+
 
 @dataclass
 class FindingRecord:
     """What is known of the findings of a patient.
 
     `places` are, for each scan, rows (n, 4): a place on the grid of the scan's mm, and the number of the finding there.
-    `free` is the first number that was never given.
+    `free` is the first number that was never given. `numbers` are those of the parts of each changed pair, by the names
+    of its scans with a space between; they were given for pairs whose digest is `content`.
     """
 
     places: dict[str, Places]
     free: int = 1
+    content: str = ""
+    numbers: dict[str, PartNumbers] = field(default_factory=dict)
 
 
 def number_findings(data: Path, scores: Sequence[PairScore]) -> list[PairScore]:
@@ -107,33 +123,43 @@ def number_findings(data: Path, scores: Sequence[PairScore]) -> list[PairScore]:
         for subject, pairs in own.items()
         if any(pair.verdict == Verdict.CHANGED for pair in pairs)
     ]
-    found: dict[tuple[str, str], tuple[Component, ...]] = {}
-    for parts in run_in_parallel(number_patient_findings, jobs, "numbering findings"):
-        found.update(parts)
-    return [replace(pair, components=found.get((pair.scan_a, pair.scan_b), pair.components)) for pair in scores]
+    found: dict[str, PartNumbers] = {}
+    waiting: list[FindingJob] = []
+    for job in jobs:
+        record = read_record(job.record)
+        if record.content == job.content:
+            found.update(record.numbers)
+        else:
+            waiting.append(job)
+    for numbers in run_in_parallel(number_patient_findings, waiting, "numbering findings"):
+        found.update(numbers)
+    return [replace(pair, components=_add_numbers(pair, found)) for pair in scores]
 
 
-def number_patient_findings(job: FindingJob) -> dict[tuple[str, str], tuple[Component, ...]]:
+def _add_numbers(pair: PairScore, found: Mapping[str, PartNumbers]) -> tuple[Component, ...]:
+    numbers = found.get(f"{pair.scan_a} {pair.scan_b}")
+    if numbers is None or len(numbers) != len(pair.components):
+        return pair.components
+    return tuple(replace(part, finding=number) for part, number in zip(pair.components, numbers, strict=True))
+
+
+def number_patient_findings(job: FindingJob) -> dict[str, PartNumbers]:
     """Number the findings of one patient, see `number_findings`, and keep the numbers."""
     record = read_record(job.record)
     record.places = {scan: places for scan, places in record.places.items() if scan in job.scans}
-    numbered: dict[tuple[str, str], tuple[Component, ...]] = {}
+    numbered: dict[str, PartNumbers] = {}
     left = job.scans
     while left:
         placed = place_scans(left, job.pairs)
         left = [scan for scan in left if scan not in placed]
         pairs = [pair for pair in job.pairs if pair.verdict == Verdict.CHANGED and pair.map and pair.scan_a in placed]
         parts = [(pair, *one) for pair in pairs for one in locate_changed_parts(job.data, pair, placed[pair.scan_a])]
-        if not parts:
-            continue
-        numbers = _number_parts([places for _, _, places in parts], placed, record)
+        numbers = _number_parts([places for _, _, places in parts], placed, record) if parts else []
         for pair in pairs:
             mine = {n: number for (one, n, _), number in zip(parts, numbers, strict=True) if one is pair}
-            numbered[pair.scan_a, pair.scan_b] = tuple(
-                replace(part, finding=mine.get(n)) for n, part in enumerate(pair.components)
-            )
-    if record.places:
-        write_record(job.record, record)
+            numbered[f"{pair.scan_a} {pair.scan_b}"] = tuple(mine.get(n) for n in range(len(pair.components)))
+    if record.places or numbered:
+        write_record(job.record, replace(record, content=job.content, numbers=numbered))
     return numbered
 
 
@@ -274,9 +300,11 @@ def read_record(path: Path) -> FindingRecord:
     try:
         with np.load(path, allow_pickle=False) as kept:
             names, places, free = kept["scans"].tolist(), kept["places"].astype(np.int64), int(kept["free"])
+            content, numbers = json.loads(str(kept["given"])) if "given" in kept else ("", {})
         if places.ndim != 2 or places.shape[1] != 5 or free < 1:
             return FindingRecord({})
-        return FindingRecord({str(name): places[places[:, 0] == n, 1:] for n, name in enumerate(names)}, free)
+        by_scan = {str(name): places[places[:, 0] == n, 1:] for n, name in enumerate(names)}
+        return FindingRecord(by_scan, free, content, {pair: tuple(one) for pair, one in numbers.items()})
     except Exception:  # whatever is wrong with it: the numbers begin again
         return FindingRecord({})
 
@@ -288,7 +316,11 @@ def write_record(path: Path, record: FindingRecord) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
-            file, scans=np.array(list(record.places), dtype=str), places=places.astype(np.int32), free=record.free
+            file,
+            scans=np.array(list(record.places), dtype=str),
+            places=places.astype(np.int32),
+            free=record.free,
+            given=json.dumps((record.content, record.numbers)),
         )
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 13
+SCORE_METHOD_VERSION = 14
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 
@@ -162,7 +162,7 @@ def _named(score: PairScore, pair: Any, curve: SimilarityCalibration, placed: bo
 
 
 def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
-    """Add the verdicts, which are given to all pairs of a patient together (Holm)."""
+    """Add the verdicts, which are given to all pairs of a patient together (Hommel)."""
     patients: dict[str, list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         if job.same_patient:
@@ -181,14 +181,15 @@ def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
 
     It can be stopped and called again: results that were stored are read.
     """
-    waiting = [job for job in jobs if _cached(job) is None]
+    done = {number: pair for number, job in enumerate(jobs) if (pair := _cached(job)) is not None}
+    waiting = [job for number, job in enumerate(jobs) if number not in done]
     for folder in {job.setup.folder for job in waiting}:
         files.remove_stale_temporary_files(folder)
     for _ in run_in_parallel(measure_and_store_rescans, list_rescan_jobs(waiting), "simulating rescans"):
         pass
     for _ in run_in_parallel(score_and_store_pair, waiting, "scoring pairs"):
         pass
-    return [pair for job in jobs if (pair := _cached(job)) is not None]
+    return [pair for number, job in enumerate(jobs) if (pair := done.get(number) or _cached(job)) is not None]
 
 
 def list_rescan_jobs(pairs: Sequence[PairJob]) -> list[RescanJob]:

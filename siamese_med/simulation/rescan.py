@@ -255,12 +255,14 @@ def _subvoxel_offsets(machine: Scanner, source: ScannedBody) -> list[tuple[float
 
 def _sampled(source: ScannedBody, to_box: Matrix, shape: tuple[int, int, int]) -> Voxels:
     """Sample the body's signal on a grid linearly. Outside the source, its edge is repeated, which is always air."""
-    from scipy.ndimage import map_coordinates
+    from scipy.ndimage import affine_transform
 
     to_voxel = to_box[:3] / source.spacing_mm[:, None]
     to_voxel[:, 3] += (np.asarray(source.signal.shape) - 1) / 2
-    places = np.tensordot(to_voxel[:, :3], np.indices(shape, dtype=np.float32), 1) + to_voxel[:, 3, None, None, None]
-    return np.asarray(map_coordinates(source.signal, places, order=1, mode="nearest"), dtype=np.float32)
+    return np.asarray(
+        affine_transform(source.signal, to_voxel[:, :3], to_voxel[:, 3], shape, order=1, mode="nearest"),
+        dtype=np.float32,
+    )
 
 
 def draw_contrast_levels(rng: np.random.Generator) -> NDArray[np.float64]:

@@ -34,22 +34,27 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Size3 = tuple[Count, Count, Count]
+Accelerator = Annotated[Literal["auto", "cpu", "cuda"], Field(description="auto takes a GPU where there is one")]
 
 
 DEMO_CONFIG = """\
-# A demo has minutes: its network learns for a short while only, the plain residual looks for change, on coarse voxels,
-# and the model is used at once: not compared with the starter model, which would take as long again.
+# A demo has minutes: its network learns for a short while only, the plain residual looks for change, on coarse voxels.
 [train]
 epochs = 4
 change_steps = 0
 
 [score]
 spacing_mm = 3.0
-
+"""
+"""What `siamese-med demo` sets where it is given no config."""
+DEMO_OWN_MODEL_CONFIG = """
+# The demo's own model is used at once: not compared with the starter model, which would take as long again.
 [promote]
 starter_model = false
 """
-"""What `siamese-med demo` sets where it is given no config."""
+"""What it sets beside that for a cohort that can train a model."""
+MIN_DEMO_TRAINING_PATIENTS = 8
+"""Fewer patients leave fewer than two for validation, so that a demo of them has the starter model alone."""
 
 
 class IngestConfig(ConfigSection):
@@ -62,11 +67,15 @@ class IngestConfig(ConfigSection):
     max_gigabytes: Positive = Field(4.0, description="refuse volumes that would take more memory than this")
     timeout_s: Positive = Field(120.0, description="a series whose decoding takes longer is given up")
     volume_of_4d: Literal["refuse", "first", "mean"] = Field("refuse", description="what to take from a 4D series")
+    compress: bool = Field(
+        True, description="write scans as .nii.gz; false: as .nii, larger and sooner written and read"
+    )
     transfer_timeout_s: Positive = Field(60.0, description="a PACS that says nothing for so long is given up")
     transfer_tries: Count = Field(4, description="of each request to a PACS, after 1, 2, 4 ... seconds")
     reasons: dict[ReasonName, Arguments] = Field({}, description="checks of your own by name, with their arguments")
+    deface: bool | None = Field(None, description="remove faces from heads; default: as the study's last ingest, or no")
 
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons"})
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"reasons", "compress", "deface"})
 
 
 class PrepareConfig(ConfigSection):
@@ -80,10 +89,10 @@ class PrepareConfig(ConfigSection):
         None, description="6 or 12 degrees of freedom to the study's own template; rigid by default"
     )
     registration: RegistrationName = Field("correlation_ratio", description="of a scan to the template; or a plug-in")
-    registration_args: Arguments = {}
+    registration_args: Arguments = Field({}, description="arguments of the registration")
     min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
     batch_size: Count = Field(4, description="scans aligned together")
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Accelerator = "auto"
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"registration", "registration_args"})
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {"batch": "batch_size"}
@@ -92,7 +101,7 @@ class PrepareConfig(ConfigSection):
 class PairConfig(ConfigSection):
     """How scans become pairs; patients are split first."""
 
-    seed: int = 0
+    seed: int = Field(0, description="of the split and of the pairs of two patients")
     validation_share: Fraction = Field(0.25, description="share of patients for stopping and calibration")
     test_share: Fraction = Field(0.25, description="share of the patients that are looked at once")
     negatives_per_positive: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
@@ -118,40 +127,42 @@ class TrainConfig(ConfigSection):
     """How pairs become a model."""
 
     loss: LossName = Field("supcon", description="the loss: supcon, bce, contrastive, triplet, or a plug-in")
-    loss_args: Arguments = {}
+    loss_args: Arguments = Field({}, description="arguments of the loss, where it is a plug-in")
     sampling: Literal["batch", "pairs"] = Field(
         "batch", description="all pairs of a batch, or the explicit pairs alone"
     )
     encoder: EncoderName = Field(
         "compact", description="compact, resnet10, resnet18, densenet121, monai, bundle, or a plug-in"
     )
-    encoder_args: Arguments = {}
+    encoder_args: Arguments = Field({}, description="arguments of the encoder: monai, bundle, or a plug-in")
     width: Count = Field(16, description="channels of the shared trunk's first stage")
-    embedding_size: Count = 256
+    embedding_size: Count = Field(256, description="numbers that the learned part of an embedding has")
     margin: Positive = Field(1.0, description="of the contrastive and the triplet loss, in embedding units")
     temperature: Positive = Field(0.2, description="of the supervised-contrastive loss")
     miner: Literal["batch_hard", "semihard"] = Field("batch_hard", description="of the triplet loss")
-    patients_per_batch: Count = 16
-    scans_per_patient: Count = 2
-    epochs: Count = 8
-    steps_per_epoch: Count = 8
+    patients_per_batch: Count = Field(16, description="of identity training, over all processes together")
+    scans_per_patient: Count = Field(2, description="of each patient in a batch")
+    epochs: Count = Field(8, description="of identity training, at most")
+    steps_per_epoch: Count = Field(8, description="batches between two looks at the validation patients")
     patience: Count = Field(4, description="epochs without a better validation loss")
-    learning_rate: Positive = 1e-3
-    weight_decay: float = Field(0.01, ge=0)
+    learning_rate: Positive = Field(1e-3, description="of identity training")
+    weight_decay: float = Field(0.01, ge=0, description="of identity training")
     augmentation_strength: float = Field(0.5, ge=0, description="strength of random acquisition effects; 0 is none")
     anatomy_warp_voxels: float = Field(0.5, ge=0, description="warp that makes a new anatomy of a known one; 0: none")
     transform: TransformName | None = Field(None, description="plug-in that augments each training scan further")
-    transform_args: Arguments = {}
+    transform_args: Arguments = Field({}, description="arguments of the transform")
     change_steps: int = Field(600, ge=0, description="of learning to see change; 0 leaves the detectors that ship")
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
-    change_learning_rate: Positive = 2e-3
+    change_learning_rate: Positive = Field(2e-3, description="of learning to see change")
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Accelerator = "auto"
     devices: Count = Field(1, description="processes a host: one a GPU, or on the CPU where it has none")
     hosts: Count = Field(1, description="that train together; see docs/scale.md for what to start on the others")
     rendezvous: str | None = Field(None, pattern=r"^[^\s:]+:\d+$", description="host:port at which several hosts meet")
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
-    seed: int = 0
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = Field(
+        "32-true", description="of numbers in training, as Lightning Fabric names it"
+    )
+    seed: int = Field(0, description="of everything that training draws at random")
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"loss_args", "encoder_args", "transform", "transform_args"})
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {
@@ -180,7 +191,7 @@ class TrainConfig(ConfigSection):
 
 
 class PromoteConfig(ConfigSection):
-    """When a model that was trained anew may speak instead of the one that does."""
+    """When a newly trained model may replace the current one."""
 
     max_auc_loss: Fraction = Field(0.01, description="how far an AUC may lie below the best so far")
     min_patients: int = Field(4, ge=2, description="fixed validation patients; with fewer no model is promoted")
@@ -199,7 +210,7 @@ class ScoreConfig(ConfigSection):
     detector: DetectorName = Field(
         AUTO, description="auto, residual, pretrained, network, or a plug-in; of the next model"
     )
-    detector_args: Arguments = {}
+    detector_args: Arguments = Field({}, description="arguments of the detector, where it is a plug-in")
     false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
@@ -207,7 +218,7 @@ class ScoreConfig(ConfigSection):
     simulated_rescans: int = Field(16, ge=3, description="pairs without change a contrast, where fewer than 8 are real")
     min_overlap: Fraction = Field(0.6, description="share of the brain or body that both scans must show")
     min_pose_quality: Fraction = Field(0.05, description="how distinct the pose of a pair must be")
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    accelerator: Accelerator = "auto"
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"detector", "detector_args"})
     RETIRED_KEYS: ClassVar[Mapping[str, str]] = {"min_pair_quality": "min_pose_quality, another figure"}
@@ -228,8 +239,8 @@ class ScoreConfig(ConfigSection):
 class ReportConfig(ConfigSection):
     """What the pages show."""
 
-    title: str = Field("Change report", max_length=80)
-    pictures_per_pair: int = Field(8, ge=1, le=12)
+    title: str = Field("Change report", max_length=80, description="title over the pages")
+    pictures_per_pair: int = Field(8, ge=1, le=12, description="slices that a page shows of each pair")
     url: str | None = Field(None, pattern=r"^https?://[^\s()<>]+$", description="where the reports are served, if so")
 
 

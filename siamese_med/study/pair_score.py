@@ -158,11 +158,11 @@ class PairScore:
         float | None,
         ScoreColumn(
             "how often a pair without change shows so much",
-            detail="one-sided, of brightness and local growth together (Bonferroni)",
+            detail="one-sided, of brightness and local growth together (Bonferroni, 7 to 3)",
         ),
     ] = None
     change_p_adjusted: Annotated[
-        float | None, ScoreColumn("the same, corrected for the other pairs of the patient (Holm): the verdict")
+        float | None, ScoreColumn("the same, corrected for the other pairs of the patient (Hommel): the verdict")
     ] = None
     change_sign: Annotated[
         float | None, ScoreColumn("1 where the later scan is brighter on the whole, -1 where it is darker")

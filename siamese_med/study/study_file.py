@@ -45,6 +45,8 @@ class StudyFile(BaseModel):
         The folder for DICOM objects for the archive; None where none are asked for.
     verify
         Whether to read files again that seem unchanged.
+    deface
+        Whether `ingest` removes faces; without it, as the configuration or the last ingest of the study says.
     viewer, pdf, fhir
         See tables.ReportExtras.
     candidate
@@ -61,6 +63,7 @@ class StudyFile(BaseModel):
     config: Path | None = None
     dicom: Path | None = None
     verify: StrictBool = False
+    deface: StrictBool = False
     viewer: StrictBool = False
     pdf: StrictBool = False
     fhir: StrictBool = False
@@ -132,7 +135,7 @@ KEYS = tuple(StudyFile.model_fields)
 
 PATHS = ("data", "reports", "model", "config", "dicom", "sent")
 
-WRITTEN = (*PATHS[:-1], "input", "sent", "verify", "viewer", "pdf", "fhir", "candidate")
+WRITTEN = (*PATHS[:-1], "input", "sent", "verify", "deface", "viewer", "pdf", "fhir", "candidate")
 """The order in a file. A run that was asked for before is found by its file's text, so the order must stay."""
 
 

@@ -229,12 +229,15 @@ class IngestResult:
         Counts of a pull from a PACS.
     new
         Whether anything was new, changed or gone.
+    faces_left
+        Scans of the catalogue with their face, where faces are to be removed: of inputs that this run did not read.
     """
 
     account: IngestAccount
     scan_rows: Sequence[Mapping[str, Any]]
     transfer: PacsTransfer | None = None
     new: bool = True
+    faces_left: int = 0
 
     @cached_property
     def scans(self) -> pd.DataFrame:

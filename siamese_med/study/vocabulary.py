@@ -234,6 +234,7 @@ class ScanFlag(ExplainedWord):
     DATE_UNKNOWN = "date_unknown", "no valid date; the scan is left out of intervals"
     INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
     RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
+    DEFACED = "defaced", "the face and the ears were removed, where the scan showed any"
     BURNED_IN = "burned_in", "the source says that text may be burned into the pixels; look before you share"
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
@@ -288,8 +289,13 @@ class ScanFlag(ExplainedWord):
     )
     SIMILAR_ID = (
         "similar_id",
-        "another patient's identifier differs by zeros, case or issuer alone; if both are one person, name one "
-        "subject for both in a manifest",
+        "another patient's identifier differs in writing (zeros, case, signs) or issuer alone; if both are one person, "
+        "name one subject for both in a manifest",
+    )
+    COPIED_SCAN = (
+        "copied_scan",
+        "its voxels are those of a scan of another patient or visit, so one acquisition came under two names; find out "
+        "which is right",
     )
     JOINED_SERIES = (
         "joined_series",
@@ -308,6 +314,7 @@ DERIVED_FLAGS = (
     ScanFlag.IDENTITY_CONFLICT,
     ScanFlag.UNPROVEN_ID,
     ScanFlag.SIMILAR_ID,
+    ScanFlag.COPIED_SCAN,
     ScanFlag.SPLIT_VOLUME,
 )
 """Flags that follow from other scans, and are determined again whenever scans are read."""

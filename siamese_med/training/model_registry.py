@@ -147,7 +147,7 @@ def decide_promotion(
         record = read_current_record(study) or CurrentModel("", "", "")
         if record.model == candidate.name:
             return candidate, PromotionDecision(
-                True, "it speaks already: nothing new to learn from", None, record.since
+                True, "it is the current model already: nothing new to learn from", None, record.since
             )
         known = record.decisions.get(candidate.name)
         if known and known.by_hand:

@@ -30,7 +30,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_help_answers_with_seven_tenths_of_a_second_of_work() -> None:
+def test_help_answers_without_the_imports_of_torch() -> None:
     """Counted in CPU time: on the clock it takes as long as whatever else the machine is at work on lets it."""
     command = [sys.executable, "-m", "siamese_med", "--help"]
     seconds = []
@@ -40,7 +40,17 @@ def test_help_answers_with_seven_tenths_of_a_second_of_work() -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert all(f" {name} " in result.stdout for name in COMMANDS)
-    assert min(seconds) < 0.7
+    assert min(seconds) < 1.5  # .4 on an idle machine; torch alone takes 1.5
+
+
+@pytest.mark.parametrize(("patients", "own_model"), [(7, False), (8, True)])
+def test_a_demo_that_can_train_no_model_has_the_starter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patients: int, own_model: bool
+) -> None:
+    """The cohort is simulated later than its settings are written: the file alone is looked at."""
+    monkeypatch.setattr("siamese_med.pipeline.stages.simulate", lambda *_: 1 / 0)
+    siamese_med("demo", "--patients", str(patients), "--no-prefect", cwd=tmp_path)
+    assert config.load_config(tmp_path / "demo" / "demo.toml").promote.starter_model is not own_model
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,17 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from siamese_med.cli import bids_app
 from siamese_med.network import starter_model
 from tests import starters, studies
 from tests.commands import ROOT
+from tests.end_to_end.bids_data import write_bids_data
 from tests.studies import Made
 
 CONFIG_TOML = studies.CONFIG_TOML.replace("starter_model = false", "starter_model = true")
-DAYS = ("2020-01-01", "2021-01-01")
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +37,7 @@ def config(made_study: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bids(made_study: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BIDS data set of two participants with two visits each, and one without a scan."""
     folder = tmp_path_factory.mktemp("bids")
-    rows = pd.read_csv(made_study.export / "manifest.csv")
-    (folder / "dataset_description.json").write_text(json.dumps({"Name": "Two people", "BIDSVersion": "1.10.0"}))
-    for label, patient in (("01", "p0"), ("02", "p1")):
-        own = folder / f"sub-{label}"
-        for number, path in enumerate(rows[rows.subject == patient].path, 1):
-            scan = own / f"ses-{number}" / "anat" / f"sub-{label}_ses-{number}_FLAIR.nii.gz"
-            scan.parent.mkdir(parents=True)
-            shutil.copyfile(made_study.export / path, scan)
-        lines = ["session_id\tacq_time", *(f"ses-{n}\t{day}T10:00:00" for n, day in enumerate(DAYS, 1))]
-        (own / f"sub-{label}_sessions.tsv").write_text("\n".join(lines) + "\n")
-    (folder / "sub-03" / "anat").mkdir(parents=True)
-    (folder / "sub-03" / "anat" / "sub-03_T1w.nii.gz").write_bytes(b"not an image")
+    write_bids_data(made_study, folder)
     return folder
 
 

@@ -102,6 +102,7 @@ def test_the_metadata_of_the_starter_model_is_verified_and_one_without_a_key_is_
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_monais_own_command_writes_the_map_and_the_figures_of_compare(
     made_study: Made, scans: list[Path], tmp_path: Path
 ) -> None:

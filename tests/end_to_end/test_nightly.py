@@ -58,6 +58,7 @@ def yesterday(tracked: Tracked, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
+@pytest.mark.long
 def test_a_night_leaves_what_a_full_run_does(tracked: Tracked, yesterday: Path, tmp_path: Path) -> None:
     before, was = pages(yesterday), contents(yesterday)
     run(tracked.export / "manifest.csv", yesterday, tracked.model)

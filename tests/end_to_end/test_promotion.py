@@ -131,7 +131,7 @@ def test_a_model_that_is_as_good_speaks_and_scores_and_reports_follow(
     assert done["score"].facts["by"] == done["report"].facts["by"] == equal == stages.current_model(study)
     assert (trainer.first / "model.json").is_file()
     again = stage_results.run_stages_in_order(RETRAIN_STAGES, RunRequest(study, candidate=True), perform)
-    assert "it speaks already" in again[RETRAIN_STAGES.index("promote")].facts["why"]
+    assert "it is the current model already" in again[RETRAIN_STAGES.index("promote")].facts["why"]
 
 
 def test_a_model_that_sees_no_change_is_refused(

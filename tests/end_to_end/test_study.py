@@ -74,6 +74,7 @@ def test_training_the_same_twice_finds_the_first_model(tracked: Tracked) -> None
     assert (tracked.model / "model.json").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_weights_and_figures_from_nothing(tracked: Tracked, tmp_path: Path) -> None:
     first = read_model_info(tracked.model)
     tracked.model.rename(tmp_path / "first")

@@ -190,15 +190,21 @@ def test_no_control_character_of_a_name_reaches_a_terminal(study: Path, name: st
     assert not {"\x1b", "\x07"} & set(done.stdout + done.stderr + refused.stdout + refused.stderr)
 
 
+@pytest.mark.parametrize("shorter", [False, True])
 def test_a_file_that_changes_while_it_is_read_is_taken_by_the_next_run(
-    study: Path, monkeypatch: pytest.MonkeyPatch
+    study: Path, monkeypatch: pytest.MonkeyPatch, shorter: bool
 ) -> None:
     first = study / "export" / "0" / "IM0000"
     plan = volume_candidates.plan_group
+    others = exports.write(study / "others", exports.series(seed=9, StudyDate="20200101"))
 
     def write_meanwhile(*arguments: Any) -> Any:
         planned = plan(*arguments)
-        exports.write(study / "export" / "0", exports.series(seed=9, StudyDate="20200101"))
+        while others:  # once, before any volume is written, and each file at once: nobody reads half of one
+            one = others.pop()
+            if shorter:
+                os.truncate(one, one.stat().st_size - 2)
+            one.replace(study / "export" / "0" / one.name)
         return planned
 
     monkeypatch.setattr(ingest_folder, "plan_group", write_meanwhile)
@@ -208,7 +214,8 @@ def test_a_file_that_changes_while_it_is_read_is_taken_by_the_next_run(
         monkeypatch.undo()
         assert (code, facts["reasons"], facts["ingested"]) == (4, {"file_changed": 6}, 6)
         code, facts, _ = call(study, *words)
-    assert (code, facts["ingested"], facts["reasons"]) == (0, 12, {})
+    found = (code, facts["ingested"], facts["reasons"])
+    assert found == ((4, 6, {"truncated_pixels": 6}) if shorter else (0, 12, {}))
     first.unlink()
     with pytest.raises(FileNotFoundError):
         conversion._check_unchanged(conversion.ConversionJob(states=((str(first), 1, 1),)))

@@ -101,7 +101,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
 
 def registered(user: User) -> None:
     """Wait until `serve` has said to its server what there is to run."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(user.query("select id from deployment")) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -228,7 +228,7 @@ def test_the_pages_ask_for_the_password_once(own: Own, tmp_path: Path) -> None:
 
 
 def awaited(tab: Any, condition: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not tab.evaluate(condition):
         assert time.monotonic() < deadline, tab.evaluate("document.body.innerText")
         time.sleep(0.1)
@@ -374,7 +374,7 @@ def test_nobody_takes_the_port_while_serve_lives(own: Own) -> None:
         pid for pid, command in own.user.processes().items() if "siamese_med.flows.server.access_control" in command
     ]
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while pid in own.user.processes() and time.monotonic() < deadline:
         time.sleep(0.05)
     with pytest.raises(OSError, match="in use"):

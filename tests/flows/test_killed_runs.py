@@ -16,7 +16,8 @@ MARKS = {"prepared": "data/prepared/*/volumes/*.json", "scored": "data/scores/*/
 """By when to kill: as soon as there is one of these."""
 
 
-@pytest.mark.parametrize("moment", [pytest.param("prepared", marks=pytest.mark.long), "scored"])
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["scored", "prepared"])
 def test_a_killed_run_leaves_no_process_and_the_next_completes_it(tiny: Tiny, tmp_path: Path, moment: str) -> None:
     if moment == "scored":  # by then scans are aligned, and training is over
         tiny.trained(tmp_path, "prepared")

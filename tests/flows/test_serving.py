@@ -13,14 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.request import Request, urlopen
+from typing import Any
 
 import pytest
+import requests
 
 from tests.commands import ROOT
 from tests.flows.conftest import Tiny
@@ -92,11 +92,11 @@ class Workstation:
         """Have a study's runs start no more by themselves, as a press in Prefect's UI does."""
         for (deployment,) in self.user.query(f"select id from deployment where name = '{study}'"):
             address = f"http://127.0.0.1:{self.port}/api/deployments/{deployment}"
-            token = b64encode(self.exported["PREFECT_API_AUTH_STRING"].encode()).decode()
-            headers = {"Content-Type": "application/json", "Authorization": f"Basic {token}"}
-            asked = Request(address, b'{"paused": true}', headers, method="PATCH")
-            with urlopen(asked, timeout=30) as answer:
-                assert answer.status == 204
+            user, _, password = self.exported["PREFECT_API_AUTH_STRING"].partition(":")
+            arguments: dict[str, Any] = {"json": {"paused": True}, "auth": (user, password), "timeout": 60}
+            while (answer := requests.patch(address, **arguments)).status_code == 503:
+                time.sleep(1)  # the server is busy, and says so
+            assert answer.status_code == 204
 
     @property
     def exported(self) -> dict[str, str]:
@@ -161,7 +161,7 @@ def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: l
 
 
 def test_the_schedule_starts_a_night_by_itself(up: Workstation) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 600
     while ("nights", "Completed", 1) not in up.runs():
         assert time.monotonic() < deadline, up.runs()
         time.sleep(1)
@@ -188,7 +188,7 @@ def test_the_documented_hook_hears_of_a_finding_once(up: Workstation, tmp_path: 
             environment = {**up.user.environment, **up.exported}
             done = subprocess.run(call, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not heard and time.monotonic() < deadline:
             time.sleep(0.2)
         time.sleep(2)
@@ -220,7 +220,7 @@ def begun(up: Workstation) -> str:
     """The id of a whole run of a study without a model, once its two ranks train."""
     shutil.rmtree(up.folder / "by_hand" / "data" / "models", ignore_errors=True)  # with it there is nothing to train
     said = up.user.ask("trigger", "track-changes", "--study", "by_hand", cwd=up.folder)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600
     while (
         sum("training.distributed" in command for command in up.user.processes().values()) < 3
     ):  # torchrun and two ranks
@@ -229,11 +229,12 @@ def begun(up: Workstation) -> str:
     return str(said["run"])
 
 
+@pytest.mark.long
 def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
     run = begun(up)
     environment = {**up.user.environment, **up.exported}
     subprocess.run([sys.executable, "-m", "prefect", "flow-run", "cancel", run], env=environment, check=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while any(word in " ".join(up.user.processes().values()) for word in ("training.distributed", "prefect.engine")):
         assert time.monotonic() < deadline, up.user.processes()
         time.sleep(0.2)
@@ -246,7 +247,7 @@ def test_a_cancelled_run_ends_with_all_its_ranks(up: Workstation) -> None:
 def test_a_killed_workstation_leaves_nothing_at_work_and_comes_up_again(up: Workstation) -> None:
     begun(up)
     starting = up.user.ask("trigger", "retrain", "--study", "by_hand", cwd=up.folder)["run"]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while str(starting).replace("-", "") not in up.pending():
         assert time.monotonic() < deadline, up.runs()
         time.sleep(0.02)

@@ -155,3 +155,37 @@ def test_lesions_that_are_not_there_stop_the_run(place: Place, tmp_path: Path, s
     assert scan
     with pytest.raises(ManifestError, match=r"row 2 names a mask of lesions that is not there"):
         place.ingest(with_lesions(tmp_path, "seen.nii"))
+
+
+def test_without_compression_scan_and_mask_are_nii_with_the_same_content(
+    new_place: Callable[[], Place], tmp_path: Path, scan: nib.Nifti1Image
+) -> None:
+    nib.Nifti1Image(marks(scan), scan.affine).to_filename(tmp_path / "seen.nii.gz")
+    manifest = with_lesions(tmp_path, "seen.nii.gz")
+    packed, plain = new_place(), new_place()
+    ((one,), (other,)) = (
+        place.ingest(manifest, compress=compress).scans.itertuples()
+        for place, compress in ((packed, True), (plain, False))
+    )
+    assert (other.path, other.lesions) == (one.path.removesuffix(".gz"), one.lesions.removesuffix(".gz"))
+    assert other.sha256 == one.sha256
+    for name in ("path", "lesions"):
+        content = (plain.data / getattr(other, name)).read_bytes()
+        assert content == gzip.decompress((packed.data / getattr(one, name)).read_bytes())
+    assert (plain.data / other.path).with_suffix(".json").is_file()  # the metadata of BIDS
+    assert plain.ingest(manifest, compress=False).account.ingested == 1
+    assert not list(plain.data.rglob("*.gz"))
+
+
+def test_a_scan_that_is_made_anew_without_compression_leaves_no_compressed_one(
+    place: Place, tmp_path: Path, scan: nib.Nifti1Image
+) -> None:
+    nib.Nifti1Image(marks(scan), scan.affine).to_filename(tmp_path / "seen.nii")
+    (first,) = place.ingest(with_lesions(tmp_path, "seen.nii")).scans.itertuples()
+    (kept,) = place.ingest(with_lesions(tmp_path, "seen.nii"), compress=False).scans.itertuples()
+    assert kept.path == first.path  # nothing is new
+    nib.Nifti1Image(marks(scan) * 0, scan.affine).to_filename(tmp_path / "seen.nii")
+    (row,) = place.ingest(with_lesions(tmp_path, "seen.nii"), compress=False).scans.itertuples()
+    assert nib.load(place.data / row.path).shape == scan.shape
+    images = {path.relative_to(place.data).as_posix() for path in place.data.rglob("*.nii*")}
+    assert images == {row.path, row.lesions}

@@ -291,7 +291,7 @@ def _kill_in_transfer(place: Place, server: Orthanc) -> None:
     )
     command = [sys.executable, "-c", code, server.address(), str(place.data), place.url, str(place.secret)]
     process = subprocess.Popen(command, cwd=ROOT)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not any(path.is_file() for path in (place.data / spool.SPOOL_FOLDER_NAME).rglob("*")):
         assert process.poll() is None
         assert time.monotonic() < deadline

@@ -129,7 +129,7 @@ def test_the_index_of_2000_patients_stays_small(written: Inputs) -> None:
 def test_the_summary_lists_the_alarms_of_the_index(written: Inputs) -> None:
     text = markdown_summary.render_run_summary(written.scores, written.account, written.reports / "index.html")
     assert "1834 files seen = 1801 ingested + 9 skipped + 17 duplicate + 7 quarantined." in text
-    assert "5 of 6 patients ask for a look:" in text
+    assert "5 of 6 patients need a look:" in text
     assert [line.split(" | ")[1] for line in text.splitlines() if line.startswith("| sub-")] == [
         "Check the patient",
         "No change beyond a rescan in FLAIR, A scan filed elsewhere?",

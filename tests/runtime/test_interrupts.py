@@ -21,7 +21,7 @@ import pytest
 from siamese_med.ingestion.catalogue import catalogue
 from tests.recorded import User
 
-LIMIT_S = 15.0
+LIMIT_S = 90.0
 STARTS_S = 90.0
 """How long a command may take, on a busy machine, until it is where it is to be interrupted."""
 INTERRUPTED = "siamese-med: interrupted; the same command goes on where it stopped\n"

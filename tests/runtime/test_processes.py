@@ -31,7 +31,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def ends(pid: int, within_s: float = 10) -> bool:
+def ends(pid: int, within_s: float = 40) -> bool:
     deadline = time.monotonic() + within_s
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)

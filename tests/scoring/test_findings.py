@@ -126,7 +126,7 @@ def test_stable_parts_and_pairs_that_have_not_changed_get_no_number(patient: Pat
     stable = replace(patient.pairs[1].components[0], kind="stable")
     patient.pairs[1] = replace(patient.pairs[1], components=(stable,))
     assert patient.numbers() == [[None], [None]]
-    assert not (patient.folder / "findings").exists()
+    assert findings.read_record(patient.folder / "findings" / "sub-a.npz").places == {}
 
 
 def test_scans_that_are_not_registered_have_findings_of_their_own(patient: Patient) -> None:
@@ -147,6 +147,30 @@ def test_patients_count_apart_and_a_damaged_record_begins_again(tmp_path: Path) 
     assert one.numbers() == [[1, 2], [1]]
     findings.remove_departed_records(tmp_path, {"sub-b"})
     assert [path.name for path in (tmp_path / "findings").iterdir()] == ["sub-b.npz"]
+
+
+def test_maps_of_pairs_that_are_as_they_were_are_not_read_again(patient: Patient) -> None:
+    patient.add(1, 2, LEFT, RIGHT)
+    patient.add(2, 3, RIGHT)
+    before = patient.numbers()
+    for path in (patient.folder / "maps").iterdir():
+        path.unlink()
+    assert patient.numbers() == before == [[1, 2], [2]]
+    patient.pairs[1] = replace(patient.pairs[1], verdict=Verdict.UNCERTAIN)
+    with pytest.raises(FileNotFoundError):
+        patient.numbers()
+
+
+def test_numbers_of_an_earlier_version_stay(patient: Patient) -> None:
+    patient.add(1, 2, LEFT, RIGHT)
+    patient.numbers()
+    path = patient.folder / "findings" / "sub-a.npz"
+    with np.load(path) as kept:
+        before = {name: kept[name] for name in ("scans", "places", "free")}
+    np.savez_compressed(path, **before)
+    patient.pairs.clear()
+    patient.add(1, 2, FAR, RIGHT)
+    assert patient.numbers() == [[3, 2]]
 
 
 def test_two_runs_give_the_same_record(patient: Patient) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from siamese_med.imaging import volume
+from siamese_med.runtime import parallel
 from siamese_med.scoring import score_table
 from siamese_med.scoring.change import pair_scoring, simulated_rescans
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
@@ -239,3 +241,18 @@ def test_rescans_are_drawn_otherwise_for_each_scan(jobs: list[PairJob], monkeypa
         simulated_rescans.measure_rescans(setup.reader.read_side(scan), True, SPACING_MM, setup.instrument.detector)
     assert len(set(drawn)) == 4
     assert drawn[:2] == drawn[4:]
+
+
+def test_rescans_are_the_same_to_the_last_digit_with_several_threads(jobs: list[PairJob]) -> None:
+    setup, source = jobs[0].setup, jobs[0].setup.reader.read_side(jobs[0].earlier)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            with parallel.use_threads_for_jobs():
+                made = simulated_rescans.measure_rescans(source, True, SPACING_MM, setup.instrument.detector)
+        finally:
+            torch.set_num_threads(before)
+        found.append([{**vars(figure), "tail": list(figure.tail)} for one in made for figure in one])
+    assert len(found[0]) == 2 * simulated_rescans.RESCANS_PER_SCAN
+    assert found[0] == found[1]

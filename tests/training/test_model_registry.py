@@ -157,7 +157,7 @@ def test_the_same_week_again_measures_nothing(study: Study, ask: Ask) -> None:
     assert ask("worse", identity=0.5) == refused
     assert (study.data / current_model_record.CURRENT_MODEL_FILE).read_bytes() == written
     assert ask("better", identity=0.95).promoted
-    assert ask("better", identity=0.95).patients == 0  # it speaks already, so there is nothing to compare
+    assert ask("better", identity=0.95).patients == 0  # it is the current model already, so there is nothing to compare
     assert ask.settings.measured == 2  # type: ignore[attr-defined]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
 ADDED_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness", "lesions")
+    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness", "lesions", "acquisition")
 }
 """Columns by table that catalogues of the same layout may lack."""
 
@@ -62,6 +62,7 @@ def fill_added_columns(table: str, row: dict[str, object]) -> dict[str, object]:
         "person": row.get("person") or {},
         "likeness": row.get("likeness") or "",
         "lesions": row.get("lesions"),
+        "acquisition": row.get("acquisition") or {},
     }
     if row.get("contrast_source"):
         return row

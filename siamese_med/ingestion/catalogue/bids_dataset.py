@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.catalogue.rows import ScanRow
@@ -24,7 +25,7 @@ SIDECAR_FIELDS = {
 }  # fmt: skip
 """Columns of the scan table that go into the JSON beside an image, and their names there.
 
-No others do, but for `ContrastConfidence` where the image told the contrast.
+No others do, but for `ContrastConfidence` where the image told the contrast, and how a DICOM image was acquired.
 """
 
 SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
@@ -32,7 +33,7 @@ SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 
 DERIVATIVE_FILE_PATTERN = re.compile(
     rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
-    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii\.gz))"
+    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii(\.gz)?))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
 
@@ -70,7 +71,7 @@ def _texts(rows: list[ScanRow]) -> dict[str, str]:
         subject, session, name = row["subject"], row["session"], Path(row["path"]).name
         sessions[subject][session] = sessions[subject].get(session) or row["date"]
         visits[subject, session].append((name, _moment(row["date"])))
-        texts[_within(row).removesuffix(".nii.gz") + ".json"] = _side_car(row)
+        texts[_within(row).removesuffix(".gz").removesuffix(".nii") + ".json"] = _side_car(row)
     texts["participants.tsv"] = _tsv(("participant_id",), [(subject,) for subject in sorted(sessions)])
     for subject, dates in sessions.items():
         lines = [(session, _moment(dates[session])) for session in sorted(dates, key=_number)]
@@ -85,7 +86,8 @@ def _within(row: ScanRow) -> str:
 
 
 def _side_car(row: Mapping[str, object]) -> str:
-    content = {name: row[column] for column, name in SIDECAR_FIELDS.items()}
+    acquired = cast("Mapping[str, object]", row["acquisition"])
+    content = {**acquired, **{name: row[column] for column, name in SIDECAR_FIELDS.items()}}
     sure = row["contrast_confidence"]
     return _json(content if sure is None else {**content, "ContrastConfidence": sure})
 

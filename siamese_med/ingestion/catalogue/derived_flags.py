@@ -57,6 +57,7 @@ def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> l
         (str(ScanFlag.IDENTITY_CONFLICT), find_identity_conflicts(rows)),
         (str(ScanFlag.UNPROVEN_ID), find_unproven_ids(rows)),
         (str(ScanFlag.SIMILAR_ID), find_similar_ids(rows)),
+        (str(ScanFlag.COPIED_SCAN), find_copied_scans(rows)),
         (str(ScanFlag.SPLIT_VOLUME), find_split_volumes(rows)),
     ):
         for scan in ids:
@@ -94,7 +95,7 @@ def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
 
 
 def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
-    """Find the scans of subjects whose identifiers differ by zeros, case or issuer alone, and who may be one person."""
+    """Find the scans of subjects whose identifiers differ in writing or issuer alone, and who may be one person."""
     found = set()
     for alike in _group((row for row in rows if row["likeness"]), lambda row: row["likeness"]).values():
         people = _group(alike, lambda row: row["subject"])
@@ -103,6 +104,16 @@ def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
             if not any(contradict(one, other) for one in traits[0] for other in traits[1]):
                 found |= {row["id"] for row in (*first, *second)}
     return found
+
+
+def find_copied_scans(rows: Iterable[ScanRow]) -> set[str]:
+    """Find scans of several patients or visits with equal voxels and places: measured twice, noise would differ."""
+    return {
+        row["id"]
+        for alike in _group(rows, lambda row: row["sha256"]).values()
+        if len({(row["subject"], row["session"]) for row in alike}) > 1
+        for row in alike
+    }
 
 
 def contradict(one: Traits, other: Traits) -> bool:

@@ -98,7 +98,8 @@ class ScanRow(TypedDict):
     """One scan: the columns of `study.tables.SCAN_COLUMNS`, its group of files, and its count of NaN voxels.
 
     `person` holds HMACs of what the header says of the person, `likeness` is that of the identifier without what may be
-    written in two ways; empty where the input names nobody.
+    written in two ways; empty where the input names nobody. `acquisition` are fields of the side-car, see
+    `dicom.acquisition`.
     """
 
     id: str
@@ -126,6 +127,7 @@ class ScanRow(TypedDict):
     nan_voxels: int
     person: dict[str, list[str]]
     likeness: str
+    acquisition: dict[str, float | str]
 
 
 class AlarmRow(TypedDict):

@@ -79,7 +79,7 @@ def get_catalogue_tables() -> dict[str, Table]:
                          *words("date", primary=0)),
         "name": Table("name", meta, *words("key", "id", "subject", "session", "series")),
         "scan": Table("scan", meta, *words("id"), *scan, *words("series", primary=0), Column("nan_voxels", Integer),
-                      Column("person", JSON), *words("likeness", primary=0)),
+                      Column("person", JSON), *words("likeness", primary=0), Column("acquisition", JSON)),
         "alarm": Table("alarm", meta, *words("scan"), *words("sha256", primary=0)),
         "transfer": Table("transfer", meta, *words("key", "signature", "rules"), Column("outcomes", JSON)),
         "verdict": Table("verdict", meta, *words("sha256", "claim", "rules", primary=2)),

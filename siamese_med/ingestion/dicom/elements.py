@@ -45,6 +45,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "RepetitionTime": (0x00180080, b"DS"),
         "EchoTime": (0x00180081, b"DS"),
         "InversionTime": (0x00180082, b"DS"),
+        "MagneticFieldStrength": (0x00180087, b"DS"),
         "EchoNumbers": (0x00180086, b"IS"),
         "SpacingBetweenSlices": (0x00180088, b"DS"),
         "DeviceSerialNumber": (0x00181000, b"LO"),

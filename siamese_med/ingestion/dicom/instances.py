@@ -98,6 +98,7 @@ class ScanFacts:
     contrast_confidence: float | None = None
     acquired: str = ""  # day and time of day of the acquisition; empty where not both are known
     person: tuple[tuple[str, tuple[str, ...]], ...] = ()  # see person_traits.PersonTraits
+    acquisition: tuple[tuple[str, float | str], ...] = ()  # see acquisition.AcquisitionFacts
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.dicom import person_traits, tags
+from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane
 from siamese_med.study.vocabulary import ScanFlag
 
@@ -72,6 +73,7 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(description)),
         acquired=_acquired(dataset, day),
         person=person_traits.read_person_traits(dataset, day),
+        acquisition=read_acquisition_facts(dataset),
     )
 
 

@@ -42,6 +42,8 @@ SECONDARY_CAPTURE_UID = f"{STORAGE_UID_ROOT}7"
 LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "SCANOGRAM"}
 """Terms of Image Type that scanners use for localizers."""
 
+SUBTRACTION_TYPES = {"SUBTRACTION", "SUBTRACT"}
+"""Values of ImageType of a difference, such as after minus before contrast agent."""
 PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP"}
 """Terms of Image Type for projections of a volume."""
 
@@ -98,6 +100,8 @@ def _refuse_views(dataset: DicomHeader) -> None:
         raise RejectedError("localizer")
     if image_type & PROJECTION_TYPES:
         raise RejectedError("projection")
+    if image_type & SUBTRACTION_TYPES:
+        raise RejectedError("subtraction")
     photometric = tags.get_tag_text(dataset, "PhotometricInterpretation").upper()
     if (tags.get_tag_integer(dataset, "SamplesPerPixel") or 1) > 1 or (
         photometric and photometric not in GREYSCALE_INTERPRETATIONS

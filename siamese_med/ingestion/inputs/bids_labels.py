@@ -42,6 +42,7 @@ INFORMAL_SUFFIXES = {
 ALL_SUFFIXES = BIDS_IMAGE_SUFFIXES | INFORMAL_SUFFIXES
 
 SUBJECT_PATTERN = re.compile(r"(?:^|_)sub-")
+DERIVATIVE_ENTITY_PATTERN = re.compile(r"_(space|desc)-[A-Za-z0-9]+_")
 SESSION_PATTERN = re.compile(r"(?:^|_)ses-")
 
 
@@ -52,6 +53,17 @@ class BidsLabels:
     subject: str = ""
     session: str = ""
     problem: str = ""
+
+
+def is_derivative_name(stem: str) -> bool:
+    """Tell whether a BIDS name is that of a derivative: raw images of MR have neither `space-` nor `desc-`.
+
+    Examples
+    --------
+    >>> is_derivative_name("sub-01_space-MNI152_T1w"), is_derivative_name("sub-01_acq-fast_T1w")
+    (True, False)
+    """
+    return bool(DERIVATIVE_ENTITY_PATTERN.search(stem))
 
 
 def normalise_unicode(text: str) -> str:

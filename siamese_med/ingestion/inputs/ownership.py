@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -48,21 +49,28 @@ class FileOwner:
         return secret.label("session", self.subject(secret), self.visit)
 
     def likeness(self, secret: Pseudonyms) -> str:
-        """Return an HMAC that is equal for identifiers of one kind that differ by zeros, case or issuer alone."""
+        """Return an HMAC that is equal for identifiers of one kind that differ in writing or issuer alone."""
         kind, _, rest = self.space.partition(" ")
         dataset = "" if kind == "dicom" else rest  # there it is the issuer, which many exports leave out
         return secret.label("likeness", kind, dataset, write_plainly(self.patient))
 
 
 def write_plainly(identifier: str) -> str:
-    """Write an identifier without what is written in one way here and in another there: zeros in front, and case.
+    """Write an identifier without what is written in one way here and in another there.
+
+    That is zeros in front, case, spaces and signs, wide digits, forms of accented letters, and `sub-` in front. Signs
+    between two digits count, since 1-23 and 12-3 are two.
 
     Examples
     --------
-    >>> write_plainly(" 00123 "), write_plainly("MRN-07a")
-    ('123', 'mrn-7a')
+    >>> write_plainly(" 00123 "), write_plainly("MRN-07a"), write_plainly("sub-07")
+    ('123', 'mrn7a', '7')
+    >>> write_plainly("12-345"), write_plainly("12 345")
+    ('12-345', '12-345')
     """
-    return re.sub(r"(?<!\d)0+(?=\d)", "", identifier.strip().casefold())
+    text = unicodedata.normalize("NFKC", identifier).strip().casefold().removeprefix("sub-")
+    text = re.sub(r"[\W_]+", "-", re.sub(r"(?<!\d)0+(?=\d)", "", text)).strip("-")
+    return re.sub(r"(?<!\d)-|-(?!\d)", "", text)
 
 
 def seal_owner(owner: FileOwner, secret: Pseudonyms) -> str:

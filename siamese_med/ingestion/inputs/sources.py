@@ -13,7 +13,7 @@ from siamese_med.errors import EmptyInputError, MissingFileError
 from siamese_med.ingestion import contrast
 from siamese_med.ingestion.inputs import bids_metadata, dated_folders, folder_walk
 from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsDataset, BidsDatasets
-from siamese_med.ingestion.inputs.bids_labels import read_bids_labels
+from siamese_med.ingestion.inputs.bids_labels import is_derivative_name, read_bids_labels
 from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
@@ -167,7 +167,8 @@ def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     stem = bids_metadata.get_image_stem(path)
     labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
     reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
-    reason = "derivative" if DERIVATIVES_FOLDER in place.folders else reason
+    derived = DERIVATIVES_FOLDER in place.folders or (bool(labels.subject) and is_derivative_name(stem))
+    reason = "derivative" if derived else reason
     if reason in ("derivative", "non_image") and path.name.lower().endswith(NIFTI_ENDINGS) and is_lesion_mask(stem):
         reason = "lesion_mask"
     return InputPath(path, place.make_claim, reason, labels=labels, data_set=data_set)

@@ -29,7 +29,8 @@ REFERENCES = {
     "approach to multiple testing. J R Stat Soc B 1995.",
     "boundary shift": "Freeborough PA, Fox NC. The boundary shift integral: an accurate and robust measure of cerebral "
     "volume changes from registered repeat MRI. IEEE Trans Med Imaging 1997.",
-    "holm": "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat 1979.",
+    "hommel": "Hommel G. A stagewise rejective multiple test procedure based on a modified Bonferroni test. Biometrika "
+    "1988.",
     "siamese": "Koch G, Zemel R, Salakhutdinov R. Siamese neural networks for one-shot image recognition. ICML Deep "
     "Learning Workshop 2015.",
     "platt": "Platt J. Probabilistic outputs for support vector machines and comparisons to regularized likelihood "
@@ -97,8 +98,8 @@ def _describe_change(reference: ReportReference) -> list[str]:
         f"found {{synthesis}}, and held against pairs without change ({_describe_strata(reference)}).",
         "The change map is one minus the false discovery rate of each voxel {false discovery}; from "
         f"{MIN_CHANGE_PROBABILITY:g} on a voxel counts as changed. Boundaries that moved were measured beside it "
-        "{boundary shift}. Both p were joined (Bonferroni) and corrected for all pairs of the patient {holm}; below "
-        f"{significance} a pair is called changed.",
+        "{boundary shift}. Both p were joined (weighted Bonferroni) and corrected for all pairs of a patient {hommel}; "
+        f"below {significance} a pair is called changed.",
         "The smallest change that would have been seen was found by planting changes of known volume, up to "
         f"{formatting.fixed(reference.largest_tested_ml, 0)} ml, in the pair itself (power {reference.power:g}).",
     ]

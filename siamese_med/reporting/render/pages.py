@@ -19,7 +19,7 @@ from siamese_med.reporting import formatting
 from siamese_med.reporting.charts import curves, histogram, lesion_load, marks, ranges, strip, timeline
 from siamese_med.reporting.data import verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
-from siamese_med.reporting.render import viewer
+from siamese_med.reporting.render import index_rows, viewer
 from siamese_med.study import contrasts
 from siamese_med.study.reader_answers import MAX_REMARK_CHARACTERS
 from siamese_med.study.thresholds import MIN_LESION_VOXELS
@@ -171,6 +171,10 @@ def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientCompari
         .render(
             cohort=cohort,
             lineups=lineups,
+            listed_rows=index_rows.LISTED_ROWS,
+            further=index_rows.list_further_rows(cohort.rows[index_rows.LISTED_ROWS :]),
+            cells=index_rows.list_row_cells,
+            notes=index_rows.list_row_notes,
             change=histogram.draw_histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
             similarity=histogram.draw_histogram("Similarity", "similarity", similarities),
         )
@@ -242,6 +246,7 @@ def _environment() -> Environment:
         shapes=marks.MARK_SHAPES,
         advice=wrong_patient_alarms.ALARM_ADVICE,
         claims=statements,
+        contrast_note=index_rows.list_contrast_note,
         least_voxels=MIN_LESION_VOXELS,
         finding_answers=tuple(FindingAnswer),
         scan_qualities=tuple(ScanQuality),

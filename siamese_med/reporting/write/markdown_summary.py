@@ -76,9 +76,9 @@ def _patients(index: Path) -> list[dict[str, str]]:
 def _alarms(patients: list[dict[str, str]], url: str | None) -> str:
     alarms = [patient for patient in patients if any(verdicts.STATUSES[word].alarm for word in _words(patient))]
     if not alarms:
-        return f"None of {len(patients)} patients asks for a look."
+        return f"None of {len(patients)} patients needs a look."
     lines = [
-        f"{len(alarms)} of {len(patients)} patients ask for a look:",
+        f"{len(alarms)} of {len(patients)} patients need a look:",
         "",
         "| Patient | Verdict | z | Volume (ml) | Lowest similarity |",
         "|---|---|---:|---:|---:|",

@@ -18,7 +18,7 @@ def format_report_text(text: ReportText) -> str:
     Examples
     --------
     >>> from siamese_med.reporting.data.text_content import ReportText
-    >>> text = ReportText("One changed.", "By 2 ml.", "None left out.", "Compared [1].", ("Holm, 1979.",), "Research.")
+    >>> text = ReportText("One changed.", "By 2 ml.", "None left out.", "Compared [1].", ("Hommel 1988.",), "Research.")
     >>> print(format_report_text(text), end="")
     Findings
     One changed. By 2 ml. None left out.
@@ -28,7 +28,7 @@ def format_report_text(text: ReportText) -> str:
     Compared [1].
     <BLANKLINE>
     References
-    1. Holm, 1979.
+    1. Hommel 1988.
     """
     blocks = [
         ["Findings", f"{text.change} {text.amount} {text.limits}", text.notice],

@@ -76,7 +76,7 @@ def reasons_of_alignment(*aligned: bool) -> tuple[NotComparable, ...]:
 
 
 def is_noisier(noise: float, noise_max: float) -> bool:
-    """Tell whether a pair is so much noisier than the noisiest unchanged pair that these do not speak for it.
+    """Tell whether a pair is so much noisier than the noisiest unchanged pair that it cannot be compared with them.
 
     Examples
     --------

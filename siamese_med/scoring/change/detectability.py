@@ -39,7 +39,7 @@ MOSAIC_TILES = (3, 2, 2)
 TILE_EDGE_MM, TILE_MARGIN_MM = 48.0, 6.0
 """Edge of a tile, and the margin on every side that is ignored, because the neighbouring tile affects it."""
 EARLY_STOP_P = 1e-4
-"""With a p below this no larger volume is tried: it passes the Holm correction for any number of pairs in practice.
+"""With a p below this no larger volume is tried: it passes the correction for any number of pairs in practice.
 
 Under a limit that is smaller still no volume counts as seen, so no pair is called unchanged: the safe side.
 """

@@ -132,7 +132,8 @@ ChangeDetector = Callable[[RegisteredPair, float], Tensor]
 """Function from a registered pair and its voxel edge in mm to signed evidence of change (i, j, k), float32.
 
 The evidence is positive where the later scan is brighter and 0 outside the body. It changes its sign if the scans are
-swapped, and is 0 for a scan with itself. A detector can be pickled. `siamese_med.testing` checks all of this."""
+swapped, and is 0 for a scan with itself. A detector can be pickled. `siamese_med.testing` checks all of this. Several
+threads may call it at once."""
 
 
 def register_pair(

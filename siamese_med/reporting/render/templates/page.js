@@ -5,10 +5,54 @@
   const cuts = new Map();
   const all = (selector, root) => Array.from((root || document).querySelectorAll(selector));
 
-  function valueOf(cell) {
-    const raw = cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim();
+  function parse(raw) {
     const number = Number(raw.replace("\u2212", "-").replace(/\u202f/g, ""));
     return raw === "" || raw === "\u2013" ? null : Number.isNaN(number) ? raw : number;
+  }
+
+  // A row of a table: an element of the page, or what the index holds as data until it is shown.
+  const ownRows = (table) => all("tbody tr", table).map((row) => ({ row }));
+  const hidden = (entry) => (entry.row ? entry.row.hidden : entry.out);
+
+  function valueOf(entry, column) {
+    if (!entry.row) {
+      const [, short, , rank, , cells] = entry.data;
+      if (column < 2) return column ? rank : parse(short);
+      const cell = cells[column - 2];
+      return Array.isArray(cell) ? cell[1] : parse(cell);
+    }
+    const cell = entry.row.cells[column];
+    return parse(cell.dataset.value !== undefined ? cell.dataset.value : cell.textContent.trim());
+  }
+
+  function makeNote(parts) {
+    const note = document.createElement("small");
+    parts.forEach(([text, missing]) => {
+      const part = missing ? document.createElement("span") : document.createTextNode(text);
+      if (missing) Object.assign(part, { className: "missing", textContent: text });
+      note.append(part);
+    });
+    return note;
+  }
+
+  function makeRow(model, [subject, short, words, rank, notes, cells]) {
+    const badges = document.getElementById("badges").content;
+    const row = model.cloneNode(true);
+    row.hidden = false;
+    row.dataset.status = words.join(" ");
+    Object.assign(row.querySelector("a"), { href: subject + "/report.html", title: subject, textContent: short });
+    row.cells[1].dataset.value = rank;
+    row.cells[1].replaceChildren();
+    words.forEach((word) => row.cells[1].append(badges.querySelector(".badge." + word).cloneNode(true), " "));
+    notes.forEach((parts) => row.cells[1].append(makeNote(parts), " "));
+    cells.forEach((cell, place) => {
+      const [text, value] = Array.isArray(cell) ? cell : [cell];
+      const made = row.cells[place + 2];
+      made.textContent = text;
+      if (value === undefined) delete made.dataset.value;
+      else made.dataset.value = value;
+    });
+    return row;
   }
 
   function compare(a, b) {
@@ -18,38 +62,51 @@
 
   function sort(table, column, header) {
     const down = header.getAttribute("aria-sort") === "ascending";
-    const rows = all("tbody tr", table).map((row, place) => ({ row, place, value: valueOf(row.cells[column]) }));
-    rows.sort((a, b) => {
+    const cutOff = cuts.get(table);
+    const sorted = (cutOff ? cutOff.entries : ownRows(table)).map((entry, place) => ({ entry, place, value: valueOf(entry, column) }));
+    sorted.sort((a, b) => {
       if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
       return (down ? -1 : 1) * compare(a.value, b.value) || a.place - b.place;
     });
     all("th[aria-sort]", table.tHead).forEach((other) => other.removeAttribute("aria-sort"));
     header.setAttribute("aria-sort", down ? "descending" : "ascending");
-    table.tBodies[0].append(...rows.map((entry) => entry.row));
-    cut(table);
+    const entries = sorted.map(({ entry }) => entry);
+    if (!cutOff) return table.tBodies[0].append(...entries.map((entry) => entry.row));
+    cutOff.entries = entries;
+    cut(table, true);
   }
 
-  function cut(table) {
+  function cut(table, reordered) {
     if (!cuts.has(table)) return;
-    const { button, whole } = cuts.get(table);
-    const fitting = all("tbody tr", table).filter((row) => !row.hidden);
-    fitting.forEach((row, place) => row.classList.toggle("later", !whole && place >= MOST));
-    button.hidden = whole || fitting.length <= MOST;
+    const { button, whole, entries, model } = cuts.get(table);
+    const fitting = entries.filter((entry) => !hidden(entry));
+    const shown = whole ? fitting.length : MOST;
+    const missing = fitting.slice(0, shown).filter((entry) => !entry.row);
+    missing.forEach((entry) => { entry.row = makeRow(model, entry.data); });
+    fitting.forEach(({ row }, place) => row && row.classList.toggle("later", place >= shown));
+    if (missing.length || reordered) table.tBodies[0].append(...entries.filter((entry) => entry.row).map((entry) => entry.row));
+    button.hidden = fitting.length <= shown;
     button.textContent = "Show all " + fitting.length;
   }
 
-  all("table.sortable").filter((table) => table.tBodies[0].rows.length > MOST).forEach((table) => {
+  function showAll(table) {
+    cuts.get(table).whole = true;
+    cut(table);
+  }
+
+  all("table.sortable").forEach((table) => {
+    const further = table.id === "patients" && document.getElementById("further");
+    const entries = ownRows(table).concat(further ? JSON.parse(further.textContent).map((data) => ({ data, out: false })) : []);
+    if (entries.length <= MOST) return;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "more";
-    button.addEventListener("click", () => {
-      cuts.set(table, { button, whole: true });
-      cut(table);
-    });
-    cuts.set(table, { button, whole: false });
+    button.addEventListener("click", () => showAll(table));
+    cuts.set(table, { button, whole: false, entries, model: entries[0].row });
     (table.closest(".scroll") || table).after(button);
     cut(table);
   });
+  window.addEventListener("beforeprint", () => cuts.forEach((_, table) => showAll(table)));
 
   all("table.sortable").forEach((table) => {
     all("th", table.tHead).forEach((header, column) => {
@@ -63,21 +120,33 @@
 
   const search = document.getElementById("search");
   if (search) {
-    const rows = all("#patients tbody tr").map((row) => {
-      const name = row.querySelector("a").title;
-      return { row, text: (name + " " + row.textContent).toLowerCase() };
-    });
+    const table = document.getElementById("patients");
+    const entries = cuts.has(table) ? cuts.get(table).entries.slice() : ownRows(table);
+    const textOf = (entry) => {
+      if (entry.text) return entry.text;
+      if (entry.row) entry.text = entry.row.querySelector("a").title + " " + entry.row.textContent;
+      else {
+        const [subject, short, words, , notes, cells] = entry.data;
+        const label = (word) => document.getElementById("badges").content.querySelector(".badge." + word).textContent;
+        const parts = [subject, short, ...words.map(label), ...notes.map((note) => note.map(([text]) => text).join(""))];
+        entry.text = parts.concat(cells.map((cell) => (Array.isArray(cell) ? cell[0] : cell))).join(" ");
+      }
+      entry.text = entry.text.toLowerCase();
+      return entry.text;
+    };
+    const statusesOf = (entry) => (entry.row ? entry.row.dataset.status.split(" ") : entry.data[2]);
     const chips = all("button.chip");
     const filter = () => {
       const wanted = new Set(chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.status));
       const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
-      rows.forEach(({ row, text }) => {
-        const fits = (!wanted.size || row.dataset.status.split(" ").some((word) => wanted.has(word))) && words.every((word) => text.includes(word));
-        row.hidden = !fits;
+      entries.forEach((entry) => {
+        const fits = (!wanted.size || statusesOf(entry).some((word) => wanted.has(word))) && words.every((word) => textOf(entry).includes(word));
+        if (entry.row) entry.row.hidden = !fits;
+        else entry.out = !fits;
         shown += fits;
       });
-      document.getElementById("found").textContent = shown === rows.length ? "" : shown + " of " + rows.length;
+      document.getElementById("found").textContent = shown === entries.length ? "" : shown + " of " + entries.length;
       cuts.forEach((_, table) => cut(table));
     };
     chips.forEach((chip) =>
