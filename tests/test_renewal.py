@@ -64,6 +64,7 @@ OTHER: dict[str, Any] = {
     "score.accelerator": "cpu",
     "promote.starter_model": False,
     "report.title": "another",
+    "report.response": "rano",
     "report.url": "https://elsewhere.example",
     "run.dask": "tcp://elsewhere:1",
     "run.nightly": "",

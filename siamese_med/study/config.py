@@ -241,6 +241,9 @@ class ReportConfig(ConfigSection):
 
     title: str = Field("Change report", max_length=80, description="title over the pages")
     pictures_per_pair: int = Field(8, ge=1, le=12, description="slices that a page shows of each pair")
+    response: Literal["none", "rano", "recist"] = Field(
+        "none", description="by which rule of volumes the lesion load is assessed"
+    )
     url: str | None = Field(None, pattern=r"^https?://[^\s()<>]+$", description="where the reports are served, if so")
 
 

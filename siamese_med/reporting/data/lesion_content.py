@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from siamese_med.reporting.data.volume_response import VolumeResponse, VolumeRule
+
 
 @dataclass(frozen=True)
 class ReportLesionMark:
@@ -44,7 +46,8 @@ class ReportLesion:
 class LesionLoad:
     """All that is marked on one scan: how many lesions are followed, and the volume with its standard deviation.
 
-    The volume includes marks that are too small to be followed.
+    The volume includes marks that are too small to be followed. `response` is null on the first date, and where none
+    was asked for.
     """
 
     scan: str
@@ -53,6 +56,7 @@ class LesionLoad:
     count: int
     volume_ml: float
     error_ml: float
+    response: VolumeResponse | None = None
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,4 @@ class LesionLine:
     loads: tuple[LesionLoad, ...]  # one a scan, in the order of time
     lesions: tuple[ReportLesion, ...]  # what is new or grew comes first
     unplaced: tuple[str, ...]
+    rule: VolumeRule | None = None  # of the responses, if any were asked for

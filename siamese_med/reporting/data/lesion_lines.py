@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
 from siamese_med.reporting.data.report_content import ReportVisit
+from siamese_med.reporting.data.volume_response import VOLUME_RULES, assess_volume_response
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import LesionFate
@@ -48,6 +50,23 @@ def build_lesion_lines(states: Sequence[LesionState], visits: Sequence[ReportVis
     known = [state for state in states if state.scan in places]
     contrasts = sorted({state.contrast for state in known})
     return tuple(_line(one, [state for state in known if state.contrast == one], visits, places) for one in contrasts)
+
+
+def assess_lesion_loads(line: LesionLine, response: str) -> LesionLine:
+    """Assess every lesion load after the first by a rule of volumes: a word of VOLUME_RULES, or `none`."""
+    rule = VOLUME_RULES.get(response)
+    if rule is None:
+        return line
+    marks = [mark for lesion in line.lesions for mark in lesion.marks if mark.fate == LesionFate.NEW]
+    volumes = [(load.volume_ml, load.error_ml) for load in line.loads]
+    loads = [
+        replace(
+            load, response=assess_volume_response(volumes[: n + 1], rule, sum(one.scan == load.scan for one in marks))
+        )
+        for n, load in enumerate(line.loads)
+        if n
+    ]
+    return replace(line, loads=(*line.loads[:1], *loads), rule=rule)
 
 
 def _line(

@@ -22,12 +22,13 @@ In a template the data object is `report`, `cohort`, `model` or `page`. Filters 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import InputError
 from siamese_med.reporting.data import cohort_index, model_page, side_by_side, wrong_patient_alarms
+from siamese_med.reporting.data.lesion_lines import assess_lesion_loads
 from siamese_med.reporting.data.patient import build_patient_report
 from siamese_med.reporting.model import metrics_file, reference_figures
 from siamese_med.reporting.render import pages
@@ -193,6 +194,8 @@ def _patient_jobs(
             model.provenance,
             read_stored_answers(inputs.data, subject),
         )
+        assessed = tuple(assess_lesion_loads(line, inputs.config.response) for line in report.lesions)
+        report = replace(report, lesions=assessed)
         folder = inputs.reports / subject
         jobs.append(PatientFolderJob(folder, report, scans_of[subject], inputs.data, inputs.config, inputs.extras))
     return jobs
