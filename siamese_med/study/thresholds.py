@@ -135,27 +135,12 @@ MIN_DAYS_FOR_YEARLY_RATE = 90
 Source: our choice; over less the error of the volumes grows fourfold and more.
 """
 
-# Parts like those that readers rejected: see reporting.data.rejected_kinds
+# Findings of a kind that readers rejected: see reporting.data.rejected_kinds
 
-MAX_CONFIRMED_FOLDED = 0.125
-"""Of true parts like those that readers confirmed, at most this share is expected to be folded or marked.
+MIN_REJECTED_FINDINGS, MIN_REJECTED_PATIENTS = 4, 3
+"""A kind counts as rejected from so many rejected findings in so many patients on, if none was confirmed.
 
-With fewer than seven confirmed parts not even one may be, and nothing is. Unit: share, 0 to 1. Source: our choice.
-"""
-
-MIN_REJECTED_PARTS = 5
-"""Nothing is folded from fewer rejected parts than this. Unit: parts of one contrast. Source: our choice."""
-
-MIN_ANSWERED_PATIENTS = 3
-"""Nothing is folded unless confirmed parts, and rejected ones, come from so many patients. Unit: patients.
-
-Source: our choice; with two, a regression without one of them knows a single patient.
-"""
-
-MIN_RECOGNISED_SHARE = 0.5
-"""Nothing is folded unless this share of the rejected parts is recognised by the answers of the other patients.
-
-Unit: share, 0 to 1. Source: our choice; kinds of places that are recognised less often tell too little.
+Unit: count. Source: our choice, see docs/results-simulated-change.md (`python -m benchmarks.reader_learning`).
 """
 
 # The smallest detectable change

@@ -38,6 +38,7 @@ def _forms(names: str, *forms: Form) -> dict[str, tuple[Form, ...]]:
 FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("number finding n visits patients files files_seen slices_available interval_days day", formatting.count),
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
+    **_forms("set_aside rejected", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
     **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
     **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),
@@ -171,11 +172,12 @@ def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
     for pair in report["pairs"]:
         for section in page.find(f".//section[@id='pair-{pair['number']}']"):
             for table in page.find(".//table", within=section):
-                page.rows(table, [(part,) for part in pair["components"]])
+                numbers = [int("".join(row.findall("th")[0].itertext())) for row in table.findall("tbody/tr")]
+                page.rows(table, [(pair["components"][number - 1],) for number in numbers])
             for row, one in zip(page.find(".//div", "row", section), pair["slices"], strict=True):
                 page.take(row, one, [pair[f"{side}_{what}"] for side in SIDES for what in ("session", "contrast")])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
-            page.take(section, known, {"n": len(pair["slices"])}, *general)
+            page.take(section, known, {"n": len(pair["slices"])}, report["reader"]["rejected_kinds"], *general)
     return general
 
 

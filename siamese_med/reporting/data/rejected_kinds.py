@@ -1,130 +1,125 @@
-"""Learn from the readers of a study which listed parts are like those that they rejected, in any of its patients.
+"""Set findings aside that are of a kind which readers of the study rejected, in any of its patients.
 
-Nothing is hidden by it and no verdict or figure follows from it: a page folds such places to look at, and marks such
-parts of a changed pair, and says why. Each contrast is learned by itself: what is flow on FLAIR is none on T1.
+A kind is a contrast, a tissue and a sign: brighter on FLAIR in the fluid spaces, say. It counts as rejected where
+readers rejected at least MIN_REJECTED_FINDINGS findings of it in MIN_REJECTED_PATIENTS patients, and nobody confirmed
+one: a single confirmed finding holds against any number of rejected ones. A place outside the brain's structures is of
+no kind.
 
-A part is described by its tissue, sign, volume and strength. A logistic regression with an L2 penalty orders parts from
-like confirmed to like rejected. Every answered part is placed by a regression on the other patients' answers alone; a
-part counts as like the rejected ones where it lies beyond (n + 1) * MAX_CONFIRMED_FOLDED of the n confirmed ones, so
-that of true parts like those no more than that share is expected to lie there (split conformal prediction). There is no
-answer at all where few were given, or where fewer than MIN_RECOGNISED_SHARE of the rejected parts lie there themselves.
-
-References
-----------
-Conformal limit: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005.
+Nothing is hidden, and no verdict, figure or file for an archive follows from it: a page lists such findings as places
+to look at and says why. A finding with an answer of its own stays where it is.
 """
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from siamese_med.study.thresholds import (
-    MAX_CONFIRMED_FOLDED,
-    MIN_ANSWERED_PATIENTS,
-    MIN_RECOGNISED_SHARE,
-    MIN_REJECTED_PARTS,
-)
+from siamese_med.reporting.data.reader_content import RejectedKind
+from siamese_med.study.thresholds import MIN_REJECTED_FINDINGS, MIN_REJECTED_PATIENTS
+from siamese_med.study.vocabulary import FindingAnswer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
-
+    from siamese_med.reporting.data.reader_content import ReportFinding
+    from siamese_med.reporting.data.report_content import PatientReport
     from siamese_med.study.component import Component
-
-TISSUES = (
-    "periventricular white matter",
-    "juxtacortical white matter",
-    "deep white matter",
-    "deep grey matter",
-    "cortex",
-    "lateral ventricle",
-    "cerebellum",
-    "brain stem",
-    "fluid spaces",
-)
-"""Regions of a part without their side; a part with another one, or with none, lies outside them all."""
-MIN_LOG10_P = -12.0
-"""Smaller p values tell nothing more."""
-PENALTY = 1.0
-"""Inverse strength of the L2 penalty; every feature lies within about -2 and 2."""
 
 
 @dataclass(frozen=True)
-class AnsweredPart:
-    """A part of a change map that a reader confirmed or rejected."""
+class FindingKind:
+    """What findings of different patients have in common: contrast (in words), tissue without its side, sign."""
+
+    contrast: str
+    tissue: str
+    sign: int
+
+
+@dataclass(frozen=True)
+class AnsweredKind:
+    """A reader's answer to one finding of a patient, and the finding's kind."""
 
     subject: str
-    contrast: str  # in words
-    part: Component
+    kind: FindingKind
     rejected: bool
 
 
-@dataclass(frozen=True)
-class RejectedKinds:
-    """What was learned for one contrast: from how many answers, and the regression.
+def find_kind(contrast: str, part: Component) -> FindingKind | None:
+    """Find the kind of a part; None where its region or sign is not known.
 
-    `limit` is the least value of `measure_likeness` that counts as like the rejected ones.
+    Examples
+    --------
+    >>> from siamese_med.study.component import Component
+    >>> find_kind("FLAIR", Component("new", 0.3, 1, 0.001, (), (), region="left lateral ventricle"))
+    FindingKind(contrast='FLAIR', tissue='lateral ventricle', sign=1)
     """
-
-    contrast: str
-    confirmed: int
-    rejected: int
-    patients: int
-    weights: tuple[float, ...]
-    intercept: float
-    limit: float
-
-    def includes(self, part: Component) -> bool:
-        """Return whether a part is like those that were rejected."""
-        return float(describe_part(part) @ np.array(self.weights)) + self.intercept > self.limit
+    if not part.region or not part.sign:
+        return None
+    return FindingKind(contrast, part.region.removeprefix("left ").removeprefix("right "), part.sign)
 
 
-def describe_part(part: Component) -> NDArray[np.float64]:
-    """Describe a part by its tissue (one of TISSUES each), sign, volume and strength."""
-    region = (part.region or "").removeprefix("left ").removeprefix("right ")
-    log_p = max(math.log10(part.p), MIN_LOG10_P) if part.p else MIN_LOG10_P
-    log_ml = math.log10(max(part.volume_ml or 0.0, 0.01))
-    return np.array([*(float(region == one) for one in TISSUES), float(part.sign or 0), log_ml, -log_p / 6 - 1])
+def learn_rejected_kinds(
+    answers: Iterable[AnsweredKind], least: tuple[int, int] = (MIN_REJECTED_FINDINGS, MIN_REJECTED_PATIENTS)
+) -> dict[FindingKind, tuple[int, int]]:
+    """Learn which kinds count as rejected, with the number of rejected findings and of their patients.
 
+    `least`: of these two, how many there must be.
 
-def learn_rejected_kinds(answers: Sequence[AnsweredPart]) -> dict[str, RejectedKinds]:
-    """Learn from all answers of a study; by contrast, where there are enough of them and they tell something."""
-    by_contrast: dict[str, list[AnsweredPart]] = defaultdict(list)
+    Examples
+    --------
+    >>> flow = FindingKind("FLAIR", "fluid spaces", 1)
+    >>> answers = [AnsweredKind(f"sub-{number}", flow, True) for number in range(5)]
+    >>> learn_rejected_kinds(answers) == {flow: (5, 5)}
+    True
+    >>> learn_rejected_kinds([*answers, AnsweredKind("sub-9", flow, False)])
+    {}
+    """
+    rejected: dict[FindingKind, list[str]] = defaultdict(list)
+    confirmed = set()
     for one in answers:
-        by_contrast[one.contrast].append(one)
-    learned = {contrast: _learn(contrast, given) for contrast, given in sorted(by_contrast.items())}
-    return {contrast: one for contrast, one in learned.items() if one}
+        if one.rejected:
+            rejected[one.kind].append(one.subject)
+        else:
+            confirmed.add(one.kind)
+    counts = {kind: (len(whose), len(set(whose))) for kind, whose in rejected.items() if kind not in confirmed}
+    return {kind: told for kind, told in counts.items() if told[0] >= least[0] and told[1] >= least[1]}
 
 
-def _learn(contrast: str, answers: Sequence[AnsweredPart]) -> RejectedKinds | None:
-    features = np.array([describe_part(one.part) for one in answers])
-    rejected = np.array([one.rejected for one in answers])
-    whose = np.array([one.subject for one in answers])
-    allowed = math.floor((int((~rejected).sum()) + 1) * MAX_CONFIRMED_FOLDED)
-    patients = [len(set(whose[of])) for of in (rejected, ~rejected)]
-    if allowed < 1 or rejected.sum() < MIN_REJECTED_PARTS or min(patients) < MIN_ANSWERED_PATIENTS:
+def set_aside_rejected_kinds(reports: Sequence[PatientReport]) -> list[PatientReport]:
+    """Mark the findings without an answer that are of a rejected kind; reports keep their order."""
+    answers = [answer for report in reports for answer in _list_answers(report)]
+    learned = learn_rejected_kinds(answers)
+    return [_set_aside(report, learned) for report in reports] if learned else list(reports)
+
+
+def _list_answers(report: PatientReport) -> list[AnsweredKind]:
+    given = [one for one in report.reader.findings if one.answer]
+    kinds = [_kind_of(report, one) for one in given]
+    return [
+        AnsweredKind(report.subject, kind, one.answer == FindingAnswer.REJECTED)
+        for one, kind in zip(given, kinds, strict=True)
+        if kind
+    ]
+
+
+def _kind_of(report: PatientReport, finding: ReportFinding) -> FindingKind | None:
+    """The kind of a finding; None for a marked lesion, which a person has drawn."""
+    pair = next((one for one in report.pairs if one.number == finding.pair), None)
+    if pair is None or finding.part is None:
         return None
-    placed = np.zeros(len(answers))
-    for subject in sorted(set(whose)):
-        own = whose == subject
-        weights, intercept = _fit(features[~own], rejected[~own])
-        placed[own] = features[own] @ weights + intercept
-    limit = max(float(np.sort(placed[~rejected])[-allowed]), 0.0)
-    if (placed[rejected] > limit).mean() < MIN_RECOGNISED_SHARE:
-        return None
-    weights, intercept = _fit(features, rejected)
-    counts = len(answers) - int(rejected.sum()), int(rejected.sum()), len(set(whose))
-    return RejectedKinds(contrast, *counts, tuple(weights.tolist()), intercept, limit)
+    return find_kind(finding.contrast, pair.score.components[finding.part - 1])
 
 
-def _fit(features: NDArray[np.float64], rejected: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-    from sklearn.linear_model import LogisticRegression
-
-    fitted = LogisticRegression(C=PENALTY, class_weight="balanced").fit(features, rejected)
-    return np.asarray(fitted.coef_[0]), float(fitted.intercept_[0])
+def _set_aside(report: PatientReport, learned: dict[FindingKind, tuple[int, int]]) -> PatientReport:
+    kinds = {one.id: _kind_of(report, one) for one in report.reader.findings if not one.answer}
+    found = Counter(kind for kind in kinds.values() if kind in learned)
+    if not found:
+        return report
+    findings = (replace(one, set_aside=kinds.get(one.id) in found) for one in report.reader.findings)
+    told = (
+        RejectedKind(kind.contrast, kind.tissue, kind.sign, set_aside, *learned[kind])
+        for kind, set_aside in sorted(found.items(), key=lambda item: (item[0].contrast, item[0].tissue, item[0].sign))
+        if kind
+    )
+    return replace(report, reader=replace(report.reader, findings=tuple(findings), rejected_kinds=tuple(told)))
