@@ -38,7 +38,6 @@ def _forms(names: str, *forms: Form) -> dict[str, tuple[Form, ...]]:
 FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("number finding n visits patients files files_seen slices_available interval_days day", formatting.count),
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
-    **_forms("set_aside rejected", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
     **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
     **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),
@@ -166,6 +165,12 @@ class Page:
         yield f" {part.tail or ''}"
 
 
+def _count_rejected(report: dict[str, Any]) -> dict[str, list[int]]:
+    """What the page says of kinds of findings that readers rejected."""
+    kinds = report["reader"]["rejected_kinds"]
+    return {"n": [kind[key] for kind in kinds for key in ("set_aside", "rejected", "patients")]}
+
+
 def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
     """Account for the sections of single pairs; what every part of a patient's pages may draw on."""
     general = [report[key] for key in ("subject", "title", "reference")]
@@ -177,7 +182,7 @@ def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
             for row, one in zip(page.find(".//div", "row", section), pair["slices"], strict=True):
                 page.take(row, one, [pair[f"{side}_{what}"] for side in SIDES for what in ("session", "contrast")])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
-            page.take(section, known, {"n": len(pair["slices"])}, report["reader"]["rejected_kinds"], *general)
+            page.take(section, known, {"n": len(pair["slices"])}, _count_rejected(report), *general)
     return general
 
 
@@ -213,7 +218,8 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     numbers = [one[key] for one in reader["findings"] for key in ("part", "lesion") if one[key] is not None]
     counts = [sum(bool(one[key] or one["remark"]) for one in reader[kind]) for kind, key in ANSWERED.items()]
     for details in page.find(".//details", "answers"):
-        page.take(details, {"n": [*numbers, *counts, *map(len, reader.values())]}, reader, sessions, report["lines"])
+        asked = {"n": [*numbers, *counts, *map(len, reader.values())]}
+        page.take(details, asked, _count_rejected(report), reader, sessions, report["lines"])
     for details in page.find(".//details", "paste"):
         page.take(details, report["text"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]

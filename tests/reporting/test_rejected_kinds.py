@@ -122,6 +122,8 @@ def test_the_page_lists_such_findings_apart_with_the_reason_and_its_json_has_eve
         changed.split()
     )
     assert figures.of_patient(text, told) == []
+    told["reader"]["rejected_kinds"][0] |= {"rejected": 77, "patients": 77}
+    assert len(figures.of_patient(text, told)) == 4
 
 
 def test_a_finding_with_an_answer_stays_where_it_is(answered: Inputs) -> None:
