@@ -66,6 +66,7 @@ OTHER: dict[str, Any] = {
     "report.title": "another",
     "report.response": "rano",
     "report.url": "https://elsewhere.example",
+    "report.learn_from_answers": False,
     "run.dask": "tcp://elsewhere:1",
     "run.nightly": "",
     "run.retrain": "",

@@ -245,6 +245,7 @@ class ReportConfig(ConfigSection):
         "none", description="by which rule of volumes the lesion load is assessed"
     )
     url: str | None = Field(None, pattern=r"^https?://[^\s()<>]+$", description="where the reports are served, if so")
+    learn_from_answers: bool = Field(True, description="list findings of a kind that readers rejected apart")
 
 
 class RunConfig(ConfigSection):

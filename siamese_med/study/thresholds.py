@@ -135,6 +135,14 @@ MIN_DAYS_FOR_YEARLY_RATE = 90
 Source: our choice; over less the error of the volumes grows fourfold and more.
 """
 
+# Findings of a kind that readers rejected: see reporting.data.rejected_kinds
+
+MIN_REJECTED_FINDINGS, MIN_REJECTED_PATIENTS = 4, 3
+"""A kind counts as rejected from so many rejected findings in so many patients on, if none was confirmed.
+
+Unit: count. Source: our choice, see docs/results-simulated-change.md (`python -m benchmarks.reader_learning`).
+"""
+
 # The smallest detectable change
 
 DETECTION_POWER = 0.8

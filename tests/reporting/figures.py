@@ -165,17 +165,24 @@ class Page:
         yield f" {part.tail or ''}"
 
 
+def _count_rejected(report: dict[str, Any]) -> dict[str, list[int]]:
+    """What the page says of kinds of findings that readers rejected."""
+    kinds = report["reader"]["rejected_kinds"]
+    return {"n": [kind[key] for kind in kinds for key in ("set_aside", "rejected", "patients")]}
+
+
 def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
     """Account for the sections of single pairs; what every part of a patient's pages may draw on."""
     general = [report[key] for key in ("subject", "title", "reference")]
     for pair in report["pairs"]:
         for section in page.find(f".//section[@id='pair-{pair['number']}']"):
             for table in page.find(".//table", within=section):
-                page.rows(table, [(part,) for part in pair["components"]])
+                numbers = [int("".join(row.findall("th")[0].itertext())) for row in table.findall("tbody/tr")]
+                page.rows(table, [(pair["components"][number - 1],) for number in numbers])
             for row, one in zip(page.find(".//div", "row", section), pair["slices"], strict=True):
                 page.take(row, one, [pair[f"{side}_{what}"] for side in SIDES for what in ("session", "contrast")])
             known = {key: value for key, value in pair.items() if key not in ("components", "slices")}
-            page.take(section, known, {"n": len(pair["slices"])}, *general)
+            page.take(section, known, {"n": len(pair["slices"])}, _count_rejected(report), *general)
     return general
 
 
@@ -211,7 +218,8 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     numbers = [one[key] for one in reader["findings"] for key in ("part", "lesion") if one[key] is not None]
     counts = [sum(bool(one[key] or one["remark"]) for one in reader[kind]) for kind, key in ANSWERED.items()]
     for details in page.find(".//details", "answers"):
-        page.take(details, {"n": [*numbers, *counts, *map(len, reader.values())]}, reader, sessions, report["lines"])
+        asked = {"n": [*numbers, *counts, *map(len, reader.values())]}
+        page.take(details, asked, _count_rejected(report), reader, sessions, report["lines"])
     for details in page.find(".//details", "paste"):
         page.take(details, report["text"])
     between = [b - a for a, b in pairwise(visit["day"] for visit in report["visits"]) if None not in (a, b)]

@@ -11,6 +11,7 @@ class ReportFinding:
 
     It is a part of a change map (`pair` and `part`: numbers on the page) or a marked `lesion`. `id` stays the same in
     later runs, see `study.reader_answers`. `kind`: what became of it. `answer`: confirmed, rejected or null.
+    `set_aside`: whether it is listed as a place to look at, because it is of one of the page's `rejected_kinds`.
     """
 
     id: str
@@ -21,6 +22,23 @@ class ReportFinding:
     lesion: int | None
     answer: str | None
     remark: str
+    set_aside: bool = False
+
+
+@dataclass(frozen=True)
+class RejectedKind:
+    """A kind of finding that readers of this study rejected, of which the page has some.
+
+    `set_aside`: findings of this page. `rejected`: findings of the study that readers rejected, in so many `patients`;
+    none was confirmed.
+    """
+
+    contrast: str  # in words
+    tissue: str
+    sign: int  # +1 brighter, -1 darker in the later scan
+    set_aside: int
+    rejected: int
+    patients: int
 
 
 @dataclass(frozen=True)
@@ -36,10 +54,14 @@ class ReportScanRating:
 
 @dataclass(frozen=True)
 class ReaderAnswers:
-    """All findings and scans that a reader can answer to. The answers change no verdict and no figure."""
+    """All findings and scans that a reader can answer to. The answers change no verdict and no figure.
+
+    `rejected_kinds`: why findings of this page are set aside, see `rejected_kinds.set_aside_rejected_kinds`.
+    """
 
     findings: tuple[ReportFinding, ...]
     scans: tuple[ReportScanRating, ...]
+    rejected_kinds: tuple[RejectedKind, ...] = ()
 
     @property
     def answered(self) -> int:
@@ -50,6 +72,10 @@ class ReaderAnswers:
     def rated(self) -> int:
         """Return how many scans have a rating or a remark."""
         return sum(bool(one.quality or one.remark) for one in self.scans)
+
+    def find_set_aside(self, pair: int) -> tuple[int, ...]:
+        """Return the numbers of the parts of a pair that are set aside."""
+        return tuple(one.part for one in self.findings if one.pair == pair and one.part and one.set_aside)
 
     def of_part(self, pair: int, part: int) -> ReportFinding | None:
         """Return the finding that is a part of a pair; None where it is not listed."""

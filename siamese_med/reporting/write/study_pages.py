@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import InputError
-from siamese_med.reporting.data import cohort_index, model_page, side_by_side, wrong_patient_alarms
+from siamese_med.reporting.data import cohort_index, model_page, rejected_kinds, side_by_side, wrong_patient_alarms
 from siamese_med.reporting.data.lesion_lines import assess_lesion_loads
 from siamese_med.reporting.data.patient import build_patient_report
 from siamese_med.reporting.model import metrics_file, reference_figures
@@ -198,7 +198,13 @@ def _patient_jobs(
         report = replace(report, lesions=assessed)
         folder = inputs.reports / subject
         jobs.append(PatientFolderJob(folder, report, scans_of[subject], inputs.data, inputs.config, inputs.extras))
-    return jobs
+    return _learn_from_answers(jobs) if inputs.config.learn_from_answers else jobs
+
+
+def _learn_from_answers(jobs: Sequence[PatientFolderJob]) -> list[PatientFolderJob]:
+    """Set findings aside by the answers of all patients."""
+    reports = rejected_kinds.set_aside_rejected_kinds([job.report for job in jobs])
+    return [replace(job, report=report) for job, report in zip(jobs, reports, strict=True)]
 
 
 def _write_patient_folders(
