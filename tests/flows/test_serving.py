@@ -135,6 +135,13 @@ def test_a_triggered_night_ends_completed_and_its_summary_counts(up: Workstation
     assert "8 pairs of one patient" in summary
 
 
+@pytest.mark.parametrize(("call", "words"), [(["nightly"], "--study"), (["weekly"], "choose among")])
+def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: list[str], words: str) -> None:
+    done = up.user.call_here("trigger", *call, cwd=up.folder)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
 def test_the_schedule_starts_a_night_by_itself(up: Workstation) -> None:
     deadline = time.monotonic() + 600
     while ("nights", "Completed", 1) not in up.runs():
@@ -169,13 +176,6 @@ def test_what_is_wrong_with_a_study_is_said_before_a_run_is_made(up: Workstation
     assert code == 2
     assert "unknown key 'train.epoch'" in said["error"]
     assert len([run for run in up.runs() if not run[2]]) == before
-
-
-@pytest.mark.parametrize(("call", "words"), [(["nightly"], "--study"), (["weekly"], "choose among")])
-def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: list[str], words: str) -> None:
-    done = up.user.call_here("trigger", *call, cwd=up.folder)
-    assert done.returncode == 2
-    assert words in done.stderr
 
 
 def test_the_documented_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
