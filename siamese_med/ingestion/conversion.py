@@ -32,6 +32,8 @@ PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
 MIN_DEPTH_MM = 0.9
 """No side is shorter: three slices of .3 mm. Source: our choice."""
 
+MIN_BODY_SHARE = 0.02
+"""A slice with this share of its voxels over the darkest value shows something of a body."""
 EMPTY_SHARE, EMPTY_FILE_SHARE = 0.25, 0.5
 """So many slices without measured values at one end are said: of a DICOM series, of a file. Source: our choice."""
 
@@ -215,15 +217,29 @@ def has_empty_slices(voxels: NDArray[Any], share: float = EMPTY_SHARE) -> bool:
     (False, True)
     >>> has_empty_slices(np.where(np.arange(8) == 4, 0, measured))
     True
+    >>> dark = np.zeros((40, 40, 40), dtype=int)
+    >>> dark[8:32, 8:32, 8:32] = 50
+    >>> dark[5, 5, 5] = 1  # noise that a scanner's threshold has left
+    >>> has_empty_slices(dark)
+    False
     """
     for axis in range(3):
         others = tuple(n for n in range(3) if n != axis)
         measured = np.flatnonzero(voxels.max(others) != voxels.min(others))
         number = voxels.shape[axis]
         empty = max(measured[0], number - 1 - measured[-1]) if len(measured) else number
-        if empty >= share * number or len(measured) <= measured[-1] - measured[0]:
+        between = len(measured) > 0 and len(measured) <= measured[-1] - measured[0]
+        if empty >= share * number or (between and _has_empty_slice_in_body(voxels, others, measured)):
             return True
     return False
+
+
+def _has_empty_slice_in_body(voxels: NDArray[Any], others: tuple[int, ...], measured: NDArray[np.intp]) -> bool:
+    """Tell whether a slice that is not `measured` lies between two that show a body: a few voxels of noise are none."""
+    body = np.flatnonzero((voxels > voxels.min()).mean(others) >= MIN_BODY_SHARE)
+    if not len(body):
+        return False
+    return bool(((measured >= body[0]) & (measured <= body[-1])).sum() <= body[-1] - body[0])
 
 
 def _has_two_values(decoded: Volume) -> bool:
