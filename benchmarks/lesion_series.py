@@ -246,7 +246,9 @@ def write_job(
         volume.write_volume(
             folder / f"{name}.nii.gz", Volume(mask.astype(np.int16), series.visits[number].truth.affine)
         )
-        scans.append(ScanWithLesions(name, name, "T1w", f"{name}.nii.gz"))
+        image = f"{name}_scan.nii.gz"
+        volume.write_volume(folder / image, series.visits[number].scan)
+        scans.append(ScanWithLesions(name, name, "T1w", f"{name}.nii.gz", image, name))
         if number:
             rows = tuple(tuple(row) for row in transforms[number].tolist())
             pairs.append(PairScore(scan_a="ses-00", scan_b=name, transform=rows))

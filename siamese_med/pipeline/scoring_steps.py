@@ -10,6 +10,8 @@ from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import UNKNOWN, Split
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
     from torch import Tensor
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from siamese_med.scoring.score_table import ScoringSetup
     from siamese_med.study.config import ScoreConfig
     from siamese_med.study.model_info import ModelInfo
+    from siamese_med.study.prepared_scans import PreparedScan
 
 
 def build_scoring_setup(study: Study, chosen: TrainedModel, config: ScoreConfig) -> ScoringSetup:
@@ -74,13 +77,17 @@ def mark_new_pairs(pairs: pd.DataFrame, scans: pd.DataFrame, info: ModelInfo) ->
     return pairs.assign(split=pairs.split.mask(new, str(Split.NEW)))
 
 
-def write_lesion_table(study: Study, everything: pd.DataFrame, scores: pd.DataFrame) -> None:
+def write_lesion_table(
+    study: Study, everything: pd.DataFrame, scores: pd.DataFrame, prepared: Mapping[str, PreparedScan]
+) -> None:
     """Follow the lesions of every patient with masks of lesions, and write the lesion table.
 
     Parameters
     ----------
     everything, scores
         The scan table, and the score table, which tells how the scans of a patient lie to each other.
+    prepared
+        The scans that are prepared, by id; their brains tell the regions of lesions.
     """
     from siamese_med.pairing.pair_table import sort_scans_by_time
     from siamese_med.runtime.files import write_parquet_file
@@ -99,7 +106,12 @@ def write_lesion_table(study: Study, everything: pd.DataFrame, scores: pd.DataFr
     scans: dict[str, list[ScanWithLesions]] = {}
     for row in sort_scans_by_time(marked.itertuples()):
         contrast = row.modality if row.contrast == UNKNOWN else row.contrast
-        scans.setdefault(row.subject, []).append(ScanWithLesions(row.id, row.session, contrast, row.lesions))
+        brain = prepared[row.id].brain if row.id in prepared else None
+        scans.setdefault(row.subject, []).append(
+            ScanWithLesions(
+                row.id, row.session, contrast, row.lesions, row.path, row.sha256, tuple(sorted(row.flags)), brain
+            )
+        )
     jobs = [PatientJob(study.data, one, tuple(scans[one]), pairs.get(one, ())) for one in scans]
     write_parquet_file(study.lesions, build_lesion_table(lesion_table.follow_lesions(jobs)))
 

@@ -257,16 +257,17 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     findings.remove_departed_records(study.data, set(everything.subject))
     place = pd.Series(range(len(everything)), index=everything.id)
     sides = [place[pairs[column]].to_numpy() for column in ("scan_a", "scan_b")]
+    scans = prepared.scans(everything)
     measured = score_table.score_pairs(
         scoring_steps.mark_new_pairs(pairs, everything, chosen.info).assign(
             distance=siamese.measure_pair_distances(chosen.network, embedded, *sides)
         ),
-        prepared.scans(everything),
+        scans,
         make_calibration(chosen.info),
         scoring_steps.build_scoring_setup(study, chosen, config),
     )
     write_parquet_file(study.scores(chosen.info.id), measured, parquet_schema(measured))
-    scoring_steps.write_lesion_table(study, everything, measured)
+    scoring_steps.write_lesion_table(study, everything, measured, scans)
     return measured
 
 

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import untrusted_input
 from siamese_med.study import table_cells
-from siamese_med.study.vocabulary import UNKNOWN
+from siamese_med.study.vocabulary import UNKNOWN, LesionFate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LESION_NAME_COLUMNS = ("subject", "scan", "session")
 """Columns of the lesion table that become part of paths: they are checked before use."""
+FATE_ORDER = (
+    LesionFate.NEW,
+    LesionFate.RETURNED,
+    LesionFate.ENLARGING,
+    LesionFate.SPLIT,
+    LesionFate.SHRINKING,
+    LesionFate.VANISHED,
+    LesionFate.MERGED,
+    LesionFate.FIRST,
+    LesionFate.STABLE,
+)
+"""Order of lesions by what became of them since the first date: what a reader looks for comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +51,7 @@ class LesionState:
     volume_ml: float | None = None  # None where it is not marked any more
     error_ml: float | None = None  # one standard deviation
     centre_mm: tuple[float | None, ...] = ()  # RAS+ mm of the scan
+    region: str | None = None  # of the brain, in words; None outside the brain, and where no brain was found
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON values."""
@@ -56,7 +69,20 @@ class LesionState:
             volume_ml=table_cells.parse_number(row.get("volume_ml")),
             error_ml=table_cells.parse_number(row.get("error_ml")),
             centre_mm=table_cells.parse_numbers(row.get("centre_mm")),
+            region=table_cells.parse_text(row.get("region")),
         )
+
+
+def rank_fate(fate: str) -> int:
+    """Return the place of a fate in FATE_ORDER; words that are not known come last.
+
+    Examples
+    --------
+    >>> rank_fate("new"), rank_fate("whatever")
+    (0, 9)
+    """
+    found = LesionFate.find_member(fate)
+    return FATE_ORDER.index(found) if found in FATE_ORDER else len(FATE_ORDER)
 
 
 LESION_COLUMNS = tuple(field.name for field in fields(LesionState))

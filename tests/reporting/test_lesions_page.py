@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -144,3 +146,51 @@ def test_the_file_goes_with_the_masks(tmp_path: Path) -> None:
     inputs.lesions = ()
     inputs.write()
     assert not (inputs.reports / SUBJECT / "lesions.tsv").exists()
+
+
+def write_slices(inputs: Inputs, numbers: tuple[int, ...]) -> None:
+    """Slices of these lesions on two dates, as scoring keeps them; nothing is marked on the first one."""
+    rows = [(number, visit) for number in numbers for visit in (1, 2)]
+    marked = np.zeros((len(rows), 96, 96), dtype=bool)
+    marked[1::2, 40:50, 40:52] = True
+    (inputs.data / "lesions").mkdir(exist_ok=True)
+    np.savez_compressed(
+        inputs.data / "lesions" / f"{SUBJECT}.npz",
+        slices=np.random.default_rng(0).integers(0, 255, marked.shape, dtype=np.uint8),
+        marked=marked,
+        lesion=np.array([number for number, _ in rows]),
+        scan=np.array([f"{SUBJECT}_ses-{visit}_FLAIR" for _, visit in rows]),
+        spacing_mm=np.full(len(rows), 0.7),
+    )
+
+
+def test_a_lesion_leads_to_its_picture_on_every_date(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    inputs.lesions = tuple(
+        replace(one, region="left cerebellum") if one.lesion == 2 and one.volume_ml else one for one in LESIONS
+    )
+    write_slices(inputs, (2, 5))
+    inputs.write()
+    page = section(inputs)
+    assert page.count('<a href="#lesion-') == 2
+    picture = page.partition('id="lesion-2"')[2].partition('<div class="row"')[0]
+    assert picture.count("<image") == 2
+    assert picture.count('class="outline"') == 1, "on the first date nothing is marked"
+    words = " ".join(Reader(picture).text.split())
+    assert "enlarging left cerebellum ses-1 · 1.00 ml ses-2 · 2.00 ml" in words
+    report = json.loads((inputs.reports / SUBJECT / "report.json").read_text("utf-8"))
+    regions = {lesion["number"]: lesion["marks"][-1]["region"] for lesion in report["lesions"][0]["lesions"]}
+    assert regions[2] == "left cerebellum"
+    assert regions[1] is None
+
+
+def test_pictures_of_lesions_leave_the_page_small(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    inputs.lesions = tuple(state(visit, n, "first", 1.0, "stable") for n in range(1, 40) for visit in (1, 2))
+    inputs.lesions = (*inputs.lesions, *(state(visit, None, "total", 39.0, "unknown") for visit in (1, 2)))
+    write_slices(inputs, tuple(range(1, 40)))
+    inputs.write()
+    page = (inputs.reports / SUBJECT / "report.html").read_bytes()
+    assert b'id="lesion-1"' in page
+    assert b'id="lesion-30"' not in page
+    assert len(page) < 500_000

@@ -135,8 +135,11 @@ def write_patient(folder: Path, *visits: list[Ball], names: list[str] | None = N
     for name, balls in zip(names or [f"ses-{n:02}" for n in range(1, len(visits) + 1)], visits, strict=True):
         path = f"scans/{name}_lesions.nii.gz"
         (folder / "scans").mkdir(exist_ok=True)
-        volume.write_volume(folder / path, Volume(draw(*balls).astype(np.int16), np.eye(4)))
-        scans.append(ScanWithLesions(name, name, "FLAIR", path))
+        marked = draw(*balls)
+        image = f"scans/{name}.nii.gz"
+        volume.write_volume(folder / path, Volume(marked.astype(np.int16), np.eye(4)))
+        volume.write_volume(folder / image, Volume(np.where(marked, 200.0, 100.0).astype(np.float32), np.eye(4)))
+        scans.append(ScanWithLesions(name, name, "FLAIR", path, image, name))
     pairs = [
         PairScore(scan_a=one.id, scan_b=other.id, transform=tuple(map(tuple, np.eye(4).tolist())))
         for number, one in enumerate(scans)

@@ -13,7 +13,8 @@ class ReportLesionMark:
 
     A fate is a word of vocabulary.LesionFate, or `not_shown` where the scan does not reach the place of the lesion.
     `error_ml` is one standard deviation. `volume_ml` is null where the lesion is not marked any more. `other` is the
-    number of the lesion that it merged with or split from.
+    number of the lesion that it merged with or split from. `region` is null outside the brain, and where no brain was
+    found.
     """
 
     scan: str
@@ -22,6 +23,7 @@ class ReportLesionMark:
     error_ml: float | None
     centre_mm: tuple[float | None, ...]  # RAS+ mm of the scan
     other: int | None
+    region: str | None  # of the brain, in words
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class ReportLesion:
     def of(self, scan: str) -> ReportLesionMark | None:
         """Return what a scan shows of the lesion; None where nothing is known."""
         return next((mark for mark in self.marks if mark.scan == scan), None)
+
+    @property
+    def newest(self) -> ReportLesionMark | None:
+        """The newest mark with a volume; None where there is none."""
+        return next((mark for mark in reversed(self.marks) if mark.volume_ml is not None), None)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, Re
 from siamese_med.reporting.data.report_content import ReportVisit
 from siamese_med.reporting.data.volume_response import VOLUME_RULES, assess_volume_response
 from siamese_med.study.contrasts import describe_contrast
+from siamese_med.study.lesion import rank_fate
 from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import LesionFate
 
@@ -22,18 +23,6 @@ MAX_LOG_FACTOR = math.log(100)
 """More growth than a hundredfold a year is given as that: it says that the lesion was tiny on the first date."""
 NOT_SHOWN = "not_shown"
 """What stands in place of a fate where a scan does not show the place of a lesion."""
-FATE_ORDER = (
-    LesionFate.NEW,
-    LesionFate.RETURNED,
-    LesionFate.ENLARGING,
-    LesionFate.SPLIT,
-    LesionFate.SHRINKING,
-    LesionFate.VANISHED,
-    LesionFate.MERGED,
-    LesionFate.FIRST,
-    LesionFate.STABLE,
-)
-"""Order of the lesions of a table by what became of them since the first date."""
 
 
 def build_lesion_lines(states: Sequence[LesionState], visits: Sequence[ReportVisit]) -> tuple[LesionLine, ...]:
@@ -80,18 +69,13 @@ def _line(
         _lesion(number, [state for state in followed if state.lesion == number], scans, days)
         for number in sorted({state.lesion for state in followed if state.lesion is not None})
     ]
-    lesions.sort(key=lambda one: (_rank(one.fate), -max(mark.volume_ml or 0.0 for mark in one.marks), one.number))
+    lesions.sort(key=lambda one: (rank_fate(one.fate), -max(mark.volume_ml or 0.0 for mark in one.marks), one.number))
     return LesionLine(
         contrast=describe_contrast(contrast),
         loads=tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans),
         lesions=tuple(lesions),
         unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
     )
-
-
-def _rank(fate: str) -> int:
-    found = LesionFate.find_member(fate)
-    return FATE_ORDER.index(found) if found in FATE_ORDER else len(FATE_ORDER)
 
 
 def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState]) -> LesionLoad:
@@ -116,10 +100,12 @@ def _lesion(
         if state is not None:
             begun = state.volume_ml is not None
             marks.append(
-                ReportLesionMark(scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other)
+                ReportLesionMark(
+                    scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other, state.region
+                )
             )
         elif begun:
-            marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None))
+            marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None, None))
     return ReportLesion(number, states[0].fate_since_first, tuple(marks), _percent_a_year(states, days))
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.received_files import IngestPage
     from siamese_med.reporting.data.report_content import ContrastLine, PatientReport, ReportPair
     from siamese_med.reporting.data.side_by_side import WrongPatientComparison
+    from siamese_med.reporting.render.lesion_pictures import LesionPictures
     from siamese_med.reporting.render.viewer import ViewerLayers
 
 PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
@@ -49,7 +50,9 @@ class PatientFileLinks:
     viewers: Mapping[int, str]
 
 
-def render_patient_pages(report: PatientReport, apart: Sequence[int], links: PatientFileLinks) -> dict[str, str]:
+def render_patient_pages(
+    report: PatientReport, apart: Sequence[int], links: PatientFileLinks, pictures: LesionPictures
+) -> dict[str, str]:
     """Render all pages of one patient.
 
     Parameters
@@ -60,6 +63,8 @@ def render_patient_pages(report: PatientReport, apart: Sequence[int], links: Pat
         Numbers of the pairs that get a page of their own, in the order of time.
     links
         Files beside the pages.
+    pictures
+        Of lesions that were marked.
 
     Returns
     -------
@@ -69,7 +74,9 @@ def render_patient_pages(report: PatientReport, apart: Sequence[int], links: Pat
     shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown} | {n: f"pair-{n}.html" for n in apart}
     common = {"report": report, "links": names, "files": links, "strips": _strips(report)}
-    written = {"report.html": _patient_page(report, common, [pair for pair in shown if pair.number not in apart])}
+    written = {
+        "report.html": _patient_page(report, common, [pair for pair in shown if pair.number not in apart], pictures)
+    }
     pairs = {pair.number: pair for pair in shown}
     for before, number, after in zip((None, *apart), apart, (*apart[1:], None), strict=False):
         page = _environment().get_template("step.html.j2")
@@ -77,7 +84,7 @@ def render_patient_pages(report: PatientReport, apart: Sequence[int], links: Pat
     return written
 
 
-def render_printed_page(report: PatientReport) -> str:
+def render_printed_page(report: PatientReport, pictures: LesionPictures) -> str:
     """Render everything about one patient as a single HTML page for printing; all pairs are shown in full.
 
     The page has no links to other files; see `pdf_pages.render_pdf`.
@@ -85,10 +92,12 @@ def render_printed_page(report: PatientReport) -> str:
     shown = [pair for pair in report.pairs if pair.role != PairRole.OTHER]
     names = {pair.number: f"#pair-{pair.number}" for pair in shown}
     common = {"report": report, "links": names, "files": PatientFileLinks({}, {}), "strips": _strips(report)}
-    return _patient_page(report, common, shown)
+    return _patient_page(report, common, shown, pictures)
 
 
-def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair]) -> str:
+def _patient_page(
+    report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair], pictures: LesionPictures
+) -> str:
     reference = report.reference.narrow(report.pairs)
     lines = _drawn_lines(report)
     charts = {
@@ -96,6 +105,7 @@ def _patient_page(report: PatientReport, common: Mapping[str, object], shown: Se
         "timelines": [
             timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
         ],
+        "lesion_pictures": pictures,
         "load_charts": {line.contrast: lesion_load.draw_lesion_load(line) for line in report.lesions},
         "undrawn": [line.name for line in report.lines if line.pairs and line not in lines],
     }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-MAX_PICTURE_BYTES_PER_PAGE = 400_000
+MAX_PICTURE_BYTES_PER_PAGE = 380_000
 """Limit of the pictures on one patient's page, in bytes; with its text the page stays below 500 KB."""
 
 STRONGEST_CHANGE = "strongest change"

@@ -29,7 +29,7 @@ REPORT_FORMAT = 5
 
 LESION_TSV_COLUMNS = (
     *("contrast", "lesion", "scan", "session", "day", "fate", "other", "volume_ml", "error_ml", "x_mm", "y_mm", "z_mm"),
-    *("fate_since_first", "percent_a_year"),
+    *("region", "fate_since_first", "percent_a_year"),
 )
 """Columns of lesions.tsv."""
 
@@ -190,6 +190,7 @@ def format_lesions_tsv(lines: Iterable[LesionLine]) -> str:
             "volume_ml": mark.volume_ml,
             "error_ml": mark.error_ml,
             **dict(zip(("x_mm", "y_mm", "z_mm"), mark.centre_mm or (None,) * 3, strict=True)),
+            "region": mark.region,
             "fate_since_first": lesion.fate,
             "percent_a_year": lesion.percent_a_year,
         }

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.render import pages, pdf_pages, slice_choice, viewer
+from siamese_med.reporting.render import lesion_pictures, pages, pdf_pages, slice_choice, viewer
+from siamese_med.reporting.render.lesion_pictures import measure_pictures
+from siamese_med.reporting.render.slice_choice import MAX_PICTURE_BYTES_PER_PAGE
 from siamese_med.reporting.write import change_maps, fhir_bundle, json_tsv, plain_text
 from siamese_med.runtime import files
 from siamese_med.study.vocabulary import PairRole
@@ -71,10 +73,11 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     linked = change_maps.write_change_maps(
         folder, report, {name: str(row["path"]) for name, row in scans.items()}, data
     )
-    shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair))
+    pictures = lesion_pictures.read_lesion_pictures(data / "lesions" / f"{report.subject}.npz")
+    shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair, measure_pictures(pictures)))
     with_viewer = _write_viewers(folder, shown, scans, data) if extras.viewer else {}
     texts = pages.render_patient_pages(
-        shown, select_pairs_with_own_page(report), pages.PatientFileLinks(linked, with_viewer)
+        shown, select_pairs_with_own_page(report), pages.PatientFileLinks(linked, with_viewer), pictures
     )
     texts["report.txt"] = plain_text.format_report_text(shown.text)
     texts["pairs.tsv"] = json_tsv.format_pairs_tsv(shown.pairs)
@@ -88,7 +91,7 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     for name, value in objects.items():
         files.write_json_file(folder / name, value)
     if extras.pdf:
-        files.write_bytes_file(folder / "report.pdf", pdf_pages.render_pdf(pages.render_printed_page(shown)))
+        files.write_bytes_file(folder / "report.pdf", pdf_pages.render_pdf(pages.render_printed_page(shown, pictures)))
     side_cars = {name.replace(".nii.gz", ".json") for name in linked.values()}
     printed = {"report.pdf"} if extras.pdf else set()
     remove_stale_files(folder, {*texts, *objects, *linked.values(), *side_cars, *with_viewer.values(), *printed})
@@ -126,13 +129,17 @@ def remove_stale_files(folder: Path, keep: set[str]) -> None:
         folder.rmdir()
 
 
-def _illustrated(report: PatientReport, data: Path, per_pair: int) -> tuple[ReportPair, ...]:
-    """The pairs with slices, as many as fit on the page that shows them."""
+def _illustrated(report: PatientReport, data: Path, per_pair: int, taken: int) -> tuple[ReportPair, ...]:
+    """The pairs with slices, as many as fit on the page that shows them; of report.html so many bytes are taken."""
     alone = set(select_pairs_with_own_page(report))
     together = [pair for pair in report.pairs if pair.number not in alone]
-    groups = [together, *([pair] for pair in report.pairs if pair.number in alone)]
-    done = {pair.number: pair for group in groups for pair in slice_choice.add_slices_to_pairs(group, data, per_pair)}
-    return tuple(done[pair.number] for pair in report.pairs)
+    room = MAX_PICTURE_BYTES_PER_PAGE - taken
+    done = list(slice_choice.add_slices_to_pairs(together, data, per_pair, room))
+    for pair in report.pairs:
+        if pair.number in alone:
+            done += slice_choice.add_slices_to_pairs([pair], data, per_pair)
+    by_number = {pair.number: pair for pair in done}
+    return tuple(by_number[pair.number] for pair in report.pairs)
 
 
 def _write_viewers(

@@ -5,6 +5,7 @@ File below the data folder             Content
 =====================================  ===================================================================
 `lesions.parquet`                      the table; its columns are those of `study.lesion.LesionState`
 `lesions/<scan>_lesions.nii.gz`        the numbers of the lesions on the voxels of a scan
+`lesions/<subject>.npz`                slices through the lesions on several dates, see `lesion_slices`
 `lesions/<subject>.json`               a patient's rows, and the next number that is free; written last
 =====================================  ===================================================================
 
@@ -18,17 +19,25 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from siamese_med.brain.regions import name_region
+from siamese_med.brain.segmentation_files import make_probability_volume, make_structure_volume, read_segmentation
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring.lesions.lesion_numbers import draw_numbers, number_tracks
+from siamese_med.scoring.lesions.lesion_slices import (
+    LesionSlice,
+    SliceSource,
+    cut_lesion_slices,
+    write_lesion_slices,
+)
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
 from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
 from siamese_med.scoring.scan_poses import place_scans
@@ -41,22 +50,31 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-LESION_METHOD_VERSION = 1
+LESION_METHOD_VERSION = 2
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
 NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
+SLICES_ENDING = ".npz"
+"""End of the names of files of slices."""
 ROUNDED_MM = 3
 """Decimals of a registration, in mm, that decide whether it is another one."""
 
 
 @dataclass(frozen=True)
 class ScanWithLesions:
-    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line."""
+    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line.
+
+    `image` is the scan itself, `content` its digest, and `brain` its segmentation; None where no brain was found.
+    """
 
     id: str
     session: str
     contrast: str
     lesions: str
+    image: str
+    content: str
+    flags: tuple[str, ...] = ()
+    brain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,11 @@ class PatientJob:
         """The file that keeps the patient's rows."""
         return self.data / "lesions" / f"{self.subject}.json"
 
+    @property
+    def slices(self) -> Path:
+        """The file that keeps slices through the patient's lesions."""
+        return self.record.with_suffix(SLICES_ENDING)
+
     def get_numbers_path(self, scan: ScanWithLesions) -> Path:
         """Return the file that keeps the numbers of the lesions of a scan."""
         return self.data / "lesions" / f"{scan.id}{NUMBERS_ENDING}"
@@ -94,16 +117,31 @@ def follow_patient(job: PatientJob) -> list[LesionState]:
     placed = {contrast: _place_line(line, job.pairs) for contrast, line in _split_by_contrast(job.scans).items()}
     content = _compute_content(job, placed)
     kept = _read_record(job.record)
-    if kept.get("content") == content and all(job.get_numbers_path(scan).is_file() for scan in job.scans):
-        return [LesionState.from_json(row) for row in kept["rows"]]
+    if kept.get("content") == content:
+        known = [LesionState.from_json(row) for row in kept["rows"]]
+        if all(path.is_file() for path in _list_files(job, placed, known)):
+            return known
     rows: list[LesionState] = []
+    slices: list[LesionSlice] = []
     free = int(kept.get("next", 1))
-    for contrast, line in placed.items():
-        states, free = _follow_line(job, contrast, line, free)
+    for line in placed.values():
+        states, cut, free = _follow_line(job, line, free)
         rows += states
+        slices += cut
+    write_lesion_slices(job.slices, slices)
     written = {"content": content, "next": free, "rows": [state.to_json() for state in rows]}
     files.write_json_file(job.record, written)
     return rows
+
+
+def _list_files(
+    job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesions, Matrix | None]], rows: Iterable[LesionState]
+) -> list[Path]:
+    """The files that are written beside rows: numbers of each scan that could be placed, and slices of lesions."""
+    numbers = [
+        job.get_numbers_path(scan) for line in placed.values() for scan, matrix in line.items() if matrix is not None
+    ]
+    return [*numbers, job.slices] if any(row.lesion is not None for row in rows) else numbers
 
 
 def remove_departed_files(data: Path, scans: Collection[str], subjects: Collection[str]) -> None:
@@ -117,7 +155,8 @@ def remove_departed_files(data: Path, scans: Collection[str], subjects: Collecti
         Ids of all scans and patients of the catalogue.
     """
     for path in (data / "lesions").glob("*"):
-        scan, subject = path.name.removesuffix(NUMBERS_ENDING), path.name.removesuffix(".json")
+        scan = path.name.removesuffix(NUMBERS_ENDING)
+        subject = path.name.removesuffix(".json").removesuffix(SLICES_ENDING)
         if (scan != path.name and scan not in scans) or (subject != path.name and subject not in subjects):
             path.unlink(missing_ok=True)
 
@@ -144,7 +183,7 @@ def _compute_content(job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesio
         for scan, matrix in line.items():
             lies = None if matrix is None else (matrix.round(ROUNDED_MM) + 0.0).tolist()
             mask = files.compute_file_digest(job.data / scan.lesions)
-            parts.append([scan.id, scan.session, scan.contrast, mask, lies])
+            parts.append([scan.id, scan.session, scan.contrast, scan.content, scan.flags, scan.brain, mask, lies])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -155,21 +194,30 @@ def _place_line(scans: Sequence[ScanWithLesions], pairs: Sequence[PairScore]) ->
 
 
 def _follow_line(
-    job: PatientJob, contrast: str, placed: Mapping[ScanWithLesions, Matrix | None], free: int
-) -> tuple[list[LesionState], int]:
-    """Follow the lesions of one time line, and write their numbers; return the rows, and the next free number."""
+    job: PatientJob, placed: Mapping[ScanWithLesions, Matrix | None], free: int
+) -> tuple[list[LesionState], list[LesionSlice], int]:
+    """Follow the lesions of one time line, and write their numbers; return rows, slices, and the next free number."""
     names = [scan for scan, matrix in placed.items() if matrix is not None]
     scans = [_read_scan(job, scan, matrix) for scan, matrix in placed.items() if matrix is not None]
     tracks = track_lesions(scans)
     numbers = number_tracks(tracks, scans, [_read_numbers(job, *one) for one in zip(names, scans, strict=True)], free)
     for scan, marked, image in zip(names, scans, draw_numbers(scans, tracks, numbers), strict=True):
         volume.write_volume(job.get_numbers_path(scan), Volume(np.asfortranarray(image), marked.affine))
+    brains = [read_segmentation(job.data / scan.brain) if scan.brain else None for scan in names]
+    structures = [make_structure_volume(brain) if brain else None for brain in brains]
     states = [
-        _describe(job.subject, contrast, names, scans, track, numbers, number) for number, track in enumerate(tracks)
+        state
+        for track, number in zip(tracks, numbers, strict=True)
+        for state in _describe(job.subject, names, scans, structures, track, numbers, number)
+    ]
+    sources = [
+        SliceSource(scan.id, job.data / scan.image, scan.flags, make_probability_volume(brain) if brain else None)
+        for scan, brain in zip(names, brains, strict=True)
     ]
     there = dict(zip(names, scans, strict=True))
     whole = [_describe_scan(job.subject, scan, there.get(scan)) for scan in placed]
-    return [*(state for rows in states for state in rows), *whole], max([free, *(number + 1 for number in numbers)])
+    slices = cut_lesion_slices(scans, sources, tracks, numbers)
+    return [*states, *whole], slices, max([free, *(number + 1 for number in numbers)])
 
 
 def _describe_scan(subject: str, scan: ScanWithLesions, marked: MarkedScan | None) -> LesionState:
@@ -203,32 +251,35 @@ def _read_numbers(job: PatientJob, scan: ScanWithLesions, marked: MarkedScan) ->
 
 def _describe(
     subject: str,
-    contrast: str,
     names: Sequence[ScanWithLesions],
     scans: Sequence[MarkedScan],
+    structures: Sequence[Volume | None],
     track: LesionTrack,
     numbers: Sequence[int],
-    own: int,
+    number: int,
 ) -> list[LesionState]:
-    """The rows of one lesion, in the order of time."""
+    """The rows of one lesion, in the order of time; `numbers` are those of all lesions."""
     since_first = judge_since_first(scans, track)
     rows = []
     for mark in track.marks:
-        scan, marked = names[mark.place], scans[mark.place]
-        there = mark.part is not None
-        rows.append(
-            LesionState(
-                subject=subject,
-                contrast=contrast,
-                scan=scan.id,
-                session=scan.session,
-                fate=mark.fate,
-                fate_since_first=since_first,
-                lesion=numbers[own],
-                other=None if mark.other is None else numbers[mark.other],
-                volume_ml=round(float(marked.volumes_ml[mark.part]), 4) if there else None,
-                error_ml=round(float(marked.errors_ml[mark.part]), 4) if there else None,
-                centre_mm=tuple(marked.centres_mm[mark.part].round(1).tolist()) if there else (),
-            )
+        scan, marked, brain = names[mark.place], scans[mark.place], structures[mark.place]
+        state = LesionState(
+            subject=subject,
+            contrast=scan.contrast,
+            scan=scan.id,
+            session=scan.session,
+            fate=mark.fate,
+            fate_since_first=since_first,
+            lesion=number,
+            other=None if mark.other is None else numbers[mark.other],
         )
+        if mark.part is not None:
+            state = replace(
+                state,
+                volume_ml=round(float(marked.volumes_ml[mark.part]), 4),
+                error_ml=round(float(marked.errors_ml[mark.part]), 4),
+                centre_mm=tuple(marked.centres_mm[mark.part].round(1).tolist()),
+                region=name_region(brain, marked.locate_part(mark.part)) if brain else None,
+            )
+        rows.append(state)
     return rows

@@ -103,6 +103,11 @@ class MarkedScan:
         centres = sums / np.maximum(counts, 1)[:, None]
         return np.asarray(centres @ self.affine[:3, :3].T + self.affine[:3, 3])
 
+    def locate_part(self, part: int) -> NDArray[np.float64]:
+        """Return the centres of the voxels of one lesion, from 0, (n, 3), in the scan's mm."""
+        voxels = self.voxels[self.lesion_of_voxels == part]
+        return np.asarray(voxels @ self.affine[:3, :3].T + self.affine[:3, 3])
+
     @cached_property
     def places_mm(self) -> NDArray[np.float64]:
         """Centres of the marked voxels (n, 3), in the patient's mm."""

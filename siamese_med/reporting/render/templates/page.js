@@ -259,6 +259,42 @@
     return all("section.pair").filter((pair) => pair.querySelector(".blink")).sort((a, b) => away(a) - away(b))[0];
   }
 
+  const figures = all(".panels figure");
+  if (figures.length && window.HTMLDialogElement) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "large";
+    const close = document.createElement("button");
+    Object.assign(close, { type: "button", textContent: "Close" });
+    close.addEventListener("click", () => dialog.close());
+    document.body.append(dialog);
+    let shown = 0;
+    const show = (place) => {
+      shown = (place + figures.length) % figures.length;
+      const picture = figures[shown].querySelector("svg").cloneNode(true);
+      all("[id]", picture).forEach((part) => part.removeAttribute("id"));
+      const line = document.createElement("p");
+      const label = picture.getAttribute("aria-label");
+      line.textContent = label[0].toUpperCase() + label.slice(1) + ". Arrow keys: the next picture.";
+      dialog.setAttribute("aria-label", label);
+      dialog.replaceChildren(close, picture, line);
+    };
+    figures.forEach((figure, place) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "enlarge", textContent: "+" });
+      button.setAttribute("aria-label", "Enlarge " + figure.querySelector("svg").getAttribute("aria-label"));
+      const open = () => { show(place); dialog.showModal(); };
+      button.addEventListener("click", open);
+      figure.querySelector("svg").addEventListener("click", open);
+      figure.append(button);
+    });
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "ArrowRight") show(shown + 1);
+      if (event.key === "ArrowLeft") show(shown - 1);
+      close.focus();
+    });
+    dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  }
+
   all("button.blink").forEach((button) => button.addEventListener("click", () => blink(button.closest(".pair"))));
   document.addEventListener("keydown", (event) => {
     if (event.key.toLowerCase() !== "b" || event.ctrlKey || event.metaKey || event.altKey) return;

@@ -1,0 +1,106 @@
+"""Pictures of marked lesions for a patient's page: each lesion on several dates, with the outline of what is marked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from siamese_med.imaging.slice_labels import LABEL_MARGIN_PX
+from siamese_med.reporting.render.pictures import render_grey_slice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+MAX_LESION_PICTURE_BYTES = 150_000
+"""Limit of the pictures of lesions on one page, in bytes; the slices of the pairs get what is left of the page's."""
+
+
+@dataclass(frozen=True)
+class LesionPicture:
+    """One lesion on one scan: its slice as data URL, with a margin for letters, and the outline as an SVG path."""
+
+    scan: str
+    width: int
+    height: int
+    url: str
+    outline: str
+
+    @property
+    def size(self) -> int:
+        """Number of bytes that the picture adds to a page."""
+        return len(self.url) + len(self.outline)
+
+
+LesionPictures = dict[int, tuple[LesionPicture, ...]]
+"""The pictures of each lesion by its number, in the order of time."""
+
+
+def read_lesion_pictures(path: Path, budget: int = MAX_LESION_PICTURE_BYTES) -> LesionPictures:
+    """Render the slices that scoring saved of a patient's lesions, lesion by lesion, as many as the budget allows.
+
+    Parameters
+    ----------
+    path
+        The npz file, see `scoring.lesions.lesion_slices`; without it there are no pictures.
+    budget
+        Limit of all pictures together, in bytes.
+    """
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as file:
+        kept: dict[str, NDArray[np.generic]] = {name: file[name] for name in file.files}
+    found: LesionPictures = {}
+    for number in dict.fromkeys(kept["lesion"].tolist()):
+        pictures = tuple(_render(kept, row) for row in np.flatnonzero(kept["lesion"] == number).tolist())
+        budget -= sum(one.size for one in pictures)
+        if budget < 0:
+            break
+        found[int(number)] = pictures
+    return found
+
+
+def measure_pictures(pictures: Mapping[int, tuple[LesionPicture, ...]]) -> int:
+    """Return the number of bytes that pictures add to a page."""
+    return sum(one.size for row in pictures.values() for one in row)
+
+
+def _render(kept: Mapping[str, NDArray[np.generic]], row: int) -> LesionPicture:
+    grey = np.asarray(kept["slices"][row], dtype=np.uint8)
+    height, width = (edge + 2 * LABEL_MARGIN_PX for edge in grey.shape)
+    url = render_grey_slice(grey, "axial", float(kept["spacing_mm"][row]))
+    outline = trace_outline(np.asarray(kept["marked"][row], dtype=bool), LABEL_MARGIN_PX)
+    return LesionPicture(str(kept["scan"][row]), width, height, url, outline)
+
+
+def trace_outline(marked: NDArray[np.bool_], offset: int = 0) -> str:
+    """Trace the edges between what is marked and what is not as the path of an SVG picture.
+
+    Parameters
+    ----------
+    marked
+        What is marked (rows, columns).
+    offset
+        Added to both coordinates, in pixels.
+
+    Examples
+    --------
+    >>> trace_outline(np.array([[False, True, True]]))
+    'M1 0h2M1 1h2M1 0v1M3 0v1'
+    """
+    padded = np.pad(marked, 1)
+    across = _find_runs(padded[1:] != padded[:-1])
+    down = _find_runs((padded[:, 1:] != padded[:, :-1]).T)
+    lines = [f"M{start - 1 + offset} {row + offset}h{length}" for row, start, length in across]
+    return "".join(lines + [f"M{column + offset} {start - 1 + offset}v{length}" for column, start, length in down])
+
+
+def _find_runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Rows of neighbouring edges: the line, the first place along it, and the length."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    starts, ends = np.argwhere(steps > 0), np.argwhere(steps < 0)
+    return [(int(line), int(a), int(b - a)) for (line, a), (_, b) in zip(starts, ends, strict=True)]
