@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from siamese_med.reporting.data.report_content import PatientReport
 from tests.reporting.conftest import COMPONENTS, Inputs, build, pseudonym
 from tests.reporting.test_pages import Reader
 
@@ -85,3 +87,19 @@ def test_a_scan_that_may_be_another_persons_has_no_findings(tmp_path: Path) -> N
     inputs.write()
     report = json.loads((inputs.reports / pseudonym("stable") / "report.json").read_text("utf-8"))
     assert report["findings"] == [], "its pairs have not changed"
+
+
+def test_a_finding_says_which_other_contrasts_show_it_between_the_same_visits() -> None:
+    def pair(contrast: str, later: str, finding: int, kind: str = "new", status: str = "changed") -> SimpleNamespace:
+        part = SimpleNamespace(finding=finding, kind=kind)
+        score = SimpleNamespace(components=(part,))
+        return SimpleNamespace(
+            contrast=contrast, earlier_session="ses-1", later_session=later, unlike=False, status=status, score=score
+        )
+
+    flair = pair("FLAIR", "ses-2", 3)
+    others = [pair("T2", "ses-2", 3), pair("T1", "ses-2", 4), pair("PD", "ses-2", 3, "stable"),
+              pair("STIR", "ses-3", 3), pair("DWI", "ses-2", 3, status="uncertain")]  # fmt: skip
+    report = SimpleNamespace(pairs=(flair, *others))
+    assert PatientReport.list_confirming_contrasts(report, flair, 3) == ("T2",)  # type: ignore[arg-type]
+    assert PatientReport.list_confirming_contrasts(report, flair, None) == ()  # type: ignore[arg-type]

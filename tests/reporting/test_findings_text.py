@@ -43,7 +43,7 @@ def compose(visits: tuple[ReportVisit, ...], *scores: PairScore, **fields: Any) 
             CHANGED | {"interval_days": 183},
             "From ses-1 to ses-2 (183 days) there is change in FLAIR beyond that of a repeated scan.",
             "In FLAIR 1.95 ml are over the threshold of the change map (corrected p = 0.012), among them 2 new parts "
-            "of 1.60 ml in all and 1 shrinking part of 0.30 ml, the strongest part in the left deep white matter; "
+            "of 1.60 ml in all (left deep white matter, elsewhere) and 1 shrinking part of 0.30 ml; "
             "elsewhere a change of 0.68 ml or more would have been seen with a chance of 80 %, and a smaller one may "
             "have been missed.",
         ),

@@ -25,6 +25,8 @@ LARGEST_TESTED = f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml"
 POWER = f"{DETECTION_POWER:.0%}".replace("%", " %")
 LISTED_KINDS = (ComponentKind.NEW, ComponentKind.ENLARGING, ComponentKind.SHRINKING, ComponentKind.VANISHED)
 """Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
+MAX_NAMED_REGIONS = 3
+"""Largest number of regions that are named of the parts of one kind."""
 TOLD_FATES = (LesionFate.NEW, LesionFate.RETURNED, LesionFate.ENLARGING, LesionFate.SHRINKING, LesionFate.VANISHED)
 """What became of a marked lesion since the first date, as far as the sentence counts it."""
 
@@ -148,16 +150,21 @@ def _marked(pair: ReportPair) -> str:
     parts = [_parts(kind, pair) for kind in LISTED_KINDS if any(one.kind == kind for one in pair.score.components)]
     if not parts:
         return f"{amount}, but no single part of it is beyond a repeated scan"
-    strongest = next(one for one in pair.score.components if one.kind in LISTED_KINDS)  # they are in that order
-    where = f", the strongest part in the {strongest.region}" if strongest.region else ""
-    return f"{amount}, among them {join_words(parts)}{where}"
+    return f"{amount}, among them {join_words(parts)}"
 
 
 def _parts(kind: ComponentKind, pair: ReportPair) -> str:
+    """How many parts of one kind there are, of what volume, and where; they are listed strongest first."""
     parts = [one for one in pair.score.components if one.kind == kind]
     volumes = [one.volume_ml for one in parts if one.volume_ml is not None]
     volume = f" of {formatting.fixed(sum(volumes))} ml" if volumes else ""
-    return f"{len(parts)} {kind} part{'s' if len(parts) > 1 else ''}{volume}{' in all' if len(volumes) > 1 else ''}"
+    places = list(dict.fromkeys(one.region for one in parts if one.region))
+    others = len(places) > MAX_NAMED_REGIONS or not all(one.region for one in parts)
+    named = [*places[:MAX_NAMED_REGIONS], *(["elsewhere"] if others and places else [])]
+    where = f" ({', '.join(named)})" if named else ""
+    return (
+        f"{len(parts)} {kind} part{'s' if len(parts) > 1 else ''}{volume}{' in all' if len(volumes) > 1 else ''}{where}"
+    )
 
 
 def _lesions(lines: Iterable[LesionLine]) -> list[str]:

@@ -18,7 +18,7 @@ from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.thresholds import MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
-from siamese_med.study.vocabulary import UNKNOWN, NotComparable, NullSource, Verdict
+from siamese_med.study.vocabulary import UNKNOWN, ComponentKind, NotComparable, NullSource, Verdict
 
 UNLIKE_REASONS = frozenset({str(NotComparable.OTHER_MODALITY), str(NotComparable.OTHER_CONTRAST)})
 """Reasons that say that two scans are of different kinds: there is nothing to compare, and a page counts such pairs."""
@@ -334,3 +334,15 @@ class PatientReport:
     reference: ReportReference
     claim: ModelHeadline
     provenance: Provenance
+
+    def list_confirming_contrasts(self, pair: ReportPair, finding: int | None) -> tuple[str, ...]:
+        """Return the other contrasts that show a finding of a pair, by its number, between the same two visits."""
+        visits = (pair.earlier_session, pair.later_session)
+        others = [one for one in self.pairs if (one.earlier_session, one.later_session) == visits and not one.unlike]
+        shown = {
+            one.contrast
+            for one in others
+            if one.contrast != pair.contrast and one.status == Verdict.CHANGED and finding is not None
+            if any(part.finding == finding and part.kind != ComponentKind.STABLE for part in one.score.components)
+        }
+        return tuple(sorted(shown))
