@@ -89,6 +89,11 @@ LESION_COLUMNS = tuple(field.name for field in fields(LesionState))
 """Columns of the lesion table, one row for each lesion and scan."""
 
 
+def locate_lesion_slices(data: Path, subject: str) -> Path:
+    """Return the file that keeps slices through a patient's marked lesions, written by scoring, for the report."""
+    return data / "lesions" / f"{subject}.npz"
+
+
 def build_lesion_table(states: Iterable[LesionState]) -> pd.DataFrame:
     """Build the lesion table, in the order of the given rows."""
     import pandas as pd

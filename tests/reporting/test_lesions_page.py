@@ -182,6 +182,9 @@ def test_a_lesion_leads_to_its_picture_on_every_date(tmp_path: Path) -> None:
     regions = {lesion["number"]: lesion["marks"][-1]["region"] for lesion in report["lesions"][0]["lesions"]}
     assert regions[2] == "left cerebellum"
     assert regions[1] is None
+    write_slices(inputs, (2,))
+    inputs.write()
+    assert section(inputs).count('<a href="#lesion-') == 1, "the page follows its slices"
 
 
 def test_pictures_of_lesions_leave_the_page_small(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from siamese_med.reporting.render.lesion_pictures import measure_pictures
 from siamese_med.reporting.render.slice_choice import MAX_PICTURE_BYTES_PER_PAGE
 from siamese_med.reporting.write import change_maps, fhir_bundle, json_tsv, plain_text
 from siamese_med.runtime import files
+from siamese_med.study.lesion import locate_lesion_slices
 from siamese_med.study.vocabulary import PairRole
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     linked = change_maps.write_change_maps(
         folder, report, {name: str(row["path"]) for name, row in scans.items()}, data
     )
-    pictures = lesion_pictures.read_lesion_pictures(data / "lesions" / f"{report.subject}.npz")
+    pictures = lesion_pictures.read_lesion_pictures(locate_lesion_slices(data, report.subject))
     shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair, measure_pictures(pictures)))
     with_viewer = _write_viewers(folder, shown, scans, data) if extras.viewer else {}
     texts = pages.render_patient_pages(

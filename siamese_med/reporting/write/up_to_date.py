@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from siamese_med.reporting.write.patient_folder import OWN_FILE_PATTERN
+from siamese_med.study.lesion import locate_lesion_slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,11 +53,10 @@ def digest_folder_inputs(job: PatientFolderJob) -> str:
     The change maps and slices count by size and time, not by content.
     """
     named = sorted({name for pair in job.report.pairs for name in (pair.score.map, pair.score.pictures) if name})
+    read = [*map(job.data.joinpath, named), locate_lesion_slices(job.data, job.report.subject)]
     rows = [[str(row[name]) for name in USED_SCAN_COLUMNS] for row in job.rows]
     asked = job.extras.viewer, job.extras.pdf, job.extras.fhir
-    return _digest(
-        [_code(), repr(job.report), repr(rows), repr(asked), *_stamps(job.data, map(job.data.joinpath, named))]
-    )
+    return _digest([_code(), repr(job.report), repr(rows), repr(asked), *_stamps(job.data, read)])
 
 
 def digest_folder_files(folder: Path) -> str:

@@ -41,7 +41,7 @@ from siamese_med.scoring.lesions.lesion_slices import (
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
 from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
 from siamese_med.scoring.scan_poses import place_scans
-from siamese_med.study.lesion import LesionState
+from siamese_med.study.lesion import LesionState, locate_lesion_slices
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.vocabulary import LesionFate
 
@@ -54,8 +54,6 @@ LESION_METHOD_VERSION = 2
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
 NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
-SLICES_ENDING = ".npz"
-"""End of the names of files of slices."""
 ROUNDED_MM = 3
 """Decimals of a registration, in mm, that decide whether it is another one."""
 
@@ -97,7 +95,7 @@ class PatientJob:
     @property
     def slices(self) -> Path:
         """The file that keeps slices through the patient's lesions."""
-        return self.record.with_suffix(SLICES_ENDING)
+        return locate_lesion_slices(self.data, self.subject)
 
     def get_numbers_path(self, scan: ScanWithLesions) -> Path:
         """Return the file that keeps the numbers of the lesions of a scan."""
@@ -156,7 +154,7 @@ def remove_departed_files(data: Path, scans: Collection[str], subjects: Collecti
     """
     for path in (data / "lesions").glob("*"):
         scan = path.name.removesuffix(NUMBERS_ENDING)
-        subject = path.name.removesuffix(".json").removesuffix(SLICES_ENDING)
+        subject = path.name.removesuffix(".json").removesuffix(".npz")
         if (scan != path.name and scan not in scans) or (subject != path.name and subject not in subjects):
             path.unlink(missing_ok=True)
 
