@@ -135,6 +135,50 @@ def test_a_phone_shows_whole_captions_the_newest_visit_and_every_verdict(pages: 
 
 
 @needs_browser
+@pytest.mark.parametrize("name", ["report.html", "index.html", "model.html"])
+def test_on_a_phone_a_row_of_a_table_is_a_card_with_the_words_of_its_columns(
+    pages: Inputs, chromium: Chromium, name: str
+) -> None:
+    script = """(() => {
+      const tables = [...document.querySelectorAll('.scroll > table.cards')].filter((table) => table.offsetParent);
+      const cells = tables.flatMap((table) => [...table.querySelectorAll('tbody th, tbody td')]);
+      const shown = cells.filter((cell) => cell.getBoundingClientRect().width);
+      return {
+        tables: tables.length,
+        wide: shown.filter((cell) => cell.getBoundingClientRect().right > 390).map((cell) => cell.textContent),
+        nameless: shown.filter((cell) => cell.colSpan === 1 && !cell.dataset.label).map((cell) => cell.textContent),
+      };
+    })()"""
+    page = path(pages, "changed") if name == "report.html" else pages.reports / name
+    with on_a_phone(chromium, page) as tab:
+        found: dict[str, Any] = tab.evaluate(script)
+    assert found["tables"] > 0
+    assert found["wide"] == []
+    assert found["nameless"] == []
+
+
+@needs_browser
+def test_a_picture_opens_large_and_the_arrow_keys_lead_on(pages: Inputs, chromium: Chromium) -> None:
+    label = "document.querySelector('dialog.large').getAttribute('aria-label')"
+    with devtools.opened(chromium, path(pages, "changed").as_uri()) as tab:
+        assert tab.evaluate("document.querySelector('dialog.large').open") is False
+        small = tab.evaluate("document.querySelector('.panels svg').getBoundingClientRect().width")
+        tab.evaluate("document.querySelector('.panels .enlarge').click()")
+        assert tab.evaluate("document.querySelector('dialog.large').open") is True
+        assert tab.evaluate("document.querySelector('dialog.large svg').getBoundingClientRect().width") > 1.5 * small
+        first = tab.evaluate(label)
+        key = "document.querySelector('dialog.large').dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}))"
+        tab.evaluate(key % "ArrowRight")
+        assert tab.evaluate(label) != first
+        tab.evaluate(key % "ArrowLeft")
+        assert tab.evaluate(label) == first
+        assert tab.evaluate("document.querySelectorAll('dialog.large [id]').length") == 0, "no id stands twice"
+        tab.evaluate("document.querySelector('dialog.large button').click()")
+        assert tab.evaluate("document.querySelector('dialog.large').open") is False
+        assert tab.complaints == []
+
+
+@needs_browser
 def test_a_link_to_a_folded_section_opens_it(pages: Inputs, chromium: Chromium) -> None:
     with devtools.opened(chromium, path(pages, "changed").as_uri()) as tab:
         assert tab.evaluate("document.getElementById('paste').open") is False

@@ -10,6 +10,19 @@
     return raw === "" || raw === "\u2013" ? null : Number.isNaN(number) ? raw : number;
   }
 
+  // On a phone a row is a card, so every cell carries the words of its column.
+  all(".scroll > table").filter((table) => table.tHead && !table.closest(".chapter, .answers")).forEach((table) => {
+    const names = Array.from(table.tHead.rows[0].cells, (cell) => cell.textContent.trim());
+    all("tbody tr, tfoot tr", table).forEach((row) => {
+      let column = 0;
+      Array.from(row.cells).forEach((cell) => {
+        if (cell.colSpan === 1) cell.dataset.label = names[column] || "";
+        column += cell.colSpan;
+      });
+    });
+    table.classList.add("cards");
+  });
+
   // A row of a table: an element of the page, or what the index holds as data until it is shown.
   const ownRows = (table) => all("tbody tr", table).map((row) => ({ row }));
   const hidden = (entry) => (entry.row ? entry.row.hidden : entry.out);
