@@ -121,6 +121,9 @@ def test_the_page_lists_such_findings_apart_with_the_reason_and_its_json_has_eve
     assert f"{MIN_REJECTED_FINDINGS} rejected in {MIN_REJECTED_FINDINGS} patients, none confirmed" in " ".join(
         changed.split()
     )
+    card = text.partition('<section class="verdict')[2].partition("</section>")[0]
+    assert "Strongest part" in card
+    assert "fluid spaces" not in card, "the card names no part that is set aside"
     assert figures.of_patient(text, told) == []
     told["reader"]["rejected_kinds"][0] |= {"rejected": 77, "patients": 77}
     assert len(figures.of_patient(text, told)) == 4
