@@ -23,6 +23,10 @@ COMPRESSION_RANGE = 0.6
 the middle, a difference counts for two fifths of what it counts at the middle."""
 
 
+IntensityLevels = tuple[float, float]
+"""Two intensities of a scan in scanner units: those that are normalised to 0 and to 1."""
+
+
 def undo_monochrome1(voxels: NDArray[np.float32], flags: Iterable[str]) -> NDArray[np.float32]:
     """Invert the intensities of a MONOCHROME1 scan, so that bright tissue has high values; return others unchanged.
 
@@ -62,16 +66,37 @@ def normalise_intensity(voxels: torch.Tensor, valid: torch.Tensor) -> torch.Tens
     >>> [round(value, 2) for value in normalise_intensity(scan, torch.ones(6)).tolist()]
     [0.0, 0.0, 0.0, 1.0, 1.0, 2.0]
     """
+    levels = measure_intensity_levels(voxels, valid)
+    return scale_intensity(voxels, valid, levels)
+
+
+def measure_intensity_levels(voxels: torch.Tensor, valid: torch.Tensor) -> IntensityLevels:
+    """Return the intensities in scanner units that `normalise_intensity` makes 0 and 1; for arguments see there.
+
+    Examples
+    --------
+    >>> import torch
+    >>> measure_intensity_levels(torch.tensor([0.0, 0.0, 0.0, 400.0, 400.0, 800.0]), torch.ones(6))
+    (0.0, 400.0)
+    """
     import torch
 
     inside = voxels[valid > 0.5]
     if inside.numel() == 0:
-        return torch.zeros_like(voxels)
+        return 0.0, 1.0
     inside = inside[:: max(1, inside.numel() // MAX_SAMPLED_VOXELS)]
     low, high = torch.quantile(inside, torch.tensor([0.01, 0.99], device=inside.device))
     bright = inside[inside > low + 0.2 * (high - low)]
-    one = bright.median() if bright.numel() else high
-    scaled = (voxels - low) / (one - low).clamp(min=1e-6)
+    return float(low), float(bright.median() if bright.numel() else high)
+
+
+def scale_intensity(voxels: torch.Tensor, valid: torch.Tensor, levels: IntensityLevels) -> torch.Tensor:
+    """Scale intensities so that `levels` become 0 and 1, and clip them to 0..MAX_NORMALISED_INTENSITY.
+
+    Voxels that are not `valid` become 0; both tensors are of one shape, see `normalise_intensity`.
+    """
+    low, one = levels
+    scaled = (voxels - low) / max(one - low, 1e-6)
     normalised: torch.Tensor = scaled.clamp(0, MAX_NORMALISED_INTENSITY) * (valid > 0.5)
     return normalised
 

@@ -244,7 +244,7 @@ def _measure_change(job: PairJob) -> MeasuredPair:
     if measured is None:
         return pair
     picture, map_file = (setup.folder / f"{job.name}{ending}" for ending in (".npz", "_change.nii.gz"))
-    pair_scoring.write_pictures(picture, pair.score, *measured)
+    pair_scoring.write_pictures(picture, (earlier, later), pair.score, *measured)
     pair_scoring.write_change_map(map_file, earlier, *measured)
     paths = {
         name: str(path.relative_to(setup.reader.data)) for name, path in (("map", map_file), ("pictures", picture))

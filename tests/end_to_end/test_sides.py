@@ -135,7 +135,8 @@ def compared(ingested: Ingested, tmp_path_factory: pytest.TempPathFactory) -> di
         )
         probability = measured.evidence.abs() / measured.evidence.abs().max()
         pair_scoring.write_change_map(folder / f"{later}.nii", sides[earlier], measured, probability)
-        pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, measured.evidence, probability)
+        both = scans[earlier], scans[later]
+        pair_slices.write_pair_slices(folder / f"{later}.npz", measured.pair, both, measured.evidence, probability)
         stack = PairSliceStack(folder / f"{later}.npz")
         slices = [stack.slice(index) for index in range(len(stack))]
         made[later] = Compared(volume.read_volume(folder / f"{later}.nii"), slices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from siamese_med.imaging.volume import make_centred_affine
+from siamese_med.imaging.volume import Volume, make_centred_affine
 from siamese_med.scoring.change import pair_slices
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.scoring.change.pair_slices import SliceChoice
@@ -77,18 +78,45 @@ def test_the_slices_run_through_the_strongest_changes_and_the_middle(
 def test_the_file_holds_every_panel_of_every_slice_with_its_place(
     pair: tuple[RegisteredPair, Tensor], tmp_path: Path
 ) -> None:
-    pair_slices.write_pair_slices(tmp_path / "pair.npz", *pair, pair[1].abs() / 9)
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", pair[0], scans_of(pair[0]), pair[1], pair[1].abs() / 9)
     stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
     count = len(pair_slices.choose_slices(pair[1], pair[0].space))
     for name in ("earlier", "later", "difference", "change"):
         assert stored[name].dtype == np.uint8
-        assert stored[name].shape == (count, 24, 24)
+        assert stored[name].shape == (count, 72, 72), "pixels of 1 mm, a third of the grid's voxels"
+    assert stored["spacing_mm"] == 1
     first = list(stored["plane"]).index("axial")
     assert stored["position_mm"][first] == pytest.approx((11 - 7.5) * 3)
     assert stored["change"][first].max() == 255
-    row, column = np.unravel_index(stored["change"][first].argmax(), (24, 24))
-    assert (row, column) == (24 - 1 - 18, 2 + 20 - 1 - 15)
+    row, column = np.unravel_index(stored["change"][first].argmax(), (72, 72))
+    assert (row, column) == (3 * (24 - 1 - 18) + 1, 3 * (2 + 20 - 1 - 15) + 1)
     assert stored["difference"][first][row, column] > 128
+
+
+def test_a_date_is_drawn_from_the_voxels_of_its_scan(pair: tuple[RegisteredPair, Tensor], tmp_path: Path) -> None:
+    """Stripes of 1 mm that the grid of 3 mm cannot show, in a scan that lies 2 mm to the right and has other units."""
+    laid, deviation = pair
+    fine = make_centred_affine((60, 72, 48), 1.0)
+    fine[0, 3] += 2
+    stripes = np.zeros((60, 72, 48), dtype=np.float32)
+    stripes[::2] = 500
+    moved = np.eye(4)
+    moved[0, 3] = 2
+    known = replace(laid, matrix_later=moved, levels=((0.0, 1.0), (100.0, 600.0)))
+    scans = scans_of(known)[0], Volume(stripes + 100, fine)
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", known, scans, deviation, deviation.abs() / 9)
+    stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
+    first = list(stored["plane"]).index("axial")
+    row = stored["later"][first][36, 6:-6].astype(int)
+    np.testing.assert_array_equal(row[::2] > 200, row[0] > 200)
+    np.testing.assert_array_equal(row[1::2] > 200, row[1] > 200)
+    assert {int(row[0]), int(row[1])} == {0, int(max(row))}
+    assert len(set(stored["earlier"][first][36, 18:-18])) == 1
+
+
+def scans_of(laid: RegisteredPair) -> tuple[Volume, Volume]:
+    """The two scans of a pair that lie as its grid does."""
+    return Volume(laid.earlier.numpy(), laid.space.affine), Volume(laid.later.numpy(), laid.space.affine)
 
 
 def test_every_listed_part_has_a_slice_and_near_ones_share_it(
@@ -96,7 +124,7 @@ def test_every_listed_part_has_a_slice_and_near_ones_share_it(
 ) -> None:
     laid, deviation = pair
     parts = [make_part(laid, place) for place in ((15, 18, 11), (5, 6, 4), (8, 8, 11))]
-    pair_slices.write_pair_slices(tmp_path / "pair.npz", laid, deviation, deviation.abs() / 9, parts)
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", laid, scans_of(laid), deviation, deviation.abs() / 9, parts)
     stored = np.load(tmp_path / "pair.npz", allow_pickle=False)
     listed = zip(stored["parts"], stored["position_mm"], stored["plane"], strict=True)
     axial = [(str(text), float(mm)) for text, mm, plane in listed if plane == "axial"]

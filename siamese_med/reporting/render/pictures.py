@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LETTER_GREY_LEVEL = 255
 """Grey level of the orientation letters and the scale bar."""
+GREY_STEP = 4
+"""Grey levels of a scan are rounded down to multiples of this: noise hides it, and pages get a third smaller."""
 SHADES_PER_COLOUR = 15
 """Shades of each of the two colours of a difference, and of the change map."""
 
@@ -122,7 +124,7 @@ def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float |
     str
         Data URL.
     """
-    picture = slice_labels.add_label_margin(pixels, 0)
+    picture = slice_labels.add_label_margin(pixels // GREY_STEP * GREY_STEP, 0)
     slice_labels.draw_orientation_letters(picture, plane, LETTER_GREY_LEVEL)
     if spacing_mm:
         slice_labels.draw_scale_bar(picture, spacing_mm, LETTER_GREY_LEVEL)

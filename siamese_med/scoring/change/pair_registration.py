@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from siamese_med.imaging import registration_side, resampling, symmetric_registration
-from siamese_med.imaging.intensity import normalise_intensity
+from siamese_med.imaging.intensity import IntensityLevels, measure_intensity_levels, scale_intensity
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.imaging.volume import Volume
 
@@ -102,6 +102,8 @@ class RegisteredPair:
         How distinct the pose is, 0 to 1, see `symmetric_registration.ScanPairPose`.
     matrix_earlier, matrix_later
         4x4, rigid, pair mm to the mm of each scan (RAS+).
+    levels
+        The intensities of the earlier and the later scan, in scanner units, that are 0 and 1 in `earlier` and `later`.
     """
 
     space: PairSpace
@@ -114,6 +116,7 @@ class RegisteredPair:
     quality: float
     matrix_earlier: Matrix
     matrix_later: Matrix
+    levels: tuple[IntensityLevels, IntensityLevels] = ((0.0, 1.0), (0.0, 1.0))
 
     def swap(self) -> RegisteredPair:
         """Return the pair with the two scans exchanged, on the same grid."""
@@ -125,6 +128,7 @@ class RegisteredPair:
             b=self.a,
             matrix_earlier=self.matrix_later,
             matrix_later=self.matrix_earlier,
+            levels=(self.levels[1], self.levels[0]),
         )
 
 
@@ -165,12 +169,16 @@ def register_pair(
     space, parts = _resample_both((earlier, later), regions, matrices, spacing_mm)
     inside = torch.from_numpy(space.inside) & (parts[0][1] > 0.5) & (parts[1][1] > 0.5)
     overlap = float(inside.sum()) / max(1, int(space.inside.sum()))
-    a, b = shown = (normalise_intensity(*parts[0]), normalise_intensity(*parts[1]))
+    levels = (measure_intensity_levels(*parts[0]), measure_intensity_levels(*parts[1]))
+    a, b = shown = (
+        scale_intensity(parts[0][0], parts[0][1], levels[0]),
+        scale_intensity(parts[1][0], parts[1][1], levels[1]),
+    )
     if earlier.content_digest() == later.content_digest():
         b = a
     else:
         a, b = match_intensities(a, b, inside, space.spacing_mm)
-    return RegisteredPair(space, *shown, a, b, inside, overlap, pose.quality, *matrices)
+    return RegisteredPair(space, *shown, a, b, inside, overlap, pose.quality, *matrices, levels)
 
 
 def match_intensities(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:

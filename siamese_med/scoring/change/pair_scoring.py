@@ -282,6 +282,9 @@ def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, prob
     volume.write_volume(path, place_change_map(earlier, found, probability))
 
 
-def write_pictures(path: Path, score: PairScore, found: PairMeasurement, probability: Tensor) -> None:
+def write_pictures(
+    path: Path, sides: tuple[PairScan, PairScan], score: PairScore, found: PairMeasurement, probability: Tensor
+) -> None:
     """Write the slices that the report shows of a pair, see `pair_slices.write_pair_slices`."""
-    pair_slices.write_pair_slices(path, found.pair, found.evidence, probability, score.components)
+    scans = sides[0].scan, sides[1].scan
+    pair_slices.write_pair_slices(path, found.pair, scans, found.evidence, probability, score.components)

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from torch import Tensor
 
+from siamese_med.imaging import resampling
+from siamese_med.imaging.intensity import IntensityLevels, scale_intensity
 from siamese_med.imaging.resampling import smooth_images
+from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.component import Component
@@ -24,6 +28,8 @@ from siamese_med.study.component import Component
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+PICTURE_SPACING_MM = 1.0
+"""Edge of a pixel, where the pair's grid is coarser. Unit: mm. Source: our choice; finer ones make pages too large."""
 MIN_SLICE_DISTANCE_MM = 9.0
 """Two axial slices of strongest change lie at least this far apart. Unit: mm. Source: our choice."""
 MAX_AXIAL_SLICES = 4
@@ -58,7 +64,12 @@ class SliceChoice:
 
 
 def write_pair_slices(
-    path: Path, pair: RegisteredPair, evidence: Tensor, probability: Tensor, parts: Sequence[Component] = ()
+    path: Path,
+    pair: RegisteredPair,
+    scans: tuple[Volume, Volume],
+    evidence: Tensor,
+    probability: Tensor,
+    parts: Sequence[Component] = (),
 ) -> None:
     """Choose the slices of one pair and write them as a compressed npz file.
 
@@ -67,22 +78,26 @@ def write_pair_slices(
     positions of the parts), `chosen`, and `parts`, the numbers of the parts that it shows, as text; and `spacing_mm`.
 
     The slices are chosen by the listed `parts`, strongest first, and by `evidence` (i, j, k), signed; `probability`
-    (i, j, k), 0 to 1, is the change map. Both dates get one window.
+    (i, j, k), 0 to 1, is the change map. The dates are drawn from the voxels of the earlier and the later of `scans`,
+    and get one window. The difference and the map are those of the pair's grid, enlarged.
     """
     choices = choose_slices(evidence, pair.space, _find_places(parts, pair))
-    window = _window(pair)
-    volumes = {
-        "earlier": (pair.earlier.numpy() * window).clip(0, 255),
-        "later": (pair.later.numpy() * window).clip(0, 255),
-        "difference": (128 + _difference(pair) * 127 / DIFFERENCE_RANGE).clip(0, 255),
-        "change": probability.numpy() * 255,
-    }
-    side = max(pair.space.inside.shape)
+    window, spacing_mm = _window(pair), min(PICTURE_SPACING_MM, pair.space.spacing_mm)
+    drawn: dict[str, list[NDArray[Any]]] = {}
+    for name, scan, matrix, levels in zip(
+        ("earlier", "later"), scans, (pair.matrix_earlier, pair.matrix_later), pair.levels, strict=True
+    ):
+        drawn[name] = [_draw_scan(scan, matrix, levels, pair.space, one, spacing_mm) * window for one in choices]
+    for name, image in (
+        ("difference", 128 + _difference(pair) * 127 / DIFFERENCE_RANGE),
+        ("change", probability.numpy() * 255),
+    ):
+        shapes = [slice_of_scan.shape for slice_of_scan in drawn["earlier"]]
+        drawn[name] = [_enlarge(orient_slice(image, one), shape) for one, shape in zip(choices, shapes, strict=True)]
+    side = max(max(image.shape) for image in drawn["earlier"])
     slices = {
-        name: np.stack(
-            [_pad_to_square(orient_slice(volume, choice), side, NEUTRAL_GREY.get(name, 0)) for choice in choices]
-        )
-        for name, volume in volumes.items()
+        name: np.stack([_pad_to_square(image.clip(0, 255), side, NEUTRAL_GREY.get(name, 0)) for image in images])
+        for name, images in drawn.items()
     }
     with files.replace_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(
@@ -95,8 +110,34 @@ def write_pair_slices(
             position_mm=np.array([_position(choice, pair) for choice in choices]),
             chosen=np.array([choice.chosen for choice in choices]),
             parts=np.array([",".join(map(str, choice.parts)) for choice in choices]),
-            spacing_mm=np.array(pair.space.spacing_mm),
+            spacing_mm=np.array(spacing_mm),
         )
+
+
+def _draw_scan(
+    scan: Volume,
+    to_scan: NDArray[np.float64],
+    levels: IntensityLevels,
+    space: PairSpace,
+    choice: SliceChoice,
+    spacing_mm: float,
+) -> NDArray[np.float32]:
+    """One slice (rows, columns) of the pair's grid from the voxels of a scan, normalised; pixels have `spacing_mm`."""
+    ratio = spacing_mm / space.spacing_mm
+    shape = [max(1, round(n / ratio)) for n in space.inside.shape]
+    to_grid = np.diag([ratio, ratio, ratio, 1.0])
+    to_grid[:3, 3] = (ratio - 1) / 2  # the outer faces of both grids are the same
+    axis = PLANE_AXES[choice.plane]
+    shape[axis], to_grid[axis, axis], to_grid[axis, 3] = 1, 1.0, choice.index
+    voxels, valid = resampling.resample_volume(scan, to_scan @ space.affine @ to_grid, shape)[0]
+    image = scale_intensity(voxels, valid, levels).numpy()
+    return np.asarray(orient_slice(image, SliceChoice(choice.plane, 0, choice.chosen)))
+
+
+def _enlarge(image: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Enlarge a slice (rows, columns) to another shape, linearly; the outer faces of both are the same."""
+    pixels = torch.from_numpy(np.array(image, dtype=np.float32))[None, None]
+    return np.asarray(functional.interpolate(pixels, shape, mode="bilinear", align_corners=False)[0, 0].numpy())
 
 
 def choose_slices(evidence: Tensor, space: PairSpace, places: Sequence[NDArray[np.float64]] = ()) -> list[SliceChoice]:
