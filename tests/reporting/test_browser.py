@@ -41,7 +41,7 @@ def test_the_key_b_blinks_the_nearest_pair_and_again_stops(written: Inputs) -> N
     press = press.replace("document.", "document.body.")
     once = browser.visit(patient(written, "changed"), press)
     assert once.document.count('class="pair blinking"') == 1
-    assert once.document.count('aria-pressed="true"') == 1
+    assert once.document.count('class="blink" aria-pressed="true"') == 1
     assert once.console == ()
     twice = browser.visit(patient(written, "changed"), press + press)
     assert "blinking" not in re.sub(r"<style>.*?</style>|<script>.*?</script>", "", twice.document, flags=re.S)

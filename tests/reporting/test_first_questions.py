@@ -158,6 +158,20 @@ def test_on_a_phone_a_row_of_a_table_is_a_card_with_the_words_of_its_columns(
 
 
 @needs_browser
+def test_what_changed_is_outlined_on_both_dates_until_the_reader_hides_it(pages: Inputs, chromium: Chromium) -> None:
+    shown = "[...document.querySelectorAll('.panels .outline')].filter((line) => line.getClientRects().length).length"
+    with devtools.opened(chromium, path(pages, "changed").as_uri()) as tab:
+        drawn = tab.evaluate(shown)
+        assert drawn > 0
+        assert drawn % 2 == 0, "on the earlier and the later date"
+        tab.evaluate("document.querySelectorAll('.outlines').forEach((button) => button.click())")
+        assert tab.evaluate(shown) == 0
+        tab.evaluate("document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'o', bubbles: true}))")
+        assert 0 < tab.evaluate(shown) <= drawn
+        assert tab.complaints == []
+
+
+@needs_browser
 def test_a_picture_opens_large_and_the_arrow_keys_lead_on(pages: Inputs, chromium: Chromium) -> None:
     label = "document.querySelector('dialog.large').getAttribute('aria-label')"
     with devtools.opened(chromium, path(pages, "changed").as_uri()) as tab:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging.slice_labels import LABEL_MARGIN_PX
-from siamese_med.reporting.render.pictures import render_grey_slice
+from siamese_med.reporting.render.pictures import render_grey_slice, trace_outline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,32 +75,3 @@ def _render(kept: Mapping[str, NDArray[np.generic]], row: int) -> LesionPicture:
     url = render_grey_slice(grey, "axial", float(kept["spacing_mm"][row]))
     outline = trace_outline(np.asarray(kept["marked"][row], dtype=bool), LABEL_MARGIN_PX)
     return LesionPicture(str(kept["scan"][row]), width, height, url, outline)
-
-
-def trace_outline(marked: NDArray[np.bool_], offset: int = 0) -> str:
-    """Trace the edges between what is marked and what is not as the path of an SVG picture.
-
-    Parameters
-    ----------
-    marked
-        What is marked (rows, columns).
-    offset
-        Added to both coordinates, in pixels.
-
-    Examples
-    --------
-    >>> trace_outline(np.array([[False, True, True]]))
-    'M1 0h2M1 1h2M1 0v1M3 0v1'
-    """
-    padded = np.pad(marked, 1)
-    across = _find_runs(padded[1:] != padded[:-1])
-    down = _find_runs((padded[:, 1:] != padded[:, :-1]).T)
-    lines = [f"M{start - 1 + offset} {row + offset}h{length}" for row, start, length in across]
-    return "".join(lines + [f"M{column + offset} {start - 1 + offset}v{length}" for column, start, length in down])
-
-
-def _find_runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
-    """Rows of neighbouring edges: the line, the first place along it, and the length."""
-    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    starts, ends = np.argwhere(steps > 0), np.argwhere(steps < 0)
-    return [(int(line), int(a), int(b - a)) for (line, a), (_, b) in zip(starts, ends, strict=True)]

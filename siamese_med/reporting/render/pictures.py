@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging import slice_labels
+from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,8 @@ class Panels:
         Later minus earlier in two colours.
     change
         Probability of change; transparent where it is low, to be laid over `earlier`.
+    outline
+        Around what is called changed, as the path of an SVG picture; empty where nothing is.
     """
 
     width: int
@@ -66,11 +69,12 @@ class Panels:
     later: str
     difference: str
     change: str
+    outline: str
 
     @property
     def size(self) -> int:
         """Number of bytes that the pictures add to a page."""
-        return sum(len(url) for url in (self.earlier, self.later, self.difference, self.change))
+        return sum(len(url) for url in (self.earlier, self.later, self.difference, self.change, self.outline))
 
 
 def render_slice_panels(
@@ -104,6 +108,7 @@ def render_slice_panels(
         later=render_grey_slice(later, plane, spacing_mm),
         difference=_difference(difference, plane, spacing_mm),
         change=_change(change),
+        outline=trace_outline(change >= MIN_CHANGE_PROBABILITY * 255, slice_labels.LABEL_MARGIN_PX),
     )
 
 
@@ -129,6 +134,35 @@ def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float |
     if spacing_mm:
         slice_labels.draw_scale_bar(picture, spacing_mm, LETTER_GREY_LEVEL)
     return _url(picture)
+
+
+def trace_outline(marked: NDArray[np.bool_], offset: int = 0) -> str:
+    """Trace the edges between what is marked and what is not as the path of an SVG picture.
+
+    Parameters
+    ----------
+    marked
+        What is marked (rows, columns).
+    offset
+        Added to both coordinates, in pixels.
+
+    Examples
+    --------
+    >>> trace_outline(np.array([[False, True, True]]))
+    'M1 0h2M1 1h2M1 0v1M3 0v1'
+    """
+    padded = np.pad(marked, 1)
+    across = _find_runs(padded[1:] != padded[:-1])
+    down = _find_runs((padded[:, 1:] != padded[:, :-1]).T)
+    lines = [f"M{start - 1 + offset} {row + offset}h{length}" for row, start, length in across]
+    return "".join(lines + [f"M{column + offset} {start - 1 + offset}v{length}" for column, start, length in down])
+
+
+def _find_runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """Rows of neighbouring edges: the line, the first place along it, and the length."""
+    steps = np.diff(np.pad(edges, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    starts, ends = np.argwhere(steps > 0), np.argwhere(steps < 0)
+    return [(int(line), int(a), int(b - a)) for (line, a), (_, b) in zip(starts, ends, strict=True)]
 
 
 def _difference(pixels: NDArray[np.uint8], plane: str, spacing_mm: float) -> str:

@@ -308,10 +308,17 @@
     dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   }
 
+  function outline(pair) {
+    const button = pair && pair.querySelector("button.outlines");
+    if (button) button.setAttribute("aria-pressed", String(!pair.classList.toggle("plain")));
+  }
+
+  const keys = { b: blink, o: outline };
+  all("button.outlines").forEach((button) => button.addEventListener("click", () => outline(button.closest(".pair"))));
   all("button.blink").forEach((button) => button.addEventListener("click", () => blink(button.closest(".pair"))));
   document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() !== "b" || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.target.matches("input")) return;
-    blink(event.target.closest("section.pair") || nearest());
+    const act = keys[event.key.toLowerCase()];
+    if (!act || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+    act(event.target.closest("section.pair") || nearest());
   });
 })();
