@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from siamese_med.reporting.data.patient import suspect_contrast_agent
+from siamese_med.study.component import Component
 from tests.reporting import figures
 from tests.reporting.conftest import Inputs, pseudonym
 from tests.reporting.test_pages import Reader
@@ -136,3 +139,33 @@ def test_a_contrast_that_the_image_told_is_said_to_be_so(study: Inputs) -> None:
     one = study.only("single")
     one.write()
     assert "MR FLAIR by the image, 0.83" in text(one, "single")
+
+
+@pytest.mark.parametrize(
+    ("contrast", "region", "sign", "told"),
+    [
+        ("T1", "right lateral ventricle", 1, True),
+        ("T1", "fluid spaces", 1, True),
+        ("T1", "right lateral ventricle", -1, False),
+        ("T1", "left deep white matter", 1, False),
+        ("T1", None, 1, False),
+        ("contrast-enhanced T1", "right lateral ventricle", 1, False),
+        ("FLAIR", "right lateral ventricle", 1, False),
+    ],
+)
+def test_plain_scans_whose_fluid_became_brighter_raise_the_question_of_contrast_agent(
+    contrast: str, region: str | None, sign: int, told: bool
+) -> None:
+    part = Component("new", 0.3, sign, 0.001, (), (1.0, 2.0, 3.0), region)
+    pair = SimpleNamespace(
+        contrast=contrast,
+        status="changed",
+        title=f"{contrast}, ses-1 to ses-2",
+        score=SimpleNamespace(components=(part,)),
+    )
+    found = suspect_contrast_agent([pair])  # type: ignore[list-item]
+    assert bool(found) == told
+    if told:
+        assert found[0].startswith("T1, ses-1 to ses-2: parts that became brighter lie in the ventricles")
+    pair.status = "no_change"
+    assert suspect_contrast_agent([pair]) == []  # type: ignore[list-item]

@@ -27,10 +27,10 @@ from siamese_med.reporting.data.report_content import (
     WrongPatientAlarm,
 )
 from siamese_med.reporting.data.text_content import ReportText
-from siamese_med.study.vocabulary import Split, Verdict
+from siamese_med.study.vocabulary import ComponentKind, Split, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.study.lesion import LesionState
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 """Splits whose patients the network or its calibration learned from; their pages carry a warning."""
 
-
+PLAIN_CONTRASTS = ("T1", "CT")
+"""Contrasts, in words, of which contrast agent makes another one."""
+FLUID_REGIONS = ("lateral ventricle", "fluid spaces", "lateral ventricle on both sides", "fluid spaces on both sides")
+"""Ends of the regions in which the choroid plexus and the venous sinuses lie."""
 MOST_NAMED = 4
 """Number of changed pairs that a note names."""
 
@@ -76,7 +79,11 @@ def build_patient_report(
         subject=subject,
         title=title,
         headline=found.headline,
-        warnings=(*_warnings(visits, found.pairs, reference), *_mention_other_changes(found)),
+        warnings=(
+            *_warnings(visits, found.pairs, reference),
+            *suspect_contrast_agent(found.pairs),
+            *_mention_other_changes(found),
+        ),
         alarms=own,
         claimed=claimed,
         visits=visits,
@@ -134,6 +141,23 @@ def _warnings(
     if not any(stratum.n for stratum in reference.narrow(pairs).strata):
         warnings.append("The model has no pairs without change: the reference band is that of a normal distribution.")
     return tuple(warnings)
+
+
+def suspect_contrast_agent(pairs: Iterable[ReportPair]) -> list[str]:
+    """Return a warning for each changed pair of plain scans whose fluid spaces became brighter.
+
+    Contrast agent makes the choroid plexus and the venous sinuses bright, and headers and names often do not tell it.
+    """
+    return [
+        f"{pair.title}: parts that became brighter lie in the ventricles or other fluid spaces, as after contrast "
+        "agent. Check whether one of the two scans is contrast-enhanced."
+        for pair in pairs
+        if pair.status == Verdict.CHANGED and pair.contrast in PLAIN_CONTRASTS
+        if any(
+            part.sign == 1 and part.kind != ComponentKind.STABLE and part.region and part.region.endswith(FLUID_REGIONS)
+            for part in pair.score.components
+        )
+    ]
 
 
 def _mention_other_changes(found: FindingsSource) -> list[str]:
