@@ -63,7 +63,7 @@ def test_a_changed_pair_that_might_hide_more_does_not_say_that_nothing_would_hav
     inputs.scores["interval_days"] = float("nan")
     inputs.write()
     told = words(card(path(inputs, "changed").read_text(encoding="utf-8")))
-    assert "Might be missed elsewhere even 8 ml" in told
+    assert "Might be missed even 8 ml elsewhere" in told
     assert "not even" not in told
     assert "ses-5 to ses-6, interval unknown" in told
 

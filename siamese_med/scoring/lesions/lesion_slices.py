@@ -21,8 +21,7 @@ from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
-from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first
-from siamese_med.study.lesion import rank_fate
+from siamese_med.scoring.lesions.tracking import LesionTrack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +39,8 @@ LEAST_EDGE_MM, LARGEST_EDGE_MM = 60.0, 144.0
 EDGE_FACTOR = 2.0
 BLACK_QUANTILE, WHITE_QUANTILE = 0.01, 0.998
 """Quantile of the scan's brightness that is drawn black, and of the brightness in its region that is drawn white."""
-LEAST_WINDOW = 1e-3
-"""Least difference of black and white, for a scan of one value."""
+LEAST_UNIT = 1e-3
+"""Least difference of black and the median, for a scan of one value."""
 MAX_WINDOW_VOXELS = 200_000
 """Number of voxels that the quantiles are taken from."""
 
@@ -83,6 +82,8 @@ def cut_lesion_slices(
 ) -> list[LesionSlice]:
     """Cut the slices of one time line, lesion by lesion, each in the order of time; one scan is in memory at a time.
 
+    All dates have one window: the same grey is the same share of the median of each date's brain.
+
     Parameters
     ----------
     scans, sources
@@ -92,13 +93,21 @@ def cut_lesion_slices(
     """
     chosen = choose_tracks(scans, tracks)
     planes = [find_slice_plane(scans, tracks[place]) for place in chosen]
-    found: list[list[LesionSlice]] = [[] for _ in chosen]
-    for date in choose_dates(len(scans)) if chosen else ():
-        scan, low, high = _read_windowed(sources[date])
-        for row, place, plane in zip(found, chosen, planes, strict=True):
-            cut = _cut(scan, scans[date], plane, low, high)
-            row.append(LesionSlice(numbers[place], sources[date].id, *cut, plane.spacing_mm))
-    return [one for row in found for one in row]
+    cuts: dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
+    white = 0.0
+    dates = choose_dates(len(scans)) if chosen else []
+    for date in dates:
+        scan, brightest = _read_normalised(sources[date])
+        white = max(white, brightest)
+        for row, plane in enumerate(planes):
+            cuts[row, date] = _cut(scan, scans[date], plane)
+    found = []
+    for row, place in enumerate(chosen):
+        for date in dates:
+            image, marked = cuts[row, date]
+            grey = np.round(image * (255 / white)).clip(0, 255).astype(np.uint8)
+            found.append(LesionSlice(numbers[place], sources[date].id, grey, marked, planes[row].spacing_mm))
+    return found
 
 
 def write_lesion_slices(path: Path, slices: Sequence[LesionSlice]) -> None:
@@ -118,13 +127,19 @@ def write_lesion_slices(path: Path, slices: Sequence[LesionSlice]) -> None:
 
 
 def choose_tracks(scans: Sequence[MarkedScan], tracks: Sequence[LesionTrack]) -> list[int]:
-    """Choose the lesions that get slices, as indices: what is new or has grown first, then by the largest volume."""
+    """Choose the lesions that get slices, as indices: those whose volume changed most since the first date come first.
 
-    def rank(place: int) -> tuple[int, float, int]:
-        track = tracks[place]
-        return rank_fate(judge_since_first(scans, track)), -_find_largest_mark(scans, track)[2], place
+    What is new or gone has changed by its whole volume.
+    """
 
-    return sorted(range(len(tracks)), key=rank)[:MAX_LESIONS]
+    def measure_change(place: int) -> float:
+        marks = tracks[place].marks
+        volumes = {
+            mark.place: 0.0 if mark.part is None else float(scans[mark.place].volumes_ml[mark.part]) for mark in marks
+        }
+        return abs(volumes[marks[-1].place] - volumes.get(0, 0.0))
+
+    return sorted(range(len(tracks)), key=lambda place: (-measure_change(place), place))[:MAX_LESIONS]
 
 
 def choose_dates(count: int) -> list[int]:
@@ -173,17 +188,18 @@ def _find_largest_mark(scans: Sequence[MarkedScan], track: LesionTrack) -> tuple
     return (*marks[largest], sizes[largest])
 
 
-def _read_windowed(source: SliceSource) -> tuple[Volume, float, float]:
-    """A scan with bright tissue high, and the brightness that is drawn black and white."""
+def _read_normalised(source: SliceSource) -> tuple[Volume, float]:
+    """A scan with bright tissue high, in which black is 0 and the median of its region 1; and what is drawn white."""
     scan = volume.read_volume(source.path)
-    bright = Volume(undo_monochrome1(scan.voxels, source.flags), scan.affine)
-    everything = _thin_out(np.asarray(bright.voxels).ravel())
-    inside = everything if source.region is None else _read_inside(bright, source.region)
-    low, high = (
-        np.quantile(everything, BLACK_QUANTILE),
-        np.quantile(inside if len(inside) else everything, WHITE_QUANTILE),
+    bright = undo_monochrome1(scan.voxels, source.flags)
+    everything = _thin_out(np.asarray(bright).ravel())
+    inside = everything if source.region is None else _read_inside(Volume(bright, scan.affine), source.region)
+    low = float(np.quantile(everything, BLACK_QUANTILE))
+    median, high = np.quantile(inside if len(inside) else everything, (0.5, WHITE_QUANTILE))
+    unit = max(float(median) - low, LEAST_UNIT)
+    return Volume(np.asarray((bright - low) / unit, dtype=np.float32), scan.affine), max(
+        (float(high) - low) / unit, 1.0
     )
-    return bright, float(low), float(max(high, low + LEAST_WINDOW))
 
 
 def _read_inside(scan: Volume, region: Volume) -> NDArray[np.float32]:
@@ -200,14 +216,11 @@ def _thin_out(rows: NDArray[Any]) -> NDArray[Any]:
     return rows[:: max(1, -(-len(rows) // MAX_WINDOW_VOXELS))]
 
 
-def _cut(
-    scan: Volume, marked: MarkedScan, plane: SlicePlane, low: float, high: float
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """One slice: grey levels and what is marked, (rows, columns) each."""
+def _cut(scan: Volume, marked: MarkedScan, plane: SlicePlane) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One slice: normalised brightness, 0 outside the scan, and what is marked, (rows, columns) each."""
     to_scan = np.linalg.inv(marked.to_patient) @ plane.to_patient
     shape = (SLICE_PIXELS, SLICE_PIXELS, 1)
-    cut = resampling.resample_volume(scan, to_scan, shape)[0].numpy()[..., 0]
-    grey = np.where(cut[1] > 0, (cut[0] - low) * (255 / (high - low)), 0).clip(0, 255)
+    image = resampling.resample_volume(scan, to_scan, shape)[0, 0].numpy()[..., 0]
     mask = Volume(marked.mask.astype(np.float32), marked.affine)
     mark = resampling.resample_volume(mask, to_scan, shape)[0, 0].numpy()[..., 0] > 0.5
-    return np.round(grey).astype(np.uint8).T, np.asarray(mark.T)
+    return np.asarray(image.T), np.asarray(mark.T)
