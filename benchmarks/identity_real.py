@@ -9,9 +9,9 @@
 Seven heads are of ds000011 (T1 and T2 are both real), five of ixi_2mm (T1; its T2 is made by a contrast curve). Every
 head has two visits in T1 and two in T2, simulated by `siamese_med.simulation.rescan`: pose, field of view, noise and
 scanner are drawn, the anatomy stays. Every patient is tested once in each partition, by a network that has seen none of
-his scans; figures are means over folds and partitions, intervals are from drawing patients. Baselines are measured on
-the same pairs. `--rules` says how the region is found that the network looks at: `present` as in the package, `former`
-as before issue 18 (voxels that 98 % of the training scans show).
+that patient's scans. Figures are means over folds and partitions, intervals are from drawing patients. Baselines are
+measured on the same pairs. `--rules` says how the region is found that the network looks at: `present` as in the
+package, `former` as before issue 18 (voxels that 98 % of the training scans show).
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ def figure_rows(rule: str, tested: Sequence[Fold], *, baselines: bool) -> Iterat
 
 
 def intervals(tested: Sequence[Fold], method: str) -> dict[str, BootstrapInterval]:
-    """Means over folds, with 95 % intervals: a patient counts in every partition as often as he is drawn."""
+    """Means over folds, with 95 % intervals: in every partition a patient counts as often as drawn."""
     everyone = sorted({name for fold in tested for name in fold.patients})
     draws = verification_metrics.draw_patients([*everyone, *everyone], 0)
     drawn = [dict(zip(everyone, one[: len(everyone)], strict=True)) for one in draws]

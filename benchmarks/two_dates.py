@@ -74,7 +74,7 @@ class Clinic:
 
 
 class Patient:
-    """One person, his first scan, and the overlays of his later ones; what is already kept is not made again."""
+    """One person: the first scan, and the overlays of the later ones; what is already kept is not made again."""
 
     def __init__(self, clinic: Clinic, number: int) -> None:
         self.clinic, self.number = clinic, number

@@ -93,7 +93,7 @@ def _line(name: str, outcomes: pd.DataFrame, seed: int) -> str:
 
 
 def _share(rows: pd.DataFrame, column: str, seed: int) -> str:
-    """Share of rows with its interval; patients are drawn, each with all rounds of all his scans."""
+    """Share of rows with its interval; patients are drawn, each with all rounds of all scans."""
     by_patient = rows.groupby("patient")[column].agg(["sum", "size"]).to_numpy(float)
     rng = np.random.default_rng(seed)
     drawn = by_patient[
