@@ -12,6 +12,7 @@ from siamese_med.errors import MachineError
 from siamese_med.imaging import thumbnails, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion import image_contrast, machine_errors, masks, nifti
+from siamese_med.ingestion.burned_in_text import shows_text
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.defacing import remove_face
 from siamese_med.ingestion.dicom import pixels
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
 
 PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
 """The two longest sides of a scan of a person: from a small organ to the whole body. Source: our choice."""
+
+MAX_EDGE_MM = 25.0
+"""No voxel of a scan is longer. Source: our choice; such edges are a tenth of millimetres, read as centimetres."""
+
+MIN_FIELD_MM, FIELD_VOXELS = 40.0, 64
+"""A field of view with so many voxels across is not smaller: centimetres that were written as millimetres.
+
+Source: our choice."""
 
 MIN_DEPTH_MM = 0.9
 """No side is shorter: three slices of .3 mm. Source: our choice."""
@@ -186,18 +195,27 @@ def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
 def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         decoded = pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes)
-        return decoded, [*_flag_size(decoded), *_flag_empty(decoded, EMPTY_SHARE)], 0
+        if _has_two_values(decoded):  # a mask that was stored as a series of images
+            raise RejectedError("non_image")
+        return decoded, _flag_voxels(decoded, EMPTY_SHARE), 0
     header, voxels = map(Path, job.nifti)
     found = nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
     if _has_two_values(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
         raise RejectedError("non_image")
-    return found[0], [*found[1], *_flag_size(found[0]), *_flag_empty(found[0], EMPTY_FILE_SHARE)], found[2]
+    return found[0], [*found[1], *_flag_voxels(found[0], EMPTY_FILE_SHARE)], found[2]
+
+
+def _flag_voxels(decoded: Volume, empty_share: float) -> list[str]:
+    text = [ScanFlag.BURNED_IN] if shows_text(decoded.voxels) else []
+    return [*_flag_size(decoded), *_flag_empty(decoded, empty_share), *text]
 
 
 def _flag_size(decoded: Volume) -> list[str]:
     depth, width, length = sorted(map(float, decoded.spacing_mm * decoded.voxels.shape))
     plausible = width >= PLAUSIBLE_EXTENT_MM[0] and length <= PLAUSIBLE_EXTENT_MM[1] and depth >= MIN_DEPTH_MM
-    return [] if plausible else [ScanFlag.IMPLAUSIBLE_SIZE]
+    coarse = float(max(decoded.spacing_mm)) > MAX_EDGE_MM
+    tiny = length < MIN_FIELD_MM and sorted(decoded.voxels.shape)[1] >= FIELD_VOXELS
+    return [ScanFlag.IMPLAUSIBLE_SIZE] if coarse or tiny or not plausible else []
 
 
 def _flag_empty(decoded: Volume, share: float) -> list[str]:

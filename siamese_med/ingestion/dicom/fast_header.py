@@ -34,6 +34,9 @@ PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM_TAG, ITEM_END_TAG, SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 """Delimiters of sequences and their items (PS3.5, section 7.5)."""
 
+ITEM_TAG_BYTES = b"\xfe\xff\x00\xe0"
+"""The tag of an item as it stands in a file."""
+
 MAX_SEQUENCE_DEPTH = 8
 """Nesting of sequences of undefined length that is followed; deeper ones go to pydicom."""
 
@@ -58,7 +61,7 @@ LONG_FORM_VRS = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
 """Value representations with two reserved bytes and a 32-bit length (PS3.5, section 7.1.2)."""
 
 IS_LONG_FORM_BY_VR = {**dict.fromkeys(SHORT_FORM_VRS, False), **dict.fromkeys(LONG_FORM_VRS, True)}
-TEXT_VRS = frozenset(b"AS CS DA DT LO SH TM UI".split())
+TEXT_VRS = frozenset(b"AS CS DA DT LO PN SH TM UI".split())
 STRUCT_FORMAT_BY_VR = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 NUMBER_PATTERN = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
 """A decimal string (DS)."""
@@ -136,6 +139,11 @@ class PlainHeader:
     def tags(self) -> Collection[int]:
         """Tags of the elements at the top level, group and element in one number (0x00100020 for PatientID)."""
         return self._elements.keys()
+
+    def has_items(self, key: str) -> bool:
+        """Tell whether a sequence is there with at least one item, whose content needs a full parser."""
+        vr, start, length = self._elements.get(DICOM_ELEMENTS[key][0], (b"", 0, 0))
+        return vr in (b"SQ", b"") and length > 8 and self._data[start : start + 4] == ITEM_TAG_BYTES
 
     def get(self, key: str | tuple[int, int]) -> Any:
         """Decode the value of an element, as pydicom's Dataset would.

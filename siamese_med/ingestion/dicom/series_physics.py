@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 AGENT_KEYWORDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 """Elements that name a contrast agent (DICOM PS3.3, section C.7.6.4)."""
 
+AGENT_CODES_KEYWORD = "ContrastBolusAgentSequence"
+"""The sequence that has codes of the contrast agents."""
+
 SEQUENCE_BY_PULSES = {"SPIN": "SE", "GRADIENT": "GR", "BOTH": "SE GR"}
 """Scanning Sequence by Echo Pulse Sequence of enhanced files."""
 
@@ -55,7 +58,18 @@ def _read_agent(dataset: DicomHeader) -> str:
     given = any(
         (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
     )
-    return "agent" if given else ""
+    return "agent" if given or _has_agent_code(dataset) or _has_start_of_bolus(dataset) else ""
+
+
+def _has_agent_code(dataset: DicomHeader) -> bool:
+    """Tell whether a classic file codes an agent; of plain headers the code is not read, and no code says `none`."""
+    if isinstance(dataset, PlainHeader):
+        return dataset.has_items(AGENT_CODES_KEYWORD)
+    return bool(tags.list_items(dataset, AGENT_CODES_KEYWORD))
+
+
+def _has_start_of_bolus(dataset: DicomHeader) -> bool:
+    return bool(tags.get_tag_text(dataset, "ContrastBolusStartTime").strip("0.:"))
 
 
 def _read_enhanced(dataset: Dataset) -> SeriesPhysics:
