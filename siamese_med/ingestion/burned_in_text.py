@@ -27,8 +27,8 @@ MIN_BRIGHTNESS, MAX_DIFFERENCE = 0.3, 0.05
 MIN_INK, MAX_INK_SHARE = 20, 0.05
 """Fewest voxels of a text, and the largest share of a slice that letters take."""
 
-LETTERS_IN_LINE = 4
-"""So many letters make a text."""
+LETTERS_IN_LINE, MAX_PARTS = 4, 400
+"""So many letters make a text; more separate parts than the second are noise."""
 
 LETTER_VOXELS, LETTER_SHARE = (3, 24), 0.2
 """Least and greatest height of a letter, in voxels, and its greatest share of the slice's height."""
@@ -58,6 +58,7 @@ def shows_text(voxels: NDArray[Any]) -> bool:
     >>> shows_text(measured), shows_text(burned)
     (False, True)
     """
+    voxels = voxels.transpose(np.argsort([-abs(step) for step in voxels.strides]))  # fast to read, in any order of axes
     lowest, highest = voxels.min(), voxels.max()
     reach = float(highest) - float(lowest)
     if not reach or not np.isfinite(reach):
@@ -101,7 +102,7 @@ def _is_text(marked: NDArray[np.bool_], brightness: NDArray[np.float64]) -> bool
     from scipy import ndimage
 
     labels, count = ndimage.label(marked, np.ones((3, 3)))
-    if count < LETTERS_IN_LINE:
+    if not LETTERS_IN_LINE <= count <= MAX_PARTS:
         return False
     about = ndimage.binary_dilation(marked, np.ones((3, 3)), iterations=2)
     boxes = ndimage.find_objects(labels)

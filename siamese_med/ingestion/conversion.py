@@ -241,15 +241,33 @@ def has_empty_slices(voxels: NDArray[Any], share: float = EMPTY_SHARE) -> bool:
     >>> has_empty_slices(dark)
     False
     """
-    for axis in range(3):
+    for axis, (lowest, highest) in enumerate(_list_slice_ranges(voxels)):
         others = tuple(n for n in range(3) if n != axis)
-        measured = np.flatnonzero(voxels.max(others) != voxels.min(others))
+        measured = np.flatnonzero(highest != lowest)
         number = voxels.shape[axis]
         empty = max(measured[0], number - 1 - measured[-1]) if len(measured) else number
         between = len(measured) > 0 and len(measured) <= measured[-1] - measured[0]
         if empty >= share * number or (between and _has_empty_slice_in_body(voxels, others, measured)):
             return True
     return False
+
+
+def _list_slice_ranges(voxels: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """List the smallest and largest values of all slices along each axis, reading the volume twice instead of thrice.
+
+    Along the axis that is contiguous in memory NumPy reduces slowly, so that is left to planes.
+    """
+    slow, middle, fast = (int(n) for n in np.argsort([-abs(step) for step in voxels.strides]))
+    order = (slow, middle, fast)
+    turned = voxels.transpose(order)
+    planes = [reduce(turned, axis=0) for reduce in (np.min, np.max)]  # over the slow axis: middle x fast
+    columns = [reduce(turned, axis=1) for reduce in (np.min, np.max)]  # over the middle axis: slow x fast
+    found = {
+        slow: (columns[0].min(1), columns[1].max(1)),
+        middle: (planes[0].min(1), planes[1].max(1)),
+        fast: (planes[0].min(0), planes[1].max(0)),
+    }
+    return [found[axis] for axis in range(3)]
 
 
 def _has_empty_slice_in_body(voxels: NDArray[Any], others: tuple[int, ...], measured: NDArray[np.intp]) -> bool:
@@ -262,7 +280,11 @@ def _has_empty_slice_in_body(voxels: NDArray[Any], others: tuple[int, ...], meas
 
 def _has_two_values(decoded: Volume) -> bool:
     voxels = decoded.voxels
-    return bool(((voxels == voxels.min()) | (voxels == voxels.max())).all())
+    lowest, highest = voxels.min(), voxels.max()
+    some = voxels[::4, ::4, ::4]  # a tenth of the work, and enough for what is measured
+    if not ((some == lowest) | (some == highest)).all():
+        return False
+    return bool(((voxels == lowest) | (voxels == highest)).all())
 
 
 def _read_contrast(job: ConversionJob, decoded: Volume) -> ContrastFinding:

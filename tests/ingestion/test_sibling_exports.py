@@ -12,7 +12,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
+from siamese_med.errors import ManifestError
 from siamese_med.ingestion.burned_in_text import shows_text
+from siamese_med.ingestion.inputs.manifest import read_manifest
 from siamese_med.ingestion.inputs.ownership import write_plainly
 from siamese_med.ingestion.inputs.processed_copies import find_processed_copies
 from siamese_med.ingestion.series_contrast import classify_series_contrast
@@ -321,3 +323,17 @@ def test_burned_in_text_is_said_without_a_tag(place: Place, tmp_path: Path) -> N
         exports.fill(dataset, pixels)
     exports.write(tmp_path, slices)
     assert list(place.ingest(tmp_path).scans["flags"]) == [["burned_in"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("subject;session;path\nP1;1;a.nii\n", "separated by a comma"),
+        ("Subject,Session,Path\nP1,1,a.nii\n", "small letters"),
+        ("subject,path\nP1,a.nii\n", r"\[,contrast\]$"),
+    ],
+)
+def test_a_manifest_of_a_spreadsheet_is_told_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "m.csv").write_text("\ufeff" + text)
+    with pytest.raises(ManifestError, match=said):
+        read_manifest(tmp_path / "m.csv")

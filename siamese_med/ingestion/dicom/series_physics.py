@@ -46,7 +46,7 @@ def read_series_physics(dataset: DicomHeader) -> SeriesPhysics:
     times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
     options = tags.get_tag_words(dataset, "ScanOptions")
-    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), _read_agent(dataset), options)
+    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), _read_classic_agent(dataset), options)
 
 
 def _read_agent(dataset: DicomHeader) -> str:
@@ -58,7 +58,11 @@ def _read_agent(dataset: DicomHeader) -> str:
     given = any(
         (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
     )
-    return "agent" if given or _has_agent_code(dataset) or _has_start_of_bolus(dataset) else ""
+    return "agent" if given or _has_start_of_bolus(dataset) else ""
+
+
+def _read_classic_agent(dataset: DicomHeader) -> str:
+    return _read_agent(dataset) or ("agent" if _has_agent_code(dataset) else "")
 
 
 def _has_agent_code(dataset: DicomHeader) -> bool:
