@@ -23,6 +23,7 @@ CONTRASTS = (
     "dwi",
     "bold",
     "epi",
+    "asl",
     "CT",
     ENHANCED_CT,
     "PET",
@@ -59,7 +60,7 @@ MAP_WORDS = (
 CONTRAST_BY_SUFFIX = {
     "t1w": "T1w", "t2w": "T2w", "flair": "FLAIR", "pdw": "PDw", "t2starw": "T2starw", "swi": "SWI", "angio": "MRA",
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
-    "unit1": "T1w", "inplanet1": "T1w", "inplanet2": "T2w", "phase": "phase",
+    "unit1": "T1w", "inplanet1": "T1w", "inplanet2": "T2w", "phase": "phase", "megre": "T2starw", "asl": "asl",
     **{word.lower(): word for word in (*MAP_WORDS, "STIR", "DIR", "PSIR")},
 }  # fmt: skip
 """Contrast by the last part of a BIDS file name, in lower case."""
@@ -71,7 +72,9 @@ PHASE = "phase"
 """The word for an image that is no magnitude."""
 
 PHASE_PATTERN = re.compile(
-    r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12]|ph|phase|real|imaginary|imag)([a-z]|_e\d+)?$", re.I
+    r"(?:^|_)part-(phase|real|imag)(?:_|$)|_(phasediff|phase[12]|pha?|phase|real|imaginary|imag)([a-z]|_e\d+)?$|"
+    r"^(pha|phase)$",
+    re.I,
 )
 """Names of images that are no magnitude: in BIDS, and as dcm2niix writes them (`_ph`, `_e2_ph`, `_real`)."""
 
@@ -91,10 +94,11 @@ CONTRAST_PATTERNS = (
     ("T1map", r"t1[ _-]?maps?"),
     ("T2map", r"t2[ _-]?maps?"),
     ("PDmap", r"pd[ _-]?maps?"),
-    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?mapping|(exponential|e)[ _-]?adc"),
+    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?mapping|(exponential|e)[ _-]?adc|t1[ _-]?rho"),
     ("Chimap", r"qsm|chi[ _-]?map"),
-    ("ADC", r"adc([ _-]?map)?|apparent[ _-]diffusion"),
-    ("FA", r"(dti|dwi|dtensor|tensor|diff\w*)[ _-]+fa|fa[ _-]?map|fractional[ _-]anisotropy"),
+    ("ADC", r"adc([ _-]?map)?|apparent[ _-]diffusion|average[ _-]dc"),
+    ("FA", r"(dti|dwi|dtensor|tensor|diff\w*)[ _-]+fa|fa[ _-]?map|fractional[ _-]an\w*"),
+    ("asl", r"p?c?asl|arterial[ _-]spin[ _-]label\w*"),
     *((word, rf"(rel|reg|r|q)?[ _-]?{word.lower()}([ _-]?map)?") for word in ("CBF", "CBV", "MTT", "TTP")),
     ("STIR", r"stir|short[ _-]t(au|i)"),
     ("DIR", r"dir(?!-)|double[ _-]?(inversion|ir)([ _-]recovery)?"),
@@ -104,11 +108,12 @@ CONTRAST_PATTERNS = (
     ("dwi", r"dwi|dti|diff(usion)?|adc|trace|tensor|ep2d_diff"),
     ("bold", r"bold|fmri|resting|rest[ _-]state"),
     ("SWI", r"swi|swan|susceptibility"),
-    ("MRA", r"tof|mra|angio"),
+    ("MRA", r"tof|mra|mrv|angio|pc[ _-]?mra|phase[ _-]contrast"),
     ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|t2w?[ _-]?(gre|ffe|fl2d|fgre|mpgr)|hemo"),
     ("T1w", rf"(inplane)?t1(wi?|[ _-]?weighted)?(c|n|pre|post|nativ\w*|{AGENT})?"),
     ("T1w", r"mp[ _-]?rage|f?spgr|bravo|mp2rage|vibe|tfl|mdeft"),
     ("T2w", r"(inplane)?t2(wi?|[ _-]?weighted)?"),
+    ("T2w", r"fiesta|ciss|b-?ffe|tru(e[ _-]?)?fi(sp)?"),
     ("PDw", r"pdw?|proton[ _-]?density"),
 )
 """Regular expressions for series descriptions; the first match counts, so `T2 FLAIR` is FLAIR.
@@ -138,7 +143,7 @@ BOTH_PATTERN = re.compile(
 AGENT_PATTERN = re.compile(
     rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced|inj(ect\w*)?)(?![a-z0-9])"
     rf"|(?<![a-z0-9])t1(wi?|[ _-]?weighted)?(c|{AGENT}|[ _-]*\+)(?![a-z0-9])"
-    rf"|\+[ _-]?({AGENT}|c|k)(?![a-z0-9])",
+    rf"|\+[ _-]?({AGENT}|c|k)(?![a-z0-9])|(?<![a-z0-9])(w/|with)$",
     re.I,
 )
 """Words that say that a contrast agent was given."""
@@ -147,6 +152,9 @@ POST_PATTERN = re.compile(
     r"(?:(?<![a-z])|(?<=t1w))post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
 )
 """`post` for after contrast, and not after an operation or a treatment."""
+
+PROJECTION_PATTERN = re.compile(r"(?<![a-z0-9])(mi?n?[ _-]?ips?|max[ _-]?ips?|min[ _-]?ips?)(?![a-z0-9])", re.I)
+"""Names of projections of the largest or smallest value along a line (MIP, minIP)."""
 
 PATIENT_ENTITIES_PATTERN = re.compile(r"(?:^|(?<=_))(sub|ses|task|run)-[^_]*", re.I)
 """BIDS entities that do not tell the contrast: a session may be called `post`."""
@@ -303,6 +311,17 @@ def is_phase_name(stem: str) -> bool:
     (True, False)
     """
     return bool(PHASE_PATTERN.search(stem))
+
+
+def is_projection_name(text: str) -> bool:
+    """Tell whether a series description or a file name is that of a projection: thick slabs show other tissue.
+
+    Examples
+    --------
+    >>> is_projection_name("mIP_Images(SW)"), is_projection_name("sub-01_minIP"), is_projection_name("tof_mid")
+    (True, True, False)
+    """
+    return bool(PROJECTION_PATTERN.search(text))
 
 
 def is_mask_name(stem: str) -> bool:

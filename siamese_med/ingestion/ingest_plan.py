@@ -11,13 +11,14 @@ import os
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TypedDict
 
 from siamese_med.ingestion import ingest_folder
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
+from siamese_med.ingestion.catalogue.scan_names import part_sessions_by_day
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.entries import FileGroup, make_entries
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
@@ -126,6 +127,9 @@ def _summarise(run: IngestRun, groups: Sequence[FileGroup], root: Path) -> Inges
         for entry in run.entries
         if entry.key not in judged
     )
+    candidates = part_sessions_by_day([one.volume.candidate for one in planned], (), run.secret)
+    parted = {one.key: one for one in candidates}
+    planned = [replace(one, volume=replace(one.volume, candidate=parted[one.volume.candidate.key])) for one in planned]
     scans = _number(planned)
     return {
         "patients": len({one["patient"] for one in scans}),

@@ -39,6 +39,7 @@ KIND_BY_IMAGE_TYPE = {
     "OUT_PHASE": "opposed", "OPPOSED_PHASE": "opposed", "OUT_OF_PHASE": "opposed", "T1 MAP": "T1map", "T2 MAP": "T2map",
     "T2_STAR MAP": "T2starmap", "R2_STAR": "R2starmap", "R2_STAR MAP": "R2starmap", "RELCBF": "CBF", "RELCBV": "CBV",
     "RELMTT": "MTT", "TTP": "TTP", "CBF": "CBF", "CBV": "CBV", "MTT": "MTT", "T1MAP": "T1map", "T2MAP": "T2map",
+    "PCA": "MRA", "ASL": "asl",
 }  # fmt: skip
 """Kinds of image by a word of Image Type, as Siemens, GE and Philips write them; `F` and `OP` are Philips' Dixon."""
 
@@ -169,6 +170,8 @@ def weigh_word_against_timing(word: str, times_ms: Times, sequence: str = "") ->
     ['T1w', 'STIR']
     >>> weigh_word_against_timing("T1w", (5000.0, 95.0, None)), weigh_word_against_timing("T1w", (500.0, 12.0, None))
     ('unknown', 'T1w')
+    >>> weigh_word_against_timing("T2w", (3000.0, 15.0, None))  # the first echo of two
+    'PDw'
     """
     repetition, echo, inversion = times_ms
     if word not in WEIGHTINGS or _is_echo_planar(sequence):
@@ -183,8 +186,10 @@ def weigh_word_against_timing(word: str, times_ms: Times, sequence: str = "") ->
         return "T1w"
     if word == "T2w" and echo > LONG_ECHO_MS and inversion and inversion > 1500:
         return "FLAIR"
-    if word == "T2w" and echo < SHORT_ECHO_MS and repetition and repetition < 1000:
-        return UNKNOWN
+    if word == "FLAIR" and echo < SHORT_ECHO_MS:
+        return UNKNOWN if inversion else guess_contrast_from_timing(*times_ms, sequence)
+    if word == "T2w" and echo < SHORT_ECHO_MS and repetition and not inversion:
+        return UNKNOWN if repetition < 2000 else "PDw"
     return UNKNOWN if word in ("T1w", ENHANCED_T1, "PDw") and echo >= LONG_ECHO_MS else word
 
 

@@ -13,6 +13,7 @@ from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
+from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT
 from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.image_contrast import should_ask_image
@@ -114,7 +115,8 @@ def _from_dicom(
     label = owner.visit if claim else ""
     facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
     if claim:
-        facts = replace(facts, person=(*facts.person, NAMED_TRAIT))
+        told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
+        facts = replace(facts, person=(*told, NAMED_TRAIT))
     elif is_placeholder_id(one.patient):
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
     order = (facts.number, facts.clock, draft.part)

@@ -19,6 +19,7 @@ CONTRAST_NAMES = {
     "dwi": "diffusion",
     "bold": "BOLD",
     "epi": "EPI",
+    "asl": "arterial spin labelling",
     "CT": "CT",
     "CTCE": "contrast-enhanced CT",
     "PET": "PET",

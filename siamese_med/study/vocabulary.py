@@ -244,7 +244,10 @@ class ScanFlag(ExplainedWord):
     INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
     RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
     DEFACED = "defaced", "the face and the ears were removed, where the scan showed any"
-    BURNED_IN = "burned_in", "the source says that text may be burned into the pixels; look before you share"
+    BURNED_IN = (
+        "burned_in",
+        "text may be burned into the pixels, by the header or by bright strokes in a corner; look before you share",
+    )
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
     FAT_SUPPRESSED = "fat_suppressed", "fat is dark in it; it is paired with such scans where there are any"
@@ -268,7 +271,7 @@ class ScanFlag(ExplainedWord):
     WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
     IDENTITY_CONFLICT = (
         "identity_conflict",
-        "headers of this patient's scans contradict one another in sex, birth date or height; none of them is paired",
+        "headers of this patient's scans contradict one another in sex, birth date, height or name; none is paired",
     )
     IMPLAUSIBLE_SIZE = (
         "implausible_size",
@@ -281,6 +284,10 @@ class ScanFlag(ExplainedWord):
     INCOMPLETE_SERIES = (
         "incomplete_series",
         "the header speaks of more slices than there are, by numbers, spacing or count; look whether all came",
+    )
+    SHORTER_SCAN = (
+        "shorter_scan",
+        "another scan of the patient with the same matrix and spacing has far more slices; look whether all came",
     )
     PATIENT_UNNAMED = (
         "patient_unnamed",
@@ -330,6 +337,7 @@ DERIVED_FLAGS = (
     ScanFlag.SIMILAR_ID,
     ScanFlag.COPIED_SCAN,
     ScanFlag.SPLIT_VOLUME,
+    ScanFlag.SHORTER_SCAN,
 )
 """Flags that follow from other scans, and are determined again whenever scans are read."""
 

@@ -218,7 +218,7 @@ def part(name: str, first: float, slices: int = 12, step: float = 4.0) -> dict[s
     affine = np.diag([4.0, 4.0, step, 1.0])
     affine[2, 3] = first
     known = dict.fromkeys(("subject", "session", "modality", "contrast", "protocol", "scanner"), "one")
-    return {**known, "id": name, "shape": [40, 48, slices], "affine": affine.tolist()}
+    return {**known, "date": None, "id": name, "shape": [40, 48, slices], "affine": affine.tolist()}
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,7 @@ def part(name: str, first: float, slices: int = 12, step: float = 4.0) -> dict[s
         (part("b", 2.0), True),  # the slices between
         (part("b", 48.0, slices=80), False),  # another station of the body
         ({**part("b", 48.0), "session": "two"}, False),
+        ({**part("b", 48.0), "session": "two", "date": "2020-01-02"}, False),
         ({**part("b", 48.0), "protocol": "two"}, False),
         ({**part("b", 48.0), "shape": [40, 40, 12]}, False),
     ],

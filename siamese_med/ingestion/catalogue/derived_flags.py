@@ -5,6 +5,7 @@ A new scan may contradict an old one, and a deleted one may take the contradicti
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -12,11 +13,15 @@ from itertools import combinations
 import numpy as np
 
 from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
+from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT
 from siamese_med.study.tables import WRONG_PATIENT
 from siamese_med.study.vocabulary import ScanFlag, ScanSource
 
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
+
+NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT}
+"""Traits that prove nothing where they are equal: anonymisers write one name for everybody too."""
 
 Traits = Mapping[str, Sequence[str]]
 """Pseudonyms of the values that each trait of a person may have, see `dicom.person_traits`."""
@@ -35,6 +40,9 @@ MAX_SHARED = 0.5
 """Parts of one volume may share up to this share of the smaller one's slices, as some exports repeat a margin.
 
 Source: our choice."""
+
+MAX_SHORTER = 0.6
+"""Share of the slices of another scan down to which a scan of equal protocol may be shorter. Source: our choice."""
 
 PLACE_TOLERANCE_VOXELS = 0.1
 """How far a part may lie off the place that it has in one volume."""
@@ -64,6 +72,7 @@ def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> l
         (str(ScanFlag.SIMILAR_ID), find_similar_ids(rows)),
         (str(ScanFlag.COPIED_SCAN), find_copied_scans(rows)),
         (str(ScanFlag.SPLIT_VOLUME), find_split_volumes(rows)),
+        (str(ScanFlag.SHORTER_SCAN), find_shorter_scans(rows)),
     ):
         for scan in ids:
             found[scan].add(flag)
@@ -76,13 +85,20 @@ def _find_alarmed(rows: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> Iterat
 
 
 def find_identity_conflicts(rows: Iterable[ScanRow]) -> set[str]:
-    """Find the scans of subjects whose headers contradict one another in sex, birth date or height."""
-    return {
-        row["id"]
-        for mine in _group(rows, lambda row: row["subject"]).values()
-        if any(contradict(*pair) for pair in combinations(_distinct(_without_issuer(row["person"]) for row in mine), 2))
-        for row in mine
-    }
+    """Find the scans of subjects whose headers contradict one another in sex, birth date, height or name.
+
+    Traits are pseudonyms under the likeness of the identifier, so only those under one likeness can be compared.
+    """
+    subjects = _group(rows, lambda row: row["subject"]).values()
+    return {row["id"] for mine in subjects if any(map(_is_contradictory, _by_likeness(mine))) for row in mine}
+
+
+def _by_likeness(rows: Iterable[ScanRow]) -> Iterable[list[ScanRow]]:
+    return _group(rows, lambda row: row["likeness"]).values()
+
+
+def _is_contradictory(rows: Iterable[ScanRow]) -> bool:
+    return any(contradict(*pair) for pair in combinations(_distinct(_without_issuer(row["person"]) for row in rows), 2))
 
 
 def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
@@ -93,7 +109,7 @@ def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
     """
     scans = [row for row in rows if row["source"] == ScanSource.DICOM]
     visits = {(row["subject"], row["session"]) for row in scans}
-    proven = any(_without_issuer(row["person"]) or ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
+    proven = any(row["person"].keys() - NO_PROOF_TRAITS or ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
     if proven or len({subject for subject, _ in visits}) != 1 or len(visits) < MIN_VISITS_TO_ASK:
         return set()
     return {row["id"] for row in scans}
@@ -135,13 +151,41 @@ def contradict(one: Traits, other: Traits) -> bool:
 
 
 def find_split_volumes(rows: Iterable[ScanRow]) -> set[str]:
-    """Find scans that are parts of one volume: of one session, on one grid, one directly after or between the other."""
+    """Find scans that are parts of one volume: of one visit, on one grid, one directly after or between the other.
+
+    One visit is one session, or one day and another study.
+    """
     found = set()
-    for mine in _group(rows, lambda row: (row["subject"], row["session"], row["modality"], row["contrast"])).values():
+    for mine in _group(rows, lambda row: (row["subject"], row["modality"], row["contrast"])).values():
         for first, second in combinations(mine, 2):
-            if make_one_volume(first, second):
+            one_visit = first["session"] == second["session"] or first["date"] == second["date"] is not None
+            if one_visit and make_one_volume(first, second):
                 found |= {first["id"], second["id"]}
     return found
+
+
+def find_shorter_scans(rows: Iterable[ScanRow]) -> set[str]:
+    """Find scans that have at most MAX_SHORTER of the slices that another of the patient has with an equal grid.
+
+    A series that lost its end has no gap, and headers seldom say how many slices there were.
+    """
+    found = set()
+    for mine in _group(rows, lambda row: (row["subject"], row["modality"], row["contrast"])).values():
+        for first, second in combinations(mine, 2):
+            short, long = sorted((first, second), key=lambda row: math.prod(row["shape"]))
+            if is_cut_short(short, long):
+                found.add(short["id"])
+    return found
+
+
+def is_cut_short(short: ScanRow, long: ScanRow) -> bool:
+    """Tell whether two scans have one matrix and spacing, but for the slices, of which the shorter has far fewer."""
+    same_protocol = (short["protocol"], short["scanner"]) == (long["protocol"], long["scanner"])
+    edges = [np.linalg.norm(np.asarray(row["affine"], dtype=float)[:3, :3], axis=0) for row in (short, long)]
+    if not same_protocol or not np.allclose(*edges, rtol=1e-3):
+        return False
+    shares = sorted(one / other for one, other in zip(short["shape"], long["shape"], strict=True))
+    return shares[0] <= MAX_SHORTER and shares[1] == shares[2] == 1
 
 
 def make_one_volume(first: ScanRow, second: ScanRow) -> bool:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
 from siamese_med.ingestion.catalogue.rows import NAME_TABLE, SESSION_TABLE, NameRow, SessionRow
 from siamese_med.ingestion.inputs.sources import make_natural_sort_key
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+
+MAX_DAYS_OF_STUDY = 1
+"""Days that the dates of one study may lie apart: it may pass midnight."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def assign_scan_names(
         The name of each candidate's `key`.
     """
     subjects = sorted({one.subject for one in candidates})
-    sessions, new_sessions = _sessions(candidates, catalogue.rows(SESSION_TABLE, "subject", subjects), secret)
+    known_sessions = catalogue.rows(SESSION_TABLE, "subject", subjects)
+    candidates = part_sessions_by_day(candidates, known_sessions, secret)
+    sessions, new_sessions = _sessions(candidates, known_sessions, secret)
     known = catalogue.rows(NAME_TABLE, "subject", subjects)
     given = {row["key"]: ScanName(row["id"], row["subject"], row["session"]) for row in known}
     runs = Counter(_without_run(name.id) for name in given.values())
@@ -71,6 +76,30 @@ def assign_scan_names(
         rows.append({"key": one.key, "id": name.id, "subject": name.subject, "session": session, "series": one.series})
     catalogue.write({"session": new_sessions, "name": rows})
     return {one.key: given[one.key] for one in candidates}
+
+
+def part_sessions_by_day(
+    candidates: Sequence[NameCandidate], known: Sequence[SessionRow], secret: Pseudonyms
+) -> list[NameCandidate]:
+    """Part the visits of one Study Instance UID whose dates lie apart: some anonymisers write one UID for all studies.
+
+    The session that is known, or else the first date, keeps the key. Visits that a label names are left as they are.
+    """
+    dates = {(row["subject"], row["key"]): row["date"] for row in known}
+    parted = []
+    for one in sorted(candidates, key=_by_date):
+        shifted = secret.shifted(one.date, one.subject)
+        first = dates.setdefault((one.subject, one.session_key), shifted)
+        if not one.session_label and first and shifted and _lie_apart(first, shifted):
+            one = replace(one, session_key=secret.label("session day", one.session_key, shifted))
+            dates.setdefault((one.subject, one.session_key), shifted)
+        parted.append(one)
+    return parted
+
+
+def _lie_apart(first: str, second: str) -> bool:
+    days = date.fromisoformat(second) - date.fromisoformat(first)
+    return abs(days.days) > MAX_DAYS_OF_STUDY
 
 
 def _with_run(stem: str, run: int) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -34,6 +35,9 @@ PIXEL_DATA_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 ITEM_TAG, ITEM_END_TAG, SEQUENCE_END_TAG = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 """Delimiters of sequences and their items (PS3.5, section 7.5)."""
 
+ITEM_TAG_BYTES = b"\xfe\xff\x00\xe0"
+"""The tag of an item as it stands in a file."""
+
 MAX_SEQUENCE_DEPTH = 8
 """Nesting of sequences of undefined length that is followed; deeper ones go to pydicom."""
 
@@ -48,6 +52,9 @@ ASCII_CHARSETS_PATTERN = re.compile(
 )
 """Character sets in which the codes of ASCII have their usual meaning (PS3.3, section C.12.1.1.2)."""
 
+META_TAGS = (0x00020002, 0x00020010)
+"""SOP class and transfer syntax of the file meta information: all of it that is asked for."""
+
 PER_FRAME_GROUPS_TAG = 0x52009230
 """Per-frame functional groups of enhanced files: nested sequences, so not plain."""
 
@@ -58,7 +65,7 @@ LONG_FORM_VRS = frozenset(b"OB OW OF OD OL OV UN SQ UT UC UR SV UV".split())
 """Value representations with two reserved bytes and a 32-bit length (PS3.5, section 7.1.2)."""
 
 IS_LONG_FORM_BY_VR = {**dict.fromkeys(SHORT_FORM_VRS, False), **dict.fromkeys(LONG_FORM_VRS, True)}
-TEXT_VRS = frozenset(b"AS CS DA DT LO SH TM UI".split())
+TEXT_VRS = frozenset(b"AS CS DA DT LO PN SH TM UI".split())
 STRUCT_FORMAT_BY_VR = {b"US": "H", b"SS": "h", b"UL": "I", b"SL": "i", b"FL": "f", b"FD": "d"}
 NUMBER_PATTERN = re.compile(rb" *[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)? *")
 """A decimal string (DS)."""
@@ -93,6 +100,7 @@ class PlainHeader:
         self.original_encoding = (implicit, True)
         self._data, self._implicit = data, implicit
         self._elements: dict[int, tuple[bytes, int, int]] = {}
+        self._asked: dict[int, None] | None = None
         stop = len(data) if meta else _end_of_meta(data)
         self.end = self._index(start, stop)
         self._check_charset()
@@ -137,6 +145,34 @@ class PlainHeader:
         """Tags of the elements at the top level, group and element in one number (0x00100020 for PatientID)."""
         return self._elements.keys()
 
+    @contextmanager
+    def watch(self) -> Iterator[dict[int, None]]:
+        """Note which elements are asked for, in order, until the end of the block; see `header_memory`."""
+        self._asked = asked = dict[int, None]()
+        try:
+            yield asked
+        finally:
+            self._asked = None
+
+    def get_bytes(self, tags: tuple[int, ...]) -> tuple[bytes | None, ...]:
+        """Return the bytes of elements with their VR, None where one is missing; and what decides how they are read.
+
+        That is whether the VR is implicit, and the bytes of the file meta information's transfer syntax.
+        """
+        data, elements = self._data, self._elements
+        found = [
+            one[0] + data[one[1] : one[1] + one[2]] if (one := elements.get(tag)) is not None else None for tag in tags
+        ]
+        syntax = self.file_meta.get_bytes(META_TAGS) if self.file_meta else ()
+        return (*found, *syntax, b"implicit" if self._implicit else b"")
+
+    def has_items(self, key: str) -> bool:
+        """Tell whether a sequence is there with at least one item, whose content needs a full parser."""
+        if self._asked is not None:
+            self._asked[DICOM_ELEMENTS[key][0]] = None
+        vr, start, length = self._elements.get(DICOM_ELEMENTS[key][0], (b"", 0, 0))
+        return vr in (b"SQ", b"") and length > 8 and self._data[start : start + 4] == ITEM_TAG_BYTES
+
     def get(self, key: str | tuple[int, int]) -> Any:
         """Decode the value of an element, as pydicom's Dataset would.
 
@@ -156,6 +192,8 @@ class PlainHeader:
             The value needs a full parser.
         """
         tag, usual = DICOM_ELEMENTS[key] if isinstance(key, str) else (key[0] << 16 | key[1], b"")
+        if self._asked is not None:
+            self._asked[tag] = None
         found = self._elements.get(tag)
         if found is None:
             return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from siamese_med.ingestion import decompression_limits
 from siamese_med.ingestion.dicom import fast_header, origins, planes, scan_facts, sop_classes, tags
 from siamese_med.ingestion.dicom.fast_header import NotPlainError
+from siamese_med.ingestion.dicom.header_memory import HeaderMemory
 from siamese_med.ingestion.dicom.instances import DicomInstance, PixelStorage, SlicePlane, share_value
 from siamese_med.ingestion.reasons import RejectedError
 
@@ -126,7 +127,7 @@ def _held(header: DicomHeader, body: bytes, position: int, source: DicomFileByte
 
 
 def _judged(header: DicomHeader, body: bytes, position: int, source: DicomFileBytes) -> DicomInstance:
-    modality = sop_classes.determine_modality(header)
+    modality = _determine_modality(header)
     storage = _storage(header, source.path, len(source.data))
     if storage.native_bytes > source.most_bytes:
         raise RejectedError("too_large")
@@ -140,6 +141,9 @@ def _judged(header: DicomHeader, body: bytes, position: int, source: DicomFileBy
     if body is not source.data:
         storage = replace(storage, offset=None, encoded=(0, 0))
     return _instance(header, source.content, modality, storage, slices, flaw)
+
+
+_determine_modality = HeaderMemory(sop_classes.determine_modality)
 
 
 def parse_with_pydicom(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int]:

@@ -10,6 +10,8 @@ import re
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion.dicom import tags
+from siamese_med.ingestion.dicom.fast_header import NotPlainError
+from siamese_med.ingestion.dicom.placeholder_ids import PLACEHOLDER_WORDS
 
 if TYPE_CHECKING:
     from datetime import date
@@ -28,6 +30,18 @@ EARLIEST_BIRTH_YEAR = 1902
 AGE_PATTERN = re.compile(r"(\d{3})Y")
 """An age in years as DICOM writes it, such as 034Y. Younger ages, in months or days, are not used."""
 
+NAME_TRAIT = "name"
+"""The trait that holds how the words of the name begin."""
+
+NAME_PATTERN = re.compile(r"[A-Za-z ^,.'=-]+")
+"""Names that are compared: in Latin letters, since each character set has a spelling of its own, and without digits,
+since names with digits are pseudonyms, which may be other ones in each visit."""
+
+NAME_BEGINNING, MIN_NAME_WORDS = 2, 2
+"""Letters of each word that are compared, so that Jon is John; and the fewest words, as family and given name.
+
+Whoever marries keeps the given name. Source: our choice."""
+
 HEIGHT_RANGE_M, HEIGHT_STEP_M, HEIGHT_STEPS_OFF = (1.3, 2.3), 0.05, 2
 """Heights of grown-up people, and how far two may be apart: entries are typed by hand, and rounded.
 
@@ -36,7 +50,7 @@ Two heights share a value if they are less than about 20 cm apart. Source: our c
 
 
 def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
-    """Read issuer, sex, birth date, year of birth and height from a header.
+    """Read issuer, sex, birth date, year of birth, height and name from a header.
 
     Parameters
     ----------
@@ -53,9 +67,39 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     """
     texts = [tags.get_tag_text(dataset, key) for key in ("PatientSex", "PatientBirthDate", "PatientAge")]
     height = tags.get_tag_number(dataset, "PatientSize")
-    return list_person_traits(
+    traits = list_person_traits(
         texts[0], texts[1], texts[2], height, day, tags.get_tag_text(dataset, "IssuerOfPatientID")
     )
+    beginnings = list_name_beginnings(_read_name(dataset))
+    return (*traits, (NAME_TRAIT, beginnings)) if beginnings else traits
+
+
+def _read_name(dataset: DicomHeader) -> str:
+    """Return the name; empty where it has other than ASCII letters, so that no full parser is needed for it."""
+    try:
+        return tags.get_tag_text(dataset, "PatientName")
+    except NotPlainError:
+        return ""
+
+
+def list_name_beginnings(name: str) -> tuple[str, ...]:
+    """List how the words of a name begin; nothing for a pseudonym, a word for nobody, or a name of one word.
+
+    Two names of one person share a beginning, whatever their order, case and shortening.
+
+    Examples
+    --------
+    >>> list_name_beginnings("Meier^Anna^Maria"), list_name_beginnings("ANNA MEYER")
+    (('an', 'ma', 'me'), ('an', 'me'))
+    >>> list_name_beginnings("ANON^17"), list_name_beginnings("Anonymous^Patient"), list_name_beginnings("Meier")
+    ((), (), ())
+    """
+    if not NAME_PATTERN.fullmatch(name):
+        return ()
+    words = [word for word in re.split(r"[^a-z]+", name.split("=")[0].casefold()) if len(word) >= NAME_BEGINNING]
+    if len(words) < MIN_NAME_WORDS or not PLACEHOLDER_WORDS.isdisjoint([*words, "".join(words)]):
+        return ()
+    return tuple(sorted({word[:NAME_BEGINNING] for word in words}))
 
 
 def list_person_traits(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from siamese_med.ingestion.dicom import series_physics, tags
+from siamese_med.ingestion.dicom.header_memory import HeaderMemory
 from siamese_med.ingestion.dicom.instances import SlicePlane, share_value
 from siamese_med.ingestion.reasons import RejectedError
 
@@ -78,7 +79,7 @@ def _classic(dataset: DicomHeader, file: str) -> SlicePlane:
         spacing=tags.get_tag_numbers(dataset, "PixelSpacing", 2),
         slope=_slope(dataset),
         intercept=tags.get_tag_number(dataset, "RescaleIntercept") or 0.0,
-        content=share_value(_content(dataset)),
+        content=_steady_content(dataset),
         time=_time(dataset, "TemporalPositionIdentifier"),
         frame=(tags.get_tag_text(dataset, "FrameOfReferenceUID"), tags.get_tag_text(dataset, "StackID")),
         instance=tags.get_tag_integer(dataset, "InstanceNumber"),
@@ -107,6 +108,13 @@ def _content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
             ("stated slices", _read_stated_slices(dataset)),
         ),
     )
+
+
+def _share_content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
+    return share_value(_content(dataset))
+
+
+_steady_content = HeaderMemory(_share_content)
 
 
 def _read_stated_slices(dataset: DicomHeader) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion import contrast, series_contrast
 from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
+from siamese_med.ingestion.dicom.header_memory import HeaderMemory
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane, share_value
 from siamese_med.ingestion.dicom.series_physics import read_series_physics
 from siamese_med.study.vocabulary import ScanFlag
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from siamese_med.ingestion.dicom.tags import DicomHeader
+
+Grid = tuple[int, int, tuple[float, ...] | None]
+"""Rows, columns and spacing in mm of a slice."""
 
 DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
 """Elements that may have the date of the scan, in order of preference."""
@@ -51,6 +56,13 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
     ScanFacts
         Missing values are None or empty. Free text is only searched for the contrast, never kept.
     """
+    steady = _steady_facts(dataset, modality, (first.rows, first.columns, first.spacing))
+    clock = next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), "")
+    return replace(steady, clock=clock, acquired=_acquired(dataset, steady.date))
+
+
+def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanFacts:
+    """Read all but the times of day, which may differ from slice to slice."""
     description, protocol = (tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
     image_type = tags.get_tag_words(dataset, "ImageType")
     physics = read_series_physics(dataset)
@@ -63,18 +75,19 @@ def read_scan_facts(dataset: DicomHeader, modality: str, first: SlicePlane) -> S
         modality=modality,
         contrast=word,
         date=day,
-        clock=next((clock for key in TIME_KEYWORDS if (clock := tags.get_tag_text(dataset, key))), ""),
         number=tags.get_tag_integer(dataset, "SeriesNumber") or 0,
         scanner=tuple(
             tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
         ),
-        protocol=_protocol(dataset, physics.times_ms, first),
+        protocol=_protocol(dataset, physics.times_ms, grid),
         flags=(*_flags(dataset), *((ScanFlag.FAT_SUPPRESSED,) if fat else ())),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
-        acquired=_acquired(dataset, day),
         person=share_value(person_traits.read_person_traits(dataset, day)),
         acquisition=share_value(read_acquisition_facts(dataset)),
     )
+
+
+_steady_facts = HeaderMemory(_read_steady_facts)
 
 
 def _acquired(dataset: DicomHeader, day: date | None) -> str:
@@ -93,7 +106,7 @@ def _acquired(dataset: DicomHeader, day: date | None) -> str:
     return ""
 
 
-def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: SlicePlane) -> tuple[str, ...]:
+def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], grid: Grid) -> tuple[str, ...]:
     """Describe the protocol: timing to 1 ms, as in side-cars, or else sequence, matrix, pixel spacing and kernel."""
     timing = tuple("" if one is None else str(round(one)) for one in times)
     if any(timing):
@@ -101,8 +114,8 @@ def _protocol(dataset: DicomHeader, times: tuple[float | None, ...], first: Slic
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
     made = tags.get_tag_words(dataset, "ConvolutionKernel")
     corrected = ("ATTN",) if "ATTN" in tags.get_tag_words(dataset, "CorrectedImage") else ()
-    grid = (str(first.rows), str(first.columns), *(f"{one:.2f}" for one in first.spacing or ()))
-    return (*words, *grid, *made, *corrected)
+    rows, columns, spacing = grid
+    return (*words, str(rows), str(columns), *(f"{one:.2f}" for one in spacing or ()), *made, *corrected)
 
 
 def _flags(dataset: DicomHeader) -> tuple[str, ...]:

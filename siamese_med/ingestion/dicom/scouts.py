@@ -8,7 +8,7 @@ from collections.abc import Iterable, MutableMapping, Sequence
 import numpy as np
 
 from siamese_med.ingestion.dicom import slice_geometry
-from siamese_med.ingestion.dicom.instances import SlicePlane
+from siamese_med.ingestion.dicom.instances import DicomInstance, SlicePlane
 from siamese_med.ingestion.reasons import RejectedError
 
 SCOUT_REASON = "localizer"
@@ -21,6 +21,31 @@ SCOUT_GAP_MM = 15.0
 
 LINE_TOLERANCE_MM = 1.0
 """Slices of one volume lie on one line along their normal, to this much."""
+
+
+def leave_out_unplaced(instances: Sequence[DicomInstance], reasons: MutableMapping[str, str]) -> list[DicomInstance]:
+    """Leave out a few pictures without a place, such as collages, whose matrix is none of the placed slices.
+
+    Parameters
+    ----------
+    instances
+        The files of a series.
+    reasons
+        Gets `missing_geometry` for every file that is left out.
+    """
+    placed = [one for one in instances if _is_placed(one)]
+    matrices = {(one.storage.rows, one.storage.columns) for one in placed}
+    others = [one for one in instances if not _is_placed(one)]
+    if len(others) > MAX_SCOUT_SHARE * len(placed) or any(
+        (one.storage.rows, one.storage.columns) in matrices for one in others
+    ):
+        return list(instances)
+    reasons.update({one.content: "missing_geometry" for one in others})
+    return placed
+
+
+def _is_placed(one: DicomInstance) -> bool:
+    return all(plane.position and plane.orientation for plane in one.planes)
 
 
 def leave_out_scouts(

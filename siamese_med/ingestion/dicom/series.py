@@ -90,8 +90,8 @@ def assess_series(
         sound = _without_copies([one for one in instances if not one.flaw], verdict)
         if broken and sound:
             raise RejectedError("missing_slice")
-        if sound:
-            _draft(sound, config, verdict)
+        for number, visit in enumerate(_by_day(scouts.leave_out_unplaced(sound, verdict.reasons))):
+            _draft(f"day {number}, " if number else "", visit, config, verdict)
     except RejectedError as rejected:
         for one in instances:
             verdict.reasons.setdefault(one.content, rejected.reason)
@@ -135,7 +135,18 @@ def _place_and_kind(one: DicomInstance) -> Hashable:
     return plane.position, plane.content, plane.time[:-1], len(one.planes)
 
 
-def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: SeriesVerdict) -> None:
+def _by_day(instances: Sequence[DicomInstance]) -> list[list[DicomInstance]]:
+    """Part the slices by their dates where one place has slices of several: they are visits under one series UID."""
+    days = _grouped(instances, lambda one: one.day)
+    if len(days) < 2 or None in days:
+        return [list(instances)] if instances else []
+    places = [{plane.position for one in some for plane in one.planes} for some in days.values()]
+    if sum(map(len, places)) == len(set().union(*places)):
+        return [list(instances)]
+    return [days[day] for day in sorted(days, key=str)]
+
+
+def _draft(name: str, instances: Sequence[DicomInstance], config: IngestConfig, verdict: SeriesVerdict) -> None:
     by_content = {one.content: one for one in instances}
     planes = [plane for one in instances for plane in one.planes]
     slice_geometry.check_slice_geometry(planes)
@@ -143,7 +154,7 @@ def _draft(instances: Sequence[DicomInstance], config: IngestConfig, verdict: Se
     parts = _by_geometry(scouts.leave_out_scouts(_by_geometry(planes), config.min_slices, verdict.reasons))
     for number, part in enumerate(parts):
         try:
-            _draft_part(f"geometry {number}", part, by_content, config, verdict)
+            _draft_part(f"{name}geometry {number}", part, by_content, config, verdict)
         except RejectedError as rejected:
             raise RejectedError("mixed_geometry" if len(parts) > 1 else rejected.reason) from rejected
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 AGENT_KEYWORDS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 """Elements that name a contrast agent (DICOM PS3.3, section C.7.6.4)."""
 
+AGENT_CODES_KEYWORD = "ContrastBolusAgentSequence"
+"""The sequence that has codes of the contrast agents."""
+
 SEQUENCE_BY_PULSES = {"SPIN": "SE", "GRADIENT": "GR", "BOTH": "SE GR"}
 """Scanning Sequence by Echo Pulse Sequence of enhanced files."""
 
@@ -43,7 +46,7 @@ def read_series_physics(dataset: DicomHeader) -> SeriesPhysics:
     times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
     options = tags.get_tag_words(dataset, "ScanOptions")
-    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), _read_agent(dataset), options)
+    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), _read_classic_agent(dataset), options)
 
 
 def _read_agent(dataset: DicomHeader) -> str:
@@ -55,7 +58,22 @@ def _read_agent(dataset: DicomHeader) -> str:
     given = any(
         (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
     )
-    return "agent" if given else ""
+    return "agent" if given or _has_start_of_bolus(dataset) else ""
+
+
+def _read_classic_agent(dataset: DicomHeader) -> str:
+    return _read_agent(dataset) or ("agent" if _has_agent_code(dataset) else "")
+
+
+def _has_agent_code(dataset: DicomHeader) -> bool:
+    """Tell whether a classic file codes an agent; of plain headers the code is not read, and no code says `none`."""
+    if isinstance(dataset, PlainHeader):
+        return dataset.has_items(AGENT_CODES_KEYWORD)
+    return bool(tags.list_items(dataset, AGENT_CODES_KEYWORD))
+
+
+def _has_start_of_bolus(dataset: DicomHeader) -> bool:
+    return bool(tags.get_tag_text(dataset, "ContrastBolusStartTime").strip("0.:"))
 
 
 def _read_enhanced(dataset: Dataset) -> SeriesPhysics:

@@ -28,6 +28,10 @@ SPACING_TOLERANCE_MM = 0.01
 SPACING_TOLERANCE_SHARE = 0.01
 """Deviation of a slice gap that is allowed, as a share of the usual gap."""
 
+POSITION_ROUNDING_MM, POSITION_ROUNDING_SHARE = 0.1, 0.05
+"""Largest deviation of a slice from its place in an even stack, in mm and as a share of the gap: some programs write
+positions with one decimal. Source: our choice."""
+
 UNIT_VECTOR_TOLERANCE = 1e-2
 """Largest deviation of direction cosines from unit length and from a right angle."""
 
@@ -127,6 +131,9 @@ def build_slice_stack(planes: Sequence[SlicePlane], min_slices: int) -> SliceSta
 
 def _check_even_spacing(planes: tuple[SlicePlane, ...], along: NDArray[np.float64]) -> None:
     gaps = np.diff(along)
+    rounding = min(POSITION_ROUNDING_MM, POSITION_ROUNDING_SHARE * float(gaps.mean()))
+    if np.abs(along - np.linspace(along[0], along[-1], len(along))).max() <= rounding:
+        return
     usual = float(np.median(gaps[gaps < 1.5 * gaps.min()]))  # where three slices are left, half of the gaps may be wide
     if usual < 0.1 * np.median(gaps):
         raise RejectedError("irregular_spacing")
@@ -160,6 +167,7 @@ def _check_straight(positions: NDArray[np.float64], step: NDArray[np.float64], n
     allowed = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_SHARE * float(np.linalg.norm(step))) * max(
         1, math.log2(len(positions))
     )
+    allowed = max(allowed, min(POSITION_ROUNDING_MM, POSITION_ROUNDING_SHARE * float(np.linalg.norm(step))))
     if np.linalg.norm(positions - line, axis=1).max() > allowed:
         raise RejectedError("irregular_spacing")
 

@@ -48,7 +48,17 @@ SUBTRACTION_TYPES = {"SUBTRACTION", "SUBTRACT"}
 SUBTRACTION_PATTERN = re.compile(r"(?<![a-z0-9])(subtract\w*|subs?)(?![a-z0-9-]|_\d)", re.I)
 """Series descriptions of differences."""
 
-PROJECTION_TYPES = {"PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP"}
+RESULT_PATTERN = re.compile(
+    r"(?<![a-z])((lesion|tumou?r|brain)[ _-]?masks?|segmentations?|lesion[ _-]?(map|overlay)|overlay|fused|fusion|"
+    r"heat[ _-]?map|screen[ _-]?(shot|save)|(lesion|neuro)[ _-]?quant|icobrain|icometrix)(?![a-z])",
+    re.I,
+)
+"""Series descriptions of pictures that programs made of scans; of derived images only."""
+
+PROJECTION_TYPES = {
+    "PROJECTION IMAGE", "MIP", "MAXIMUM INTENSITY PROJECTION", "MNIP", "MINIP", "MIN IP", "MIN_IP", "MAX IP", "MAX_IP",
+    "MIN PROJECTION", "MAX PROJECTION", "MIP_SW", "MINIMUM INTENSITY PROJECTION",
+}  # fmt: skip
 """Terms of Image Type for projections of a volume."""
 
 GREYSCALE_INTERPRETATIONS = {"MONOCHROME1", "MONOCHROME2"}
@@ -101,10 +111,12 @@ def _refuse_views(dataset: DicomHeader) -> None:
     description = tags.get_tag_text(dataset, "SeriesDescription")
     if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(description):
         raise RejectedError("localizer")
-    if image_type & PROJECTION_TYPES:
+    if image_type & PROJECTION_TYPES or contrast.is_projection_name(description):
         raise RejectedError("projection")
     if image_type & SUBTRACTION_TYPES or SUBTRACTION_PATTERN.search(description):
         raise RejectedError("subtraction")
+    if "DERIVED" in image_type and RESULT_PATTERN.search(description):
+        raise RejectedError("non_image")
     photometric = tags.get_tag_text(dataset, "PhotometricInterpretation").upper()
     if (tags.get_tag_integer(dataset, "SamplesPerPixel") or 1) > 1 or (
         photometric and photometric not in GREYSCALE_INTERPRETATIONS

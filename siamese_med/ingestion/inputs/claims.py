@@ -13,7 +13,7 @@ from siamese_med.ingestion.dicom.person_traits import PersonTraits
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
-from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date
+from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date, find_folder_visit
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
 MaskFile = tuple[str, int, int]
@@ -156,7 +156,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     ----------
     found
         The file with its BIDS labels, or patient and date of plain folders. Without either its place stands for the
-        patient, see `claim_by_place`. A folder that is called by a date dates the files of a named patient.
+        patient, see `claim_by_place`. A folder that is called by a date dates the files of a named patient, and one
+        that is called by a visit, such as `baseline`, tells the visits apart.
     root
         Folder that places are relative to.
     tree
@@ -168,11 +169,14 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         A side-car or table cannot be read now.
     """
     labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
-    folder_day = find_folder_date(found.path.relative_to(root).parts[:-1])
+    folders, session = found.path.relative_to(root).parts[:-1], labels.session
+    folder_day = find_folder_date(folders)
     if labels.subject:
         kind, subject = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
+        session = session or find_folder_visit(folders)
     elif found.dated:
         kind, subject = found.data_set.kind("folder") if found.data_set else "folder", found.dated.patient
+        session = found.dated.visit
     else:
         place = claim_by_place(found, root)
         kind, subject, folder_day = place.kind, place.subject, None
@@ -190,7 +194,7 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         flags = (*flags, ScanFlag.PHASE)
     modality = sidecar.modality or contrast_finding.determine_modality_of_contrast(told.contrast)
     return InputClaim(
-        kind, subject, labels.session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
+        kind, subject, session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
         person=sidecar.person,
     )  # fmt: skip

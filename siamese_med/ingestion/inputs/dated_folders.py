@@ -1,9 +1,10 @@
-"""Patients and dates from plain folders, PATIENT/DATE/FILE, of NIfTI files that nothing else names.
+"""Patients and visits from plain folders, PATIENT/DATE/FILE or PATIENT/VISIT/FILE, of NIfTI files without names.
 
 Folders may also be called after sites or batches, and two people must never become one. So a folder is taken for a
 patient only where all of this holds:
 
-- below it there is nothing but folders that are called by a date, and images only in these;
+- below it there is nothing but folders that are called by a date, or by a word for a visit such as `baseline` or
+  `month12`, and images only in these;
 - no file is called by anything but a kind of image, the patient's folder or its date, so no name and no number tells
   people apart;
 - there are at least two such patients in the input.
@@ -22,6 +23,13 @@ from siamese_med.ingestion import contrast
 
 DATE_FOLDER = re.compile(r"(\d{4})([-_.]?)(\d{2})\2(\d{2})")
 """Year, month and day, in this order: any other order can mean two dates."""
+VISIT_FOLDER = re.compile(
+    r"(baseline|screening|initial|follow[-_ ]?ups?|fu|bl)([-_ ]?\d{1,3})?|"
+    r"(visit|vis|timepoint|time[-_ ]point|tp|session|sess|exam|month|mo|m|year|yr|y|week|wk|w|day)[-_ ]?\d{1,4}|"
+    r"\d{1,3}[-_ ]?(months?|mo|m|years?|yrs?|y|weeks?|wks?|w|days?)",
+    re.I,
+)
+"""Words for visits. `T0`, `T1` and `V1` are none: they are contrasts, or anything."""
 FIRST_YEAR = 1970
 """No scan is older."""
 MIN_PATIENTS = 2
@@ -30,10 +38,14 @@ MIN_PATIENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class DatedFolder:
-    """Whose a file is by its folders: `patient`, the path of the folder above the date below the input, and the day."""
+    """Whose a file is by its folders.
+
+    `patient` is the path of the folder above the date or visit, below the input. Of `day` and `visit` one is given.
+    """
 
     patient: str
-    day: date
+    day: date | None
+    visit: str = ""
 
 
 def parse_date_folder(name: str) -> date | None:
@@ -67,8 +79,20 @@ def find_folder_date(folders: Iterable[str]) -> date | None:
     return days.pop() if len(days) == 1 else None
 
 
+def find_folder_visit(folders: Iterable[str]) -> str:
+    """Return the one folder that is called by a word for a visit; empty without one, or with two that differ.
+
+    Examples
+    --------
+    >>> find_folder_visit(["sub-01", "baseline", "anat"]), find_folder_visit(["T1", "V1", "scans"])
+    ('baseline', '')
+    """
+    visits = {folder.casefold() for folder in folders if VISIT_FOLDER.fullmatch(folder)}
+    return visits.pop() if len(visits) == 1 else ""
+
+
 def read_dated_folders(images: Mapping[Path, str]) -> dict[Path, DatedFolder]:
-    """Read patient and date of the images that lie in plain folders.
+    """Read patient and date or visit of the images that lie in plain folders.
 
     Parameters
     ----------
@@ -91,10 +115,11 @@ def read_dated_folders(images: Mapping[Path, str]) -> dict[Path, DatedFolder]:
     """
     by_patient: dict[Path, dict[Path, DatedFolder]] = defaultdict(dict)
     for path in images:
-        dated = [n for n, folder in enumerate(path.parts[:-1]) if n and parse_date_folder(folder)]
-        if len(dated) == 1 and (day := parse_date_folder(path.parts[dated[0]])):
-            above = Path(*path.parts[: dated[0]])
-            by_patient[above][path] = DatedFolder(above.as_posix(), day)
+        visits = [n for n, folder in enumerate(path.parts[:-1]) if n and _names_visit(folder)]
+        if len(visits) == 1:
+            above, folder = Path(*path.parts[: visits[0]]), path.parts[visits[0]]
+            day = parse_date_folder(folder)
+            by_patient[above][path] = DatedFolder(above.as_posix(), day, "" if day else folder.casefold())
     plain = {
         above: found
         for above, found in by_patient.items()
@@ -104,6 +129,10 @@ def read_dated_folders(images: Mapping[Path, str]) -> dict[Path, DatedFolder]:
     if len(plain) < max(MIN_PATIENTS, len(by_patient)):
         return {}
     return {path: one for found in plain.values() for path, one in found.items()}
+
+
+def _names_visit(folder: str) -> bool:
+    return bool(parse_date_folder(folder) or VISIT_FOLDER.fullmatch(folder))
 
 
 def _names_nobody(stem: str, patient: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -54,8 +55,8 @@ def read_manifest(source: Path) -> list[InputPath]:
             lacking = [name for name in REQUIRED_COLUMNS if name not in columns]
             if lacking:
                 raise ManifestError(
-                    f"{source} lacks the column {lacking[0]}: "
-                    f"it needs {','.join(REQUIRED_COLUMNS)}{OPTIONAL_COLUMNS_TEXT}"
+                    f"{source} lacks the column {lacking[0]}: it needs "
+                    f"{','.join(REQUIRED_COLUMNS)}{OPTIONAL_COLUMNS_TEXT}{_explain_columns(columns)}"
                 )
             found = [one for number, row in enumerate(rows, 2) for one in _row(source, number, row)]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -65,6 +66,15 @@ def read_manifest(source: Path) -> list[InputPath]:
     if not found:
         raise EmptyInputError(f"{source} names no file: give it one row for each scan")
     return found
+
+
+def _explain_columns(columns: Sequence[str]) -> str:
+    """Return what spreadsheets do to the first line, where that is why a column is lacking."""
+    if len(columns) == 1 and any(sign in columns[0] for sign in ";\t,"):
+        return "; columns have to be separated by a comma, or by a tab in a .tsv file"
+    if {name.strip().lower() for name in columns}.issuperset(REQUIRED_COLUMNS):
+        return "; write the names in small letters, without spaces"
+    return ""
 
 
 def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPath]:

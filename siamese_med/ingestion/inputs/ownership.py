@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.inputs.claims import InputClaim
     from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry
 
+NUMBER_WORD_PATTERN = re.compile(r"^(mrn|pid|id|pat(ient)?([ _-]?id)?|subj(ect)?|case|no|nr)[\W_]*(?=\d)")
+"""Words that say no more than that a patient's number follows."""
+
 SEALED_OWNER_BYTES = 64
 """Identifiers are padded to a multiple of this many bytes before encryption, so that their length is not revealed."""
 
@@ -58,17 +61,19 @@ class FileOwner:
 def write_plainly(identifier: str) -> str:
     """Write an identifier without what is written in one way here and in another there.
 
-    That is zeros in front, case, spaces and signs, wide digits, forms of accented letters, and `sub-` in front. Signs
-    between two digits count, since 1-23 and 12-3 are two.
+    That is zeros in front, case, spaces and signs, wide digits, forms of accented letters, words such as `MRN` or
+    `sub-` in front of a number, and what HL7 writes behind `^`. Signs between two digits count, since 1-23 and 12-3
+    are two.
 
     Examples
     --------
-    >>> write_plainly(" 00123 "), write_plainly("MRN-07a"), write_plainly("sub-07")
-    ('123', 'mrn7a', '7')
+    >>> write_plainly(" 00123 "), write_plainly("MRN-07a"), write_plainly("sub-07"), write_plainly("123^^^HOSP")
+    ('123', '7a', '7', '123')
     >>> write_plainly("12-345"), write_plainly("12 345")
     ('12-345', '12-345')
     """
     text = unicodedata.normalize("NFKC", identifier).strip().casefold().removeprefix("sub-")
+    text = NUMBER_WORD_PATTERN.sub("", text.partition("^")[0] or text)
     text = re.sub(r"[\W_]+", "-", re.sub(r"(?<!\d)0+(?=\d)", "", text)).strip("-")
     return re.sub(r"(?<!\d)-|-(?!\d)", "", text)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from pathlib import PurePath
 
 SPM_PREFIXES = (
     "y_", "iy_", "w", "wm", "wr", "wmr", "m", "mw", "mr", "r", "rr", "rm", "u", "sw", "swr", "smw",
@@ -18,30 +19,45 @@ SPM_PREFIXES = (
 ENDING_PATTERN = re.compile(
     r"([_.-]("
     r"brain|bet\d?|ss|skull[_-]?strip\w*|stripp?ed|extracted|masked|n4\w*|bfc|bias[_-]?corr\w*|unbiased|restored?|"
-    r"corrected|norm(ali[sz]ed)?|reg(istered)?|coreg\w*|warped|(lin|nonlin)?(to|2|in|on)?[_-]?(mni|std|standard)\w*|"
+    r"corrected|norm(ali[sz]ed)?|reg(istered|\d?(to|2)\w*)?|coreg\w*|(inverse)?warped|"
+    r"(lin|nonlin)?(to|2|in|on)?[_-]?(mni|std|standard)\w*|"
     r"to[_-]\w+|resampled?|resliced?|resized?|denoised|smooth\w*|defaced?|deface|roi|crop(ped)?(_\d+)?|eq_\d+|tilt_\d+|"
-    r"pve(seg)?(_\d)?|seg\w*|mask\w*|mixeltype|prob\w*|aligned|avg|mean|pre-?proc(essed)?"
+    r"pve(seg)?(_\d)?|seg\w*|mask\w*|mixeltype|prob\w*|aligned|avg|mean|pre-?proc(essed)?|"
+    r"fast[_-]\w+|flirt|fnirt|bias(field)?|hd-?bet|synth-?(strip|seg|sr)|robustfov|conform(ed)?|reorient(ed)?|[rl][ap][si]|"
+    r"\d(\.\d+)?mm|z-?scored?|rescaled|padded|flipped|filtered|affine|rigid|elastix|ants|itk"
     r"))+$",
     re.I,
 )
 """What FSL, ANTs, dcm2niix (cropped, evened out, untilted) and people write behind the name of a scan."""
 
 MARK_PATTERN = re.compile(
-    r"(^|[_.-])(lesions?|wmh|tumou?r|aparc\W?aseg|aseg|segmentation|heatmap|probmap|labels?)$", re.I
+    r"(^|[_.-])(lesions?|wmh|tumou?r|aparc\W?aseg|aseg|segmentation|heatmap|probmap|labels?|rois?|vois?|parc\w*|"
+    r"atlas)$",
+    re.I,
 )
 """Last words of names of maps of lesions or tissues, which may hold more than two values."""
+
+PIPELINE_FOLDER_PATTERN = re.compile(
+    r"([fs]mriprep|freesurfer|fastsurfer|mriqc|qsiprep|aslprep|xcp[_-]?d|cat12|spm\d*|fsl|ants|nipype|samseg|synthseg|"
+    r"pre-?proc(ess(ed|ing))?|processed|derived|outputs?|results?|normali[sz]ed|registered|coregistered|segmentations?)"
+    r"([_.-].*)?",
+    re.I,
+)
+"""Folders of programs' results beside raw images, in trees that no dataset_description.json describes."""
 
 PROGRAM_FOLDER_PATTERN = re.compile(r".+\.(anat|feat|g?ica|sienax?|bedpostx|probtrackx)", re.I)
 """Folders that FSL's programs make for their results."""
 
 
-def find_processed_copies(stems: Collection[str]) -> dict[str, str]:
+def find_processed_copies(stems: Collection[str], above: Collection[str] = ()) -> dict[str, str]:
     """Find the images of one folder that were made of others in it.
 
     Parameters
     ----------
     stems
         Names of the images without endings.
+    above
+        Those of the folder above: CAT12 writes into `mri` what it makes of the scan above it.
 
     Returns
     -------
@@ -52,14 +68,40 @@ def find_processed_copies(stems: Collection[str]) -> dict[str, str]:
     --------
     >>> find_processed_copies(["T1", "T1_brain", "wT1", "T1_post", "FLAIR", "lesion"])
     {'T1_brain': 'derivative', 'wT1': 'derivative', 'lesion': 'non_image'}
-    >>> find_processed_copies(["T1_brain", "FLAIR_brain"])
-    {}
+    >>> find_processed_copies(["T1_brain", "FLAIR_brain"]), find_processed_copies(["mwp1T1"], above=["T1"])
+    ({}, {'mwp1T1': 'derivative'})
     """
-    known = set(stems)
+    known = {*stems, *above}
     found = {stem: "derivative" for stem in stems if not known.isdisjoint(_list_origins(stem))}
     rest = [stem for stem in stems if stem not in found]
     marks = [stem for stem in rest if MARK_PATTERN.search(stem)]
     return found | (dict.fromkeys(marks, "non_image") if len(marks) < len(rest) else {})
+
+
+def find_pipeline_results(images: Iterable[tuple[PurePath, str]]) -> set[PurePath]:
+    """Find the images of a subject that lie in a folder of a program's results, where the raw ones lie beside it.
+
+    Parameters
+    ----------
+    images
+        Paths below the input, each with the label of its subject.
+
+    Examples
+    --------
+    >>> places = ["sub-1/T1w.nii", "fmriprep/sub-1/T1w.nii", "results/sub-2/T1w.nii"]
+    >>> found = find_pipeline_results((PurePath(one), one.split("sub-")[1][0]) for one in places)
+    >>> [one.as_posix() for one in found]
+    ['fmriprep/sub-1/T1w.nii']
+    """
+    inside: list[tuple[PurePath, str, PurePath]] = []
+    raw: set[tuple[PurePath, str]] = set()
+    for path, subject in images:
+        named = [n for n, folder in enumerate(path.parts[:-1]) if PIPELINE_FOLDER_PATTERN.fullmatch(folder)]
+        if named:
+            inside.append((path, subject, PurePath(*path.parts[: named[0]])))
+        else:
+            raw |= {(folder, subject) for folder in path.parents}
+    return {path for path, subject, project in inside if (project, subject) in raw}
 
 
 def _list_origins(stem: str) -> Iterable[str]:

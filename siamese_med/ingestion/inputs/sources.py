@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from siamese_med.errors import EmptyInputError, MissingFileError
 from siamese_med.ingestion import contrast
@@ -19,7 +19,11 @@ from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
 from siamese_med.ingestion.inputs.manifest import read_manifest
-from siamese_med.ingestion.inputs.processed_copies import PROGRAM_FOLDER_PATTERN, find_processed_copies
+from siamese_med.ingestion.inputs.processed_copies import (
+    PROGRAM_FOLDER_PATTERN,
+    find_pipeline_results,
+    find_processed_copies,
+)
 
 NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
 """Endings of NIfTI and Analyze files, in lower case."""
@@ -124,6 +128,7 @@ def _folder(source: Path) -> list[InputPath]:
             places[folder] = _place(above[0].relative_to(source), sets, make_claim, make_place_claim)
         found.append(_in_folder(one, name, places[folder]))
     _refuse_copies(found)
+    _refuse_pipeline_results(found, source)
     _refuse_unclear(found, source, sets)
     _read_dated_folders(found, source)
     assign_lesion_masks(found)
@@ -136,10 +141,22 @@ def _refuse_copies(found: Iterable[InputPath]) -> None:
     for one in found:
         if not one.reason and one.path.name.lower().endswith(NIFTI_ENDINGS):
             by_folder[one.path.parent][bids_metadata.get_image_stem(one.path)].append(one)
-    for stems in by_folder.values():
-        for stem, reason in find_processed_copies(stems).items():
+    for folder, stems in list(by_folder.items()):
+        above = by_folder.get(folder.parent, {})
+        for stem, reason in find_processed_copies(stems, above).items():
             for one in stems[stem]:
                 one.reason = reason
+
+
+def _refuse_pipeline_results(found: Iterable[InputPath], source: Path) -> None:
+    """Give images in the folder of a program's results, such as `fmriprep`, the reason for which they are no scans."""
+    labelled: dict[PurePath, InputPath] = {
+        one.path.relative_to(source): one
+        for one in found
+        if one.labels.subject and not one.reason and one.path.name.lower().endswith(NIFTI_ENDINGS)
+    }
+    for path in find_pipeline_results((path, one.labels.subject) for path, one in labelled.items()):
+        labelled[path].reason = "derivative"
 
 
 def _read_dated_folders(found: list[InputPath], source: Path) -> None:
@@ -185,6 +202,7 @@ def _in_folder(one: WalkedPath, name: str, place: _FolderContext) -> InputPath:
     labels = read_bids_labels(place.folders, stem) if place.labelled or "sub-" in name else NO_LABELS
     reason = "non_image" if contrast.is_mask_name(stem) else labels.problem
     derived = place.derived or (bool(labels.subject) and is_derivative_name(stem))
+    reason = "projection" if not reason and contrast.is_projection_name(stem) else reason
     reason = "derivative" if derived else reason
     if reason in ("derivative", "non_image") and path.name.lower().endswith(NIFTI_ENDINGS) and is_lesion_mask(stem):
         reason = "lesion_mask"
