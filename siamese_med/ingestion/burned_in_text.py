@@ -77,19 +77,19 @@ def _find_equal(voxels: NDArray[Any], lowest: float, reach: float) -> Iterator[M
             low, high = np.minimum(low, stack[number]), np.maximum(high, stack[number])
         marked = low >= lowest + MIN_BRIGHTNESS * reach
         marked &= high <= low + MAX_DIFFERENCE * reach
-        if _may_be_ink(np.count_nonzero(marked), marked.size):
+        if _may_be_ink(int(np.count_nonzero(marked)), marked.size):
             yield marked, (low.astype(np.float64) - lowest) / reach
 
 
 def _find_ink(voxels: NDArray[Any], highest: Any, lowest: float, reach: float) -> Iterator[MarkedSlice]:
     """Mark the voxels of the largest value in the slice that has most of them, along each axis."""
     ink = voxels == highest
-    if not _may_be_ink(np.count_nonzero(ink), ink.size):
+    if not _may_be_ink(int(np.count_nonzero(ink)), ink.size):
         return
     for axis, places in enumerate(np.nonzero(ink)):
         number = int(np.bincount(places).argmax())
         marked = np.take(ink, number, axis)
-        if _may_be_ink(np.count_nonzero(marked), marked.size):
+        if _may_be_ink(int(np.count_nonzero(marked)), marked.size):
             yield marked, (np.take(voxels, number, axis).astype(np.float64) - lowest) / reach
 
 
@@ -124,7 +124,7 @@ def _is_text(marked: NDArray[np.bool_], brightness: NDArray[np.float64]) -> bool
 def _may_be_letter(box: tuple[slice, ...], up: int, shape: tuple[int, ...]) -> bool:
     height, width = (box[n].stop - box[n].start for n in (up, 1 - up))
     tallest = min(LETTER_VOXELS[1], LETTER_SHARE * shape[up])
-    return LETTER_VOXELS[0] <= height <= tallest and width <= MAX_LETTER_ASPECT * height
+    return bool(LETTER_VOXELS[0] <= height <= tallest and width <= MAX_LETTER_ASPECT * height)
 
 
 def _list_lines(letters: list[tuple[slice, ...]], along: int) -> list[list[tuple[slice, ...]]]:
@@ -145,4 +145,5 @@ def _follows(line: list[tuple[slice, ...]], letter: tuple[slice, ...], along: in
     off = min(abs(letter[up].start - last[up].start), abs(letter[up].stop - last[up].stop))
     gap = letter[along].start - last[along].stop
     alike = min(heights) >= HEIGHT_RATIO * max(heights)
-    return alike and off <= max(1.0, MAX_OFF_LINE * max(heights)) and -1 <= gap <= MAX_LETTER_GAP * max(heights)
+    beside = -1 <= gap <= MAX_LETTER_GAP * max(heights)
+    return bool(alike and beside and off <= max(1.0, MAX_OFF_LINE * max(heights)))
