@@ -181,8 +181,8 @@ def find_shorter_scans(rows: Iterable[ScanRow]) -> set[str]:
 def is_cut_short(short: ScanRow, long: ScanRow) -> bool:
     """Tell whether two scans have one matrix and spacing, but for the slices, of which the shorter has far fewer."""
     same_protocol = (short["protocol"], short["scanner"]) == (long["protocol"], long["scanner"])
-    edges = [np.linalg.norm(np.asarray(row["affine"], dtype=float)[:3, :3], axis=0) for row in (short, long)]
-    if not same_protocol or not np.allclose(*edges, rtol=1e-3):
+    mine, other = (np.linalg.norm(np.asarray(row["affine"], dtype=float)[:3, :3], axis=0) for row in (short, long))
+    if not same_protocol or not np.allclose(mine, other, rtol=1e-3):
         return False
     shares = sorted(one / other for one, other in zip(short["shape"], long["shape"], strict=True))
     return shares[0] <= MAX_SHORTER and shares[1] == shares[2] == 1

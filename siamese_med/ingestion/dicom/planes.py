@@ -111,7 +111,8 @@ def _content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
 
 
 def _share_content(dataset: DicomHeader) -> tuple[tuple[str, object], ...]:
-    return share_value(_content(dataset))
+    shared: tuple[tuple[str, object], ...] = share_value(_content(dataset))
+    return shared
 
 
 _steady_content = HeaderMemory(_share_content)
