@@ -32,8 +32,11 @@ def add_scan(study: Study, session: int, date: str | None, marked: bool = True, 
     away = np.linalg.norm(np.indices((24, 24, 24)) - np.full((3, 1, 1, 1), 12), axis=0)
     (study.data / "scans").mkdir(parents=True, exist_ok=True)
     volume.write_volume(study.data / path, Volume((away < 3 + session).astype(np.int16), np.eye(4)))
-    known = {"id": name, "subject": subject, "session": f"ses-{session:02}", "date": date, "modality": "MR"}
-    return {**dict.fromkeys(SCAN_COLUMNS), **known, "contrast": "FLAIR", "lesions": path if marked else None}
+    known: Row = {"id": name, "subject": subject, "session": f"ses-{session:02}", "date": date, "modality": "MR"}
+    image = f"scans/{name}.nii.gz"
+    volume.write_volume(study.data / image, Volume((away < 10).astype(np.int16), np.eye(4)))
+    known |= {"path": image, "sha256": name, "flags": [], "lesions": path if marked else None}
+    return {**dict.fromkeys(SCAN_COLUMNS), **known, "contrast": "FLAIR"}
 
 
 def pair(one: Row, other: Row) -> PairScore:
@@ -49,7 +52,7 @@ def pair(one: Row, other: Row) -> PairScore:
 
 
 def write(study: Study, rows: list[Row], pairs: list[PairScore]) -> None:
-    scoring_steps.write_lesion_table(study, build_scan_table(rows), score_table(pairs))
+    scoring_steps.write_lesion_table(study, build_scan_table(rows), score_table(pairs), {})
 
 
 def test_lesions_are_followed_in_the_order_of_the_dates_not_of_the_sessions(study: Study) -> None:
@@ -89,8 +92,8 @@ def test_what_was_kept_of_a_patient_who_left_goes_too(study: Study) -> None:
     stays, leaves = add_scan(study, 1, None), add_scan(study, 1, None, subject="sub-b")
     write(study, [stays, leaves], [])
     kept = {path.name for path in (study.data / "lesions").iterdir()}
-    assert len(kept) == 4
+    assert len(kept) == 6
     write(study, [stays], [])
     assert {path.name for path in (study.data / "lesions").iterdir()} == {name for name in kept if "sub-a" in name}
     write(study, [{**stays, "lesions": None}], [])
-    assert len(list((study.data / "lesions").iterdir())) == 2, "its numbers are known when its mask comes back"
+    assert len(list((study.data / "lesions").iterdir())) == 3, "its numbers are known when its mask comes back"

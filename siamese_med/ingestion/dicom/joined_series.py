@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from siamese_med.ingestion.dicom import slice_geometry
 from siamese_med.ingestion.dicom.instances import DicomInstance, SlicePlane
 from siamese_med.ingestion.dicom.repeated_positions import ACQUISITION_CLOCK, ACQUISITION_NUMBER
 from siamese_med.ingestion.reasons import RejectedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MAX_PAUSE_RATIO = 2.0
 """How much longer the longest pause between slices may be than the longest within a part. Source: our choice."""
@@ -60,7 +66,22 @@ def are_parts_of_one_volume(parts: Sequence[Sequence[DicomInstance]], min_slices
         stack = slice_geometry.build_slice_stack(planes, min_slices)
     except RejectedError:
         return False
+    if not _lie_evenly([len(part) for part in parts], slice_geometry.compute_slice_depths(planes)):
+        return False
     return (_numbered_through(stack.planes) and _without_pause(parts)) or _acquired_at_once(slices)
+
+
+def _lie_evenly(sizes: Sequence[int], depths: NDArray[np.float64]) -> bool:
+    """Tell whether the gaps between parts are as even as those within; rounded positions are uneven everywhere.
+
+    `sizes`: number of slices of each part; `depths`: places of all slices along the normal, part by part, in mm.
+    """
+    gaps = np.diff(np.sort(depths))
+    usual = float(np.median(gaps))
+    within = [np.diff(np.sort(part)) for part in np.split(depths, np.cumsum(sizes)[:-1])]
+    most = max((float(np.abs(some - usual).max()) for some in within if len(some)), default=0.0)
+    tolerance = max(slice_geometry.SPACING_TOLERANCE_MM, slice_geometry.SPACING_TOLERANCE_SHARE * usual)
+    return bool(np.abs(gaps - usual).max() <= max(tolerance, most))
 
 
 def _agree(parts: Sequence[Sequence[DicomInstance]], read: Callable[[DicomInstance], str]) -> bool:

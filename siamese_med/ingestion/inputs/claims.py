@@ -168,8 +168,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     OSError
         A side-car or table cannot be read now.
     """
-    labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
-    folders, session = found.path.relative_to(root).parts[:-1], labels.session
+    labels, stem, session = found.labels, bids_metadata.get_image_stem(found.path), found.labels.session
+    folders = found.path.relative_to(root).parts[:-1]
     folder_day = find_folder_date(folders)
     if labels.subject:
         kind, subject = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
@@ -182,13 +182,9 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         kind, subject, folder_day = place.kind, place.subject, None
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
-    told = contrast_finding.find_nifti_contrast(
-        found.path, stem, sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
-    )
-    flags = sidecar.flags
-    fat_may_show = told.contrast in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in flags
-    if fat_may_show and (sidecar.fat_suppressed or series_contrast.suppresses_fat(told.contrast, stem)):
-        flags = (*flags, ScanFlag.FAT_SUPPRESSED)
+    said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
+    told = contrast_finding.find_nifti_contrast(found.path, stem, *said)
+    flags = _add_fat_flag(sidecar, told.contrast, stem)
     if contrast.is_phase_name(stem) or sidecar.phase:
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
         flags = (*flags, ScanFlag.PHASE)
@@ -198,3 +194,10 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
         person=sidecar.person,
     )  # fmt: skip
+
+
+def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str) -> tuple[str, ...]:
+    """The flags of a side-car, and that fat is suppressed where it or the name says so of a weighting."""
+    told = contrast_word in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in sidecar.flags
+    suppressed = told and (sidecar.fat_suppressed or series_contrast.suppresses_fat(contrast_word, stem))
+    return (*sidecar.flags, ScanFlag.FAT_SUPPRESSED) if suppressed else sidecar.flags

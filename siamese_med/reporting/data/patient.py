@@ -79,11 +79,7 @@ def build_patient_report(
         subject=subject,
         title=title,
         headline=found.headline,
-        warnings=(
-            *_warnings(visits, found.pairs, reference),
-            *suspect_contrast_agent(found.pairs),
-            *_mention_other_changes(found),
-        ),
+        warnings=(*_warnings(visits, found.pairs, reference), *_mention_other_changes(found)),
         alarms=own,
         claimed=claimed,
         visits=visits,
@@ -140,7 +136,7 @@ def _warnings(
         )
     if not any(stratum.n for stratum in reference.narrow(pairs).strata):
         warnings.append("The model has no pairs without change: the reference band is that of a normal distribution.")
-    return tuple(warnings)
+    return (*warnings, *suspect_contrast_agent(pairs))
 
 
 def suspect_contrast_agent(pairs: Iterable[ReportPair]) -> list[str]:

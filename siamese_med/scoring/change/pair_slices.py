@@ -82,18 +82,8 @@ def write_pair_slices(
     and get one window. The difference and the map are those of the pair's grid, enlarged.
     """
     choices = choose_slices(evidence, pair.space, _find_places(parts, pair))
-    window, spacing_mm = _window(pair), min(PICTURE_SPACING_MM, pair.space.spacing_mm)
-    drawn: dict[str, list[NDArray[Any]]] = {}
-    for name, scan, matrix, levels in zip(
-        ("earlier", "later"), scans, (pair.matrix_earlier, pair.matrix_later), pair.levels, strict=True
-    ):
-        drawn[name] = [_draw_scan(scan, matrix, levels, pair.space, one, spacing_mm) * window for one in choices]
-    for name, image in (
-        ("difference", 128 + _difference(pair) * 127 / DIFFERENCE_RANGE),
-        ("change", probability.numpy() * 255),
-    ):
-        shapes = [slice_of_scan.shape for slice_of_scan in drawn["earlier"]]
-        drawn[name] = [_enlarge(orient_slice(image, one), shape) for one, shape in zip(choices, shapes, strict=True)]
+    spacing_mm = min(PICTURE_SPACING_MM, pair.space.spacing_mm)
+    drawn = _draw_images(pair, scans, probability, choices, spacing_mm)
     side = max(max(image.shape) for image in drawn["earlier"])
     slices = {
         name: np.stack([_pad_to_square(image.clip(0, 255), side, NEUTRAL_GREY.get(name, 0)) for image in images])
@@ -112,6 +102,25 @@ def write_pair_slices(
             parts=np.array([",".join(map(str, choice.parts)) for choice in choices]),
             spacing_mm=np.array(spacing_mm),
         )
+
+
+def _draw_images(
+    pair: RegisteredPair,
+    scans: tuple[Volume, Volume],
+    probability: Tensor,
+    choices: Sequence[SliceChoice],
+    spacing_mm: float,
+) -> dict[str, list[NDArray[Any]]]:
+    """The four images of each slice (rows, columns), by their names in the file, in grey levels."""
+    window, drawn = _window(pair), {}
+    matrices = pair.matrix_earlier, pair.matrix_later
+    for name, scan, matrix, levels in zip(("earlier", "later"), scans, matrices, pair.levels, strict=True):
+        drawn[name] = [_draw_scan(scan, matrix, levels, pair.space, one, spacing_mm) * window for one in choices]
+    shapes = [image.shape for image in drawn["earlier"]]
+    difference = 128 + _difference(pair) * 127 / DIFFERENCE_RANGE
+    for name, grid in (("difference", difference), ("change", probability.numpy() * 255)):
+        drawn[name] = [_enlarge(orient_slice(grid, one), shape) for one, shape in zip(choices, shapes, strict=True)]
+    return drawn
 
 
 def _draw_scan(

@@ -56,7 +56,7 @@ class SliceSource:
 
 
 @dataclass(frozen=True)
-class SlicePlane:
+class LesionPlane:
     """Where the slices of one lesion lie: 4x4, (column, row, 0) of a slice to the patient's mm, and a pixel's edge."""
 
     to_patient: Matrix
@@ -92,7 +92,7 @@ def cut_lesion_slices(
         The lesions, see `tracking.track_lesions`, and the number of each.
     """
     chosen = choose_tracks(scans, tracks)
-    planes = [find_slice_plane(scans, tracks[place]) for place in chosen]
+    planes = [find_lesion_plane(scans, tracks[place]) for place in chosen]
     cuts: dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
     white = 0.0
     dates = choose_dates(len(scans)) if chosen else []
@@ -153,7 +153,7 @@ def choose_dates(count: int) -> list[int]:
     return list(range(count)) if count <= MAX_DATES else [0, *range(count - MAX_DATES + 1, count)]
 
 
-def find_slice_plane(scans: Sequence[MarkedScan], track: LesionTrack) -> SlicePlane:
+def find_lesion_plane(scans: Sequence[MarkedScan], track: LesionTrack) -> LesionPlane:
     """Find where the slices of a lesion lie: axially through the centre of its largest mark."""
     place, part, _ = _find_largest_mark(scans, track)
     scan = scans[place]
@@ -166,7 +166,7 @@ def find_slice_plane(scans: Sequence[MarkedScan], track: LesionTrack) -> SlicePl
     middle = (SLICE_PIXELS - 1) / 2
     centre = scan.centres_mm[part]
     to_scan[:3, 3] = centre - middle * (to_scan[:3, 0] + to_scan[:3, 1])
-    return SlicePlane(np.asarray(scan.to_patient @ to_scan), spacing)
+    return LesionPlane(np.asarray(scan.to_patient @ to_scan), spacing)
 
 
 def _find_axes(affine: Matrix) -> Matrix:
@@ -216,7 +216,7 @@ def _thin_out(rows: NDArray[Any]) -> NDArray[Any]:
     return rows[:: max(1, -(-len(rows) // MAX_WINDOW_VOXELS))]
 
 
-def _cut(scan: Volume, marked: MarkedScan, plane: SlicePlane) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _cut(scan: Volume, marked: MarkedScan, plane: LesionPlane) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """One slice: normalised brightness, 0 outside the scan, and what is marked, (rows, columns) each."""
     to_scan = np.linalg.inv(marked.to_patient) @ plane.to_patient
     shape = (SLICE_PIXELS, SLICE_PIXELS, 1)
