@@ -66,7 +66,7 @@ class IngestCommitter:
         self._waiting = _WaitingRows()
         self._gone: dict[str, str] = {}
         self._unbound: list[ContentUnit] = []
-        self._settled = 0
+        self._committed_groups = 0
         self._before: dict[str, dict[str, str]] = defaultdict(dict)
         for row in run.catalogue.rows(SCAN_TABLE):
             self._before[row["series"]][row["id"]] = row["path"]
@@ -87,16 +87,16 @@ class IngestCommitter:
     def take(self, work: GroupPlan, planned: PlannedVolume, result: ConvertedVolume | WorkerLostError) -> None:
         """Record one volume's result, or the loss of its process.
 
-        With the last result of its group, the group is settled.
+        With the last result of its group, the group is committed.
         """
         if isinstance(result, WorkerLostError):
             result = ConvertedVolume(reason=result.reason or "undecodable")
         results = self._results[work.group.key]
         results.append((planned, result))
         if len(results) == len(work.volumes):
-            self.settle(work)
+            self.commit_group(work)
 
-    def settle(self, work: GroupPlan) -> None:
+    def commit_group(self, work: GroupPlan) -> None:
         """Decide on every file of a group, and delete scans of earlier runs that the group no longer makes up.
 
         Scans of an earlier run are kept where an error of the machine, or an incomplete input, prevents making them
@@ -130,8 +130,8 @@ class IngestCommitter:
                 self._gone.update({one: path for one, path in self._before[key].items() if one not in made})
         self._note_files(work, reasons, scans, bound)
         self._note_owners(work)
-        self._settled += 1
-        if self._settled % SERIES_PER_TRANSACTION == 0:
+        self._committed_groups += 1
+        if self._committed_groups % SERIES_PER_TRANSACTION == 0:
             self.flush()
 
     def note_replaced(self, units: set[ContentUnit]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from siamese_med.ingestion.catalogue import bids_dataset
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
-from siamese_med.ingestion.catalogue.face_setting import settle_defacing
+from siamese_med.ingestion.catalogue.face_setting import decide_defacing
 from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
@@ -79,9 +79,9 @@ def ingest_files(
             files.remove_stale_temporary_files(data / "scans")
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
             try:
-                settled = settle_defacing(config, catalogue)
+                decided = decide_defacing(config, catalogue)
                 result = _ingest(
-                    IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret)), source, verify
+                    IngestRun(data, decided, secret, catalogue, workers, make_entries(found, secret)), source, verify
                 )
             finally:
                 catalogue.close()
@@ -147,12 +147,12 @@ def _jobs(
     commitment: IngestCommitter,
     at_work: dict[int, tuple[GroupPlan, PlannedVolume]],
 ) -> Iterator[ConversionJob]:
-    """Yield jobs as workers ask for them, each recorded in `at_work` by number; settle groups without volumes."""
+    """Yield jobs as workers ask for them, each recorded in `at_work` by number; commit groups without volumes."""
     number = 0
     for group in gathered:
         work = plan_group(group, run.config, run.secret)
         if not work.volumes:
-            commitment.settle(work)
+            commitment.commit_group(work)
         for volume in work.volumes:
             at_work[number] = (work, volume)
             number += 1

@@ -113,7 +113,7 @@ def _from_dicom(
     day = (claim.date if claim else None) or draft.facts.date
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
-    facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
+    facts = replace(decide_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
     if claim:
         told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
         facts = replace(facts, person=(*told, NAMED_TRAIT))
@@ -177,8 +177,8 @@ def _from_nifti(
     return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness)
 
 
-def settle_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:
-    """Return the facts of a volume with its contrast settled, see `contrast_finding.find_dicom_contrast`.
+def decide_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:
+    """Return the facts of a volume with its contrast, see `contrast_finding.find_dicom_contrast`.
 
     Parameters
     ----------

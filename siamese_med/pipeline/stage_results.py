@@ -176,12 +176,12 @@ def _summarise_training(facts: Mapping[str, StageFacts]) -> str | None:
         return None
     assert "region_ml" in trained
     assert "promoted" in decided
-    speaks = decided["speaks"]
-    in_use = f"{speaks}, which comes with siamese-med" if speaks == STARTER_NAME else speaks
+    current = decided["current_model"]
+    in_use = f"{current}, which comes with siamese-med" if current == STARTER_NAME else current
     if trained["model"] is None:
         return f"none: {trained['why_not']}; the model in use is {in_use}"
     if decided["promoted"]:
-        return f"{speaks} is used: {decided['why']}"
+        return f"{current} is used: {decided['why']}"
     return f"{decided['candidate']} is not used: {decided['why']}; the model in use is {in_use}"
 
 
@@ -252,9 +252,9 @@ def _train(order: RunRequest) -> StageResult:
     if refused is None:
         # doubts about a candidate matter once it is used: the score stage lists those of the model in use
         return StageResult("train", facts, (), () if order.candidate else list_model_doubts(model), model)
-    speaks = stages.current_model(order.study)
+    current = stages.current_model(order.study)
     advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` makes it the current model"
-    return StageResult("train", {**facts, "speaks": str(speaks)}, (), (advice,), speaks)
+    return StageResult("train", {**facts, "current_model": str(current)}, (), (advice,), current)
 
 
 def _promote(order: RunRequest) -> StageResult:
@@ -264,7 +264,7 @@ def _promote(order: RunRequest) -> StageResult:
     model, decision = stages.promote_candidate(order.study, order.model, order.tables)
     facts: PromoteFacts = {
         "candidate": order.model.name,
-        "speaks": model.name,  # no path: it goes into Prefect's records
+        "current_model": model.name,  # no path: it goes into Prefect's records
         "promoted": decision.promoted,
         "why": decision.why,
         "patients": decision.patients,
@@ -279,7 +279,7 @@ def _keep_current_model(study: Study) -> StageResult:
     current = stages.current_model(study)
     facts: PromoteFacts = {
         "candidate": None,
-        "speaks": current.name,
+        "current_model": current.name,
         "promoted": False,
         "why": "no candidate was trained",
         "patients": 0,
