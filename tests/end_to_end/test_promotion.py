@@ -78,6 +78,7 @@ def pages_of(study: Study) -> str:
     return json.loads((study.reports / "cohort.json").read_text())["provenance"]["model"]
 
 
+@pytest.mark.long
 def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
