@@ -44,7 +44,12 @@ UNLISTED_REASONS = ("unlisted_folder", "timed_out")
 
 
 def ingest_files(
-    source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False
+    source: Path,
+    data: Path,
+    catalogue_url: str,
+    config: IngestConfig,
+    verify: bool = False,
+    own: Sequence[Path] = (),
 ) -> IngestResult:
     """Turn the files of an input into scans, and account for each; a further run does only what is new.
 
@@ -60,6 +65,8 @@ def ingest_files(
         Limits, time limit, workers and secret file.
     verify
         Read and hash every file again, instead of trusting path, size, time and inode.
+    own
+        Folders that the study writes to; their files are no input.
 
     Raises
     ------
@@ -70,7 +77,7 @@ def ingest_files(
     """
     own_hints(config)  # a check that cannot be imported is told here, and not by every worker for every scan
     with time_limits.limit_system_calls(config.timeout_s):
-        found = sources.collect_input_paths(source)
+        found = sources.collect_input_paths(source, own)
         secret = load_pseudonyms(config.secret_file)
         with (
             files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE),

@@ -33,6 +33,7 @@ from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.runtime.extras import require_extra
+from siamese_med.study import input_source
 from siamese_med.study.input_source import Pull
 from siamese_med.study.lesion import read_lesion_table
 from siamese_med.study.prepared_scans import PreparedStudy
@@ -76,7 +77,12 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool
     -------
     IngestResult
         What became of every file, and the scans that this input's files make up. A file that is not accepted is
-        quarantined with a reason; it raises nothing.
+            quarantined with a reason; it raises nothing.
+
+    Raises
+    ------
+    UsageError
+        `source` is a folder that the study writes to.
     """
     config = study.config.ingest.model_copy(update={"deface": True}) if deface else study.config.ingest
     place = (study.data, study.catalogue_url, config)
@@ -88,7 +94,8 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool
     else:
         from siamese_med.ingestion import ingest_folder
 
-        ingested = ingest_folder.ingest_files(source, *place, verify)
+        input_source.refuse_own_folder(source, study.own_folders)
+        ingested = ingest_folder.ingest_files(source, *place, verify, study.own_folders)
     if ingested.new or not study.files_page.is_file():
         write_files_page(study)
     return ingested

@@ -121,6 +121,12 @@ class Study:
         return self.data / "models"
 
     @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """Data and reports folder, then those in the data folder: what the study writes is no input of it."""
+        parts = ("scans", "prepared", "models", "scores", "findings", "answers")
+        return (self.data, self.reports, *(self.data / name for name in parts))
+
+    @property
     def files_page(self) -> Path:
         """The page on what came in."""
         return self.reports / "ingest.html"
