@@ -62,15 +62,11 @@ def make_command(command: Callable[..., CommandResult]) -> Callable[..., NoRetur
                 interruption.note_answer_started()
                 code = answer.exit_code(strict)
                 answer = _complete(answer, arguments)
-                console_output.ANSWER_LOG.info(
-                    "%s", "; ".join((*answer.unfinished, *answer.failed_checks, f"exit code {code}"))
-                )
-                write = (
-                    console_output.write_answer
-                    if not as_json
-                    else lambda stream, it: console_output.write_json_answer(stream, it.facts)
-                )
-                write(answers, answer)
+                console_output.log_answer(answer, code)
+                if as_json:
+                    console_output.write_json_answer(answers, answer.facts)
+                else:
+                    console_output.write_answer(answers, answer)
         sys.exit(code)
 
     own = inspect.signature(command, eval_str=True)

@@ -140,6 +140,11 @@ def begin_log_file(file: Path, command: str) -> None:
     ANSWER_LOG.info("siamese-med %s, %s", siamese_med.__version__, command)
 
 
+def log_answer(answer: CommandResult, code: int) -> None:
+    """Write what was not done or is doubtful, and the exit code, to the log file, if there is one."""
+    ANSWER_LOG.info("%s", "; ".join((*answer.unfinished, *answer.failed_checks, f"exit code {code}")))
+
+
 def explain_error(error: BaseException) -> tuple[str, int, Mapping[str, object]]:
     """Return one line on an error, its exit code, and the facts that a failed stage still reports.
 

@@ -44,12 +44,7 @@ UNLISTED_REASONS = ("unlisted_folder", "timed_out")
 
 
 def ingest_files(
-    source: Path,
-    data: Path,
-    catalogue_url: str,
-    config: IngestConfig,
-    verify: bool = False,
-    own: Sequence[Path] = (),
+    source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False, own: Sequence[Path] = ()
 ) -> IngestResult:
     """Turn the files of an input into scans, and account for each; a further run does only what is new.
 
@@ -87,9 +82,8 @@ def ingest_files(
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
             try:
                 settled = settle_defacing(config, catalogue)
-                result = _ingest(
-                    IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret)), source, verify
-                )
+                run = IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret))
+                result = _ingest(run, source, verify)
             finally:
                 catalogue.close()
     if "no_disk_space" in result.account.reasons:

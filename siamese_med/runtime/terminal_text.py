@@ -33,7 +33,7 @@ def format_duration(seconds: float) -> str:
     Examples
     --------
     >>> [format_duration(one) for one in (0.04, 3.21, 49.2, 2140, 7310)]
-    ['0.0 s', '3.2 s', '49 s', '35 min 40 s', '2 h 2 min']
+    ['0.0 s', '3.2 s', '49 s', '35 min 40 s', '2 h 1 min']
     """
     if seconds < 9.95:
         return f"{seconds:.1f} s"
