@@ -60,8 +60,7 @@ def make_command(command: Callable[..., CommandResult]) -> Callable[..., NoRetur
                 errors.write(f"siamese-med: {make_printable(message)}\n")
             else:
                 interruption.note_answer_started()
-                code = answer.exit_code(strict)
-                answer = _complete(answer, arguments)
+                answer, code = _complete(answer, arguments), answer.exit_code(strict)
                 console_output.log_answer(answer, code)
                 if as_json:
                     console_output.write_json_answer(answers, answer.facts)

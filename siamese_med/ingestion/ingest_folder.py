@@ -53,13 +53,13 @@ def ingest_files(
     source
         A folder (BIDS or not), a CSV or TSV manifest, or one file.
     data
-        The data folder; scans are written to `scans` in it.
+        The data folder; scans go to `scans` in it.
     catalogue_url
         SQLAlchemy URL of the catalogue.
     config
         Limits, time limit, workers and secret file.
     verify
-        Read and hash every file again, instead of trusting path, size, time and inode.
+        Hash every file again, instead of trusting path, size, time and inode.
     own
         Folders that the study writes to; their files are no input.
 
@@ -74,16 +74,14 @@ def ingest_files(
     with time_limits.limit_system_calls(config.timeout_s):
         found = sources.collect_input_paths(source, own)
         secret = load_pseudonyms(config.secret_file)
-        with (
-            files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE),
-            Workers(config.workers, config.timeout_s) as workers,
-        ):
+        lock = files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE)
+        with lock, Workers(config.workers, config.timeout_s) as workers:
             files.remove_stale_temporary_files(data / "scans")
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
             try:
                 settled = settle_defacing(config, catalogue)
-                run = IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret))
-                result = _ingest(run, source, verify)
+                entries = make_entries(found, secret)
+                result = _ingest(IngestRun(data, settled, secret, catalogue, workers, entries), source, verify)
             finally:
                 catalogue.close()
     if "no_disk_space" in result.account.reasons:
