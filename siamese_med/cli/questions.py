@@ -126,7 +126,7 @@ def show_status(
     from siamese_med.pipeline import study_status
 
     study = run_request.make_study(data, reports, config)
-    if not data.is_dir():  # a mistyped name is no empty study
+    if data != DEFAULT_DATA and not data.is_dir():  # a mistyped name is no empty study; without one, runs are shown
         raise MissingFileError(
             "no study at --data: name the data folder of a study, or begin one with `siamese-med ingest INPUT`"
         )

@@ -83,7 +83,6 @@ def test_without_prefect_a_run_is_done_and_one_line_says_that_it_is_not_recorded
 
 def test_without_prefect_status_shows_the_study_and_no_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block(monkeypatch, "prefect")
-    (folder / "data").mkdir(exist_ok=True)
     shown = json.loads(siamese_med("status", "--json", cwd=folder).stdout)
     assert (shown["server"], shown["runs"], shown["scheduled"]) == (None, [], [])
     assert siamese_med("trigger", "nightly", cwd=folder).returncode == 2
