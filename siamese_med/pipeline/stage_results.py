@@ -42,6 +42,7 @@ from siamese_med.pipeline.stage_problems import (
 )
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import check_named
+from siamese_med.runtime.progress import log_step
 from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.prepared_scans import PreparedStudy
@@ -136,6 +137,7 @@ def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: St
     order = replace(order, tables=StudyTables(order.study), candidate=order.candidate or "promote" in verbs)
     for verb in verbs:
         done.append(perform_one(verb, order))
+        log_step(verb, done[-1].seconds, verbs[len(done) :])
         order = replace(order, model=done[-1].model or order.model)
     return tuple(done)
 

@@ -284,7 +284,7 @@ SECTIONS: Mapping[str, type[ConfigSection]] = {
 """The class of each section."""
 
 
-def load_config(path: Path | None) -> Config:
+def load_config(path: Path | str | None) -> Config:
     """Read a TOML file over the defaults.
 
     Keys may have their former names; then one line on standard error says what they are called now.
@@ -296,6 +296,7 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
+    path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"no config file at {path}: check --config")
     values = read_toml(path, str(path))

@@ -74,21 +74,30 @@ class Study:
     Parameters
     ----------
     data
-        Folder of the catalogue, the scans, the models and the tables.
+        Folder of the catalogue, the scans, the models and the tables. A string becomes a path.
     reports
-        Folder of the pages.
+        Folder of the pages; likewise.
     config
         All settings.
 
     Examples
     --------
-    >>> Study(Path("data")).scores("supcon-0123456789ab").as_posix()
+    >>> Study("data").scores("supcon-0123456789ab").as_posix()
     'data/scores/supcon-0123456789ab.parquet'
     """
 
     data: Path = Path("data")
     reports: Path = Path("reports")
     config: Config = field(default_factory=Config)
+
+    if TYPE_CHECKING:  # what a caller may give; the fields are paths
+
+        def __init__(self, data: Path | str = ..., reports: Path | str = ..., config: Config = ...) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Make paths of strings."""
+        object.__setattr__(self, "data", Path(self.data))
+        object.__setattr__(self, "reports", Path(self.reports))
 
     @property
     def catalogue_url(self) -> str:
@@ -119,6 +128,12 @@ class Study:
     def models(self) -> Path:
         """Folder with one folder for each model."""
         return self.data / "models"
+
+    @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """Data and reports folder, then those in the data folder: what the study writes is no input of it."""
+        parts = ("scans", "prepared", "models", "scores", "findings", "answers")
+        return (self.data, self.reports, *(self.data / name for name in parts))
 
     @property
     def files_page(self) -> Path:
