@@ -39,7 +39,10 @@ FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("number finding n visits patients files files_seen slices_available interval_days day", formatting.count),
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
-    **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
+    **_forms(
+        "volume_ml beyond_rescan_ml growth_ml smallest_detectable_ml significance spacing_mm",
+        partial(formatting.fixed, digits=2),
+    ),
     **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),
     **_forms("alignment_quality threshold", partial(formatting.fixed, digits=3)),
     **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", formatting.probability),

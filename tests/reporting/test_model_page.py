@@ -55,7 +55,14 @@ def test_the_page_says_which_detector_gives_the_verdicts_and_how_well_each_sees_
     page: PageReader,
 ) -> None:
     read = page("model")
-    assert rows(read, "Change detectors") == [["residual gives the verdicts", "0.840"], ["network", "0.810"]]
+    assert rows(read, "Change detectors") == [
+        [
+            "residual gives the verdicts",
+            "the difference of the two scans, divided by what noise and misalignment explain",
+            "0.840",
+        ],
+        ["network", "a network that was trained on changes planted in scans of the study", "0.810"],
+    ]
     section = re.sub(r"\s+", " ", read.partition("How well is change seen?")[2].partition("</section>")[0])
     assert "Change is measured by the difference of the two scans, divided by what noise and misalignment" in section
     assert "Telling 24 pairs with a planted change from pairs without" in section

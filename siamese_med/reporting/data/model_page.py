@@ -94,7 +94,7 @@ class ChangeDetection:
     planted
         Number of pairs with a planted change; they are told from pairs without.
     auc
-        AUC of each detector, 0 to 1, the best first; .5 is chance.
+        Name and meaning of each detector, and its AUC, 0 to 1, the best first; .5 is chance.
     labels
         Agreement with what the study's manifest calls changed; None where it says nothing.
     """
@@ -102,7 +102,7 @@ class ChangeDetection:
     detector: str
     meaning: str
     planted: int | None
-    auc: tuple[tuple[str, float], ...]
+    auc: tuple[tuple[str, str, float], ...]
     labels: LabelAgreement | None
 
 
@@ -194,7 +194,10 @@ def _change_detection(folder: ModelFolder) -> ChangeDetection:
         detector=choice.detector,
         meaning=methods_text.describe_detector(choice.detector),
         planted=choice.planted,
-        auc=tuple(sorted(choice.auc.items(), key=lambda item: (-item[1], item[0]))),
+        auc=tuple(
+            (name, methods_text.describe_detector(name).removeprefix("by "), auc)
+            for name, auc in sorted(choice.auc.items(), key=lambda item: (-item[1], item[0]))
+        ),
         labels=folder.metrics.change_labels,
     )
 
