@@ -29,7 +29,8 @@ def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numb
     assert "1 0.30 darker" in rows[1]
     said = re.sub(r"\s+", " ", sure.partition('id="pair-')[2])
     shown = re.search(r"(\S+) ml of them are in parts that alone are beyond a rescan", said)
-    assert shown and shown[1] in [formatting.fixed(value) for value in inputs.scores["beyond_rescan_ml"] if value]
+    assert shown
+    assert shown[1] in [formatting.fixed(value) for value in inputs.scores["beyond_rescan_ml"] if value]
 
 
 def test_a_volume_without_weak_parts_needs_no_such_word(tmp_path: Path) -> None:
