@@ -38,10 +38,12 @@ SCAN_COLUMNS = (
     "acquired",  # acquisition-<pseudonym of its day and time>, equal for two scans of one acquisition; None if unknown
     "contrast_confidence",  # 0 to 1 where the contrast is from the image, else missing
     "lesions",  # the mask of its lesions, on the scan's grid, relative to the data folder; None where none was given
+    "difference",  # the mask of what changed since an earlier visit, on the scan's grid; as `lesions`
+    "since",  # the session of that visit; None where it is the one before, or no mask was given
 )
 """Columns of the scan table, one row a scan."""
 
-OPTIONAL_TEXTS = ("date", "mask", "acquired", "lesions")
+OPTIONAL_TEXTS = ("date", "mask", "acquired", "lesions", "difference", "since")
 """Columns of the scan table that hold a text or None."""
 
 PAIR_COLUMNS = names_of(Origin.PAIR)
@@ -219,7 +221,7 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date, mask,
-        `acquired` or `lesions`, None; a missing `contrast_confidence`, NaN.
+        `acquired`, `lesions`, `difference` or `since`, None; a missing `contrast_confidence`, NaN.
     """
     import pandas as pd
 
