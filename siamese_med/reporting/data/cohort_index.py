@@ -106,7 +106,7 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         change_p=newest.score.change_p if newest else None,
         volume_ml=newest.score.volume_ml if newest else None,
         beyond_rescan_ml=newest.score.beyond_rescan_ml if newest else None,
-        change_ml=newest.change_ml if newest else None,
+        change_ml=newest.score.change_ml if newest else None,
         smallest_detectable_ml=newest.score.smallest_detectable_ml if newest else None,
         similarity=newest.score.similarity if newest else None,
         lowest_similarity=min(judged, default=None),

@@ -133,12 +133,6 @@ class ReportPair:
         """Return the verdict on change; not_comparable where the score table has none."""
         return self.score.verdict or Verdict.NOT_COMPARABLE
 
-    @property
-    def change_ml(self) -> float | None:
-        """Return the volume that tables show: of a changed pair, the parts that alone are beyond a rescan, if any."""
-        sure_ml = self.score.beyond_rescan_ml if self.verdict == Verdict.CHANGED else None
-        return sure_ml or self.score.volume_ml
-
     def find_slice_of_part(self, number: int) -> int | None:
         """Return the number of the first slice, from 1, that shows a listed part; None where none does."""
         return next((place for place, one in enumerate(self.slices, start=1) if number in one.parts), None)
