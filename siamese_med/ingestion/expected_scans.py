@@ -117,5 +117,7 @@ def _row(name: ScanName, planned: VolumeOfInput, secret: Pseudonyms) -> dict[str
         "flags": sorted(map(str, facts.flags)),
         "changed": planned.volume.changed,
         "acquired": acquired,
+        "difference": None,
+        "since": None,
         "new": True,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -34,7 +34,19 @@ ACCURACY = "within about a factor of two for whole heads, on cores that do nothi
 """What the estimate is worth; how it was checked is in docs/stages.md."""
 
 
-class DryRun(TypedDict):
+class _RunCosts(TypedDict):
+    """Time and disk of a run, beside what is free."""
+
+    cpu_minutes: float
+    wall_minutes: float
+    data_gb: float
+    reports_gb: float
+    free_data_gb: float
+    free_reports_gb: float
+    warnings: list[str]
+
+
+class DryRun(_RunCosts):
     """What a run would do: counts of the study after it, what of them is done already, and the cost of the rest."""
 
     patients: int
@@ -52,13 +64,6 @@ class DryRun(TypedDict):
     cores: int
     accuracy: str
     stages: list[StageEstimate]
-    cpu_minutes: float
-    wall_minutes: float
-    data_gb: float
-    reports_gb: float
-    free_data_gb: float
-    free_reports_gb: float
-    warnings: list[str]
 
 
 def plan_run(source: Path, study: Study, model: Path | None = None) -> DryRun:
@@ -73,10 +78,8 @@ def plan_run(source: Path, study: Study, model: Path | None = None) -> DryRun:
 
     Raises
     ------
-    MissingFileError, EmptyInputError, ManifestError, SecretError, ModelError, UsageError
-        The input, the manifest, the secret of the study's catalogue, or the model cannot be used.
-    NothingUsableError
-        The study would hold no scan.
+    MissingFileError, EmptyInputError, ManifestError, SecretError, ModelError, UsageError, NothingUsableError
+        The input, the manifest, the secret of the catalogue, or the model cannot be used, or there is no scan.
     """
     refuse_own_folder(source, study.own_folders)
     expected = expect_scans(source, study.data, study.config.ingest, study.own_folders)
@@ -90,9 +93,8 @@ def plan_run(source: Path, study: Study, model: Path | None = None) -> DryRun:
     work, to_compare = _list_work(expected, pairs, study, info, why_not is None)
     cores = os.cpu_count() or 1
     stages = estimate_stages(work, cores, study.config.ingest.workers)
-    data_gb, reports_gb = (sum(one[name] for one in stages) / 1000 for name in ("data_mb", "reports_mb"))
-    free = {folder: shutil.disk_usage(_existing(folder)).free / 1e9 for folder in (study.data, study.reports)}
     return {
+        **_sum_costs(stages, study),
         "patients": int(scans.subject.nunique()),
         "visits": len(scans[["subject", "session"]].drop_duplicates()),
         "scans": len(scans),
@@ -108,6 +110,14 @@ def plan_run(source: Path, study: Study, model: Path | None = None) -> DryRun:
         "cores": cores,
         "accuracy": ACCURACY,
         "stages": stages,
+    }
+
+
+def _sum_costs(stages: Sequence[StageEstimate], study: Study) -> _RunCosts:
+    """Sum time and disk over the stages, beside what is free."""
+    data_gb, reports_gb = (sum(one[name] for one in stages) / 1000 for name in ("data_mb", "reports_mb"))
+    free = {folder: shutil.disk_usage(_existing(folder)).free / 1e9 for folder in (study.data, study.reports)}
+    return {
         "cpu_minutes": round(sum(one["cpu_minutes"] for one in stages), 1),
         "wall_minutes": round(sum(one["wall_minutes"] for one in stages), 1),
         "data_gb": round(data_gb, 3),
