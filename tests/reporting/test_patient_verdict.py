@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,18 @@ def test_a_change_in_one_contrast_is_the_patients_and_is_not_said_of_the_other()
         "changed in T1 beyond what a rescan would; a change of 0.50 ml in T1 would have been seen."
     )
     assert [(pair.number, pair.title) for pair in pairs] == [(1, "FLAIR, ses-1 to ses-2"), (2, "T1, ses-1 to ses-2")]
+
+
+def test_of_two_contrasts_that_changed_the_index_shows_the_one_with_the_lower_p() -> None:
+    scores = [score("1 T1w", "2 T1w", "changed", change_p=0.002), score("1 FLAIR", "2 FLAIR", "changed", change_p=0.01)]
+    _, pairs, _ = judge(BOTH, scores)
+    lead = patient_verdict.choose_lead_pair(pairs)
+    assert lead is not None
+    assert lead.contrast == "T1"
+    _, pairs, _ = judge(BOTH, [replace(scores[0], change_p=0.02), scores[1]])
+    lead = patient_verdict.choose_lead_pair(pairs)
+    assert lead is not None
+    assert lead.contrast == "FLAIR"
 
 
 def test_green_names_the_contrasts_it_rests_on_and_those_it_does_not() -> None:

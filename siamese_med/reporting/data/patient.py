@@ -44,6 +44,8 @@ PLAIN_CONTRASTS = ("T1", "CT")
 """Contrasts, in words, of which contrast agent makes another one."""
 FLUID_REGIONS = ("lateral ventricle", "fluid spaces", "lateral ventricle on both sides", "fluid spaces on both sides")
 """Ends of the regions in which the choroid plexus and the venous sinuses lie."""
+MIN_BRIGHTER_PLACES = 2
+"""Places to look at in fluid that became brighter, beyond those that became darker, from which agent is suspected."""
 MOST_NAMED = 4
 """Number of changed pairs that a note names."""
 
@@ -145,15 +147,18 @@ def suspect_contrast_agent(pairs: Iterable[ReportPair]) -> list[str]:
     Contrast agent makes the choroid plexus and the venous sinuses bright, and headers and names often do not tell it.
     """
     return [
-        f"{pair.title}: parts that became brighter lie in the ventricles or other fluid spaces, as after contrast "
+        f"{pair.title}: places that became brighter lie in the ventricles or other fluid spaces, as after contrast "
         "agent. Check whether one of the two scans is contrast-enhanced."
         for pair in pairs
-        if pair.status == Verdict.CHANGED and pair.contrast in PLAIN_CONTRASTS
-        if any(
-            part.sign == 1 and part.kind != ComponentKind.STABLE and part.region and part.region.endswith(FLUID_REGIONS)
-            for part in pair.score.components
-        )
+        if pair.status == Verdict.CHANGED and pair.contrast in PLAIN_CONTRASTS and _brightens_in_fluid(pair)
     ]
+
+
+def _brightens_in_fluid(pair: ReportPair) -> bool:
+    """Whether one part beyond a rescan became brighter in fluid, or places to look at did that are more by two."""
+    fluid = [part for part in pair.score.components if part.region and part.region.endswith(FLUID_REGIONS)]
+    sure = any(part.sign == 1 and part.kind != ComponentKind.STABLE for part in fluid)
+    return sure or sum(part.sign or 0 for part in fluid) >= MIN_BRIGHTER_PLACES
 
 
 def _mention_other_changes(found: FindingsSource) -> list[str]:

@@ -118,8 +118,9 @@ def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair | None:
     """Choose the pair that stands for a patient, or for one contrast, in the headline and on the index.
 
     It is the one that decides the verdict: of the pairs that end with the newest visit and have a verdict, the one with
-    the lowest rank in verdicts.STATUSES, then the one with the lowest number. Pairs without a verdict are chosen only
-    where there is no other; None where no pair ends with the newest visit.
+    the lowest rank in verdicts.STATUSES, then that against the visit before, then, of changed ones, the one with the
+    lowest p, then the one with the lowest number. Pairs without a verdict are chosen only where there is no other; None
+    where no pair ends with the newest visit.
 
     Parameters
     ----------
@@ -128,7 +129,12 @@ def choose_lead_pair(pairs: Sequence[ReportPair]) -> ReportPair | None:
     """
     ending = [pair for pair in pairs if pair.role in ROLES_OF_NEWEST_VISIT]
     judged = [pair for pair in ending if pair.verdict != Verdict.NOT_COMPARABLE] or ending
-    return min(judged, key=lambda pair: (verdicts.STATUSES[pair.status].rank, pair.number), default=None)
+
+    def precedence(pair: ReportPair) -> tuple[int, bool, float, int]:
+        p = pair.score.change_p if pair.verdict == Verdict.CHANGED else None
+        return verdicts.STATUSES[pair.status].rank, pair.role != PairRole.NEWEST, 0.0 if p is None else p, pair.number
+
+    return min(judged, key=precedence, default=None)
 
 
 def compose_patient_headline(
