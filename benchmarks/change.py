@@ -67,7 +67,7 @@ class Rival:
     @cached_property
     def settings(self) -> Settings:
         """What the validation pairs fix."""
-        return response.settle(self.read("validation"))
+        return response.choose_settings(self.read("validation"))
 
     def judged(self, name: str) -> list[Judged]:
         """A set under these settings."""
@@ -204,7 +204,7 @@ def counts(chosen: Sequence[Rival]) -> str:
 
 
 def main() -> None:
-    """Read, settle, measure, print."""
+    """Read, choose settings, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path, nargs="*", default=[])
@@ -219,10 +219,10 @@ def main() -> None:
     alarms = model_alarms(chosen, given.model)
     print(alarms_table(alarms))
     if given.json:
-        settled = {rival.name: {"threshold": rival.settings.threshold} for rival in chosen}
+        chosen_settings = {rival.name: {"threshold": rival.settings.threshold} for rival in chosen}
         content = {
             "counts": counts(chosen),
-            "settled": settled,
+            "chosen_settings": chosen_settings,
             "figures": found,
             "model_alarms": {
                 model: {name: asdict(one) for name, one in sets.items()} for model, sets in alarms.items()

@@ -65,7 +65,7 @@ class Judged:
     false: int
 
 
-def settle(validation: Sequence[Reading]) -> Settings:
+def choose_settings(validation: Sequence[Reading]) -> Settings:
     """The threshold with the best lesion-wise F1, and the reference of no change."""
     reference = noise_floor.build_no_change_reference(
         [one.finding for one in validation if one.facts.family == NONE], "validation"

@@ -182,6 +182,8 @@ def _row(patient: int, visit: int, name: str, sha256: str) -> dict[str, Any]:
             "spacing_mm": [6.0, 6.0, 6.0],
             "flags": [],
             "mask": None,
+            "difference": None,
+            "since": None,
             "acquired": None,
             "changed": None,
         },

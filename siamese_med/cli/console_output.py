@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from siamese_med.runtime import interruption
-from siamese_med.runtime.terminal_text import make_printable
+from siamese_med.runtime.terminal_text import format_duration, make_printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,13 +25,25 @@ MAX_ROWS_SHOWN = 12
 """Rows of a table that are shown in a terminal; JSON has all of them."""
 TABLES_SHOWN_WHOLE = ("reasons",)
 """Tables that are not cut off."""
-COLUMNS_ONLY_IN_JSON = ("affine", "path", "subject", "session")
-"""Columns of a scan that are left out in a terminal; its id contains subject and session."""
+COLUMNS_ONLY_IN_JSON = (
+    "affine", "path", "subject", "session", "modality", "contrast_source", "contrast_confidence", "shape", "spacing_mm",
+)  # fmt: skip
+"""Columns of a scan that are left out in a terminal; its id contains subject and session, and the ingest page all."""
+PSEUDONYM_PREFIX = "sub-"
+"""Beginning of the ids of subjects and scans. They are never broken or cut, so that they can be copied."""
+MAX_TABLE_WIDTH = 1000
+"""Width, in characters, up to which a table may be wider than the terminal, where its ids need it."""
+DECIMALS_BELOW = 100.0
+"""From here on a number is shown without decimals, never as 1.14e+03."""
 
 MACHINE_ERRNOS = (
     errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV,
 )  # fmt: skip
 """System errors of a disk, a network share or of limits of the machine."""
+
+
+ANSWER_LOG = logging.getLogger("siamese_med.answers")
+"""Log of what the terminal has already as the answer; it goes to the log file alone."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +97,52 @@ def configure_logging(quiet: bool, debug: bool) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     handler = logging.StreamHandler(sys.stderr)
     log = logging.getLogger("siamese_med")
+    handler.setLevel(logging.ERROR if quiet else logging.INFO)
+    handler.setFormatter(_TerminalFormatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    ANSWER_LOG.propagate, ANSWER_LOG.handlers = False, [logging.NullHandler()]
     log.handlers, log.propagate = [handler], False
-    log.setLevel(logging.ERROR if quiet else logging.INFO)
+    log.setLevel(logging.INFO)
     if not debug:
         # on a slow machine its first import in a new home folder writes a line of its own
         logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+class _TerminalFormatter(logging.Formatter):
+    """Progress with the time of day, warnings without it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record) if record.levelno == logging.INFO else record.getMessage()
+
+
+def begin_log_file(file: Path, command: str) -> None:
+    """Have everything that is logged from now on appended to a file, beginning with the version and the command.
+
+    The file gets stages, warnings, what is unfinished and the exit code, and no arguments: a path may name a patient.
+
+    Raises
+    ------
+    UsageError
+        The file cannot be written.
+    """
+    import siamese_med
+    from siamese_med.errors import UsageError
+
+    try:
+        handler = logging.FileHandler(file, encoding="utf-8", errors="replace")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise UsageError(f"--log cannot be written ({reason}): name a file in a folder that exists") from error
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    for log in (logging.getLogger("siamese_med"), ANSWER_LOG):
+        log.addHandler(handler)
+    ANSWER_LOG.info("siamese-med %s, %s", siamese_med.__version__, command)
+
+
+def log_answer(answer: CommandResult, code: int) -> None:
+    """Write what was not done or is doubtful, and the exit code, to the log file, if there is one."""
+    ANSWER_LOG.info("%s", "; ".join((*answer.unfinished, *answer.failed_checks, f"exit code {code}")))
 
 
 def explain_error(error: BaseException) -> tuple[str, int, Mapping[str, object]]:
@@ -217,7 +268,8 @@ def write_answer(stream: TextIO, answer: CommandResult) -> None:
 
     console = Console(file=stream, highlight=False)
     for table in _tables(to_json_value(answer.facts)):
-        console.print(table)
+        least = Console(file=stream, width=MAX_TABLE_WIDTH).measure(table).minimum
+        Console(file=stream, highlight=False, width=max(console.width, least)).print(table)
     for problem in dict.fromkeys((*answer.unfinished, *answer.failed_checks)):
         console.print(f"[yellow]{problem}[/yellow]")
     if answer.closing:
@@ -230,7 +282,9 @@ def _tables(facts: Mapping[str, object]) -> Iterator[Table]:
 
     singles = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _flat(facts):
-        singles.add_row(name.replace("_", " "), _cell(value))
+        is_time = name.startswith("seconds ") and isinstance(value, int | float)
+        cell = format_duration(float(str(value))) if is_time else _cell(value)
+        singles.add_row(name.replace("_", " ").removeprefix("seconds " if is_time else ""), cell)
     if singles.rows:
         yield singles
     for name, rows in facts.items():
@@ -248,7 +302,8 @@ def _records(name: str, rows: Sequence[Mapping[str, object]]) -> Table:
     caption = f"and {left} more, see --json" if left > 0 else None
     table = Table(title=name, title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold" if column in (columns[0], "hint") else "ellipsis")
+        ids = any(str(row[column]).startswith(PSEUDONYM_PREFIX) for row in rows[:shown])
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=ids)
     for row in rows[:shown]:
         table.add_row(*(_cell(row[column]) for column in columns))
     return table
@@ -270,8 +325,10 @@ def _cell(value: object) -> str:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:.0f}" if abs(value) >= DECIMALS_BELOW else f"{value:.3g}"
     if isinstance(value, list):
         return " ".join(_short(item) for item in value) or "none"
     return "none" if value is None else str(value)

@@ -241,11 +241,9 @@ def promote_model(
     config: ConfigOption = None,
 ) -> CommandResult:
     """Make MODEL the current one, without comparing it with the one in use; score and report then use it."""
-    from siamese_med.training import model_registry
+    from siamese_med.pipeline import promotion
 
-    record = model_registry.set_current_model(
-        run_request.make_study(data, reports, config), Path(model).name, "promoted by hand", renew
-    )
+    record = promotion.promote(run_request.make_study(data, reports, config), model, renew)
     return CommandResult({"model": record.model, "since": record.since, "why": record.why})
 
 

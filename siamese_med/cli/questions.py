@@ -54,11 +54,14 @@ def show_ingest_plan(source: str, data: Path, reports: Path, config: Path | None
     """Show what `ingest` would take for whom; nothing is written."""
     from siamese_med.errors import UsageError
     from siamese_med.ingestion import ingest_plan
+    from siamese_med.study import input_source
 
     found = run_request.read_input_argument(source, None)
     if not isinstance(found, Path):
         raise UsageError("--plan reads a folder or a manifest: an archive names the patient of every file itself")
-    plan = ingest_plan.plan_ingest(found, run_request.make_study(data, reports, config).config.ingest)
+    study = run_request.make_study(data, reports, config)
+    input_source.refuse_own_folder(found, study.own_folders)
+    plan = ingest_plan.plan_ingest(found, study.config.ingest, study.own_folders)
     return CommandResult({**plan}, text=ingest_plan.format_plan(plan))
 
 
@@ -119,11 +122,17 @@ def show_status(
     data: DataOption = DEFAULT_DATA, reports: ReportsOption = DEFAULT_REPORTS, config: ConfigOption = None
 ) -> CommandResult:
     """Show what the study holds, past and scheduled runs, and the next step."""
+    from siamese_med.errors import MissingFileError
     from siamese_med.pipeline import study_status
 
+    study = run_request.make_study(data, reports, config)
+    if data != DEFAULT_DATA and not data.is_dir():  # a mistyped name is no empty study; without one, runs are shown
+        raise MissingFileError(
+            "no study at --data: name the data folder of a study, or begin one with `siamese-med ingest INPUT`"
+        )
     return CommandResult(
         {
-            **study_status.summarise_study(run_request.make_study(data, reports, config)),
+            **study_status.summarise_study(study),
             **workstation.list_prefect_runs(),
         }
     )

@@ -10,6 +10,7 @@ from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.rows import (
     FILE_TABLE,
     SCAN_TABLE,
+    SESSION_TABLE,
     SUBJECT_TABLE,
     FileRow,
     ScanRow,
@@ -24,6 +25,7 @@ from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.dicom.instances import ScanFacts
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.masks import (
+    DIFFERENCE_MASK,
     LESION_MASK,
     NIFTI_ENDING,
     NIFTI_GZ_ENDING,
@@ -66,10 +68,11 @@ class IngestCommitter:
         self._waiting = _WaitingRows()
         self._gone: dict[str, str] = {}
         self._unbound: list[ContentUnit] = []
-        self._settled = 0
+        self._committed_groups = 0
         self._before: dict[str, dict[str, str]] = defaultdict(dict)
         for row in run.catalogue.rows(SCAN_TABLE):
             self._before[row["series"]][row["id"]] = row["path"]
+        self._sessions = {row["key"]: f"ses-{row['number']:02d}" for row in run.catalogue.rows(SESSION_TABLE)}
         self._sealed = {row["subject"] for row in run.catalogue.rows(SUBJECT_TABLE)}
 
     def job(self, planned: PlannedVolume) -> ConversionJob:
@@ -87,16 +90,16 @@ class IngestCommitter:
     def take(self, work: GroupPlan, planned: PlannedVolume, result: ConvertedVolume | WorkerLostError) -> None:
         """Record one volume's result, or the loss of its process.
 
-        With the last result of its group, the group is settled.
+        With the last result of its group, the group is committed.
         """
         if isinstance(result, WorkerLostError):
             result = ConvertedVolume(reason=result.reason or "undecodable")
         results = self._results[work.group.key]
         results.append((planned, result))
         if len(results) == len(work.volumes):
-            self.settle(work)
+            self.commit_group(work)
 
-    def settle(self, work: GroupPlan) -> None:
+    def commit_group(self, work: GroupPlan) -> None:
         """Decide on every file of a group, and delete scans of earlier runs that the group no longer makes up.
 
         Scans of an earlier run are kept where an error of the machine, or an incomplete input, prevents making them
@@ -130,8 +133,8 @@ class IngestCommitter:
                 self._gone.update({one: path for one, path in self._before[key].items() if one not in made})
         self._note_files(work, reasons, scans, bound)
         self._note_owners(work)
-        self._settled += 1
-        if self._settled % SERIES_PER_TRANSACTION == 0:
+        self._committed_groups += 1
+        if self._committed_groups % SERIES_PER_TRANSACTION == 0:
             self.flush()
 
     def note_replaced(self, units: set[ContentUnit]) -> None:
@@ -182,6 +185,8 @@ class IngestCommitter:
     def _scan(self, name: ScanName, planned: PlannedVolume, converted: ConvertedVolume) -> ScanRow:
         facts = complete_facts_by_image(planned.facts, converted.contrast)
         undated = () if facts.date else (ScanFlag.DATE_UNKNOWN,)
+        difference, since = self._difference(planned, converted)
+        lost = (ScanFlag.DIFFERENCE_UNUSED,) if DIFFERENCE_MASK in converted.masks and not difference else ()
         return {
             "id": name.id,
             "subject": name.subject,
@@ -196,13 +201,15 @@ class IngestCommitter:
             "affine": [list(row) for row in converted.affine],
             "path": self._path(planned),
             "sha256": converted.sha256,
-            "flags": sorted(map(str, {*facts.flags, *converted.flags, *undated})),
+            "flags": sorted(map(str, {*facts.flags, *converted.flags, *undated, *lost})),
             "source": str(planned.source),
             "changed": planned.changed,
             "contrast_source": str(facts.contrast_source),
             "contrast_confidence": facts.contrast_confidence,
             "mask": self._mask_path(planned, converted, REGION_MASK),
             "lesions": self._mask_path(planned, converted, LESION_MASK),
+            "difference": difference,
+            "since": since,
             "acquired": self._acquired(facts, name.subject),
             "series": planned.candidate.series,
             "nan_voxels": converted.nan_voxels,
@@ -213,6 +220,12 @@ class IngestCommitter:
 
     def _mask_path(self, planned: PlannedVolume, converted: ConvertedVolume, kind: MaskKind) -> str | None:
         return get_mask_path(self._path(planned), kind) if kind in converted.masks else None
+
+    def _difference(self, planned: PlannedVolume, converted: ConvertedVolume) -> tuple[str | None, str | None]:
+        """The mask of what changed, and the session it names; neither where the patient has no such session."""
+        path = self._mask_path(planned, converted, DIFFERENCE_MASK)
+        since = self._sessions.get(planned.since)
+        return (None, None) if path is None or (planned.since and not since) else (path, since)
 
     def _acquired(self, facts: ScanFacts, subject: str) -> str | None:
         return f"acquisition-{self._secret.label('acquisition', subject, facts.acquired)}" if facts.acquired else None

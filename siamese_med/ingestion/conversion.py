@@ -18,7 +18,7 @@ from siamese_med.ingestion.defacing import remove_face
 from siamese_med.ingestion.dicom import pixels
 from siamese_med.ingestion.dicom.instances import PixelStorage
 from siamese_med.ingestion.dicom.slice_geometry import SliceStack
-from siamese_med.ingestion.masks import LESION_MASK, REGION_MASK, MaskKind
+from siamese_med.ingestion.masks import DIFFERENCE_MASK, LESION_MASK, REGION_MASK, MaskKind
 from siamese_med.ingestion.reasons import RejectedError
 from siamese_med.ingestion.scan_checks import check_scan
 from siamese_med.plugins import Plugin
@@ -51,11 +51,11 @@ EMPTY_SHARE, EMPTY_FILE_SHARE = 0.25, 0.5
 class ConversionJob:
     """What to decode and where to write it.
 
-    Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask` and
-    `lesions` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the lesions may be those of
-    another scan of the visit. `frames_of_reference` are those of the DICOM slices, for lesions that are a DICOM
-    Segmentation. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is asked
-    for its contrast, since neither name nor header of this `modality` tell it; `contrast` is what they tell. With
+    Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask`,
+    `lesions` and `difference` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the
+    lesions may be those of another scan of the visit. `frames_of_reference` are those of the DICOM slices, for lesions
+    that are a DICOM Segmentation. `checks` are the user's own, see `scan_checks`. With `contrast_wanted` the image is
+    asked for its contrast, since neither name nor header of this `modality` tell it; `contrast` is what they tell. With
     `deface`, the face is removed before anything is written. `states` has path, size and time of change (ns) of each
     file when it was listed.
     """
@@ -65,6 +65,7 @@ class ConversionJob:
     nifti: tuple[str, str] | None = None
     mask: str = ""
     lesions: str = ""
+    difference: str = ""
     lesions_named: bool = True
     frames_of_reference: tuple[str, ...] = ()
     target: str = ""
@@ -157,7 +158,7 @@ def _write_masks(job: ConversionJob, decoded: Volume, hidden: NDArray[np.bool_] 
 
     They mark nothing in what is `hidden`, the face that was removed: a mask of the head has its shape.
     """
-    given = {REGION_MASK: job.mask, LESION_MASK: job.lesions}
+    given = {REGION_MASK: job.mask, LESION_MASK: job.lesions, DIFFERENCE_MASK: job.difference}
     written = {
         kind: masks.write_mask(
             Path(path), Path(job.target), decoded, kind, job.max_gigabytes, job.frames_of_reference, hidden

@@ -33,7 +33,7 @@ def group_entries(run: IngestRun, replaced: set[ContentUnit]) -> list[FileGroup]
         if first is not entry and _names_its_subject(entry) and not _names_its_subject(first):
             firsts[entry.known] = entry
     gathered: dict[str, FileGroup] = {}
-    fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _settled(run, entry)}
+    fresh = {unit for unit, entry in firsts.items() if entry.look is not None and not _is_decided(run, entry)}
     for unit, entry in firsts.items():
         if unit in fresh:
             _gather(run, gathered, entry)
@@ -65,7 +65,7 @@ def _names_its_subject(entry: InputEntry) -> bool:
     return bool(entry.look and entry.look.voxels) and entry.found.claim.given
 
 
-def _settled(run: IngestRun, entry: InputEntry) -> bool:
+def _is_decided(run: IngestRun, entry: InputEntry) -> bool:
     """Tell whether an earlier outcome stands; a rejected file is judged again with new files, that is at a new path.
 
     So is a segmentation, since its series may lie there.

@@ -10,7 +10,7 @@ from pathlib import Path
 from siamese_med.ingestion.catalogue import bids_dataset
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import PAGE_OUTDATED_ROW, Catalogue
-from siamese_med.ingestion.catalogue.face_setting import settle_defacing
+from siamese_med.ingestion.catalogue.face_setting import decide_defacing
 from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
@@ -44,7 +44,7 @@ UNLISTED_REASONS = ("unlisted_folder", "timed_out")
 
 
 def ingest_files(
-    source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False
+    source: Path, data: Path, catalogue_url: str, config: IngestConfig, verify: bool = False, own: Sequence[Path] = ()
 ) -> IngestResult:
     """Turn the files of an input into scans, and account for each; a further run does only what is new.
 
@@ -53,13 +53,15 @@ def ingest_files(
     source
         A folder (BIDS or not), a CSV or TSV manifest, or one file.
     data
-        The data folder; scans are written to `scans` in it.
+        The data folder; scans go to `scans` in it.
     catalogue_url
         SQLAlchemy URL of the catalogue.
     config
         Limits, time limit, workers and secret file.
     verify
-        Read and hash every file again, instead of trusting path, size, time and inode.
+        Hash every file again, instead of trusting path, size, time and inode.
+    own
+        Folders that the study writes to; their files are no input.
 
     Raises
     ------
@@ -70,19 +72,16 @@ def ingest_files(
     """
     own_hints(config)  # a check that cannot be imported is told here, and not by every worker for every scan
     with time_limits.limit_system_calls(config.timeout_s):
-        found = sources.collect_input_paths(source)
+        found = sources.collect_input_paths(source, own)
         secret = load_pseudonyms(config.secret_file)
-        with (
-            files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE),
-            Workers(config.workers, config.timeout_s) as workers,
-        ):
+        lock = files.hold_exclusive_lock(data / catalogues.INGEST_LOCK_FILE)
+        with lock, Workers(config.workers, config.timeout_s) as workers:
             files.remove_stale_temporary_files(data / "scans")
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
             try:
-                settled = settle_defacing(config, catalogue)
-                result = _ingest(
-                    IngestRun(data, settled, secret, catalogue, workers, make_entries(found, secret)), source, verify
-                )
+                decided = decide_defacing(config, catalogue)
+                entries = make_entries(found, secret)
+                result = _ingest(IngestRun(data, decided, secret, catalogue, workers, entries), source, verify)
             finally:
                 catalogue.close()
     if "no_disk_space" in result.account.reasons:
@@ -147,12 +146,12 @@ def _jobs(
     commitment: IngestCommitter,
     at_work: dict[int, tuple[GroupPlan, PlannedVolume]],
 ) -> Iterator[ConversionJob]:
-    """Yield jobs as workers ask for them, each recorded in `at_work` by number; settle groups without volumes."""
+    """Yield jobs as workers ask for them, each recorded in `at_work` by number; commit groups without volumes."""
     number = 0
     for group in gathered:
         work = plan_group(group, run.config, run.secret)
         if not work.volumes:
-            commitment.settle(work)
+            commitment.commit_group(work)
         for volume in work.volumes:
             at_work[number] = (work, volume)
             number += 1

@@ -79,14 +79,14 @@ class _Planned:
         return self.volume.candidate.subject, self.volume.candidate.session_key
 
 
-def plan_ingest(source: Path, config: IngestConfig) -> IngestPlan:
+def plan_ingest(source: Path, config: IngestConfig, own: Sequence[Path] = ()) -> IngestPlan:
     """Work out what ingest would make of an input, as if nothing were known of it; nothing is written.
 
     Parameters
     ----------
     source
         A folder, a manifest or one file.
-    config
+    config, own
         As of `ingest_folder.ingest_files`.
 
     Raises
@@ -95,7 +95,7 @@ def plan_ingest(source: Path, config: IngestConfig) -> IngestPlan:
         The input or manifest cannot be used.
     """
     with tempfile.TemporaryDirectory() as folder, time_limits.limit_system_calls(config.timeout_s):
-        found = sources.collect_input_paths(source)
+        found = sources.collect_input_paths(source, own)
         secret = Pseudonyms(os.urandom(32))  # the user's own is neither read nor made
         catalogue = Catalogue(f"sqlite:///{folder}/catalogue.sqlite", secret.label("catalogue"))
         try:

@@ -28,6 +28,7 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "lesion_mask": "a mask of lesions; it is kept with the scan on whose grid it lies, nothing to do",
         "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
         "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
+        "own_folder": "a folder that this study writes to; if scans of yours lie in it, name another with --data",
         "repository_file": "kept by git or DataLad for its own use; nothing to do",
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
@@ -104,7 +105,16 @@ PATH_REASONS = frozenset(
 """Reasons that follow from the path of a NIfTI file and what lies around it."""
 
 UNOPENED_REASONS = frozenset(
-    ("linked_folder", "repository_file", "special_file", "not_fetched", "broken_link", "unusable_path", "empty_folder")
+    (
+        "linked_folder",
+        "own_folder",
+        "repository_file",
+        "special_file",
+        "not_fetched",
+        "broken_link",
+        "unusable_path",
+        "empty_folder",
+    )
 )
 """Reasons of paths that are counted without being opened."""
 

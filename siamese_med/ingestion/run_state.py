@@ -18,7 +18,7 @@ from siamese_med.ingestion.workers import Workers
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import ScanFlag
 
-UNREAD_FLAGS = frozenset({ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNREAD})
+UNREAD_FLAGS = frozenset({ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNREAD, ScanFlag.DIFFERENCE_UNREAD})
 """Flags of scans with a mask that could not be read, and that the next run tries again."""
 
 JOINED_KEY_PREFIX = "joined "

@@ -130,7 +130,7 @@ def _from_dicom(
         reasons += list(verdict.reasons.values())
         for draft in verdict.drafts:
             storages = tuple((file, one.storage) for file, one in draft.storages.items())
-            facts = volume_candidates.settle_dicom_contrast(draft, places[key])
+            facts = volume_candidates.decide_dicom_contrast(draft, places[key])
             scans.append((ConversionJob(repeats=draft.repeats, storages=storages), facts))
     if reasons and not scans:
         raise RejectedError(reasons[0])

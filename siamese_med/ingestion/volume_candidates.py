@@ -44,6 +44,7 @@ class PlannedVolume:
     source: str
     files: tuple[str, ...]  # content hashes
     likeness: str = ""  # HMAC, see ownership.FileOwner.likeness
+    since: str = ""  # session key (HMAC) of the visit that the mask of what changed names; empty for the one before
 
 
 @dataclass
@@ -113,7 +114,7 @@ def _from_dicom(
     day = (claim.date if claim else None) or draft.facts.date
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim else ""
-    facts = replace(settle_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
+    facts = replace(decide_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
     if claim:
         told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
         facts = replace(facts, person=(*told, NAMED_TRAIT))
@@ -129,7 +130,7 @@ def _from_dicom(
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
         candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages),
-        owner.likeness(secret),
+        owner.likeness(secret), _find_earlier_visit(claim, secret),
     )  # fmt: skip
 
 
@@ -174,11 +175,12 @@ def _from_nifti(
     job = _add_masks(ConversionJob(nifti=(str(entry.found.path), voxels)), claim)
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     likeness = "" if claim.by_place else owner.likeness(secret)
-    return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness)
+    since = _find_earlier_visit(claim, secret)
+    return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness, since)
 
 
-def settle_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:
-    """Return the facts of a volume with its contrast settled, see `contrast_finding.find_dicom_contrast`.
+def decide_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> ScanFacts:
+    """Return the facts of a volume with its contrast, see `contrast_finding.find_dicom_contrast`.
 
     Parameters
     ----------
@@ -226,8 +228,16 @@ def _add_masks(job: ConversionJob, claim: InputClaim | None) -> ConversionJob:
     """Return the job with the masks that the input has for the scan."""
     if claim is None:
         return job
-    mask, lesions = (one[0] if one else "" for one in (claim.mask, claim.lesions))
-    return replace(job, mask=mask, lesions=lesions, lesions_named=claim.kind == "manifest")
+    mask, lesions, difference = (one[0] if one else "" for one in (claim.mask, claim.lesions, claim.difference))
+    named = claim.kind == "manifest"
+    return replace(job, mask=mask, lesions=lesions, lesions_named=named, difference=difference)
+
+
+def _find_earlier_visit(claim: InputClaim | None, secret: Pseudonyms) -> str:
+    """Return the session key of the visit that a mask of what changed names; empty where it is the visit before."""
+    if claim is None or not claim.since:
+        return ""
+    return ownership.identify_nifti_owner(replace(claim, session=claim.since)).session_key(secret)
 
 
 def _add_segmentation(planned: PlannedVolume, group: FileGroup, draft: VolumeDraft) -> PlannedVolume:

@@ -44,28 +44,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def compare(a: Path, b: Path, model: Path, study: Study, map_file: Path | None = None) -> ComparisonFacts:
+def compare(
+    a: Path | str, b: Path | str, model: Path | str, study: Study, map_file: Path | str | None = None
+) -> ComparisonFacts:
     """Compare two scans, each a NIfTI file or a folder with a DICOM series, without a catalogue.
 
     `a` is taken for the earlier scan. The change map is written to `map_file` (.nii or .nii.gz) where one is named, in
     the space of `a`.
     """
     memory.keep_freed_memory()
-    chosen = load_model_for_query(model, study.config)
-    scans = [single_scan.read_single_scan(path, study.config.ingest) for path in (a, b)]
+    chosen = load_model_for_query(Path(model), study.config)
+    scans = [single_scan.read_single_scan(Path(path), study.config.ingest) for path in (a, b)]
     compared = compare_read_scans(scans[0], scans[1], chosen, study.config)
     if map_file is None:
         return compared.facts
+    map_file = Path(map_file)
     if compared.change_map is not None:
         write_volume(map_file, compared.change_map)
     return {**compared.facts, "map": None if compared.change_map is None else str(map_file)}
 
 
-def identify(scan: Path, model: Path, study: Study) -> IdentityFacts:
+def identify(scan: Path | str, model: Path | str, study: Study) -> IdentityFacts:
     """Rank the enrolled patients, those of the catalogue, by how similar their scans are to one scan.
 
     Nothing is retrained. `scan` is a NIfTI file or a folder with a DICOM series.
     """
+    scan, model = Path(scan), Path(model)
     chosen = load_model_for_query(model, study.config)
     known = StudyTables(study)
     everything = known.read_scans()

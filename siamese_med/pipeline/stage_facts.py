@@ -80,13 +80,13 @@ class TrainFacts(TypedDict):
     """The folder of the trained model, and the region that its identity network looks at.
 
     `model` is None where the study has too few patients to train on, and `why_not` says in which split. `region_ml` is
-    None where the network looks at everything, or the model did not record it; `speaks`: the current model, where the
+    None where the network looks at everything, or the model did not record it. `current_model` is given where the
     trained one was refused before.
     """
 
     model: str | None
     region_ml: float | None
-    speaks: NotRequired[str]
+    current_model: NotRequired[str]
     why_not: NotRequired[str]
 
 
@@ -95,11 +95,11 @@ class PromoteFacts(TypedDict):
     """What became of a candidate.
 
     Models are given by name, not by path, since Prefect keeps this. `candidate` is None where none was trained;
-    `speaks`: the current model after the decision; `figures`: see head_to_head.compare_model_auc.
+    `current_model` is that after the decision; `figures`: see head_to_head.compare_model_auc.
     """
 
     candidate: str | None
-    speaks: str
+    current_model: str
     promoted: bool
     why: str
     patients: int

@@ -131,7 +131,14 @@ def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
 
     One line a flag; `scans` as in `list_identity_problems`.
     """
+    unnamed = {scan["subject"] for scan in scans if ScanFlag.PATIENT_UNNAMED in scan["flags"]}
     return (
+        *describe_problem(
+            len(unnamed),
+            "patient",
+            "named by nothing but the place of a file, so two visits of one person count as two patients: name the "
+            "patients in a manifest or by BIDS names (`patient_unnamed`)",
+        ),
         *describe_problem(
             sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
             "scan",

@@ -42,6 +42,7 @@ from siamese_med.pipeline.stage_problems import (
 )
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.plugins import check_named
+from siamese_med.runtime.progress import log_step
 from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.prepared_scans import PreparedStudy
@@ -136,6 +137,7 @@ def run_stages_in_order(verbs: Sequence[str], order: RunRequest, perform_one: St
     order = replace(order, tables=StudyTables(order.study), candidate=order.candidate or "promote" in verbs)
     for verb in verbs:
         done.append(perform_one(verb, order))
+        log_step(verb, done[-1].seconds, verbs[len(done) :])
         order = replace(order, model=done[-1].model or order.model)
     return tuple(done)
 
@@ -176,12 +178,12 @@ def _summarise_training(facts: Mapping[str, StageFacts]) -> str | None:
         return None
     assert "region_ml" in trained
     assert "promoted" in decided
-    speaks = decided["speaks"]
-    in_use = f"{speaks}, which comes with siamese-med" if speaks == STARTER_NAME else speaks
+    current = decided["current_model"]
+    in_use = f"{current}, which comes with siamese-med" if current == STARTER_NAME else current
     if trained["model"] is None:
         return f"none: {trained['why_not']}; the model in use is {in_use}"
     if decided["promoted"]:
-        return f"{speaks} is used: {decided['why']}"
+        return f"{current} is used: {decided['why']}"
     return f"{decided['candidate']} is not used: {decided['why']}; the model in use is {in_use}"
 
 
@@ -252,9 +254,9 @@ def _train(order: RunRequest) -> StageResult:
     if refused is None:
         # doubts about a candidate matter once it is used: the score stage lists those of the model in use
         return StageResult("train", facts, (), () if order.candidate else list_model_doubts(model), model)
-    speaks = stages.current_model(order.study)
+    current = stages.current_model(order.study)
     advice = f"{model.name} was refused before ({refused.why}): `siamese-med promote` makes it the current model"
-    return StageResult("train", {**facts, "speaks": str(speaks)}, (), (advice,), speaks)
+    return StageResult("train", {**facts, "current_model": str(current)}, (), (advice,), current)
 
 
 def _promote(order: RunRequest) -> StageResult:
@@ -264,7 +266,7 @@ def _promote(order: RunRequest) -> StageResult:
     model, decision = stages.promote_candidate(order.study, order.model, order.tables)
     facts: PromoteFacts = {
         "candidate": order.model.name,
-        "speaks": model.name,  # no path: it goes into Prefect's records
+        "current_model": model.name,  # no path: it goes into Prefect's records
         "promoted": decision.promoted,
         "why": decision.why,
         "patients": decision.patients,
@@ -279,7 +281,7 @@ def _keep_current_model(study: Study) -> StageResult:
     current = stages.current_model(study)
     facts: PromoteFacts = {
         "candidate": None,
-        "speaks": current.name,
+        "current_model": current.name,
         "promoted": False,
         "why": "no candidate was trained",
         "patients": 0,

@@ -33,6 +33,7 @@ from siamese_med.network.starter_model import is_starter_model
 from siamese_med.pipeline import scoring_steps
 from siamese_med.pipeline.study_tables import StudyTables
 from siamese_med.runtime.extras import require_extra
+from siamese_med.study import input_source
 from siamese_med.study.input_source import Pull
 from siamese_med.study.lesion import read_lesion_table
 from siamese_med.study.prepared_scans import PreparedStudy
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from siamese_med.training.current_model_record import PromotionDecision
 
 
-def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -> Path:
+def simulate(folder: Path | str, patients: int = 16, visits: int = 3, seed: int = 0) -> Path:
     """Write a simulated cohort and the truth about every change in it; equal seeds give equal files.
 
     Returns
@@ -56,11 +57,12 @@ def simulate(folder: Path, patients: int = 16, visits: int = 3, seed: int = 0) -
     """
     from siamese_med.simulation import cohort
 
+    folder = Path(folder)
     cohort.write_cohort(folder, patients, visits, seed)
     return folder / "input"
 
 
-def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool = False) -> IngestResult:
+def ingest(source: Path | str | Pull, study: Study, verify: bool = False, deface: bool = False) -> IngestResult:
     """Turn files into scans, and account for every file.
 
     Parameters
@@ -76,7 +78,12 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool
     -------
     IngestResult
         What became of every file, and the scans that this input's files make up. A file that is not accepted is
-        quarantined with a reason; it raises nothing.
+            quarantined with a reason; it raises nothing.
+
+    Raises
+    ------
+    UsageError
+        `source` is a folder that the study writes to.
     """
     config = study.config.ingest.model_copy(update={"deface": True}) if deface else study.config.ingest
     place = (study.data, study.catalogue_url, config)
@@ -88,7 +95,9 @@ def ingest(source: Path | Pull, study: Study, verify: bool = False, deface: bool
     else:
         from siamese_med.ingestion import ingest_folder
 
-        ingested = ingest_folder.ingest_files(source, *place, verify)
+        folder = Path(source)
+        input_source.refuse_own_folder(folder, study.own_folders)
+        ingested = ingest_folder.ingest_files(folder, *place, verify, study.own_folders)
     if ingested.new or not study.files_page.is_file():
         write_files_page(study)
     return ingested
@@ -121,7 +130,7 @@ def scans(study: Study) -> pd.DataFrame:
     return StudyTables(study).read_scans()
 
 
-def prepare(study: Study, model: Path | None = None, tables: StudyTables | None = None) -> PreparedStudy:
+def prepare(study: Study, model: Path | str | None = None, tables: StudyTables | None = None) -> PreparedStudy:
     """Align every scan to a template, and resample it to the template's grid.
 
     Parameters
@@ -134,7 +143,7 @@ def prepare(study: Study, model: Path | None = None, tables: StudyTables | None 
     PreparedStudy
         The alignment table and the template. A scan that could not be aligned has `ok` false; it raises nothing.
     """
-    return (tables or StudyTables(study)).prepare_scans(model)
+    return (tables or StudyTables(study)).prepare_scans(None if model is None else Path(model))
 
 
 def build_pairs(study: Study, tables: StudyTables | None = None) -> pd.DataFrame:
@@ -225,7 +234,7 @@ def current_model(study: Study) -> Path:
     return model_registry.find_current_model(study)
 
 
-def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.DataFrame:
+def score(study: Study, model: Path | str, tables: StudyTables | None = None) -> pd.DataFrame:
     """Measure similarity and change of every pair, and look for scans that are filed under the wrong patient.
 
     Scans that are not prepared for this model yet are prepared first. Pairs that were measured before are not measured
@@ -246,6 +255,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
     from siamese_med.scoring.identity.calibration import make_calibration
     from siamese_med.study import score_tables
 
+    model = Path(model)
     chosen = load_model(model, trusted_plugins(study.config))
     config = chosen.measures(study.config.score)
     known = tables or StudyTables(study)
@@ -273,7 +283,7 @@ def score(study: Study, model: Path, tables: StudyTables | None = None) -> pd.Da
 
 def report(
     study: Study,
-    model: Path,
+    model: Path | str,
     extras: ReportExtras = NO_REPORT_EXTRAS,
     source: Path | Pull | None = None,
     tables: StudyTables | None = None,
@@ -294,7 +304,7 @@ def report(
 
         originals = export.check_export_folder(extras.dicom, source, study)
         extras = replace(extras, pdf=True)  # it goes to the archive too
-    info, known = read_model_info(model), tables or StudyTables(study)
+    info, known = read_model_info(model := Path(model)), tables or StudyTables(study)
     scores, owners = score_tables.read_score_tables(study, info)
     everything = known.read_scans()
     index = study_pages.write_reports(

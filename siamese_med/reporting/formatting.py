@@ -42,6 +42,28 @@ def fixed(value: object, digits: int = 2) -> str:
     return ("0" + written[2:] if float(written) == 0 and written[0] == "-" else written).replace("-", "−")
 
 
+def detectable(value: object, largest_tested_ml: float, change_z: object) -> str:
+    """Format the smallest change that a pair would have shown, in ml; a pair that was measured has no dash.
+
+    Parameters
+    ----------
+    value
+        Smallest detectable change in ml; missing where no tested one would have been seen.
+    largest_tested_ml
+        The largest change that was tested, in ml.
+    change_z
+        The pair's z; missing where nothing was measured.
+
+    Examples
+    --------
+    >>> detectable(0.4, 8, 1.2), detectable(None, 8, 1.2), detectable(None, 8, None)
+    ('0.40', '> 8', '–')
+    """
+    if table_cells.parse_number(value) is None and table_cells.parse_number(change_z) is not None:
+        return f"> {fixed(largest_tested_ml, 0)}"
+    return fixed(value, 2)
+
+
 def measure(value: object, digits: int = 2, before: str = "", after: str = "") -> str:
     """Format a number with its symbol before it or its unit after it.
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.runtime.terminal_text import format_duration
+
 if TYPE_CHECKING:
     from rich.progress import Task
+
+_log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[str, int, int], None]
 """A function that gets the name of the work, how much is done, and the total."""
@@ -67,6 +72,21 @@ def show_progress(verb: str, total: int, unit: str = "") -> Iterator[Callable[[i
 
         yield advance
         advance(total - done)  # what turned out to be no work is done too
+
+
+def log_step(name: str, seconds: float, left: Sequence[str] = ()) -> None:
+    """Log that a step is done, how long it took, and which one is next: also where no terminal shows a bar.
+
+    Parameters
+    ----------
+    name
+        The step.
+    seconds
+        Its time.
+    left
+        Steps that follow.
+    """
+    _log.info("%s: %s%s", name, format_duration(seconds), f"; next: {left[0]}" if left else "")
 
 
 @contextmanager

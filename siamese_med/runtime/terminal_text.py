@@ -1,4 +1,4 @@
-"""Text of files and headers on its way to a terminal, which would obey some of it."""
+"""Text on its way to a terminal: what it would obey is escaped, and times are readable."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def make_printable(text: str) -> str:
     Bericht-?\x07
     """
     return escape_for_terminal(text.encode(errors="replace").decode())
+
+
+def format_duration(seconds: float) -> str:
+    """Format a time for reading.
+
+    Examples
+    --------
+    >>> [format_duration(one) for one in (0.04, 3.21, 49.2, 2140, 7310)]
+    ['0.0 s', '3.2 s', '49 s', '35 min 40 s', '2 h 1 min']
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

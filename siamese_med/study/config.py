@@ -155,6 +155,7 @@ class TrainConfig(ConfigSection):
     change_patches: Count = Field(3, description="synthesised follow-ups a step")
     change_learning_rate: Positive = Field(2e-3, description="of learning to see change")
     change_sources: Count = Field(48, description="pairs and single scans that follow-ups are made of, at most")
+    change_marked_share: Fraction = Field(0.5, description="share of change training from pairs with marked changes")
     accelerator: Accelerator = "auto"
     devices: Count = Field(1, description="processes a host: one a GPU, or on the CPU where it has none")
     hosts: Count = Field(1, description="that train together; see docs/scale.md for what to start on the others")
@@ -164,7 +165,9 @@ class TrainConfig(ConfigSection):
     )
     seed: int = Field(0, description="of everything that training draws at random")
 
-    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"loss_args", "encoder_args", "transform", "transform_args"})
+    ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset(
+        {"loss_args", "encoder_args", "transform", "transform_args", "change_marked_share"}
+    )
     FORMER_KEYS: ClassVar[Mapping[str, str]] = {
         "recipe": "loss",
         "embedding": "embedding_size",
@@ -284,7 +287,7 @@ SECTIONS: Mapping[str, type[ConfigSection]] = {
 """The class of each section."""
 
 
-def load_config(path: Path | None) -> Config:
+def load_config(path: Path | str | None) -> Config:
     """Read a TOML file over the defaults.
 
     Keys may have their former names; then one line on standard error says what they are called now.
@@ -296,6 +299,7 @@ def load_config(path: Path | None) -> Config:
     """
     if path is None:
         return Config()
+    path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"no config file at {path}: check --config")
     values = read_toml(path, str(path))

@@ -5,11 +5,12 @@ An address is checked here, before anything stores it: one with a password or an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from siamese_med.errors import AddressError
+from siamese_med.errors import AddressError, UsageError
 
 DICOMWEB_SCHEMES = {"dicomweb": "http", "dicomwebs": "https"}
 """Scheme of an address, and that of the requests to the service (DICOM PS3.18)."""
@@ -151,3 +152,31 @@ def _check_address(parts: SplitResult) -> None:
         )
     if not parts.hostname or parts.netloc.startswith("[") or parts.fragment:
         raise AddressError(f"the address names no host, or has a part after '#': write {ADDRESS_EXAMPLE}")
+
+
+def refuse_own_folder(source: Path, own: Sequence[Path]) -> None:
+    """Refuse an input that a study writes to: its scans would come in again as those of new patients.
+
+    Parameters
+    ----------
+    source
+        The input.
+    own
+        `Study.own_folders`: data and reports folder, which may hold the input, and the folders in the data folder,
+        which may not.
+
+    Raises
+    ------
+    UsageError
+        The input is one of these folders, or lies in one of the latter.
+
+    Examples
+    --------
+    >>> refuse_own_folder(Path("scans"), [Path("study"), Path("pages"), Path("study/scans")])
+    """
+    real, (data, reports, *parts) = source.resolve(), [one.resolve() for one in own]
+    if real in (data, reports) or any(real.is_relative_to(part) for part in parts):
+        raise UsageError(
+            "INPUT is a folder that this study writes to: name the folder or manifest that the scans came from, or "
+            "give the study another folder with --data"
+        )

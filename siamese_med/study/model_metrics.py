@@ -137,13 +137,17 @@ class ConfoundFigures(RecordedPart):
 
 
 class TrainingSummary(RecordedPart):
-    """How long the identity training took, and whether it stopped because it no longer got better."""
+    """How long the identity training took, and whether it stopped because it no longer got better.
+
+    marked_pairs: pairs with marked changes that the change head learned from; None without any.
+    """
 
     epochs: Count | None = None
     best_epoch: Count | None = None
     seconds: NonNegativeFloat | None = None
     pairs_per_second: NonNegativeFloat | None = None
     stopped_early: bool = False
+    marked_pairs: Count | None = None
 
 
 class LabelAgreement(RecordedPart):

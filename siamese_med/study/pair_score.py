@@ -167,7 +167,18 @@ class PairScore:
     change_sign: Annotated[
         float | None, ScoreColumn("1 where the later scan is brighter on the whole, -1 where it is darker")
     ] = None
-    volume_ml: Annotated[float | None, ScoreColumn("of the voxels that the change map calls changed", "mL")] = None
+    volume_ml: Annotated[
+        float | None,
+        ScoreColumn(
+            "of the voxels that the change map calls changed",
+            "mL",
+            detail="parts count too that a rescan might show: see beyond_rescan_ml",
+        ),
+    ] = None
+    beyond_rescan_ml: Annotated[
+        float | None,
+        ScoreColumn("of the parts of the change map that alone are beyond a rescan", "mL", detail="0 where none is"),
+    ] = None
     growth_ml: Annotated[
         float | None,
         ScoreColumn(

@@ -123,7 +123,7 @@ SCANS = _schema(
         CellKind.INTEGER: "changed",
         CellKind.NUMBER: "contrast_confidence",
     },
-    "date changed mask acquired contrast_confidence lesions",
+    "date changed mask acquired contrast_confidence lesions difference since",
     "restore it, or ingest again into another --data",
 )
 PAIRS = _schema(

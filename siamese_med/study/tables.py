@@ -38,10 +38,12 @@ SCAN_COLUMNS = (
     "acquired",  # acquisition-<pseudonym of its day and time>, equal for two scans of one acquisition; None if unknown
     "contrast_confidence",  # 0 to 1 where the contrast is from the image, else missing
     "lesions",  # the mask of its lesions, on the scan's grid, relative to the data folder; None where none was given
+    "difference",  # the mask of what changed since an earlier visit, on the scan's grid; as `lesions`
+    "since",  # the session of that visit; None where it is the one before, or no mask was given
 )
 """Columns of the scan table, one row a scan."""
 
-OPTIONAL_TEXTS = ("date", "mask", "acquired", "lesions")
+OPTIONAL_TEXTS = ("date", "mask", "acquired", "lesions", "difference", "since")
 """Columns of the scan table that hold a text or None."""
 
 PAIR_COLUMNS = names_of(Origin.PAIR)
@@ -74,21 +76,30 @@ class Study:
     Parameters
     ----------
     data
-        Folder of the catalogue, the scans, the models and the tables.
+        Folder of the catalogue, the scans, the models and the tables. A string becomes a path.
     reports
-        Folder of the pages.
+        Folder of the pages; likewise.
     config
         All settings.
 
     Examples
     --------
-    >>> Study(Path("data")).scores("supcon-0123456789ab").as_posix()
+    >>> Study("data").scores("supcon-0123456789ab").as_posix()
     'data/scores/supcon-0123456789ab.parquet'
     """
 
     data: Path = Path("data")
     reports: Path = Path("reports")
     config: Config = field(default_factory=Config)
+
+    if TYPE_CHECKING:  # what a caller may give; the fields are paths
+
+        def __init__(self, data: Path | str = ..., reports: Path | str = ..., config: Config = ...) -> None: ...
+
+    def __post_init__(self) -> None:
+        """Make paths of strings."""
+        object.__setattr__(self, "data", Path(self.data))
+        object.__setattr__(self, "reports", Path(self.reports))
 
     @property
     def catalogue_url(self) -> str:
@@ -119,6 +130,12 @@ class Study:
     def models(self) -> Path:
         """Folder with one folder for each model."""
         return self.data / "models"
+
+    @property
+    def own_folders(self) -> tuple[Path, ...]:
+        """Data and reports folder, then those in the data folder: what the study writes is no input of it."""
+        parts = ("scans", "prepared", "models", "scores", "findings", "answers")
+        return (self.data, self.reports, *(self.data / name for name in parts))
 
     @property
     def files_page(self) -> Path:
@@ -204,7 +221,7 @@ def build_scan_table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row a scan, with SCAN_COLUMNS, in the order of the ids. A missing `changed` is NA; a missing date, mask,
-        `acquired` or `lesions`, None; a missing `contrast_confidence`, NaN.
+        `acquired`, `lesions`, `difference` or `since`, None; a missing `contrast_confidence`, NaN.
     """
     import pandas as pd
 

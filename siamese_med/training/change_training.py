@@ -1,4 +1,4 @@
-"""Training of the change head on patches of synthetic follow-ups, with regular checkpoints.
+"""Training of the change head on patches of synthetic follow-ups and of marked pairs, with regular checkpoints.
 
 The result is a running mean of the weights, taken at the step with the lowest validation loss; that may be the start
 of training. Every step draws from a generator seeded by (seed, step), so a resumed run repeats what an uninterrupted
@@ -88,8 +88,9 @@ def train_change_head(
 ) -> list[ChangeValidation]:
     """Train the backbone and the change head of a network in place, or resume from the checkpoint in `folder`.
 
-    `sources` are those of training patients and of validation patients. `fabric` is Lightning's, see
-    `rank_batches.launch_fabric`. `advance` is called with the number of steps that are done.
+    `sources` are those of training patients, with marked pairs where there are any, and of validation patients.
+    `fabric` is Lightning's, see `rank_batches.launch_fabric`. `advance` is called with the number of steps that are
+    done.
 
     Returns the log, whose first line is the loss before training. It is also written to `change_log.csv`.
     """
@@ -123,9 +124,13 @@ def _draw_rank_batch(sources: Sequence[ChangeSource], config: TrainConfig, step:
     """This rank's patches of a step; patches that another rank has as well get no weight."""
     seed, count = [config.seed, 11, step], config.change_patches
     if fabric.world_size == 1:
-        return synthetic_follow_ups.draw_change_batch(sources, count, np.random.default_rng(seed))
+        return synthetic_follow_ups.draw_change_batch(
+            sources, count, np.random.default_rng(seed), config.change_marked_share
+        )
     mine = [
-        synthetic_follow_ups.draw_change_batch(sources, 1, np.random.default_rng([*seed, int(n)]))
+        synthetic_follow_ups.draw_change_batch(
+            sources, 1, np.random.default_rng([*seed, int(n)]), config.change_marked_share
+        )
         for n in rank_batches.find_rank_positions(count, fabric)
     ]
     made = ChangeBatch(*(torch.cat(part) for part in zip(*(vars(patch).values() for patch in mine), strict=True)))

@@ -58,6 +58,7 @@ class SourceEntry(TypedDict):
     middle: float
     spacing_mm: float
     paired: bool
+    marked: bool
 
 
 class CohortEntry(TypedDict):
@@ -212,7 +213,7 @@ def _train_as_rank(path: Path) -> None:
 def _read_source_entry(entry: SourceEntry) -> ChangeSource:
     from siamese_med.training.synthetic_follow_ups import ChangeSource
 
-    return ChangeSource(Path(entry["path"]), entry["middle"], entry["spacing_mm"], entry["paired"])
+    return ChangeSource(Path(entry["path"]), entry["middle"], entry["spacing_mm"], entry["paired"], entry["marked"])
 
 
 @dataclass(frozen=True)

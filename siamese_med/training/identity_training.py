@@ -56,10 +56,14 @@ class TrainingEpoch:
 
 @dataclass
 class TrainingProgress:
-    """How far training is: the epochs of identity training and the validations of the change head."""
+    """How far training is: the epochs of identity training and the validations of the change head.
+
+    `marked_pairs` is the number of pairs with marked changes that the change head learned from.
+    """
 
     log: list[TrainingEpoch] = field(default_factory=list)
     practised: list[change_training.ChangeValidation] = field(default_factory=list)
+    marked_pairs: int = 0
 
     @property
     def sees_change(self) -> bool:
@@ -111,7 +115,8 @@ def train_network(
             network.trunk.requires_grad_(False)
         network.change.requires_grad_(False)
         network, progress = _train_identity(network, fabric, train, validation, pairs, config, folder, advance)
-    return network, replace(progress, practised=practised)
+    marked = sum(source.marked for source in sources[0]) if sources else 0
+    return network, replace(progress, practised=practised, marked_pairs=marked)
 
 
 def _train_identity(

@@ -30,7 +30,7 @@ def count_by_split(counts: pd.Series[int]) -> SplitCounts:
 
 
 def summarise_training(progress: TrainingProgress, config: TrainConfig) -> TrainingSummary:
-    """Return how the identity training went.
+    """Return how the identity training went, and from how many marked pairs the change head learned, if any.
 
     Parameters
     ----------
@@ -51,6 +51,7 @@ def summarise_training(progress: TrainingProgress, config: TrainConfig) -> Train
         seconds=round(seconds, 1),
         pairs_per_second=round(sum(epoch.pairs for epoch in progress.log) / max(seconds, 1e-9), 1),
         stopped_early=len(progress.log) < config.epochs,
+        **({"marked_pairs": progress.marked_pairs} if progress.marked_pairs else {}),
     )
 
 

@@ -49,10 +49,12 @@ from siamese_med.training import (
     distributed,
     encoder_bundle,
     identity_training,
+    marked_pairs,
     similarity_fusion,
     training_curve,
 )
 from siamese_med.training.identity_training import TrainingProgress
+from siamese_med.training.marked_pairs import MarkedPair
 from siamese_med.training.model_evaluation import ModelEvaluation, evaluate_model, select_measured_scans
 from siamese_med.training.model_provenance import count_by_split, list_package_versions, summarise_training
 from siamese_med.training.synthetic_follow_ups import ChangeSource
@@ -155,20 +157,25 @@ def prepare_change_sources(
     Returns
     -------
     tuple or None
-        Sources of the training patients and of the validation patients; None where `train.change_steps` is 0.
+        Sources of the training patients, the last of them their marked pairs, and of the validation patients; None
+        where `train.change_steps` is 0.
     """
     settings = study.config.train
     if settings.change_steps == 0:
         return None
-    return change_sources.build_change_sources(
-        usable,
-        prepared.scans(usable),
-        pairs,
-        ScanReader(study.data),
-        study.config.score.spacing_mm,
-        settings.change_sources,
-        folder,
+    rows, reader, score = prepared.scans(usable), ScanReader(study.data), study.config.score
+    learning, checking = change_sources.build_change_sources(
+        usable, rows, pairs, reader, score.spacing_mm, settings.change_sources, folder
     )
+    marked = _select_marked_pairs(study, usable, pairs)
+    return [*learning, *marked_pairs.build_marked_sources(marked, rows, reader, score, folder)], checking
+
+
+def _select_marked_pairs(study: Study, usable: pd.DataFrame, pairs: pd.DataFrame) -> list[MarkedPair]:
+    """The marked pairs that the change head learns from; none where it does not learn or is to learn without them."""
+    settings = study.config.train
+    wanted = settings.change_steps > 0 and settings.change_marked_share > 0
+    return marked_pairs.find_marked_pairs(usable, pairs) if wanted else []
 
 
 def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> str:
@@ -178,7 +185,8 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
     -------
     str
         Such as `supcon-0123456789ab`. It changes with a setting, a scan's voxels, an alignment, a pair, the template,
-        the format of model folders, the way in which an atlas is made, or the code of a plug-in.
+        the format of model folders, the way in which an atlas is made, the code of a plug-in, or what is marked as
+        changed between two scans of a training patient.
     """
     parts = [
         study.config.train.fingerprint(),
@@ -189,6 +197,7 @@ def compute_model_id(study: Study, usable: pd.DataFrame, prepared: PreparedStudy
         *pairs[["scan_a", "scan_b", "kind", "split"]].astype(str).agg(" ".join, axis=1),
         f"{MODEL_FORMAT} {ATLAS_VERSION}",
         *plugin_identities(study.config, *MADE_BY),
+        *marked_pairs.describe_marked_pairs(_select_marked_pairs(study, usable, pairs), study.data),
     ]
     recipe = re.sub(r"\W+", "-", study.config.train.loss.rpartition(":")[2]).lower()
     return f"{recipe}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:12]}"

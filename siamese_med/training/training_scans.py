@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from siamese_med.errors import EmptyInputError, NotEnoughDataError
 from siamese_med.imaging.volume import read_volume
 from siamese_med.network.scan_dataset import ScanDataset
+from siamese_med.pairing.pair_table import sort_scans_by_time
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, Split
@@ -29,8 +30,8 @@ def select_usable_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.
     Returns
     -------
     pandas.DataFrame
-        Rows of the scan table in the order of their ids, with two more columns: `split`, and `volume`, the path of the
-        aligned voxels relative to the data folder.
+        Rows of the scan table in the order of their ids, with `since` filled in (see `fill_in_earlier_visits`), and two
+        more columns: `split`, and `volume`, the path of the aligned voxels relative to the data folder.
 
     Raises
     ------
@@ -46,8 +47,35 @@ def select_usable_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.
 def _join_aligned_scans(scans: pd.DataFrame, prepared: PreparedStudy, pairs: pd.DataFrame) -> pd.DataFrame:
     """The table of `select_usable_scans`, also where it has no row."""
     aligned = prepared.alignments[prepared.alignments.ok]
-    usable = scans.merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
+    usable = fill_in_earlier_visits(scans).merge(aligned[["scan", "volume"]], left_on="id", right_on="scan")
     return _assign_splits(usable, pairs).sort_values("id").reset_index(drop=True)
+
+
+def fill_in_earlier_visits(scans: pd.DataFrame) -> pd.DataFrame:
+    """Fill in `since` where a mask of what changed does not say it: the visit before that has a scan of this contrast.
+
+    Parameters
+    ----------
+    scans
+        The whole scan table: also a scan that cannot be used is one that somebody may have compared with.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows. `since` stays empty where there is no visit before.
+    """
+    import pandas as pd
+
+    visits: dict[tuple[str, ...], list[str]] = {}
+    since: dict[str, str | None] = {}
+    for scan in sort_scans_by_time(scans.itertuples()):
+        line = visits.setdefault((scan.subject, scan.modality, scan.contrast), [])
+        if scan.session not in line:
+            line.append(scan.session)
+        place = line.index(scan.session)
+        before = line[place - 1] if place else None
+        since[scan.id] = (scan.since or before) if isinstance(scan.difference, str) else None
+    return scans.assign(since=pd.Series([since[scan] for scan in scans.id], scans.index, dtype=object))
 
 
 def _assign_splits(scans: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,8 @@ import pytest
 
 import siamese_med
 from siamese_med.pipeline import single_scans, stages
+from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
+from siamese_med.study.tables import PAIR_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
 from tests.commands import ROOT, write_nifti
 from tests.commands import siamese_med as call
 
@@ -31,8 +33,9 @@ def test_the_verbs_are_functions_of_the_package() -> None:
 
 def test_the_public_names_are_these() -> None:
     assert set(siamese_med.__all__) == {
-        "Config", "LongitudinalDataset", "PairSampler", "Pull", "Study", "build_pairs", "compare", "current_model",
-        "identify", "ingest", "load_config", "prepare", "report", "scans", "score", "simulate", "train",
+        "Config", "IngestAccount", "IngestResult", "LongitudinalDataset", "PairSampler", "PreparedStudy", "Pull",
+        "ReportExtras", "ReportResult", "SiameseMedError", "Study", "build_pairs", "compare", "current_model", "errors",
+        "identify", "ingest", "load_config", "prepare", "promote", "report", "scans", "score", "simulate", "train",
     }  # fmt: skip
     assert all(hasattr(siamese_med, name) for name in siamese_med.__all__)
     assert not hasattr(siamese_med, "no_such_name")
@@ -55,3 +58,29 @@ def test_ingest_and_pair_run_without_torch(tmp_path: Path, monkeypatch: pytest.M
     for command in (["ingest", "input", "--no-prefect"], ["pair", "--no-prefect"], ["status"]):
         done = call(*command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+
+
+def test_paths_may_be_strings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert siamese_med.Study("a", "b") == siamese_med.Study(Path("a"), Path("b"))
+    assert siamese_med.Study("a").scans == Path("a/scans")
+    Path("c.toml").write_text("[train]\nepochs = 3\n")
+    assert siamese_med.load_config("c.toml").train.epochs == 3
+    write_nifti(tmp_path / "input" / "sub-01_ses-1_T1w.nii.gz")
+    study = siamese_med.Study("data", "reports")
+    assert len(siamese_med.ingest("input", study).scans) == 1
+    assert siamese_med.promote(study, "data/models/starter").model == "starter"
+    with pytest.raises(siamese_med.errors.MissingFileError):
+        siamese_med.score(study, "nowhere")
+
+
+def test_every_error_is_public_and_of_one_family() -> None:
+    assert issubclass(siamese_med.errors.ManifestError, siamese_med.SiameseMedError)
+    assert loaded_by("import siamese_med; siamese_med.errors.InputError") == set()
+
+
+def test_every_column_that_is_returned_is_documented() -> None:
+    python, scores = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("python.md", "columns.md"))
+    table = "\n".join(line for line in python.splitlines() if line.startswith("|"))
+    assert [name for name in (*SCAN_COLUMNS, *ALIGNMENT_COLUMNS) if f"`{name}`" not in table] == []
+    assert [name for name in (*PAIR_COLUMNS, *SCORE_COLUMNS) if f"| `{name}` |" not in scores] == []

@@ -127,12 +127,29 @@ def test_config_prints_what_config_reads(tmp_path: Path) -> None:
     assert config.load_config(tmp_path / "printed.toml").train.epochs == 3
 
 
-def test_status_of_nothing_names_the_first_step_and_writes_nothing(tmp_path: Path) -> None:
+def test_status_of_an_empty_study_names_the_first_step_and_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
     result = siamese_med("status", "--json", cwd=tmp_path)
     facts = json.loads(result.stdout)
     assert facts["next_step"] == "siamese-med ingest INPUT"
     assert facts["scans"] == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "data"]
+
+
+def test_status_of_a_folder_that_is_not_there_is_no_empty_study(tmp_path: Path) -> None:
+    result = siamese_med("status", "--data", "mistyped", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "no study at --data" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_nothing_names_are_said_to_be_patients_of_their_own(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_nifti(tmp_path / "plain" / f"visit{number}_t1.nii.gz", seed=number)
+    result = siamese_med("ingest", "plain", "--no-prefect", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "2 patients named by nothing but the place of a file" in " ".join(result.stdout.split())
+    assert siamese_med("ingest", "plain", "--no-prefect", "--strict", cwd=tmp_path).returncode == 5
 
 
 def test_ingest_in_part_exits_with_4_and_prints_one_object(export: Path, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def scans(made_study: Made) -> list[Path]:
     return [first, second]
 
 
+@pytest.mark.long
 def test_monais_own_command_verifies_the_metadata(made_study: Made, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text(json.dumps(SCHEMA))
@@ -142,6 +143,7 @@ def test_the_training_has_the_settings_of_the_model(tracked: Tracked) -> None:
     assert workflow.run() == [tracked.model]
 
 
+@pytest.mark.long
 def test_a_study_is_trained_with_the_bundle_of_others_and_needs_it_no_more(made_study: Made, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     source = make_bundle(bundle)

@@ -78,6 +78,7 @@ def pages_of(study: Study) -> str:
     return json.loads((study.reports / "cohort.json").read_text())["provenance"]["model"]
 
 
+@pytest.mark.long
 def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +108,7 @@ def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     assert again["report"].model == trainer.first
 
 
-def test_a_model_that_is_as_good_speaks_and_scores_and_reports_follow(
+def test_a_model_that_is_as_good_is_used_and_scores_and_reports_follow(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     equal = trainer.make("supcon-equal", as_it_is)

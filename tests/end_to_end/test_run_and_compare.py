@@ -67,6 +67,7 @@ def test_two_files_get_the_figures_of_the_run_in_either_order(
     assert forth["change_sign"] == -(back["change_sign"] or 0)
 
 
+@pytest.mark.long
 def test_a_pair_that_the_model_has_no_reference_for_gets_the_figures_of_the_run_too(
     made_study: Made,
     scored: tuple[Study, list[PairScore], dict[str, Path]],

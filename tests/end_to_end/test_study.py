@@ -136,7 +136,7 @@ def test_a_scan_is_ranked_first_with_its_own_patient(tracked: Tracked) -> None:
     assert min(abs(found - own) for found in sums) < 1e-4 * own
 
 
-def test_the_model_that_was_trained_by_hand_speaks(tracked: Tracked, tmp_path: Path) -> None:
+def test_the_model_that_was_trained_by_hand_is_used(tracked: Tracked, tmp_path: Path) -> None:
     assert stages.current_model(tracked.study) == tracked.study.models / tracked.model.name
     with pytest.raises(ModelError, match="siamese-med train"):
         stages.current_model(Study(tmp_path, config=CONFIG))

@@ -11,7 +11,7 @@ import pytest
 
 from siamese_med.brain import head_template
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
-from siamese_med.ingestion.catalogue.face_setting import settle_defacing
+from siamese_med.ingestion.catalogue.face_setting import decide_defacing
 from siamese_med.study.config import IngestConfig
 from tests.ingestion.conftest import Place
 
@@ -73,6 +73,6 @@ def test_faces_are_removed_when_asked_for_kept_away_and_given_back_when_the_conf
 
 def test_a_study_remembers_what_its_last_run_did(tmp_path: Path) -> None:
     catalogue = Catalogue(f"sqlite:///{tmp_path / 'catalogue.sqlite'}", "mark")
-    said = [settle_defacing(IngestConfig(deface=one), catalogue).deface for one in (None, True, None, False, None)]
+    said = [decide_defacing(IngestConfig(deface=one), catalogue).deface for one in (None, True, None, False, None)]
     catalogue.close()
     assert said == [None, True, True, None, None]

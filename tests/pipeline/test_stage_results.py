@@ -73,7 +73,7 @@ def test_training_and_status_say_what_identity_looks_at_and_warn_where_it_is_sma
 
 
 @pytest.mark.parametrize(
-    ("trained", "promoted", "speaks", "said"),
+    ("trained", "promoted", "current", "said"),
     [
         (None, False, "starter", "none: too few; the model in use is starter, which comes with siamese-med"),
         (None, False, "supcon-1", "none: too few; the model in use is supcon-1"),
@@ -87,11 +87,11 @@ def test_training_and_status_say_what_identity_looks_at_and_warn_where_it_is_sma
     ],
 )
 def test_a_run_says_in_one_line_what_became_of_its_training(
-    trained: str | None, promoted: bool, speaks: str, said: str
+    trained: str | None, promoted: bool, current: str, said: str
 ) -> None:
     why_not = {} if trained else {"why_not": "too few"}
-    decided = {"candidate": trained, "speaks": speaks, "promoted": promoted, "why": "it was measured"}
-    scored = {"pairs": 1, "comparable": 1, "verdicts": {}, "alarms": 0, "wrong_patient": [], "model": f"m/{speaks}"}
+    decided = {"candidate": trained, "current_model": current, "promoted": promoted, "why": "it was measured"}
+    scored = {"pairs": 1, "comparable": 1, "verdicts": {}, "alarms": 0, "wrong_patient": [], "model": f"m/{current}"}
     done = (
         StageResult("prepare", {"aligned": 2}),
         StageResult("train", {"model": trained, "region_ml": None, **why_not}),

@@ -300,6 +300,7 @@ class Builder:
             "components": COMPONENTS if changed else [],
             "reference": {"stratum": f"MR {suffix}, other scanner", "source": "synthesised", "n": 64},
             "volume_ml": max(0.02, 0.31 * z),
+            "beyond_rescan_ml": 0.29 * z if changed else 0.0,
             "growth_ml": 0.4 if changed else -0.1,
             "growth_p": 0.2,
             "smallest_detectable_ml": 0.62 + 0.1 * random.random(),

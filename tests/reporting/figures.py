@@ -39,7 +39,10 @@ FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("number finding n visits patients files files_seen slices_available interval_days day", formatting.count),
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
-    **_forms("volume_ml growth_ml smallest_detectable_ml significance spacing_mm", partial(formatting.fixed, digits=2)),
+    **_forms(
+        "volume_ml beyond_rescan_ml growth_ml smallest_detectable_ml significance spacing_mm",
+        partial(formatting.fixed, digits=2),
+    ),
     **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),
     **_forms("alignment_quality threshold", partial(formatting.fixed, digits=3)),
     **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", formatting.probability),
@@ -193,6 +196,12 @@ def of_step(text: str, report: dict[str, Any]) -> list[str]:
     return page.rest([visit["session"] for visit in report["visits"]], report["claim"], *general)
 
 
+def _beyond(row: dict[str, Any], content: dict[str, Any]) -> dict[str, float]:
+    """The limit that a row names, `> 8`, where no change up to it would have been seen."""
+    reference: dict[str, float] = content["reference"]
+    return {} if row["smallest_detectable_ml"] else {"largest_tested_ml": reference["largest_tested_ml"]}
+
+
 def _is_unlike(pair: dict[str, Any]) -> bool:
     return not {"other_contrast", "other_modality"}.isdisjoint(reason["word"] for reason in pair["reasons"])
 
@@ -203,7 +212,7 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     general = _take_pairs(page, report)
     unlike = {number for number, pair in enumerate(pairs) if _is_unlike(pair)}
     for table in page.find(".//table", "sortable"):
-        page.rows(table, [(pair,) for number, pair in enumerate(pairs) if number not in unlike])
+        page.rows(table, [(pair, _beyond(pair, report)) for number, pair in enumerate(pairs) if number not in unlike])
     scans = [({**visit, "scans": []}, scan) for visit in report["visits"] for scan in visit["scans"]]
     page.rows(page.find(".//table")[-1], scans)
     sessions = [visit["session"] for visit in report["visits"]]
@@ -237,7 +246,8 @@ def of_index(text: str, cohort: dict[str, Any]) -> list[str]:
     general = [cohort[key] for key in ("title", "reference", "claim")]
     rows = {row["subject"]: row for row in cohort["rows"]}
     for row in page.find(".//table[@id='patients']/tbody/tr"):
-        page.take(row, rows[row.findall(".//a")[0].get("title", "")])
+        listed = rows[row.findall(".//a")[0].get("title", "")]
+        page.take(row, listed, _beyond(listed, cohort))
     for table in page.find(".//table[@id='alarms']"):
         page.rows(table, [(alarm,) for alarm in cohort["alarms"]])
     for part in page.find(".//div", "lineups"):

@@ -51,6 +51,23 @@ def rows(page: str, label: str) -> list[list[str]]:
     return [[re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", cell)).strip() for cell in line] for line in cells[1:]]
 
 
+def test_the_page_says_which_detector_gives_the_verdicts_and_how_well_each_sees_planted_changes(
+    page: PageReader,
+) -> None:
+    read = page("model")
+    assert rows(read, "Change detectors") == [
+        [
+            "residual gives the verdicts",
+            "the difference of the two scans, divided by what noise and misalignment explain",
+            "0.840",
+        ],
+        ["network", "a network that was trained on changes planted in scans of the study", "0.810"],
+    ]
+    section = re.sub(r"\s+", " ", read.partition("How well is change seen?")[2].partition("</section>")[0])
+    assert "Change is measured by the difference of the two scans, divided by what noise and misalignment" in section
+    assert "Telling 24 pairs with a planted change from pairs without" in section
+
+
 def test_the_baselines_stand_beside_the_network_with_all_figures_and_intervals(page: PageReader) -> None:
     table = rows(page("model"), "Methods on the test patients")
     assert [row[0].removesuffix(" best") for row in table] == list(metrics_file.METHOD_NAMES.values())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from siamese_med.reporting import formatting
 from tests.reporting.conftest import COMPONENTS, build, pseudonym
 from tests.reporting.test_pages import Reader
 
@@ -25,6 +27,18 @@ def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numb
     assert "2 1 new 1.20 brighter" in rows[0]
     assert "stable" not in rows[0].partition("2 1 new")[2][:60]
     assert "1 0.30 darker" in rows[1]
+    said = re.sub(r"\s+", " ", sure.partition('id="pair-')[2])
+    shown = re.search(r"(\S+) ml of them are in parts that alone are beyond a rescan", said)
+    assert shown
+    assert shown[1] in [formatting.fixed(value) for value in inputs.scores["beyond_rescan_ml"] if value]
+
+
+def test_a_volume_without_weak_parts_needs_no_such_word(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("changed")
+    inputs.write()
+    page = (inputs.reports / pseudonym("changed") / "report.html").read_text("utf-8")
+    assert "over the map's threshold" in page
+    assert "in this volume too" not in page
 
 
 @pytest.mark.parametrize(("verdict", "opened"), [("uncertain", True), ("no_change", False), ("not_comparable", None)])

@@ -160,3 +160,33 @@ def test_its_colour_is_its_own_and_can_be_read_in_light_in_dark_and_on_paper() -
             assert contrast_ratio(scheme["doubt"], scheme[ground]) >= 4.5
     drawing = (PAGE_TEMPLATE_FOLDER / "drawing.css").read_text(encoding="utf-8")
     assert f".uncertain.mark, .icon.uncertain path {{ fill: {schemes[2]['doubt']};" in drawing
+
+
+def test_no_table_has_a_dash_where_not_even_the_largest_change_would_have_been_seen(doubted: Inputs) -> None:
+    """A dash said the same of a pair that was too noisy and of one that was not compared."""
+    pages = [source(doubted), source(doubted, "index")]
+    rows = [row for page in pages for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL) if "Too uncertain" in row]
+    assert len(rows) == 2
+    for row in rows:
+        assert re.findall(r'<td class="right nobreak" data-value="8(?:\.0)?">([^<]*)</td>', row) == ["&gt; 8"], row
+    unlike = [row for row in re.findall(r"<tr.*?</tr>", pages[1], re.DOTALL) if "Not comparable" in row]
+    assert unlike
+    assert all("&gt; 8" not in row for row in unlike)
+    changed = doubted.scores.verdict.eq("changed").to_numpy().nonzero()[0]
+    assert len(changed)
+
+
+def test_a_changed_pair_that_might_hide_more_says_so_in_its_figures_too(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("changed")
+    inputs.scores["smallest_detectable_ml"] = float("nan")
+    inputs.write()
+    page = source(inputs, "changed")
+    figures_of_pairs = re.findall(r"<dt>Detectable</dt><dd[^>]*>(.*?)</dd>", page, re.DOTALL)
+    assert figures_of_pairs
+    assert all("not even" in one for one in figures_of_pairs)
+
+
+def test_the_model_page_does_not_send_its_reader_to_itself(doubted: Inputs) -> None:
+    text = (doubted.reports / "model.html").read_text(encoding="utf-8")
+    assert "see the model page" not in text
+    assert "Might be missed" not in text

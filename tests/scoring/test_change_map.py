@@ -22,6 +22,7 @@ from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.scoring.change.simulated_rescans import RESCANS_PER_SCAN
 from siamese_med.simulation.mni_head import HEAD_GRID_MM, HEAD_GRID_SHAPE
 from siamese_med.simulation.scanner import Acquisition
+from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
@@ -288,6 +289,20 @@ def test_a_pair_that_cannot_be_compared_is_not_called_uncertain(score_config: Sc
     score = PairScore(comparable=False, change_p=0.6, verdict=Verdict.NOT_COMPARABLE)
     (columns,) = pair_scoring.apply_multiple_testing([MeasuredPair(score)], score_config)
     assert columns.verdict == "not_comparable"
+
+
+def test_a_part_that_a_rescan_might_show_does_not_count_beyond_a_rescan(score_config: ScoreConfig) -> None:
+    parts = [
+        Component("new", volume_ml, 1, p, (), ())
+        for volume_ml, p in ((1.2, 0.001), (0.3, 0.04), (9.0, 0.98), (2.0, 0.06))
+    ]
+    score = PairScore(
+        comparable=True, verdict=Verdict.NOT_COMPARABLE, change_p=0.01, volume_ml=12.5, components=tuple(parts)
+    )
+    (columns,) = pair_scoring.apply_multiple_testing([MeasuredPair(score)], score_config)
+    assert columns.beyond_rescan_ml == pytest.approx(1.5)
+    (columns,) = pair_scoring.apply_multiple_testing([MeasuredPair(replace(score, components=()))], score_config)
+    assert columns.beyond_rescan_ml == 0
 
 
 def test_swapping_the_scans_of_a_laid_pair_changes_the_sign_alone(

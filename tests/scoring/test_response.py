@@ -79,7 +79,7 @@ def test_settings_come_of_validation_pairs_alone() -> None:
     rng = np.random.default_rng(0)
     still = [_quiet(math.exp(figure)) for figure in rng.normal(size=200)]
     noisy = [replace(one, false=[5 if threshold < 4 else 0 for threshold in THRESHOLDS]) for one in still]
-    settings = response.settle([*noisy, *(_moved(1000.0, 10.0) for _ in range(20))])
+    settings = response.choose_settings([*noisy, *(_moved(1000.0, 10.0) for _ in range(20))])
     assert 4 <= settings.threshold < 10
     fresh = [_quiet(math.exp(figure)) for figure in rng.normal(size=1000)]
     assert response.figures(settings.judged(fresh))["alarms"] == pytest.approx(0.05, abs=0.02)
@@ -99,7 +99,7 @@ def test_intervals_hold_the_figure_and_shrink_with_patients() -> None:
     widths = []
     for patients in (8, 60):
         chosen = pairs(patients)
-        found = response.with_intervals([response.settle(chosen).judged(chosen)], resamples=60)
+        found = response.with_intervals([response.choose_settings(chosen).judged(chosen)], resamples=60)
         interval = found["auc_500"]
         assert interval["low"] <= interval["value"] <= interval["high"]
         widths.append(interval["high"] - interval["low"])

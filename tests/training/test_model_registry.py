@@ -1,4 +1,4 @@
-"""Who speaks, by figures that are made up; with real models in tests/end_to_end/test_promotion.py."""
+"""Which model is current, by figures that are made up; with real models in tests/end_to_end/test_promotion.py."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def train(study: Study, name: str, age: int = 0) -> Path:
 
 @pytest.fixture
 def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Ask for a model to speak, with the AUC that it and the one that speaks reach; counts what is measured."""
+    """Ask for a model to become current, with the AUC that it and the current one reach; counts what is measured."""
     skill = {"identity": 0.9, "change": 0.8}
     known: dict[str, dict[str, float]] = {}
     ask_of = SimpleNamespace(patients=6, measured=0)
@@ -91,17 +91,17 @@ def ask(study: Study, monkeypatch: pytest.MonkeyPatch) -> Ask:
             model_registry.record_current_model(of)
             train(of, name)
         empty = pd.DataFrame()
-        speaks, decision = model_registry.decide_promotion(
+        current, decision = model_registry.decide_promotion(
             of, folder, empty, empty, lambda _: PreparedStudy(empty, Path())
         )
-        assert speaks == model_registry.find_current_model(of)
+        assert current == model_registry.find_current_model(of)
         return decision
 
     asked.settings = ask_of  # type: ignore[attr-defined]
     return asked
 
 
-def test_without_a_decision_the_newest_model_speaks_and_nothing_is_written(study: Study) -> None:
+def test_without_a_decision_the_newest_model_is_current_and_nothing_is_written(study: Study) -> None:
     with pytest.raises(ModelError, match="siamese-med train"):
         model_registry.find_current_model(study)
     older, newer = train(study, "older", age=9), train(study, "newer")
@@ -110,14 +110,14 @@ def test_without_a_decision_the_newest_model_speaks_and_nothing_is_written(study
     assert not (study.data / current_model_record.CURRENT_MODEL_FILE).exists()
 
 
-def test_the_first_model_speaks_without_a_comparison(study: Study, ask: Ask) -> None:
+def test_the_first_model_is_used_without_a_comparison(study: Study, ask: Ask) -> None:
     assert ask("first").promoted
     assert ask.settings.measured == 0  # type: ignore[attr-defined]
     assert model_registry.find_current_model(study).name == "first"
 
 
 @pytest.mark.parametrize("worse", [{"identity": 0.88}, {"change": 0.78}, {"identity": 0.99, "change": 0.5}])
-def test_a_model_that_is_worse_in_one_figure_is_refused_and_the_old_one_speaks(
+def test_a_model_that_is_worse_in_one_figure_is_refused_and_the_old_one_is_kept(
     worse: dict[str, float], study: Study, ask: Ask
 ) -> None:
     train(study, "old")
@@ -133,7 +133,7 @@ def test_a_model_that_is_worse_in_one_figure_is_refused_and_the_old_one_speaks(
 
 
 @pytest.mark.parametrize("figures", [{}, {"identity": 0.95, "change": 0.9}, {"change": 0.79}, {"identity": 0.89}])
-def test_a_model_that_is_not_worse_by_more_than_the_margin_speaks_and_the_old_one_stays(
+def test_a_model_that_is_not_worse_by_more_than_the_margin_is_used_and_the_old_one_stays(
     figures: dict[str, float], study: Study, ask: Ask
 ) -> None:
     train(study, "old")
@@ -279,7 +279,7 @@ def test_a_current_model_that_is_gone_or_a_record_that_is_not_ours_is_explained(
             model_registry.find_current_model(study)
 
 
-def test_status_names_the_model_that_speaks_and_the_last_refusal(study: Study, ask: Ask) -> None:
+def test_status_names_the_current_model_and_the_last_refusal(study: Study, ask: Ask) -> None:
     assert "current_model" not in study_status.summarise_study(study)
     train(study, "old")
     assert (

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from siamese_med.training import synthetic_follow_ups, synthetic_lesions
-from siamese_med.training.synthetic_follow_ups import PATCH_VOXELS, ChangeSource
+from siamese_med.training.patch_acquisition import PATCH_VOXELS
+from siamese_med.training.synthetic_follow_ups import ChangeSource
 
 SIDE = 64
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
 ADDED_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "scan": ("contrast_source", "contrast_confidence", "acquired", "person", "likeness", "lesions", "acquisition")
+    "scan": (
+        *("contrast_source", "contrast_confidence", "acquired", "person", "likeness", "lesions", "acquisition"),
+        *("difference", "since"),
+    )
 }
 """Columns by table that catalogues of the same layout may lack."""
 
@@ -62,6 +65,8 @@ def fill_added_columns(table: str, row: dict[str, object]) -> dict[str, object]:
         "person": row.get("person") or {},
         "likeness": row.get("likeness") or "",
         "lesions": row.get("lesions"),
+        "difference": row.get("difference"),
+        "since": row.get("since"),
         "acquisition": row.get("acquisition") or {},
     }
     if row.get("contrast_source"):

@@ -33,7 +33,7 @@ SCAN_SUFFIXES = (*contrast.CONTRASTS, "MR", "PT", "scan")
 
 DERIVATIVE_FILE_PATTERN = re.compile(
     rf"sub-[a-z2-7]{{26}}(_ses-\d+(_{bids.ENHANCED_ENTITY})?(_run-\d+)?)?_"
-    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions)?\.nii(\.gz)?))"
+    rf"(sessions\.tsv|scans\.tsv|({'|'.join(SCAN_SUFFIXES)})(\.json|(_mask|_lesions|_difference)?\.nii(\.gz)?))"
 )
 """Names of files that only ingest makes, which may be deleted when no scan accounts for them."""
 
@@ -56,7 +56,8 @@ def write_bids_derivative(folder: Path, scans: Iterable[ScanRow]) -> None:
     present = _present(folder)
     for name, text in texts.items():
         _write_changed(folder / name, text)
-    masks = {path.removeprefix("scans/") for row in rows for path in (row["mask"], row["lesions"]) if path}
+    given = {path for row in rows for path in (row["mask"], row["lesions"], row["difference"]) if path}
+    masks = {path.removeprefix("scans/") for path in given}
     for name in present - texts.keys() - masks - {_within(row) for row in rows}:
         (folder / name).unlink(missing_ok=True)
         _remove_empty(folder, (folder / name).parent)

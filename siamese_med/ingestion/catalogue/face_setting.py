@@ -17,7 +17,7 @@ DEFACE_KEY = "deface"
 """Key of the catalogue's fact whether the last run removed faces."""
 
 
-def settle_defacing(config: IngestConfig, catalogue: Catalogue) -> IngestConfig:
+def decide_defacing(config: IngestConfig, catalogue: Catalogue) -> IngestConfig:
     """Decide whether this run removes faces: as configured, else as the last run into this catalogue did.
 
     A study whose faces were removed once does not get them back because an option was forgotten.

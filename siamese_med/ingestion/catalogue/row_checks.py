@@ -8,10 +8,10 @@ from typing import Any
 from siamese_med.errors import CatalogueError
 from siamese_med.runtime import untrusted_input
 
-NAME_COLUMNS = {"scan": ("id", "subject", "session"), "name": ("id", "subject", "session")}
+NAME_COLUMNS = {"scan": ("id", "subject", "session", "since"), "name": ("id", "subject", "session")}
 """Columns, by table, that must be a single safe name."""
 
-PATH_COLUMNS = {"scan": ("path", "mask", "lesions")}
+PATH_COLUMNS = {"scan": ("path", "mask", "lesions", "difference")}
 """Columns, by table, that must be a path within the data folder."""
 
 

@@ -123,6 +123,8 @@ class ScanRow(TypedDict):
     contrast_confidence: float | None
     acquired: str | None
     lesions: str | None
+    difference: str | None
+    since: str | None
     series: str
     nan_voxels: int
     person: dict[str, list[str]]

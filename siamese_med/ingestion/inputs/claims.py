@@ -41,6 +41,8 @@ class InputClaim:
     contrast_confidence: float | None = None
     lesions: MaskFile | None = None
     person: PersonTraits = ()
+    difference: MaskFile | None = None
+    since: str = ""  # the visit that `difference` compares with; empty for the one before
 
     @property
     def said_contrast(self) -> str:

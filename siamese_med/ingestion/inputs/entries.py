@@ -149,14 +149,15 @@ def compute_entry_claim_key(entry: InputEntry, secret: Pseudonyms) -> str:
 def compute_claim_key(claim: InputClaim, secret: Pseudonyms) -> str:
     """Compute the HMAC of a claim. Equal claims under one secret have equal keys, in every run.
 
-    How the contrast is known, the mask of lesions and the person's traits are part of the key only where the input has
-    them: claims of earlier versions, which could not, keep their keys.
+    How the contrast is known, masks of lesions and differences, and the person's traits are part of the key only where
+    the input has them: claims of earlier versions, which could not, keep their keys.
     """
-    *parts, source, _, lesions, person = astuple(claim)
+    *parts, source, _, lesions, person, difference, since = astuple(claim)
     said = (source,) if source == ContrastSource.SAID else ()
     marked = ("lesions", *lesions) if lesions else ()
     known = ("person", repr(person)) if person else ()
-    return secret.label("claim", *parts, *said, *marked, *known)
+    compared = ("difference", *difference, since) if difference else ()
+    return secret.label("claim", *parts, *said, *marked, *known, *compared)
 
 
 def compute_group_key(entry: InputEntry, secret: Pseudonyms) -> str:

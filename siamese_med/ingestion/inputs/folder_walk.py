@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,26 +43,40 @@ class WalkedPath:
 
 @dataclass
 class _WalkState:
-    """What was found below the real path `root`: paths, real paths of listed folders, and links yet to be followed."""
+    """What was found below the real path `root`: paths, real paths of listed folders, and links yet to be followed.
+
+    `own`: real paths of the study's own folders, which are counted and not entered.
+    """
 
     root: str
+    own: frozenset[str] = frozenset()
     found: list[WalkedPath] = field(default_factory=list)
     walked: set[str] = field(default_factory=set)
     links: deque[str] = field(default_factory=deque)
 
 
-def walk_folder(folder: Path) -> list[WalkedPath]:
+def walk_folder(folder: Path, own: Collection[Path] = ()) -> list[WalkedPath]:
     """List everything below a folder, sorted by the parts of the paths.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    own
+        Folders that a study writes to; each that lies below `folder` is counted as `own_folder` and not entered, or its
+        scans would come in again as those of new patients.
 
     Real folders come before links to folders, so a folder that can be reached both ways is listed at its real place. A
     link is counted as `linked_folder` and not followed if its target was listed before, contains the link or the input,
     or belongs to the system.
     """
-    state = _WalkState(os.path.realpath(folder))
+    state = _WalkState(os.path.realpath(folder), frozenset(map(os.path.realpath, own)))
     _walk_real_folders(str(folder), state)
     while state.links:
         link = state.links.popleft()
-        if _may_follow(link, state):
+        if any(_contains(one, os.path.realpath(link)) for one in state.own):
+            state.found.append(WalkedPath(link, "own_folder"))
+        elif _may_follow(link, state):
             _walk_real_folders(link, state)
         else:
             state.found.append(WalkedPath(link, "linked_folder"))
@@ -103,6 +118,9 @@ def _walk_real_folders(top: str, state: _WalkState) -> None:
     waiting, links = [(top, os.path.realpath(top))], []
     while waiting:
         folder, real = waiting.pop()
+        if real in state.own:
+            state.found.append(WalkedPath(folder, "own_folder"))
+            continue
         if real in state.walked:  # its files were listed through a link to it
             state.found.append(WalkedPath(folder, "linked_folder"))
             continue

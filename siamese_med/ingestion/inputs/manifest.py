@@ -20,7 +20,7 @@ from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 REQUIRED_COLUMNS = ("subject", "session", "path")
 """Columns that a manifest must have; `path` is relative to the manifest and may name a folder."""
 
-OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,lesions][,contrast]"
+OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,lesions][,difference][,since][,contrast]"
 """The optional columns, as messages show them."""
 
 CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
@@ -101,6 +101,8 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
         CHANGED_BY_CELL[label],
         mask=_mask(source, number, cells.get("mask", ""), "a mask"),
         lesions=_mask(source, number, cells.get("lesions", ""), "a mask of lesions"),
+        difference=_mask(source, number, cells.get("difference", ""), "a mask of what changed"),
+        since=_since(source, number, cells),
         contrast=_contrast(source, number, cells.get("contrast", "")),
     )
     make_claim = partial(_claim_by_manifest, given=given)
@@ -127,6 +129,16 @@ def _contrast(source: Path, number: int, cell: str) -> str:
     return CONTRAST_BY_CELL[cell.lower()] if cell else ""
 
 
+def _since(source: Path, number: int, cells: dict[str, str]) -> str:
+    """Return the label of the visit that a mask of what changed compares with; empty for the visit before."""
+    since = cells.get("since", "")
+    if since and not cells.get("difference"):
+        raise ManifestError(f"{source} row {number} has 'since' but no 'difference': name the mask of what changed")
+    if since and since == cells["session"]:
+        raise ManifestError(f"{source} row {number}: 'since' is its own session; it must be that of an earlier visit")
+    return since
+
+
 def _mask(source: Path, number: int, cell: str, what: str) -> MaskFile | None:
     """Return path, size and modification time (ns). A mask that cannot be opened gets a flag later."""
     if not cell:
@@ -147,7 +159,8 @@ def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:
     named = claim_by_name(found, found.path.parent)
     claim = replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
-        mask=given.mask, lesions=given.lesions, date=given.date or named.date,
+        mask=given.mask, lesions=given.lesions, difference=given.difference, since=given.since,
+        date=given.date or named.date,
     )  # fmt: skip
     if not given.contrast:
         return claim

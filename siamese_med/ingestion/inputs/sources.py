@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
@@ -32,13 +32,15 @@ REPOSITORY_FOLDERS = (".git", ".datalad")
 """Folders in which git, git-annex and DataLad keep their own files."""
 
 
-def collect_input_paths(source: Path) -> list[InputPath]:
+def collect_input_paths(source: Path, own: Sequence[Path] = ()) -> list[InputPath]:
     """List all files of an input in a fixed order.
 
     Parameters
     ----------
     source
         A folder (BIDS or not), a CSV or TSV manifest, or a single image file.
+    own
+        Folders that the study writes to. Below `source`, they are counted and not entered.
 
     Raises
     ------
@@ -56,7 +58,7 @@ def collect_input_paths(source: Path) -> list[InputPath]:
     if root.reason:
         raise MissingFileError(f"no input at {source}: name a folder or a CSV manifest")
     if source.is_dir():
-        found = _folder(source.absolute())
+        found = _folder(source.absolute(), own)
     elif source.suffix.lower() in (".csv", ".tsv") and source.is_file():
         found = read_manifest(source)
     else:
@@ -103,8 +105,8 @@ class _FolderContext:
     derived: bool
 
 
-def _folder(source: Path) -> list[InputPath]:
-    walked = folder_walk.walk_folder(source)
+def _folder(source: Path, own: Sequence[Path]) -> list[InputPath]:
+    walked = folder_walk.walk_folder(source, own)
     described = [
         path.parent
         for one in walked

@@ -14,7 +14,7 @@ from pathlib import Path
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue import catalogue as catalogues
 from siamese_med.ingestion.catalogue.catalogue import Catalogue
-from siamese_med.ingestion.catalogue.face_setting import settle_defacing
+from siamese_med.ingestion.catalogue.face_setting import decide_defacing
 from siamese_med.ingestion.catalogue.rows import (
     FILE_TABLE,
     META_TABLE,
@@ -45,7 +45,7 @@ class PullHistory:
     def __init__(self, data: Path, url: str, secret: Pseudonyms, config: IngestConfig) -> None:
         self._data, self._url, self._secret = data, url, secret
         with self._catalogue() as catalogue:
-            config = settle_defacing(config, catalogue)
+            config = decide_defacing(config, catalogue)
             self._rules = f"{config.fingerprint()} {verdict_rules.compute_rules_digest(config)}"
             self._rows = {row["key"]: row for row in catalogue.rows(TRANSFER_TABLE)}
             self._joined = _read_joined(catalogue)

@@ -126,6 +126,7 @@ def _describe_training(
     train, done = settings.get("train", {}), metrics.training
     listed = ", ".join(f"{name} {value}" for name, value in train.items() if value not in (None, {}))
     went = f"{done.epochs} epochs in {formatting.fixed(done.seconds, 0)} s" if done.epochs is not None else ""
+    marked = f"The change head also learned from {done.marked_pairs} pairs of which somebody had marked what changed."
     early = ", stopped since the validation loss fell no more" if done.stopped_early else ""
     best = f"The epoch with the lowest validation loss was taken ({done.best_epoch} of {done.epochs})."
     aucs = join_words([f"{name} {formatting.fixed(auc, 3)}" for name, auc in sorted(info.change.auc.items())])
@@ -133,7 +134,11 @@ def _describe_training(
     start = "a MONAI bundle" if train.get("encoder") == "bundle" else "random weights"
     began = f"The encoder began with {start}, seed {_setting(train, 'seed', '?')}."
     return {
-        Topic.TRAINING: [f"Settings: {listed}." if listed else "", f"Training took {went}{early}." if went else ""],
+        Topic.TRAINING: [
+            f"Settings: {listed}." if listed else "",
+            f"Training took {went}{early}." if went else "",
+            marked if done.marked_pairs else "",
+        ],
         Topic.INITIALISATION: [began if train else ""],
         Topic.SELECTION: [
             best if done.best_epoch is not None else "",

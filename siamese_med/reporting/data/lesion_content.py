@@ -30,8 +30,8 @@ class ReportLesionMark:
 class ReportLesion:
     """A lesion over all dates; its `number` is the same in every run. `fate` is that since the first date.
 
-    `percent_a_year`: change of volume from the first to the last mark, at a constant rate; null over less than 90 days
-    and for a lesion with one mark.
+    `percent_a_year`: change of volume from the first to the last mark, at a constant rate; null where the lesion is
+    stable, over less than 90 days, and for a lesion with one mark.
     """
 
     number: int

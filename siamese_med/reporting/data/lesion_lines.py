@@ -106,7 +106,9 @@ def _lesion(
             )
         elif begun:
             marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None, None))
-    return ReportLesion(number, states[0].fate_since_first, tuple(marks), _percent_a_year(states, days))
+    fate = states[0].fate_since_first
+    yearly = None if fate == LesionFate.STABLE else _percent_a_year(states, days)
+    return ReportLesion(number, fate, tuple(marks), yearly)
 
 
 def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ def compose_methods(
 
 
 def _describe_change(reference: ReportReference) -> list[str]:
-    detector = DETECTORS.get(reference.detector, f"by the detector {_plain(reference.detector)}")
+    detector = _name_detector(reference.detector)
     significance = f"{reference.significance:g}"
     return [
         "Two scans of one contrast were registered rigidly, in both directions at once, by their correlation ratio "
@@ -103,6 +104,23 @@ def _describe_change(reference: ReportReference) -> list[str]:
         "The smallest change that would have been seen was found by planting changes of known volume, up to "
         f"{formatting.fixed(reference.largest_tested_ml, 0)} ml, in the pair itself (power {reference.power:g}).",
     ]
+
+
+def describe_detector(name: str) -> str:
+    """Describe a change detector in words that follow "Change is measured", without a reference.
+
+    Examples
+    --------
+    >>> describe_detector("network")
+    'by a network that was trained on changes planted in scans of the study'
+    >>> describe_detector("my_plugin:Detector")
+    'by the detector my_plugin:Detector'
+    """
+    return re.sub(r" \{.*?\}", "", _name_detector(name))
+
+
+def _name_detector(name: str) -> str:
+    return DETECTORS.get(name, f"by the detector {_plain(name)}")
 
 
 def _describe_strata(reference: ReportReference) -> str:

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from siamese_med.reporting.charts import curves
+from siamese_med.reporting.data import methods_text
 from siamese_med.reporting.model import statements
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.model.metrics_file import MethodPerformance, ModelFigures
     from siamese_med.reporting.model.reference_figures import ModelFolder
     from siamese_med.reporting.model.statements import ModelHeadline
-    from siamese_med.study.model_metrics import TrainingSummary
+    from siamese_med.study.model_metrics import LabelAgreement, TrainingSummary
 
 MAX_GALLERY_PAIRS = 12
 """Example pairs on the page."""
@@ -81,6 +82,31 @@ class TestPairs:
 
 
 @dataclass(frozen=True)
+class ChangeDetection:
+    """How well each change detector sees changes that were planted in scans, and which one gives the verdicts.
+
+    Parameters
+    ----------
+    detector
+        Name of the detector that gives the verdicts.
+    meaning
+        What it is, in words that follow "Change is measured".
+    planted
+        Number of pairs with a planted change; they are told from pairs without.
+    auc
+        Name and meaning of each detector, and its AUC, 0 to 1, the best first; .5 is chance.
+    labels
+        Agreement with what the study's manifest calls changed; None where it says nothing.
+    """
+
+    detector: str
+    meaning: str
+    planted: int | None
+    auc: tuple[tuple[str, str, float], ...]
+    labels: LabelAgreement | None
+
+
+@dataclass(frozen=True)
 class ModelPage:
     """Content of model.html.
 
@@ -92,6 +118,8 @@ class ModelPage:
         All figures of the model.
     claim
         The headline that follows from them.
+    change
+        How well change is seen.
     test
         Scores of the test pairs; empty where reference.parquet is missing.
     training
@@ -111,6 +139,7 @@ class ModelPage:
     title: str
     measured: ModelFigures
     claim: ModelHeadline
+    change: ChangeDetection
     test: TestPairs
     training: TrainingSummary
     log: tuple[tuple[str, tuple[float, ...]], ...]
@@ -148,6 +177,7 @@ def build_model_page(
         title=title,
         measured=measured,
         claim=statements.compose_model_headline(measured),
+        change=_change_detection(folder),
         test=_test_pairs(folder, measured.methods),
         training=folder.metrics.training,
         log=_log(folder),
@@ -155,6 +185,20 @@ def build_model_page(
         reference=reference,
         provenance=provenance,
         settings=folder.info.config.list_settings(),
+    )
+
+
+def _change_detection(folder: ModelFolder) -> ChangeDetection:
+    choice = folder.info.change
+    return ChangeDetection(
+        detector=choice.detector,
+        meaning=methods_text.describe_detector(choice.detector),
+        planted=choice.planted,
+        auc=tuple(
+            (name, methods_text.describe_detector(name).removeprefix("by "), auc)
+            for name, auc in sorted(choice.auc.items(), key=lambda item: (-item[1], item[0]))
+        ),
+        labels=folder.metrics.change_labels,
     )
 
 

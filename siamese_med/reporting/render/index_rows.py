@@ -27,8 +27,12 @@ NotePart = tuple[str, bool]
 """Text of a note, and whether it is about something that is missing."""
 
 
-def list_row_cells(row: CohortRow) -> list[IndexCell]:
-    """List the cells of a patient's row after name and verdict, in the order of the table's columns."""
+def list_row_cells(row: CohortRow, largest_tested_ml: float) -> list[IndexCell]:
+    """List the cells of a patient's row after name and verdict, in the order of the table's columns.
+
+    `largest_tested_ml`: the largest change, in ml, whose detection was tested.
+    """
+    limit = formatting.detectable(row.smallest_detectable_ml, largest_tested_ml, row.change_z)
     return [
         (str(row.visits), None, "right"),
         (formatting.known(row.newest_visit), None, ""),
@@ -37,7 +41,7 @@ def list_row_cells(row: CohortRow) -> list[IndexCell]:
         (formatting.fixed(row.volume_ml, 2), None, "right"),
         (formatting.fixed(row.change_z, 1), None, "right"),
         (formatting.probability(row.change_p), row.change_p, "right nobreak"),
-        (formatting.fixed(row.smallest_detectable_ml, 2), None, "right"),
+        (limit, largest_tested_ml if limit.startswith(">") else None, "right nobreak"),
         (formatting.probability(row.lowest_similarity), row.lowest_similarity, "right nobreak"),
     ]
 
@@ -61,7 +65,7 @@ def list_row_notes(row: CohortRow) -> list[list[NotePart]]:
     return [*filter(None, [list_contrast_note(row)]), *([(formatting.spaced(word), False)] for word in row.reasons)]
 
 
-def list_further_rows(rows: Iterable[CohortRow]) -> list[list[Any]]:
+def list_further_rows(rows: Iterable[CohortRow], largest_tested_ml: float) -> list[list[Any]]:
     """Make the lists of which the script makes rows: name, short name, statuses, rank, notes, cells (text, number)."""
     return [
         [
@@ -70,7 +74,7 @@ def list_further_rows(rows: Iterable[CohortRow]) -> list[list[Any]]:
             row.words,
             verdicts.STATUSES[row.status].rank,
             list_row_notes(row),
-            [text if value is None else (text, value) for text, value, _ in list_row_cells(row)],
+            [text if value is None else (text, value) for text, value, _ in list_row_cells(row, largest_tested_ml)],
         ]
         for row in rows
     ]

@@ -182,7 +182,9 @@ def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientCompari
             cohort=cohort,
             lineups=lineups,
             listed_rows=index_rows.LISTED_ROWS,
-            further=index_rows.list_further_rows(cohort.rows[index_rows.LISTED_ROWS :]),
+            further=index_rows.list_further_rows(
+                cohort.rows[index_rows.LISTED_ROWS :], cohort.reference.largest_tested_ml
+            ),
             cells=index_rows.list_row_cells,
             notes=index_rows.list_row_notes,
             change=histogram.draw_histogram("Change", "change (z)", pairs, band=cohort.reference.band_z),
@@ -265,8 +267,7 @@ def _environment() -> Environment:
         remark_characters=MAX_REMARK_CHARACTERS,
     )
     for name in (
-        "fixed",
-        "measure",
+        *("fixed", "detectable", "measure"),
         "probability",
         "percent",
         "count",

@@ -69,7 +69,7 @@ from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
 from siamese_med.study.thresholds import FALSE_CANDIDATES, MIN_CHANGE_PROBABILITY
-from siamese_med.study.vocabulary import NotComparable, Verdict
+from siamese_med.study.vocabulary import ComponentKind, NotComparable, Verdict
 
 if TYPE_CHECKING:
     pass
@@ -205,7 +205,9 @@ def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -
 def _conclude_pair(pair: MeasuredPair, p: float | None, looked_at: int, config: ScoreConfig) -> PairScore:
     """Give the verdict of one of `looked_at` pairs; none where it has no adjusted `p`."""
     parts = tuple(components.mark_stable_component(part, config.significance) for part in pair.score.components)
-    score = replace(pair.score, components=parts)
+    sure_ml = [part.volume_ml or 0.0 for part in parts if part.kind != ComponentKind.STABLE]
+    beyond_ml = None if pair.score.volume_ml is None else round(sum(sure_ml), 4)
+    score = replace(pair.score, components=parts, beyond_rescan_ml=beyond_ml)
     if p is None:
         return score
     detectable_ml = detectability.find_smallest_detectable_ml(pair.detection_curve, config.significance / looked_at)
