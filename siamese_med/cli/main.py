@@ -64,6 +64,9 @@ def run_all_stages(
     reports: ReportsOption = DEFAULT_REPORTS,
     model: ModelOption = None,
     sent: SentOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done, and estimate time and disk; write nothing.")
+    ] = False,
     config: ConfigOption = None,
     no_prefect: NoPrefectOption = False,
 ) -> CommandResult:
@@ -72,6 +75,8 @@ def run_all_stages(
     Without --model, a model is trained where there are enough patients, and used if it is not worse than the current
     one. With --model, nothing is trained.
     """
+    if dry_run:
+        return questions.show_run_plan(source, data, reports, config, model)
     # The stages are in pipeline/stages.py, their order is in pipeline/stage_results.py. Prefect records the run as the
     # flow track_changes of flows/flows.py, unless --no-prefect is given.
     order = run_request.make_run_request(run_request.read_input_argument(source, sent), data, reports, config, model)

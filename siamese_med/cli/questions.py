@@ -65,6 +65,19 @@ def show_ingest_plan(source: str, data: Path, reports: Path, config: Path | None
     return CommandResult({**plan}, text=ingest_plan.format_plan(plan))
 
 
+def show_run_plan(source: str, data: Path, reports: Path, config: Path | None, model: Path | None) -> CommandResult:
+    """Show what `run` would do and about what it would cost; nothing is written."""
+    from siamese_med.errors import UsageError
+
+    order = run_request.make_run_request(run_request.read_input_argument(source, None), data, reports, config, model)
+    if not isinstance(order.source, Path):
+        raise UsageError("--dry-run reads a folder or a manifest: what an archive holds shows when it is fetched")
+    from siamese_med.pipeline import dry_run  # slow: after what can be wrong with the options
+
+    plan = dry_run.plan_run(order.source, order.study, model)
+    return CommandResult({**plan}, failed_checks=tuple(plan["warnings"]), text=dry_run.format_dry_run(plan))
+
+
 @make_command
 def compare_two_scans(
     a: ScanArgument,

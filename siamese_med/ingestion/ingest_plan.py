@@ -8,9 +8,11 @@ are days since the patient's first visit.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -21,7 +23,7 @@ from siamese_med.ingestion.catalogue.catalogue import Catalogue
 from siamese_med.ingestion.catalogue.scan_names import part_sessions_by_day
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.entries import FileGroup, make_entries
-from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms, load_pseudonyms
 from siamese_med.ingestion.run_state import IngestRun
 from siamese_med.ingestion.volume_candidates import PlannedVolume, plan_group
 from siamese_med.ingestion.workers import Workers
@@ -38,6 +40,10 @@ NAMED_BY = {
 """What names a patient, by the kind of claim."""
 BY_HEADER = "PatientID in the header"
 BY_PLACEHOLDER = "a PatientID that stands for nobody"
+
+
+CATALOGUE_FILE = "catalogue.sqlite"
+"""Where a study keeps its catalogue in the data folder, unless `ingest.database` names a server."""
 
 
 class PlannedScan(TypedDict):
@@ -62,17 +68,18 @@ class IngestPlan(TypedDict):
     patients: int
     visits: int
     scans: int
-    left_out: dict[str, int]
+    left_out: Mapping[str, int]
     plan: list[PlannedScan]
 
 
 @dataclass(frozen=True)
-class _Planned:
-    """A volume with what names its patient, and the path of its first file."""
+class VolumeOfInput:
+    """A volume with what names its patient, the path of its first file, and the bytes of all its files."""
 
     volume: PlannedVolume
     named_by: str
     place: str
+    size: int
 
     @property
     def visit(self) -> tuple[str, str]:
@@ -94,21 +101,71 @@ def plan_ingest(source: Path, config: IngestConfig, own: Sequence[Path] = ()) ->
     MissingFileError, EmptyInputError, ManifestError
         The input or manifest cannot be used.
     """
+    with open_trial_run(source, config, own) as run:
+        groups, _ = ingest_folder.gather_groups(run, by_content=False)
+        planned, left_out = plan_volumes(run, groups, source if source.is_dir() else source.parent)
+        scans = _number(planned)
+    return {
+        "patients": len({one["patient"] for one in scans}),
+        "visits": len({(one["patient"], one["visit"]) for one in scans}),
+        "scans": len(scans),
+        "left_out": left_out,
+        "plan": scans,
+    }
+
+
+@contextmanager
+def open_trial_run(
+    source: Path, config: IngestConfig, own: Sequence[Path] = (), data: Path | None = None
+) -> Iterator[IngestRun]:
+    """Open an ingest run whose catalogue is thrown away at the end of the block; nothing else is written.
+
+    Parameters
+    ----------
+    source, config, own
+        As of `ingest_folder.ingest_files`.
+    data
+        Data folder of a study: the run begins with a copy of its catalogue, and with the user's secret. None, or a
+        folder without a catalogue file: it begins with nothing.
+
+    Raises
+    ------
+    MissingFileError, EmptyInputError, ManifestError, SecretError
+        The input, the manifest, or the secret of the study's catalogue cannot be used.
+    """
     with tempfile.TemporaryDirectory() as folder, time_limits.limit_system_calls(config.timeout_s):
         found = sources.collect_input_paths(source, own)
         secret = Pseudonyms(os.urandom(32))  # the user's own is neither read nor made
-        catalogue = Catalogue(f"sqlite:///{folder}/catalogue.sqlite", secret.label("catalogue"))
+        if data is not None and (data / CATALOGUE_FILE).is_file():
+            secret = load_pseudonyms(config.secret_file, make=False)
+            shutil.copy(data / CATALOGUE_FILE, folder)
+        catalogue = Catalogue(f"sqlite:///{folder}/{CATALOGUE_FILE}", secret.label("catalogue"))
         try:
             with Workers(config.workers, config.timeout_s) as workers:
                 entries = make_entries(found, secret)
-                run = IngestRun(Path(folder), config, secret, catalogue, workers, entries)
-                groups, _ = ingest_folder.gather_groups(run, by_content=False)
-                return _summarise(run, groups, source if source.is_dir() else source.parent)
+                yield IngestRun(data or Path(folder), config, secret, catalogue, workers, entries)
         finally:
             catalogue.close()
 
 
-def _summarise(run: IngestRun, groups: Sequence[FileGroup], root: Path) -> IngestPlan:
+def plan_volumes(
+    run: IngestRun, groups: Sequence[FileGroup], root: Path
+) -> tuple[list[VolumeOfInput], Mapping[str, int]]:
+    """Plan the volumes of a run's groups, with their visits as ingest tells them apart.
+
+    Parameters
+    ----------
+    groups
+        From `ingest_folder.gather_groups`.
+    root
+        Folder that paths are shown below.
+
+    Returns
+    -------
+    tuple
+        The volumes, and the number of files that become no scan, by reason word. Files that the run's catalogue knows
+        are in neither.
+    """
     planned, left_out = [], Counter[str]()
     judged = set[str]()
     for group in groups:
@@ -121,30 +178,24 @@ def _summarise(run: IngestRun, groups: Sequence[FileGroup], root: Path) -> Inges
             claim = first.found.claim if first.found.listed or (first.look and first.look.voxels) else None
             header = BY_PLACEHOLDER if ScanFlag.PLACEHOLDER_ID in volume.facts.flags else BY_HEADER
             named_by = NAMED_BY[claim.kind.partition(" ")[0]] if claim else header
-            planned.append(_Planned(volume, named_by, _shorten(first.found.path, root)))
+            size = sum(places[file].stat[0] for file in volume.files if file in places)
+            planned.append(VolumeOfInput(volume, named_by, _shorten(first.found.path, root), size))
     left_out.update(
         (entry.look.reason if entry.look and entry.look.reason else "duplicate")
         for entry in run.entries
-        if entry.key not in judged
+        if entry.key not in judged and entry.unit not in run.fates
     )
     candidates = part_sessions_by_day([one.volume.candidate for one in planned], (), run.secret)
     parted = {one.key: one for one in candidates}
     planned = [replace(one, volume=replace(one.volume, candidate=parted[one.volume.candidate.key])) for one in planned]
-    scans = _number(planned)
-    return {
-        "patients": len({one["patient"] for one in scans}),
-        "visits": len({(one["patient"], one["visit"]) for one in scans}),
-        "scans": len(scans),
-        "left_out": dict(sorted(left_out.items())),
-        "plan": scans,
-    }
+    return planned, dict(sorted(left_out.items()))
 
 
 def _shorten(path: Path, root: Path) -> str:
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
-def _number(planned: Sequence[_Planned]) -> list[PlannedScan]:
+def _number(planned: Sequence[VolumeOfInput]) -> list[PlannedScan]:
     """Number patients by their first file, and visits by their date, undated ones last."""
     ordered = sorted(planned, key=lambda one: one.place)
     patients = {subject: n for n, subject in enumerate(dict.fromkeys(one.visit[0] for one in ordered), 1)}

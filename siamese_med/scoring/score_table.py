@@ -103,9 +103,8 @@ class PairJob:
 
     @property
     def name(self) -> str:
-        """File name of the pair without its ending, from a digest of both ids: short enough for any file system."""
-        text = f"{self.earlier.id} {self.later.id}"
-        return f"pair-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+        """File name of the pair without its ending, see `name_pair`."""
+        return name_pair(self.earlier.id, self.later.id)
 
     @property
     def content(self) -> str:
@@ -115,6 +114,17 @@ class PairJob:
             parts += [self.earlier.acquisition, self.later.acquisition]
             parts += [self.setup.instrument_digest, self.setup.config.measurement_fingerprint()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def name_pair(earlier: str, later: str) -> str:
+    """File name of a pair without its ending, from a digest of both ids: short enough for any file system.
+
+    Examples
+    --------
+    >>> name_pair("sub-1_ses-01_T1w", "sub-1_ses-02_T1w")
+    'pair-358c9bd60ce02e0e1516'
+    """
+    return f"pair-{hashlib.sha256(f'{earlier} {later}'.encode()).hexdigest()[:20]}"
 
 
 def score_pairs(

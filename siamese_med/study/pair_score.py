@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 from siamese_med.study import table_cells
 from siamese_med.study.component import Component
+from siamese_med.study.vocabulary import Verdict
 
 Matrix = tuple[tuple[float | None, ...], ...]
 """Rows of numbers; empty where there is no matrix."""
@@ -256,6 +257,11 @@ class PairScore:
             tabulated=False,
         ),
     ] = None
+
+    @property
+    def change_ml(self) -> float | None:
+        """Return the volume that tables show: of a changed pair, the parts that alone are beyond a rescan, if any."""
+        return (self.beyond_rescan_ml if self.verdict == Verdict.CHANGED else None) or self.volume_ml
 
     def with_values(self, values: Mapping[str, Any]) -> PairScore:
         """Return a copy with some columns set, by name."""

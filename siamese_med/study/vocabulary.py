@@ -268,14 +268,8 @@ class ScanFlag(ExplainedWord):
         "lesions_unread",
         "the mask of its lesions could not be read this time; the next run tries again",
     )
-    DIFFERENCE_UNUSED = (
-        "difference_unused",
-        "the mask of what changed does not fit the scan, is broken, or is since an unknown visit; it was left out",
-    )
-    DIFFERENCE_UNREAD = (
-        "difference_unread",
-        "the mask of what changed could not be read this time; the next run tries again",
-    )
+    DIFFERENCE_UNUSED = "difference_unused", "the mask of what changed does not fit, or is since an unknown visit"
+    DIFFERENCE_UNREAD = "difference_unread", "the mask of what changed could not be read this time; it is tried again"
     WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
     IDENTITY_CONFLICT = (
         "identity_conflict",
@@ -337,13 +331,9 @@ class ScanFlag(ExplainedWord):
 
 
 MASK_FLAGS = (
-    ScanFlag.MASK_UNUSED,
-    ScanFlag.MASK_UNREAD,
-    ScanFlag.LESIONS_UNUSED,
-    ScanFlag.LESIONS_UNREAD,
-    ScanFlag.DIFFERENCE_UNUSED,
-    ScanFlag.DIFFERENCE_UNREAD,
-)
+    ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD, ScanFlag.LESIONS_UNUSED, ScanFlag.LESIONS_UNREAD,
+    ScanFlag.DIFFERENCE_UNUSED, ScanFlag.DIFFERENCE_UNREAD,
+)  # fmt: skip
 """Flags on the masks that came with a scan."""
 DERIVED_FLAGS = (
     ScanFlag.WRONG_PATIENT,

@@ -40,7 +40,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("counts reasons parameters model_format pair train measured", formatting.count),
     **_forms("change_z evidence owner_evidence", partial(formatting.fixed, digits=1)),
     **_forms(
-        "volume_ml beyond_rescan_ml growth_ml smallest_detectable_ml significance spacing_mm",
+        "volume_ml beyond_rescan_ml change_ml growth_ml smallest_detectable_ml significance spacing_mm",
         partial(formatting.fixed, digits=2),
     ),
     **_forms("distance ncc_highpass mutual_information pair_quality", partial(formatting.fixed, digits=3)),

@@ -42,8 +42,8 @@ def compose(visits: tuple[ReportVisit, ...], *scores: PairScore, **fields: Any) 
             "changed",
             CHANGED | {"interval_days": 183},
             "From ses-1 to ses-2 (183 days) there is change in FLAIR beyond that of a repeated scan.",
-            "In FLAIR 1.95 ml are over the threshold of the change map (corrected p = 0.012), among them 2 new parts "
-            "of 1.60 ml in all (left deep white matter, elsewhere) and 1 shrinking part of 0.30 ml; "
+            "In FLAIR, beyond a repeated scan (corrected p = 0.012): 2 new parts of 1.60 ml in all that became "
+            "brighter (left deep white matter, elsewhere) and 1 shrinking part of 0.30 ml that became darker; "
             "elsewhere a change of 0.68 ml or more would have been seen with a chance of 80 %, and a smaller one may "
             "have been missed.",
         ),
@@ -51,15 +51,15 @@ def compose(visits: tuple[ReportVisit, ...], *scores: PairScore, **fields: Any) 
             "changed",
             {"change_p_adjusted": 0.0001},
             "From ses-1 to ses-2 (interval unknown) there is change in FLAIR beyond that of a repeated scan.",
-            "In FLAIR no voxel of the change map is over its threshold: the change is faint or spread out (corrected "
+            "In FLAIR, no voxel of the change map is over its threshold: the change is faint or spread out (corrected "
             "p < 0.001); elsewhere even a change of 8 ml might have been missed.",
         ),
         (
             "changed",
             CHANGED | {"components": PARTS[3:]},
             "From ses-1 to ses-2 (interval unknown) there is change in FLAIR beyond that of a repeated scan.",
-            "In FLAIR 1.95 ml are over the threshold of the change map (corrected p = 0.012), but no single part of it "
-            "is beyond a repeated scan; elsewhere a change of 0.68 ml or more would have been seen with a chance of "
+            "In FLAIR, 1.95 ml are over the threshold of the change map (corrected p = 0.012), but no single part of "
+            "it is beyond a repeated scan; elsewhere a change of 0.68 ml or more would have been seen with a chance of "
             "80 %, and a smaller one may have been missed.",
         ),
         (

@@ -111,6 +111,8 @@ def test_the_index_of_10000_patients_stays_small(written: Inputs) -> None:
             z,
             0.01,
             0.3 * z,
+            0.2 * z,
+            0.2 * z,
             0.6,
             0.97,
             0.95,

@@ -42,6 +42,8 @@ class CohortRow:
     change_z: float | None
     change_p: float | None
     volume_ml: float | None
+    beyond_rescan_ml: float | None
+    change_ml: float | None
     smallest_detectable_ml: float | None
     similarity: float | None
     lowest_similarity: float | None
@@ -103,6 +105,8 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         change_z=newest.score.change_z if newest else None,
         change_p=newest.score.change_p if newest else None,
         volume_ml=newest.score.volume_ml if newest else None,
+        beyond_rescan_ml=newest.score.beyond_rescan_ml if newest else None,
+        change_ml=newest.score.change_ml if newest else None,
         smallest_detectable_ml=newest.score.smallest_detectable_ml if newest else None,
         similarity=newest.score.similarity if newest else None,
         lowest_similarity=min(judged, default=None),

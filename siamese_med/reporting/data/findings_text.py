@@ -128,7 +128,7 @@ def _blindness(pair: ReportPair) -> float:
 def _measured(verdict: Verdict, pair: ReportPair, visits: str) -> str:
     where = f"in {join_contrasts([pair.contrast])}{f' from {visits}' if visits else ''}"
     missed = _could_be_missed(pair.score.smallest_detectable_ml)
-    return f"{where} {_marked(pair)}; elsewhere {missed}" if verdict == Verdict.CHANGED else f"{where} {missed}"
+    return f"{where}, {_marked(pair)}; elsewhere {missed}" if verdict == Verdict.CHANGED else f"{where} {missed}"
 
 
 def _could_be_missed(limit: float | None) -> str:
@@ -146,11 +146,11 @@ def _marked(pair: ReportPair) -> str:
     chance = f"corrected p {shown}" if shown.startswith(("<", ">")) else f"corrected p = {shown}"
     if not pair.score.volume_ml:
         return f"no voxel of the change map is over its threshold: the change is faint or spread out ({chance})"
-    amount = f"{formatting.fixed(pair.score.volume_ml)} ml are over the threshold of the change map ({chance})"
     parts = [_parts(kind, pair) for kind in LISTED_KINDS if any(one.kind == kind for one in pair.score.components)]
     if not parts:
-        return f"{amount}, but no single part of it is beyond a repeated scan"
-    return f"{amount}, among them {join_words(parts)}"
+        over = f"{formatting.fixed(pair.score.volume_ml)} ml are over the threshold of the change map ({chance})"
+        return f"{over}, but no single part of it is beyond a repeated scan"
+    return f"beyond a repeated scan ({chance}): {join_words(parts)}"
 
 
 def _parts(kind: ComponentKind, pair: ReportPair) -> str:
@@ -162,9 +162,10 @@ def _parts(kind: ComponentKind, pair: ReportPair) -> str:
     others = len(places) > MAX_NAMED_REGIONS or not all(one.region for one in parts)
     named = [*places[:MAX_NAMED_REGIONS], *(["elsewhere"] if others and places else [])]
     where = f" ({', '.join(named)})" if named else ""
-    return (
-        f"{len(parts)} {kind} part{'s' if len(parts) > 1 else ''}{volume}{' in all' if len(volumes) > 1 else ''}{where}"
-    )
+    signs = {one.sign for one in parts}
+    tone = " that became brighter" if signs == {1} else " that became darker" if signs == {-1} else ""
+    several = "s" if len(parts) > 1 else ""
+    return f"{len(parts)} {kind} part{several}{volume}{' in all' if len(volumes) > 1 else ''}{tone}{where}"
 
 
 def _lesions(lines: Iterable[LesionLine]) -> list[str]:
@@ -173,7 +174,8 @@ def _lesions(lines: Iterable[LesionLine]) -> list[str]:
         fates = [lesion.fate for lesion in line.lesions]
         counted = [f"{fates.count(fate)} {fate}" for fate in TOLD_FATES if fate in fates]
         what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
-        told.append(f"of {len(fates)} marked lesions in {join_contrasts([line.contrast])} {what} since the first date")
+        marked = f"{len(fates)} marked lesion{'s' if len(fates) > 1 else ''}"
+        told.append(f"of {marked} in {join_contrasts([line.contrast])} {what} since the first date")
     return told
 
 

@@ -143,7 +143,7 @@ def _software(provenance: Provenance) -> str:
     versions = {name: version for name, version in provenance.versions.items() if version != "not installed"}
     named = [f"{_plain(name)} {_plain(version)}" for name, version in versions.items() if name != "siamese-med"]
     own = f"siamese-med {_plain(versions['siamese-med'])}" if "siamese-med" in versions else "siamese-med"
-    starter = ", the starter model" if provenance.starter else ""
+    starter = ", the starter model," if provenance.starter else ""
     monai = " {monai}" if "monai" in versions else ""
     using = f" with {join_words(named)}{monai}" if named else ""
     return f"The model {_plain(provenance.model)}{starter} was made by {own}{using}."

@@ -38,7 +38,7 @@ def list_row_cells(row: CohortRow, largest_tested_ml: float) -> list[IndexCell]:
         (formatting.known(row.newest_visit), None, ""),
         (formatting.known(row.contrast), None, ""),
         (formatting.count(row.interval_days), None, "right"),
-        (formatting.fixed(row.volume_ml, 2), None, "right"),
+        (formatting.fixed(row.change_ml, 2), None, "right"),
         (formatting.fixed(row.change_z, 1), None, "right"),
         (formatting.probability(row.change_p), row.change_p, "right nobreak"),
         (limit, largest_tested_ml if limit.startswith(">") else None, "right nobreak"),

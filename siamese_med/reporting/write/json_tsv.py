@@ -222,6 +222,8 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
             "change_z",
             "change_p",
             "volume_ml",
+            "beyond_rescan_ml",
+            "change_ml",
             "smallest_detectable_ml",
             "similarity",
             "lowest_similarity",

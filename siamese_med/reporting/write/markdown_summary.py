@@ -110,7 +110,7 @@ def _line(patient: dict[str, str], url: str | None) -> str:
         _link(name, url, f"{patient['subject']}/report.html") if url else name,
         ", ".join(_labels(patient)),
         formatting.fixed(patient["change_z"], 1),
-        formatting.fixed(patient["volume_ml"], 2),
+        formatting.fixed(patient["change_ml"], 2),
         formatting.probability(patient["lowest_similarity"]),
     )
     return f"| {' | '.join(fields)} |"
