@@ -39,8 +39,6 @@ FOR_DOCS_ALONE = {
 """What `make docs` pulls in and nothing else does."""
 BELOW_3_11_3 = {"async-timeout"}
 """What is pulled in on the first patch versions of Python 3.11 alone, which Debian has."""
-FROM_3_13 = {"whenever"}
-"""What is pulled in from Python 3.13 on: Prefect's dates."""
 
 
 @cache
@@ -75,7 +73,7 @@ def test_everything_that_is_pulled_in_is_pinned() -> None:
 
 
 def test_nothing_is_pinned_that_is_not_pulled_in() -> None:
-    assert {pin.split("==")[0] for pin in PINS} - needed() - BENCH - FOR_DOCS_ALONE - BELOW_3_11_3 - FROM_3_13 == set()
+    assert {pin.split("==")[0] for pin in PINS} - needed() - BENCH - FOR_DOCS_ALONE - BELOW_3_11_3 == set()
 
 
 def test_what_the_benchmarks_compare_with_is_pinned() -> None:
