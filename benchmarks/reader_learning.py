@@ -209,7 +209,7 @@ def read_study(folder: Path, seed: int, patients: int) -> Study:
         kept = json.loads(Job(folder, seed, number, 0).path.read_text())
         parts = kept["parts"] if kept["verdict"] == Verdict.CHANGED else []
         found = [Finding(number, Component.from_json(one), tuple(one["lesions"])) for one in parts]
-        study.append((kept["lesions"], [one for one in found if one.part.kind != ComponentKind.STABLE]))
+        study.append((kept["lesions"], [one for one in found if one.part.kind != ComponentKind.MAY_BE_CHANCE]))
     return study
 
 

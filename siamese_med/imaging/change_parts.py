@@ -49,7 +49,7 @@ def label_changed_parts(change_map: Volume, components: Sequence[Component]) -> 
     found, _ = label(np.asarray(change_map.voxels) >= MIN_CHANGE_PROBABILITY, structure=np.ones((3, 3, 3)))
     labels = np.asarray(found, dtype=np.int32)
     numbers = [0] * len(components)
-    listed = [n for n, part in enumerate(components) if part.kind != ComponentKind.STABLE and _has_place(part)]
+    listed = [n for n, part in enumerate(components) if part.kind != ComponentKind.MAY_BE_CHANCE and _has_place(part)]
     voxels = np.argwhere(labels)
     if listed and len(voxels):
         places = voxels @ change_map.affine[:3, :3].T + change_map.affine[:3, 3]

@@ -7,6 +7,8 @@ Limits that a study may choose are settings instead (docs/configuration.md): `sc
 
 from __future__ import annotations
 
+import math
+
 # What a scan is: see ingestion.image_contrast
 
 MIN_CONTRAST_CONFIDENCE = 0.9
@@ -64,6 +66,12 @@ Unit: parts a pair. Source: our choice, as radiologists read free-response curve
 in 21 pairs of 6 people (docs/results.md).
 """
 
+MAX_CANDIDATE_P = 1 - math.exp(-FALSE_CANDIDATES)
+"""A part whose p is larger is no place to look at: of such, a pair without change has more than FALSE_CANDIDATES.
+
+Unit: probability, 0 to 1. Source: the number of false candidates of a pair is taken for a Poisson variable.
+"""
+
 MAX_COMPONENTS = 20
 """No more parts of a change map than this are listed, the strongest first. Unit: count. Source: our choice."""
 
@@ -78,6 +86,18 @@ MIN_SAME_TISSUE_VOLUME = 0.1
 """So much tissue of the same kind in or beside the part, on the other date, says that it was there then too.
 
 Unit: share of the part's volume. Source: as MIN_SAME_TISSUE_SHARE.
+"""
+
+BRIGHTEST_SHARE = 0.05
+"""Voxels in the brightest part of a scan, such as tissue that takes up contrast agent. Unit: share of what both scans show.
+
+Source: our choice.
+"""
+
+MIN_BRIGHTEST_VOXELS = 0.25
+"""A part with so many voxels among the brightest is bright tissue, also where darker tissue was there before.
+
+Unit: share of the part's voxels. Source: our choice, looked at in the parts of five real tumour pairs.
 """
 
 BESIDE_PART_MM = 3.0

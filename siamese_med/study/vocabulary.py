@@ -132,13 +132,15 @@ def explain_reason(word: str) -> str:
 
 
 class ComponentKind(Word):
-    """What became of the tissue in one part of the change map."""
+    """What became of one part of the change map. The first four are said of bright tissue alone."""
 
     NEW = "new"
     ENLARGING = "enlarging"
     SHRINKING = "shrinking"
     VANISHED = "vanished"
-    STABLE = "stable"
+    BRIGHTER = "brighter"
+    DARKER = "darker"
+    MAY_BE_CHANCE = "may_be_chance"
     """No stronger than the strongest place of a rescan."""
 
     @property
@@ -165,10 +167,10 @@ class LesionFate(ExplainedWord):
 
 _REVERSED = {
     ComponentKind.NEW: ComponentKind.VANISHED,
-    ComponentKind.VANISHED: ComponentKind.NEW,
     ComponentKind.ENLARGING: ComponentKind.SHRINKING,
-    ComponentKind.SHRINKING: ComponentKind.ENLARGING,
+    ComponentKind.BRIGHTER: ComponentKind.DARKER,
 }
+_REVERSED |= {later: earlier for earlier, later in _REVERSED.items()}
 
 
 class FindingAnswer(Word):

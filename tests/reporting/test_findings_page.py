@@ -98,7 +98,7 @@ def test_a_finding_says_which_other_contrasts_show_it_between_the_same_visits() 
         )
 
     flair = pair("FLAIR", "ses-2", 3)
-    others = [pair("T2", "ses-2", 3), pair("T1", "ses-2", 4), pair("PD", "ses-2", 3, "stable"),
+    others = [pair("T2", "ses-2", 3), pair("T1", "ses-2", 4), pair("PD", "ses-2", 3, "may_be_chance"),
               pair("STIR", "ses-3", 3), pair("DWI", "ses-2", 3, status="uncertain")]  # fmt: skip
     report = SimpleNamespace(pairs=(flair, *others))
     assert PatientReport.list_confirming_contrasts(report, flair, 3) == ("T2",)  # type: ignore[arg-type]

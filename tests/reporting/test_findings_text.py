@@ -24,7 +24,7 @@ PARTS = [
     {"kind": "new", "volume_ml": 1.2, "sign": 1, "region": "left deep white matter"},
     {"kind": "new", "volume_ml": 0.4, "sign": 1},
     {"kind": "shrinking", "volume_ml": 0.3, "sign": -1},
-    {"kind": "stable", "volume_ml": 9.0, "sign": 1},
+    {"kind": "may_be_chance", "volume_ml": 9.0, "sign": 1},
 ]
 CHANGED = {"volume_ml": 1.95, "change_p_adjusted": 0.012, "components": PARTS, "smallest_detectable_ml": 0.68}
 THREE = timeline("1 T1w", "1 FLAIR", "2 T1w", "2 FLAIR", "3 T1w", "3 FLAIR")
@@ -237,6 +237,21 @@ def test_marked_lesions_are_counted_by_what_became_of_them() -> None:
     told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(line("stable", "first"),))
     assert told[1].endswith(
         "of 2 marked lesions in FLAIR none is new or has changed beyond the error of its volumes since the first date."
+    )
+
+
+def test_marked_volumes_and_the_sizes_of_new_lesions_are_given() -> None:
+    from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+
+    def lesion(number: int, fate: str, volume: float) -> ReportLesion:
+        return ReportLesion(number, fate, (ReportLesionMark("b", fate, volume, 0.1, (), None, None),), None)
+
+    loads = (LesionLoad("a", "1", 0, 1, 47.091, 3.447), LesionLoad("b", "2", 120, 3, 56.79, 4.77))
+    lesions = (lesion(1, "stable", 56.6), lesion(2, "new", 0.0857), lesion(3, "new", 0.0171))
+    told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(LesionLine("FLAIR", loads, lesions, ()),))
+    assert told[1].endswith(
+        "; in FLAIR the masks mark 47.09 ml (standard error 3.45) at 1 and 56.79 ml (standard error 4.77) at 2; "
+        "of 3 marked lesions in FLAIR 2 new (of 0.02 to 0.09 ml) since the first date."
     )
 
 

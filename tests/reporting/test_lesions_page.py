@@ -62,16 +62,16 @@ def section(inputs: Inputs, name: str = "stable") -> str:
     return page.partition("<h2>Lesions over time")[2].partition("</section>")[0]
 
 
-def test_the_table_has_every_lesion_and_what_is_new_or_grew_comes_first(marked: Inputs) -> None:
+def test_the_table_has_every_lesion_and_the_largest_change_of_volume_comes_first(marked: Inputs) -> None:
     rows = section(marked).partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
     words = [" ".join(Reader(row).text.split()) for row in rows]
     assert [row.split()[:2] for row in words] == [
-        ["5", "new"], ["2", "enlarging"], ["3", "vanished"], ["4", "merged"], ["1", "stable"],
+        ["2", "enlarging"], ["5", "new"], ["3", "vanished"], ["4", "merged"], ["1", "stable"],
     ]  # fmt: skip
-    assert "2.00 ± 0.20 enlarging" in words[1]
+    assert "2.00 ± 0.20 enlarging" in words[0]
     assert "merged into 2" in words[3]
-    assert "0.080 ± 0.008 new" in words[0]
-    assert "not shown" not in words[0], "before a lesion is new it is not there"
+    assert "0.080 ± 0.008 new" in words[1]
+    assert "not shown" not in words[1], "before a lesion is new it is not there"
 
 
 def test_the_last_line_is_the_load_of_every_date_and_its_error(marked: Inputs) -> None:

@@ -11,7 +11,7 @@ from siamese_med.reporting import formatting
 from tests.reporting.conftest import COMPONENTS, build, pseudonym
 from tests.reporting.test_pages import Reader
 
-FAINT = {**COMPONENTS[1], "kind": "stable", "p": 0.6, "finding": None}
+FAINT = {**COMPONENTS[1], "kind": "may_be_chance", "p": 0.6, "finding": None}
 
 
 def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numbers(tmp_path: Path) -> None:
@@ -25,12 +25,22 @@ def test_parts_that_are_no_stronger_than_a_rescan_are_folded_and_keep_their_numb
         for text in (sure, rest.partition("</details>")[0])
     ]
     assert "2 1 new 1.20 brighter" in rows[0]
-    assert "stable" not in rows[0].partition("2 1 new")[2][:60]
+    assert "may be chance" not in rows[0].partition("2 1 new")[2][:60]
     assert "1 0.30 darker" in rows[1]
     said = re.sub(r"\s+", " ", sure.partition('id="pair-')[2])
     shown = re.search(r"(\S+) ml of them are in parts that alone are beyond a rescan", said)
     assert shown
     assert shown[1] in [formatting.fixed(value) for value in inputs.scores["beyond_rescan_ml"] if value]
+
+
+def test_places_that_most_rescans_have_are_counted_and_not_listed(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("changed")
+    weak = {**FAINT, "p": 0.64}
+    inputs.scores["components"] = [[COMPONENTS[0], FAINT, weak] if one else [] for one in inputs.scores["components"]]
+    inputs.write()
+    page = (inputs.reports / pseudonym("changed") / "report.html").read_text("utf-8")
+    assert "<summary>Places to look at: 1</summary>" in page, "of p 0.63 a pair without change has one on average"
+    assert "Weaker places, of which a pair without change has more: 1." in page
 
 
 def test_a_volume_without_weak_parts_needs_no_such_word(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_every_part_beyond_a_rescan_of_a_changed_pair_can_be_answered_and_every_
         for pair in told["pairs"]
         if pair["role"] != "other" and pair["status"] == "changed"
         for number, part in enumerate(pair["components"], start=1)
-        if part["kind"] != "stable"
+        if part["kind"] != "may_be_chance"
     ]
     assert [(one["pair"], one["part"]) for one in found] == parts
     assert len({one["id"] for one in found}) == len(found) > 2

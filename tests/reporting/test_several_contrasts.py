@@ -174,7 +174,7 @@ def test_plain_scans_whose_fluid_became_brighter_raise_the_question_of_contrast_
 @pytest.mark.parametrize(("signs", "told"), [((1, 1), True), ((1,), False), ((1, 1, -1), False), ((), False)])
 def test_two_places_to_look_at_in_fluid_raise_it_too(signs: tuple[int, ...], told: bool) -> None:
     sure = Component("new", 1.8, 1, 0.001, (), (1.0, 2.0, 3.0), "left periventricular white matter")
-    places = [Component("stable", 0.1, sign, 0.2, (), (1.0, 2.0, 3.0), "fluid spaces") for sign in signs]
+    places = [Component("may_be_chance", 0.1, sign, 0.2, (), (1.0, 2.0, 3.0), "fluid spaces") for sign in signs]
     score = SimpleNamespace(components=(sure, *places))
     pair = SimpleNamespace(contrast="T1", status="changed", title="T1, ses-1 to ses-2", score=score)
     assert bool(suspect_contrast_agent([pair])) == told  # type: ignore[list-item]

@@ -122,7 +122,7 @@ def test_a_rescan_is_called_no_change(
 ) -> None:
     columns, _ = judged(sides["first"], sides["rescan"], instrument, score_config)
     assert (columns.verdict, columns.comparable, columns.reasons) == ("no_change", True, ())
-    assert {part.kind for part in columns.components} <= {"stable"}
+    assert {part.kind for part in columns.components} <= {"may_be_chance"}
 
 
 def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(

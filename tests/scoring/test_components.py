@@ -50,10 +50,16 @@ def listed(pair: RegisteredPair, p: float = 0.001) -> list[Component]:
     return components.find_components(pair, evidence, changed, lambda _: p, np.linalg.inv(SHIFT))
 
 
-@pytest.mark.parametrize("contrast", [0.6, -0.5])
+BRIGHT, DARK = 0.6, -0.5
+COURSES = ((0.0, 5.0, "new"), (3.5, 6.0, "enlarging"), (6.0, 3.5, "shrinking"), (5.0, 0.0, "vanished"))
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "kind"),
-    [(0.0, 5.0, "new"), (3.5, 6.0, "enlarging"), (6.0, 3.5, "shrinking"), (5.0, 0.0, "vanished")],
+    ("contrast", "before", "after", "kind"),
+    [
+        *((BRIGHT, before, after, kind) for before, after, kind in COURSES),
+        *((DARK, before, after, "darker" if after > before else "brighter") for before, after, _ in COURSES),
+    ],
 )
 def test_what_became_of_a_lesion(contrast: float, before: float, after: float, kind: str) -> None:
     centre = (20, 18, 20)
@@ -70,6 +76,13 @@ def test_what_became_of_a_lesion(contrast: float, before: float, after: float, k
     assert (back.kind, back.sign) == (ComponentKind(kind).reversed, -(found.sign or 0))
 
 
+@pytest.mark.parametrize(("later", "kind"), [(0.4, "new"), (-0.05, "brighter")])
+def test_bright_tissue_in_place_of_dark_tissue_has_not_vanished(later: float, kind: str) -> None:
+    place = ball((20, 18, 14), 4)
+    (found,) = listed(laid(tissue(0) - 0.6 * place, tissue(1) + later * place))
+    assert (found.kind, found.sign) == (kind, 1), "its dark tissue stood out more than what came after it"
+
+
 def test_a_new_lesion_at_the_cortex_is_new_although_grey_matter_is_bright() -> None:
     dates = [tissue(0), tissue(1) + 0.6 * ball((20, 18, 24), 3.5) * (tissue(1) < 1.15)]
     assert listed(laid(*dates))[0].kind == "new"
@@ -82,11 +95,11 @@ def test_places_are_given_in_both_scans_millimetres() -> None:
     np.testing.assert_allclose(found.earlier_mm, np.add(expected, [10, 0, -5]), atol=0.2)
 
 
-def test_what_a_rescan_shows_too_is_stable_and_specks_are_not_listed() -> None:
+def test_what_a_rescan_shows_too_may_be_chance_and_specks_are_not_listed() -> None:
     pair = laid(tissue(0), tissue(1) + 0.6 * ball((20, 18, 12), 3))
     (part,) = listed(pair, p=0.2)
-    assert [components.mark_stable_component(part, limit).kind for limit in (0.05, 0.2, 0.21)] == [
-        *("stable", "stable", "new"),
+    assert [components.mark_chance_component(part, limit).kind for limit in (0.05, 0.2, 0.21)] == [
+        *("may_be_chance", "may_be_chance", "new"),
     ]
     speck = tissue(1)
     speck[5, 5, 5] += 0.6

@@ -123,7 +123,7 @@ def test_thick_slices_hold_the_same_findings(patient: Patient) -> None:
 def test_stable_parts_and_pairs_that_have_not_changed_get_no_number(patient: Patient) -> None:
     patient.add(1, 2, LEFT, verdict=Verdict.UNCERTAIN)
     patient.add(2, 3, RIGHT)
-    stable = replace(patient.pairs[1].components[0], kind="stable")
+    stable = replace(patient.pairs[1].components[0], kind="may_be_chance")
     patient.pairs[1] = replace(patient.pairs[1], components=(stable,))
     assert patient.numbers() == [[None], [None]]
     assert findings.read_record(patient.folder / "findings" / "sub-a.npz").places == {}

@@ -17,13 +17,13 @@ from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatu
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from siamese_med.reporting.data.lesion_content import LesionLine
+    from siamese_med.reporting.data.lesion_content import LesionLine, ReportLesion
     from siamese_med.reporting.data.patient_verdict import JudgedPairs
     from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline, ReportPair, ReportVisit
 
 LARGEST_TESTED = f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml"
 POWER = f"{DETECTION_POWER:.0%}".replace("%", " %")
-LISTED_KINDS = (ComponentKind.NEW, ComponentKind.ENLARGING, ComponentKind.SHRINKING, ComponentKind.VANISHED)
+LISTED_KINDS = tuple(kind for kind in ComponentKind if kind != ComponentKind.MAY_BE_CHANCE)
 """Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
 MAX_NAMED_REGIONS = 3
 """Largest number of regions that are named of the parts of one kind."""
@@ -165,18 +165,36 @@ def _parts(kind: ComponentKind, pair: ReportPair) -> str:
     signs = {one.sign for one in parts}
     tone = " that became brighter" if signs == {1} else " that became darker" if signs == {-1} else ""
     several = "s" if len(parts) > 1 else ""
-    return f"{len(parts)} {kind} part{several}{volume}{' in all' if len(volumes) > 1 else ''}{tone}{where}"
+    word = "" if kind in (ComponentKind.BRIGHTER, ComponentKind.DARKER) else f" {kind}"
+    return f"{len(parts)}{word} part{several}{volume}{' in all' if len(volumes) > 1 else ''}{tone}{where}"
 
 
 def _lesions(lines: Iterable[LesionLine]) -> list[str]:
     told = []
     for line in lines:
-        fates = [lesion.fate for lesion in line.lesions]
-        counted = [f"{fates.count(fate)} {fate}" for fate in TOLD_FATES if fate in fates]
+        where = f"in {join_contrasts([line.contrast])}"
+        if len(line.loads) > 1:
+            volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
+            told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}")
+        counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
         what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
-        marked = f"{len(fates)} marked lesion{'s' if len(fates) > 1 else ''}"
-        told.append(f"of {marked} in {join_contrasts([line.contrast])} {what} since the first date")
+        marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
+        told.append(f"of {marked} {where} {what} since the first date")
     return told
+
+
+def _with_error(volume_ml: float, error_ml: float) -> str:
+    return f"{formatting.fixed(volume_ml)} ml (standard error {formatting.fixed(error_ml)})"
+
+
+def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
+    """How many lesions have one fate, and how large they are: a mark at the edge of another mask is small."""
+    sizes = [one.newest.volume_ml for one in lesions if one.fate == fate and one.newest and one.newest.volume_ml]
+    count = sum(one.fate == fate for one in lesions)
+    if not sizes:
+        return f"{count} {fate}"
+    shown = list(dict.fromkeys(formatting.fixed(size) for size in (min(sizes), max(sizes))))
+    return f"{count} {fate} (of {' to '.join(shown)} ml)"
 
 
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:

@@ -75,6 +75,6 @@ class LesionLine:
 
     contrast: str  # in words
     loads: tuple[LesionLoad, ...]  # one a scan, in the order of time
-    lesions: tuple[ReportLesion, ...]  # what is new or grew comes first
+    lesions: tuple[ReportLesion, ...]  # the largest change of volume comes first
     unplaced: tuple[str, ...]
     rule: VolumeRule | None = None  # of the responses, if any were asked for

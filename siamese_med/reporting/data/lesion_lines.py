@@ -69,13 +69,22 @@ def _line(
         _lesion(number, [state for state in followed if state.lesion == number], scans, days)
         for number in sorted({state.lesion for state in followed if state.lesion is not None})
     ]
-    lesions.sort(key=lambda one: (rank_fate(one.fate), -max(mark.volume_ml or 0.0 for mark in one.marks), one.number))
+    lesions.sort(key=lambda one: (-_change_ml(one), rank_fate(one.fate), one.number))
     return LesionLine(
         contrast=describe_contrast(contrast),
         loads=tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans),
         lesions=tuple(lesions),
         unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
     )
+
+
+def _change_ml(lesion: ReportLesion) -> float:
+    """How much its volume changed from the first to the last mark; a lesion that merged goes on in another one."""
+    if lesion.fate == LesionFate.MERGED:
+        return 0.0
+    volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != NOT_SHOWN]
+    before = 0.0 if lesion.fate == LesionFate.NEW else volumes[0]
+    return abs(volumes[-1] - before)
 
 
 def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState]) -> LesionLoad:

@@ -157,7 +157,7 @@ def suspect_contrast_agent(pairs: Iterable[ReportPair]) -> list[str]:
 def _brightens_in_fluid(pair: ReportPair) -> bool:
     """Whether one part beyond a rescan became brighter in fluid, or places to look at did that are more by two."""
     fluid = [part for part in pair.score.components if part.region and part.region.endswith(FLUID_REGIONS)]
-    sure = any(part.sign == 1 and part.kind != ComponentKind.STABLE for part in fluid)
+    sure = any(part.sign == 1 and part.kind != ComponentKind.MAY_BE_CHANCE for part in fluid)
     return sure or sum(part.sign or 0 for part in fluid) >= MIN_BRIGHTER_PLACES
 
 

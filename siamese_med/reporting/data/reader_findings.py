@@ -56,7 +56,7 @@ def _parts(pairs: Iterable[ReportPair]) -> Iterator[ReportFinding]:
             continue
         for number, part in enumerate(pair.score.components, start=1):
             place = [value for value in part.earlier_mm if value is not None]
-            if part.kind != ComponentKind.STABLE and len(place) == 3:
+            if part.kind != ComponentKind.MAY_BE_CHANCE and len(place) == 3:
                 name = make_part_id(pair.earlier, pair.later, place)
                 yield ReportFinding(name, pair.contrast, part.kind, pair.number, number, None, None, "")
 

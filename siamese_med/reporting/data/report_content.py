@@ -343,6 +343,6 @@ class PatientReport:
             one.contrast
             for one in others
             if one.contrast != pair.contrast and one.status == Verdict.CHANGED and finding is not None
-            if any(part.finding == finding and part.kind != ComponentKind.STABLE for part in one.score.components)
+            if any(part.finding == finding and part.kind != ComponentKind.MAY_BE_CHANCE for part in one.score.components)
         }
         return tuple(sorted(shown))

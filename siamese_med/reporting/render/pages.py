@@ -22,7 +22,7 @@ from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import index_rows, viewer
 from siamese_med.study import contrasts
 from siamese_med.study.reader_answers import MAX_REMARK_CHARACTERS
-from siamese_med.study.thresholds import MIN_LESION_VOXELS
+from siamese_med.study.thresholds import MAX_CANDIDATE_P, MIN_LESION_VOXELS
 from siamese_med.study.vocabulary import FindingAnswer, PairRole, ScanQuality
 
 if TYPE_CHECKING:
@@ -262,6 +262,7 @@ def _environment() -> Environment:
         claims=statements,
         contrast_note=index_rows.list_contrast_note,
         least_voxels=MIN_LESION_VOXELS,
+        max_candidate_p=MAX_CANDIDATE_P,
         finding_answers=tuple(FindingAnswer),
         scan_qualities=tuple(ScanQuality),
         remark_characters=MAX_REMARK_CHARACTERS,

@@ -1,7 +1,7 @@
-"""The connected parts of the changed tissue: place, volume, p, and whether a part is new, enlarging and so on.
+"""The connected parts of the changed tissue: place, volume, p, and what became of it.
 
 Step 7 of `pair_scoring`. Arrays are (i, j, k) on the pair grid, positions are mm (RAS+). Swapping the two scans
-exchanges new and vanished, and enlarging and shrinking, and flips the sign.
+exchanges new and vanished, enlarging and shrinking, brighter and darker, and flips the sign.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from siamese_med.study.component import Component
 from siamese_med.study.thresholds import (
     AROUND_PART_MM,
     BESIDE_PART_MM,
+    BRIGHTEST_SHARE,
     MAX_COMPONENTS,
+    MIN_BRIGHTEST_VOXELS,
     MIN_COMPONENT_ML,
     MIN_SAME_TISSUE_SHARE,
     MIN_SAME_TISSUE_VOLUME,
@@ -72,18 +74,19 @@ def find_components(
         for box, part in _connected_parts(changed.numpy() & (signed * sign > 0), pair.space)
     ]
     strongest = sorted(found, key=lambda one: one[:2])[:MAX_COMPONENTS]
+    bright = tuple(_bright_level(scan, pair.inside) for scan in (pair.a, pair.b))
     return [
-        _component(pair, box, part, sign, strength, to_template, structures)
+        _component(pair, box, part, sign, strength, bright, to_template, structures)
         for strength, _, box, part, sign in strongest
     ]
 
 
-def mark_stable_component(part: Component, significance: float) -> Component:
-    """Return the part, with the kind `stable` unless its p is below `significance`.
+def mark_chance_component(part: Component, significance: float) -> Component:
+    """Return the part, with the kind `may_be_chance` unless its p is below `significance`.
 
-    A stable part is no stronger than the strongest place of a rescan.
+    Such a part is no stronger than the strongest place of a rescan.
     """
-    return part if part.p is not None and part.p < significance else replace(part, kind=ComponentKind.STABLE)
+    return part if part.p is not None and part.p < significance else replace(part, kind=ComponentKind.MAY_BE_CHANCE)
 
 
 def _connected_parts(mask: Mask, space: PairSpace) -> list[tuple[Box, Mask]]:
@@ -110,6 +113,7 @@ def _component(
     part: Mask,
     sign: int,
     p: float,
+    bright: tuple[float, ...],
     to_template: NDArray[np.float64] | None,
     structures: Volume | None,
 ) -> Component:
@@ -122,7 +126,7 @@ def _component(
         position_mm=(None,) * 3 if to_template is None else _round_place(to_template @ earlier),
         earlier_mm=_round_place(earlier),
         sign=sign,
-        kind=_kind(pair, box, part, pair.space.spacing_mm),
+        kind=_kind(pair, box, part, sign, bright),
         p=p,
         region=None if structures is None else name_region(structures, places),
     )
@@ -132,22 +136,34 @@ def _round_place(place: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(round(float(value), 1) for value in place[:3])
 
 
-def _kind(pair: RegisteredPair, box: Box, part: Mask, spacing_mm: float) -> ComponentKind:
-    """Decide whether tissue appeared or disappeared, and whether the other date shows some of it too."""
+def _bright_level(scan: Tensor, inside: Tensor) -> float:
+    """The intensity from which on a voxel counts among the brightest of a scan."""
+    shown = scan[inside].numpy()
+    return float(np.quantile(shown, 1 - BRIGHTEST_SHARE)) if shown.size else float("inf")
+
+
+def _kind(pair: RegisteredPair, box: Box, part: Mask, sign: int, bright: tuple[float, ...]) -> ComponentKind:
+    """Decide whether bright tissue came or went, and whether the other date shows some of it too.
+
+    A part that became brighter may also be dark tissue that went, and then nobody can tell from brightness alone
+    whether a lesion shrank or a brighter one took its place: such a part is called no more than brighter, or darker.
+    """
     from scipy.ndimage import distance_transform_edt
 
-    away = distance_transform_edt(~part) * spacing_mm
+    away = distance_transform_edt(~part) * pair.space.spacing_mm
     shown = pair.inside[box].numpy()
     beside = shown & ~part & (away <= BESIDE_PART_MM)
     around = shown & (away > BESIDE_PART_MM) & (away <= AROUND_PART_MM)
     around = around if around.any() else ~part
     dates = [scan[box].numpy() for scan in (pair.a, pair.b)]
-    departures = [_departure(date, part, around) for date in dates]
-    appears = abs(departures[1]) >= abs(departures[0])
-    departure, other = (departures[1], dates[0]) if appears else (departures[0], dates[1])
-    if _was_there_too(other, part, beside, around, departure):
-        return ComponentKind.ENLARGING if appears else ComponentKind.SHRINKING
-    return ComponentKind.NEW if appears else ComponentKind.VANISHED
+    there, other = (1, 0) if sign > 0 else (0, 1)  # the date that shows the brighter tissue, and the other one
+    departure = _departure(dates[there], part, around)
+    among_brightest = float((dates[there][part] >= bright[there]).mean()) >= MIN_BRIGHTEST_VOXELS
+    if departure <= 0 or (departure < -_departure(dates[other], part, around) and not among_brightest):
+        return ComponentKind.BRIGHTER if sign > 0 else ComponentKind.DARKER
+    if _was_there_too(dates[other], part, beside, around, departure):
+        return ComponentKind.ENLARGING if sign > 0 else ComponentKind.SHRINKING
+    return ComponentKind.NEW if sign > 0 else ComponentKind.VANISHED
 
 
 def _departure(date: Voxels, part: Mask, around: Mask) -> float:
@@ -157,7 +173,7 @@ def _departure(date: Voxels, part: Mask, around: Mask) -> float:
 
 def _was_there_too(other: Voxels, part: Mask, beside: Mask, around: Mask, departure: float) -> bool:
     """Whether the other date shows more tissue of the same kind in and beside the part than its surroundings do."""
-    alike = (other - np.median(other[around])) * np.sign(departure) > MIN_SAME_TISSUE_SHARE * abs(departure)
+    alike = other - np.median(other[around]) > MIN_SAME_TISSUE_SHARE * departure
     usual = alike[around].mean()
     there = alike[part].sum() + alike[beside].sum() - usual * (part.sum() + beside.sum())
     return bool(there > MIN_SAME_TISSUE_VOLUME * part.sum())

@@ -68,7 +68,7 @@ from siamese_med.scoring.change.simulated_rescans import RescanSource
 from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
-from siamese_med.study.thresholds import FALSE_CANDIDATES, MIN_CHANGE_PROBABILITY
+from siamese_med.study.thresholds import MAX_CANDIDATE_P, MIN_CHANGE_PROBABILITY
 from siamese_med.study.vocabulary import ComponentKind, NotComparable, Verdict
 
 if TYPE_CHECKING:
@@ -80,8 +80,6 @@ EVIDENCE_WEIGHT = 0.7
 Evidence is what most changes show in. Source: our choice among .5 to .9 in tenths, on pairs whose truth is known: the
 largest at which 5 % of 303 unchanged pairs alarm (`python -m benchmarks.own_false_alarms`).
 """
-ANY_FALSE = 1 - math.exp(-FALSE_CANDIDATES)
-"""Share of pairs without change that have a false candidate: their number is taken for a Poisson variable."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +202,8 @@ def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -
 
 def _conclude_pair(pair: MeasuredPair, p: float | None, looked_at: int, config: ScoreConfig) -> PairScore:
     """Give the verdict of one of `looked_at` pairs; none where it has no adjusted `p`."""
-    parts = tuple(components.mark_stable_component(part, config.significance) for part in pair.score.components)
-    sure_ml = [part.volume_ml or 0.0 for part in parts if part.kind != ComponentKind.STABLE]
+    parts = tuple(components.mark_chance_component(part, config.significance) for part in pair.score.components)
+    sure_ml = [part.volume_ml or 0.0 for part in parts if part.kind != ComponentKind.MAY_BE_CHANCE]
     beyond_ml = None if pair.score.volume_ml is None else round(sum(sure_ml), 4)
     score = replace(pair.score, components=parts, beyond_rescan_ml=beyond_ml)
     if p is None:
@@ -235,7 +233,7 @@ def _list_parts(
 ) -> list[Component]:
     """List the parts of the changed tissue, and further places to look at."""
     pair, evidence, finding = found.pair, found.evidence, found.finding
-    others = change_map.find_candidates(evidence, pair.inside, changed, known.find_figure(finding, ANY_FALSE))
+    others = change_map.find_candidates(evidence, pair.inside, changed, known.find_figure(finding, MAX_CANDIDATE_P))
     chance = _part_p(finding, known, pair.space)
     return components.find_components(pair, evidence, changed | others, chance, earlier.to_template, earlier.structures)
 
