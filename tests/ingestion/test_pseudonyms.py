@@ -78,8 +78,10 @@ def test_a_shift_keeps_intervals_and_belongs_to_the_subject() -> None:
     one = Pseudonyms(b"a" * 32)
     early, late = (one.shifted(date(2020, 1, day), "sub-a") for day in (1, 31))
     assert (date.fromisoformat(str(late)) - date.fromisoformat(str(early))).days == 30
-    shifts = {one.shifted(date(2020, 1, 1), f"sub-{number}") for number in range(20)}
-    assert len(shifts) > 15
+    shifts = {str(one.shifted(date(2020, 1, 1), f"sub-{number}")) for number in range(200)}
+    assert len(shifts) > 150
+    assert min(shifts) >= "2010-01-03", "ten years at most"
+    assert max(shifts) < "2020-01-01", "a scan of today must not get a date in the future"
     assert one.shifted(None, "sub-a") is None
 
 

@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
 """Columns of the table of files that `read_file_table` returns."""
 
-LAYOUT_VERSION = "3"
-"""Version of the tables; it grows when one changes. A catalogue of another version is refused, not converted."""
+LAYOUT_VERSION = "4"
+"""Version of the tables and of the shifts of dates; it grows when one changes. A catalogue of another version is refused, not converted."""
 
 INGEST_LOCK_FILE = ".ingest.lock"
 """Lock file below the data folder; whatever writes to the catalogue holds it."""

@@ -32,7 +32,7 @@ MIN_SECRET_BYTES = 16
 """Shortest secret that is accepted, in bytes: 128 bits."""
 
 MAX_DATE_SHIFT_DAYS = 3650
-"""Days by which a subject's dates are shifted at most, in either direction: ten years."""
+"""Days by which a subject's dates are shifted at most: ten years, into the past, so that no date lies in the future."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Pseudonyms:
         Returns
         -------
         str or None
-            ISO 8601 date, at most `MAX_DATE_SHIFT_DAYS` away; None for None.
+            ISO 8601 date, 1 to `MAX_DATE_SHIFT_DAYS` days earlier; None for None.
         """
         if day is None:
             return None
@@ -99,7 +99,7 @@ class Pseudonyms:
 
     def _shift(self, subject: str) -> timedelta:
         number = int.from_bytes(self._digest("date shift", subject)[:8], "big")
-        return timedelta(days=number % (2 * MAX_DATE_SHIFT_DAYS + 1) - MAX_DATE_SHIFT_DAYS)
+        return timedelta(days=-1 - number % MAX_DATE_SHIFT_DAYS)
 
     def seal(self, content: bytes, *context: str) -> str:
         """Encrypt content with AES-SIV (RFC 5297), bound to its context.
