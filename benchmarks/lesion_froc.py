@@ -34,13 +34,13 @@ from benchmarks.without_model import DETECTORS
 from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.preparation.scan_placement import find_region
-from siamese_med.scoring.change import change_map, pair_scoring, simulated_rescans
+from siamese_med.scoring.change import change_map, simulated_rescans
 from siamese_med.scoring.change.pair_measurement import PairMeasurement, measure_pair
 from siamese_med.scoring.change.pair_registration import ChangeDetector
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
-from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY, MIN_COMPONENT_ML
+from siamese_med.study.thresholds import MAX_CANDIDATE_P, MIN_CHANGE_PROBABILITY, MIN_COMPONENT_ML
 
 SPACING_MM = ScoreConfig().spacing_mm
 TOUCHING = np.ones((3, 3, 3))
@@ -174,7 +174,7 @@ def list_places(sides: Sequence[PairScan], found: PairMeasurement, detector: Cha
     inside, tail = found.pair.inside, known.expected_tail(found.finding)
     probability = change_map.compute_probability_map(found.evidence, inside, found.finding, tail)
     changed = probability >= MIN_CHANGE_PROBABILITY
-    figure = known.find_figure(found.finding, pair_scoring.ANY_FALSE)
+    figure = known.find_figure(found.finding, MAX_CANDIDATE_P)
     return np.asarray((changed | change_map.find_candidates(found.evidence, inside, changed, figure)).numpy())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,21 @@ MIN_STRUCTURE_ML = 1.0
 """Smaller structures have no centroid."""
 MAX_CUT_FRACTION = 0.02
 """A structure with more than this share of its voxels at the edge of the field of view is cut off."""
+MAX_CUT_BRAIN = 0.005
+"""The volume of a brain with more than this share of its voxels at the edge of the field of view is not measured."""
 MAX_PASSES, MIN_SHIFT_VOXELS = 3, 6
 """The network is run again around the brain that it found when that lies at least this far off the centre."""
+
+
+VENTRICLES = (Structure.LEFT_LATERAL_VENTRICLE, Structure.RIGHT_LATERAL_VENTRICLE)
+NO_TISSUE = (Structure.BACKGROUND, Structure.OTHER_FLUID, *VENTRICLES)
+
+
+class StructureVolumes(NamedTuple):
+    """Volumes in ml of brain tissue, without fluid, and of the lateral ventricles; None where the scan cuts one off."""
+
+    brain_ml: float | None
+    ventricles_ml: float | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,28 @@ class BrainSegmentation:
             and counts[structure] * self.voxel_ml >= MIN_STRUCTURE_ML
             and cut[structure] <= MAX_CUT_FRACTION
         }
+
+    def measure_volumes(self) -> StructureVolumes:
+        """Measure the volumes of brain tissue and of the lateral ventricles, as far as the scan shows them whole.
+
+        Examples
+        --------
+        >>> structures = np.zeros((8, 8, 8), dtype=np.uint8)
+        >>> structures[2:6, 2:6, 2:6] = Structure.LEFT_WHITE_MATTER
+        >>> structures[3, 3, 3:5] = Structure.LEFT_LATERAL_VENTRICLE
+        >>> brain = np.where(structures > 0, 255, 0).astype(np.uint8)
+        >>> BrainSegmentation(structures, brain, np.diag([10.0, 10, 10, 1])).measure_volumes()
+        StructureVolumes(brain_ml=62.0, ventricles_ml=2.0)
+        """
+        edge = self._edge()
+        ventricles = np.isin(self.structures, VENTRICLES)
+        tissue = ~np.isin(self.structures, NO_TISSUE)
+        return StructureVolumes(
+            *(
+                round(float(shown.sum()) * self.voxel_ml, 2) if shown.any() and edge[shown].mean() <= cut else None
+                for shown, cut in ((tissue, MAX_CUT_BRAIN), (ventricles, MAX_CUT_FRACTION))
+            )
+        )
 
     def _edge(self) -> NDArray[np.bool_]:
         """Voxels at the edge of the field of view, or of the grid."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from siamese_med.brain import head_template, segmentation_files
+from siamese_med.brain.segmentation import StructureVolumes
 from siamese_med.errors import EmptyInputError, PluginError
 from siamese_med.imaging import volume
 from siamese_med.imaging.intensity import INVERTED_FLAG, undo_monochrome1
@@ -47,8 +48,8 @@ MAX_TEMPLATE_SCANS = 8
 """Largest number of scans, one for each patient, that the study's own template is built from."""
 MAX_VOTES = 5
 """Whether a study shows heads is told from at most so many of these scans."""
-PREPARATION_VERSION = 6
-"""Raise it when the same scans would give other voxels or matrices, so that folders made before are not reused."""
+PREPARATION_VERSION = 7
+"""Raise it when the same scans would give other voxels, matrices or volumes, so that older folders are not reused."""
 DEFAULTS = PrepareConfig()
 
 
@@ -254,7 +255,9 @@ def _write_placed_scan(batch: AlignmentBatch, scan: ScanToAlign, placed: PlacedS
         aligned.update(placed.brain.brain.tobytes())
         segmentation_files.write_segmentation(_brain_file(batch.folder, scan.id), placed.brain)
     content = _digest(made_from, json.dumps(placed.record["matrix"]), aligned.hexdigest())
-    record = {"made_from": made_from, "content": content, "brain": placed.brain is not None, **placed.record}
+    volumes = placed.brain.measure_volumes() if placed.brain is not None else StructureVolumes(None, None)
+    found = {"brain": placed.brain is not None, **volumes._asdict()}
+    record = {"made_from": made_from, "content": content, **found, **placed.record}
     files.write_json_file(mark, record)
 
 
@@ -292,6 +295,8 @@ def _table(scans: pd.DataFrame, data: Path, folder: Path, min_quality: float) ->
                 "ok": is_alignment_usable(record, min_quality),
                 "volume": str((folder / "volumes" / f"{scan.id}.npy").relative_to(data)),
                 "brain": str(_brain_file(folder, scan.id).relative_to(data)) if record["brain"] else None,
+                "brain_ml": record["brain_ml"],
+                "ventricles_ml": record["ventricles_ml"],
                 "content": record["content"],
             }
         )

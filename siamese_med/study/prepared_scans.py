@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-ALIGNMENT_COLUMNS = ("scan", "matrix", "quality", "coverage", "ok", "volume", "brain", "content")
+ALIGNMENT_COLUMNS = (
+    *("scan", "matrix", "quality", "coverage", "ok", "volume", "brain", "brain_ml", "ventricles_ml", "content"),
+)
 """`matrix`: 4x4, template mm to scan mm (RAS+); `quality`: see registration.Alignment; `coverage`: share of the
 template's body inside the scan; `ok`: whether quality and coverage suffice; `volume`: path of the aligned voxels,
-relative to the data folder; `brain`: that of its brain segmentation, null where no brain was found; `content`: see
-PreparedScan."""
+relative to the data folder; `brain`: that of its brain segmentation, null where no brain was found; `brain_ml` and
+`ventricles_ml`: volumes of brain tissue and lateral ventricles, null where the scan does not show them whole;
+`content`: see PreparedScan."""
 
 
 @dataclass(frozen=True)

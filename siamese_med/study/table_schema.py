@@ -136,8 +136,8 @@ PAIRS = _schema(
 ALIGNMENTS = _schema(
     ALIGNMENT_COLUMNS,
     CellKind.TEXT,
-    {CellKind.LIST: "matrix", CellKind.NUMBER: "quality coverage", CellKind.FLAG: "ok"},
-    "brain",
+    {CellKind.LIST: "matrix", CellKind.NUMBER: "quality coverage brain_ml ventricles_ml", CellKind.FLAG: "ok"},
+    "brain brain_ml ventricles_ml",
     "remove data/prepared, and run `siamese-med prepare` again",
 )
 OWNERS = _schema(

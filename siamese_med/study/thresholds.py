@@ -89,9 +89,9 @@ Unit: share of the part's volume. Source: as MIN_SAME_TISSUE_SHARE.
 """
 
 BRIGHTEST_SHARE = 0.05
-"""Voxels in the brightest part of a scan, such as tissue that takes up contrast agent. Unit: share of what both scans show.
+"""These are the brightest voxels of a scan, such as tissue that takes up contrast agent.
 
-Source: our choice.
+Unit: share of what both scans show. Source: our choice.
 """
 
 MIN_BRIGHTEST_VOXELS = 0.25
@@ -248,3 +248,11 @@ necks and faces differ, have .25 to .35; where short fields of view had left 167
 
 MIN_PAIRS_FOR_PER_MILLE = 1000
 """Pairs of two persons from which on a false-match rate of 0.1 % is more than none. Unit: pairs."""
+
+# Volumes of brain structures
+
+STRUCTURE_VOLUME_ERROR = {"brain": (0.007, 0.02), "ventricles": (0.06, 0.09)}
+"""Standard deviation of one measured volume, where both scans are of one scanner, and where they are of two.
+
+Unit: share of the volume.
+"""

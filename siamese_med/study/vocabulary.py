@@ -140,8 +140,7 @@ class ComponentKind(Word):
     VANISHED = "vanished"
     BRIGHTER = "brighter"
     DARKER = "darker"
-    MAY_BE_CHANCE = "may_be_chance"
-    """No stronger than the strongest place of a rescan."""
+    MAY_BE_CHANCE = "may_be_chance"  # no stronger than the strongest place of a rescan
 
     @property
     def reversed(self) -> ComponentKind:
@@ -191,12 +190,9 @@ class ScanQuality(Word):
 class PairRole(Word):
     """What a pair is to its patient's time line, in the order in which a page shows them."""
 
-    NEWEST = "newest"
-    """The newest visit against the one before."""
-    SINCE_FIRST = "since_first"
-    """The newest visit against the first."""
-    STEP = "step"
-    """An older visit against the one before."""
+    NEWEST = "newest"  # the newest visit against the one before
+    SINCE_FIRST = "since_first"  # the newest visit against the first
+    STEP = "step"  # an older visit against the one before
     OTHER = "other"
 
 

@@ -246,6 +246,8 @@ class Builder:
                 "quality": quality,
                 "ok": True,
                 "volume": f"prepared/{name}.npy",
+                "brain_ml": 1231.0 - 4 * number,
+                "ventricles_ml": None if number == 5 else 20.3 + 2.6 * number,
             }
             self.alignments.append(row)
             nobody = {"alarm": False, "owner": None, "owner_evidence": float("nan")}

@@ -48,7 +48,8 @@ FORMS: dict[str, tuple[Form, ...]] = {
     **_forms("similarity lowest_similarity change_p change_p_adjusted growth_p p", formatting.probability),
     **_forms("power false_match_rate", formatting.percent),
     **_forms("shape earlier_mm largest_tested_ml false_candidates", partial(formatting.fixed, digits=0)),
-    **_forms("position_mm", partial(formatting.fixed, digits=1)),
+    **_forms("position_mm change_percent change_error_percent", partial(formatting.fixed, digits=1)),
+    **_forms("ml error_ml", *(partial(formatting.fixed, digits=digits) for digits in (0, 1, 2))),
     **_forms("band_z normal_z", partial(formatting.fixed, digits=2), partial(formatting.fixed, digits=1)),
 }
 """How a page writes the number under a key."""
@@ -220,6 +221,10 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     page.take(page.find(".//section", "verdict")[0], report["headline"], report["lines"], newest, *general)
     for section in page.find(".//section", "findings"):
         page.take(section, report["findings"], sessions)
+    for section in page.find(".//section", "structures"):
+        measured = [one for line in report["structures"] for one in line["scans"]]
+        page.rows(page.find(".//table", within=section)[0], [(one,) for one in measured])
+        page.take(section)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])
     sessions = [visit["session"] for visit in report["visits"]]

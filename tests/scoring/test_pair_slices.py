@@ -132,6 +132,14 @@ def test_every_listed_part_has_a_slice_and_near_ones_share_it(
     assert all(not text for text, _ in axial[2:])
 
 
+def test_a_part_that_most_rescans_have_takes_no_slice(pair: tuple[RegisteredPair, Tensor], tmp_path: Path) -> None:
+    laid, deviation = pair
+    weak = replace(make_part(laid, (5, 6, 4)), p=0.98)
+    parts = [make_part(laid, (15, 18, 11)), weak]
+    pair_slices.write_pair_slices(tmp_path / "pair.npz", laid, scans_of(laid), deviation, deviation.abs() / 9, parts)
+    assert {text for text in np.load(tmp_path / "pair.npz", allow_pickle=False)["parts"] if text} == {"1"}
+
+
 def make_part(laid: RegisteredPair, voxel: tuple[int, int, int]) -> Component:
     place = tuple(float(mm) for mm in (laid.space.affine @ [*voxel, 1])[:3])
     return Component(kind="new", volume_ml=0.1, sign=1, p=0.01, position_mm=place, earlier_mm=place)

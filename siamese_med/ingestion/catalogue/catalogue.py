@@ -46,7 +46,10 @@ FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
 """Columns of the table of files that `read_file_table` returns."""
 
 LAYOUT_VERSION = "4"
-"""Version of the tables and of the shifts of dates; it grows when one changes. A catalogue of another version is refused, not converted."""
+"""Version of the tables and of the shifts of dates; it grows when one changes.
+
+A catalogue of another version is refused, not converted.
+"""
 
 INGEST_LOCK_FILE = ".ingest.lock"
 """Lock file below the data folder; whatever writes to the catalogue holds it."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import file_counts, patient_verdict, verdicts, wrong_patient_alarms
-from siamese_med.reporting.data.report_content import PatientReport, Provenance, ReportReference, WrongPatientAlarm
+from siamese_med.reporting.data.provenance import Provenance
+from siamese_med.reporting.data.report_content import PatientReport, ReportReference, WrongPatientAlarm
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.study.vocabulary import Verdict
 

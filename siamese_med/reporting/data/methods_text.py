@@ -14,7 +14,8 @@ from siamese_med.study.vocabulary import NullSource
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from siamese_med.reporting.data.report_content import Provenance, ReportPair, ReportReference
+    from siamese_med.reporting.data.provenance import Provenance
+    from siamese_med.reporting.data.report_content import ReportPair, ReportReference
 
 RESEARCH_NOTICE = "Research use only: made by software that is no medical device, and not for diagnosis."
 """Stands below every copy of the text."""

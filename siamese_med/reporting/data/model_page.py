@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from siamese_med.reporting.charts.curves import CurvePoints
-    from siamese_med.reporting.data.report_content import Provenance, ReportReference
+    from siamese_med.reporting.data.provenance import Provenance
+    from siamese_med.reporting.data.report_content import ReportReference
     from siamese_med.reporting.model.metrics_file import MethodPerformance, ModelFigures
     from siamese_med.reporting.model.reference_figures import ModelFolder
     from siamese_med.reporting.model.statements import ModelHeadline

@@ -16,11 +16,11 @@ from siamese_med.reporting.data import (
     patient_verdict,
     patient_visits,
     reader_findings,
+    structure_lines,
 )
 from siamese_med.reporting.data.findings_text import FindingsSource
 from siamese_med.reporting.data.report_content import (
     PatientReport,
-    Provenance,
     ReportPair,
     ReportReference,
     ReportVisit,
@@ -32,6 +32,7 @@ from siamese_med.study.vocabulary import ComponentKind, Split, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from siamese_med.reporting.data.provenance import Provenance
     from siamese_med.reporting.model.statements import ModelHeadline
     from siamese_med.study.lesion import LesionState
     from siamese_med.study.pair_score import PairScore
@@ -70,8 +71,7 @@ def build_patient_report(
     subject, scans, scores, lesions, answers
         Pseudonym; the patient's rows of the scan table (tables.SCAN_COLUMNS), pairs, lesions, and a reader's answers.
     alignments, alarms, title, reference, claim, provenance
-        Of the whole study: rows of the alignment table by scan id, wrong-patient alarms, and what the pages say of the
-        model, see `model_page.ModelPage`.
+        Of the study: rows of the alignment table by scan id, alarms, and words on the model (`model_page.ModelPage`).
     """
     own = tuple(alarm for alarm in alarms if alarm.subject == subject)
     claimed = tuple(alarm for alarm in alarms if alarm.owner == subject)
@@ -89,6 +89,7 @@ def build_patient_report(
         lines=found.lines,
         findings=finding_lines.build_finding_lines(visits, found.pairs),
         lesions=found.lesions,
+        structures=structure_lines.build_structure_volume_lines(visits),
         text=_compose_text(found, reference, provenance),
         reader=reader_findings.list_reader_answers(found, answers),
         reference=reference,

@@ -104,6 +104,8 @@ def _scan(row: Row, alignment: Row) -> ReportScan:
         flags=table_cells.parse_words(row["flags"]),
         aligned=table_cells.parse_flag(alignment.get("ok")),
         alignment_quality=table_cells.parse_number(alignment.get("quality")),
+        brain_ml=table_cells.parse_number(alignment.get("brain_ml")),
+        ventricles_ml=table_cells.parse_number(alignment.get("ventricles_ml")),
         sha256=table_cells.parse_text(row["sha256"]),
     )
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 
 from siamese_med.reporting.data.finding_content import FindingLine
 from siamese_med.reporting.data.lesion_content import LesionLine
+from siamese_med.reporting.data.provenance import Provenance
 from siamese_med.reporting.data.reader_content import ReaderAnswers
+from siamese_med.reporting.data.structure_content import StructureVolumeLine
 from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
@@ -41,6 +43,8 @@ class ReportScan:
     flags: tuple[str, ...]
     aligned: bool  # to the template of the study
     alignment_quality: float | None
+    brain_ml: float | None  # of brain tissue
+    ventricles_ml: float | None  # of the lateral ventricles
     sha256: str | None  # of voxels and affine
 
 
@@ -255,26 +259,6 @@ class ReportReference:
 
 
 @dataclass(frozen=True)
-class Provenance:
-    """What made the numbers; the inputs' digests stand with the scans.
-
-    `starter`: whether the model is the one that comes with siamese-med.
-    """
-
-    model: str
-    starter: bool
-    model_format: int | None
-    recipe: str | None
-    parameters: int | None
-    weights_sha256: str | None
-    template_sha256: str | None
-    model_config_sha256: str
-    report_config: str
-    seeds: dict[str, int]
-    versions: dict[str, str]
-
-
-@dataclass(frozen=True)
 class PatientHeadline:
     """The first thing a reader sees: a key of verdicts.STATUSES, and what it rests on in sentences.
 
@@ -314,7 +298,8 @@ class PatientReport:
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
     look like this one's. `lines`: one for each contrast; `findings`: one for each contrast with three visits or more;
-    `lesions`: one for each contrast with masks of lesions. `text`: what a reader may paste into a report; `reader`: the
+    `lesions`: one for each contrast with masks of lesions; `structures`: one for each contrast in which a brain was
+    measured. `text`: what a reader may paste into a report; `reader`: the
     reader's answers.
     """
 
@@ -329,6 +314,7 @@ class PatientReport:
     lines: tuple[ContrastLine, ...]
     findings: tuple[FindingLine, ...]
     lesions: tuple[LesionLine, ...]
+    structures: tuple[StructureVolumeLine, ...]
     text: ReportText
     reader: ReaderAnswers
     reference: ReportReference
@@ -343,6 +329,8 @@ class PatientReport:
             one.contrast
             for one in others
             if one.contrast != pair.contrast and one.status == Verdict.CHANGED and finding is not None
-            if any(part.finding == finding and part.kind != ComponentKind.MAY_BE_CHANCE for part in one.score.components)
+            if any(
+                part.finding == finding and part.kind != ComponentKind.MAY_BE_CHANCE for part in one.score.components
+            )
         }
         return tuple(sorted(shown))

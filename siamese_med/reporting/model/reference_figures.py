@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from siamese_med.errors import ModelError
-from siamese_med.reporting.data.report_content import Provenance, ReportReference, ReportStratum, compute_band_z
+from siamese_med.reporting.data.provenance import Provenance
+from siamese_med.reporting.data.report_content import ReportReference, ReportStratum, compute_band_z
 from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
 from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
 from siamese_med.study.thresholds import DETECTION_POWER, FALSE_CANDIDATES, LARGEST_TESTED_ML, NORMAL_BAND_Z

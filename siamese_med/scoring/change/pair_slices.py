@@ -24,6 +24,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.scoring.change.pair_registration import PairSpace, RegisteredPair
 from siamese_med.study.component import Component
+from siamese_med.study.thresholds import MAX_CANDIDATE_P
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,11 +78,12 @@ def write_pair_slices(
     for each slice `plane`, `position_mm` (of its middle, along its normal, RAS+ mm of the earlier scan, like the
     positions of the parts), `chosen`, and `parts`, the numbers of the parts that it shows, as text; and `spacing_mm`.
 
-    The slices are chosen by the listed `parts`, strongest first, and by `evidence` (i, j, k), signed; `probability`
-    (i, j, k), 0 to 1, is the change map. The dates are drawn from the voxels of the earlier and the later of `scans`,
-    and get one window. The difference and the map are those of the pair's grid, enlarged.
+    The slices are chosen by the `parts` with a p up to MAX_CANDIDATE_P, strongest first, and by `evidence` (i, j, k),
+    signed; `probability` (i, j, k), 0 to 1, is the change map. The dates are drawn from the voxels of the earlier and
+    the later of `scans`, and get one window. The difference and the map are those of the pair's grid, enlarged.
     """
-    choices = choose_slices(evidence, pair.space, _find_places(parts, pair))
+    listed = [part for part in parts if part.p is None or part.p <= MAX_CANDIDATE_P]
+    choices = choose_slices(evidence, pair.space, _find_places(listed, pair))
     spacing_mm = min(PICTURE_SPACING_MM, pair.space.spacing_mm)
     drawn = _draw_images(pair, scans, probability, choices, spacing_mm)
     side = max(max(image.shape) for image in drawn["earlier"])
