@@ -222,8 +222,10 @@ def of_patient(text: str, report: dict[str, Any]) -> list[str]:
     for section in page.find(".//section", "findings"):
         page.take(section, report["findings"], sessions)
     for section in page.find(".//section", "structures"):
-        measured = [one for line in report["structures"] for one in line["scans"]]
-        page.rows(page.find(".//table", within=section)[0], [(one,) for one in measured])
+        measured = [
+            (one, formatting.sentence_case(line["contrast"])) for line in report["structures"] for one in line["scans"]
+        ]
+        page.rows(page.find(".//table", within=section)[0], measured)
         page.take(section)
     for section in [*page.find(".//section", "whose"), *page.find(".//section", "notes")]:
         page.take(section, report["alarms"], report["claimed"], report["warnings"])

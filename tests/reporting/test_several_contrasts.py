@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from siamese_med.reporting import formatting
 from siamese_med.reporting.data.patient import suspect_contrast_agent
 from siamese_med.study.component import Component
 from tests.reporting import figures
@@ -178,3 +179,32 @@ def test_two_places_to_look_at_in_fluid_raise_it_too(signs: tuple[int, ...], tol
     score = SimpleNamespace(components=(sure, *places))
     pair = SimpleNamespace(contrast="T1", status="changed", title="T1, ses-1 to ses-2", score=score)
     assert bool(suspect_contrast_agent([pair])) == told  # type: ignore[list-item]
+
+
+def test_the_figures_of_an_index_row_are_those_of_the_pair_that_decides(several: Inputs) -> None:
+    rows = {row["subject"]: row for row in json.loads((several.reports / "cohort.json").read_text("utf-8"))["rows"]}
+    row, one = rows[pseudonym("several")], report(several, "several")
+    newest = [line["lead"] for line in one["lines"] if line["lead"]]
+    (lead,) = [pair for pair in one["pairs"] if pair["number"] in newest and pair["verdict"] == "changed"]
+    others = [pair for pair in one["pairs"] if pair["number"] in newest and pair["verdict"] == "no_change"]
+    assert others, "the test needs a contrast without change, whose figures must not stand beside the verdict"
+    assert others[0]["change_z"] != lead["change_z"]
+    for key in ("change_z", "change_p", "volume_ml", "beyond_rescan_ml", "smallest_detectable_ml", "interval_days"):
+        assert row[key] == lead[key], key
+    cells = " ".join(
+        Reader(source(several, "index").partition(pseudonym("several"))[2].partition("</tr>")[0]).text.split()
+    )
+    assert f" {formatting.fixed(lead['change_z'], 1)} " in cells
+    assert f" {formatting.fixed(lead['beyond_rescan_ml'] or lead['volume_ml'], 2)} " in cells
+
+
+def test_dates_are_marked_as_shifted(several: Inputs) -> None:
+    page = source(several, "several")
+    dates = {visit["date"] for visit in report(several, "several")["visits"]}
+    table = page.partition('id="quality"')[2].partition("</section>")[0]
+    assert "Date (shifted)" in table
+    assert dates
+    assert all(date in table for date in dates)
+    assert not any(date in page.replace(table, "") for date in dates), (
+        "nowhere else, where nothing says that it is shifted"
+    )

@@ -11,10 +11,10 @@ import numpy as np
 from siamese_med.reporting.data.report_content import ReportPair, Slice
 from siamese_med.reporting.render import pictures
 from siamese_med.reporting.render.crop import find_crop_windows
-from siamese_med.study.vocabulary import PairRole
+from siamese_med.study.vocabulary import ComponentKind, PairRole, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,26 +51,34 @@ class PairSliceStack:
     def __len__(self) -> int:
         return len(self._planes)
 
-    def order(self) -> list[int]:
-        """Return the indices of the slices in the order of `order_slices`."""
-        return order_slices(self._chosen)
+    def order(self, sure: Collection[int] = ()) -> list[int]:
+        """Return the indices of the slices in the order of `order_slices`; `sure` are numbers of parts."""
+        return order_slices(self._chosen, [_read_numbers(text) for text in self._parts], sure)
 
     def slice(self, index: int) -> Slice:
         """Render the slice at an index; its position is in mm, rounded to 0.1 mm."""
         plane = self._planes[index]
         earlier, later, difference, change = (self._pixels[name][index][self._windows[index]] for name in SLICE_ARRAYS)
         panels = pictures.render_slice_panels(earlier, later, difference, change, plane, self._spacing_mm)
-        parts = tuple(int(number) for number in self._parts[index].split(",") if number.isdigit())
+        parts = _read_numbers(self._parts[index])
         return Slice(plane, round(self._positions[index], 1), self._chosen[index], panels, parts)
 
 
-def order_slices(chosen: Sequence[str]) -> list[int]:
-    """Order slices by importance: two of strongest change, then one fixed slice, and so on.
+def _read_numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number.isdigit())
+
+
+def order_slices(chosen: Sequence[str], parts: Sequence[Collection[int]] = (), sure: Collection[int] = ()) -> list[int]:
+    """Order slices by importance: one through each sure part, then two of strongest change, one fixed one, and so on.
 
     Parameters
     ----------
     chosen
         Why each slice was chosen.
+    parts
+        Numbers of the parts that each slice shows.
+    sure
+        Numbers of the parts that are called changed, strongest first.
 
     Returns
     -------
@@ -81,11 +89,15 @@ def order_slices(chosen: Sequence[str]) -> list[int]:
     --------
     >>> order_slices(["middle", STRONGEST_CHANGE, "middle", STRONGEST_CHANGE])
     [1, 3, 0, 2]
+    >>> order_slices([STRONGEST_CHANGE] * 3, [(1,), (1, 2), (3,)], sure=[1, 3])
+    [0, 2, 1]
     """
+    through = [next((index for index, shown in enumerate(parts) if number in shown), None) for number in sure]
+    first = list(dict.fromkeys(index for index in through if index is not None))
     strongest = [index for index, word in enumerate(chosen) if word == STRONGEST_CHANGE]
     fixed = [index for index, word in enumerate(chosen) if word != STRONGEST_CHANGE]
-    turns = zip_longest(strongest[::2], strongest[1::2], fixed)
-    return [index for index in chain.from_iterable(turns) if index is not None]
+    turns = chain.from_iterable(zip_longest(strongest[::2], strongest[1::2], fixed))
+    return list(dict.fromkeys([*first, *(index for index in turns if index is not None)]))
 
 
 def add_slices_to_pairs(
@@ -133,7 +145,15 @@ def _pictures(pair: ReportPair, data: Path) -> Path | None:
 def _turns(pairs: Sequence[ReportPair], stacks: dict[int, PairSliceStack], per_pair: int) -> Iterator[tuple[int, int]]:
     newest = [pair.number for pair in pairs if pair.number in stacks and pair.role == PairRole.NEWEST]
     rest = [pair.number for pair in pairs if pair.number in stacks and pair.role != PairRole.NEWEST]
+    sure = {pair.number: _list_sure_parts(pair) for pair in pairs}
     for group in (newest, rest):
-        orders = [stacks[number].order()[:per_pair] for number in group]
+        orders = [stacks[number].order(sure[number])[:per_pair] for number in group]
         for turn in zip_longest(*orders):
             yield from ((number, index) for number, index in zip(group, turn, strict=True) if index is not None)
+
+
+def _list_sure_parts(pair: ReportPair) -> list[int]:
+    """Numbers of the parts that are called changed, strongest first."""
+    if pair.status != Verdict.CHANGED:
+        return []
+    return [n for n, part in enumerate(pair.score.components, 1) if part.kind != ComponentKind.MAY_BE_CHANCE]
