@@ -27,7 +27,7 @@ from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
 from siamese_med.brain.segmentation import segment_brain
 from siamese_med.scoring.change import simulated_rescans
 from siamese_med.simulation import rescan
-from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR
+from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM
 
 KINDS = ("same machine", "other machine")
 STRUCTURES = ("brain", "ventricles")
@@ -49,11 +49,11 @@ def main() -> None:
     known = {record["scan"] for record in done}
     for number, scan in () if given.show else list_heads(given.real, given.every):
         if scan.name not in known:
-            volumes = measure_head(scan, number)
-            done.append({"scan": scan.name, "person": scan.person, "contrast": scan.contrast, "volumes": volumes})
+            known_of = {"scan": scan.name, "person": scan.person, "contrast": scan.contrast}
+            done.append({**known_of, "slice_mm": max(measure_spacing(scan)), "volumes": measure_head(scan, number)})
             with given.json.open("a") as file:
                 file.write(json.dumps(done[-1]) + "\n")
-            print(f"{len(done)}: {scan.name} {volumes}", flush=True)
+            print(f"{len(done)}: {done[-1]}", flush=True)
     show(done)
 
 
@@ -63,6 +63,11 @@ def list_heads(folder: Path, every: int) -> Iterator[tuple[int, RealScan]]:
     sets = [[scan for scan in reversed(first.values()) if scan.dataset == name] for name in DATASETS]
     mixed = [one[n] for n in range(max(map(len, sets), default=0)) for one in sets if n < len(one)]
     yield from list(enumerate(mixed))[::every]
+
+
+def measure_spacing(scan: RealScan) -> list[float]:
+    """Edges of a voxel in mm."""
+    return [float(np.linalg.norm(axis)) for axis in scan.read().affine[:3, :3].T]
 
 
 def measure_head(scan: RealScan, number: int) -> list[dict[str, float | None]]:
@@ -94,11 +99,14 @@ def list_differences(records: Sequence[dict[str, Any]], structure: str, kind: st
 
 def show(records: Sequence[dict[str, Any]]) -> None:
     """Print the table, for all and for the halves of the people."""
-    contrasts = sorted({one["contrast"] for one in records})
     halves = {
-        "even numbers": [one for one in records if int(one["person"][-1]) % 2 == 0],
-        "odd numbers": [one for one in records if int(one["person"][-1]) % 2],
-        **{name: [one for one in records if one["contrast"] == name] for name in contrasts},
+        f"{half} numbers, slices {kind} {THICK_SLICE_MM:g} mm": [
+            one
+            for one in records
+            if int(one["person"][-1]) % 2 == place and (one["slice_mm"] >= THICK_SLICE_MM) == (kind == "from")
+        ]
+        for place, half in enumerate(("even", "odd"))
+        for kind in ("below", "from")
     }
     print("| people | structure | machine | n | error of one measurement (%) | within 1.96 stated errors |")
     print("|---" * 6 + "|")
@@ -107,7 +115,8 @@ def show(records: Sequence[dict[str, Any]]) -> None:
             for kind in KINDS:
                 differences = np.array(list_differences(chosen, structure, kind))
                 if len(differences) > 1:
-                    stated = STRUCTURE_VOLUME_ERROR[structure][KINDS.index(kind)]
+                    factor = THICK_SLICE_FACTOR if chosen[0]["slice_mm"] >= THICK_SLICE_MM else 1.0
+                    stated = factor * STRUCTURE_VOLUME_ERROR[structure][KINDS.index(kind)]
                     within = np.mean(np.abs(differences) <= 1.96 * np.sqrt(2) * stated)
                     print(f"| {name} | {structure} | {kind} | {len(differences)} ", end="")
                     print(f"| {_interval(differences)} | {within:.2f} |")

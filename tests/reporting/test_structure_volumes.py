@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data.structure_lines import measure_change
-from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR
+from siamese_med.reporting.data.structure_lines import MeasuredVolume, measure_change
+from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR
 from tests.reporting.conftest import Inputs, build, pseudonym
 from tests.reporting.test_pages import Reader
 
@@ -49,12 +49,14 @@ def test_each_date_has_its_volumes_with_errors_and_the_change_since_the_first(wr
     assert "within the error" in text
 
 
-def test_another_scanner_has_a_larger_error_and_an_unknown_one_counts_as_another() -> None:
+def test_another_scanner_and_thick_slices_have_a_larger_error() -> None:
+    first = MeasuredVolume(20.0, "a", thick=False)
     for structure, (same, other) in STRUCTURE_VOLUME_ERROR.items():
         assert same < other, structure
-        errors = [measure_change((20.0, "a"), (20.0, scanner), structure)[1] for scanner in ("a", "b", None)]
-        assert errors[0] < errors[1] == errors[2]
-        assert errors[0] == pytest.approx(100 * 2**0.5 * same)
+        errors = [measure_change(first, MeasuredVolume(20.0, one, False), structure)[1] for one in ("a", "b", None)]
+        assert errors == pytest.approx([100 * 2**0.5 * share for share in (same, other, other)]), "unknown is another"
+        thick = measure_change(first, MeasuredVolume(20.0, "a", True), structure)[1]
+        assert thick == pytest.approx(100 * same * (1 + THICK_SLICE_FACTOR**2) ** 0.5)
 
 
 def test_a_structure_that_is_cut_off_is_a_dash_and_not_zero(tmp_path: Path) -> None:

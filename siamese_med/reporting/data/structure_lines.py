@@ -7,11 +7,12 @@ one head, so each is compared with its own first date alone.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data.structure_content import ScanStructures, StructureVolume, StructureVolumeLine
 from siamese_med.study.contrasts import describe_contrast
-from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR
+from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,30 +38,40 @@ def build_structure_volume_lines(visits: Sequence[ReportVisit]) -> tuple[Structu
     )
 
 
-def measure_change(
-    first: tuple[float, str | None], volume: tuple[float, str | None], structure: str
-) -> tuple[float, float]:
+@dataclass(frozen=True)
+class MeasuredVolume:
+    """A volume in ml, and what its error depends on: the scanner (None: unknown), and whether slices are thick."""
+
+    ml: float
+    scanner: str | None
+    thick: bool
+
+
+def measure_change(first: MeasuredVolume, volume: MeasuredVolume, structure: str) -> tuple[float, float]:
     """Return the change of a volume in percent of the first one, and its standard deviation.
 
-    Parameters
-    ----------
-    first, volume
-        Each a volume in ml, and the scanner; None for an unknown one, which counts as another one.
-    structure
-        A key of STRUCTURE_VOLUME_ERROR.
+    An unknown scanner counts as another one. `structure` is a key of STRUCTURE_VOLUME_ERROR.
 
     Examples
     --------
-    >>> same, other = (measure_change((20.0, "a"), (22.0, scanner), "ventricles") for scanner in ("a", "b"))
-    >>> same[0], same[1] < other[1]
+    >>> first = MeasuredVolume(20.0, "a", thick=False)
+    >>> same, other = (measure_change(first, MeasuredVolume(22.0, one, False), "ventricles") for one in ("a", "b"))
+    >>> round(same[0], 3), same[1] < other[1]
     (10.0, True)
     """
-    error = STRUCTURE_VOLUME_ERROR[structure][volume[1] is None or volume[1] != first[1]]
-    return 100 * (volume[0] / first[0] - 1), 100 * math.sqrt(2) * error * volume[0] / first[0]
+    other = volume.scanner is None or volume.scanner != first.scanner
+    errors = [
+        _find_error(one, structure, other) * ratio for one, ratio in ((first, 1.0), (volume, volume.ml / first.ml))
+    ]
+    return 100 * (volume.ml / first.ml - 1), 100 * math.hypot(*errors)
+
+
+def _find_error(volume: MeasuredVolume, structure: str, other: bool = False) -> float:
+    """The standard deviation of one volume as a share of it; `other`: as compared with another scanner."""
+    return STRUCTURE_VOLUME_ERROR[structure][other] * (THICK_SLICE_FACTOR if volume.thick else 1.0)
 
 
 def _line(contrast: str, scans: Sequence[tuple[ReportVisit, ReportScan]]) -> StructureVolumeLine:
-    first = scans[0][1]
     return StructureVolumeLine(
         contrast=describe_contrast(contrast),
         scans=tuple(
@@ -68,27 +79,25 @@ def _line(contrast: str, scans: Sequence[tuple[ReportVisit, ReportScan]]) -> Str
                 scan.id,
                 visit.session,
                 visit.day,
-                _volume("brain", (first.brain_ml, first.scanner), (scan.brain_ml, scan.scanner), scan is first),
-                _volume(
-                    "ventricles",
-                    (first.ventricles_ml, first.scanner),
-                    (scan.ventricles_ml, scan.scanner),
-                    scan is first,
-                ),
+                *(_volume(name, scans[0][1], scan) for name in STRUCTURE_VOLUME_ERROR),
             )
             for visit, scan in scans
         ),
     )
 
 
-def _volume(
-    structure: str, first: tuple[float | None, str | None], measured: tuple[float | None, str | None], is_first: bool
-) -> StructureVolume | None:
-    ml, scanner = measured
-    if not ml:
+def _volume(structure: str, first_scan: ReportScan, scan: ReportScan) -> StructureVolume | None:
+    first, here = (_read_volume(structure, one) for one in (first_scan, scan))
+    if here is None:
         return None
-    error_ml = round(ml * STRUCTURE_VOLUME_ERROR[structure][0], 2)
-    if is_first or not first[0]:
-        return StructureVolume(ml, error_ml, None, None, None)
-    percent, error = measure_change((first[0], first[1]), (ml, scanner), structure)
-    return StructureVolume(ml, error_ml, round(percent, 2), round(error, 2), abs(percent) > Z_95 * error)
+    error_ml = round(here.ml * _find_error(here, structure), 2)
+    if first is None or scan is first_scan:
+        return StructureVolume(here.ml, error_ml, None, None, None)
+    percent, error = measure_change(first, here, structure)
+    return StructureVolume(here.ml, error_ml, round(percent, 2), round(error, 2), abs(percent) > Z_95 * error)
+
+
+def _read_volume(structure: str, scan: ReportScan) -> MeasuredVolume | None:
+    ml = {"brain": scan.brain_ml, "ventricles": scan.ventricles_ml}[structure]
+    thick = max((length or 0.0 for length in scan.spacing_mm), default=0.0) >= THICK_SLICE_MM
+    return MeasuredVolume(ml, scan.scanner, thick) if ml else None
