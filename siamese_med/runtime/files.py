@@ -236,7 +236,18 @@ def write_text_file_without_sync(path: Path, text: str) -> None:
 
 def write_json_file(path: Path, value: Any) -> None:
     """Write a value as indented JSON with sorted keys, atomically. Raises ValueError for NaN, which JSON lacks."""
-    write_text_file(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_text_file(path, format_json(value))
+
+
+def format_json(value: Any) -> str:
+    """Format a value as `write_json_file` writes it.
+
+    Examples
+    --------
+    >>> format_json({"b": None, "a": 1})
+    '{\\n  "a": 1,\\n  "b": null\\n}\\n'
+    """
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def write_parquet_file(path: Path, frame: pd.DataFrame, schema: Any = None) -> None:

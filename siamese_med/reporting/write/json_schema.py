@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import field, make_dataclass
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,6 +16,7 @@ from pydantic.json_schema import JsonSchemaValue
 from siamese_med.reporting.data.cohort_index import CohortIndex
 from siamese_med.reporting.data.report_content import PatientReport, ReportPair
 from siamese_med.reporting.write import json_tsv
+from siamese_med.runtime import files
 
 SCHEMA_TYPES = {"report": PatientReport, "cohort": CohortIndex}
 """Kinds of files, and the class that each is made from."""
@@ -48,6 +50,25 @@ PUBLISHED_NAMES = {
     "FileCounts": "Intake",
 }
 """Published names of classes that have another name in the code; they may change only with the format's version."""
+
+
+@cache
+def format_json_schema(kind: str) -> str:
+    """Format the schema of report.json or cohort.json as the text of a file.
+
+    It depends on the code alone, and takes longer than a patient's folder, so a process makes it once.
+
+    Parameters
+    ----------
+    kind
+        Key of SCHEMA_TYPES.
+
+    Examples
+    --------
+    >>> format_json_schema("cohort").splitlines()[0]
+    '{'
+    """
+    return files.format_json(build_json_schema(kind))
 
 
 def build_json_schema(kind: str) -> JsonSchemaValue:

@@ -263,7 +263,7 @@ def _write_index(reports: Path, cohort: CohortIndex, pictures: Sequence[WrongPat
     files.write_text_file(reports / "cohort.tsv", json_tsv.format_cohort_tsv(cohort.rows))
     files.write_json_file(reports / "pairs.json", json_tsv.build_pairs_dictionary())
     for kind in json_schema.SCHEMA_TYPES:
-        files.write_json_file(reports / f"{kind}.schema.json", json_schema.build_json_schema(kind))
+        files.write_text_file(reports / f"{kind}.schema.json", json_schema.format_json_schema(kind))
     files.write_text_file(reports / "index.html", pages.render_index_page(cohort, pictures))
     return reports / "index.html"
 
