@@ -79,13 +79,7 @@ def _draw_pictures(lesion: float, seed: int) -> bytes:
     """Drawn once for all studies that a test process builds."""
     random = np.random.default_rng(seed)
     anatomy = head()
-    right, front, top = np.meshgrid(*(np.arange(n) for n in anatomy.shape), indexing="ij", sparse=True)
     centre = np.array(anatomy.shape) * (0.35, 0.6, 0.6)
-    spot = np.exp(-((right - centre[0]) ** 2 + (front - centre[1]) ** 2 + (top - centre[2]) ** 2) / 18.0)
-    first, second = (anatomy * 0.8 + random.normal(0, 0.02, anatomy.shape) for _ in range(2))
-    second = second + lesion * spot
-    difference = second - first
-    change = 1 / (1 + np.exp(-(30 * lesion * spot - 6)))
     choice = [
         ("axial", 0.6, "strongest change"),
         ("coronal", 0.6, "strongest change"),
@@ -95,10 +89,19 @@ def _draw_pictures(lesion: float, seed: int) -> bytes:
     side = max(anatomy.shape)
     layers: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("earlier", "later", "difference", "change")}
     for plane, share, _ in choice:
-        index = int(share * anatomy.shape[{"sagittal": 0, "coronal": 1, "axial": 2}[plane]])
+        axis = {"sagittal": 0, "coronal": 1, "axial": 2}[plane]
+        index = int(share * anatomy.shape[axis])
+        ends = [slice(index, index + 1) if n == axis else slice(0, length) for n, length in enumerate(anatomy.shape)]
+        thin = anatomy[tuple(ends)]  # the rest of the head is not shown
+        apart = [(place - middle) ** 2 for place, middle in zip(np.ogrid[tuple(ends)], centre, strict=True)]
+        spot = np.exp(-(apart[0] + apart[1] + apart[2]) / 18.0)
+        first, second = (thin * 0.8 + random.normal(0, 0.02, thin.shape) for _ in range(2))
+        second = second + lesion * spot
+        difference = second - first
+        change = 1 / (1 + np.exp(-(30 * lesion * spot - 6)))
         for name, voxels in (("earlier", first * 255), ("later", second * 255), ("difference", 128 + difference * 255)):
-            layers[name].append(squared(displayed(voxels, plane, index), side, 128 if name == "difference" else 0))
-        layers["change"].append(squared(displayed(change * 255, plane, index), side, 0))
+            layers[name].append(squared(displayed(voxels, plane, 0), side, 128 if name == "difference" else 0))
+        layers["change"].append(squared(displayed(change * 255, plane, 0), side, 0))
     written = BytesIO()
     np.savez_compressed(
         written,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,23 @@ from tests.reporting.conftest import Inputs, add_images, pseudonym
 NAMES = ("changed", "mixed", "stable")
 
 
-@pytest.fixture
-def three(study: Inputs) -> Inputs:
-    """Three patients with their pages written, one of them with a change map."""
-    three = study.only(*NAMES)
+@pytest.fixture(scope="module")
+def written_three(written: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """Three patients with their pages written, one of them with a change map; only to be read."""
+    folder = tmp_path_factory.mktemp("three")
+    data = shutil.copytree(written.data, folder / "data")
+    three = replace(written, reports=folder / "reports", data=data, model=data / "models" / "m").only(*NAMES)
     add_images(three, "mixed")
     three.write()
     return three
+
+
+@pytest.fixture
+def three(written_three: Inputs, tmp_path: Path) -> Inputs:
+    """The three patients in a folder of this test's own; copies keep the times of the files."""
+    data = shutil.copytree(written_three.data, tmp_path / "data")
+    reports = shutil.copytree(written_three.reports, tmp_path / "reports")
+    return replace(written_three, reports=reports, data=data, model=data / "models" / "m").only(*NAMES)
 
 
 def stamps(study: Inputs) -> dict[str, int]:
