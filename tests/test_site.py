@@ -12,11 +12,20 @@ import pytest
 
 import siamese_med
 from tests.commands import ROOT
+from tests.reporting import browser, devtools
 
 DOCS = ROOT / "docs"
 SETTINGS = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 LOADED = re.compile(r"<(?:script|img|iframe|link)\b[^>]*(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 """What a browser would fetch from another machine when it opens a page."""
+
+TOO_WIDE = """[document.documentElement.scrollWidth > innerWidth + 1 && "page"].concat(
+    [...document.images].map(one => !one.naturalWidth && one.src),
+    [...document.querySelectorAll(".md-content table")].map(one => {
+      const box = one.closest(".md-typeset__scrollwrap") || one.parentElement;
+      return innerWidth < 600 && one.scrollWidth > box.clientWidth + 2 && one.rows[0].textContent.trim();
+    })).filter(Boolean)"""
+"""What of a page is cut: the page itself, a picture that is missing, or, on a phone, a table wider than the screen."""
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -50,6 +59,22 @@ def test_the_site_is_built_and_fetches_nothing(tmp_path: Path) -> None:
     assert {name for name, text in pages.items() if LOADED.search(text)} == set()
     assert 'id="siamese_med.compare"' in pages["api.html"]
     assert '<p>Stages <a href="security.html">Security</a></p>' in pages["scores.html"]
+    assert '<td data-label="Unit">mL</td>' in pages["columns.html"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(browser.CHROMIUM is None, reason=browser.ABSENT)
+def test_nothing_is_cut_on_a_desk_or_a_phone(tmp_path: Path) -> None:
+    assert build(tmp_path).returncode == 0
+    pages = sorted((tmp_path / "site").glob("*.html"))
+    assert len(pages) > 50
+    cut = {}
+    for page in pages:
+        with devtools.opened(devtools.shared(), page.as_uri()) as tab:
+            for width in (1280, 390):
+                tab.resize(width, 900)
+                cut[page.name, width] = tab.evaluate(TOO_WIDE)
+    assert {where: what for where, what in cut.items() if what} == {}
 
 
 @pytest.mark.long
