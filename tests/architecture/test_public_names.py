@@ -94,7 +94,9 @@ def test_every_column_of_every_written_table_is_documented() -> None:
     page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
     sections = {part.splitlines()[0]: part for part in page.split("\n## ")[1:]}
     named = {
-        title: {name for row in re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE) for name in row.strip("`").split("`, `")}
+        title: {
+            name for row in re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE) for name in row.strip("`").split("`, `")
+        }
         for title, part in sections.items()
     }
     assert named == {
