@@ -134,7 +134,7 @@ def register_to_head_template(
 ) -> list[HeadAlignment]:
     """Register scans of heads to the template, affinely.
 
-    A first guess comes from the centroids of the structures; then the segmentations are laid on each other, then the
+    A first guess comes from the centroids of the structures; then the segmentations are registered to each other, then the
     scan on the template of its contrast, inside the brain.
 
     Parameters
@@ -194,7 +194,7 @@ def guess_from_centroids(template: BrainSegmentation, found: BrainSegmentation) 
     """Guess the matrix (4x4) from template mm to scan mm from the centroids of the structures that both show whole.
 
     Affine with at least eight structures, a similarity with four, rigid with three; with fewer, the brains' centres are
-    laid on each other.
+    registered to each other.
     """
     theirs, ours = template.centroids, found.centroids
     shared = [structure for structure in theirs if structure in ours]

@@ -210,7 +210,7 @@ def compute_band_z(n: int, significance: float) -> tuple[float, float]:
 class ReportReference:
     """What a pair is compared with: the similarity threshold, and the change of pairs without change.
 
-    The network knows scans of the `modalities` and `contrasts` that it was trained on.
+    The network can judge scans of the `modalities` and `contrasts` that it was trained on.
     `strata`: the pairs without change, kept apart by contrast and by same or other scanner.
     """
 
