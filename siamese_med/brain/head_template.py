@@ -134,8 +134,8 @@ def register_to_head_template(
 ) -> list[HeadAlignment]:
     """Register scans of heads to the template, affinely.
 
-    A first guess comes from the centroids of the structures; then the segmentations are registered to each other, then the
-    scan on the template of its contrast, inside the brain.
+    A first guess comes from the centroids of the structures; then the segmentations are registered to each other,
+    then the scan to the template of its contrast, inside the brain.
 
     Parameters
     ----------
