@@ -33,7 +33,7 @@ LIMIT_DEGREES, LIMIT_MM = 5.0, 5.0
 BATCH = PrepareConfig().batch_size
 MIN_QUALITY = PrepareConfig().min_quality
 DRAWS = 2000
-REPEATS, MOST_REAL = 4, 24
+REPEATS, MAX_REAL = 4, 24
 
 
 def main() -> None:
@@ -182,7 +182,7 @@ def print_caught(rows: pd.DataFrame) -> None:
 
 def real(folder: Path, foreign: dict[str, Volume], seed: int) -> None:
     """Real scans moved to known poses: how far the moved ones are found from the unmoved, by template."""
-    loaded = [volume.reorient_to_ras(volume.read_volume(path)) for path in sorted(folder.glob("*.nii*"))[:MOST_REAL]]
+    loaded = [volume.reorient_to_ras(volume.read_volume(path)) for path in sorted(folder.glob("*.nii*"))[:MAX_REAL]]
     rng = np.random.default_rng([seed, 4])
     own = templates.build_template(loaded[: aligned_volumes.MAX_TEMPLATE_SCANS], posed.SHAPE, None, "cpu")
     print(f"\nreal scans ({folder.name}), {len(loaded)} of them, moved {REPEATS} times by up to 20 degrees and 20 mm")

@@ -14,7 +14,7 @@ import pydicom
 from benchmarks.mutants import Random
 from benchmarks.nifti_mutants import renamed
 
-MOST_FILES = 5
+MAX_FILES = 5
 WHOLE = ("1 volume", "2 volumes", "ok")
 WEIGHT_OF_WHOLE = 3.0
 IDENTIFIERS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID", "PatientID")
@@ -62,8 +62,8 @@ def _identifiers(content: bytes) -> set[bytes]:
 
 def renewed(case: Case, index: int, random: Random) -> dict[str, bytes]:
     """Up to five neighbouring files of a case, with other identifiers of the same lengths."""
-    first = int(random.integers(max(len(case.files) - MOST_FILES, 0) + 1))
-    chosen = case.files[first : first + MOST_FILES]
+    first = int(random.integers(max(len(case.files) - MAX_FILES, 0) + 1))
+    chosen = case.files[first : first + MAX_FILES]
     if not case.dicom:
         return {name: renamed(content, f"copy {index}") for name, content in chosen}
     others = {value: _other(value, index) for value in case.identifiers}

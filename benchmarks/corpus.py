@@ -28,8 +28,8 @@ from siamese_med.ingestion.reasons import REASON_HINTS, SCAN_FLAGS
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.tables import IngestResult
 
-MOST_AFFINE_MM = 0.01
-MOST_MEAN_SHARE = 1e-3
+MAX_AFFINE_MM = 0.01
+MAX_MEAN_SHARE = 1e-3
 
 MEANINGS = {
     "truncated": {"truncated", "truncated_pixels"},
@@ -67,8 +67,8 @@ def check(case: Path, expect: str, reference: dict[str, Any], deface: bool = Fal
             *([] if ingested.account.balanced() else ["account"]),
         ]
         affine_mm, mean_share = _against_dcm2niix(ingested, data, reference)
-        problems += ["affine"] if affine_mm is not None and affine_mm > MOST_AFFINE_MM else []
-        problems += ["mean"] if mean_share is not None and mean_share > MOST_MEAN_SHARE else []
+        problems += ["affine"] if affine_mm is not None and affine_mm > MAX_AFFINE_MM else []
+        problems += ["mean"] if mean_share is not None and mean_share > MAX_MEAN_SHARE else []
     one = ingested.account
     account = f"{one.files_seen}={one.ingested}+{one.skipped}+{one.duplicate}+{one.quarantined}"
     reasons = " ".join(f"{word}:{count}" for word, count in one.reasons.items())

@@ -31,7 +31,7 @@ from benchmarks.copies import Case
 from benchmarks.dicom_mutants import DICOM, deflated
 from benchmarks.nifti_mutants import NIFTI, bomb
 
-MOST_BYTES = 2_000_000_000
+MAX_BYTES = 2_000_000_000
 BATCH_LIMIT_S, DEFACE_BATCH_LIMIT_S = 900.0, 7200.0
 TASK_LIMIT_S, DEFACE_TASK_LIMIT_S = 10.0, 60.0
 HUNG = "the process hung"
@@ -105,7 +105,7 @@ def faults(told: dict[str, Any], deface: bool = False) -> list[str]:
     found += ["the catalogue's account is another"] if told["account"] != told["catalogue"] else []
     limit_s = DEFACE_TASK_LIMIT_S if deface else TASK_LIMIT_S
     found += [f"a task took over {limit_s} s: {task[:200]}" for why, task in told["lost"] if why == HUNG]
-    found += [f"{name} took {told[name] / 1e9:.2f} GB" for name in ("parent", "worker") if told[name] > MOST_BYTES]
+    found += [f"{name} took {told[name] / 1e9:.2f} GB" for name in ("parent", "worker") if told[name] > MAX_BYTES]
     return found
 
 

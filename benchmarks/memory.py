@@ -21,8 +21,8 @@ import numpy as np
 from benchmarks import large_export, processes
 from benchmarks.large_export import Written
 
-MOST_BYTES = 1_000_000_000
-MOST_GROWTH = 4_000_000
+MAX_BYTES = 1_000_000_000
+MAX_GROWTH = 4_000_000
 """Bytes per thousand files; what a path and its outcome take is less."""
 
 
@@ -103,10 +103,10 @@ def main() -> int:
             long.append(measure(longer, export, folder, config))
     print(table([*peaks, *long]))
     grows = growth(peaks) if len(peaks) > 1 else 0.0
-    print(f"growth of the total: {grows / 1e6:.1f} MB per thousand files (limit {MOST_GROWTH / 1e6:.0f})")
+    print(f"growth of the total: {grows / 1e6:.1f} MB per thousand files (limit {MAX_GROWTH / 1e6:.0f})")
     most = max(one.total for one in (*peaks, *long))
-    print(f"peak of all processes together: {most / 1e6:.0f} MB (limit {MOST_BYTES / 1e6:.0f})")
-    return 0 if most < MOST_BYTES and grows < MOST_GROWTH else 1
+    print(f"peak of all processes together: {most / 1e6:.0f} MB (limit {MAX_BYTES / 1e6:.0f})")
+    return 0 if most < MAX_BYTES and grows < MAX_GROWTH else 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ Random = np.random.Generator
 Mutator = Callable[[bytes, Random], bytes]
 T = TypeVar("T")
 
-MOST_BLOCK = 4096
+MAX_BLOCK = 4096
 BOMB_BYTES = (100_000_000, 1_500_000_000, 3_000_000_000, 6_000_000_000)
 """What a compressed mutant of a few kilobytes may inflate to."""
 
@@ -47,19 +47,19 @@ def cut(content: bytes, random: Random) -> bytes:
 
 def insertion(content: bytes, random: Random) -> bytes:
     """Bytes that do not belong there."""
-    place, count = _place(content, random), int(random.integers(1, MOST_BLOCK))
+    place, count = _place(content, random), int(random.integers(1, MAX_BLOCK))
     return content[:place] + random.bytes(count) + content[place:]
 
 
 def zeroed(content: bytes, random: Random) -> bytes:
     """A block of zeros, as failing disks give."""
-    place, count = _place(content, random), int(random.integers(1, MOST_BLOCK))
+    place, count = _place(content, random), int(random.integers(1, MAX_BLOCK))
     return content[:place] + bytes(min(count, len(content) - place)) + content[place + count :]
 
 
 def doubled(content: bytes, random: Random) -> bytes:
     """A block that comes twice."""
-    place, count = _place(content, random), int(random.integers(1, MOST_BLOCK))
+    place, count = _place(content, random), int(random.integers(1, MAX_BLOCK))
     return content[:place] + content[place : place + count] + content[place:]
 
 

@@ -31,7 +31,7 @@ from siamese_med.study.tables import Study
 
 TRAINED_ON = (16, 3)
 """Patients and visits of the study that the model comes from."""
-MOST_SHARE = 0.05
+MAX_SHARE = 0.05
 POLL_S = 0.1
 
 
@@ -207,7 +207,7 @@ def measure(asked: argparse.Namespace) -> int:
     new = export(late=True) - scans
     runs[f"{new} new scans"] = run(source, tonight, chosen, judge)
     print(f"{asked.patients} patients, {scans} scans\n\n{table(runs)}\n\n{disk(kept, source, scans)}")
-    problems = [f"{share(runs):.1%} of a full run, more than {MOST_SHARE:.0%}"] if share(runs) > MOST_SHARE else []
+    problems = [f"{share(runs):.1%} of a full run, more than {MAX_SHARE:.0%}"] if share(runs) > MAX_SHARE else []
     if asked.compare:
         run(source, _fresh(folder / "everything"), chosen, judge)
         problems += differences(contents(tonight), contents(folder / "everything"))

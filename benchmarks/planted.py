@@ -41,7 +41,7 @@ SPACING_MM = 1.5
 DIFFERENCE = 1.0
 """People differ as real ones do."""
 BINS_MM3 = (20, 60, 150, 500, 2500, 8000)
-MOST_LESIONS, SMALLEST_MM3 = 4, 15.0
+MAX_LESIONS, SMALLEST_MM3 = 4, 15.0
 BRIGHT = 0.75
 """Share of pairs whose lesions are bright; the others' are dark as fluid is."""
 STRENGTH = (0.35, 1.0)
@@ -203,7 +203,7 @@ def planted(person: Anatomy, plan: Plan, rng: np.random.Generator) -> tuple[Anat
     total = 0.0
     while not plan.low_mm3 <= total < plan.high_mm3:  # the tissue that is there takes its part
         asked = math.exp(rng.uniform(math.log(plan.low_mm3), math.log(plan.high_mm3)))
-        count = min(int(rng.integers(1, MOST_LESIONS + 1)), max(1, int(asked / SMALLEST_MM3)))
+        count = min(int(rng.integers(1, MAX_LESIONS + 1)), max(1, int(asked / SMALLEST_MM3)))
         change = torch.zeros(HEAD_GRID_SHAPE)
         for share in rng.dirichlet(np.full(count, 3.0)):
             _add(change, person, FAMILIES[plan.family], max(SMALLEST_MM3, share * asked), rng)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 THRESHOLDS = np.geomspace(2.5, 25, 10)
 """Evidence at which parts of a map are counted."""
-LEAST_VOXELS = 3
+MIN_VOXELS = 3
 """Smaller parts of a map, and of the truth, are not counted."""
 TOUCHING = np.ones((3, 3, 3))
 
@@ -104,9 +104,9 @@ def average_precision(strength: NDArray[np.float32], changed: NDArray[np.bool_])
 
 
 def parts(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
-    """Connected parts of LEAST_VOXELS at least, numbered from 1, and how many."""
+    """Connected parts of MIN_VOXELS at least, numbered from 1, and how many."""
     numbered, count = label(mask, TOUCHING)
-    large = np.bincount(numbered[mask], minlength=count + 1) >= LEAST_VOXELS
+    large = np.bincount(numbered[mask], minlength=count + 1) >= MIN_VOXELS
     numbers = np.where(large, np.cumsum(large), 0).astype(np.int32)
     numbered[mask] = numbers[numbered[mask]]
     return numbered, int(large.sum())

@@ -26,8 +26,8 @@ from benchmarks.processes import Spent
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 
-MOST_AFFINE_MM = 0.01
-MOST_MEAN_SHARE = 1e-3
+MAX_AFFINE_MM = 0.01
+MAX_MEAN_SHARE = 1e-3
 NEEDS = {"simpleitk": "SimpleITK", "simpleitk_plain": "SimpleITK", "dicom2nifti": "dicom2nifti"}
 TITLES = {
     "ours-1": "siamese-med ingest, 1 worker", "ours": "siamese-med ingest, all cores",
@@ -105,8 +105,8 @@ def compare(export: Path, folder: Path) -> list[str]:
         for a, b in zip(ours, theirs, strict=True)
     ]
     print(f"{len(ours)} volumes against dcm2niix: affine within {affine_mm:.5f} mm, mean within {max(shares):.1e}")
-    problems = ["the affines differ"] if affine_mm > MOST_AFFINE_MM else []
-    return problems + (["the means differ"] if max(shares) > MOST_MEAN_SHARE else [])
+    problems = ["the affines differ"] if affine_mm > MAX_AFFINE_MM else []
+    return problems + (["the means differ"] if max(shares) > MAX_MEAN_SHARE else [])
 
 
 def main() -> int:

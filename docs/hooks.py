@@ -30,6 +30,11 @@ BOOST = {"questions": 3.0, "results": 0.3, "design": 0.3, "changelog": 0.1, "api
 hold every word of the field, and would hide the page that answers."""
 LINK_OR_CODE = re.compile(r"^```.*?^```|(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)", re.MULTILINE | re.DOTALL)
 
+TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+HEAD = re.compile(r"<th\b[^>]*>(.*?)</th>", re.DOTALL)
+ROW = re.compile(r"<tr>.*?</tr>", re.DOTALL)
+TAG = re.compile(r"<[^>]+>")
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the top folder."""
@@ -60,3 +65,25 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) 
         return text if path.exists() else found[0]
 
     return LINK_OR_CODE.sub(rewrite, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Write the head of its column on each cell of a table; assets/site.css shows it on phones."""
+    return TABLE.sub(lambda table: label_cells(table[0]), html)
+
+
+def label_cells(table: str) -> str:
+    """Give each cell of a table the text of its column's head as `data-label`.
+
+    Examples
+    --------
+    >>> label_cells("<table><tr><th>Unit</th></tr><tr><td>mm</td></tr></table>")
+    '<table><tr><th>Unit</th></tr><tr><td data-label="Unit">mm</td></tr></table>'
+    """
+    heads = [TAG.sub("", head).replace('"', "&quot;").strip() for head in HEAD.findall(table)]
+
+    def label_row(row: re.Match[str]) -> str:
+        rest = iter(heads)
+        return re.sub("<td", lambda _: f'<td data-label="{head}"' if (head := next(rest, "")) else "<td", row[0])
+
+    return ROW.sub(label_row, table)

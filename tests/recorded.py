@@ -1,4 +1,4 @@
-"""A user of his own, with an empty home: runs the real command line, is interrupted, and looks at what is left."""
+"""A separate user with an empty home: runs the real command line, is interrupted, and looks at what is left."""
 
 from __future__ import annotations
 

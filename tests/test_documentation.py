@@ -14,9 +14,9 @@ from tests import documentation
 from tests.commands import ROOT
 from tests.documentation import PAGES, README, TASK_PAGES, Command
 
-MOST_WORDS = 900
+MAX_WORDS = 900
 """Of the README, as `wc -w` counts them."""
-MOST_WORDS_A_SENTENCE = 20
+MAX_WORDS_A_SENTENCE = 20
 """On average, on the pages that are read first; `python -m benchmarks.reading_ease` prints it for every page."""
 
 
@@ -28,12 +28,12 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=of)
 
 
 def test_the_readme_is_short() -> None:
-    assert len(README.read_text(encoding="utf-8").split()) <= MOST_WORDS
+    assert len(README.read_text(encoding="utf-8").split()) <= MAX_WORDS
 
 
 @pytest.mark.parametrize("page", TASK_PAGES, ids=of)
 def test_sentences_are_short(page: Path) -> None:
-    assert reading_ease.measure_mean_words(page) <= MOST_WORDS_A_SENTENCE
+    assert reading_ease.measure_mean_words(page) <= MAX_WORDS_A_SENTENCE
 
 
 def test_every_page_of_the_documentation_is_there() -> None:

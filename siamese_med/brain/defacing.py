@@ -32,7 +32,7 @@ LOWEST_FACE_MM = -180.0
 EAR_X_MM, EAR_Y_MM, EAR_Z_MM = 74.0, (-45.0, 20.0), (-80.0, 0.0)
 """Ears lie farther to the side than this, between these limits, in mm of the template. Source: as FACE_PROFILE."""
 BRAIN_MARGIN_MM, MIDLINE_MARGIN_MM, TEMPLATE_BRAIN_MARGIN_MM = 8.0, 10.0, 4.0
-"""What lies so near the brain that was found in the scan, or the brain of the template laid on it, stays.
+"""What lies so near the brain that was found in the scan, or the template's brain registered to it, stays.
 
 The roof of the orbit is thinner than that, so the upper edge of an eyeball may stay, behind its lid. Near the midline
 the brain's lower border is less sure. Source: masks of experts, `python -m benchmarks.defacing`."""

@@ -31,7 +31,7 @@ TEMPLATE_CONTRASTS = ("T1w", "T2w", "FLAIR", "T1wCE")
 UNKNOWN_CONTRAST_STANDIN = "T1w"
 """Scans of an unknown contrast are registered to this one: the correlation ratio asks for no equal contrast."""
 MAP_LEVEL = RegistrationLevel(1.5, 5_000, 10, 4.0)
-"""How the segmentations are laid on each other, as images, where the centroids alone do not lead to a good pose."""
+"""How the segmentations are registered as images, where the centroids alone do not lead to a good pose."""
 DOUBTFUL_QUALITY, DOUBTFUL_OVERLAP = 0.1, 0.88
 """A pose that is less distinct, or under which the brains overlap less, is sought once more, from another start."""
 STRUCTURE_LEVELS = (0.0, 1.0, 1.0, 0.6, 0.6, 0.75, 0.75, 0.1, 0.1, 0.5, 0.5, 0.85, 0.3)
@@ -134,8 +134,8 @@ def register_to_head_template(
 ) -> list[HeadAlignment]:
     """Register scans of heads to the template, affinely.
 
-    A first guess comes from the centroids of the structures; then the segmentations are laid on each other, then the
-    scan on the template of its contrast, inside the brain.
+    A first guess comes from the centroids of the structures; then the segmentations are registered to each other,
+    then the scan to the template of its contrast, inside the brain.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def guess_from_centroids(template: BrainSegmentation, found: BrainSegmentation) 
     """Guess the matrix (4x4) from template mm to scan mm from the centroids of the structures that both show whole.
 
     Affine with at least eight structures, a similarity with four, rigid with three; with fewer, the brains' centres are
-    laid on each other.
+    registered to each other.
     """
     theirs, ours = template.centroids, found.centroids
     shared = [structure for structure in theirs if structure in ours]

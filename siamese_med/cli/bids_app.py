@@ -194,7 +194,7 @@ def _view_of_participant(name: str, bids_dir: Path, output_dir: Path) -> Iterato
 
 
 def _describe_output(output_dir: Path) -> None:
-    """Write what BIDS wants of the results of a program: the file that says which program they are from."""
+    """Write `dataset_description.json`, in which BIDS records the program that made the results."""
     from siamese_med.runtime.files import write_json_file
     from siamese_med.study.bids import make_dataset_description
 

@@ -180,7 +180,7 @@ def print_checklist(
     reports: ReportsOption = DEFAULT_REPORTS,
     config: ConfigOption = None,
 ) -> CommandResult:
-    """Fill in a checklist for a publication, CLAIM or TRIPOD+AI, from what the study and its model know."""
+    """Fill in a checklist for a publication, CLAIM or TRIPOD+AI, from what the study and its model record."""
     from siamese_med.pipeline import checklist_facts
     from siamese_med.runtime.files import write_text_file
 

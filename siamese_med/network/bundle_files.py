@@ -219,6 +219,6 @@ The third one trains another model with the settings of this one, from the scans
 `data`.
 
 The weights are `models/model.safetensors`; there is no `model.pt`, since that is a pickle. `monai.bundle run` runs
-whatever a configuration says: of a bundle that a stranger gave you, use `siamese-med compare --model`, which reads no
+whatever a configuration says: for a bundle from an untrusted source, use `siamese-med compare --model`, which reads no
 configuration.
 """

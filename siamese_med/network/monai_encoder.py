@@ -26,7 +26,7 @@ class MonaiEncoder(nn.Module):
         Channels and voxels (i, j, k) of the input.
     network
         Name of a class or function in `monai.networks.nets`, such as `SwinUNETR`: of NETWORKS or BUILDERS, since the
-        name may come from a model folder of a stranger. Any other network is a plug-in.
+        name may come from an untrusted model folder. Any other network is a plug-in.
     part
         Submodule whose output is taken, such as `swinViT` of SwinUNETR; None for that of the whole network. The rest
         of the network is dropped.

@@ -1,6 +1,6 @@
 """Which networks of MONAI an encoder may be made of, and what all such encoders do with their input.
 
-The rules hold for a user's configuration and for `model.json` of a stranger alike: nothing is downloaded or opened.
+The rules hold for a user's configuration and for an untrusted `model.json` alike: nothing is downloaded or opened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ INPUT_CHANNELS = ("in_channels", "n_input_channels")
 
 
 def refuse_pretrained(arguments: Mapping[str, object]) -> None:
-    """Raise ValueError where MONAI would fetch weights, which a model folder of a stranger could make it do."""
+    """Raise ValueError where MONAI would fetch weights, which an untrusted model folder could make it do."""
     if arguments.get("pretrained"):
         raise ValueError("pretrained weights are not fetched: set pretrained = false")
 

@@ -186,7 +186,7 @@ def train(study: Study, candidate: bool = False, tables: StudyTables | None = No
 
 
 def find_training_obstacle(study: Study, tables: StudyTables | None = None) -> str | None:
-    """Say in one line why no candidate is trained of this study, for want of patients; None where one is."""
+    """Say in one line why the study has too few patients to train a candidate; None if it has enough."""
     from siamese_med.training import model_registry, training_scans
 
     known = tables or StudyTables(study)

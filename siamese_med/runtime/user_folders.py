@@ -1,4 +1,4 @@
-"""The folders of a user, where the platform wants programs to keep settings and state."""
+"""The folders of a user, where programs of this platform keep settings and state."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ File below the data folder                  Content
 `findings/<subject>.npz`                    where the findings of a patient lie, see `findings`
 ==========================================  ================================================================
 
-Pairs that the model has no unchanged pairs for are held against simulated rescans of their own scans. These are made
+Pairs that the model has no unchanged pairs for are compared with simulated rescans of their own scans. These are made
 first, once a scan, so the cost grows with the number of scans, not with that of pairs.
 """
 

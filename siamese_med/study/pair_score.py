@@ -69,7 +69,7 @@ def _baseline(description: str) -> ScoreColumn:
 
 @dataclass(frozen=True)
 class ReferencePairs:
-    """The pairs without change that a pair is held against."""
+    """The pairs without change that a pair is compared with."""
 
     stratum: str  # contrast and scanner, such as "MR FLAIR, same scanner"
     source: str  # a word of vocabulary.NullSource
@@ -106,15 +106,15 @@ class PairScore:
 
     scan_a: Annotated[str, ScoreColumn("id of the earlier scan", origin=Origin.PAIR, reported="earlier")] = ""
     scan_b: Annotated[str, ScoreColumn("id of the later scan", origin=Origin.PAIR, reported="later")] = ""
-    subject_a: Annotated[str, ScoreColumn("whose the first scan is", origin=Origin.PAIR, reported=False)] = ""
-    subject_b: Annotated[str, ScoreColumn("whose the second scan is", origin=Origin.PAIR, reported=False)] = ""
+    subject_a: Annotated[str, ScoreColumn("patient of the first scan", origin=Origin.PAIR, reported=False)] = ""
+    subject_b: Annotated[str, ScoreColumn("patient of the second scan", origin=Origin.PAIR, reported=False)] = ""
     interval_days: Annotated[
         int | None, ScoreColumn("from the earlier scan to the later one", "d", Origin.PAIR, detail="missing: no date")
     ] = None
     kind: Annotated[
         str | None,
         ScoreColumn(
-            "rescan, follow_up or changed: what the study knows of the pair",
+            "rescan, follow_up or changed: how the two scans are related",
             origin=Origin.PAIR,
             detail="in the score table also different and different_hard: pairs of two patients",
         ),
@@ -122,9 +122,9 @@ class PairScore:
     split: Annotated[
         str | None,
         ScoreColumn(
-            "train, validation or test: what the patient was to the model",
+            "train, validation or test: the group that the patient was in when the model was made",
             origin=Origin.PAIR,
-            detail="new where the model has learned from neither scan",
+            detail="new if the model was trained on neither scan",
         ),
     ] = None
     comparable: Annotated[
@@ -142,7 +142,7 @@ class PairScore:
     similarity: Annotated[
         float | None,
         ScoreColumn(
-            "of the two scans to the network, calibrated: how alike one person's scans are",
+            "that both scans show the same person, by the network; calibrated",
             origin=Origin.NETWORK,
             detail="probability, 0 to 1; missing where a scan could not be placed on the template",
         ),
@@ -151,14 +151,14 @@ class PairScore:
     change_z: Annotated[
         float | None,
         ScoreColumn(
-            "standard deviations above the pairs without change that the pair is held against",
+            "standard deviations above the unchanged pairs that the pair is compared with",
             detail="of brightness or of local growth, whichever is larger",
         ),
     ] = None
     change_p: Annotated[
         float | None,
         ScoreColumn(
-            "how often a pair without change shows so much",
+            "how often an unchanged pair reaches this value",
             detail="one-sided, of brightness and local growth together (Bonferroni, 7 to 3)",
         ),
     ] = None
@@ -188,7 +188,7 @@ class PairScore:
     ] = None
     growth_p: Annotated[
         float | None,
-        ScoreColumn("how often a pair without change shows so much local volume change", detail="one-sided"),
+        ScoreColumn("probability that an unchanged pair reaches this local volume change", detail="one-sided"),
     ] = None
     components: Annotated[
         tuple[Component, ...],
@@ -211,7 +211,7 @@ class PairScore:
     reference: Annotated[
         ReferencePairs | None,
         ScoreColumn(
-            "contrast and scanner of the pairs without change that the pair is held against",
+            "contrast and scanner of the pairs without change that the pair is compared with",
             origin=Origin.EVERY_PAIR,
             reported="stratum",
             detail="in the score table with their source (rescans or synthesised) and number",

@@ -283,7 +283,7 @@ class ScanFlag(ExplainedWord):
     )
     INCOMPLETE_SERIES = (
         "incomplete_series",
-        "the header speaks of more slices than there are, by numbers, spacing or count; look whether all came",
+        "the header states more slices than there are, by numbers, spacing or count; look whether all came",
     )
     SHORTER_SCAN = (
         "shorter_scan",

@@ -1,7 +1,7 @@
 """Which model a study uses: its current model, as `current_model.json` in the data folder records it.
 
 Without that file the newest finished model is the current one, and where the study has none, the starter model that
-comes with siamese-med (`network.starter_model`). Whoever trains by hand, or names a model, decides by that. A model
+comes with siamese-med (`network.starter_model`). A model that is trained by hand, or named, is used. A model
 that was trained as a candidate becomes current only if it is not worse than the current model on the fixed validation
 patients, see `promotion_rule`.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import pytest
 
 import siamese_med
 from siamese_med.pipeline import single_scans, stages
+from siamese_med.reporting.write import json_tsv
+from siamese_med.reporting.write.ingest_tsv import INGEST_TSV_COLUMNS
+from siamese_med.study.lesion import LESION_COLUMNS
 from siamese_med.study.prepared_scans import ALIGNMENT_COLUMNS
-from siamese_med.study.tables import PAIR_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
+from siamese_med.study.tables import OWNER_COLUMNS, PAIR_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
 from tests.commands import ROOT, write_nifti
 from tests.commands import siamese_med as call
 
@@ -84,3 +88,20 @@ def test_every_column_that_is_returned_is_documented() -> None:
     table = "\n".join(line for line in python.splitlines() if line.startswith("|"))
     assert [name for name in (*SCAN_COLUMNS, *ALIGNMENT_COLUMNS) if f"`{name}`" not in table] == []
     assert [name for name in (*PAIR_COLUMNS, *SCORE_COLUMNS) if f"| `{name}` |" not in scores] == []
+
+
+def test_every_column_of_every_written_table_is_documented() -> None:
+    page = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    sections = {part.splitlines()[0]: part for part in page.split("\n## ")[1:]}
+    named = {
+        title: {
+            name for row in re.findall(r"^\| (`[^|]+) \|", part, re.MULTILINE) for name in row.strip("`").split("`, `")
+        }
+        for title, part in sections.items()
+    }
+    assert named == {
+        "`reports/cohort.tsv`": set(json_tsv.format_cohort_tsv([]).split()),
+        "`reports/ingest.tsv`": set(INGEST_TSV_COLUMNS),
+        "`lesions.tsv` and `data/lesions.parquet`": {*json_tsv.LESION_TSV_COLUMNS, *LESION_COLUMNS},
+        "`data/scores/*_owners.parquet`": set(OWNER_COLUMNS),
+    }

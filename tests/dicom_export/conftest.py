@@ -210,7 +210,7 @@ def new_hospital(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Hospi
 
 @pytest.fixture(scope="session")
 def hospital(new_hospital: Callable[[], Hospital]) -> Hospital:
-    """Three patients, each scanned twice in a plane of his own, all changed alike; exported."""
+    """Three patients, each scanned twice in a plane of their own, all changed alike; exported."""
     made = new_hospital()
     for who in PLANES:
         for number in (1, 2):

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from siamese_med.ingestion import workers
 
-MOST_IDLE = 4
+MAX_IDLE = 4
 _START = workers._Child
 _IDLE: list[tuple[dict[str, str], Any]] = []
 
@@ -39,7 +39,7 @@ class KeptChild:
         self._child.kill()
 
     def close(self) -> None:
-        if self._killed or len(_IDLE) >= MOST_IDLE:
+        if self._killed or len(_IDLE) >= MAX_IDLE:
             self._child.close()
         else:
             _IDLE.append((self._surroundings, self._child))

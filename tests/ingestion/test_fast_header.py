@@ -20,7 +20,7 @@ from tests.ingestion.dicom_cases import CASES
 from tests.ingestion.exports import series, write
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
-MOST_BYTES = 1e9
+MAX_BYTES = 1e9
 MUTANTS_OF_EACH = 3
 
 
@@ -28,7 +28,7 @@ def quick(data: bytes) -> DicomInstance | str | None:
     """What the quick header gives: an instance, a reason word, or None where it declines."""
     try:
         header = fast_header.parse_plain_header(data)
-        return headers._held(header, data, header.end, headers.DicomFileBytes("", data, "", MOST_BYTES))
+        return headers._held(header, data, header.end, headers.DicomFileBytes("", data, "", MAX_BYTES))
     except NotPlainError:
         return None
     except RejectedError as rejected:
@@ -38,7 +38,7 @@ def quick(data: bytes) -> DicomInstance | str | None:
 def thorough(data: bytes) -> DicomInstance | str:
     """What pydicom gives."""
     try:
-        return headers.read_dicom_with_pydicom("", data, "", MOST_BYTES)
+        return headers.read_dicom_with_pydicom("", data, "", MAX_BYTES)
     except RejectedError as rejected:
         return rejected.reason
 
@@ -81,7 +81,7 @@ def test_an_ordinary_file_needs_no_pydicom(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(headers, "read_dicom_with_pydicom", lambda *_: pytest.fail("pydicom was asked"))
     for path in write(tmp_path, series()):
         data = path.read_bytes()
-        assert headers.read_dicom_instance(str(path), data, "", MOST_BYTES).flaw == ""
+        assert headers.read_dicom_instance(str(path), data, "", MAX_BYTES).flaw == ""
 
 
 @pytest.mark.parametrize("keyword", DICOM_ELEMENTS)

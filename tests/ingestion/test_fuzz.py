@@ -67,7 +67,7 @@ def test_a_mutant_is_the_same_every_time(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_what_fails_is_found_and_kept(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fuzz, "MAX_BYTES", 1000)
     found = fuzz.run(corpus, [5], SEED, 1, tmp_path / "kept", together=False)
     assert [path.name for path in (tmp_path / "kept").iterdir()] == ["seed-1-index-5"]
     assert any("seed 1 index 5" in problem for problem in found.problems)

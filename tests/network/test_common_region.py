@@ -89,7 +89,7 @@ def test_upper_and_lower_halves_have_no_common_region_but_the_usual_body(scans: 
 
 
 def real_heads() -> list[Scan]:
-    """Five adults on one grid of 4 mm, each about his centre of mass; they are not aligned otherwise."""
+    """Five adults on one grid of 4 mm, centred on their centres of mass; they are not aligned otherwise."""
     grid, found = make_centred_affine((48, 56, 48), 4.0), []
     for path in sorted(HEADS.glob("*.nii.gz")):
         scan = volume.read_volume(path)

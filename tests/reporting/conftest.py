@@ -156,7 +156,7 @@ MARKER_MM = (40.0, 30.0, 35.0)
 
 
 def add_images(study: Inputs, name: str) -> None:
-    """Write the two scans of a patient and the change map of his only pair.
+    """Write the two scans of a patient and the change map of the only pair.
 
     The later scan lies turned by ten degrees and shifted, as its transform says, and is inverted, as its flag says; a
     ball is bright in it and in the map.

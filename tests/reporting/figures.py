@@ -191,7 +191,7 @@ def _take_pairs(page: Page, report: dict[str, Any]) -> list[Any]:
 
 
 def of_step(text: str, report: dict[str, Any]) -> list[str]:
-    """Numbers of the page of one step of a patient's time line that his report.json does not have."""
+    """Numbers of the page of one step of a patient's time line that the patient's report.json does not have."""
     page = Page(text)
     general = _take_pairs(page, report)
     return page.rest([visit["session"] for visit in report["visits"]], report["claim"], *general)
@@ -208,7 +208,7 @@ def _is_unlike(pair: dict[str, Any]) -> bool:
 
 
 def of_patient(text: str, report: dict[str, Any]) -> list[str]:
-    """Numbers of a patient's page that his report.json does not have."""
+    """Numbers of a patient's page that the patient's report.json does not have."""
     page, pairs = Page(text), report["pairs"]
     general = _take_pairs(page, report)
     unlike = {number for number, pair in enumerate(pairs) if _is_unlike(pair)}

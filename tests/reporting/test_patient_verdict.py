@@ -14,7 +14,7 @@ from siamese_med.study.pair_score import PairScore
 from siamese_med.study.score_columns import read_row
 from siamese_med.study.tables import SCAN_COLUMNS, SCORE_COLUMNS
 
-UNLIKE = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
+OTHER_CONTRAST = {"verdict": "not_comparable", "comparable": False, "reasons": ["other_contrast"]}
 APART = {"verdict": "not_comparable", "comparable": False, "reasons": ["little_overlap"]}
 
 
@@ -134,7 +134,7 @@ def test_a_repeat_of_one_visit_is_on_no_time_line_and_gives_no_verdict() -> None
 
 
 def test_pairs_of_two_contrasts_come_last_and_are_on_no_time_line() -> None:
-    _, pairs, lines = judge(BOTH, [score("1 T1w", "2 FLAIR", **UNLIKE), score("1 T1w", "2 T1w")])
+    _, pairs, lines = judge(BOTH, [score("1 T1w", "2 FLAIR", **OTHER_CONTRAST), score("1 T1w", "2 T1w")])
     assert [(pair.contrast, pair.unlike, pair.role) for pair in pairs] == [
         ("T1", False, "newest"),
         ("T1 and FLAIR", True, "other"),

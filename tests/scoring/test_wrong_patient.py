@@ -66,7 +66,7 @@ def test_a_scan_under_another_patient_raises_one_alarm_and_names_its_owner() -> 
 def test_of_two_scans_of_a_patient_the_one_that_fits_another_is_suspect() -> None:
     study = cohort(scans=2)
     study.filed(3, "sub-0")
-    study.filed(1, "sub-5")  # so that sub-0 has one scan of his own and one of sub-1
+    study.filed(1, "sub-5")  # so that sub-0 has one scan of its own and one of sub-1
     found = study.found()
     assert set(found.index[found.alarm]) == {1, 3}
     assert found.owner[3] == "sub-1"

@@ -56,7 +56,7 @@ def test_truth_lies_where_the_scans_differ() -> None:
     truth = planted.on_pair(change, earlier, laid)
     sign = float(torch.sign(truth.sum()))
     difference = sign * (laid.b - laid.a)
-    assert 1 <= count <= planted.MOST_LESIONS
+    assert 1 <= count <= planted.MAX_LESIONS
     assert 2500 <= float(change.abs().sum()) * VOXEL_MM3 < 8000
     assert float(truth.abs().sum()) * 27 == pytest.approx(float(change.abs().sum()) * VOXEL_MM3, rel=0.1)
     for axis, step in product(range(3), (-1, 1)):  # one voxel aside, the truth explains less

@@ -64,7 +64,7 @@ UNJUDGED = PairScore(
     reasons=(NotComparable.OTHER_CONTRAST,),
     verdict=Verdict.NOT_COMPARABLE,
 )
-STRANGERS = PairScore(scan_a="a", scan_b="b", subject_a="sub-a", subject_b="sub-b", kind=PairKind.DIFFERENT, ncc=0.5)
+TWO_PATIENTS = PairScore(scan_a="a", scan_b="b", subject_a="sub-a", subject_b="sub-b", kind=PairKind.DIFFERENT, ncc=0.5)
 
 
 def report_of(score: PairScore) -> ReportPair:
@@ -78,7 +78,7 @@ def test_the_table_has_the_fields_as_columns_and_the_pair_table_the_first_of_the
     assert tuple(score_columns.score_table([FOLLOW_UP]).columns) == names
 
 
-@pytest.mark.parametrize("scores", [[FOLLOW_UP, UNJUDGED, STRANGERS], [STRANGERS], [UNJUDGED], []])
+@pytest.mark.parametrize("scores", [[FOLLOW_UP, UNJUDGED, TWO_PATIENTS], [TWO_PATIENTS], [UNJUDGED], []])
 def test_a_table_comes_back_from_parquet_as_it_was(scores: list[PairScore], tmp_path: Path) -> None:
     table = score_columns.score_table(scores)
     files.write_parquet_file(tmp_path / "scores.parquet", table, score_columns.parquet_schema(table))
@@ -91,7 +91,7 @@ def test_types_in_parquet_do_not_depend_on_the_pairs_that_are_there(tmp_path: Pa
         files.write_parquet_file(tmp_path / name, table, score_columns.parquet_schema(table))
         return {field.name: field.type for field in pq.read_schema(tmp_path / name)}
 
-    every, one = types("every", FOLLOW_UP, UNJUDGED, STRANGERS), types("one", FOLLOW_UP)
+    every, one = types("every", FOLLOW_UP, UNJUDGED, TWO_PATIENTS), types("one", FOLLOW_UP)
     assert {name for name in every if every[name] != one[name]} == {"reasons"}  # of which the second table has none
     assert str(one["change_sign"]) == "double"  # although every sign in it is a whole number
 
@@ -107,7 +107,7 @@ def test_words_are_written_bare() -> None:
     [
         MeasuredPair(FOLLOW_UP, detection_curve=((0.5, 0.03), (1.0, 0.012))),
         MeasuredPair(UNJUDGED),
-        MeasuredPair(STRANGERS, one_patient=False),
+        MeasuredPair(TWO_PATIENTS, one_patient=False),
     ],
 )
 def test_a_measured_pair_comes_back_from_json_but_for_whose_it_is(pair: MeasuredPair) -> None:

@@ -71,7 +71,7 @@ def translate_server_errors() -> Iterator[None]:
         if error.response.status_code != httpx.codes.UNAUTHORIZED:
             raise
         raise ServerError(
-            "Prefect's server wants another password: is it yours, and are PREFECT_API_URL and "
+            "Prefect's server has another password: is it yours, and are PREFECT_API_URL and "
             "PREFECT_API_AUTH_STRING right?"
         ) from error
 

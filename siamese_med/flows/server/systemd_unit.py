@@ -66,6 +66,6 @@ def render_systemd_unit(files: Sequence[Path], port: int) -> str:
 
 
 def _quoted(word: str) -> str:
-    """As systemd.syntax(7) and systemd.service(5) want it."""
+    """Quote as systemd.syntax(7) and systemd.service(5) require."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"' if set(word) & set(" \t\"'\\;") else escaped

@@ -40,7 +40,7 @@ since names with digits are pseudonyms, which may be other ones in each visit.""
 NAME_BEGINNING, MIN_NAME_WORDS = 2, 2
 """Letters of each word that are compared, so that Jon is John; and the fewest words, as family and given name.
 
-Whoever marries keeps the given name. Source: our choice."""
+A family name may change with marriage; the given name stays. Source: our choice."""
 
 HEIGHT_RANGE_M, HEIGHT_STEP_M, HEIGHT_STEPS_OFF = (1.3, 2.3), 0.05, 2
 """Heights of grown-up people, and how far two may be apart: entries are typed by hand, and rounded.

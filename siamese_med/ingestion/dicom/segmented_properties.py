@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 OWN_MANUFACTURER = "siamese-med"
-"""Manufacturer of the objects that this program exports: its change maps are nobody's mask of lesions."""
+"""Manufacturer of the objects that this program exports: its change maps are not masks of lesions."""
 
 ABNORMAL_CODES = {"49755003", "M-01000"}
 """Morphologically Abnormal Structure, in SNOMED CT and SRT (DICOM PS3.16, CID 7150)."""

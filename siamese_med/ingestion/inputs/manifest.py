@@ -112,7 +112,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
 
 
 def _date(source: Path, number: int, cell: str) -> date | None:
-    """Return the date that a row says; whoever writes one wants it used, so a doubtful one is no missing one."""
+    """Return the date of a row. A date was written to be used, so an unreadable one does not count as missing."""
     found = tags.parse_dicom_date(cell)
     if cell and found is None:
         raise ManifestError(

@@ -78,7 +78,7 @@ def compose_methods(
     pairs
         Of the patient; where none of them was compared, only the identity is described.
     reference
-        What the pairs are held against, narrowed to these pairs.
+        What the pairs are compared with, narrowed to these pairs.
     provenance
         Model and versions.
     """
@@ -97,7 +97,7 @@ def _describe_change(reference: ReportReference) -> list[str]:
     return [
         "Two scans of one contrast were registered rigidly, in both directions at once, by their correlation ratio "
         f"{{correlation ratio}}{{inverse consistency}}. Change was measured {detector}, inside the brain where one was "
-        f"found {{synthesis}}, and held against pairs without change ({_describe_strata(reference)}).",
+        f"found {{synthesis}}, and compared with pairs without change ({_describe_strata(reference)}).",
         "The change map is one minus the false discovery rate of each voxel {false discovery}; from "
         f"{MIN_CHANGE_PROBABILITY:g} on a voxel counts as changed. Boundaries that moved were measured beside it "
         "{boundary shift}. Both p were joined (weighted Bonferroni) and corrected for all pairs of a patient {hommel}; "

@@ -47,7 +47,7 @@ FLUID_REGIONS = ("lateral ventricle", "fluid spaces", "lateral ventricle on both
 """Ends of the regions in which the choroid plexus and the venous sinuses lie."""
 MIN_BRIGHTER_PLACES = 2
 """Places to look at in fluid that became brighter, beyond those that became darker, from which agent is suspected."""
-MOST_NAMED = 4
+MAX_NAMED = 4
 """Number of changed pairs that a note names."""
 
 
@@ -167,6 +167,6 @@ def _mention_other_changes(found: FindingsSource) -> list[str]:
     if found.headline.status not in (Verdict.UNCERTAIN, Verdict.NO_CHANGE):
         return []
     changed = [pair.title for pair in found.pairs if pair.status == Verdict.CHANGED]
-    named = "; ".join(changed[:MOST_NAMED])
-    more = f", and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+    named = "; ".join(changed[:MAX_NAMED])
+    more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
     return [f"Pairs on which the verdict does not rest are changed: {named}{more}."] if changed else []

@@ -88,7 +88,7 @@ class ReportPair:
     `role`, on the time line of its contrast: newest (the newest visit against the one before), since_first (against the
     first), step, or other.
     `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where one of the scans is under alarm.
-    `transform`: 4x4, the earlier scan's mm to the later one's (RAS+); empty where they were not laid on each other.
+    `transform`: 4x4, the earlier scan's mm to the later one's (RAS+); empty where they were not registered.
     """
 
     number: int
@@ -212,9 +212,9 @@ def compute_band_z(n: int, significance: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class ReportReference:
-    """What a pair is held against: the similarity threshold, and the change of pairs without change.
+    """What a pair is compared with: the similarity threshold, and the change of pairs without change.
 
-    The network knows scans of the `modalities` and `contrasts` that it was trained on.
+    The network can judge scans of the `modalities` and `contrasts` that it was trained on.
     `strata`: the pairs without change, kept apart by contrast and by same or other scanner.
     """
 

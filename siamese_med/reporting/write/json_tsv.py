@@ -110,7 +110,7 @@ def pair_columns() -> Mapping[str, PairField]:
     """Return the columns of pairs.tsv and pairs.parquet by name, in order."""
     found = {name: field for name, field in pair_fields().items() if field.tabulated}
     order = list(found)
-    order.insert(order.index("verdict"), order.pop(order.index("status")))  # the column that readers want first
+    order.insert(order.index("verdict"), order.pop(order.index("status")))  # readers look for it first
     return {name: found[name] for name in order}
 
 

@@ -16,7 +16,7 @@ from siamese_med.scoring.change.residual_detector import detect_with_residual
 
 NETWORK_MM = 1.5
 """Voxel edge that the network was trained at; pairs on another grid are brought to it and back."""
-LEAST_LOG_ODDS = -4.0
+MIN_LOG_ODDS = -4.0
 """Log odds of change far below this count as no evidence. Source: our choice."""
 ODDS_EXPONENT, EVIDENCE_SCALE = 0.25, 1.5
 """Evidence grows with this power of the odds, so that the figure of an unchanged pair follows its level about as that
@@ -100,4 +100,4 @@ def compute_evidence(a: Tensor, b: Tensor, inside: Tensor, network: ChangeUNet |
 
 
 def _raise_odds(log_odds: Tensor) -> Tensor:
-    return EVIDENCE_SCALE * torch.exp(ODDS_EXPONENT * functional.softplus(log_odds - LEAST_LOG_ODDS))
+    return EVIDENCE_SCALE * torch.exp(ODDS_EXPONENT * functional.softplus(log_odds - MIN_LOG_ODDS))

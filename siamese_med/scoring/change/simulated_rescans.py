@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RESCANS_PER_SCAN = 4
-"""Rescans that are simulated from one scan; a pair is held against those of both its scans. Unit: pairs.
+"""Rescans that are simulated from one scan; a pair is compared with those of both its scans. Unit: pairs.
 
 Source: our choice; each takes about as long as to measure the pair."""
 

@@ -150,13 +150,13 @@ def fit_evidence_curve(vectors: Values, subjects: Sequence[str], visits: Sequenc
     """
     filing = PatientAssignment(vectors, subjects, visits)
     everyone = np.arange(len(vectors))
-    own, strangers = filing.own(everyone), filing.others(everyone)
+    own, of_others = filing.own(everyone), filing.others(everyone)
     square = np.square(vectors).sum(1)
     single = (square[:, None] - 2 * vectors @ vectors.T + square).clip(0) / 2
     first, second = np.triu_indices(len(vectors), 1)
     alike = filing.patient[first] == filing.patient[second]
-    known, other = np.isfinite(own), np.isfinite(strangers)
-    distance = np.concatenate([own[known], strangers[other], single[first, second]])
+    known, other = np.isfinite(own), np.isfinite(of_others)
+    distance = np.concatenate([own[known], of_others[other], single[first, second]])
     same = np.concatenate([np.ones(known.sum(), bool), np.zeros(other.sum(), bool), alike])
     return platt_scaling.fit_platt_scaling(distance, same, _balanced_weights(same, known.sum() + other.sum()))
 

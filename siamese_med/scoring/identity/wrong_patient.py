@@ -87,12 +87,12 @@ def _measure_block(filing: PatientAssignment, curve: EvidenceCurve, scans: Place
     others = curve.of(filing.others(scans))
     best = others.argmax(1) if others.size else np.zeros(len(scans), dtype=np.intp)
     best_evidence = others[np.arange(len(scans)), best]
-    strangers = max(int((filing.counts > 0).sum()) - 1, 1)
+    other_patients = max(int((filing.counts > 0).sum()) - 1, 1)
     highest = np.maximum(best_evidence, -300.0)
     together = highest + np.log10((10 ** (others - highest[:, None])).sum(1) + 1e-300)
     value = (
         np.logaddexp2(
-            np.log2(P_OWNER_NOT_IN_STUDY), np.log2((1 - P_OWNER_NOT_IN_STUDY) / strangers) + together / np.log10(2)
+            np.log2(P_OWNER_NOT_IN_STUDY), np.log2((1 - P_OWNER_NOT_IN_STUDY) / other_patients) + together / np.log10(2)
         )
         * np.log10(2)
         - own
@@ -283,8 +283,8 @@ def _row(
     The other patient is named only if more likely than the patient as filed and than one outside the study.
     """
     own = as_filed.own[scan] if alarm and np.isnan(found.own[scan]) else found.own[scan]
-    strangers = max(int((filing.counts > 0).sum()) - 1, 1)
-    enough = np.log10(P_OWNER_NOT_IN_STUDY / (1 - P_OWNER_NOT_IN_STUDY) * strangers)
+    other_patients = max(int((filing.counts > 0).sum()) - 1, 1)
+    enough = np.log10(P_OWNER_NOT_IN_STUDY / (1 - P_OWNER_NOT_IN_STUDY) * other_patients)
     named = alarm and found.owner_evidence[scan] > max(own, enough)
     return {
         "evidence": own,

@@ -34,12 +34,12 @@ MAX_DATES = 5
 """Largest number of dates of a lesion that get a slice: the first and the newest ones."""
 SLICE_PIXELS = 96
 """Rows and columns of a slice."""
-LEAST_EDGE_MM, LARGEST_EDGE_MM = 60.0, 144.0
+MIN_EDGE_MM, MAX_EDGE_MM = 60.0, 144.0
 """Least and largest edge of a slice; in between it is as large as EDGE_FACTOR times the lesion. Source: our choice."""
 EDGE_FACTOR = 2.0
 BLACK_QUANTILE, WHITE_QUANTILE = 0.01, 0.998
 """Quantile of the scan's brightness that is drawn black, and of the brightness in its region that is drawn white."""
-LEAST_UNIT = 1e-3
+MIN_UNIT = 1e-3
 """Least difference of black and the median, for a scan of one value."""
 MAX_WINDOW_VOXELS = 200_000
 """Number of voxels that the quantiles are taken from."""
@@ -159,7 +159,7 @@ def find_lesion_plane(scans: Sequence[MarkedScan], track: LesionTrack) -> Lesion
     scan = scans[place]
     axes = _find_axes(scan.affine)
     extent = float(np.ptp(scan.locate_part(part) @ axes[:, :2], axis=0).max())
-    edge = float(np.clip(EDGE_FACTOR * extent, LEAST_EDGE_MM, LARGEST_EDGE_MM))
+    edge = float(np.clip(EDGE_FACTOR * extent, MIN_EDGE_MM, MAX_EDGE_MM))
     spacing = edge / SLICE_PIXELS
     to_scan = np.eye(4)
     to_scan[:3, 0], to_scan[:3, 1], to_scan[:3, 2] = -spacing * axes[:, 0], -spacing * axes[:, 1], spacing * axes[:, 2]
@@ -196,7 +196,7 @@ def _read_normalised(source: SliceSource) -> tuple[Volume, float]:
     inside = everything if source.region is None else _read_inside(Volume(bright, scan.affine), source.region)
     low = float(np.quantile(everything, BLACK_QUANTILE))
     median, high = np.quantile(inside if len(inside) else everything, (0.5, WHITE_QUANTILE))
-    unit = max(float(median) - low, LEAST_UNIT)
+    unit = max(float(median) - low, MIN_UNIT)
     return Volume(np.asarray((bright - low) / unit, dtype=np.float32), scan.affine), max(
         (float(high) - low) / unit, 1.0
     )
