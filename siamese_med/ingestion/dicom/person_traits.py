@@ -94,9 +94,10 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
 def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
     """Return Other Patient IDs; none with other than ASCII letters, so that no full parser is needed for them."""
     try:
-        return tags.get_tag_words(dataset, "OtherPatientIDs")
+        found = tags.get_tag_words(dataset, "OtherPatientIDs")
     except NotPlainError:
         return ()
+    return found if all(one.isascii() and one.isprintable() for one in found) else ()
 
 
 def _identify(name: str, traits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
