@@ -44,8 +44,8 @@ Source: our choice."""
 MAX_SHORTER = 0.6
 """Share of the slices of another scan down to which a scan of equal protocol may be shorter. Source: our choice."""
 
-MAX_LOST = 2
-"""So many slices may be lost between two parts of one volume. Source: our choice."""
+MAX_LOST = 1
+"""So many slices may be lost between two parts of one volume: more is a gap of slabs. Source: our choice."""
 
 PLACE_TOLERANCE_VOXELS = 0.1
 """How far a part may lie off the place that it has in one volume."""
@@ -213,7 +213,7 @@ def is_cut_short(short: ScanRow, long: ScanRow) -> bool:
 def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
     """Tell whether the voxels of two scans lie on one grid, side by side or in turn, and share few places or none.
 
-    A slice or two between them may be lost.
+    A slice between them may be lost.
     """
     one, other = (np.asarray(row["affine"], dtype=float) for row in (first, second))
     same_protocol = (first["protocol"], first["scanner"]) == (second["protocol"], second["scanner"])
