@@ -19,6 +19,8 @@ BRAIN_THRESHOLD = 128
 """Voxels with at least this probability of brain (of 255) are brain."""
 MIN_BRAIN_ML, MAX_BRAIN_ML = 150.0, 2300.0
 """A slab that shows less of a brain, or an organ that fills more, is no brain that can be worked with."""
+MAX_FIELD_ML = 600_000.0
+"""A field of view larger than a whole body is a wrong unit, and its grid would fill the memory. Source: our choice."""
 MIN_CONFIDENCE = 0.85
 """Mean probability of brain, inside the mask, from which on a brain counts as found."""
 MIN_STRUCTURE_ML = 1.0
@@ -165,6 +167,9 @@ def segment_brain(scan: Volume) -> BrainSegmentation:
     >>> segment_brain(empty).found()
     False
     """
+    if float(np.prod(scan.spacing_mm * scan.voxels.shape)) / 1000 > MAX_FIELD_ML:
+        nothing = np.zeros(head_grid.CROP_SHAPE, dtype=np.uint8)
+        return BrainSegmentation(nothing, nothing, scan.affine)
     grid = head_grid.resample_to_grid(scan)
     shown_ml = grid.voxels.size * head_grid.GRID_MM**3 / 1000
     if shown_ml < MIN_BRAIN_ML or not np.ptp(grid.voxels):  # the network would find the brain that it expects

@@ -23,6 +23,7 @@ from siamese_med.ingestion.catalogue.scan_names import ScanName
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.dicom.instances import ScanFacts
+from siamese_med.ingestion.dicom.person_traits import FORMER_IDS_TRAIT, IDENTITY_TRAIT
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.masks import (
     DIFFERENCE_MASK,
@@ -231,11 +232,18 @@ class IngestCommitter:
         return f"acquisition-{self._secret.label('acquisition', subject, facts.acquired)}" if facts.acquired else None
 
     def _person(self, facts: ScanFacts, likeness: str) -> dict[str, list[str]]:
-        """HMACs of what the header says of the person; they can be compared among similar identifiers alone."""
+        """HMACs of what the header says of the person.
+
+        They can be compared among similar identifiers alone, but for those that link two identifiers.
+        """
         return {
-            name: [self._secret.label("trait", likeness, name, value) for value in values]
-            for name, values in facts.person
+            name: [self._secret_of_trait(likeness, name, value) for value in values] for name, values in facts.person
         }
+
+    def _secret_of_trait(self, likeness: str, name: str, value: str) -> str:
+        if name == FORMER_IDS_TRAIT:
+            return ownership.FileOwner("dicom", value, "").likeness(self._secret)
+        return self._secret.label("trait", "" if name == IDENTITY_TRAIT else likeness, name, value)
 
     def flush(self) -> None:
         """Write the waiting rows in one transaction; afterwards, delete the files of scans that no longer exist.

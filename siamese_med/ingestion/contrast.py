@@ -153,8 +153,10 @@ POST_PATTERN = re.compile(
 )
 """`post` for after contrast, and not after an operation or a treatment."""
 
-PROJECTION_PATTERN = re.compile(r"(?<![a-z0-9])(mi?n?[ _-]?ips?|max[ _-]?ips?|min[ _-]?ips?)(?![a-z0-9])", re.I)
-"""Names of projections of the largest or smallest value along a line (MIP, minIP)."""
+PROJECTION_PATTERN = re.compile(
+    r"(?<![a-z0-9])(mi?n?[ _-]?ips?|max[ _-]?ips?|min[ _-]?ips?|pjn|col(?=:)|collapsed)(?![a-z0-9])", re.I
+)
+"""Names of projections of the largest or smallest value along a line: MIP, minIP, and GE's PJN and COL."""
 
 PATIENT_ENTITIES_PATTERN = re.compile(r"(?:^|(?<=_))(sub|ses|task|run)-[^_]*", re.I)
 """BIDS entities that do not tell the contrast: a session may be called `post`."""
@@ -175,7 +177,11 @@ FIELD_MAP_PATTERN = re.compile(
 """Series descriptions of static field maps, such as pairs of opposite phase encoding."""
 
 LOCALIZER_PATTERN = re.compile(
-    r"(?<![a-z])(locali[sz]er|scout|survey|surview|topogram|scanogram|3[ -]?plane[ _-]?loc|aahead)", re.I
+    r"(?<![a-z])(lo[ck]ali[sz](er|ador|ator)|scout|survey|surview|topogram|scanogram|3[ -]?pl(ane)?s?[ _-]?loc|"
+    r"aahead|aahscout|smart[ _-]?brain)|"
+    r"^\W*(loc|pilot|tri-?pilot|plan[ _-]?scan|scano|rep[e\u00e9]rage)"
+    r"([\W_]*(\d+|3?[ _-]?pl\w*|sag|cor|tra|ax\w*))*\W*$",
+    re.I,
 )
 """Series descriptions of localizers."""
 
@@ -329,8 +335,12 @@ def is_mask_name(stem: str) -> bool:
 
     Examples
     --------
-    >>> is_mask_name("sub-01_T1w_mask"), is_mask_name("brainmask")
-    (True, True)
+    >>> is_mask_name("sub-01_T1w_mask"), is_mask_name("brainmask"), is_mask_name("BraTS-GLI-00005-100-seg")
+    (True, True, True)
+    >>> is_mask_name("ses-1_sub-seg")
+    False
     """
     last = stem.rsplit("_", 1)[-1].lower()
+    if not PATIENT_ENTITIES_PATTERN.fullmatch(last):
+        last = re.split("[-.]", last)[-1]
     return last in MASK_SUFFIXES or last.endswith("mask")

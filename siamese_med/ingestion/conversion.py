@@ -27,6 +27,10 @@ from siamese_med.study.vocabulary import UNKNOWN, ScanFlag
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MAX_LABELS = 8
+"""Whole numbers up to which a volume is a map of labels: tissues or parts of a tumour. Source: our choice; measured
+values are thousands, and some hundred where they have 8 bits."""
+
 PLAUSIBLE_EXTENT_MM = (5.0, 2500.0)
 """The two longest sides of a scan of a person: from a small organ to the whole body. Source: our choice."""
 
@@ -196,12 +200,12 @@ def decode_volume(job: ConversionJob) -> tuple[Volume, list[str], int]:
 def _decode(job: ConversionJob) -> tuple[Volume, list[str], int]:
     if job.nifti is None:
         decoded = pixels.decode_slices(job.repeats, dict(job.storages), job.max_gigabytes)
-        if _has_two_values(decoded):  # a mask that was stored as a series of images
+        if _holds_labels(decoded):  # a mask that was stored as a series of images
             raise RejectedError("non_image")
         return decoded, _flag_voxels(decoded, EMPTY_SHARE), 0
     header, voxels = map(Path, job.nifti)
     found = nifti.decode_nifti(header, voxels, job.volume_of_4d, job.max_gigabytes, job.min_slices)
-    if _has_two_values(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
+    if _holds_labels(found[0]):  # a mask beside the scans whose name does not say so, such as tumour.nii.gz
         raise RejectedError("non_image")
     return found[0], [*found[1], *_flag_voxels(found[0], EMPTY_FILE_SHARE)], found[2]
 
@@ -279,13 +283,14 @@ def _has_empty_slice_in_body(voxels: NDArray[Any], others: tuple[int, ...], meas
     return bool(((measured >= body[0]) & (measured <= body[-1])).sum() <= body[-1] - body[0])
 
 
-def _has_two_values(decoded: Volume) -> bool:
+def _holds_labels(decoded: Volume) -> bool:
+    """Tell whether a volume holds two values, or so few whole numbers that it is a map of labels and no image."""
     voxels = decoded.voxels
-    lowest, highest = voxels.min(), voxels.max()
-    some = voxels[::4, ::4, ::4]  # a tenth of the work, and enough for what is measured
-    if not ((some == lowest) | (some == highest)).all():
+    some = np.unique(voxels[::4, ::4, ::4])  # a tenth of the work, and enough for what is measured
+    if len(some) > MAX_LABELS:
         return False
-    return bool(((voxels == lowest) | (voxels == highest)).all())
+    values = np.unique(voxels)
+    return len(values) <= 2 or (len(values) <= MAX_LABELS and bool((values == np.round(values)).all()))
 
 
 def _read_contrast(job: ConversionJob, decoded: Volume) -> ContrastFinding:

@@ -30,6 +30,7 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
         "own_folder": "a folder that this study writes to; if scans of yours lie in it, name another with --data",
         "repository_file": "kept by git or DataLad for its own use; nothing to do",
+        "system_file": "kept by the operating system for its own use; nothing to do",
         "repeat": "a further repeat of a static field map; the first one was taken",
     }
 )
@@ -64,6 +65,7 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "unclear_label": "where the label ends in the file name is unclear; use folders sub-*/ses-*, or a manifest",
         "unclear_dataset": "one label in several folders; put dataset_description.json in each data set, or above all",
         "empty_file": "the file has no byte; copy it again",
+        "packed_archive": "files are packed in it; unpack it, then run again",
         "not_an_image": "neither DICOM nor NIfTI; remove it, or convert it first",
         "unreadable_header": "the header is cut or broken; export the file again",
         "truncated_pixels": "the pixels are cut; copy or export the file again",
@@ -74,7 +76,7 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
         "irregular_spacing": "the gaps between slices differ; use a reconstruction with even spacing",
         "gantry_tilt": "the slices are sheared by a tilted gantry; correct the tilt at the workstation first",
         "mixed_geometry": "one series mixes orientations or matrices that are not whole by themselves; split it",
-        "too_few_slices": "fewer slices than a volume needs; were they exported with a series UID for each slice?",
+        "too_few_slices": "fewer slices than a volume needs; were they exported with one series UID a slice, or none?",
         "unread_mosaic": "all slices are one picture in a way that is not read; export the slices one by one",
         "bad_spacing": "the voxel size is missing, zero or not a number; repair the header",
         "missing_geometry": "position or orientation is missing; export with the full header",

@@ -18,7 +18,7 @@ from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.runtime.untrusted_input import read_untrusted_table
 from siamese_med.study.config import PairConfig
-from siamese_med.study.contrasts import is_one_contrast
+from siamese_med.study.contrasts import ENHANCED_CONTRASTS, is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
 
@@ -31,7 +31,6 @@ SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
 MAX_SCANS_FOR_ALL_PAIRS = 6
 """A patient's scans of one contrast give all pairs if there are at most this many. If there are more, each scan is
 paired with the next and with the first, so that the number of pairs grows linearly."""
-
 
 MAX_VISITS_A_DAY = 2
 """Nobody visits more often on one day: then the date is one that an anonymiser wrote into every header.
@@ -120,7 +119,7 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
             if _is_one_acquisition(earlier, later):
                 continue
             days = _days_between(earlier, later)
-            known = None if days == 0 and (earlier.date in crowded or not _differ_in_time(earlier, later)) else days
+            known = None if days == 0 and (earlier.date in crowded or not _repeat_within_day(earlier, later)) else days
             kind = _kind(known, _labels_between(labels, earlier, later), rescan_days)
             if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
                 kind = PairKind.FOLLOW_UP
@@ -158,8 +157,10 @@ def _is_one_acquisition(one: Any, other: Any) -> bool:
     return copied or (isinstance(one.acquired, str) and one.acquired == other.acquired)
 
 
-def _differ_in_time(one: Any, other: Any) -> bool:
-    """Whether the times of two scans of one day are known and differ."""
+def _repeat_within_day(one: Any, other: Any) -> bool:
+    """Whether two scans of one day are acquisitions at known times, without an agent, whose effect soon changes."""
+    if any(_shows_agent(scan) or ScanFlag.REFORMATTED in _flags_of(scan) for scan in (one, other)):
+        return False
     return isinstance(one.acquired, str) and isinstance(other.acquired, str) and one.acquired != other.acquired
 
 
@@ -184,9 +185,21 @@ def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
 
 def _may_be_rescan(earlier: Any, later: Any) -> bool:
     """Whether both scans are of one contrast; if it is unknown, two visits with one scan each are taken for that."""
-    if _stream(earlier) != _stream(later):
+    if _stream(earlier) != _stream(later) or _shows_agent(earlier) != _shows_agent(later):
         return False
     return is_one_contrast(earlier, later) or earlier.session != later.session
+
+
+def _shows_agent(scan: Any) -> bool:
+    return scan.contrast in ENHANCED_CONTRASTS or ScanFlag.AGENT_GIVEN in _flags_of(scan)
+
+
+def _may_be_one_person(one: Any, other: Any) -> bool:
+    """Whether two patients may be one: their scans are equal, their identifiers alike, or nothing names one of them."""
+    alike = all(ScanFlag.SIMILAR_ID in _flags_of(scan) for scan in (one, other))
+    unnamed = any(ScanFlag.PATIENT_UNNAMED in _flags_of(scan) for scan in (one, other))
+    content = getattr(one, "sha256", None)
+    return alike or unnamed or (isinstance(content, str) and content == getattr(other, "sha256", None))
 
 
 def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:
@@ -261,9 +274,9 @@ def build_different_patient_pairs(
 ) -> list[PairTableRow]:
     """Draw pairs of different patients, `config.negatives_per_positive` for each same-patient pair.
 
-    All pairs agree in modality and contrast. `config.hard_negative_share` of them also agree in scanner and protocol,
-    so that these do not tell the patients apart. Each scan draws its partners by its id only, so a new scan changes
-    few pairs of other scans.
+    All pairs agree in modality and contrast, and nothing says that both patients may be one. A share of them,
+    `config.hard_negative_share`, also agree in scanner and protocol, so that these do not tell the patients apart. Each
+    scan draws its partners by its id only, so a new scan changes few pairs of other scans.
 
     Parameters
     ----------
@@ -285,7 +298,7 @@ def build_different_patient_pairs(
         for _ in range(round(config.negatives_per_positive * max(same.get(scan.subject, 0), own) / own + 0.499)):
             level = _machine if rng.random() < config.hard_negative_share else _contrast
             other = rings[level][level(scan)].after(rng.random(), scan.subject)
-            if other is None:
+            if other is None or _may_be_one_person(scan, other):
                 continue
             first, second = sorted((scan, other), key=lambda one: str(one.id))
             alike = scan.scanner == other.scanner and scan.protocol == other.protocol and scan.scanner != UNKNOWN

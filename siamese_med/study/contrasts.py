@@ -44,6 +44,10 @@ class ScanKind(Protocol):
     def contrast(self) -> str: ...
 
 
+ENHANCED_CONTRASTS = ("T1wCE", "CTCE")
+"""Contrasts after a contrast agent: two of them differ within minutes, without any change of the patient."""
+
+
 def is_one_contrast(one: ScanKind, other: ScanKind) -> bool:
     """Return whether two scans are of one modality and of one contrast that is known.
 

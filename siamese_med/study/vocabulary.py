@@ -249,11 +249,13 @@ class ScanFlag(ExplainedWord):
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
     FAT_SUPPRESSED = "fat_suppressed", "fat is dark in it; it is paired with such scans where there are any"
-    NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
-    UNITS_CONVERTED = (
-        "units_converted",
-        "the header was in metres or micrometres; it was converted to millimetres",
+    AGENT_GIVEN = (
+        "agent_given",
+        "a contrast agent was given; it is no rescan of one without, nor of one of its day",
     )
+    REFORMATTED = "reformatted", "worked out from another series, as a plane of it; it is no rescan of one of its day"
+    NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
+    UNITS_CONVERTED = "units_converted", "the header was in metres or micrometres; it was converted to millimetres"
     FIRST_OF_REPEATS = "first_of_repeats", "one volume taken from several"
     MEAN_OF_REPEATS = "mean_of_repeats", "the mean of several volumes"
     MASK_UNUSED = "mask_unused", "its mask is no sound NIfTI on the scan's grid or marks nothing; it was left out"
@@ -262,10 +264,7 @@ class ScanFlag(ExplainedWord):
         "lesions_unused",
         "the mask of its lesions does not fit the scan, is broken, or is one of several segmentations; it was left out",
     )
-    LESIONS_UNREAD = (
-        "lesions_unread",
-        "the mask of its lesions could not be read this time; the next run tries again",
-    )
+    LESIONS_UNREAD = "lesions_unread", "the mask of its lesions could not be read this time; the next run tries again"
     DIFFERENCE_UNUSED = "difference_unused", "the mask of what changed does not fit, or is since an unknown visit"
     DIFFERENCE_UNREAD = "difference_unread", "the mask of what changed could not be read this time; it is tried again"
     WRONG_PATIENT = "wrong_patient", "looks like another patient's scan; check the records, nothing was moved"
@@ -294,6 +293,11 @@ class ScanFlag(ExplainedWord):
         "nothing names the patient, so the file's place stands for a patient of its own; name subjects in a manifest "
         "or by BIDS names",
     )
+    VISIT_UNCLEAR = (
+        "visit_unclear",
+        "images of one name lie in several folders of the patient, and nothing tells whether these are visits; name "
+        "sessions by folders ses-, or in a manifest",
+    )
     PATIENT_FROM_FOLDER = (
         "patient_from_folder",
         "the folder above the date was taken for the patient; if it is none, name subjects in a manifest",
@@ -310,8 +314,8 @@ class ScanFlag(ExplainedWord):
     )
     SIMILAR_ID = (
         "similar_id",
-        "another patient's identifier differs in writing (zeros, case, signs) or issuer alone; if both are one person, "
-        "name one subject for both in a manifest",
+        "another patient's identifier differs in writing or issuer alone, is named as a former one, or has the same "
+        "name, birth date and sex; if both are one person, name one subject for both in a manifest",
     )
     COPIED_SCAN = (
         "copied_scan",
@@ -334,14 +338,9 @@ MASK_FLAGS = (
 )  # fmt: skip
 """Flags on the masks that came with a scan."""
 DERIVED_FLAGS = (
-    ScanFlag.WRONG_PATIENT,
-    ScanFlag.IDENTITY_CONFLICT,
-    ScanFlag.UNPROVEN_ID,
-    ScanFlag.SIMILAR_ID,
-    ScanFlag.COPIED_SCAN,
-    ScanFlag.SPLIT_VOLUME,
-    ScanFlag.SHORTER_SCAN,
-)
+    ScanFlag.WRONG_PATIENT, ScanFlag.IDENTITY_CONFLICT, ScanFlag.UNPROVEN_ID, ScanFlag.SIMILAR_ID,
+    ScanFlag.COPIED_SCAN, ScanFlag.SPLIT_VOLUME, ScanFlag.SHORTER_SCAN,
+)  # fmt: skip
 """Flags that follow from other scans, and are determined again whenever scans are read."""
 
 UNPAIRED_FLAGS = frozenset(map(str, (ScanFlag.IDENTITY_CONFLICT, ScanFlag.PLACEHOLDER_ID, ScanFlag.SPLIT_VOLUME)))

@@ -35,7 +35,10 @@ def _numbered(series: list[Dataset], first: int = 1, step: int = 1) -> list[Data
         (exports.series("P", 1, SpacingBetweenSlices=GAP, SliceThickness=GAP / 2), []),  # slices with a gap between
         (exports.series("P", 1, SpacingBetweenSlices=GAP, SliceThickness=2 * GAP), []),  # they overlap
         (exports.series("P", 1, SpacingBetweenSlices=GAP / 2.5), []),
-        (exports.series("P", 1, SpacingBetweenSlices=GAP / 3, ImageType=["DERIVED", "PRIMARY", "MPR"]), []),
+        (
+            exports.series("P", 1, SpacingBetweenSlices=GAP / 3, ImageType=["DERIVED", "PRIMARY", "MPR"]),
+            ["reformatted"],
+        ),
         (exports.series("P", 1, ImagesInAcquisition=12), ["incomplete_series"]),
         (exports.series("P", 1, ImagesInAcquisition=6), []),
         (exports.series("P", 1, ImagesInAcquisition=3), []),

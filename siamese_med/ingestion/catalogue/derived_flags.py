@@ -13,14 +13,14 @@ from itertools import combinations
 import numpy as np
 
 from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
-from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT
+from siamese_med.ingestion.dicom.person_traits import FORMER_IDS_TRAIT, IDENTITY_TRAIT, LINK_TRAITS, NAME_TRAIT
 from siamese_med.study.tables import WRONG_PATIENT
 from siamese_med.study.vocabulary import ScanFlag, ScanSource
 
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
 
-NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT}
+NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT}
 """Traits that prove nothing where they are equal: anonymisers write one name for everybody too."""
 
 Traits = Mapping[str, Sequence[str]]
@@ -43,6 +43,9 @@ Source: our choice."""
 
 MAX_SHORTER = 0.6
 """Share of the slices of another scan down to which a scan of equal protocol may be shorter. Source: our choice."""
+
+MAX_LOST = 1
+"""So many slices may be lost between two parts of one volume: more is a gap of slabs. Source: our choice."""
 
 PLACE_TOLERANCE_VOXELS = 0.1
 """How far a part may lie off the place that it has in one volume."""
@@ -116,8 +119,13 @@ def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
 
 
 def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
-    """Find the scans of subjects whose identifiers differ in writing or issuer alone, and who may be one person."""
-    found = set()
+    """Find the scans of subjects who may be one person.
+
+    Their identifiers differ in writing or issuer alone, and nothing contradicts it; or a header names the identifier of
+    the other; or name, birth date and sex are equal.
+    """
+    rows = list(rows)
+    found = _find_linked_ids(rows)
     for alike in _group((row for row in rows if row["likeness"]), lambda row: row["likeness"]).values():
         people = _group(alike, lambda row: row["subject"])
         for first, second in combinations(people.values(), 2):
@@ -125,6 +133,20 @@ def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
             if not any(contradict(one, other) for one in traits[0] for other in traits[1]):
                 found |= {row["id"] for row in (*first, *second)}
     return found
+
+
+def _find_linked_ids(rows: Iterable[ScanRow]) -> set[str]:
+    """Find the scans of subjects that are linked by a former identifier, or by name, birth date and sex."""
+    links: dict[str, set[str]] = defaultdict(set)
+    scans: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        named = (*row["person"].get(FORMER_IDS_TRAIT, ()), *row["person"].get(IDENTITY_TRAIT, ()))
+        for value in (*named, *([row["likeness"]] if row["source"] == ScanSource.DICOM and row["likeness"] else [])):
+            links[value].add(row["subject"])
+        scans[row["subject"]].add(row["id"])
+    former = {value for row in rows for trait in LINK_TRAITS for value in row["person"].get(trait, ())}
+    linked = {subject for value in former if len(links[value]) > 1 for subject in links[value]}
+    return {scan for subject in linked for scan in scans[subject]}
 
 
 def find_copied_scans(rows: Iterable[ScanRow]) -> set[str]:
@@ -147,7 +169,7 @@ def contradict(one: Traits, other: Traits) -> bool:
     >>> contradict({"sex": ["f"]}, {"sex": ["m"]})
     True
     """
-    return any(set(one[name]).isdisjoint(other[name]) for name in one.keys() & other.keys())
+    return any(set(one[name]).isdisjoint(other[name]) for name in (one.keys() & other.keys()) - LINK_TRAITS)
 
 
 def find_split_volumes(rows: Iterable[ScanRow]) -> set[str]:
@@ -189,7 +211,10 @@ def is_cut_short(short: ScanRow, long: ScanRow) -> bool:
 
 
 def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
-    """Tell whether the voxels of two scans lie on one grid, side by side or in turn, and share few places or none."""
+    """Tell whether the voxels of two scans lie on one grid, side by side or in turn, and share few places or none.
+
+    A slice between them may be lost.
+    """
     one, other = (np.asarray(row["affine"], dtype=float) for row in (first, second))
     same_protocol = (first["protocol"], first["scanner"]) == (second["protocol"], second["scanner"])
     if not same_protocol or not np.isfinite([one, other]).all() or abs(np.linalg.det(one[:3, :3])) < 1e-9:
@@ -205,7 +230,7 @@ def make_one_volume(first: ScanRow, second: ScanRow) -> bool:
         step, ahead = float(np.linalg.norm(one[:3, axis])), float(offset[axis])
         shared = sizes[0][0] - ahead if ahead > 0 else sizes[1][0] + ahead
         whole = abs(shared - round(shared)) < PLACE_TOLERANCE_VOXELS
-        after = whole and -0.5 < shared < MAX_SHARED * min(sizes[0][0], sizes[1][0]) and abs(ahead) >= 1
+        after = whole and -0.5 - MAX_LOST < shared < MAX_SHARED * min(sizes[0][0], sizes[1][0]) and abs(ahead) >= 1
         between = abs(abs(ahead) - 0.5) < PLACE_TOLERANCE_VOXELS and abs(sizes[0][0] - sizes[1][0]) <= 1
         if between or (after and (sizes[0][0] + sizes[1][0]) * step <= MAX_JOINED_MM):
             return True

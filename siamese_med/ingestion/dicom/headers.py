@@ -169,6 +169,7 @@ def parse_with_pydicom(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, 
             return _parse_deflated(data, most_bytes)
         file = io.BytesIO(data)
         dataset = pydicom.dcmread(file, force=True, stop_before_pixels=True)
+        tags.keep_undecodable_identifiers(dataset)
         return dataset, data, file.tell()
     except RejectedError:
         raise
@@ -185,6 +186,7 @@ def _parse_deflated(data: bytes, most_bytes: float) -> tuple[Dataset, bytes, int
     body = _inflated(data[META_LENGTH_OFFSET + 4 + meta_length :], most_bytes)
     file = io.BytesIO(body)
     dataset = pydicom.filereader.read_dataset(file, False, True, stop_when=_at_pixels)
+    tags.keep_undecodable_identifiers(dataset)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.UID(DEFLATED_SYNTAX_UID)
     dataset.set_original_encoding(False, True)

@@ -7,6 +7,7 @@ and an age fit together if they share a year of birth. The values only go into p
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion.dicom import tags
@@ -14,6 +15,7 @@ from siamese_med.ingestion.dicom.fast_header import NotPlainError
 from siamese_med.ingestion.dicom.placeholder_ids import PLACEHOLDER_WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from siamese_med.ingestion.dicom.tags import DicomHeader
@@ -27,11 +29,20 @@ SEXES = ("M", "F")
 EARLIEST_BIRTH_YEAR = 1902
 """Earlier birth dates, such as 1 January 1900 or 1901, stand for none."""
 
-AGE_PATTERN = re.compile(r"(\d{3})Y")
-"""An age in years as DICOM writes it, such as 034Y. Younger ages, in months or days, are not used."""
+AGE_PATTERN = re.compile(r"(\d{3})([YMWD])")
+"""An age as DICOM writes it: 034Y in years, 007M in months, 003W in weeks, 010D in days."""
+
+DAYS_BY_AGE_UNIT = {"M": 30.44, "W": 7.0, "D": 1.0}
+"""Mean length of a month, a week and a day, in days."""
 
 NAME_TRAIT = "name"
 """The trait that holds how the words of the name begin."""
+
+FORMER_IDS_TRAIT, IDENTITY_TRAIT = "former ids", "identity"
+LINK_TRAITS = {FORMER_IDS_TRAIT, IDENTITY_TRAIT}
+"""Traits that link two identifiers: those that the header names beside its own, and name, birth date and sex in one.
+
+They contradict nothing where they differ."""
 
 NAME_PATTERN = re.compile(r"[A-Za-z ^,.'=-]+")
 """Names that are compared: in Latin letters, since each character set has a spelling of its own, and without digits,
@@ -50,7 +61,7 @@ Two heights share a value if they are less than about 20 cm apart. Source: our c
 
 
 def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
-    """Read issuer, sex, birth date, year of birth, height and name from a header.
+    """Read issuer, sex, birth date, year of birth, height, name and former identifiers from a header.
 
     Parameters
     ----------
@@ -70,8 +81,31 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     traits = list_person_traits(
         texts[0], texts[1], texts[2], height, day, tags.get_tag_text(dataset, "IssuerOfPatientID")
     )
-    beginnings = list_name_beginnings(_read_name(dataset))
-    return (*traits, (NAME_TRAIT, beginnings)) if beginnings else traits
+    name = _read_name(dataset)
+    own = tags.get_tag_text(dataset, "PatientID").upper()
+    found = (
+        (NAME_TRAIT, list_name_beginnings(name)),
+        (FORMER_IDS_TRAIT, tuple(one for one in _read_former_ids(dataset) if one and one != own)),
+        (IDENTITY_TRAIT, _identify(name, dict(traits))),
+    )
+    return (*traits, *((trait, values) for trait, values in found if values))
+
+
+def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
+    """Return Other Patient IDs; none with other than ASCII letters, so that no full parser is needed for them."""
+    try:
+        found = tags.get_tag_words(dataset, "OtherPatientIDs")
+    except NotPlainError:
+        return ()
+    return found if all(one.isascii() and one.isprintable() for one in found) else ()
+
+
+def _identify(name: str, traits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return one value of full name, exact birth date and sex; nothing where one of them is missing or a pseudonym."""
+    if not list_name_beginnings(name) or not {"birth date", "sex"} <= traits.keys():
+        return ()
+    words = sorted(word for word in re.split(r"[^a-z]+", name.split("=")[0].casefold()) if word)
+    return (" ".join((*words, *traits["birth date"], *traits["sex"])),)
 
 
 def _read_name(dataset: DicomHeader) -> str:
@@ -120,6 +154,9 @@ def list_person_traits(
     --------
     >>> list_person_traits("f", "1950-03-04", "", None, None)
     (('sex', ('F',)), ('birth date', ('1950-03-04',)), ('birth year', ('1950',)))
+    >>> from datetime import date
+    >>> list_person_traits("", "", "003M", None, date(2020, 2, 1))
+    (('birth year', ('2019',)),)
     """
     sex = sex.strip().upper()[:1]
     born = tags.parse_dicom_date(birth_date)
@@ -141,7 +178,11 @@ def _birth_years(written: str, born: date | None, day: date | None) -> tuple[str
     age = AGE_PATTERN.fullmatch(written)
     if age is None or day is None or not int(age[1]):
         return ()
-    return tuple(str(day.year - int(age[1]) - before) for before in (0, 1))
+    if age[2] == "Y":
+        return tuple(str(day.year - int(age[1]) - before) for before in (0, 1))
+    unit = DAYS_BY_AGE_UNIT[age[2]]
+    first, last = (day - timedelta(days=unit * (int(age[1]) + more)) for more in (1, 0))
+    return tuple(str(year) for year in range(first.year, last.year + 1))
 
 
 def _heights(height: float | None) -> tuple[str, ...]:

@@ -238,8 +238,19 @@ def _frame_content(dataset: DicomHeader, group: Any) -> tuple[tuple[str, object]
         ("inversion", _rounded(series_physics.get_inversion_ms(group("MRModifierSequence")))),
         ("flip", _rounded(tags.get_tag_number(timing, "FlipAngle"))),
         *_reconstruction(dataset, group),
-        *_present(("gradient", tags.get_tag_numbers(direction, "DiffusionGradientOrientation", 3))),
+        *_present(
+            ("gradient", tags.get_tag_numbers(direction, "DiffusionGradientOrientation", 3)),
+            ("concatenation", _read_concatenation(dataset)),
+        ),
     )
+
+
+def _read_concatenation(dataset: DicomHeader) -> tuple[str, int, int] | tuple[()]:
+    """Return which part of a divided enhanced file this is, and of how many (0: not said); empty for a whole one."""
+    whole, part = tags.get_tag_text(dataset, "ConcatenationUID"), tags.get_tag_integer(dataset, "InConcatenationNumber")
+    if not whole or not part:
+        return ()
+    return whole, part, tags.get_tag_integer(dataset, "InConcatenationTotalNumber") or 0
 
 
 def _frame_time(group: Any, content: Dataset | None, index: int) -> tuple[float, ...]:

@@ -25,6 +25,16 @@ Grid = tuple[int, int, tuple[float, ...] | None]
 DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
 """Elements that may have the date of the scan, in order of preference."""
 
+MAX_DAYS_APART = 31
+"""Days by which the dates of study and acquisition may differ; farther apart, one of them is an anonymiser's, and
+nothing tells which. Source: our choice."""
+
+REFORMATTED_TYPES = {"MPR", "REFORMATTED", "RESAMPLED", "CURVED", "CPR", "MPR_CURVED", "VOLREFORMAT"}
+"""Words in Image Type of images that were worked out from another series."""
+
+REFORMATTED_PATTERN = re.compile(r"(?<![a-z])(mprs?|reformat\w*|rfmt|reform)(?![a-z])", re.I)
+"""Series descriptions of such images, where Image Type calls them derived."""
+
 CLOCK_PATTERN = re.compile(r"(?:\d{4}[.-]?\d{2}[.-]?\d{2})?[ T]?(\d{2}):?(\d{2}):?(\d{2})(\.\d+)?(?:[+-]\d{4})?")
 """A time of day as DICOM (101500.25) or ACR-NEMA (10:15:00) writes it, perhaps behind a date."""
 
@@ -70,7 +80,13 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
         modality, description, physics.times_ms, physics.sequence, physics.agent, protocol, image_type
     )
     fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
-    day = next((day for key in DATE_KEYWORDS if (day := tags.parse_scan_date(tags.get_tag_text(dataset, key)))), None)
+    agent = bool(physics.agent) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    said = {
+        ScanFlag.FAT_SUPPRESSED: fat,
+        ScanFlag.AGENT_GIVEN: agent,
+        ScanFlag.REFORMATTED: _is_reformatted(description, image_type),
+    }
+    day = _find_date(dataset)
     return ScanFacts(
         modality=modality,
         contrast=word,
@@ -80,7 +96,7 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
             tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
         ),
         protocol=_protocol(dataset, physics.times_ms, grid),
-        flags=(*_flags(dataset), *((ScanFlag.FAT_SUPPRESSED,) if fat else ())),
+        flags=(*_flags(dataset), *(flag for flag, holds in said.items() if holds)),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
         person=share_value(person_traits.read_person_traits(dataset, day)),
         acquisition=share_value(read_acquisition_facts(dataset)),
@@ -88,6 +104,19 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
 
 
 _steady_facts = HeaderMemory(_read_steady_facts)
+
+
+def _find_date(dataset: DicomHeader) -> date | None:
+    """Return the date of the scan; None where there is none, or those of study and acquisition exclude one another."""
+    day = next((day for key in DATE_KEYWORDS if (day := tags.parse_scan_date(tags.get_tag_text(dataset, key)))), None)
+    acquired = tags.parse_scan_date(tags.get_tag_text(dataset, "AcquisitionDate"))
+    return None if day and acquired and abs((day - acquired).days) > MAX_DAYS_APART else day
+
+
+def _is_reformatted(description: str, image_type: tuple[str, ...]) -> bool:
+    if "DERIVED" not in image_type:
+        return False
+    return not REFORMATTED_TYPES.isdisjoint(image_type) or bool(REFORMATTED_PATTERN.search(description))
 
 
 def _acquired(dataset: DicomHeader, day: date | None) -> str:

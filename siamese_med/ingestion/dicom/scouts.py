@@ -19,6 +19,10 @@ MAX_SCOUT_SHARE = 0.25
 SCOUT_GAP_MM = 15.0
 """Parallel planning slices lie at least so far apart; slices of a volume lie closer. Source: our choice."""
 
+PLANNING_DIRECTIONS, PLANNING_GAP_MM = 3, 8.0
+"""A series of at least so many directions, whose slices all lie at least so far apart, is for planning. Source: our
+choice: slices of examinations of the head are 6 mm apart at most."""
+
 LINE_TOLERANCE_MM = 1.0
 """Slices of one volume lie on one line along their normal, to this much."""
 
@@ -46,6 +50,37 @@ def leave_out_unplaced(instances: Sequence[DicomInstance], reasons: MutableMappi
 
 def _is_placed(one: DicomInstance) -> bool:
     return all(plane.position and plane.orientation for plane in one.planes)
+
+
+def refuse_planning_series(parts: Sequence[list[SlicePlane]], min_slices: int) -> None:
+    """Refuse a series of a few, widely spaced slices in three directions: a localizer that nothing calls one.
+
+    Parameters
+    ----------
+    parts
+        The planes of a series, by matrix, spacing and direction.
+    min_slices
+        Fewer slices than this are no volume.
+
+    Raises
+    ------
+    RejectedError
+        SCOUT_REASON.
+    """
+    normals = {_find_axis(part[0]) for part in parts}
+    few = (len(part) < min_slices or _find_least_gap_mm(part) >= PLANNING_GAP_MM for part in parts)
+    if len(normals) >= PLANNING_DIRECTIONS and all(few):
+        raise RejectedError(SCOUT_REASON)
+
+
+def _find_axis(plane: SlicePlane) -> int:
+    """Return which axis of the patient the normal of a slice is nearest to."""
+    row, column = np.reshape(plane.orientation or (), (2, 3))
+    return int(np.abs(np.cross(row, column)).argmax())
+
+
+def _find_least_gap_mm(line: Sequence[SlicePlane]) -> float:
+    return float(np.diff(np.sort(slice_geometry.compute_slice_depths(line))).min())
 
 
 def leave_out_scouts(
@@ -90,8 +125,7 @@ def leave_out_scouts(
 
 def _stand_apart(line: Sequence[SlicePlane]) -> bool:
     """Whether slices lie farther apart than those of any volume, as planning slices through a head do."""
-    depths = np.sort(slice_geometry.compute_slice_depths(line))
-    return float(np.diff(depths).min()) >= SCOUT_GAP_MM
+    return _find_least_gap_mm(line) >= SCOUT_GAP_MM
 
 
 def _continues(volume: Sequence[SlicePlane], plane: SlicePlane) -> bool:

@@ -31,6 +31,9 @@ RELATIVE_SPACING_TOLERANCE = 1e-3
 MAX_FIELD_MAP_REPEATS = 4
 """Repeats up to which a field map counts as static: its first volume is taken without `volume_of_4d`."""
 
+MIN_CONSTANT_UIDS = 3
+"""Files with one SOP instance UID from which on it is an anonymiser's: of two, one may be a version of the other."""
+
 MAX_GEOMETRIES = 64
 """Geometries in one series, above which it is refused; a bound on work for hostile input."""
 
@@ -110,7 +113,13 @@ def _check_one_patient(instances: Sequence[DicomInstance], subject_given: bool) 
 
 
 def _check_distinct_uids(instances: Sequence[DicomInstance]) -> None:
-    """Refuse equal SOP instance UIDs: the files differ in content, so one UID would stand for two objects."""
+    """Refuse equal SOP instance UIDs: the files differ in content, so one UID would stand for two objects.
+
+    One UID in all files, each at a place of its own, is what an anonymiser wrote, and says nothing.
+    """
+    places = {one.planes[0].position for one in instances}
+    if len({one.sop for one in instances}) == 1 and MIN_CONSTANT_UIDS <= len(places) == len(instances):
+        return
     if any(uid and count > 1 for uid, count in Counter(one.sop for one in instances).items()):
         raise RejectedError("sop_uid_conflict")
 
@@ -149,8 +158,10 @@ def _by_day(instances: Sequence[DicomInstance]) -> list[list[DicomInstance]]:
 def _draft(name: str, instances: Sequence[DicomInstance], config: IngestConfig, verdict: SeriesVerdict) -> None:
     by_content = {one.content: one for one in instances}
     planes = [plane for one in instances for plane in one.planes]
+    series_completeness.check_concatenations(planes)
     slice_geometry.check_slice_geometry(planes)
     planes = _share_frame(planes)
+    scouts.refuse_planning_series(_by_geometry(planes), config.min_slices)
     parts = _by_geometry(scouts.leave_out_scouts(_by_geometry(planes), config.min_slices, verdict.reasons))
     for number, part in enumerate(parts):
         try:

@@ -10,6 +10,7 @@ reason, so only the first two together are a proof:
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -49,6 +50,24 @@ def check_completeness(planes: Sequence[SlicePlane], step_mm: float, numbers: Se
     original = "DERIVED" not in _image_type(planes[0])
     numbered = stride > 1 and not _stated(planes[0], "spacing") and _leaves_room(planes[0], step_mm, stride)
     return numbered or (skipped > 1 and original) or (original and _states_more(planes, len(numbers)))
+
+
+def check_concatenations(planes: Sequence[SlicePlane]) -> None:
+    """Check that all parts of an enhanced file that was divided into several (a concatenation) are there.
+
+    Raises
+    ------
+    RejectedError
+        `missing_slice`.
+    """
+    parts: dict[str, set[int]] = defaultdict(set)
+    totals: dict[str, int] = defaultdict(int)
+    for said in {dict(plane.content).get("concatenation") for plane in planes}:
+        if isinstance(said, tuple):
+            parts[said[0]].add(said[1])
+            totals[said[0]] = max(totals[said[0]], said[1], said[2])
+    if any(len(parts[whole]) < total for whole, total in totals.items()):
+        raise RejectedError("missing_slice")
 
 
 def find_number_stride(planes: Sequence[SlicePlane], numbers: Sequence[int | None]) -> int:

@@ -40,6 +40,12 @@ OTHER_IMAGE_SOP_CLASSES = tuple(f"{STORAGE_UID_ROOT}{tail}" for tail in ("3", "3
 SECONDARY_CAPTURE_UID = f"{STORAGE_UID_ROOT}7"
 """Secondary Capture Image Storage; its multi-frame variants begin with the same UID."""
 
+SCREEN_TYPES = {
+    "SCREEN SAVE", "SCREEN_SAVE", "SCREENSAVE", "SCREENSHOT", "SCREEN SHOT", "SCREEN_SHOT", "SCREEN CAPTURE", "CAPTURE",
+    "CT_SOM5 PROT", "CT_SOM7 PROT", "DOSE_INFO", "DOSE INFO", "DOSE REPORT", "DOSE_REPORT",
+}  # fmt: skip
+"""Terms of Image Type of pictures of a screen or a table of doses, which are also stored as MR or CT images."""
+
 LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "SCANOGRAM"}
 """Terms of Image Type that scanners use for localizers."""
 
@@ -106,9 +112,11 @@ def _by_modality(dataset: DicomHeader) -> str | None:
 
 
 def _refuse_views(dataset: DicomHeader) -> None:
-    """Refuse localizers, projections and colour images, which are also stored as MR or CT images."""
+    """Refuse screens, localizers, projections and colour images, which are also stored as MR or CT images."""
     image_type = set(tags.get_tag_words(dataset, "ImageType"))
     description = tags.get_tag_text(dataset, "SeriesDescription")
+    if image_type & SCREEN_TYPES:
+        raise RejectedError("secondary_capture")
     if image_type & LOCALIZER_TYPES or contrast.LOCALIZER_PATTERN.search(description):
         raise RejectedError("localizer")
     if image_type & PROJECTION_TYPES or contrast.is_projection_name(description):

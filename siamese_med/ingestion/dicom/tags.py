@@ -28,6 +28,29 @@ DICOM_DATE = re.compile(r"(\d{4})[.-]?(\d{2})[.-]?(\d{2})")
 """A date as DICOM (20240131), ACR-NEMA (2024.01.31) or ISO 8601 (2024-01-31) writes it."""
 
 
+IDENTIFIER_TAGS = (0x00100020, 0x00100021)
+"""PatientID and its issuer."""
+
+UNDECODABLE = "\ufffd"
+"""What stands for every byte that a character set does not have."""
+
+
+def keep_undecodable_identifiers(dataset: Dataset) -> None:
+    """Read an identifier as Latin-1 where the character set that the header names cannot decode it.
+
+    Otherwise each such byte would become one and the same character, so that two patients (`M\u00fcller-7` and
+    `M\u00f6ller-7`) would be one. Call it before anything else is read of the dataset, which is changed.
+    """
+    for tag in IDENTIFIER_TAGS:
+        raw = getattr(dataset.get_item(tag), "value", None)
+        if (
+            isinstance(raw, bytes)
+            and not raw.isascii()
+            and UNDECODABLE in get_tag_text(dataset, (tag >> 16, tag & 0xFFFF))
+        ):
+            dataset[tag].value = raw.decode("latin-1").rstrip(" \0")
+
+
 def get_tag_value(dataset: DicomHeader | None, key: Any) -> Any:
     """Return the value of a keyword or (group, element), or None where it is missing or cannot be converted.
 

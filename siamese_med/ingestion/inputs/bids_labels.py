@@ -189,6 +189,8 @@ def _agrees(label: str, text: str) -> bool:
     if not text.startswith(f"{label}_"):
         return False
     tokens = text[len(label) + 1 :].split("_")
+    if tokens[0] in SPELLED_CONTRASTS:  # dcm2niix writes more behind it: _e1, _ph, _Eq_1, _Tilt_1
+        return True
     end = next((place for place, token in enumerate(tokens) if _is_entity(token)), len(tokens))
     last_may_be_any_word = end == len(tokens) and len(tokens[-1]) > 1 and tokens[-1].isalpha()
     return all(_is_word(token) for token in tokens[: end - last_may_be_any_word])

@@ -84,8 +84,8 @@ class InputPath:
     """One path of the input.
 
     `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file, and
-    `lesions` is a mask that its BIDS dataset has for it. The claim is worked out on demand, since DICOM files name
-    their patient themselves.
+    `lesions` is a mask that its BIDS dataset has for it. `visit_unclear`: it may be of another visit than an image
+    of its name in another folder. The claim is worked out on demand, since DICOM files name their patient themselves.
     """
 
     path: Path
@@ -97,6 +97,7 @@ class InputPath:
     dated: DatedFolder | None = None
     lesions: Path | None = None
     trouble: str = ""
+    visit_unclear: bool = False
     _claim: InputClaim | None = None
 
     @property
@@ -187,6 +188,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
     told = contrast_finding.find_nifti_contrast(found.path, stem, *said)
     flags = _add_fat_flag(sidecar, told.contrast, stem)
+    if found.visit_unclear and not (session or acquired):
+        flags = (*flags, ScanFlag.VISIT_UNCLEAR)
     if contrast.is_phase_name(stem) or sidecar.phase:
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
         flags = (*flags, ScanFlag.PHASE)

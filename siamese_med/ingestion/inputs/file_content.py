@@ -20,6 +20,18 @@ from siamese_med.ingestion.reasons import RejectedError
 
 CHUNK = 2**22
 
+SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r"})
+"""Files that macOS and Windows leave in folders."""
+
+APPLE_DOUBLE_MAGIC = b"\x00\x05\x16\x07"
+"""First bytes of the file `._NAME` that macOS writes beside NAME on foreign disks (RFC 1740)."""
+
+ARCHIVE_ENDINGS = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".7z", ".rar")
+"""Endings of packed archives, in lower case."""
+
+TAR_MAGIC_OFFSET = 257
+"""Byte at which `ustar` stands in a tar file (POSIX.1-1988)."""
+
 
 @dataclass(frozen=True, slots=True)
 class InspectedFile:
@@ -150,6 +162,12 @@ def _refusal_of_unknown(path: Path, data: bytes, head: bytes) -> str:
     """Choose the reason for unknown content: a truncated NIfTI header still has its first bytes."""
     if data.startswith(b"/annex/objects/") or (data.startswith(b"version ") and b"git-lfs" in data[:64]):
         return "not_fetched"  # git-annex and git LFS leave such a text in the place of the content
+    if path.name in SYSTEM_FILES or (path.name.startswith("._") and data.startswith(APPLE_DOUBLE_MAGIC)):
+        return "system_file"
+    if path.name.lower().endswith(ARCHIVE_ENDINGS) or head[TAR_MAGIC_OFFSET:].startswith(b"ustar"):
+        return "packed_archive"
+    if head is not data and headers.looks_like_dicom(head):
+        return "packed_archive"
     named = path.name.lower().removesuffix(".gz").endswith((".nii", ".hdr"))
     if named and len(head) < nifti_header.NIFTI1_HEADER_BYTES and data.startswith(nifti.GZIP_MAGIC):
         return "truncated"

@@ -7,7 +7,7 @@ copy where the scan that it was made of lies beside it.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 
 SPM_PREFIXES = (
@@ -44,6 +44,17 @@ PIPELINE_FOLDER_PATTERN = re.compile(
     re.I,
 )
 """Folders of programs' results beside raw images, in trees that no dataset_description.json describes."""
+
+LABEL_FOLDER_PATTERN = re.compile(
+    r"(labels?|masks?|segmentations?|segs?|annotations?|contours?|rois?|ground[ _-]?truths?|gts?|lesions?)"
+    r"([ _-]?(tr|ts|val|train\w*|test\w*|\d+|manual|masks?|labels?|lesions?))?|(manual|lesion|expert)[ _-]?"
+    r"(labels?|masks?|segmentations?|segs?|annotations?)",
+    re.I,
+)
+"""Folders of maps of labels, which are called as their images are: nnU-Net's `labelsTr`, and what people write."""
+
+CHANNEL_PATTERN = re.compile(r"_\d{4}$")
+"""nnU-Net's number of the contrast behind the name of an image, which its labels lack."""
 
 PROGRAM_FOLDER_PATTERN = re.compile(r".+\.(anat|feat|g?ica|sienax?|bedpostx|probtrackx)", re.I)
 """Folders that FSL's programs make for their results."""
@@ -102,6 +113,31 @@ def find_pipeline_results(images: Iterable[tuple[PurePath, str]]) -> set[PurePat
         else:
             raw |= {(folder, subject) for folder in path.parents}
     return {path for path, subject, project in inside if (project, subject) in raw}
+
+
+def find_label_maps(images: Mapping[PurePath, str]) -> set[PurePath]:
+    """Find the images in a folder of labels that are called as an image beside that folder is.
+
+    Parameters
+    ----------
+    images
+        Paths below the input, each with its name without endings.
+
+    Examples
+    --------
+    >>> places = ["imagesTr/p1_0000.nii", "labelsTr/p1.nii", "labelsTr/p9.nii"]
+    >>> [one.as_posix() for one in find_label_maps({PurePath(one): one.split("/")[1][:-4] for one in places})]
+    ['labelsTr/p1.nii']
+    """
+    inside: list[tuple[PurePath, str, PurePath]] = []
+    known: set[tuple[PurePath, str]] = set()
+    for path, stem in images.items():
+        named = [n for n, folder in enumerate(path.parts[:-1]) if LABEL_FOLDER_PATTERN.fullmatch(folder)]
+        if named:
+            inside.append((path, stem, PurePath(*path.parts[: named[0]])))
+        else:
+            known |= {(above, name) for above in path.parents for name in (stem, CHANNEL_PATTERN.sub("", stem))}
+    return {path for path, stem, project in inside if (project, stem) in known}
 
 
 def _list_origins(stem: str) -> Iterable[str]:

@@ -21,6 +21,7 @@ from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_le
 from siamese_med.ingestion.inputs.manifest import read_manifest
 from siamese_med.ingestion.inputs.processed_copies import (
     PROGRAM_FOLDER_PATTERN,
+    find_label_maps,
     find_pipeline_results,
     find_processed_copies,
 )
@@ -131,8 +132,10 @@ def _folder(source: Path, own: Sequence[Path]) -> list[InputPath]:
         found.append(_in_folder(one, name, places[folder]))
     _refuse_copies(found)
     _refuse_pipeline_results(found, source)
+    _refuse_label_maps(found, source)
     _refuse_unclear(found, source, sets)
     _read_dated_folders(found, source)
+    _note_unclear_visits(found)
     assign_lesion_masks(found)
     return found
 
@@ -161,6 +164,17 @@ def _refuse_pipeline_results(found: Iterable[InputPath], source: Path) -> None:
         labelled[path].reason = "derivative"
 
 
+def _refuse_label_maps(found: Iterable[InputPath], source: Path) -> None:
+    """Give images in a folder of labels that are called as an image beside it the reason for which they are none."""
+    images: dict[PurePath, InputPath] = {
+        one.path.relative_to(source): one
+        for one in found
+        if not one.reason and one.path.name.lower().endswith(NIFTI_ENDINGS)
+    }
+    for path in find_label_maps({path: bids_metadata.get_image_stem(one.path) for path, one in images.items()}):
+        images[path].reason = "non_image"
+
+
 def _read_dated_folders(found: list[InputPath], source: Path) -> None:
     """Give patient and date to NIfTI files without labels that lie in plain folders, see `dated_folders`."""
     unnamed = {
@@ -171,6 +185,18 @@ def _read_dated_folders(found: list[InputPath], source: Path) -> None:
     stems = {place: bids_metadata.get_image_stem(one.path) for place, one in unnamed.items()}
     for place, dated in dated_folders.read_dated_folders(stems).items():
         unnamed[place].dated = dated
+
+
+def _note_unclear_visits(found: Iterable[InputPath]) -> None:
+    """Note images of a subject that have one name in several folders, and no session: they may be of several visits."""
+    alike: dict[tuple[object, str, str], list[InputPath]] = defaultdict(list)
+    for one in found:
+        labelled = one.labels.subject and not one.labels.session and not one.reason
+        if labelled and one.path.name.lower().endswith(NIFTI_ENDINGS):
+            alike[id(one.data_set), one.labels.subject, bids_metadata.get_image_stem(one.path)].append(one)
+    for images in alike.values():
+        for one in images if len({one.path.parent for one in images}) > 1 else ():
+            one.visit_unclear = True
 
 
 def _description(one: WalkedPath) -> Path | None:
