@@ -142,8 +142,8 @@ def list_identity_doubts(scans: Sequence[ScanSummary]) -> tuple[str, ...]:
         *describe_problem(
             sum(ScanFlag.UNPROVEN_ID in scan["flags"] for scan in scans),
             "scan",
-            "of one PatientID, and no header tells sex, birth date or height: if they are of several people, name them "
-            "in a manifest (`unproven_id`)",
+            "of one PatientID, the only one or given in two institutions, and no header tells sex, birth date or "
+            "height: if they are of several people, name them in a manifest (`unproven_id`)",
         ),
         *describe_problem(
             sum(ScanFlag.COPIED_SCAN in scan["flags"] for scan in scans),

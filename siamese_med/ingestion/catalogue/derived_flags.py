@@ -13,15 +13,24 @@ from itertools import combinations
 import numpy as np
 
 from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
-from siamese_med.ingestion.dicom.person_traits import FORMER_IDS_TRAIT, IDENTITY_TRAIT, LINK_TRAITS, NAME_TRAIT
+from siamese_med.ingestion.dicom.person_traits import (
+    FORMER_IDS_TRAIT,
+    IDENTITY_TRAIT,
+    INSTITUTION_TRAIT,
+    LINK_TRAITS,
+    NAME_TRAIT,
+)
 from siamese_med.study.tables import WRONG_PATIENT
 from siamese_med.study.vocabulary import ScanFlag, ScanSource
 
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
 
-NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT}
+NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT}
 """Traits that prove nothing where they are equal: anonymisers write one name for everybody too."""
+
+NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT}
+"""Traits in which the scans of one person may differ."""
 
 Traits = Mapping[str, Sequence[str]]
 """Pseudonyms of the values that each trait of a person may have, see `dicom.person_traits`."""
@@ -105,12 +114,29 @@ def _is_contradictory(rows: Iterable[ScanRow]) -> bool:
 
 
 def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
-    """Find the DICOM scans of a study in which one identifier may stand for all, and nothing tells one person from it.
+    """Find the DICOM scans whose identifier may stand for several people, while no header has a trait of the person.
 
-    They are of MIN_VISITS_TO_ASK visits or more, of one identifier that is no word for nobody, and no header has a
-    trait of the person. A pseudonymised patient looks the same, so this is only said.
+    Either one identifier, no word for nobody, is that of all scans, of MIN_VISITS_TO_ASK visits or more; or one without
+    an issuer was given in two institutions, which number their patients apart. A pseudonymised patient, or one who
+    moved, looks the same, so this is only said.
     """
     scans = [row for row in rows if row["source"] == ScanSource.DICOM]
+    return _find_one_for_all(scans) | _find_equal_numbers(scans)
+
+
+def _find_equal_numbers(scans: Iterable[ScanRow]) -> set[str]:
+    """Find the scans of identifiers that two institutions gave, without an issuer or a trait of the person."""
+    found: set[str] = set()
+    for mine in _group(scans, lambda row: (row["subject"], row["likeness"])).values():
+        traits = {trait for row in mine for trait in row["person"]}
+        places = {tuple(row["person"][INSTITUTION_TRAIT]) for row in mine if INSTITUTION_TRAIT in row["person"]}
+        if len(places) > 1 and not traits - NO_PROOF_TRAITS and ISSUER_TRAIT not in traits:
+            found |= {row["id"] for row in mine}
+    return found
+
+
+def _find_one_for_all(scans: Sequence[ScanRow]) -> set[str]:
+    """Find all scans, if they have one identifier and nothing about the person."""
     visits = {(row["subject"], row["session"]) for row in scans}
     proven = any(row["person"].keys() - NO_PROOF_TRAITS or ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
     if proven or len({subject for subject, _ in visits}) != 1 or len(visits) < MIN_VISITS_TO_ASK:
@@ -169,7 +195,7 @@ def contradict(one: Traits, other: Traits) -> bool:
     >>> contradict({"sex": ["f"]}, {"sex": ["m"]})
     True
     """
-    return any(set(one[name]).isdisjoint(other[name]) for name in (one.keys() & other.keys()) - LINK_TRAITS)
+    return any(set(one[name]).isdisjoint(other[name]) for name in (one.keys() & other.keys()) - NO_CONTRADICTION_TRAITS)
 
 
 def find_split_volumes(rows: Iterable[ScanRow]) -> set[str]:

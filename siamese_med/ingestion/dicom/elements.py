@@ -26,6 +26,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "ContentTime": (0x00080033, b"TM"),
         "Modality": (0x00080060, b"CS"),
         "Manufacturer": (0x00080070, b"LO"),
+        "InstitutionName": (0x00080080, b"LO"),
         "SeriesDescription": (0x0008103E, b"LO"),
         "ManufacturerModelName": (0x00081090, b"LO"),
         "FrameType": (0x00089007, b"CS"),

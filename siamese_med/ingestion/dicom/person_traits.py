@@ -44,6 +44,9 @@ LINK_TRAITS = {FORMER_IDS_TRAIT, IDENTITY_TRAIT}
 
 They contradict nothing where they differ."""
 
+INSTITUTION_TRAIT = "institution"
+"""The trait that holds where the scan was made. People move, so it contradicts nothing."""
+
 NAME_PATTERN = re.compile(r"[A-Za-z ^,.'=-]+")
 """Names that are compared: in Latin letters, since each character set has a spelling of its own, and without digits,
 since names with digits are pseudonyms, which may be other ones in each visit."""
@@ -61,7 +64,7 @@ Two heights share a value if they are less than about 20 cm apart. Source: our c
 
 
 def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
-    """Read issuer, sex, birth date, year of birth, height, name and former identifiers from a header.
+    """Read issuer, sex, birth date, year of birth, height, name, former identifiers and institution from a header.
 
     Parameters
     ----------
@@ -87,6 +90,7 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
         (NAME_TRAIT, list_name_beginnings(name)),
         (FORMER_IDS_TRAIT, tuple(one for one in _read_former_ids(dataset) if one and one != own)),
         (IDENTITY_TRAIT, _identify(name, dict(traits))),
+        (INSTITUTION_TRAIT, _read_institution(dataset)),
     )
     return (*traits, *((trait, values) for trait, values in found if values))
 
@@ -98,6 +102,16 @@ def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
     except NotPlainError:
         return ()
     return found if all(one.isascii() and one.isprintable() for one in found) else ()
+
+
+def _read_institution(dataset: DicomHeader) -> tuple[str, ...]:
+    """Return the name of the institution in small letters and digits; nothing where it has others than ASCII ones."""
+    try:
+        name = tags.get_tag_text(dataset, "InstitutionName")
+    except NotPlainError:
+        return ()
+    plain = re.sub(r"[^a-z0-9]", "", name.casefold()) if name.isascii() else ""
+    return (plain,) if plain else ()
 
 
 def _identify(name: str, traits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
