@@ -55,6 +55,8 @@ def test_another_scanner_and_thick_slices_have_a_larger_error() -> None:
         assert same < other, structure
         errors = [measure_change(first, MeasuredVolume(20.0, one, False), structure)[1] for one in ("a", "b", None)]
         assert errors == pytest.approx([100 * 2**0.5 * share for share in (same, other, other)]), "unknown is another"
+        unnamed = MeasuredVolume(20.0, "unknown", thick=False)
+        assert measure_change(unnamed, unnamed, structure)[1] == pytest.approx(100 * 2**0.5 * other)
         thick = measure_change(first, MeasuredVolume(20.0, "a", True), structure)[1]
         assert thick == pytest.approx(100 * same * (1 + THICK_SLICE_FACTOR**2) ** 0.5)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from siamese_med.reporting.data.structure_content import ScanStructures, StructureVolume, StructureVolumeLine
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM
+from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ def measure_change(first: MeasuredVolume, volume: MeasuredVolume, structure: str
     >>> round(same[0], 3), same[1] < other[1]
     (10.0, True)
     """
-    other = volume.scanner is None or volume.scanner != first.scanner
+    other = volume.scanner in (None, UNKNOWN) or volume.scanner != first.scanner
     errors = [
         _find_error(one, structure, other) * ratio for one, ratio in ((first, 1.0), (volume, volume.ml / first.ml))
     ]
