@@ -55,7 +55,7 @@ def draw_pair(page: Path, number: int, picture: Path) -> Path:
     with TemporaryDirectory() as folder:
         short = Path(folder) / "page.html"
         short.write_text(text[: between[0]] + text[between[1] :], encoding="utf-8")
-        _draw_page(short, picture, (1100, 1872))
+        _draw_page(short, picture, (1100, 2060))
     with Image.open(picture) as image:
         image.convert("RGB").quantize(256).save(picture, optimize=True)
     return picture
