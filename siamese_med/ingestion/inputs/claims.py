@@ -171,18 +171,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     OSError
         A side-car or table cannot be read now.
     """
-    labels, stem, session = found.labels, bids_metadata.get_image_stem(found.path), found.labels.session
-    folders = found.path.relative_to(root).parts[:-1]
-    folder_day = find_folder_date(folders)
-    if labels.subject:
-        kind, subject = found.data_set.kind("bids") if found.data_set else "bids", labels.subject
-        session = session or find_folder_visit(folders)
-    elif found.dated:
-        kind, subject = found.data_set.kind("folder") if found.data_set else "folder", found.dated.patient
-        session = found.dated.visit
-    else:
-        place = claim_by_place(found, root)
-        kind, subject, folder_day = place.kind, place.subject, None
+    labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
+    kind, subject, session, folder_day = _claim_person(found, root)
     sidecar = bids_metadata.read_sidecar(found.path, stem)
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
     said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
@@ -199,6 +189,20 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
         person=sidecar.person,
     )  # fmt: skip
+
+
+def _claim_person(found: InputPath, root: Path) -> tuple[str, str, str, date | None]:
+    """Return what is claimed of a file by its labels, folders or place: kind, subject, session, and day."""
+    folders = found.path.relative_to(root).parts[:-1]
+    day = find_folder_date(folders)
+    if found.labels.subject:
+        kind = found.data_set.kind("bids") if found.data_set else "bids"
+        return kind, found.labels.subject, found.labels.session or find_folder_visit(folders), day
+    if found.dated:
+        kind = found.data_set.kind("folder") if found.data_set else "folder"
+        return kind, found.dated.patient, found.dated.visit, day
+    place = claim_by_place(found, root)
+    return place.kind, place.subject, found.labels.session, None
 
 
 def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str) -> tuple[str, ...]:
