@@ -155,6 +155,12 @@ MIN_DAYS_FOR_YEARLY_RATE = 90
 Source: our choice; over less the error of the volumes grows fourfold and more.
 """
 
+MIN_ML_FOR_YEARLY_RATE = 0.1
+"""The change of a lesion that is smaller on one of the dates is not given as percent a year. Unit: mL.
+
+Source: our choice; a few voxels more at the edge of a mask are hundreds of percent of it.
+"""
+
 # Findings of a kind that readers rejected: see reporting.data.rejected_kinds
 
 MIN_REJECTED_FINDINGS, MIN_REJECTED_PATIENTS = 4, 3

@@ -43,7 +43,7 @@ def compose(visits: tuple[ReportVisit, ...], *scores: PairScore, **fields: Any) 
             CHANGED | {"interval_days": 183},
             "From ses-1 to ses-2 (183 days) there is change in FLAIR beyond that of a repeated scan.",
             "In FLAIR, beyond a repeated scan (corrected p = 0.012): 2 new parts of 1.60 ml in all that became "
-            "brighter (left deep white matter, elsewhere) and 1 shrinking part of 0.30 ml that became darker; "
+            "brighter (left deep white matter, other places) and 1 shrinking part of 0.30 ml that became darker; "
             "elsewhere a change of 0.68 ml or more would have been seen with a chance of 80 %, and a smaller one may "
             "have been missed.",
         ),
@@ -251,7 +251,7 @@ def test_marked_volumes_and_the_sizes_of_new_lesions_are_given() -> None:
     told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(LesionLine("FLAIR", loads, lesions, ()),))
     assert told[1].endswith(
         "; in FLAIR the masks mark 47.09 ml (standard error 3.45) at 1 and 56.79 ml (standard error 4.77) at 2; "
-        "of 3 marked lesions in FLAIR 2 new (of 0.02 to 0.09 ml) since the first date."
+        "of 3 marked lesions in FLAIR 2 new (of 0.02 to 0.09 ml, which may be the edge of a mask) since the first date."
     )
 
 

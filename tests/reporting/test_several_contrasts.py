@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data.patient import suspect_contrast_agent
+from siamese_med.reporting.data.contrast_agent import suspect_contrast_agent
 from siamese_med.study.component import Component
 from tests.reporting import figures
 from tests.reporting.conftest import Inputs, pseudonym

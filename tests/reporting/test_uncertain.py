@@ -58,7 +58,7 @@ def test_the_first_line_is_not_green_and_says_what_to_do(doubted: Inputs) -> Non
     text = " ".join(Reader(first).text.split())
     assert "Too uncertain to tell in FLAIR" in text
     assert "even a change of 8 ml might have been missed. Look at the images yourself." in text
-    assert "Would have been seen not even 8 ml with a chance of 80 %" in text
+    assert "Might be missed even 8 ml planted changes of that size were not found" in text
 
 
 def test_the_pair_says_it_again_in_its_section_and_in_its_row(doubted: Inputs) -> None:

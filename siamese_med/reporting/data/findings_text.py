@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data import patient_verdict
+from siamese_med.reporting.data import contrast_agent, patient_verdict
 from siamese_med.study.contrasts import join_contrasts, join_words
-from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, MIN_ML_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatus, ScanFlag, Verdict
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def _parts(kind: ComponentKind, pair: ReportPair) -> str:
     volume = f" of {formatting.fixed(sum(volumes))} ml" if volumes else ""
     places = list(dict.fromkeys(one.region for one in parts if one.region))
     others = len(places) > MAX_NAMED_REGIONS or not all(one.region for one in parts)
-    named = [*places[:MAX_NAMED_REGIONS], *(["elsewhere"] if others and places else [])]
+    named = [*places[:MAX_NAMED_REGIONS], *(["other places"] if others and places else [])]
     where = f" ({', '.join(named)})" if named else ""
     signs = {one.sign for one in parts}
     tone = " that became brighter" if signs == {1} else " that became darker" if signs == {-1} else ""
@@ -175,12 +175,20 @@ def _lesions(lines: Iterable[LesionLine]) -> list[str]:
         where = f"in {join_contrasts([line.contrast])}"
         if len(line.loads) > 1:
             volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
-            told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}")
+            told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}{_change_of_load(line)}")
         counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
         what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
         marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
         told.append(f"of {marked} {where} {what} since the first date")
     return told
+
+
+def _change_of_load(line: LesionLine) -> str:
+    if line.change_percent is None:
+        return ""
+    sign = "+" if line.change_percent > 0 else ""
+    within = "beyond" if line.beyond_error else "within"
+    return f" ({sign}{formatting.fixed(line.change_percent, 0)} %, {within} the error of both)"
 
 
 def _with_error(volume_ml: float, error_ml: float) -> str:
@@ -194,11 +202,13 @@ def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
     if not sizes:
         return f"{count} {fate}"
     shown = list(dict.fromkeys(formatting.fixed(size) for size in (min(sizes), max(sizes))))
-    return f"{count} {fate} (of {' to '.join(shown)} ml)"
+    doubt = ", which may be the edge of a mask" if max(sizes) < MIN_ML_FOR_YEARLY_RATE else ""
+    return f"{count} {fate} (of {' to '.join(shown)} ml{doubt})"
 
 
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
     left = [f"{line.name} ({line.why_not})" for line in found.lines if line.why_not]
+    agent = list(dict.fromkeys(pair.contrast for pair in contrast_agent.list_suspect_pairs(found.pairs)))
     doubtful = [pair.contrast for pairs in judged.get(Verdict.UNCERTAIN, {}).values() for pair in pairs]
     changed = [visit.session for visit in _compared_visits(found, judged)[1:] if visit.scanner_changed]
     undated = [visit.session for visit in found.visits if visit.day is None]
@@ -209,6 +219,9 @@ def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
             for pair in patient_verdict.list_pairs_without_verdict(found.pairs, found.lines)
         ),
         f"{join_contrasts(doubtful)} must be read by eye, since no finding is possible either way" if doubtful else "",
+        f"the change in {join_contrasts(agent)} may come from contrast agent: check whether a scan is contrast-enhanced"
+        if agent
+        else "",
         f"the scanner changed at {join_words(changed)}, which may look like change" if changed else "",
         f"the date of {join_words(undated)} is not known" if undated else "",
         "a scan that is filed under another patient may be this patient's" if found.claimed else "",

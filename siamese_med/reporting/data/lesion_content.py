@@ -77,4 +77,6 @@ class LesionLine:
     loads: tuple[LesionLoad, ...]  # one a scan, in the order of time
     lesions: tuple[ReportLesion, ...]  # the largest change of volume comes first
     unplaced: tuple[str, ...]
+    change_percent: float | None = None  # of all that is marked, from the first to the newest scan
+    beyond_error: bool | None = None  # whether the errors of both volumes explain that (95 %)
     rule: VolumeRule | None = None  # of the responses, if any were asked for

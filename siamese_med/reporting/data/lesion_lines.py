@@ -12,7 +12,7 @@ from siamese_med.reporting.data.report_content import ReportVisit
 from siamese_med.reporting.data.volume_response import VOLUME_RULES, assess_volume_response
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.lesion import rank_fate
-from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE
+from siamese_med.study.thresholds import LESION_CHANGE_Z, MIN_DAYS_FOR_YEARLY_RATE, MIN_ML_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
@@ -70,11 +70,26 @@ def _line(
         for number in sorted({state.lesion for state in followed if state.lesion is not None})
     ]
     lesions.sort(key=lambda one: (-_change_ml(one), rank_fate(one.fate), one.number))
+    loads = tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans)
+    percent, beyond = _change_of_load(loads)
     return LesionLine(
         contrast=describe_contrast(contrast),
-        loads=tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans),
+        loads=loads,
         lesions=tuple(lesions),
         unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
+        change_percent=percent,
+        beyond_error=beyond,
+    )
+
+
+def _change_of_load(loads: Sequence[LesionLoad]) -> tuple[float | None, bool | None]:
+    """Percent from the first to the newest load, and whether it is more than both errors explain."""
+    if len(loads) < 2 or not loads[0].volume_ml:
+        return None, None
+    first, last = loads[0], loads[-1]
+    change = last.volume_ml - first.volume_ml
+    return round(100 * change / first.volume_ml, 1), abs(change) > LESION_CHANGE_Z * math.hypot(
+        first.error_ml, last.error_ml
     )
 
 
@@ -130,7 +145,7 @@ def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) 
     start, end = days[first.scan], days[last.scan]
     if not (first.volume_ml and last.volume_ml) or start is None or end is None:
         return None
-    if end - start < MIN_DAYS_FOR_YEARLY_RATE:
+    if end - start < MIN_DAYS_FOR_YEARLY_RATE or min(first.volume_ml, last.volume_ml) < MIN_ML_FOR_YEARLY_RATE:
         return None
     yearly = math.log(last.volume_ml / first.volume_ml) / ((end - start) / DAYS_A_YEAR)
     return round(100 * (math.exp(min(yearly, MAX_LOG_FACTOR)) - 1), 1)

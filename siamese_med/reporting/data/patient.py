@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data import (
+    contrast_agent,
     finding_lines,
     findings_text,
     lesion_lines,
@@ -27,10 +28,10 @@ from siamese_med.reporting.data.report_content import (
     WrongPatientAlarm,
 )
 from siamese_med.reporting.data.text_content import ReportText
-from siamese_med.study.vocabulary import ComponentKind, Split, Verdict
+from siamese_med.study.vocabulary import Split, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from siamese_med.reporting.data.provenance import Provenance
     from siamese_med.reporting.model.statements import ModelHeadline
@@ -41,12 +42,6 @@ if TYPE_CHECKING:
 SPLITS_SEEN_IN_TRAINING = (Split.TRAIN, Split.VALIDATION)
 """Splits whose patients the network or its calibration learned from; their pages carry a warning."""
 
-PLAIN_CONTRASTS = ("T1", "CT")
-"""Contrasts, in words, of which contrast agent makes another one."""
-FLUID_REGIONS = ("lateral ventricle", "fluid spaces", "lateral ventricle on both sides", "fluid spaces on both sides")
-"""Ends of the regions in which the choroid plexus and the venous sinuses lie."""
-MIN_BRIGHTER_PLACES = 2
-"""Places to look at in fluid that became brighter, beyond those that became darker, from which agent is suspected."""
 MAX_NAMED = 4
 """Number of changed pairs that a note names."""
 
@@ -139,27 +134,7 @@ def _warnings(
         )
     if not any(stratum.n for stratum in reference.narrow(pairs).strata):
         warnings.append("The model has no pairs without change: the reference band is that of a normal distribution.")
-    return (*warnings, *suspect_contrast_agent(pairs))
-
-
-def suspect_contrast_agent(pairs: Iterable[ReportPair]) -> list[str]:
-    """Return a warning for each changed pair of plain scans whose fluid spaces became brighter.
-
-    Contrast agent makes the choroid plexus and the venous sinuses bright, and headers and names often do not tell it.
-    """
-    return [
-        f"{pair.title}: places that became brighter lie in the ventricles or other fluid spaces, as after contrast "
-        "agent. Check whether one of the two scans is contrast-enhanced."
-        for pair in pairs
-        if pair.status == Verdict.CHANGED and pair.contrast in PLAIN_CONTRASTS and _brightens_in_fluid(pair)
-    ]
-
-
-def _brightens_in_fluid(pair: ReportPair) -> bool:
-    """Whether one part beyond a rescan became brighter in fluid, or places to look at did that are more by two."""
-    fluid = [part for part in pair.score.components if part.region and part.region.endswith(FLUID_REGIONS)]
-    sure = any(part.sign == 1 and part.kind != ComponentKind.MAY_BE_CHANCE for part in fluid)
-    return sure or sum(part.sign or 0 for part in fluid) >= MIN_BRIGHTER_PLACES
+    return (*warnings, *contrast_agent.suspect_contrast_agent(pairs))
 
 
 def _mention_other_changes(found: FindingsSource) -> list[str]:

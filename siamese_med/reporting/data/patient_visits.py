@@ -18,7 +18,7 @@ from siamese_med.reporting.data.report_content import (
 from siamese_med.study import table_cells
 from siamese_med.study.contrasts import describe_contrast, get_contrast_sort_key, join_words, sort_contrast_names
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, PairRole, Verdict, explain_reason
+from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, ComponentKind, PairRole, Verdict, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -198,7 +198,15 @@ def _report_pair(
         status=verdicts.choose_pair_status(score.verdict, not doubtful.isdisjoint(_scans(score))),
         reasons=tuple(NoVerdictReason(str(word), explain_reason(word)) for word in score.reasons),
         identity_judged=_scans(score) <= known,
+        brighter_ml=_sum_parts(score, 1),
+        darker_ml=_sum_parts(score, -1),
     )
+
+
+def _sum_parts(score: PairScore, sign: int) -> float:
+    """Volume in ml of the parts of one sign that alone are beyond a rescan."""
+    parts = [part for part in score.components if part.sign == sign and part.kind != ComponentKind.MAY_BE_CHANCE]
+    return round(sum(part.volume_ml or 0.0 for part in parts), 4)
 
 
 def _roles(ends: set[tuple[int, int]], newest: int) -> dict[tuple[int, int], str]:

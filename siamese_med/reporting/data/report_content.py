@@ -89,6 +89,7 @@ class ReportPair:
     first), step, or other.
     `status` is a key of verdicts.STATUSES: the verdict, or wrong_patient where one of the scans is under alarm.
     `transform`: 4x4, the earlier scan's mm to the later one's (RAS+); empty where they were not registered.
+    `brighter_ml`, `darker_ml`: volume of the parts that alone are beyond a rescan, by what they became.
     """
 
     number: int
@@ -102,6 +103,8 @@ class ReportPair:
     status: str
     reasons: tuple[NoVerdictReason, ...]
     identity_judged: bool  # whether the network can judge identity by both scans
+    brighter_ml: float = 0.0
+    darker_ml: float = 0.0
     slices: tuple[Slice, ...] = ()
     slices_available: int = 0  # slices that scoring saved; the page may have room for fewer
 

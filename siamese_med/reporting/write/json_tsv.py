@@ -90,6 +90,8 @@ def pair_fields() -> Mapping[str, PairField]:
             of_score["reasons"], type=tuple[NoVerdictReason, ...], value=attrgetter("reasons"), default=None
         ),
         "identity_judged": PairField(bool, attrgetter("identity_judged"), tabulated=False),
+        "brighter_ml": PairField(float, attrgetter("brighter_ml"), tabulated=False, default=0.0),
+        "darker_ml": PairField(float, attrgetter("darker_ml"), tabulated=False, default=0.0),
         **{one.report_name: of_score[one.report_name] for one in reported_columns()},
         "slices": PairField(tuple[Slice, ...], attrgetter("slices"), tabulated=False, default=()),
         "slices_available": PairField(int, attrgetter("slices_available"), tabulated=False, default=0),
