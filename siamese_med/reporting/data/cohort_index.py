@@ -153,7 +153,7 @@ def build_cohort_index(
         changes_z=tuple(pair.score.change_z for pair in pairs if pair.score.change_z is not None),
         similarities=tuple(pair.score.similarity for pair in pairs if pair.score.similarity is not None),
         intake=file_counts.count_files_by_outcome(account),
-        reference=reference,
+        reference=reference if reference.strata else reference.narrow(pairs),
         claim=claim,
         provenance=provenance,
     )
