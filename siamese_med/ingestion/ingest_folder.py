@@ -78,6 +78,7 @@ def ingest_files(
         with lock, Workers(config.workers, config.timeout_s) as workers:
             files.remove_stale_temporary_files(data / "scans")
             catalogue = Catalogue(catalogue_url, secret.label("catalogue"))
+            secret = replace(secret, dates_in_past=catalogue.dates_in_past)
             try:
                 decided = decide_defacing(config, catalogue)
                 entries = make_entries(found, secret)

@@ -140,6 +140,7 @@ def open_trial_run(
             secret = load_pseudonyms(config.secret_file, make=False)
             shutil.copy(data / CATALOGUE_FILE, folder)
         catalogue = Catalogue(f"sqlite:///{folder}/{CATALOGUE_FILE}", secret.label("catalogue"))
+        secret = replace(secret, dates_in_past=catalogue.dates_in_past)
         try:
             with Workers(config.workers, config.timeout_s) as workers:
                 entries = make_entries(found, secret)

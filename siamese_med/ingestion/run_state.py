@@ -135,7 +135,7 @@ def read_joined_keys(facts: Mapping[str, str]) -> dict[str, str]:
 
     Examples
     --------
-    >>> read_joined_keys({"joined upper": "lower", "layout": "4"})
+    >>> read_joined_keys({"joined upper": "lower", "layout": "3"})
     {'upper': 'lower'}
     """
     return {

@@ -267,7 +267,7 @@ def test_who_names_another_users_server_is_told_so_in_one_line(own: Own, tmp_pat
     for done in (other.call_here(*trigger, cwd=tmp_path), other.call(*ingest, cwd=tmp_path)):
         assert done.returncode == 2, done.stderr
         assert len(done.stderr.splitlines()) == 1
-        assert "wants another password" in done.stderr
+        assert "has another password" in done.stderr
     assert own.runs() == before
 
 

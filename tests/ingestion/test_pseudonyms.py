@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from siamese_med.errors import SecretError
 from siamese_med.ingestion.privacy import pseudonyms
-from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
+from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms, load_pseudonyms
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
 
@@ -83,6 +85,23 @@ def test_a_shift_keeps_intervals_and_belongs_to_the_subject() -> None:
     assert min(shifts) >= "2010-01-03", "ten years at most"
     assert max(shifts) < "2020-01-01", "a scan of today must not get a date in the future"
     assert one.shifted(None, "sub-a") is None
+
+
+def test_a_catalogue_of_the_older_rule_keeps_its_shifts(place: Place, tmp_path: Path) -> None:
+    """Dates of both rules in one catalogue would give wrong intervals."""
+    exports.write(tmp_path / "a", exports.series(StudyDate="20200304"))
+    first = place.ingest(tmp_path / "a").scan_rows[0]
+    with sqlite3.connect(place.data / "catalogue.sqlite") as connection:
+        (mark,) = connection.execute("DELETE FROM meta WHERE key = 'dates' RETURNING value").fetchone()
+    assert mark == "past"
+    older = Pseudonyms(b"a" * 32, dates_in_past=False)
+    shifted = [str(older.shifted(date(2020, 1, 1), f"sub-{number}")) for number in range(200)]
+    assert min(shifted) < "2020-01-01" < max(shifted)
+    exports.write(tmp_path / "b", exports.series(seed=1, StudyDate="20200305"))
+    rows = place.ingest(tmp_path / "b").scan_rows
+    (second,) = [row for row in rows if row["id"] != first["id"]]
+    secret = replace(load_pseudonyms(place.secret), dates_in_past=False)
+    assert second["date"] == secret.shifted(date(2020, 3, 5), second["subject"])
 
 
 def test_a_catalogue_stays_with_its_secret(place: Place, tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_the_last_line_is_the_load_of_every_date_and_its_error(marked: Inputs) -
 def test_the_verdict_card_has_the_load_of_the_first_and_the_newest_date(marked: Inputs) -> None:
     page = (marked.reports / SUBJECT / "report.html").read_text(encoding="utf-8")
     card = " ".join(Reader(page.partition('<section class="verdict')[2].partition("</section>")[0]).text.split())
-    assert "Marked lesions in FLAIR: 1.76 ± 0.18 ml at ses-1, 2.58 ± 0.26 ml at ses-2: +47 %, beyond the error of both. Each lesion" in card
+    assert (
+        "Marked lesions in FLAIR: 1.76 ± 0.18 ml at ses-1, 2.58 ± 0.26 ml at ses-2: +47 %, beyond the error of" in card
+    )
 
 
 def test_a_lesion_that_a_scan_does_not_reach_is_not_said_to_be_gone(tmp_path: Path) -> None:

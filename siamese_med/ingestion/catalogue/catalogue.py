@@ -45,11 +45,11 @@ if TYPE_CHECKING:
 FILE_COLUMNS = ("sha256", "size", "outcome", "reason", "scan")
 """Columns of the table of files that `read_file_table` returns."""
 
-LAYOUT_VERSION = "4"
-"""Version of the tables and of the shifts of dates; it grows when one changes.
+LAYOUT_VERSION = "3"
+"""Version of the tables; it grows when one changes. A catalogue of another version is refused, not converted."""
 
-A catalogue of another version is refused, not converted.
-"""
+DATES_MARK, DATES_IN_PAST = "dates", "past"
+"""Row of `meta` of a catalogue whose dates are shifted into the past alone; older ones may have them in the future."""
 
 INGEST_LOCK_FILE = ".ingest.lock"
 """Lock file below the data folder; whatever writes to the catalogue holds it."""
@@ -80,8 +80,9 @@ class Catalogue:
         with self.engine.begin() as connection:
             for name in ADDED_COLUMNS:
                 add_missing_columns(connection, self.tables[name])
+        self.dates_in_past = not known or are_dates_in_past(known)
         if not known:
-            marks = {"secret": secret_mark, "layout": LAYOUT_VERSION}
+            marks = {"secret": secret_mark, "layout": LAYOUT_VERSION, DATES_MARK: DATES_IN_PAST}
             self.write({"meta": [{"key": key, "value": value} for key, value in marks.items()]})
 
     def _known(self) -> dict[str, str]:
@@ -175,6 +176,11 @@ def check_catalogue_layout(known: Mapping[str, str]) -> None:
             f"the catalogue has layout {found} and this version needs {LAYOUT_VERSION}: "
             "ingest again into another --data"
         )
+
+
+def are_dates_in_past(known: Mapping[str, str]) -> bool:
+    """Tell from the meta rows whether all dates of a catalogue are shifted into the past."""
+    return known.get(DATES_MARK) == DATES_IN_PAST
 
 
 def check_catalogue_secret(known: Mapping[str, str], mark: str) -> None:

@@ -46,6 +46,7 @@ They contradict nothing where they differ."""
 
 INSTITUTION_TRAIT = "institution"
 """The trait that holds where the scan was made. People move, so it contradicts nothing."""
+MIN_INSTITUTION_LETTERS = 2
 
 NAME_PATTERN = re.compile(r"[A-Za-z ^,.'=-]+")
 """Names that are compared: in Latin letters, since each character set has a spelling of its own, and without digits,
@@ -105,13 +106,17 @@ def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
 
 
 def _read_institution(dataset: DicomHeader) -> tuple[str, ...]:
-    """Return the name of the institution in small letters and digits; nothing where it has others than ASCII ones."""
+    """Return the name of the institution in small letters and digits.
+
+    Nothing where it has other than ASCII letters, or is a number: an element of a wrong type may be read as one.
+    """
     try:
         name = tags.get_tag_text(dataset, "InstitutionName")
     except NotPlainError:
         return ()
     plain = re.sub(r"[^a-z0-9]", "", name.casefold()) if name.isascii() else ""
-    return (plain,) if plain else ()
+    named = len(re.sub(r"[^a-z]|nan|inf", "", plain)) >= MIN_INSTITUTION_LETTERS
+    return (plain,) if named else ()
 
 
 def _identify(name: str, traits: Mapping[str, Sequence[str]]) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ class Pseudonyms:
     """
 
     secret: bytes
+    dates_in_past: bool = True
+    """Whether dates are shifted into the past alone; catalogues made before that rule keep their own."""
 
     def subject(self, issuer: str, patient: str) -> str:
         """Return the pseudonym of a patient: `sub-` and 26 base32 characters (130 bits).
@@ -87,7 +89,7 @@ class Pseudonyms:
         Returns
         -------
         str or None
-            ISO 8601 date, 1 to `MAX_DATE_SHIFT_DAYS` days earlier; None for None.
+            ISO 8601 date, 1 to `MAX_DATE_SHIFT_DAYS` days earlier (later, too, unless `dates_in_past`); None for None.
         """
         if day is None:
             return None
@@ -99,7 +101,9 @@ class Pseudonyms:
 
     def _shift(self, subject: str) -> timedelta:
         number = int.from_bytes(self._digest("date shift", subject)[:8], "big")
-        return timedelta(days=-1 - number % MAX_DATE_SHIFT_DAYS)
+        if self.dates_in_past:
+            return timedelta(days=-1 - number % MAX_DATE_SHIFT_DAYS)
+        return timedelta(days=number % (2 * MAX_DATE_SHIFT_DAYS + 1) - MAX_DATE_SHIFT_DAYS)
 
     def seal(self, content: bytes, *context: str) -> str:
         """Encrypt content with AES-SIV (RFC 5297), bound to its context.

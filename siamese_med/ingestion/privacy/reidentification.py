@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.ingestion.catalogue.inventory import format_series_label
 from siamese_med.ingestion.catalogue.rows import (
     FILE_TABLE,
+    META_TABLE,
     PATH_TABLE,
     SCAN_TABLE,
     SERIES_TABLE,
@@ -24,6 +25,7 @@ from siamese_med.ingestion.catalogue.rows import (
     ScanRow,
     SeriesRow,
 )
+from siamese_med.ingestion.catalogue.tables import fetch_rows
 from siamese_med.ingestion.inputs import ownership, sources
 from siamese_med.ingestion.inputs.entries import make_entry
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms, load_pseudonyms
@@ -91,6 +93,8 @@ def reveal_label(label: str, url: str, secret_file: Path | None, source: Path | 
     """
     secret = load_pseudonyms(secret_file, make=False)
     with catalogue.open_catalogue(url, secret.label("catalogue")) as connection:
+        known = {row["key"]: row["value"] for row in fetch_rows(connection, META_TABLE)}
+        secret = replace(secret, dates_in_past=catalogue.are_dates_in_past(known))
         found = _find(connection, label.strip().rstrip("…"))
         subjects = _subjects(connection, found.subjects, secret)
         facts: RevealedFacts
