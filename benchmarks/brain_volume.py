@@ -40,6 +40,7 @@ from siamese_med.scoring.change import pair_registration, simulated_rescans
 from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import rescan
 from siamese_med.simulation.rescan import ScannedBody
+from siamese_med.simulation.scanner import Scanner
 from siamese_med.study.config import ScoreConfig
 
 LOSSES = (0.5, 1.0, 2.0)
@@ -96,14 +97,7 @@ def measure_head(scan: RealScan, number: int) -> list[dict[str, Any]]:
     region = make_probability_volume(found.segmentation)
     brain = resampling.resample_volume(region, grid, body.signal.shape)[0, 0].numpy() > 0.5
     rng = np.random.default_rng([SEED, number])
-    machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
-    chosen = [
-        (
-            replace(machines[n], noise=body.noise * rng.uniform(*simulated_rescans.NOISE_FRACTION_RANGE)),
-            rescan.draw_contrast_levels(rng),
-        )
-        for n in rng.choice(len(machines), 2, replace=False)
-    ]
+    chosen = draw_two_machines(body, rng)
 
     def take(shown: ScannedBody, machine: int) -> PairScan | None:
         taken = rescan.acquire_rescan(shown, chosen[machine][0], rng, contrast=chosen[machine][1])
@@ -119,6 +113,18 @@ def measure_head(scan: RealScan, number: int) -> list[dict[str, Any]]:
             if change is not None:
                 pairs.append({"kind": kind, "loss": loss, **vars(change)})
     return pairs
+
+
+def draw_two_machines(body: ScannedBody, rng: np.random.Generator) -> list[tuple[Scanner, NDArray[np.float64]]]:
+    """Draw two simulated scanners that may scan a head, each with its contrast levels."""
+    machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
+    return [
+        (
+            replace(machines[n], noise=body.noise * rng.uniform(*simulated_rescans.NOISE_FRACTION_RANGE)),
+            rescan.draw_contrast_levels(rng),
+        )
+        for n in rng.choice(len(machines), 2, replace=False)
+    ]
 
 
 def shrink(body: ScannedBody, grid: NDArray[np.float64], brain: NDArray[np.bool_], factor: float) -> ScannedBody:

@@ -15,17 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.brain_volume import draw_two_machines
 from benchmarks.own_false_alarms import read_records
 from benchmarks.real_scans_list import REAL, RealScan, list_real_scans
 from siamese_med.brain.segmentation import segment_brain
-from siamese_med.scoring.change import simulated_rescans
 from siamese_med.simulation import rescan
 from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM
 
@@ -74,14 +73,7 @@ def measure_head(scan: RealScan, number: int) -> list[dict[str, float | None]]:
     """Measure three scans of a head: two by one simulated machine, one by another."""
     body = rescan.extract_body(scan.read())
     rng = np.random.default_rng([SEED, number])
-    machines = rescan.draw_rescan_scanners(body.spacing_mm, rng)
-    chosen = [
-        (
-            replace(machines[n], noise=body.noise * rng.uniform(*simulated_rescans.NOISE_FRACTION_RANGE)),
-            rescan.draw_contrast_levels(rng),
-        )
-        for n in rng.choice(len(machines), 2, replace=False)
-    ]
+    chosen = draw_two_machines(body, rng)
     volumes = []
     for machine, levels in (chosen[0], chosen[0], chosen[1]):
         taken = rescan.acquire_rescan(body, machine, rng, contrast=levels).volume

@@ -143,8 +143,8 @@ BOUNDARY_SD_VOXELS = 0.05
 Source: our choice.
 """
 
-LESION_CHANGE_Z = 1.96
-"""A lesion has grown or shrunk if its volume has changed by more than this many standard deviations.
+VOLUME_CHANGE_Z = 1.96
+"""A lesion or a brain structure has changed if its volume has by more than this many standard deviations.
 
 Source: convention, the 95 % interval of a normal distribution.
 """

@@ -12,7 +12,7 @@ from siamese_med.reporting.data.report_content import ReportVisit
 from siamese_med.reporting.data.volume_response import VOLUME_RULES, assess_volume_response
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.lesion import rank_fate
-from siamese_med.study.thresholds import LESION_CHANGE_Z, MIN_DAYS_FOR_YEARLY_RATE, MIN_ML_FOR_YEARLY_RATE
+from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE, MIN_ML_FOR_YEARLY_RATE, VOLUME_CHANGE_Z
 from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _change_of_load(loads: Sequence[LesionLoad]) -> tuple[float | None, bool | N
         return None, None
     first, last = loads[0], loads[-1]
     change = last.volume_ml - first.volume_ml
-    return round(100 * change / first.volume_ml, 1), abs(change) > LESION_CHANGE_Z * math.hypot(
+    return round(100 * change / first.volume_ml, 1), abs(change) > VOLUME_CHANGE_Z * math.hypot(
         first.error_ml, last.error_ml
     )
 

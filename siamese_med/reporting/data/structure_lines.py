@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 from siamese_med.reporting.data.structure_content import ScanStructures, StructureVolume, StructureVolumeLine
 from siamese_med.study.contrasts import describe_contrast
-from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM
+from siamese_med.study.thresholds import STRUCTURE_VOLUME_ERROR, THICK_SLICE_FACTOR, THICK_SLICE_MM, VOLUME_CHANGE_Z
 from siamese_med.study.vocabulary import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from siamese_med.reporting.data.report_content import ReportScan, ReportVisit
-
-Z_95 = 1.96
 
 
 def build_structure_volume_lines(visits: Sequence[ReportVisit]) -> tuple[StructureVolumeLine, ...]:
@@ -95,7 +93,9 @@ def _volume(structure: str, first_scan: ReportScan, scan: ReportScan) -> Structu
     if first is None or scan is first_scan:
         return StructureVolume(here.ml, error_ml, None, None, None)
     percent, error = measure_change(first, here, structure)
-    return StructureVolume(here.ml, error_ml, round(percent, 2), round(error, 2), abs(percent) > Z_95 * error)
+    return StructureVolume(
+        here.ml, error_ml, round(percent, 2), round(error, 2), abs(percent) > VOLUME_CHANGE_Z * error
+    )
 
 
 def _read_volume(structure: str, scan: ReportScan) -> MeasuredVolume | None:

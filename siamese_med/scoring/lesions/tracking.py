@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.scoring.lesions.marked_scan import MarkedScan, measure_overlaps, measure_share_shown
-from siamese_med.study.thresholds import LESION_CHANGE_Z, MIN_SHARE_SHOWN
+from siamese_med.study.thresholds import MIN_SHARE_SHOWN, VOLUME_CHANGE_Z
 from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class _Step:
             assert one is not None
             volume += sign * scan.volumes_ml[one]
             error = math.hypot(error, scan.errors_ml[one])
-        if abs(volume) <= LESION_CHANGE_Z * error:
+        if abs(volume) <= VOLUME_CHANGE_Z * error:
             return LesionFate.STABLE
         return LesionFate.ENLARGING if volume > 0 else LesionFate.SHRINKING
 
@@ -216,6 +216,6 @@ def judge_since_first(scans: Sequence[MarkedScan], track: LesionTrack) -> Lesion
     (was, before), (now, after) = (
         (scans[mark.place].volumes_ml[mark.part], scans[mark.place].errors_ml[mark.part]) for mark in (first, last)
     )
-    if abs(now - was) <= LESION_CHANGE_Z * math.hypot(before, after):
+    if abs(now - was) <= VOLUME_CHANGE_Z * math.hypot(before, after):
         return LesionFate.STABLE
     return LesionFate.ENLARGING if now > was else LesionFate.SHRINKING
