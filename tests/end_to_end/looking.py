@@ -1,9 +1,10 @@
-"""What a picture shows, read off its pixels: its letters, and beside which of them the bright spots lie."""
+"""What a picture shows: its letters, and beside which of them the bright spots lie."""
 
 from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,18 +12,40 @@ from PIL import Image
 from scipy.ndimage import center_of_mass, label
 
 from siamese_med.imaging import slice_labels
+from siamese_med.reporting.render.picture_labels import PictureLabels
+
+MARGIN = slice_labels.LABEL_MARGIN_PX
 
 
-def letters(picture: NDArray[np.float64]) -> dict[str, str]:
-    """The letter at the top, right, bottom and left edge: the glyph that fits best anywhere in that margin."""
-    margin = slice_labels.LABEL_MARGIN_PX
+@dataclass(frozen=True)
+class Shown:
+    """A slice without its margin, and the letter at its top, right, bottom and left edge."""
+
+    slice: NDArray[np.float64]
+    letters: dict[str, str]
+
+
+def lettered(picture: NDArray[np.float64]) -> Shown:
+    """A picture with letters in its pixels; each is the glyph that fits best anywhere in that margin."""
     bands = {
-        "top": picture[:margin, margin:-margin],
-        "right": picture[margin:-margin, -margin:],
-        "bottom": picture[-margin:, picture.shape[1] // 3 : -margin],  # the scale bar is to the left
-        "left": picture[margin:-margin, :margin],
+        "top": picture[:MARGIN, MARGIN:-MARGIN],
+        "right": picture[MARGIN:-MARGIN, -MARGIN:],
+        "bottom": picture[-MARGIN:, MARGIN:-MARGIN],
+        "left": picture[MARGIN:-MARGIN, :MARGIN],
     }
-    return {edge: max("ALPRSI", key=lambda glyph: _fit(band, glyph)) for edge, band in bands.items()}
+    letters = {edge: max("ALPRSI", key=lambda glyph: _fit(band, glyph)) for edge, band in bands.items()}
+    return Shown(picture[MARGIN:-MARGIN, MARGIN:-MARGIN], letters)
+
+
+def labelled(url: str, labels: PictureLabels) -> Shown:
+    """A picture with letters drawn over its margin; the edge of each is where it stands."""
+    pixels = grey(url)
+    height, width = (edge + 2 * MARGIN for edge in pixels.shape)
+    letters = {}
+    for letter, x, y in labels.letters:
+        away = {"top": y, "right": width - x, "bottom": height - y, "left": x}
+        letters[min(away, key=lambda edge: away[edge])] = letter
+    return Shown(pixels, letters)
 
 
 def _fit(band: NDArray[np.float64], glyph: str) -> float:
@@ -33,12 +56,8 @@ def _fit(band: NDArray[np.float64], glyph: str) -> float:
     return float((windows * framed).sum((-1, -2)).max())
 
 
-def blobs(picture: NDArray[np.float64]) -> list[tuple[int, float, float]]:
-    """(pixels, to the right, downwards) of the bright spots inside the margins, from the middle, the largest first."""
-    inner = picture[
-        slice_labels.LABEL_MARGIN_PX : -slice_labels.LABEL_MARGIN_PX,
-        slice_labels.LABEL_MARGIN_PX : -slice_labels.LABEL_MARGIN_PX,
-    ]
+def blobs(inner: NDArray[np.float64]) -> list[tuple[int, float, float]]:
+    """(pixels, to the right, downwards) of the bright spots of a slice, from the middle, the largest first."""
     parts, count = label(inner > 0.75 * inner.max())
     middle = (np.array(inner.shape) - 1) / 2
     found = []
@@ -49,20 +68,20 @@ def blobs(picture: NDArray[np.float64]) -> list[tuple[int, float, float]]:
     return sorted((one for one in found if one[0] > largest / 12), reverse=True)
 
 
-def marked(picture: NDArray[np.float64]) -> str:
+def marked(shown: Shown) -> str:
     """The letters of the edges towards which the bright spots lie, the largest spot first."""
-    read = letters(picture)
     return "".join(
-        read[("left" if right < 0 else "right") if abs(right) > abs(down) else ("top" if down < 0 else "bottom")]
-        for _, right, down in blobs(picture)
+        shown.letters[
+            ("left" if right < 0 else "right") if abs(right) > abs(down) else ("top" if down < 0 else "bottom")
+        ]
+        for _, right, down in blobs(shown.slice)
     )
 
 
-def halves(picture: NDArray[np.float64], lettered: NDArray[np.float64]) -> set[str]:
-    """The letters of the two edges that are nearest to the largest spot, as another picture of the slice has them."""
-    read = letters(lettered)
-    _, right, down = blobs(picture)[0]
-    return {read["left" if right < 0 else "right"], read["top" if down < 0 else "bottom"]}
+def halves(shown: Shown) -> set[str]:
+    """The letters of the two edges that are nearest to the largest spot."""
+    _, right, down = blobs(shown.slice)[0]
+    return {shown.letters["left" if right < 0 else "right"], shown.letters["top" if down < 0 else "bottom"]}
 
 
 def grey(url: str) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from siamese_med.imaging import resampling, slice_labels, volume
+from siamese_med.imaging import resampling, volume
 from siamese_med.imaging.intensity import normalise_intensity
 from siamese_med.imaging.volume import Volume
 from siamese_med.pipeline import stages
@@ -30,7 +30,7 @@ from siamese_med.scoring.change.scan_side import PairScan
 from siamese_med.simulation import dicom_series, scanner
 from siamese_med.study.config import Config
 from siamese_med.study.tables import Study
-from tests.end_to_end.looking import grey, halves, marked
+from tests.end_to_end.looking import Shown, grey, halves, labelled, lettered, marked
 
 CENTRE = np.array([12.0, -20.0, 30.0])
 BODY_MM = np.array([65.0, 80.0, 70.0])
@@ -148,14 +148,14 @@ MARKED = {"axial": "RA", "coronal": "RS", "sagittal": "AS"}
 
 
 @pytest.fixture(scope="module")
-def thumbnail(ingested: Ingested) -> Callable[[str], list[NDArray[np.float64]]]:
+def thumbnail(ingested: Ingested) -> Callable[[str], list[Shown]]:
     """The three tiles of a scan on the ingest page."""
     page = ingested.study.files_page.read_text(encoding="utf-8")
 
-    def tiles(name: str) -> list[NDArray[np.float64]]:
+    def tiles(name: str) -> list[Shown]:
         figure = next(one for one in page.split("<figure")[1:] if f'title="{ingested.rows[name]["id"]}"' in one)
         strip = grey(re.search('src="([^"]+)"', figure)[1])
-        return np.split(strip, 3, axis=1)
+        return [lettered(tile) for tile in np.split(strip, 3, axis=1)]
 
     return tiles
 
@@ -181,9 +181,7 @@ def _signal(slice_: pydicom.Dataset) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("name", [*DICOM, *NIFTI])
-def test_thumbnails_show_each_marker_beside_its_letter(
-    thumbnail: Callable[[str], list[NDArray[np.float64]]], name: str
-) -> None:
+def test_thumbnails_show_each_marker_beside_its_letter(thumbnail: Callable[[str], list[Shown]], name: str) -> None:
     assert [marked(tile) for tile in thumbnail(name)] == [MARKED[plane] for plane in PLANES]
 
 
@@ -197,7 +195,8 @@ def test_slices_of_a_pair_show_each_marker_beside_its_letter(compared: dict[str,
     shown = middle(compared[later].slices)
     assert sorted(shown) == sorted(PLANES)
     for one in shown.values():
-        assert marked(grey(one.panels.earlier)) == marked(grey(one.panels.later)) == MARKED[one.plane]
+        earlier, later = (labelled(url, one.panels.labels) for url in (one.panels.earlier, one.panels.later))
+        assert marked(earlier) == marked(later) == MARKED[one.plane]
 
 
 @pytest.mark.parametrize("later", [later for _, later in PAIRS])
@@ -207,8 +206,8 @@ def test_what_is_new_lies_right_front_and_up_in_difference_and_change(
     strongest = [one for one in compared[later].slices if one.chosen != "fixed"]
     for plane, sides in (("axial", {"R", "A"}), ("coronal", {"R", "S"})):
         one = next(one for one in strongest if one.plane == plane)
-        difference, earlier, change = map(grey, (one.panels.difference, one.panels.earlier, one.panels.change))
-        assert halves(difference, difference) == halves(change, earlier) == sides
+        difference, change = (labelled(url, one.panels.labels) for url in (one.panels.difference, one.panels.change))
+        assert halves(difference) == halves(change) == sides
 
 
 @pytest.mark.parametrize("later", [later for _, later in PAIRS])
@@ -234,7 +233,7 @@ def test_a_lineup_shows_each_marker_beside_its_letter(ingested: Ingested, tmp_pa
     (lineup,) = side_by_side.build_wrong_patient_comparisons(
         [alarm], [row], [{"scan": row["id"], "volume": "scan.npy"}], tmp_path
     )
-    assert marked(grey(lineup.faces[0].picture)) == MARKED["axial"]
+    assert marked(lettered(grey(lineup.faces[0].picture))) == MARKED["axial"]
 
 
 TURNS = {"left to right": np.fliplr, "top to bottom": np.flipud, "both": np.rot90, "about the diagonal": np.transpose}
@@ -242,16 +241,15 @@ TURNS = {"left to right": np.fliplr, "top to bottom": np.flipud, "both": np.rot9
 
 @pytest.mark.parametrize("turn", TURNS)
 def test_a_turned_picture_is_noticed(
-    thumbnail: Callable[[str], list[NDArray[np.float64]]], compared: dict[str, Compared], turn: str
+    thumbnail: Callable[[str], list[Shown]], compared: dict[str, Compared], turn: str
 ) -> None:
-    inner = slice(slice_labels.LABEL_MARGIN_PX, -slice_labels.LABEL_MARGIN_PX)
-    seen = {plane: tile.copy() for plane, tile in zip(PLANES, thumbnail("oblique"), strict=True)}
-    seen |= {f"{plane} slice": grey(one.panels.later) for plane, one in middle(compared["PIL"].slices).items()}
-    for name, picture in seen.items():
-        inside = picture[inner, inner]
+    seen = dict(zip(PLANES, thumbnail("oblique"), strict=True))
+    for plane, one in middle(compared["PIL"].slices).items():
+        seen[f"{plane} slice"] = labelled(one.panels.later, one.panels.labels)
+    for name, shown in seen.items():
+        inside = shown.slice
         edge = min(inside.shape)
         top, left = ((length - edge) // 2 for length in inside.shape)
         turned = np.zeros_like(inside)
         turned[top : top + edge, left : left + edge] = TURNS[turn](inside[top : top + edge, left : left + edge])
-        picture[inner, inner] = turned
-        assert marked(picture) != MARKED[name.split()[0]]
+        assert marked(Shown(turned, shown.letters)) != MARKED[name.split()[0]]

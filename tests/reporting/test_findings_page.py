@@ -103,3 +103,29 @@ def test_a_finding_says_which_other_contrasts_show_it_between_the_same_visits() 
     report = SimpleNamespace(pairs=(flair, *others))
     assert PatientReport.list_confirming_contrasts(report, flair, 3) == ("T2",)  # type: ignore[arg-type]
     assert PatientReport.list_confirming_contrasts(report, flair, None) == ()  # type: ignore[arg-type]
+
+
+def test_parts_of_one_finding_that_are_brighter_and_darker_are_to_be_judged_together(tmp_path: Path) -> None:
+    def written_with(name: str, signs: tuple[int, int]) -> tuple[str, str]:
+        inputs = build(tmp_path / name).only("changed")
+        inputs.scores = inputs.scores.assign(verdict="changed")
+        parts = [{**COMPONENTS[0], "finding": 3, "sign": sign} for sign in signs]
+        inputs.scores["components"] = [parts for _ in range(len(inputs.scores))]
+        inputs.write()
+        place = inputs.reports / pseudonym("changed")
+        page = " ".join(Reader((place / "report.html").read_text("utf-8")).text.split())
+        return page, " ".join((place / "report.txt").read_text("utf-8").split())
+
+    page, text = written_with("both", (1, -1))
+    assert "Parts 1 and 2 lie beside each other; some became brighter, some darker." in page
+    assert "brighter and darker parts lie beside each other in FLAIR" in text.replace("Brighter", "brighter")
+    page, text = written_with("one", (1, 1))
+    assert "lie beside each other" not in page + text
+
+
+def test_figures_of_identity_are_folded_unless_the_patient_is_in_doubt(tmp_path: Path) -> None:
+    for name, folded in (("changed", True), ("mixed", False)):
+        inputs = build(tmp_path / name)
+        inputs.write()
+        page = (inputs.reports / pseudonym(name) / "report.html").read_text("utf-8")
+        assert ('<details class="same"><summary>Are both scans of one person?' in page) == folded

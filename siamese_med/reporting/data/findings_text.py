@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data import contrast_agent, patient_verdict
+from siamese_med.reporting.data import contrast_agent, finding_lines, patient_verdict
 from siamese_med.study.contrasts import join_contrasts, join_words
 from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, MIN_ML_FOR_YEARLY_RATE
 from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatus, ScanFlag, Verdict
@@ -209,6 +209,7 @@ def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
     left = [f"{line.name} ({line.why_not})" for line in found.lines if line.why_not]
     agent = list(dict.fromkeys(pair.contrast for pair in contrast_agent.list_suspect_pairs(found.pairs)))
+    beside = list(dict.fromkeys(pair.contrast for pair in found.pairs if finding_lines.list_two_way_findings(pair)))
     doubtful = [pair.contrast for pairs in judged.get(Verdict.UNCERTAIN, {}).values() for pair in pairs]
     changed = [visit.session for visit in _compared_visits(found, judged)[1:] if visit.scanner_changed]
     undated = [visit.session for visit in found.visits if visit.day is None]
@@ -221,6 +222,10 @@ def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
         f"{join_contrasts(doubtful)} must be read by eye, since no finding is possible either way" if doubtful else "",
         f"the change in {join_contrasts(agent)} may come from contrast agent: check whether a scan is contrast-enhanced"
         if agent
+        else "",
+        f"brighter and darker parts lie beside each other in {join_contrasts(beside)}, as also where tissue was pushed "
+        "aside or scans are not exactly registered"
+        if beside
         else "",
         f"the scanner changed at {join_words(changed)}, which may look like change" if changed else "",
         f"the date of {join_words(undated)} is not known" if undated else "",

@@ -247,8 +247,8 @@ def _gallery(folder: ModelFolder) -> Iterator[ExamplePair]:
     shown = find_crop_windows(np.maximum(first, second))
     for index in range(min(len(same), MAX_GALLERY_PAIRS)):
         yield ExamplePair(
-            first=pictures.render_grey_slice(first[index][shown[index]], "axial"),
-            second=pictures.render_grey_slice(second[index][shown[index]], "axial"),
+            first=pictures.render_lettered_slice(first[index][shown[index]], "axial"),
+            second=pictures.render_lettered_slice(second[index][shown[index]], "axial"),
             same=bool(same[index]),
             distance=table_cells.parse_number(distance[index]),
             similarity=table_cells.parse_number(similarity[index]),

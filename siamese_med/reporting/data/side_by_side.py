@@ -98,7 +98,7 @@ def _lineup(
     slices = np.stack([_slice(aligned[scan]) for scan in shown.values()])
     cut = find_crop_windows(slices)
     faces = (
-        ComparisonPicture(role, scan, pictures.render_grey_slice(pixels[window], "axial"))
+        ComparisonPicture(role, scan, pictures.render_lettered_slice(pixels[window], "axial"))
         for (role, scan), pixels, window in zip(shown.items(), slices, cut, strict=True)
     )
     return WrongPatientComparison(alarm, tuple(faces))

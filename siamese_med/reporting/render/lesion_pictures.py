@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging.slice_labels import LABEL_MARGIN_PX
+from siamese_med.reporting.render.picture_labels import MAX_LABEL_BYTES, PictureLabels, place_labels
 from siamese_med.reporting.render.pictures import render_grey_slice, trace_outline
 
 if TYPE_CHECKING:
@@ -22,18 +23,22 @@ MAX_LESION_PICTURE_BYTES = 150_000
 
 @dataclass(frozen=True)
 class LesionPicture:
-    """One lesion on one scan: its slice as data URL, with a margin for letters, and the outline as an SVG path."""
+    """One lesion on one scan: its slice as data URL, the outline as an SVG path, and the labels.
+
+    `width` and `height` are in pixels, with a margin of LABEL_MARGIN_PX for the labels; the slice has none.
+    """
 
     scan: str
     width: int
     height: int
     url: str
     outline: str
+    labels: PictureLabels
 
     @property
     def size(self) -> int:
         """Number of bytes that the picture adds to a page."""
-        return len(self.url) + len(self.outline)
+        return len(self.url) + len(self.outline) + MAX_LABEL_BYTES
 
 
 LesionPictures = dict[int, tuple[LesionPicture, ...]]
@@ -72,6 +77,6 @@ def measure_pictures(pictures: Mapping[int, tuple[LesionPicture, ...]]) -> int:
 def _render(kept: Mapping[str, NDArray[np.generic]], row: int) -> LesionPicture:
     grey = np.asarray(kept["slices"][row], dtype=np.uint8)
     height, width = (edge + 2 * LABEL_MARGIN_PX for edge in grey.shape)
-    url = render_grey_slice(grey, "axial", float(kept["spacing_mm"][row]))
     outline = trace_outline(np.asarray(kept["marked"][row], dtype=bool), LABEL_MARGIN_PX)
-    return LesionPicture(str(kept["scan"][row]), width, height, url, outline)
+    labels = place_labels(width, height, "axial", float(kept["spacing_mm"][row]))
+    return LesionPicture(str(kept["scan"][row]), width, height, render_grey_slice(grey), outline, labels)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from siamese_med.imaging.slice_labels import LABEL_MARGIN_PX
 from siamese_med.reporting import formatting
 from siamese_med.reporting.charts import curves, histogram, lesion_load, marks, ranges, strip, timeline
-from siamese_med.reporting.data import verdicts, wrong_patient_alarms
+from siamese_med.reporting.data import finding_lines, verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import index_rows, viewer
 from siamese_med.study import contrasts
@@ -40,6 +41,14 @@ if TYPE_CHECKING:
 
 PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 """Folder of the templates of all pages, their style sheets and scripts."""
+PAGE_FILTERS = {
+    formatting: (
+        *("fixed", "detectable", "measure", "probability", "percent", "count", "interval", "known"),
+        *("short", "place", "sizes", "spaced", "sentence", "sentence_case"),
+    ),
+    contrasts: ("describe_contrast", "describe_stratum", "join_contrasts", "join_words"),
+}
+"""Functions that the templates may use as filters, by module."""
 
 
 @dataclass(frozen=True)
@@ -260,30 +269,18 @@ def _environment() -> Environment:
         shapes=marks.MARK_SHAPES,
         advice=wrong_patient_alarms.ALARM_ADVICE,
         claims=statements,
+        two_way_findings=finding_lines.list_two_way_findings,
         contrast_note=index_rows.list_contrast_note,
         least_voxels=MIN_LESION_VOXELS,
+        margin_px=LABEL_MARGIN_PX,
         max_candidate_p=MAX_CANDIDATE_P,
         finding_answers=tuple(FindingAnswer),
         scan_qualities=tuple(ScanQuality),
         remark_characters=MAX_REMARK_CHARACTERS,
     )
-    for name in (
-        *("fixed", "detectable", "measure"),
-        "probability",
-        "percent",
-        "count",
-        "interval",
-        "known",
-        "short",
-        "place",
-        "sizes",
-        "spaced",
-        "sentence",
-        "sentence_case",
-    ):
-        environment.filters[name] = getattr(formatting, name)
-    for name in ("describe_contrast", "describe_stratum", "join_contrasts"):
-        environment.filters[name] = getattr(contrasts, name)
+    for module, names in PAGE_FILTERS.items():
+        for name in names:
+            environment.filters[name] = getattr(module, name)
     return environment
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from siamese_med.imaging import slice_labels
+from siamese_med.reporting.render.picture_labels import MAX_LABEL_BYTES, PictureLabels, place_labels
 from siamese_med.study.thresholds import MIN_CHANGE_PROBABILITY
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LETTER_GREY_LEVEL = 255
-"""Grey level of the orientation letters and the scale bar."""
+"""Grey level of the orientation letters in the pictures of `render_lettered_slice`."""
 GREY_STEP = 4
 """Grey levels of a scan are rounded down to multiples of this: noise hides it, and pages get a third smaller."""
 SHADES_PER_COLOUR = 15
@@ -42,17 +43,16 @@ _BRIGHTER = (255, 170, 66)
 _DARKER = (86, 168, 255)
 _CHANGE_LOW = (122, 40, 160)
 _CHANGE_HIGH = (255, 214, 74)
-_LETTERS = (220, 224, 230)
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The four pictures of one slice as data URLs of one size.
+    """The four pictures of one slice as data URLs of one size, and what is drawn over them.
 
     Parameters
     ----------
     width, height
-        Size in pixels.
+        Size in pixels with the margin of LABEL_MARGIN_PX that the labels need; the pictures themselves have none.
     earlier, later
         Scans in grey.
     difference
@@ -61,6 +61,8 @@ class Panels:
         Probability of change; transparent where it is low, to be laid over `earlier`.
     outline
         Around what is called changed, as the path of an SVG picture; empty where nothing is.
+    labels
+        Orientation letters and scale bar.
     """
 
     width: int
@@ -70,11 +72,13 @@ class Panels:
     difference: str
     change: str
     outline: str
+    labels: PictureLabels
 
     @property
     def size(self) -> int:
         """Number of bytes that the pictures add to a page."""
-        return sum(len(url) for url in (self.earlier, self.later, self.difference, self.change, self.outline))
+        urls = (self.earlier, self.later, self.difference, self.change)
+        return sum(len(url) + MAX_LABEL_BYTES for url in urls) + 2 * len(self.outline)
 
 
 def render_slice_panels(
@@ -104,16 +108,22 @@ def render_slice_panels(
     return Panels(
         width=width,
         height=height,
-        earlier=render_grey_slice(earlier, plane, spacing_mm),
-        later=render_grey_slice(later, plane, spacing_mm),
-        difference=_difference(difference, plane, spacing_mm),
+        earlier=render_grey_slice(earlier),
+        later=render_grey_slice(later),
+        difference=_difference(difference),
         change=_change(change),
         outline=trace_outline(change >= MIN_CHANGE_PROBABILITY * 255, slice_labels.LABEL_MARGIN_PX),
+        labels=place_labels(width, height, plane, spacing_mm),
     )
 
 
-def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float | None = None) -> str:
-    """Render a slice as an 8-bit grey PNG with orientation letters.
+def render_grey_slice(pixels: NDArray[np.uint8]) -> str:
+    """Render a slice (rows, columns), uint8, in display orientation, as the data URL of an 8-bit grey PNG."""
+    return _url(pixels // GREY_STEP * GREY_STEP)
+
+
+def render_lettered_slice(pixels: NDArray[np.uint8], plane: str) -> str:
+    """Render a slice with orientation letters in its pixels, for a picture that may be copied off its page.
 
     Parameters
     ----------
@@ -121,18 +131,14 @@ def render_grey_slice(pixels: NDArray[np.uint8], plane: str, spacing_mm: float |
         Grey levels (rows, columns), uint8, in display orientation.
     plane
         `axial`, `coronal` or `sagittal`.
-    spacing_mm
-        Edge of a pixel; without it there is no scale bar.
 
     Returns
     -------
     str
-        Data URL.
+        Data URL of an 8-bit grey PNG with a margin of LABEL_MARGIN_PX.
     """
     picture = slice_labels.add_label_margin(pixels // GREY_STEP * GREY_STEP, 0)
     slice_labels.draw_orientation_letters(picture, plane, LETTER_GREY_LEVEL)
-    if spacing_mm:
-        slice_labels.draw_scale_bar(picture, spacing_mm, LETTER_GREY_LEVEL)
     return _url(picture)
 
 
@@ -165,18 +171,13 @@ def _find_runs(edges: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
     return [(int(line), int(a), int(b - a)) for (line, a), (_, b) in zip(starts, ends, strict=True)]
 
 
-def _difference(pixels: NDArray[np.uint8], plane: str, spacing_mm: float) -> str:
-    """Palette PNG: 0 black, 1..SHADES_PER_COLOUR brighter, then as many darker, last the letters."""
+def _difference(pixels: NDArray[np.uint8]) -> str:
+    """Palette PNG: 0 black, 1..SHADES_PER_COLOUR brighter, then as many darker."""
     shift = (pixels.astype(np.float32) - 128) / 127
     shade = np.round(np.abs(shift).clip(0, 1) * SHADES_PER_COLOUR).astype(np.uint8)
-    letters = 2 * SHADES_PER_COLOUR + 1
-    picture = slice_labels.add_label_margin(
-        np.where((shift < 0) & (shade > 0), shade + SHADES_PER_COLOUR, shade).astype(np.uint8), 0
-    )
-    slice_labels.draw_orientation_letters(picture, plane, letters)
-    slice_labels.draw_scale_bar(picture, spacing_mm, letters)
+    picture = np.where((shift < 0) & (shade > 0), shade + SHADES_PER_COLOUR, shade).astype(np.uint8)
     black = (0, 0, 0)
-    return _url(picture, [black, *_ramp(black, _BRIGHTER), *_ramp(black, _DARKER), _LETTERS])
+    return _url(picture, [black, *_ramp(black, _BRIGHTER), *_ramp(black, _DARKER)])
 
 
 def _change(pixels: NDArray[np.uint8]) -> str:
@@ -188,7 +189,7 @@ def _change(pixels: NDArray[np.uint8]) -> str:
         .astype(np.uint8)
     )
     opacity = [0, *(int(110 + 110 * step / SHADES_PER_COLOUR) for step in range(1, SHADES_PER_COLOUR + 1))]
-    return _url(slice_labels.add_label_margin(shade, 0), [(0, 0, 0), *_ramp(_CHANGE_LOW, _CHANGE_HIGH)], bytes(opacity))
+    return _url(shade, [(0, 0, 0), *_ramp(_CHANGE_LOW, _CHANGE_HIGH)], bytes(opacity))
 
 
 def _ramp(start: tuple[int, int, int], end: tuple[int, int, int]) -> list[tuple[int, int, int]]:
