@@ -90,7 +90,7 @@ class PrepareConfig(ConfigSection):
     )
     registration: RegistrationName = Field("correlation_ratio", description="of a scan to the template; or a plug-in")
     registration_args: Arguments = Field({}, description="arguments of the registration")
-    min_quality: Fraction = Field(0.05, description="share of variance that a nudge of an aligned scan must cost")
+    min_quality: Fraction = Field(0.05, description="share of the variance lost when an aligned scan is moved a little")
     batch_size: Count = Field(4, description="scans aligned together")
     accelerator: Accelerator = "auto"
 
@@ -103,7 +103,7 @@ class PairConfig(ConfigSection):
 
     seed: int = Field(0, description="of the split and of the pairs of two patients")
     validation_share: Fraction = Field(0.25, description="share of patients for stopping and calibration")
-    test_share: Fraction = Field(0.25, description="share of the patients that are looked at once")
+    test_share: Fraction = Field(0.25, description="share of the patients kept for the final test")
     negatives_per_positive: Positive = Field(1.0, description="different-patient pairs per same-patient pair")
     hard_negative_share: Fraction = Field(0.5, description="share of those with the same scanner and protocol")
     rescan_days: int = Field(1, ge=0, description="visits this close count as rescans without change")
@@ -218,9 +218,11 @@ class ScoreConfig(ConfigSection):
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: Fraction = Field(0.05, description="p below which a change is called one")
-    simulated_rescans: int = Field(16, ge=3, description="pairs without change a contrast, where fewer than 8 are real")
+    simulated_rescans: int = Field(
+        16, ge=3, description="simulated pairs of each contrast, where fewer than 8 are real"
+    )
     min_overlap: Fraction = Field(0.6, description="share of the brain or body that both scans must show")
-    min_pose_quality: Fraction = Field(0.05, description="how distinct the pose of a pair must be")
+    min_pose_quality: Fraction = Field(0.05, description="how much worse two scans must fit when one is moved a little")
     accelerator: Accelerator = "auto"
 
     ONLY_WHERE_SET: ClassVar[frozenset[str]] = frozenset({"detector", "detector_args"})

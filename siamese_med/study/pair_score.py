@@ -230,7 +230,10 @@ class PairScore:
     mutual_information: Annotated[float | None, _baseline("mutual information in nats, of intensity ranks")] = None
     ssim: Annotated[float | None, _baseline("structural similarity")] = None
     pair_quality: Annotated[
-        float | None, ScoreColumn("how distinct the pose of the two scans is, 0 to 1; see `score.min_pose_quality`")
+        float | None,
+        ScoreColumn(
+            "how much worse the two scans fit when one is moved a little, 0 to 1; see `score.min_pose_quality`"
+        ),
     ] = None
     transform: Annotated[
         Matrix,
