@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 PAGE_TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 """Folder of the templates of all pages, their style sheets and scripts."""
+UNFOLDED_SLICES = 4
+"""Slices of a pair that a page shows at once; the others are folded, if they are more than one."""
 PAGE_FILTERS = {
     formatting: (
         *("fixed", "detectable", "measure", "probability", "percent", "count", "interval", "known"),
@@ -273,6 +275,7 @@ def _environment() -> Environment:
         contrast_note=index_rows.list_contrast_note,
         least_voxels=MIN_LESION_VOXELS,
         margin_px=LABEL_MARGIN_PX,
+        unfolded_slices=UNFOLDED_SLICES,
         max_candidate_p=MAX_CANDIDATE_P,
         finding_answers=tuple(FindingAnswer),
         scan_qualities=tuple(ScanQuality),

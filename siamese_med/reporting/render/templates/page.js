@@ -251,7 +251,9 @@
 
   function unfold() {
     const target = location.hash && document.getElementById(location.hash.slice(1));
-    if (target && target.tagName === "DETAILS") target.open = true;
+    if (!target) return;
+    for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (target.closest("details.further")) target.scrollIntoView();
   }
 
   window.addEventListener("hashchange", unfold);
