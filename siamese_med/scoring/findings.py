@@ -1,7 +1,8 @@
 """Findings: the changed parts of all pairs of a patient, each under a number that stays.
 
-A part of the map of one pair and a part of that of another pair are one finding where they overlap. A finding keeps its
-number in every later run, with another model, with another threshold, and after a visit was added in between.
+A part of the map of one pair and a part of that of another pair are one finding where they overlap, also where the
+pairs are of different contrasts. A finding keeps its number in every later run, with another model, with another
+threshold, and after a visit was added in between.
 
 ==========================  ==================================================================================
 File below the data folder  Content
@@ -29,8 +30,8 @@ from siamese_med.imaging.change_parts import label_changed_parts
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.scoring.scan_poses import place_scans
-from siamese_med.study.component import Component
+from siamese_med.scoring.scan_poses import SharedFrames, place_scans
+from siamese_med.study.component import Component, call_two_way_findings
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.thresholds import MIN_LINK_SHARE
 from siamese_med.study.vocabulary import Verdict
@@ -48,7 +49,7 @@ GRID_MM = 2.0
 Source: our choice; the worst of 46 registrations of real heads was 1.6 mm off (docs/results.md)."""
 GRID_REACH = 2000
 """Half the number of grid places along an axis: 4 m to each side."""
-NUMBERING_VERSION = 1
+NUMBERING_VERSION = 2
 """Counts up when other numbers are given for the same pairs, so that numbers that are kept are not used."""
 
 PartNumbers = tuple[int | None, ...]
@@ -59,12 +60,14 @@ PartNumbers = tuple[int | None, ...]
 class FindingJob:
     """One patient whose findings are numbered, for a worker process.
 
-    `pairs` are all pairs of the patient, with their verdicts.
+    `pairs` are all pairs of the patient, with their verdicts; `frames` are scans that lie on each other by their
+    headers.
     """
 
     data: Path
     subject: str
     pairs: tuple[PairScore, ...]
+    frames: SharedFrames = ()
 
     @property
     def scans(self) -> list[str]:
@@ -79,7 +82,7 @@ class FindingJob:
     @property
     def content(self) -> str:
         """Digest of all that the numbers depend on, but for those that were given before."""
-        return hashlib.sha256(repr((NUMBERING_VERSION, self.pairs)).encode()).hexdigest()
+        return hashlib.sha256(repr((NUMBERING_VERSION, self.pairs, self.frames)).encode()).hexdigest()
 
 
 @dataclass
@@ -97,7 +100,7 @@ class FindingRecord:
     numbers: dict[str, PartNumbers] = field(default_factory=dict)
 
 
-def number_findings(data: Path, scores: Sequence[PairScore]) -> list[PairScore]:
+def number_findings(data: Path, scores: Sequence[PairScore], frames: SharedFrames = ()) -> list[PairScore]:
     """Number the findings of every patient with a changed pair.
 
     It can be stopped and called again: numbers that were given are kept.
@@ -108,18 +111,24 @@ def number_findings(data: Path, scores: Sequence[PairScore]) -> list[PairScore]:
         The data folder.
     scores
         All pairs of a study, with their verdicts.
+    frames
+        Scans of one visit that lie on each other, see `scan_poses.list_shared_frames`.
 
     Returns
     -------
     list of PairScore
-        The same pairs. The parts of changed pairs have numbers, but for those that are no stronger than a rescan.
+        The same pairs. The parts of changed pairs have numbers, but for those that are no stronger than a rescan; what
+        became of them is said as in `component.call_two_way_findings`.
     """
+    partners: dict[str, list[str]] = defaultdict(list)
+    for one, other in frames:
+        partners[one].append(other)
     own: dict[str, list[PairScore]] = defaultdict(list)
     for pair in scores:
         if pair.subject_a == pair.subject_b:
             own[pair.subject_a].append(pair)
     jobs = [
-        FindingJob(data, subject, tuple(pairs))
+        FindingJob(data, subject, tuple(pairs), _select_frames(pairs, partners))
         for subject, pairs in own.items()
         if any(pair.verdict == Verdict.CHANGED for pair in pairs)
     ]
@@ -136,11 +145,17 @@ def number_findings(data: Path, scores: Sequence[PairScore]) -> list[PairScore]:
     return [replace(pair, components=_add_numbers(pair, found)) for pair in scores]
 
 
+def _select_frames(pairs: Sequence[PairScore], partners: Mapping[str, Sequence[str]]) -> SharedFrames:
+    scans = sorted({scan for pair in pairs for scan in (pair.scan_a, pair.scan_b)})
+    return tuple((scan, other) for scan in scans for other in partners.get(scan, ()) if other in scans)
+
+
 def _add_numbers(pair: PairScore, found: Mapping[str, PartNumbers]) -> tuple[Component, ...]:
     numbers = found.get(f"{pair.scan_a} {pair.scan_b}")
     if numbers is None or len(numbers) != len(pair.components):
         return pair.components
-    return tuple(replace(part, finding=number) for part, number in zip(pair.components, numbers, strict=True))
+    numbered = (replace(part, finding=number) for part, number in zip(pair.components, numbers, strict=True))
+    return call_two_way_findings(tuple(numbered))
 
 
 def number_patient_findings(job: FindingJob) -> dict[str, PartNumbers]:
@@ -150,7 +165,7 @@ def number_patient_findings(job: FindingJob) -> dict[str, PartNumbers]:
     numbered: dict[str, PartNumbers] = {}
     left = job.scans
     while left:
-        placed = place_scans(left, job.pairs)
+        placed = place_scans(left, job.pairs, job.frames)
         left = [scan for scan in left if scan not in placed]
         pairs = [pair for pair in job.pairs if pair.verdict == Verdict.CHANGED and pair.map and pair.scan_a in placed]
         parts = [(pair, *one) for pair in pairs for one in locate_changed_parts(job.data, pair, placed[pair.scan_a])]

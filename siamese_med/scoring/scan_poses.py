@@ -1,14 +1,16 @@
-"""How the scans of a patient lie to each other, by the registrations of their pairs."""
+"""How the scans of a patient lie to each other, by the registrations of their pairs and by the headers of a visit."""
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from siamese_med.study.pair_score import PairScore
+from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.vocabulary import NotComparable
 
 if TYPE_CHECKING:
@@ -16,9 +18,47 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
+SharedFrames = tuple[tuple[str, str], ...]
+"""Two scans each whose coordinates in mm are those of one frame."""
 
-def place_scans(scans: Sequence[str], pairs: Iterable[PairScore]) -> dict[str, Matrix]:
-    """Find how scans lie to one of them, 4x4 in mm; those are left out to which no registration leads.
+BRAIN_CORNERS_MM = np.stack(np.meshgrid((-50.0, 50.0), (-70.0, 50.0), (-30.0, 50.0), (1.0,)), -1).reshape(-1, 4).T
+"""Corners of a box in the brain of the template, (4, 8) as homogeneous coordinates."""
+MAX_FRAME_DISAGREEMENT_MM = 8.0
+"""How far, on average over BRAIN_CORNERS_MM, the headers of two scans may lie from their alignments to the template.
+
+Scans of one visit whose headers are right differ by some millimetres (ten pairs of two real heads), since alignments to
+the template are so exact only; headers of different frames mostly by centimetres. Source: our choice."""
+
+
+def list_shared_frames(scans: Iterable[PreparedScan]) -> SharedFrames:
+    """List the scans of one visit that lie on each other by their headers, where their alignments do not contradict.
+
+    Scans of several contrasts are not registered to each other, but a patient stays in the scanner for all of them.
+
+    Parameters
+    ----------
+    scans
+        Scans of any patients; an id begins with the patient and the visit.
+    """
+    visits: dict[str, list[PreparedScan]] = defaultdict(list)
+    for scan in scans:
+        if scan.ok:
+            visits["_".join(scan.id.split("_")[:2])].append(scan)
+    return tuple(
+        (one.id, other.id)
+        for mine in visits.values()
+        for one, other in combinations(sorted(mine, key=lambda scan: scan.id), 2)
+        if _measure_disagreement(one, other) <= MAX_FRAME_DISAGREEMENT_MM
+    )
+
+
+def _measure_disagreement(one: PreparedScan, other: PreparedScan) -> float:
+    moved = (np.asarray(one.matrix, dtype=float) - np.asarray(other.matrix, dtype=float)) @ BRAIN_CORNERS_MM
+    return float(np.linalg.norm(moved[:3], axis=0).mean())
+
+
+def place_scans(scans: Sequence[str], pairs: Iterable[PairScore], frames: SharedFrames = ()) -> dict[str, Matrix]:
+    """Find how scans lie to one of them, 4x4 in mm; those are left out to which nothing leads.
 
     That one is the scan from which most others are reached, the first of several.
 
@@ -27,7 +67,9 @@ def place_scans(scans: Sequence[str], pairs: Iterable[PairScore]) -> dict[str, M
     scans
         Ids, in the order of time.
     pairs
-        Pairs of these scans, and of others.
+        Pairs of these scans, and of others; those that were registered lead from one scan to the other.
+    frames
+        Scans of one frame, which lead to each other too.
 
     Examples
     --------
@@ -39,6 +81,9 @@ def place_scans(scans: Sequence[str], pairs: Iterable[PairScore]) -> dict[str, M
     (['one', 'two'], [-2.0, 0.0, 0.0])
     """
     steps = _list_registrations(pairs)
+    for one, other in frames:
+        steps[one].setdefault(other, np.eye(4))
+        steps[other].setdefault(one, np.eye(4))
     best: dict[str, Matrix] = {}
     for scan in scans:
         found = _reach(scan, steps)

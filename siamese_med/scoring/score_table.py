@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
-from siamese_med.scoring import findings
+from siamese_med.scoring import findings, scan_poses
 from siamese_med.scoring.change import comparability, pair_measurement, pair_scoring
 from siamese_med.scoring.change.noise_floor import SAME_SCANNER
 from siamese_med.scoring.change.pair_scoring import CalibratedDetector
@@ -158,7 +158,9 @@ def score_pairs(
         _named(one, pair, curve, job.earlier.ok and job.later.ok)
         for one, pair, job in zip(found, pairs.itertuples(), jobs, strict=True)
     ]
-    table = score_table(findings.number_findings(setup.reader.data, named))
+    table = score_table(
+        findings.number_findings(setup.reader.data, named, scan_poses.list_shared_frames(scans.values()))
+    )
     table.attrs[SIGNIFICANCE_ATTRIBUTE] = setup.config.significance  # pages say by which limit a pair has changed
     return table
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from siamese_med.study import table_cells
-from siamese_med.study.vocabulary import UNKNOWN
+from siamese_med.study.vocabulary import UNKNOWN, ComponentKind
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,35 @@ class Component:
             region=table_cells.parse_text(part.get("region")),
             finding=table_cells.parse_integer(part.get("finding")),
         )
+
+
+def list_two_way_findings(parts: Sequence[Component]) -> list[tuple[int, ...]]:
+    """List the findings of a pair that became brighter in one part and darker in another.
+
+    A lesion of another shape looks so. So does tissue that was pushed aside, and scans that are not exactly registered.
+
+    Parameters
+    ----------
+    parts
+        All parts of the pair.
+
+    Returns
+    -------
+    list of tuple of int
+        The numbers of the parts, from 1, of each such finding.
+    """
+    found: dict[int, list[int]] = defaultdict(list)
+    for place, part in enumerate(parts, start=1):
+        if part.finding is not None:
+            found[part.finding].append(place)
+    return [tuple(mine) for mine in found.values() if {1, -1} <= {parts[place - 1].sign for place in mine}]
+
+
+def call_two_way_findings(parts: Sequence[Component]) -> tuple[Component, ...]:
+    """Call the parts of such findings brighter or darker: none of them alone says that tissue is new or vanished."""
+    mixed = {place for mine in list_two_way_findings(parts) for place in mine}
+    words = {1: ComponentKind.BRIGHTER, -1: ComponentKind.DARKER}
+    return tuple(
+        replace(part, kind=words.get(part.sign or 0, part.kind)) if place in mixed else part
+        for place, part in enumerate(parts, start=1)
+    )

@@ -88,6 +88,20 @@ def test_each_verdict_is_told_with_its_figures(verdict: str, fields: dict[str, A
     assert told[:2] == (change, amount)
 
 
+def test_what_may_come_from_contrast_agent_is_told_last_and_one_lesion_is_told_to_be_one() -> None:
+    def changed(contrast: str, region: str) -> PairScore:
+        part = {"kind": "new", "volume_ml": 1.2, "sign": 1, "region": region, "finding": 1}
+        fields = CHANGED | {"components": [part]}
+        return score(f"1 {contrast}", f"2 {contrast}", "changed", **fields)
+
+    visits = timeline("1 T1w", "1 FLAIR", "2 T1w", "2 FLAIR")
+    for region, first, second in (("left cortex", "T1", "FLAIR"), ("left lateral ventricle", "FLAIR", "T1")):
+        _, amount, limits = compose(visits, changed("T1w", region), changed("FLAIR", region))
+        assert amount.index(f"n {first}, beyond") < amount.index(f"n {second}, beyond")
+        assert amount.endswith(f"; this place is that of {first}.")
+        assert ("contrast agent" in limits) == (first == "FLAIR")
+
+
 def test_what_was_left_out_and_why_is_told() -> None:
     scores = (score("1 T1w", "2 T1w", "uncertain"), score("1 FLAIR", "2 FLAIR", **APART))
     assert compose(BOTH, *scores, claimed=True)[2] == (

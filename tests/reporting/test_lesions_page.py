@@ -102,13 +102,18 @@ def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
     assert "Left out: ses-3." in Reader(section(marked)).text
 
 
-def test_percent_a_year_is_at_a_constant_rate(marked: Inputs) -> None:
-    report = json.loads((marked.reports / SUBJECT / "report.json").read_text("utf-8"))
-    (line,) = report["lesions"]
+def test_percent_a_year_is_at_a_constant_rate(marked: Inputs, tmp_path: Path) -> None:
+    grown = build(tmp_path).only("stable")
+    known = [state(1, 1, "first", 0.5, "enlarging"), state(3, 1, "enlarging", 1.0, "enlarging")]
+    grown.lesions = (*known, *(state(visit, None, "total", 0.5, "unknown") for visit in (1, 3)))
+    grown.write()
+    (line,) = json.loads((grown.reports / SUBJECT / "report.json").read_text("utf-8"))["lesions"]
     days = [load["day"] for load in line["loads"]]
     years = (days[1] - days[0]) / 365.25
+    assert line["lesions"][0]["percent_a_year"] == pytest.approx(100 * (2 ** (1 / years) - 1), abs=0.1)
+    (line,) = json.loads((marked.reports / SUBJECT / "report.json").read_text("utf-8"))["lesions"]
     by_number = {lesion["number"]: lesion for lesion in line["lesions"]}
-    assert by_number[2]["percent_a_year"] == pytest.approx(100 * (2 ** (1 / years) - 1), abs=0.1)
+    assert by_number[2]["percent_a_year"] is None, "it took in another lesion"
     assert (by_number[1]["fate"], by_number[1]["percent_a_year"]) == ("stable", None), "no rate within the error"
     assert by_number[5]["percent_a_year"] is None, "one mark tells no rate"
 

@@ -162,7 +162,8 @@ def test_uncertain_in_one_contrast_takes_the_green_from_another_and_both_are_tol
     assert headline.status == "uncertain"
     assert (headline.contrasts, headline.uncertain, headline.unchanged) == (("FLAIR",), (), ("T1",))
     assert headline.text == (
-        "From ses-1 to ses-2 no change was found in FLAIR, but even a change of 8 ml might have been missed. Look at "
+        "From ses-1 to ses-2 it is not known whether anything changed in FLAIR: even a change of 8 ml "
+        "might have been missed. Look at "
         "the images yourself. From ses-1 to ses-2 nothing changed in T1 beyond what a rescan would; a change of 0.50 "
         "ml in T1 would have been seen."
     )
@@ -177,7 +178,9 @@ def test_a_change_comes_before_uncertain_which_is_not_said_to_be_unchanged() -> 
     headline, _, _ = judge(BOTH, [score("1 T1w", "2 T1w", "uncertain"), score("1 FLAIR", "2 FLAIR", "changed")])
     assert headline.status == "changed"
     assert (headline.contrasts, headline.uncertain, headline.unchanged) == (("FLAIR",), ("T1",), ())
-    assert "no change was found in T1, but even a change of 8 ml might have been missed" in headline.text
+    assert (
+        "it is not known whether anything changed in T1: even a change of 8 ml might have been missed" in headline.text
+    )
 
 
 def test_uncertain_comes_before_not_comparable() -> None:
@@ -198,7 +201,7 @@ def test_uncertain_against_the_visit_before_or_the_first_is_the_verdict_and_both
     headline, _, (line,) = judge(timeline("1 T1w", "2 T1w", "3 T1w"), scores)
     assert (headline.status, headline.contrasts, headline.unchanged) == ("uncertain", ("T1",), ())
     doubted, seen = ("ses-2", "ses-1") if before == "uncertain" else ("ses-1", "ses-2")
-    assert headline.text.startswith(f"From {doubted} to ses-3 no change was found in T1, but even")
+    assert headline.text.startswith(f"From {doubted} to ses-3 it is not known whether anything changed in T1: even")
     assert (
         f"From {seen} to ses-3 nothing changed in T1 beyond what a rescan would; a change of 0.50 ml" in headline.text
     )

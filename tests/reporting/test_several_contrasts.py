@@ -67,8 +67,8 @@ def test_headings_and_captions_of_the_slices_name_the_contrast(several: Inputs) 
     titles = re.findall(r'<h2 id="title-\d">([^<]+)</h2>', page)
     assert titles == [
         "FLAIR, ses-2 to ses-3",
-        "T1, ses-2 to ses-3",
         "Contrast-enhanced T1, ses-2 to ses-3",
+        "T1, ses-2 to ses-3",
         "FLAIR, ses-1 to ses-3",
         "T1, ses-1 to ses-3",
     ]

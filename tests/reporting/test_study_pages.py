@@ -110,6 +110,7 @@ def test_the_index_of_10000_patients_stays_small(written: Inputs) -> None:
             190,
             z,
             0.01,
+            0.02,
             0.3 * z,
             0.2 * z,
             0.2 * z,

@@ -20,7 +20,7 @@ from tests.reporting.conftest import Inputs, build, pseudonym, several_contrasts
 from tests.reporting.test_pages import Reader
 
 SENTENCE = (
-    "no change was found, but in this pair even a change of 8 ml might have been missed. Look at the images yourself"
+    "in this pair even a change of 8 ml might have been missed, so its figures do not say that nothing changed. Look"
 )
 
 
@@ -70,6 +70,8 @@ def test_the_pair_says_it_again_in_its_section_and_in_its_row(doubted: Inputs) -
     assert SENTENCE not in Reader(section(page, 'id="pair-2"')).text
     (row,) = re.findall(r"<tr>.*?#pair-1.*?</tr>", page)
     assert '<span class="badge uncertain">' in row
+    assert '<td class="right">–</td>' in row, "no volume of a change that could not have been found"
+    assert "Volume not known" in " ".join(Reader(pair).text.split())
 
 
 def test_the_time_line_and_the_strip_mark_it_by_its_shape(doubted: Inputs) -> None:

@@ -12,8 +12,10 @@ import pytest
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.scoring import findings
+from siamese_med.scoring.scan_poses import list_shared_frames
 from siamese_med.study.component import Component
 from siamese_med.study.pair_score import PairScore
+from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.vocabulary import NotComparable, Verdict
 
 SHAPE = (48, 48, 48)
@@ -182,3 +184,38 @@ def test_two_runs_give_the_same_record(patient: Patient) -> None:
     assert first.free == second.free == 3
     for scan, places in first.places.items():
         np.testing.assert_array_equal(places, second.places[scan])
+
+
+def test_contrasts_of_one_visit_share_numbers_where_their_scans_lie_in_one_frame(patient: Patient) -> None:
+    patient.add(0, 3, LEFT, RIGHT)
+    first = patient.pairs[0]
+    patient.pairs.append(replace(first, scan_a="sub-a_10", scan_b="sub-a_13", components=first.components[:1]))
+    apart = findings.number_findings(patient.folder, patient.pairs)
+    assert [[part.finding for part in pair.components] for pair in apart] == [[1, 2], [3]]
+    together = findings.number_findings(patient.folder, patient.pairs, (("sub-a_0", "sub-a_10"),))
+    assert [[part.finding for part in pair.components] for pair in together] == [[1, 2], [1]]
+
+
+def test_a_finding_that_is_brighter_and_darker_is_neither_new_nor_vanished(patient: Patient) -> None:
+    patient.add(0, 3, LEFT, (LEFT[0] + 7.5, *LEFT[1:]))
+    bright, dark = patient.pairs[0].components
+    patient.pairs[0] = replace(patient.pairs[0], components=(bright, replace(dark, kind="vanished", sign=-1)))
+    (pair,) = findings.number_findings(patient.folder, patient.pairs)
+    assert [(part.finding, part.kind) for part in pair.components] == [(1, "brighter"), (1, "darker")]
+
+
+def scan_at(name: str, shift_mm: float, ok: bool = True) -> PreparedScan:
+    matrix = np.eye(4)
+    matrix[0, 3] = shift_mm
+    return PreparedScan(name, "sub-a", "MR", "T1w", "", (), "", "", matrix.tolist(), ok, None, None, "")
+
+
+def test_scans_of_one_visit_are_in_one_frame_unless_their_alignments_contradict_it() -> None:
+    scans = [
+        scan_at("sub-a_ses-01_FLAIR", 0.0),
+        scan_at("sub-a_ses-01_T1w", 5.0),
+        scan_at("sub-a_ses-01_T2w", 60.0),
+        scan_at("sub-a_ses-01_PDw", 0.0, ok=False),
+        scan_at("sub-a_ses-02_FLAIR", 0.0),
+    ]
+    assert list_shared_frames(scans) == (("sub-a_ses-01_FLAIR", "sub-a_ses-01_T1w"),)

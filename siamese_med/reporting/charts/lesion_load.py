@@ -46,7 +46,7 @@ def draw_lesion_load(line: LesionLine) -> Markup | None:
         LOAD_MARGINS_PX,
     )
     plot.axes("", "", [], choose_ticks(0.0, 1.2 * top, 4))
-    heading = formatting.sentence_case(f"{line.contrast}: all that is marked, in ml, with its standard deviation")
+    heading = formatting.sentence_case(f"{line.contrast}: all that is marked, in ml, ± its standard error")
     plot.text(heading, plot.left - 8, 22, "label", anchor="start")
     plot.curve([(place, load.volume_ml) for place, load in zip(places, line.loads, strict=True)], "series s0")
     for place, load in zip(places, line.loads, strict=True):

@@ -42,6 +42,7 @@ class CohortRow:
     interval_days: int | None
     change_z: float | None
     change_p: float | None
+    change_p_adjusted: float | None  # corrected for all pairs of the patient
     volume_ml: float | None
     beyond_rescan_ml: float | None
     change_ml: float | None
@@ -105,6 +106,7 @@ def build_cohort_row(report: PatientReport) -> CohortRow:
         interval_days=newest.score.interval_days if newest else None,
         change_z=newest.score.change_z if newest else None,
         change_p=newest.score.change_p if newest else None,
+        change_p_adjusted=newest.score.change_p_adjusted if newest else None,
         volume_ml=newest.score.volume_ml if newest else None,
         beyond_rescan_ml=newest.score.beyond_rescan_ml if newest else None,
         change_ml=newest.score.change_ml if newest else None,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from siamese_med.reporting.data.finding_content import FindingLine, FindingMark, TrackedFinding
 from siamese_med.reporting.data.report_content import ReportPair, ReportVisit
+from siamese_med.study.component import list_two_way_findings
 from siamese_med.study.contrasts import sort_contrast_names
 from siamese_med.study.vocabulary import PairRole, Verdict
 
@@ -32,21 +33,9 @@ def build_finding_lines(visits: Sequence[ReportVisit], pairs: Sequence[ReportPai
     return tuple(line for line in built if line.findings and len(line.steps) > 1)
 
 
-def list_two_way_findings(pair: ReportPair) -> list[tuple[int, ...]]:
-    """List the findings of a changed pair that are brighter in one part and darker in another.
-
-    A lesion of another shape looks so, and also tissue that was pushed aside, and scans that do not lie on each other
-    exactly.
-
-    Returns
-    -------
-    list of tuple of int
-        The numbers of the parts, from 1, of each such finding.
-    """
-    parts = list(enumerate(pair.score.components, start=1)) if pair.status == Verdict.CHANGED else []
-    numbers = sorted({part.finding for _, part in parts if part.finding is not None})
-    groups = [[(n, part.sign) for n, part in parts if part.finding == number] for number in numbers]
-    return [tuple(n for n, _ in group) for group in groups if {1, -1} <= {sign for _, sign in group}]
+def list_two_way_parts(pair: ReportPair) -> list[tuple[int, ...]]:
+    """List the parts of each finding of a changed pair that is brighter and darker, see `component`."""
+    return list_two_way_findings(pair.score.components) if pair.status == Verdict.CHANGED else []
 
 
 def _line(contrast: str, pairs: Sequence[ReportPair]) -> FindingLine:

@@ -96,13 +96,30 @@ def _clause(verdict: Verdict, pairs: Sequence[ReportPair]) -> str:
 
 
 def _amount(found: FindingsSource, judged: JudgedPairs) -> str:
+    suspects = contrast_agent.list_suspect_pairs(found.pairs)
     clauses = [
-        _measured(verdict, pair, pair.between if len(_told_visits(judged)) > 1 else "")
+        _measured(verdict, pair, pair.between if len(_told_visits(judged)) > 1 else "") + _same_place(pair, told)
         for verdict, groups in judged.items()
         for pairs in groups.values()
-        for pair in _one_a_contrast(pairs)
+        for pair, told in _with_told(sorted(_one_a_contrast(pairs), key=lambda pair: pair in suspects))
     ]
     return _sentence([*(clauses or ["no amount of change was measured"]), *_lesions(found.lesions)])
+
+
+def _with_told(pairs: Sequence[ReportPair]) -> list[tuple[ReportPair, Sequence[ReportPair]]]:
+    """Each pair of the same two visits with those that are told before it."""
+    return [(pair, pairs[:place]) for place, pair in enumerate(pairs)]
+
+
+def _same_place(pair: ReportPair, told: Iterable[ReportPair]) -> str:
+    """Which contrasts that were told before show a finding of the pair: one lesion is not to be counted twice."""
+    mine = _findings(pair)
+    others = [one.contrast for one in told if mine & _findings(one)]
+    return f"; {'one place' if len(mine) > 1 else 'this place'} is that of {join_contrasts(others)}" if others else ""
+
+
+def _findings(pair: ReportPair) -> set[int]:
+    return {part.finding for part in pair.score.components if part.finding is not None}
 
 
 def _told_visits(judged: JudgedPairs) -> set[str]:
@@ -209,7 +226,7 @@ def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
     left = [f"{line.name} ({line.why_not})" for line in found.lines if line.why_not]
     agent = list(dict.fromkeys(pair.contrast for pair in contrast_agent.list_suspect_pairs(found.pairs)))
-    beside = list(dict.fromkeys(pair.contrast for pair in found.pairs if finding_lines.list_two_way_findings(pair)))
+    beside = list(dict.fromkeys(pair.contrast for pair in found.pairs if finding_lines.list_two_way_parts(pair)))
     doubtful = [pair.contrast for pairs in judged.get(Verdict.UNCERTAIN, {}).values() for pair in pairs]
     changed = [visit.session for visit in _compared_visits(found, judged)[1:] if visit.scanner_changed]
     undated = [visit.session for visit in found.visits if visit.day is None]

@@ -65,8 +65,11 @@ def _line(
     totals = {state.scan: state for state in states if state.fate == LesionFate.TOTAL}
     scans = sorted(totals, key=lambda scan: (places[scan], scan))
     days = {scan: visits[places[scan]].day for scan in scans}
+    joined = {state.other for state in followed if state.fate in (LesionFate.MERGED, LesionFate.SPLIT)}
     lesions = [
-        _lesion(number, [state for state in followed if state.lesion == number], scans, days)
+        _lesion(
+            number, [state for state in followed if state.lesion == number], scans, {} if number in joined else days
+        )
         for number in sorted({state.lesion for state in followed if state.lesion is not None})
     ]
     lesions.sort(key=lambda one: (-_change_ml(one), rank_fate(one.fate), one.number))
@@ -116,7 +119,10 @@ def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState])
 def _lesion(
     number: int, states: Sequence[LesionState], scans: Sequence[str], days: dict[str, int | None]
 ) -> ReportLesion:
-    """One lesion; between its first mark and its end, a scan that says nothing of it does not show its place."""
+    """One lesion; between its first mark and its end, a scan that says nothing of it does not show its place.
+
+    `days` are those of the scans; without them there is no yearly rate, as for a lesion that took in or lost another.
+    """
     known = {state.scan: state for state in states}
     marks, begun = [], False
     for scan in scans:
@@ -142,7 +148,7 @@ def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) 
     """
     marked = [state for state in states if state.volume_ml]
     first, last = marked[0], marked[-1]
-    start, end = days[first.scan], days[last.scan]
+    start, end = days.get(first.scan), days.get(last.scan)
     if not (first.volume_ml and last.volume_ml) or start is None or end is None:
         return None
     if end - start < MIN_DAYS_FOR_YEARLY_RATE or min(first.volume_ml, last.volume_ml) < MIN_ML_FOR_YEARLY_RATE:

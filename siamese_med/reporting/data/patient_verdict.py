@@ -218,8 +218,8 @@ def _sentences_of_change(judged: JudgedPairs) -> list[str]:
 def _sentences_of_doubt(judged: JudgedPairs) -> list[str]:
     """One sentence for the contrasts of the same two visits, and then what to do."""
     found = [
-        f"From {between} no change was found {_in(pair.contrast for pair in group)}, but even a change of "
-        f"{formatting.fixed(LARGEST_TESTED_ML, 0)} ml might have been missed."
+        f"From {between} it is not known whether anything changed {_in(pair.contrast for pair in group)}: even a "
+        f"change of {formatting.fixed(LARGEST_TESTED_ML, 0)} ml might have been missed."
         for between, group in judged[Verdict.UNCERTAIN].items()
     ]
     return [*found, LOOK_YOURSELF] if found else []

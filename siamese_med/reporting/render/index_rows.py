@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from siamese_med.reporting import formatting
 from siamese_med.reporting.data import verdicts
 from siamese_med.study.contrasts import join_contrasts
+from siamese_med.study.vocabulary import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,17 +31,20 @@ NotePart = tuple[str, bool]
 def list_row_cells(row: CohortRow, largest_tested_ml: float) -> list[IndexCell]:
     """List the cells of a patient's row after name and verdict, in the order of the table's columns.
 
-    `largest_tested_ml`: the largest change, in ml, whose detection was tested.
+    `largest_tested_ml`: the largest change, in ml, whose detection was tested. p is that corrected for all pairs of the
+    patient. Where it is uncertain whether anything changed, there is no volume.
     """
     limit = formatting.detectable(row.smallest_detectable_ml, largest_tested_ml, row.change_z)
+    p = row.change_p if row.change_p_adjusted is None else row.change_p_adjusted
+    volume_ml = None if row.status == Verdict.UNCERTAIN else row.change_ml
     return [
         (str(row.visits), None, "right"),
         (formatting.known(row.newest_visit), None, ""),
         (formatting.known(row.contrast), None, ""),
         (formatting.count(row.interval_days), None, "right"),
-        (formatting.fixed(row.change_ml, 2), None, "right"),
+        (formatting.fixed(volume_ml, 2), None, "right"),
         (formatting.fixed(row.change_z, 1), None, "right"),
-        (formatting.probability(row.change_p), row.change_p, "right nobreak"),
+        (formatting.probability(p), p, "right nobreak"),
         (limit, largest_tested_ml if limit.startswith(">") else None, "right nobreak"),
         (formatting.probability(row.lowest_similarity), row.lowest_similarity, "right nobreak"),
     ]

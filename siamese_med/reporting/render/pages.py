@@ -18,7 +18,7 @@ from markupsafe import Markup
 from siamese_med.imaging.slice_labels import LABEL_MARGIN_PX
 from siamese_med.reporting import formatting
 from siamese_med.reporting.charts import curves, histogram, lesion_load, marks, ranges, strip, timeline
-from siamese_med.reporting.data import finding_lines, verdicts, wrong_patient_alarms
+from siamese_med.reporting.data import contrast_agent, finding_lines, verdicts, wrong_patient_alarms
 from siamese_med.reporting.model import metrics_file, statements
 from siamese_med.reporting.render import index_rows, viewer
 from siamese_med.study import contrasts
@@ -110,9 +110,11 @@ def _patient_page(
     report: PatientReport, common: Mapping[str, object], shown: Sequence[ReportPair], pictures: LesionPictures
 ) -> str:
     reference = report.reference.narrow(report.pairs)
-    lines = _drawn_lines(report)
+    lines, leads = _drawn_lines(report), _leads(report)
+    order = {pair.number: place for place, (_, pair) in enumerate(leads)}
     charts = {
-        "leads": _leads(report),
+        "leads": leads,
+        "suspects": _suspects(report),
         "timelines": [
             timeline.draw_timeline(report.visits, report.pairs, reference, line, small=len(lines) > 1) for line in lines
         ],
@@ -121,14 +123,21 @@ def _patient_page(
         "undrawn": [line.name for line in report.lines if line.pairs and line not in lines],
     }
     page = _environment().get_template("patient.html.j2")
-    return page.render(**common, **charts, shown=shown, own_reference=reference)
+    ordered = sorted(shown, key=lambda pair: order.get(pair.number, len(order)))
+    return page.render(**common, **charts, shown=ordered, own_reference=reference)
 
 
 def _leads(report: PatientReport) -> list[tuple[ContrastLine, ReportPair]]:
-    """The pair that stands for each contrast in the headline, the most urgent first."""
+    """The pair that stands for each contrast in the headline: the most urgent first, suspects last."""
     pairs = {pair.number: pair for pair in report.pairs}
     leads = [(line, pairs[line.lead]) for line in report.lines if line.lead]
-    return sorted(leads, key=lambda lead: verdicts.STATUSES[lead[1].status].rank)
+    suspects = _suspects(report)
+    return sorted(leads, key=lambda lead: (verdicts.STATUSES[lead[1].status].rank, lead[1].number in suspects))
+
+
+def _suspects(report: PatientReport) -> set[int]:
+    """The numbers of the pairs whose change may come from contrast agent."""
+    return {pair.number for pair in contrast_agent.list_suspect_pairs(report.pairs)}
 
 
 def _drawn_lines(report: PatientReport) -> list[ContrastLine]:
@@ -271,7 +280,7 @@ def _environment() -> Environment:
         shapes=marks.MARK_SHAPES,
         advice=wrong_patient_alarms.ALARM_ADVICE,
         claims=statements,
-        two_way_findings=finding_lines.list_two_way_findings,
+        two_way_findings=finding_lines.list_two_way_parts,
         contrast_note=index_rows.list_contrast_note,
         least_voxels=MIN_LESION_VOXELS,
         margin_px=LABEL_MARGIN_PX,
