@@ -223,6 +223,7 @@ def format_cohort_tsv(rows: Sequence[CohortRow]) -> str:
             "interval_days",
             "change_z",
             "change_p",
+            "change_p_adjusted",
             "volume_ml",
             "beyond_rescan_ml",
             "change_ml",
