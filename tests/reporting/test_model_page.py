@@ -113,7 +113,7 @@ def test_a_shortcut_withholds_the_headline_on_every_page(study: Inputs) -> None:
     index = study.write()
     for path in (index, index.parent / "model.html", index.parent / pseudonym("changed") / "report.html"):
         text = Reader(path.read_text(encoding="utf-8")).text
-        assert "The headline is withheld. Identity can be told from the outline of the body alone" in text
+        assert "The test of identity is not valid. Identity can be told from the outline of the body alone" in text
         assert "told persons apart" not in Unfolded(path.read_text(encoding="utf-8")).text
         assert "Read it as a rank, not as a probability" in text
         assert "The probability that both scans show the same person" not in text
@@ -129,14 +129,14 @@ def test_withheld_figures_stay_folded_under_a_label(study: Inputs) -> None:
     for hidden in ("0.982", "Siamese network", "ROC curves", "DET curves", "Calibration of the similarity"):
         assert hidden in source
         assert hidden not in read
-    assert "<summary>Figures of the withheld headline: a record, not a result</summary>" in source
+    assert "<summary>Figures of identity: a record, not a result</summary>" in source
     assert "Over the limit of 0.60: the intensity histogram." in read
     assert "AUC of 5 shortcuts" in read
 
 
 def test_figures_of_a_headline_that_stands_are_not_folded(page: PageReader) -> None:
     assert "DET curves" in Unfolded(page("model")).text
-    assert "withheld headline" not in page("model")
+    assert "a record, not a result" not in page("model")
 
 
 def test_intended_use_and_limits_are_said(page: PageReader) -> None:
