@@ -41,6 +41,16 @@ QUESTIONS = {
     "what does z mean": "what-does-z-mean",
     "lesion masks": "how-do-i-give-my-lesion-masks",
     "move a study": "how-do-i-move-a-study",
+    "wrong date": "a-date-in-a-header-is-wrong-how-do-i-correct-it",
+    "zip files": "are-zip-files-jpeg-2000-and-enhanced-dicom-read",
+    "multiple comparisons": "i-look-at-many-patients-is-p-corrected-for-that-multiple-comparisons",
+    "PACS did not answer": "the-pacs-did-not-answer-last-night-what-now",
+    "test patients": "which-patients-are-the-test-patients-of-a-model",
+    "older Python": "i-have-an-older-python-and-no-root-rights-what-now",
+    "children": "does-it-work-for-children",
+    "slice thickness": "which-slice-thickness-is-needed-can-2d-and-3d-scans-be-compared",
+    "consent withdrawn": "how-do-i-remove-a-patient-for-example-after-consent-was-withdrawn",
+    "clinical data": "how-do-i-join-the-results-with-clinical-data-for-statistics",
 }
 """What a user types into the search, and the answer that has to come first on the page of questions."""
 SEARCH = """(async () => {
