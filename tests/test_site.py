@@ -50,6 +50,10 @@ QUESTIONS = {
     "children": "does-it-work-for-children",
     "slice thickness": "which-slice-thickness-is-needed-can-2d-and-3d-scans-be-compared",
     "consent withdrawn": "how-do-i-remove-a-patient-for-example-after-consent-was-withdrawn",
+    "skull-stripped": "are-skull-stripped-brain-extracted-scans-read",
+    "merge two patient IDs": "one-patient-has-two-patient-ids-how-do-i-merge-them",
+    "share trained model": "may-i-share-a-model-that-i-trained",
+    "night failed": "how-do-i-notice-that-a-night-failed-or-did-not-run",
     "clinical data": "how-do-i-join-the-results-with-clinical-data-for-statistics",
 }
 """What a user types into the search, and the answer that has to come first on the page of questions."""
