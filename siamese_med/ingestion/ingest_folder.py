@@ -14,6 +14,7 @@ from siamese_med.ingestion.catalogue.face_setting import decide_defacing
 from siamese_med.ingestion.catalogue.file_tallies import build_account
 from siamese_med.ingestion.catalogue.rows import SCAN_TABLE, PathRow
 from siamese_med.ingestion.catalogue.scan_names import assign_scan_names
+from siamese_med.ingestion.catalogue.shared_days import flag_scans_of_shared_days
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.commit import IngestCommitter
 from siamese_med.ingestion.conversion import ConversionJob, convert_volume
@@ -109,6 +110,7 @@ def gather_groups(run: IngestRun, by_content: bool) -> tuple[list[FileGroup], se
 def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
     groups, gone = gather_groups(run, by_content=verify)
     _convert(run, groups, gone)
+    flag_scans_of_shared_days(run.catalogue, run.secret)
     if run.workers.lost:
         files.remove_stale_temporary_files(run.data / "scans")
     new = _record_paths(run, source.absolute())

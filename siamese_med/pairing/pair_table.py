@@ -159,7 +159,8 @@ def _is_one_acquisition(one: Any, other: Any) -> bool:
 
 def _repeat_within_day(one: Any, other: Any) -> bool:
     """Whether two scans of one day are acquisitions at known times, without an agent, whose effect soon changes."""
-    if any(_shows_agent(scan) or ScanFlag.REFORMATTED in _flags_of(scan) for scan in (one, other)):
+    doubtful = one.session != other.session and ScanFlag.SHARED_DAY in _flags_of(one)
+    if doubtful or any(_shows_agent(scan) or ScanFlag.REFORMATTED in _flags_of(scan) for scan in (one, other)):
         return False
     return isinstance(one.acquired, str) and isinstance(other.acquired, str) and one.acquired != other.acquired
 

@@ -239,6 +239,7 @@ class ScanFlag(ExplainedWord):
     """A word on a scan that was ingested and that somebody should look at."""
 
     DATE_UNKNOWN = "date_unknown", "no valid date; the scan is left out of intervals"
+    SHARED_DAY = "shared_day", "several patients' visits are all of this day, maybe an anonymiser's; no rescan of it"
     INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
     RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
     DEFACED = "defaced", "the face and the ears were removed, where the scan showed any"

@@ -56,6 +56,24 @@ def test_a_child_and_a_grown_up_under_one_identifier(
     assert [("identity_conflict" in some) for some in flags] == [conflict] * 2
 
 
+@pytest.mark.parametrize(("days", "kinds"), [("same", {"follow_up": 3}), ("own", {"rescan": 3})])
+@pytest.mark.parametrize("together", [True, False])
+def test_an_ordinary_day_that_an_anonymiser_wrote_makes_no_rescans(
+    place: Place, tmp_path: Path, days: str, kinds: dict[str, int], together: bool
+) -> None:
+    for patient in range(3):
+        day = f"201506{17 + (patient if days == 'own' else 0)}"
+        for visit in range(2):
+            folder = tmp_path / f"in{0 if together else patient}" / f"{patient}{visit}"
+            clock = f"{9 + patient:02d}{17 * visit:02d}05"
+            _series(folder, f"P{patient}", 10 * patient + visit, StudyDate=day, AcquisitionTime=clock)
+    for source in sorted(tmp_path.glob("in*")):
+        place.ingest(source)
+    assert _kinds(place) == kinds
+    place.ingest(tmp_path / "in0")  # what was flagged stays flagged, and is not written again
+    assert {flag for flags in place.scans()["flags"] for flag in flags} == ({"shared_day"} if days == "same" else set())
+
+
 PERSON = {"PatientName": "Meier^Anna", "PatientBirthDate": "19500607", "PatientSex": "F"}
 
 
