@@ -29,6 +29,10 @@ TOO_WIDE = """[document.documentElement.scrollWidth > innerWidth + 1 && "page"].
 """What of a page is cut: the page itself, a picture that is missing, or, on a phone, a table wider than the screen."""
 
 QUESTIONS = {
+    "gantry tilt": "is-a-ct-with-a-tilted-gantry-or-a-series-with-a-missing-slice-used",
+    "repeatability ICC": "has-repeatability-been-measured-icc-test-retest-repeatability-coefficient",
+    "old verdict changed new visit": "an-old-verdict-changed-after-i-added-a-visit-why",
+    "score one lesion only": "can-i-score-change-in-one-region-or-one-lesion-only",
     "lost secret key": "i-lost-the-secret-key-what-now",
     "limit memory cores": "how-do-i-limit-cores-and-memory",
     "two people same study": "can-two-people-use-one-study-at-the-same-time",
