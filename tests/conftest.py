@@ -27,6 +27,8 @@ FIRST = (
     "flows/test_air_gap.py",
     "flows/test_postgres.py",
     "training/test_distributed.py",
+    "ingestion/test_corpus.py",
+    "ingestion/test_machine_errors.py",
     "flows/",
     "training/",
     "network/",
@@ -34,8 +36,9 @@ FIRST = (
     "ingestion/",
     "end_to_end/",
 )
-"""Which tests start first: of the quick ones those that take longest, so that all processes end at the same time; of
-the long ones those that tell most, since .ci/run may not have the time for all."""
+"""Which tests start first: of the quick ones those that take longest, so that all processes end at the same time, and
+two that do without the shared study while one process makes it; of the long ones those that tell most, since .ci/run
+may not have the time for all."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes test at once: torch would start too many threads
 

@@ -211,6 +211,7 @@ def test_the_page_names_every_setting_and_no_other() -> None:
     assert list(DOCUMENTED) == settings()
 
 
+@pytest.mark.long
 def test_every_setting_renews_what_the_page_says(kept: Kept, unchanged: dict[str, Any], template: Path) -> None:
     found = {}
     for key in settings():

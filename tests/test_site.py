@@ -31,7 +31,7 @@ TOO_WIDE = """[document.documentElement.scrollWidth > innerWidth + 1 && "page"].
 QUESTIONS = {
     "gantry tilt": "is-a-ct-with-a-tilted-gantry-or-a-series-with-a-missing-slice-used",
     "repeatability ICC": "has-repeatability-been-measured-icc-test-retest-repeatability-coefficient",
-    "old verdict changed new visit": "an-old-verdict-changed-after-i-added-a-visit-why",
+    "old verdicts change add visit": "do-old-verdicts-change-when-i-add-a-visit",
     "score one lesion only": "can-i-score-change-in-one-region-or-one-lesion-only",
     "lost secret key": "i-lost-the-secret-key-what-now",
     "limit memory cores": "how-do-i-limit-cores-and-memory",

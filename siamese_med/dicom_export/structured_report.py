@@ -34,7 +34,10 @@ MEASURED_FIELDS = {
     "distance": (("distance", CODING_SCHEME, "Distance of the embeddings of both scans"), NO_UNIT),
     "change_z": (("change_z", CODING_SCHEME, "Change in standard deviations of unchanged pairs"), NO_UNIT),
     "change_p": (("change_p", CODING_SCHEME, "p of the change among unchanged pairs"), NO_UNIT),
-    "change_p_adjusted": (("change_p_adj", CODING_SCHEME, "p of the change, adjusted for all looks (Hommel)"), NO_UNIT),
+    "change_p_adjusted": (
+        ("change_p_adj", CODING_SCHEME, "p of the change, adjusted for all pairs of this visit (Hommel)"),
+        NO_UNIT,
+    ),
     "volume_ml": (VOLUME_CONCEPT, MILLILITRE),
     "smallest_detectable_ml": (
         ("detectable_ml", CODING_SCHEME, "Smallest volume of change seen with 80 % power"),

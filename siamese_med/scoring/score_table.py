@@ -153,7 +153,7 @@ def score_pairs(
         PairJob(setup, scans[pair.scan_a], scans[pair.scan_b], pair.kind in SAME_PATIENT, pair.subject_a)
         for pair in pairs.itertuples()
     ]
-    found = _add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
+    found = add_verdicts(jobs, run_pair_jobs(jobs), setup.config)
     named = [
         _named(one, pair, curve, job.earlier.ok and job.later.ok)
         for one, pair, job in zip(found, pairs.itertuples(), jobs, strict=True)
@@ -173,14 +173,18 @@ def _named(score: PairScore, pair: Any, curve: SimilarityCalibration, placed: bo
     return replace(named, distance=distance, similarity=curve.similarity(distance) if placed else None)
 
 
-def _add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
-    """Add the verdicts, which are given to all pairs of a patient together (Hommel)."""
-    patients: dict[str, list[int]] = defaultdict(list)
+def add_verdicts(jobs: list[PairJob], pairs: list[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
+    """Return the scores with verdicts, which are given together to the pairs that end with one visit of a patient.
+
+    So the verdicts on a visit stay when a later one comes. The scores are in the order of `jobs`, whose measured
+    `pairs` are given in the same order.
+    """
+    visits: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, job in enumerate(jobs):
         if job.same_patient:
-            patients[job.subject].append(number)
+            visits[job.subject, job.later.session].append(number)
     done = [pair.score for pair in pairs]
-    for numbers in patients.values():
+    for numbers in visits.values():
         for number, score in zip(
             numbers, pair_scoring.apply_multiple_testing([pairs[n] for n in numbers], config), strict=True
         ):

@@ -163,7 +163,8 @@ class PairScore:
         ),
     ] = None
     change_p_adjusted: Annotated[
-        float | None, ScoreColumn("the same, corrected for the other pairs of the patient (Hommel): the verdict")
+        float | None,
+        ScoreColumn("the same, corrected for the other pairs that end with this visit (Hommel): the verdict"),
     ] = None
     change_sign: Annotated[
         float | None, ScoreColumn("1 where the later scan is brighter on the whole, -1 where it is darker")

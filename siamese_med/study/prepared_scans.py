@@ -48,6 +48,7 @@ class PreparedScan:
 
     id: str
     subject: str
+    session: str
     modality: str
     contrast: str
     scanner: str
@@ -83,7 +84,7 @@ class PreparedStudy:
 
     def scans(self, table: pd.DataFrame) -> dict[str, PreparedScan]:
         """Return the scans of a scan table that have an alignment, joined with it, by id."""
-        described = ["id", "subject", "modality", "contrast", "scanner", "flags", "path", "mask"]
+        described = ["id", "subject", "session", "modality", "contrast", "scanner", "flags", "path", "mask"]
         merged = table[described].merge(self.alignments, left_on="id", right_on="scan")
         return {row.id: _prepared_scan(row) for row in merged.itertuples()}
 
@@ -102,6 +103,7 @@ def _prepared_scan(row: Any) -> PreparedScan:
     return PreparedScan(
         id=row.id,
         subject=row.subject,
+        session=row.session,
         modality=row.modality,
         contrast=row.contrast,
         scanner=row.scanner,

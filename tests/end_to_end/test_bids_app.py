@@ -55,6 +55,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open(encoding="utf-8"), delimiter="\t"))
 
 
+@pytest.mark.long
 def test_each_participant_has_a_report_of_both_visits_in_a_folder_of_their_own(output: Path) -> None:
     assert sorted(path.name for path in output.iterdir()) == ["dataset_description.json", "sub-01", "sub-02"]
     assert json.loads((output / "dataset_description.json").read_text())["DatasetType"] == "derivative"
@@ -66,6 +67,7 @@ def test_each_participant_has_a_report_of_both_visits_in_a_folder_of_their_own(o
         assert not (output / name / "data" / "models").exists()
 
 
+@pytest.mark.long
 def test_a_second_call_does_nothing_twice(output: Path, bids: Path, config: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(output, again)
@@ -77,6 +79,7 @@ def test_a_second_call_does_nothing_twice(output: Path, bids: Path, config: Path
     assert len(list((again / "sub-01" / "data" / "scans").rglob("*.nii.gz"))) == 2
 
 
+@pytest.mark.long
 def test_the_group_level_collects_all_participants(output: Path, bids: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     shutil.copytree(output, whole)

@@ -49,6 +49,7 @@ def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Stud
     }
 
 
+@pytest.mark.long
 def test_a_copy_that_was_edited_has_no_scores_of_the_first(elsewhere: tuple[Study, Path]) -> None:
     study, folder = elsewhere
     own = study.models / read_model_info(folder).id

@@ -108,6 +108,7 @@ def test_a_worse_model_is_refused_and_the_reports_keep_the_old_one(
     assert again["report"].model == trainer.first
 
 
+@pytest.mark.long
 def test_a_model_that_is_as_good_is_used_and_scores_and_reports_follow(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

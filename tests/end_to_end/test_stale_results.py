@@ -37,6 +37,7 @@ def kept_pairs(tracked: Tracked) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("pair-*.json")}
 
 
+@pytest.mark.long
 def test_scores_follow_a_limit_on_quality_that_is_lowered_again(copied: Tracked) -> None:
     before = stages.score(copied.study, copied.model)
     strict = stages.score(with_settings(copied.study, "prepare", min_quality=1.0), copied.model)

@@ -124,6 +124,7 @@ def test_a_second_run_measures_nothing_again(patient: Patient) -> None:
     assert differing <= {"seconds", "account"}
 
 
+@pytest.mark.long
 def test_score_report_compare_and_identify_use_the_starter_without_being_told(patient: Patient, starter: Path) -> None:
     assert patient.run("score")["model"] == str(starter)
     assert patient.run("report")["patients"] == 1

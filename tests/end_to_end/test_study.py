@@ -174,6 +174,7 @@ def test_a_report_before_the_scores_says_what_to_do(tracked: Tracked, tmp_path: 
         stages.report(tracked.study, copied)
 
 
+@pytest.mark.long
 def test_a_study_of_nifti_files_has_pages_and_no_dicom_objects(
     tracked: Tracked, scores: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -182,6 +182,7 @@ def test_the_own_command_line_needs_no_password(own: Own) -> None:
         assert User(own.user.home, own.user.mark, extra).ask_here("status", cwd=own.folder)["server"] == here
 
 
+@pytest.mark.long
 def test_a_run_of_serve_reports_its_end(own: Own) -> None:
     done = own.user.call("trigger", "nightly", "--wait", "--json", cwd=own.folder)
     assert json.loads(done.stdout)["error"].startswith("the run ended as Failed")  # it has no model, and says so itself
@@ -235,6 +236,7 @@ def awaited(tab: Any, condition: str) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.long
 def test_a_second_user_on_the_port_is_told_so_and_touches_nothing(own: Own, tmp_path: Path) -> None:
     other = User(tmp_path / "home")
     ours = own.user.query("select name, paused from deployment order by name")
@@ -259,6 +261,7 @@ def test_two_users_serve_side_by_side(own: Own, tmp_path: Path) -> None:
     other.user.kill_all()
 
 
+@pytest.mark.long
 def test_who_names_another_users_server_is_told_so_in_one_line(own: Own, tmp_path: Path) -> None:
     """As after `export PREFECT_API_URL=...` on a machine where somebody else serves on that port now."""
     other = User(tmp_path / "home", extra={"PREFECT_API_URL": own.exported["PREFECT_API_URL"]})

@@ -86,6 +86,7 @@ def assert_as_undisturbed(place: Path, tmp_path: Path, url: str) -> None:
     assert not (tmp_path / "data" / "catalogue.sqlite").exists()
 
 
+@pytest.mark.long
 def test_two_ingests_at_once_lose_nothing_and_double_nothing(tiny: Tiny, tmp_path: Path, postgres: str) -> None:
     url = f"postgresql+pg8000://{postgres}/catalogue"
     ingest_halves_at_once(tiny, tmp_path, tiny.user, "--config", config_of(tmp_path, url), "--no-prefect")

@@ -123,6 +123,7 @@ def up(station: Workstation) -> Iterator[Workstation]:
         yield station
 
 
+@pytest.mark.long
 def test_a_triggered_night_ends_completed_and_its_summary_counts(up: Workstation, tiny: Tiny) -> None:
     code, said = up.trigger("--wait")
     assert (code, said["state"]) == (0, "Completed"), (up.folder / "serve.log").read_text()
@@ -135,6 +136,7 @@ def test_a_triggered_night_ends_completed_and_its_summary_counts(up: Workstation
     assert "8 pairs of one patient" in summary
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("call", "words"), [(["nightly"], "--study"), (["weekly"], "choose among")])
 def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: list[str], words: str) -> None:
     done = up.user.call_here("trigger", *call, cwd=up.folder)
@@ -142,6 +144,7 @@ def test_a_trigger_that_leaves_something_open_says_what(up: Workstation, call: l
     assert words in done.stderr
 
 
+@pytest.mark.long
 def test_the_schedule_starts_a_night_by_itself(up: Workstation) -> None:
     deadline = time.monotonic() + 600
     while ("nights", "Completed", 1) not in up.runs():
@@ -149,6 +152,7 @@ def test_the_schedule_starts_a_night_by_itself(up: Workstation) -> None:
         time.sleep(1)
 
 
+@pytest.mark.long
 def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
     said = up.user.ask("status", "--data", "by_hand/data", "--reports", "by_hand/reports", cwd=up.folder)
     assert said["server"] == f"http://127.0.0.1:{up.port}/api"
@@ -160,6 +164,7 @@ def test_status_shows_what_was_and_what_comes(up: Workstation) -> None:
     assert again["scheduled"] == []
 
 
+@pytest.mark.long
 def test_a_second_night_at_once_is_refused(up: Workstation) -> None:
     with (up.folder / "by_hand" / "data" / ".scheduled.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -167,6 +172,7 @@ def test_a_second_night_at_once_is_refused(up: Workstation) -> None:
     assert (code, said["state"]) == (4, "Refused")
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_a_study_is_said_before_a_run_is_made(up: Workstation) -> None:
     config = up.folder / "by_hand" / "config.toml"
     sound, before = config.read_text(), len([run for run in up.runs() if not run[2]])
@@ -178,6 +184,7 @@ def test_what_is_wrong_with_a_study_is_said_before_a_run_is_made(up: Workstation
     assert len([run for run in up.runs() if not run[2]]) == before
 
 
+@pytest.mark.long
 def test_the_documented_hook_hears_of_a_finding_once(up: Workstation, tmp_path: Path) -> None:
     with listening() as (address, heard):
         (example,) = [block for block in PYTHON.findall(PAGE.read_text()) if "Webhook" in block]
@@ -208,6 +215,7 @@ def test_what_is_said_where_no_server_answers(tmp_path: Path) -> None:
     assert (said.returncode, "does not answer" in said.stderr) == (2, True)
 
 
+@pytest.mark.long
 def test_a_second_serve_is_refused(up: Workstation) -> None:
     done = up.user.call_here("serve", up.studies[0], "--port", "0", cwd=up.folder)
     assert done.returncode == 2

@@ -14,6 +14,7 @@ CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus at ../shared/corpus")
 
 
+@pytest.mark.long
 def test_every_case_is_as_expected() -> None:
     with children.kept():
         results = corpus.run(CORPUS)

@@ -23,6 +23,7 @@ def test_a_gzip_that_holds_gigabytes(place: Place, tmp_path: Path, declared: boo
     assert place.ingest(tmp_path, timeout_s=300).account.reasons == {"too_large": 1}
 
 
+@pytest.mark.long
 def test_a_deflated_file_that_holds_gigabytes(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dicom_mutants, "BOMB_BYTES", (GIGABYTES,))
     path = exports.write(tmp_path, exports.series())[2]

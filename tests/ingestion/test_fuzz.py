@@ -66,6 +66,7 @@ def test_a_mutant_is_the_same_every_time(corpus: Path, tmp_path: Path) -> None:
     assert once == again
 
 
+@pytest.mark.long
 def test_what_fails_is_found_and_kept(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz, "MAX_BYTES", 1000)
     found = fuzz.run(corpus, [5], SEED, 1, tmp_path / "kept", together=False)

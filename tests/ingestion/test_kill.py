@@ -21,6 +21,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> kill.Bench:
     return kill.Bench(folder / "export", processes.settings(folder, workers=2), folder)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_whoever_is_killed_the_next_run_completes(bench: kill.Bench) -> None:
     rounds = list(kill.rounds(bench, len(kill.VICTIMS), SEED, repeats=1))

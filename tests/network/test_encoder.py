@@ -48,6 +48,7 @@ def test_any_network_of_monai_is_an_encoder_by_its_name(arguments: dict[str, Any
     testing.check_encoder("monai", channels=3, grid=(20, 24, 18), **arguments)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("einops") is None, reason="MONAI's Swin transformers need einops: pip install einops")
 def test_a_part_of_a_network_of_monai_is_an_encoder() -> None:
     own = {"out_channels": 1, "feature_size": 12}

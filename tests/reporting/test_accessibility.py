@@ -85,6 +85,7 @@ def test_nothing_is_found_on_a_page(written: Inputs, chromium: Chromium, name: s
         assert found(tab) == {}
 
 
+@pytest.mark.long
 def test_nothing_is_found_on_a_viewer(viewer_page: Path, chromium: Chromium) -> None:
     with devtools.opened(chromium, viewer_page.as_uri()) as tab:
         assert found(tab) == {}

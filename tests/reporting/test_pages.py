@@ -200,7 +200,7 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
     assert "new 1.20 brighter < 0.001 – (11, -24, 30)" in " ".join(text.split())
     assert "shrinking 0.30 darker 0.020 – (40, 5, -6)" in " ".join(text.split())
     assert "64 of FLAIR, other scanner (synthesised rescans" in text
-    assert "0.001 corrected for all pairs" in text
+    assert "0.001 corrected for all pairs that end with this visit" in text
     assert "Local growth 0.40 ml p 0.200" in " ".join(text.split())
 
 

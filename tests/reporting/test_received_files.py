@@ -136,6 +136,7 @@ def test_two_thousand_series_stay_small_and_quick(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8").count("<figure") == 1500
 
 
+@pytest.mark.long
 def test_scans_with_a_flag_keep_their_picture_when_room_is_short() -> None:
     many = [scanned(f"{number:012d}", (), picture()) for number in range(1500)]
     late = scanned("zzz", ("burned_in",), picture())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume, make_centred_affine
+from siamese_med.scoring import score_table
 from siamese_med.scoring.change import change_map, comparability, pair_measurement, pair_scoring, simulated_rescans
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.scoring.change.noise_floor import NoiseFloor
@@ -254,6 +256,25 @@ def test_several_looks_at_a_patient_take_the_verdict_from_a_faint_change(score_c
     assert [columns.verdict for columns in among] == ["no_change", "no_change", "changed"]
     assert [round(columns.change_p_adjusted or 0, 6) for columns in among] == [0.06, 0.6, 0.003]
     assert 0.5 < (among[0].smallest_detectable_ml or 0) < 1.0
+
+
+def test_verdicts_on_a_visit_stay_when_a_later_one_comes(score_config: ScoreConfig) -> None:
+    scans = [SimpleNamespace(session=f"ses-{n:02d}") for n in range(4)]
+    p = {(0, 1): 0.03, (0, 2): 0.04, (1, 2): 0.6, (0, 3): 0.001, (1, 3): 0.02, (2, 3): 0.3}
+    before: list[PairScore] = []
+    for visits in (2, 3, 4):
+        known = [pair for pair in p if pair[1] < visits]
+        jobs = [
+            cast("score_table.PairJob", SimpleNamespace(same_patient=True, subject="sub-1", later=scans[later]))
+            for _, later in known
+        ]
+        measured = [
+            MeasuredPair(PairScore(comparable=True, change_p=p[pair], verdict=Verdict.NOT_COMPARABLE)) for pair in known
+        ]
+        found = score_table.add_verdicts(jobs, measured, score_config)
+        assert found[: len(before)] == before
+        before = found
+    assert [one.change_p_adjusted for one in before] == pytest.approx([0.03, 0.08, 0.6, 0.003, 0.04, 0.3])
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_a_finding_that_is_brighter_and_darker_is_neither_new_nor_vanished(patie
 def scan_at(name: str, shift_mm: float, ok: bool = True) -> PreparedScan:
     matrix = np.eye(4)
     matrix[0, 3] = shift_mm
-    return PreparedScan(name, "sub-a", "MR", "T1w", "", (), "", "", matrix.tolist(), ok, None, None, "")
+    return PreparedScan(name, "sub-a", "ses-01", "MR", "T1w", "", (), "", "", matrix.tolist(), ok, None, None, "")
 
 
 def test_scans_of_one_visit_are_in_one_frame_unless_their_alignments_contradict_it() -> None:

@@ -34,7 +34,7 @@ def flat(*logs: float) -> NoChangeReference:
 
 
 def prepared(name: str, contrast: str) -> PreparedScan:
-    return PreparedScan(name, "sub-1", "MR", contrast, "scanner-a", (), "", "", [], True, None, None, "")
+    return PreparedScan(name, "sub-1", "ses-01", "MR", contrast, "scanner-a", (), "", "", [], True, None, None, "")
 
 
 @pytest.mark.parametrize(("contrasts", "real"), [(("T1w", "T1w"), 8), (("T1w", "unknown"), 0), (("T1w", "T2w"), 0)])

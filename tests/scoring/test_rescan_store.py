@@ -72,7 +72,9 @@ def _prepare(data: Path, number: int, scan: Acquisition) -> PreparedScan:
     np.save(data / f"{number}.npy", np.random.default_rng(number).random((12, 12, 12)).astype(np.float16))
     told = {"modality": "MR", "contrast": "T2w", "scanner": "scanner-1", "flags": (), "brain": None, "mask": None}
     place = {"path": f"{number}.nii.gz", "volume": f"{number}.npy", "matrix": np.eye(4).tolist(), "ok": True}
-    return PreparedScan(id=f"scan-{number}", subject="sub-1", content=f"content {number}", **told, **place)
+    return PreparedScan(
+        id=f"scan-{number}", subject="sub-1", session=f"ses-{number}", content=f"content {number}", **told, **place
+    )
 
 
 def _stored(jobs: list[PairJob]) -> list[Path]:

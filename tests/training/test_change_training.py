@@ -62,6 +62,7 @@ def learn(into: SiameseNetwork, sources: list[ChangeSource], folder: Path, stop_
     )
 
 
+@pytest.mark.long
 def test_after_a_kill_it_ends_with_the_weights_of_an_unbroken_run(sources: list[ChangeSource], tmp_path: Path) -> None:
     whole, broken = network(), network()
     (tmp_path / "whole").mkdir()

@@ -66,6 +66,7 @@ def test_another_seed_gives_other_weights(
     assert weights(cohort, other, tmp_path) != files.compute_file_digest(unbroken / model_folder.WEIGHTS_FILE)
 
 
+@pytest.mark.long
 def test_killed_after_its_first_checkpoint_it_ends_with_the_weights_of_an_unbroken_run(
     cohort: ScanDataset, brief: TrainConfig, unbroken: Path, tmp_path: Path
 ) -> None:

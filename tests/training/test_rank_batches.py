@@ -42,6 +42,7 @@ def test_a_scan_is_augmented_in_the_same_way_in_a_share_as_in_the_whole_batch(sh
     assert torch.equal(augment.set_random_state(3)(mine)["image"], whole[share])
 
 
+@pytest.mark.long
 def test_loss_and_gradients_of_a_step_are_those_of_one_rank(tmp_path: Path) -> None:
     one_step.write(tmp_path)
     command = [sys.executable, "-m", "tests.training.one_step", str(tmp_path)]

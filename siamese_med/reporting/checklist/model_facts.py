@@ -29,7 +29,7 @@ MEASURES_OF_IDENTITY = (
 )
 INTERVALS = (
     "95 % intervals are by a bootstrap over patients, not over pairs{seed}. Change: p below {significance} after "
-    "Hommel's correction for all pairs of a patient."
+    "Hommel's correction for all pairs that end with one visit of a patient."
 )
 
 

@@ -42,7 +42,7 @@ class CohortRow:
     interval_days: int | None
     change_z: float | None
     change_p: float | None
-    change_p_adjusted: float | None  # corrected for all pairs of the patient
+    change_p_adjusted: float | None  # corrected for all pairs that end with this visit
     volume_ml: float | None
     beyond_rescan_ml: float | None
     change_ml: float | None

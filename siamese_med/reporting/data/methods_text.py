@@ -100,8 +100,8 @@ def _describe_change(reference: ReportReference) -> list[str]:
         f"found {{synthesis}}, and compared with pairs without change ({_describe_strata(reference)}).",
         "The change map is one minus the false discovery rate of each voxel {false discovery}; from "
         f"{MIN_CHANGE_PROBABILITY:g} on a voxel counts as changed. Boundaries that moved were measured beside it "
-        "{boundary shift}. Both p were joined (weighted Bonferroni) and corrected for all pairs of a patient {hommel}; "
-        f"below {significance} a pair is called changed.",
+        "{boundary shift}. Both p were joined (weighted Bonferroni) and corrected for all pairs that end with one "
+        f"visit of a patient {{hommel}}; below {significance} a pair is called changed.",
         "The smallest change that would have been seen was found by planting changes of known volume, up to "
         f"{formatting.fixed(reference.largest_tested_ml, 0)} ml, in the pair itself (power {reference.power:g}).",
     ]

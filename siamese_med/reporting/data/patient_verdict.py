@@ -5,8 +5,8 @@ against the one before, and against the first, each contrast by itself.
 
 1. `wrong_patient` if a scan of the patient is under a wrong-patient alarm.
 2. `one_visit` if there is one visit only.
-3. `changed` if such a pair of any contrast is changed. Its p is corrected for all comparable pairs of the patient, of
-   all contrasts together (Hommel, `scoring.change.pair_scoring.apply_multiple_testing`).
+3. `changed` if such a pair of any contrast is changed. Its p is corrected for all comparable pairs that end with this
+   visit, of all contrasts together (Hommel, `scoring.change.pair_scoring.apply_multiple_testing`).
 4. `uncertain` if such a pair of any contrast is uncertain, also beside pairs of other contrasts without a change.
 5. `no_change` if such a pair of any contrast is comparable.
 6. `not_comparable` otherwise.

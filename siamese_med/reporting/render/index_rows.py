@@ -32,7 +32,7 @@ def list_row_cells(row: CohortRow, largest_tested_ml: float) -> list[IndexCell]:
     """List the cells of a patient's row after name and verdict, in the order of the table's columns.
 
     `largest_tested_ml`: the largest change, in ml, whose detection was tested. p is that corrected for all pairs of the
-    patient. Where it is uncertain whether anything changed, there is no volume.
+    newest visit. Where it is uncertain whether anything changed, there is no volume.
     """
     limit = formatting.detectable(row.smallest_detectable_ml, largest_tested_ml, row.change_z)
     p = row.change_p if row.change_p_adjusted is None else row.change_p_adjusted

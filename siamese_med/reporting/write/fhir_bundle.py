@@ -49,7 +49,7 @@ MEASURES = {
     "smallest_detectable_ml": ("Smallest volume of change that would have been seen", "mL"),
     "change_z": ("Change in standard deviations of unchanged pairs", "1"),
     "change_p": ("p of the change among unchanged pairs", "1"),
-    "change_p_adjusted": ("p of the change, corrected for all pairs of the patient (Hommel)", "1"),
+    "change_p_adjusted": ("p of the change, corrected for all pairs that end with this visit (Hommel)", "1"),
 }
 """Components of an observation: fields of `PairScore`, what they are, and their UCUM unit."""
 

@@ -1,4 +1,4 @@
-"""Correction of the p values of one patient's pairs for their number (Hommel)."""
+"""Correction of the p values of pairs that end with one visit for their number (Hommel)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def adjust_hommel(p: Sequence[float]) -> list[float]:
     Parameters
     ----------
     p
-        The p values of one family, here of all comparable pairs of one patient.
+        The p values of one family, here of all comparable pairs of one patient that end with one visit.
 
     Returns
     -------

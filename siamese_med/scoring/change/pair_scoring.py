@@ -24,9 +24,9 @@ The verdict comes from the figure, not from the map. `NoChangeReference.p` compa
 (Student's t): those of the model or, where it has none of this kind, simulated rescans of the pair's own two scans. The
 rescans of a scan serve all its pairs, see `simulated_rescans`. The same is done with local growth, which
 `boundary_shift.measure_boundary_shift` measures beside every detector. `combine_p_values` joins the two (a weighted
-Bonferroni), and `apply_multiple_testing` corrects for all pairs of the patient (Hommel). Where that p is not below the
-significance, `detectability` decides between `no_change` and `uncertain`.
-`comparability` decides whether a pair may get a verdict at all.
+Bonferroni), and `apply_multiple_testing` corrects for all pairs that end with this visit (Hommel). Where that p is not
+below the significance, `detectability` decides between `no_change` and `uncertain`. `comparability` decides whether a
+pair may get a verdict at all.
 
 References
 ----------
@@ -178,12 +178,17 @@ def combine_p_values(evidence: float, growth: float) -> float:
 
 
 def apply_multiple_testing(pairs: Sequence[MeasuredPair], config: ScoreConfig) -> list[PairScore]:
-    """Give the verdicts on all pairs of one patient, with p values adjusted for their number (Hommel, 1988).
+    """Give the verdicts on one visit of a patient: p of its pairs, adjusted for their number (Hommel, 1988).
+
+    A patient's verdict rests on the pairs that end with the newest visit, so one in twenty patients without any change
+    is called changed. Pairs of earlier visits are not counted: a reader has looked at them before, and a verdict stays
+    when a later visit comes.
 
     Parameters
     ----------
     pairs
-        Every measured pair of the patient. Those that are not comparable are not counted.
+        Every measured pair, of any contrast, whose later scan is of this visit. Those that are not comparable are not
+        counted.
     config
         Its `significance` is the limit of the adjusted p.
 
