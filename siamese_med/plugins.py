@@ -41,7 +41,7 @@ KEYS = {
     PluginKind.TRANSFORM: "train.transform",
     PluginKind.REASON: "ingest.reasons",
 }
-"""Where the configuration names a plug-in of each kind; its arguments stand beside it, under the key with `_args`."""
+"""Configuration keys that name a plug-in of each kind; its arguments stand beside it, under the key with `_args`."""
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,9 @@ ENCODER_GRID = (40, 48, 36)
 SPACING_MM = 6.0
 """Voxel edge of these scans."""
 FLIP_TOLERANCE = 1e-3
-"""How far the evidence of swapped scans may differ from the negative, as a share of its largest value."""
+"""Largest difference between the evidence of swapped scans and the negative, as a share of its largest value."""
 BATCH_TOLERANCE = 1e-3
-"""How far an embedding may depend on the batch, as a share of its length: sums are rounded differently."""
+"""Largest effect of the batch on an embedding, as a share of its length: sums are rounded differently."""
 SEEDS = 16
 """Times that a random transform is tried: one that does something in one of ten scans is seen with 81 %."""
 TURN_RADIANS, SHIFT_MM = (0.08, -0.05, 0.1), (6.0, -5.0, 4.0)

@@ -32,14 +32,14 @@ LOWEST_FACE_MM = -180.0
 EAR_X_MM, EAR_Y_MM, EAR_Z_MM = 74.0, (-45.0, 20.0), (-80.0, 0.0)
 """Ears lie farther to the side than this, between these limits, in mm of the template. Source: as FACE_PROFILE."""
 BRAIN_MARGIN_MM, MIDLINE_MARGIN_MM, TEMPLATE_BRAIN_MARGIN_MM = 8.0, 10.0, 4.0
-"""What lies so near the brain that was found in the scan, or the template's brain registered to it, stays.
+"""Minimum distances of removed voxels: to the scan's brain, off and near the midline; to the registered template's.
 
 The roof of the orbit is thinner than that, so the upper edge of an eyeball may stay, behind its lid. Near the midline
 the brain's lower border is less sure. Source: masks of experts, `python -m benchmarks.defacing`."""
 MIDLINE_MM = 15.0
 """The midline reaches so far to both sides. Unit: x, mm of the template."""
 MIN_SCALE, MAX_SCALE = 0.75, 1.35
-"""How much smaller or larger than the template a head may be along any direction. Source: our choice."""
+"""Limits of a head's size along any direction, as a ratio to the template's. Source: our choice."""
 FAR_MM = 200
 """Distances from the brain are measured up to here."""
 MIN_AIR_VOXELS = 100

@@ -31,7 +31,7 @@ TEMPLATE_CONTRASTS = ("T1w", "T2w", "FLAIR", "T1wCE")
 UNKNOWN_CONTRAST_STANDIN = "T1w"
 """Scans of an unknown contrast are registered to this one: the correlation ratio asks for no equal contrast."""
 MAP_LEVEL = RegistrationLevel(1.5, 5_000, 10, 4.0)
-"""How the segmentations are registered as images, where the centroids alone do not lead to a good pose."""
+"""Level for registering the segmentations as images, where the centroids alone do not lead to a good pose."""
 DOUBTFUL_QUALITY, DOUBTFUL_OVERLAP = 0.1, 0.88
 """A pose that is less distinct, or under which the brains overlap less, is sought once more, from another start."""
 STRUCTURE_LEVELS = (0.0, 1.0, 1.0, 0.6, 0.6, 0.75, 0.75, 0.1, 0.1, 0.5, 0.5, 0.85, 0.3)

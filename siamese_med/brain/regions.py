@@ -1,4 +1,4 @@
-"""Where in the brain a place lies, in the words of a report, by the structures that its own scan shows."""
+"""Location of a place in the brain, in the words of a report, by the structures that its own scan shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOUCHING_MM = 3.0
 Unit: mm. Source: our choice; one and a half voxels of the segmentation. In reports of multiple sclerosis the words mean
 contact (Filippi et al., Brain, 2019)."""
 MIN_SHARE_OF_A_SIDE = 0.2
-"""What has this share of its voxels on each side of the midline lies on both. Source: our choice."""
+"""Minimum share of voxels on each side of the midline for a place to be on both sides. Source: our choice."""
 TISSUE_NAMES = {
     "WHITE_MATTER": "white matter",
     "CORTEX": "cortex",

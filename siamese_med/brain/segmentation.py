@@ -1,4 +1,4 @@
-"""Where the brain lies in a head scan of any contrast, and its parts: `segment_brain`."""
+"""Segmentation of the brain and of its parts in a head scan of any contrast: `segment_brain`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ runs are shown at {page}; stop with Ctrl-C
 the page asks once for the password in {password}
 for Prefect's own commands: export PREFECT_API_URL={api} PREFECT_API_AUTH_STRING="$(cat {quoted})"
 """
-"""What `serve` prints once its server is up."""
+"""Text that `serve` prints once its server is up."""
 
 
 def add_workstation_commands(app: typer.Typer) -> None:

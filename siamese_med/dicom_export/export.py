@@ -41,7 +41,7 @@ EXPORTED_FILE_PATTERN = re.compile(r"(seg|sr)-pair\d+\.dcm|report-pdf\.dcm")
 
 
 class DicomExportCounts(TypedDict):
-    """What an export has written: numbers of objects and patients, and of follow-ups left out by reason.
+    """Result of an export: numbers of objects and patients, and of follow-ups left out by reason.
 
     The reasons are the keys of `source_images.LEFT_OUT_REASONS`.
     """

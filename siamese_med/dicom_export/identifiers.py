@@ -1,4 +1,4 @@
-"""What all exported objects share: patient, study, software, and UIDs and dates that a second export reproduces."""
+"""Common parts of exported objects: patient, study, software, and UIDs and dates that a second export reproduces."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class CommonAttributes(TypedDict):
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What identifies one exported object.
+    """Facts that identify one exported object.
 
     Attributes
     ----------

@@ -43,7 +43,7 @@ class ChangeSegment:
 
     @property
     def label(self) -> str:
-        """What the segment is called."""
+        """Return the label of the segment."""
         return "Change" if self.finding is None else f"Finding {self.finding}"
 
 

@@ -151,7 +151,7 @@ def _group(
 def _finding_group(
     found: ChangeSegment, segment: tuple[Dataset, int], later: Sequence[Dataset], filing: ExportContext
 ) -> Any:
-    """What became of one finding, and the volume that changed."""
+    """Build the measurement group of one finding: what became of it, and the volume that changed."""
     from highdicom.sr import CodedConcept, Measurement
 
     measured = [Measurement(CodedConcept(*VOLUME_CONCEPT), float(found.volume_ml or 0.0), CodedConcept(*MILLILITRE))]

@@ -51,13 +51,13 @@ class ScanSide:
 
     @cached_property
     def body(self) -> Places:
-        """Where the body is, and its surroundings."""
+        """Return the voxels of the body and of its surroundings, and their affine."""
         upright = _resample_upright(self.scan)
         return np.argwhere(correlation.find_body_mask(upright.voxels, None)), upright.affine
 
     @cached_property
     def counted(self) -> Places:
-        """Where the region is, or else the body."""
+        """Return the voxels of the region, or else of the body, and their affine."""
         if self.region is None:
             return self.body
         return np.argwhere(self.region.voxels >= REGION_THRESHOLD), self.region.affine

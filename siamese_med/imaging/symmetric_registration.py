@@ -70,7 +70,7 @@ NUDGE_EDGES = 4.0
 
 @dataclass(frozen=True)
 class ScanPairPose:
-    """How two scans of one patient lie to each other.
+    """Pose of two scans of one patient relative to each other.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     MarkedSlice = tuple[NDArray[np.bool_], NDArray[np.float64]]
-    """What may be letters in a slice, and its brightness from 0 to 1."""
+    """Pixels of a slice that may be letters, and the brightness of the slice from 0 to 1."""
 
 SLICES_COMPARED, MIN_SLICES = 8, 5
 """So many slices of the stack are compared with each other; of fewer slices than the second, none."""

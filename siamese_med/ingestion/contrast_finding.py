@@ -1,4 +1,4 @@
-"""How the contrast of a scan is found: what is said of it, its header, its name; and which of them counts."""
+"""Sources of a scan's contrast: what is said of it, its header, its name; and the choice of the one that counts."""
 
 from __future__ import annotations
 

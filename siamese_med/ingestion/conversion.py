@@ -53,7 +53,7 @@ EMPTY_SHARE, EMPTY_FILE_SHARE = 0.25, 0.5
 
 @dataclass(frozen=True)
 class ConversionJob:
-    """What to decode and where to write it.
+    """Instructions for one conversion: what to decode and where to write it.
 
     Either `repeats` and `storages` (stacks of DICOM slices) or `nifti` (header path, voxel path) is set. `mask`,
     `lesions` and `difference` are paths of masks on the scan's grid, empty for none; unless `lesions_named`, the

@@ -1,4 +1,4 @@
-"""How far compressed content may grow: real images shrink by a small factor, a decompression bomb by a thousand."""
+"""Growth limits of compressed content: real images shrink by a small factor, a decompression bomb by a thousand."""
 
 from __future__ import annotations
 

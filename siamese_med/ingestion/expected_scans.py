@@ -31,7 +31,7 @@ Source: our choice; integers of 16 bits compress to about a half."""
 
 @dataclass(frozen=True)
 class ExpectedScans:
-    """What an ingest would leave.
+    """Expected result of an ingest.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which files are judged together: new ones by series, with the known slices of a series that grew."""
+"""Groups of files that are judged together: new ones by series, with the known slices of a series that grew."""
 
 from __future__ import annotations
 

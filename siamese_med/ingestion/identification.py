@@ -1,4 +1,4 @@
-"""Which content a file is: known from an earlier run, a copy, or new; and whose it is, where two inputs disagree."""
+"""Identity of a file's content: known from an earlier run, a copy, or new; and its owner, where two inputs disagree."""
 
 from __future__ import annotations
 

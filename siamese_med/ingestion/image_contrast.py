@@ -23,7 +23,7 @@ SEGMENTATION_MODULE = "siamese_med.brain.segmentation"
 READER_MODULE = "siamese_med.brain.contrast"
 
 AIR_HU = -150.0
-"""Where one voxel in a hundred is lower than this, the values are Hounsfield units: fat ends at -120. Unit: HU."""
+"""Threshold: values whose 1st percentile is lower are Hounsfield units; fat ends at -120. Unit: HU."""
 
 MIN_FIELD_OF_VIEW_ML = 150.0
 """A smaller field of view shows too little of a brain, and is not worth the look. Unit: mL. Source: our choice."""

@@ -1,4 +1,4 @@
-"""What ingest would take for whom: patients, visits and scans of an input, and why, without writing to a study.
+"""Plan of an ingest: patients, visits and scans that it would take from an input, and why, without writing to a study.
 
 Headers and names are read as in an ingest, into a catalogue that is thrown away. Voxels are not decoded, so scans that
 only their voxels give away are still among those that are planned. Nobody is named: patients are numbered, and dates
@@ -37,13 +37,13 @@ NAMED_BY = {
     "folder": "the folder above a date",
     "name": "nothing: the file stands for a patient",
 }
-"""What names a patient, by the kind of claim."""
+"""Texts that say what names a patient, by the kind of claim."""
 BY_HEADER = "PatientID in the header"
 BY_PLACEHOLDER = "a PatientID that stands for nobody"
 
 
 CATALOGUE_FILE = "catalogue.sqlite"
-"""Where a study keeps its catalogue in the data folder, unless `ingest.database` names a server."""
+"""Name of a study's catalogue in the data folder, unless `ingest.database` names a server."""
 
 
 class PlannedScan(TypedDict):
@@ -63,7 +63,7 @@ class PlannedScan(TypedDict):
 
 
 class IngestPlan(TypedDict):
-    """What ingest would make of an input; `left_out` counts files that become no scan, by reason word."""
+    """Expected result of the ingest of an input; `left_out` counts files that become no scan, by reason word."""
 
     patients: int
     visits: int

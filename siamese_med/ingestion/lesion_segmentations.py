@@ -1,4 +1,4 @@
-"""Which DICOM Segmentation among the files of a series marks the lesions of a volume."""
+"""Choice, among the files of a series, of the DICOM Segmentation that marks the lesions of a volume."""
 
 from __future__ import annotations
 

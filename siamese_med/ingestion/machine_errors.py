@@ -1,4 +1,4 @@
-"""Which errors are temporary errors of the machine, and the reason word of each."""
+"""Temporary errors of the machine, and the reason word of each."""
 
 from __future__ import annotations
 

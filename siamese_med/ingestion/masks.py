@@ -43,7 +43,7 @@ REGION_MASK = MaskKind("mask", False, ScanFlag.MASK_UNUSED, ScanFlag.MASK_UNREAD
 LESION_MASK = MaskKind("lesions", True, ScanFlag.LESIONS_UNUSED, ScanFlag.LESIONS_UNREAD)
 """The lesions that somebody marked. A mask that marks nothing says that there are none."""
 DIFFERENCE_MASK = MaskKind("difference", True, ScanFlag.DIFFERENCE_UNUSED, ScanFlag.DIFFERENCE_UNREAD)
-"""What somebody marked as changed since an earlier visit. A mask that marks nothing says that nothing changed."""
+"""Changes since an earlier visit that somebody marked. A mask that marks nothing says that nothing changed."""
 
 
 def get_mask_path(scan: str, kind: MaskKind) -> str:

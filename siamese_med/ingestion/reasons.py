@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from siamese_med.ingestion.dicom.origins import DicomOrigin
 
 FILE_OUTCOMES = ("ingested", "skipped", "duplicate", "quarantined")
-"""What can become of a file; each file has exactly one outcome."""
+"""Possible outcomes of a file; each file has exactly one outcome."""
 
 SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
     {
@@ -156,7 +156,7 @@ class RejectedError(Exception):
 
 
 OTHER_CHECK = "refused by a check that this configuration does not name; see ingest.reasons"
-"""What to say of a word that is none of HINTS: a check of the user's own gave it, which is not named any more."""
+"""Text for a word that is none of HINTS: a check of the user's own gave it, which is not named any more."""
 
 
 def get_outcome(reason: str) -> str:

@@ -26,7 +26,7 @@ JOINED_KEY_PREFIX = "joined "
 
 
 class UnitOutcome(NamedTuple):
-    """What became of a unit: outcome, reason word (empty: ingested), its scan, and the group it was judged with."""
+    """Result for a unit: outcome, reason word (empty: ingested), its scan, and the group it was judged with."""
 
     outcome: str
     reason: str
@@ -35,7 +35,7 @@ class UnitOutcome(NamedTuple):
 
 
 class KnownPath(NamedTuple):
-    """What the catalogue knows of a path: size, time (ns) and inode of the file, and the unit it was."""
+    """Facts in the catalogue about a path: size, time (ns) and inode of the file, and the unit it was."""
 
     stat: tuple[int, int, int]
     unit: ContentUnit

@@ -88,7 +88,7 @@ NO_AGENT_WORDS = frozenset((
     "nein", "sans", "sin", "senza", "unknown", "unenhanced", "plain", "nativ", "native", "false", "null",
     "zonder", "used",
 ))  # fmt: skip
-"""What stands in a header's field for the contrast agent where none was given."""
+"""Words in a header's field for the contrast agent where none was given."""
 
 AGENT_FILLERS = frozenset((
     "contrast", "agent", "km", "mdc", "iv", "gad", "gd", "gadolinium", "kontrast", "kontrastmittel", "contraste", "ml",

@@ -1,4 +1,4 @@
-"""What an outcome depends on besides the content: limits of the configuration, decoders, the version of this program.
+"""Rules that an outcome depends on besides the content: limits of the configuration, decoders, the program's version.
 
 An outcome that other rules might change is stored with the digest of the rules, and stands only while they are the
 same.

@@ -49,7 +49,7 @@ class PlannedVolume:
 
 @dataclass
 class GroupPlan:
-    """What a group becomes: volumes, and a reason word for each content that is in none of them."""
+    """Planned result for a group: volumes, and a reason word for each content that is in none of them."""
 
     group: FileGroup
     volumes: list[PlannedVolume] = field(default_factory=list)

@@ -117,7 +117,7 @@ def _find_expression(value: JsonValue) -> str | None:
 
 
 class BundleEncoder(nn.Module):
-    """What a network sees in a scan, averaged over CELLS cells along each axis and projected to the embedding.
+    """Encoder of a scan: features of a network, averaged over CELLS cells along each axis, projected to the embedding.
 
     Features are the output of the network if that is a vector, and its coarsest feature map otherwise: the deepest
     layer of a U-Net. Weights that these do not depend on are kept and not trained. The network stays in evaluation

@@ -36,7 +36,7 @@ METADATA_SCHEMA = (
 PARTS = "siamese_med.pipeline.monai_bundle"
 """Module of the classes that the configurations name."""
 BUNDLE_PACKAGES = {"fire": "0.7.1", "pytorch-ignite": "0.5.5"}
-"""What `python -m monai.bundle` needs beside siamese-med: the extra `bundle` of pyproject.toml."""
+"""Packages that `python -m monai.bundle` needs beside siamese-med: the extra `bundle` of pyproject.toml."""
 MAP_NAME, FIGURES_FILE = "change_map", "comparison.json"
 """Names of what a run writes to its `output_dir`: the change map (`.nii.gz` is added) and the figures."""
 UNKNOWN_VERSION = "unknown"
@@ -44,7 +44,7 @@ UNKNOWN_VERSION = "unknown"
 
 @dataclass(frozen=True)
 class BundleTerms:
-    """Who made a model, and under which terms it is handed on: `authors` and `copyright` in one line each."""
+    """Authors of a model, and terms under which it is handed on: `authors` and `copyright` in one line each."""
 
     authors: str = "not recorded"
     copyright: str = "belongs to those who trained the model; see LICENSE"

@@ -1,4 +1,4 @@
-"""Which way the edges of a scan run, place by place, as one vector: a description of anatomy that needs no training.
+"""Directions of the edges of a scan, place by place, as one vector: a description of anatomy that needs no training.
 
 An edge runs the same way in every contrast, although it may go from dark to bright in one and from bright to dark in
 another. So the direction n of the gradient is described by the products n n', which do not know its sign. The mean of

@@ -28,7 +28,7 @@ from siamese_med.study.plugin_names import PluginKind
 
 WEIGHTS_FILE, TEMPLATE_FILE = "models/model.safetensors", "template.nii.gz"
 FORMER_WEIGHTS_FILE = "model.safetensors"
-"""Where the weights lay before model folders were MONAI bundles; models of that time are still read."""
+"""Path of the weights before model folders were MONAI bundles; models of that time are still read."""
 MODEL_SCORE_SETTINGS = ("spacing_mm", "smoothing_mm")
 """Settings of the `score` section that a model fixes, since its noise floors were measured with them."""
 

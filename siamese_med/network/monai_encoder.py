@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from siamese_med.network.monai_networks import INPUT_CHANNELS, NETWORKS, pad_to_multiple, refuse_pretrained
 
 BUILDERS = ("resnet10", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet200", "ResNetFeatures")
-"""What can be named beside the classes of `monai_networks.NETWORKS`, for the same reason: nothing is opened."""
+"""Names allowed beside the classes of `monai_networks.NETWORKS`, for the same reason: nothing is opened."""
 
 
 class MonaiEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""Which networks of MONAI an encoder may be made of, and what all such encoders do with their input.
+"""Networks of MONAI that an encoder may be made of, and the treatment of the input that all such encoders share.
 
 The rules hold for a user's configuration and for an untrusted `model.json` alike: nothing is downloaded or opened.
 """

@@ -77,7 +77,7 @@ def _require_same(record: PluginRecord, folder: Path) -> None:
 
 
 def _needs(record: PluginRecord, folder: Path) -> tuple[str, str]:
-    """What a model needs, and what brings it."""
+    """Describe what a model needs, and name the package or module that brings it."""
     package = f"{record.package}=={record.version}" if record.package else f"the module of {record.target}"
     return f"the model in {folder} needs the {record.kind.value} {record.name}", package
 

@@ -1,4 +1,4 @@
-"""What differs most between scans of one patient: contrasts, scanners, protocols. Features are freed of it.
+"""Largest differences between scans of one patient: contrasts, scanners, protocols. Features are freed of them.
 
 The principal components of all differences would be the patients themselves where these are few. What is left of the
 training scans would then be unlike in scans of one patient, and alike in those of two.

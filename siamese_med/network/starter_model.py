@@ -12,7 +12,7 @@ from siamese_med.errors import ModelError
 from siamese_med.study.model_info import MODEL_FILE
 
 STARTER_FOLDER = Path(__file__).parents[1] / "starter"
-"""Where the starter model lies in the package; its name, `starter`, is also what records and commands call it."""
+"""Folder of the starter model in the package; its name, `starter`, is also what records and commands call it."""
 STARTER_NAME = "starter"
 """The name of the starter model in a study's `current_model.json`, and for `siamese-med promote`."""
 

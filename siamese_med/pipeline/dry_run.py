@@ -1,4 +1,4 @@
-"""What `run` would do, and about what it would cost; nothing is written to the study.
+"""Preview of `run`: what it would do, and about what it would cost; nothing is written to the study.
 
 The input is read as by `ingest --plan`. Pairs, splits and whether a model is trained are decided by the code that a run
 uses. What lies in the data folder already counts as done.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ACCURACY = "within about a factor of two for whole heads, on cores that do nothing else"
-"""What the estimate is worth; how it was checked is in docs/stages.md."""
+"""Accuracy of the estimate; how it was checked is in docs/stages.md."""
 
 
 class _RunCosts(TypedDict):
@@ -47,7 +47,7 @@ class _RunCosts(TypedDict):
 
 
 class DryRun(_RunCosts):
-    """What a run would do: counts of the study after it, what of them is done already, and the cost of the rest."""
+    """Preview of a run: counts of the study after it, what of them is done already, and the cost of the rest."""
 
     patients: int
     visits: int
@@ -138,7 +138,7 @@ def _build_pairs(scans: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _find_training_obstacle(scans: pd.DataFrame, pairs: pd.DataFrame, study: Study) -> str | None:
-    """Why the run would train no model, by the run's own rule, if all scans can be aligned; None where it would."""
+    """Find why the run would train no model, by the run's own rule, if all scans can be aligned; None if it would."""
     compared = study.config.promote.min_patients if model_registry.has_current_model(study) else 0
 
     def align_all() -> PreparedStudy:
@@ -160,7 +160,7 @@ def _find_model(study: Study, model: Path | None, trains: bool) -> tuple[str | N
 def _list_work(
     expected: ExpectedScans, pairs: pd.DataFrame, study: Study, info: ModelInfo | None, trains: bool
 ) -> tuple[RunWork, int]:
-    """What is not done yet, and how many pairs of one patient are not measured."""
+    """List what is not done yet, and count the pairs of one patient that are not measured."""
     import pandas as pd
 
     scans, config = expected.scans, study.config

@@ -1,4 +1,4 @@
-"""Which extras of the installation a run needs, checked before it begins."""
+"""Extras of the installation that a run needs, checked before it begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run costs, from what there is to do: CPU time, wall time and disk by stage. All constants are here.
+"""Cost of a run, from what there is to do: CPU time, wall time and disk by stage. All constants are here.
 
 They hold within about a factor of two for scans of whole heads. Change is measured on a grid of the model's own voxel
 size, whatever the voxels of the scans are: `compare` takes 56 CPU-seconds for voxels of 1 mm and 43 for 2 mm
@@ -53,7 +53,7 @@ scans, 5 pairs), and of the starter model's folder."""
 
 @dataclass(frozen=True)
 class RunWork:
-    """What is still to do in a run.
+    """Work that is still to do in a run.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ class RunWork:
 
 
 class StageEstimate(TypedDict):
-    """What one stage costs; megabytes are those that it adds."""
+    """Cost of one stage; megabytes are those that it adds."""
 
     stage: str
     cpu_minutes: float

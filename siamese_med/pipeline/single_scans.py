@@ -104,7 +104,7 @@ def measure_two_scans(a: Path, b: Path, chosen: TrainedModel, config: Config) ->
 
 @dataclass(frozen=True)
 class ComparedScans:
-    """What is known of two scans, and the change map (`pair_scoring.place_change_map`) where one could be measured."""
+    """Facts about two scans, and the change map (`pair_scoring.place_change_map`) where one could be measured."""
 
     facts: ComparisonFacts
     change_map: Volume | None

@@ -1,4 +1,4 @@
-"""What each stage reports: the objects that `--json` prints, key by key."""
+"""Facts that each stage reports: the objects that `--json` prints, key by key."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class MisalignedScan(TypedDict):
 
 @final
 class PrepareFacts(TypedDict):
-    """How many scans there are, how many of them are aligned, and to which template."""
+    """Number of scans, number of those that are aligned, and the template that they are aligned to."""
 
     scans: int
     aligned: int
@@ -68,7 +68,7 @@ class PrepareFacts(TypedDict):
 
 @final
 class PairFacts(TypedDict):
-    """How many pairs there are, by kind and by split."""
+    """Number of pairs, by kind and by split."""
 
     pairs: int
     kinds: Mapping[str, int]
@@ -92,7 +92,7 @@ class TrainFacts(TypedDict):
 
 @final
 class PromoteFacts(TypedDict):
-    """What became of a candidate.
+    """Outcome for a candidate.
 
     Models are given by name, not by path, since Prefect keeps this. `candidate` is None where none was trained;
     `current_model` is that after the decision; `figures`: see head_to_head.compare_model_auc.
@@ -130,7 +130,7 @@ class DoubtfulScan(TypedDict):
 
 @final
 class ScoreFacts(TypedDict):
-    """How many pairs there are, and the verdicts on them."""
+    """Number of pairs, and the verdicts on them."""
 
     pairs: int
     comparable: int
@@ -206,7 +206,7 @@ class RankedSubject(TypedDict):
 
 
 class IdentityFacts(TypedDict):
-    """Whose a scan may be, the most similar first; `match`: the first, if it passes the threshold."""
+    """Patients whose scan it may be, the most similar first; `match`: the first, if it passes the threshold."""
 
     candidates: Sequence[RankedSubject]
     match: str | None

@@ -1,4 +1,4 @@
-"""What is unfinished or failed in the result of a stage, in words for the command line and for Prefect."""
+"""Unfinished or failed parts of a stage's result, in words for the command line and for Prefect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the result of a stage means: facts for people and programs, what is unfinished, and which checks failed.
+"""Meaning of a stage's result: facts for people and programs, what is unfinished, and which checks failed.
 
 `run_stages_in_order` runs a list of stage names. `_STAGES`, at the end, says which function a name calls: `_ingest`
 calls `stages.ingest` and describes its result, and so on. The command line turns a StageResult into an exit code, and
@@ -68,7 +68,7 @@ TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMEN
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a run is asked for."""
+    """Input, model and options of a requested run."""
 
     study: Study
     source: Path | Pull | None = None  # the input of `ingest`
@@ -172,7 +172,7 @@ def summarise_run(done: StageResults) -> RunFacts:
 
 
 def _summarise_training(facts: Mapping[str, StageFacts]) -> str | None:
-    """What became of training in a run, in one line; None where the run was given a model."""
+    """Summarise what became of training in a run, in one line; return None where the run was given a model."""
     trained, decided = facts.get("train"), facts.get("promote")
     if trained is None or decided is None:
         return None
@@ -231,7 +231,7 @@ def _prepare(order: RunRequest) -> StageResult:
 
 
 def _misfit(failed: int, model: Path | None, result: PreparedStudy) -> str:
-    """What to do where the model's template, rather than single scans, is at fault."""
+    """Advise what to do where the model's template, rather than single scans, is at fault; empty otherwise."""
     if model is None or 2 * failed <= len(result.alignments):
         return ""
     return ": they do not fit this model's template, so train on this study, or lower prepare.min_quality"
@@ -277,7 +277,7 @@ def _promote(order: RunRequest) -> StageResult:
 
 
 def _keep_current_model(study: Study) -> StageResult:
-    """What is said where no candidate was trained."""
+    """Return the result of `promote` where no candidate was trained."""
     current = stages.current_model(study)
     facts: PromoteFacts = {
         "candidate": None,

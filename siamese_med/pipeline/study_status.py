@@ -1,4 +1,4 @@
-"""What a study holds so far, and which command comes next. It reads only and writes nothing."""
+"""State of a study: what it holds so far, and which command comes next. It is only read; nothing is written."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _describe_current_model(study: Study) -> Mapping[str, object]:
 
 
 def _describe_region(model: Path) -> Mapping[str, object]:
-    """What the current model's identity network looks at; nothing where that was not recorded."""
+    """Describe the region that the current model's identity network looks at; nothing where that was not recorded."""
     try:
         region = read_model_info(model).region
     except (MissingFileError, ModelError):  # whatever is wrong with the folder is said where the model is used

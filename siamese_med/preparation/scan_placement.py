@@ -1,4 +1,4 @@
-"""How one scan is placed on the template: its brain, its alignment, and its voxels on the template's grid.
+"""Placement of one scan on the template: its brain, its alignment, and its voxels on the template's grid.
 
 A study of heads is aligned to the template of real heads that comes with the package, affinely and in the contrast of
 each scan. Every other study is aligned to its own template. Both are for identity alone: two scans of one patient are
@@ -40,13 +40,13 @@ if TYPE_CHECKING:
 MATRIX_DECIMALS = 7
 """Decimals kept of a matrix, which is 1e-4 mm at the skull; further ones depend on the batch."""
 BRAIN_MARGIN_VOXELS = 2
-"""What identity looks at on the template of heads reaches this many voxels beyond the template's brain."""
+"""Margin, in voxels, by which the region for identity extends beyond the brain of the template of heads."""
 SAME_TEMPLATE_TOLERANCE = 0.02
 """Largest difference of a voxel, in units of bright tissue, between a template and the template of heads."""
 
 
 class AlignmentRecord(TypedDict):
-    """How one scan lies on the template; see prepared_scans.ALIGNMENT_COLUMNS.
+    """Alignment of one scan to the template; see prepared_scans.ALIGNMENT_COLUMNS.
 
     `brain_overlap` is the Dice of the scan's brain and the template's; None where the template is not that of heads.
     """
@@ -77,7 +77,7 @@ class PlacedScan:
 
 
 class Placement(NamedTuple):
-    """How scans are placed: the registration, the degrees of freedom (None: what suits the template), and the device.
+    """Method of placement: the registration, the degrees of freedom (None: what suits the template), and the device.
 
     `batch_size`: so many scans are registered together, and fewer are filled up with the last one. The constant size
     keeps a scan's matrix independent of the other scans of its batch, down to the last digit.
@@ -241,7 +241,7 @@ def _register(scans: Sequence[ScanToPlace], template: Volume, method: Placement)
 def _register_heads(
     scans: Sequence[ScanToPlace], brains: Sequence[FoundBrain | None], template: Volume, method: Placement
 ) -> list[Alignment]:
-    """How heads lie on their template, in their own contrast; a scan without a brain is laid there as it best lies."""
+    """Return the alignments of heads to their template, in their own contrast; align scans without a brain too."""
     others = [one for one, brain in zip(scans, brains, strict=True) if brain is None]
     lost = iter(_register(others, template, method) if others else [])
     return [next(lost) if brain is None else brain.alignment for brain in brains]

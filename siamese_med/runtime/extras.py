@@ -1,4 +1,4 @@
-"""Which extras of the installation are there: packages that serve one option each, and that not everyone installs.
+"""Checks for extras of the installation: packages that serve one option each, and that not everyone installs.
 
 The extras themselves are listed in pyproject.toml, below `[project.optional-dependencies]`.
 """
@@ -15,7 +15,7 @@ from siamese_med.errors import MissingExtraError
 
 @dataclass(frozen=True)
 class Extra:
-    """What an extra is for, and the packages of it that siamese-med imports.
+    """Purpose of an extra, and the packages of it that siamese-med imports.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How this process keeps memory that it has freed: for work that takes and frees large arrays again and again."""
+"""Reuse of memory that this process has freed: for work that takes and frees large arrays again and again."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def run_in_parallel(
 
 
 THREADS_FOR_JOBS: ContextVar[int] = ContextVar("THREADS_FOR_JOBS", default=1)
-"""How many jobs `run_in_threads` runs side by side."""
+"""Number of jobs that `run_in_threads` runs in parallel."""
 
 
 @contextmanager

@@ -87,7 +87,7 @@ class FindingJob:
 
 @dataclass
 class FindingRecord:
-    """What is known of the findings of a patient.
+    """Record of the findings of a patient.
 
     `places` are, for each scan, rows (n, 4): a place on the grid of the scan's mm, and the number of the finding there.
     `free` is the first number that was never given. `numbers` are those of the parts of each changed pair, by the names
@@ -243,7 +243,7 @@ def _make_keys(places: Places) -> NDArray[np.int64]:
 
 
 def _count_places(groups: Sequence[Places], keys: NDArray[np.int64] | None = None) -> csr_matrix:
-    """Which group covers which place: 0 or 1, (groups, places). The places are `keys`, or all that are covered."""
+    """Mark which group covers which place: 0 or 1, (groups, places). The places are `keys`, or all that are covered."""
     from scipy.sparse import csr_matrix
 
     rows = np.repeat(np.arange(len(groups)), [len(group) for group in groups])

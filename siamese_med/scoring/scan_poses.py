@@ -1,4 +1,4 @@
-"""How the scans of a patient lie to each other, by the registrations of their pairs and by the headers of a visit."""
+"""Relative poses of a patient's scans, by the registrations of their pairs and by the headers of a visit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SharedFrames = tuple[tuple[str, str], ...]
 BRAIN_CORNERS_MM = np.stack(np.meshgrid((-50.0, 50.0), (-70.0, 50.0), (-30.0, 50.0), (1.0,)), -1).reshape(-1, 4).T
 """Corners of a box in the brain of the template, (4, 8) as homogeneous coordinates."""
 MAX_FRAME_DISAGREEMENT_MM = 8.0
-"""How far, on average over BRAIN_CORNERS_MM, the headers of two scans may lie from their alignments to the template.
+"""Largest mean distance over BRAIN_CORNERS_MM between the headers of two scans and their alignments to the template.
 
 Scans of one visit whose headers are right differ by some millimetres (ten pairs of two real heads), since alignments to
 the template are so exact only; headers of different frames mostly by centimetres. Source: our choice."""
@@ -107,7 +107,7 @@ def _list_registrations(pairs: Iterable[PairScore]) -> dict[str, dict[str, Matri
 
 
 def _reach(start: str, steps: Mapping[str, Mapping[str, Matrix]]) -> dict[str, Matrix]:
-    """How every scan lies that can be reached from one, over as few registrations as possible."""
+    """Find the poses of all scans that can be reached from one, over as few registrations as possible."""
     found = {start: np.eye(4)}
     waiting = deque([start])
     while waiting:

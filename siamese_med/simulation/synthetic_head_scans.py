@@ -25,7 +25,7 @@ MIXTURE_VOXELS = 0.5
 
 @dataclass(frozen=True)
 class HeadProtocol:
-    """How a synthetic scan is acquired.
+    """Acquisition of a synthetic scan.
 
     Attributes
     ----------

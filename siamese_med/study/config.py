@@ -46,13 +46,13 @@ change_steps = 0
 [score]
 spacing_mm = 3.0
 """
-"""What `siamese-med demo` sets where it is given no config."""
+"""Settings of `siamese-med demo` where it is given no config."""
 DEMO_OWN_MODEL_CONFIG = """
 # The demo's own model is used at once: not compared with the starter model, which would take as long again.
 [promote]
 starter_model = false
 """
-"""What it sets beside that for a cohort that can train a model."""
+"""Settings of the demo beside DEMO_CONFIG, for a cohort that can train a model."""
 MIN_DEMO_TRAINING_PATIENTS = 8
 """Fewer patients leave fewer than two for validation, so that a demo of them has the starter model alone."""
 

@@ -1,4 +1,4 @@
-"""What all sections of the configuration share: frozen values, their digests, former and retired keys."""
+"""Common properties of all sections of the configuration: frozen values, their digests, former and retired keys."""
 
 from __future__ import annotations
 

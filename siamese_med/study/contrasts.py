@@ -32,11 +32,11 @@ CONTRAST_NAMES = {
 """Contrasts as a page names them, by their word in the catalogue, in the order in which a page lists them."""
 
 CONTRAST_NOT_KNOWN = "contrast not known"
-"""What a page says of a scan whose contrast the input does not tell."""
+"""Text on a page for a scan whose contrast the input does not tell."""
 
 
 class ScanKind(Protocol):
-    """What kind of image a scan is, as the catalogue has it."""
+    """Kind of image that a scan is, as the catalogue has it."""
 
     @property
     def modality(self) -> str: ...

@@ -1,4 +1,4 @@
-"""Where an input is: a path on disk, or the address of a PACS together with a query for studies.
+"""Location of an input: a path on disk, or the address of a PACS together with a query for studies.
 
 An address is checked here, before anything stores it: one with a password or an unknown key is refused at once.
 """
@@ -79,7 +79,7 @@ class Pull:
 
     @property
     def query(self) -> dict[str, str]:
-        """Which studies are wanted: keys of STUDY_QUERY_KEYS and their values. A study has to match all of them."""
+        """Return the query for studies: keys of STUDY_QUERY_KEYS and their values. A study has to match all of them."""
         written = _split_address(self.address).query
         try:
             pairs = parse_qsl(written, strict_parsing=True) if written else []

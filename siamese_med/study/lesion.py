@@ -1,4 +1,4 @@
-"""What one scan shows of one lesion, as the lesion table keeps it and the report shows it."""
+"""State of one lesion on one scan, as the lesion table keeps it and the report shows it."""
 
 from __future__ import annotations
 

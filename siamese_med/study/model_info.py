@@ -1,4 +1,4 @@
-"""What a trained model records in model.json, as one typed object that is checked when it is read."""
+"""Record of a trained model in model.json, as one typed object that is checked when it is read."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class LossCheck(RecordedPart):
 
 
 class DetectorChoice(RecordedPart):
-    """Which change detector gives the verdicts, and the AUC of each on `planted` pairs with a simulated change."""
+    """Change detector that gives the verdicts, and the AUC of each one on `planted` pairs with a simulated change."""
 
     detector: Text
     planted: Count | None = None
@@ -161,7 +161,7 @@ class RecordedSection(RecordedPart):
 
 
 class RecordedScoreSection(RecordedSection):
-    """What of the `score` section is used: at which voxels and smoothing (mm) change is measured, and how strictly."""
+    """Used part of the `score` section: voxel edge and smoothing (mm) for measuring change, and the significance."""
 
     spacing_mm: PositiveFloat | None = None
     smoothing_mm: PositiveFloat | None = None
@@ -207,7 +207,7 @@ class RecordedConfig(RecordedPart):
 
 
 class ModelInfo(RecordedPart):
-    """What model.json holds: identity, provenance, geometry, calibration and noise floors of a trained model.
+    """Contents of model.json: identity, provenance, geometry, calibration and noise floors of a trained model.
 
     shape: voxels (i, j, k) of the template grid; box: first and one past the last voxel that the network sees, by axis;
     learned_from: SHA-256 of the training and validation patients' scans, trained_on: of the training patients' alone

@@ -1,4 +1,4 @@
-"""How well a trained model does, as metrics.json records it: figures on patients that it has not learned from.
+"""Performance of a trained model in metrics.json: figures on patients that it has not learned from.
 
 A figure that was not recorded is None, or empty. What is recorded is checked when the file is read.
 """
@@ -72,7 +72,7 @@ class TestPairCounts(RecordedPart):
 
 
 class MethodFigures(RecordedPart):
-    """How well one method tells patients apart.
+    """Performance of one method in telling patients apart.
 
     auc: area under the ROC curve. eer: equal error rate. tar_at_far_1pct, tar_at_far_01pct: true-accept rate at a
     false-accept rate of 1 % and 0.1 %. rank1: share of scans whose nearest other scan is of the same patient.
@@ -137,7 +137,7 @@ class ConfoundFigures(RecordedPart):
 
 
 class TrainingSummary(RecordedPart):
-    """How long the identity training took, and whether it stopped because it no longer got better.
+    """Duration of the identity training, and whether it stopped because it no longer got better.
 
     marked_pairs: pairs with marked changes that the change head learned from; None without any.
     """
@@ -151,7 +151,7 @@ class TrainingSummary(RecordedPart):
 
 
 class LabelAgreement(RecordedPart):
-    """How well the change score tells visits that a study calls changed from those that it calls unchanged."""
+    """Performance of the change score in telling visits that a study calls changed from those called unchanged."""
 
     auc: RecordedEstimate = Estimate()
     changed: Count | None = None
@@ -160,7 +160,7 @@ class LabelAgreement(RecordedPart):
 
 
 class IdentityFigures(RecordedPart):
-    """How well network and baselines tell the test patients apart, by method, and how far to trust the similarity."""
+    """Performance by method (network and baselines) in telling test patients apart; reliability of the similarity."""
 
     test: dict[Text, MethodFigures] = Field(default_factory=dict, max_length=MAX_NAMED_VALUES)
     best: Text | None = None

@@ -27,7 +27,7 @@ Matrix = tuple[tuple[float | None, ...], ...]
 
 
 class Origin(Enum):
-    """Where the value of a column comes from."""
+    """Origin of the value of a column."""
 
     PAIR = "the pair table"
     NETWORK = "the network"
@@ -37,7 +37,7 @@ class Origin(Enum):
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """What a column of the score table means, and where it goes.
+    """Meaning of a column of the score table, and where it goes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Which plug-ins a configuration may name: the kinds, the built-in ones, and those of installed packages.
+"""Plug-ins that a configuration may name: the kinds, the built-in ones, and those of installed packages.
 
 No plug-in is imported here, so a configuration is checked without running anybody's code; `plugins` imports them.
 """
@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 
 class PluginKind(StrEnum):
-    """What a plug-in can replace or add.
+    """Kind of a plug-in: the part that it can replace or add.
 
     Examples
     --------
@@ -74,7 +74,7 @@ DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 class PluginRecord(BaseModel):
-    """What a model folder records of a plug-in that it was made with.
+    """Record in a model folder of a plug-in that the model was made with.
 
     name: as in the configuration. target: `package.module:object`. package, version: the distribution that brings the
     module; empty where it is not installed as one. source: first 12 hex digits of the SHA-256 of the module's file.

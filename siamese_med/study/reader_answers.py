@@ -54,7 +54,7 @@ class AnswerPart(BaseModel):
 
 
 class AnsweredFinding(AnswerPart):
-    """What the reader says of one finding; without an answer and a remark it takes an earlier one back."""
+    """Entry of the reader about one finding; without an answer and a remark it takes an earlier one back."""
 
     id: AnsweredId
     answer: FindingAnswer | None
@@ -67,7 +67,7 @@ class AnsweredFinding(AnswerPart):
 
 
 class RatedScan(AnswerPart):
-    """What the reader says of the quality of one scan."""
+    """Rating of the quality of one scan by the reader."""
 
     id: AnsweredId
     quality: ScanQuality | None
@@ -136,7 +136,7 @@ def read_answer_file(path: Path) -> ReaderAnswerFile:
 
 
 def _describe_flaw(error: ValidationError) -> str:
-    """Where the first flaw is, without a value."""
+    """Describe where the first flaw is, without a value."""
     place = ".".join(str(step) for step in error.errors()[0]["loc"] if untrusted_input.is_safe_name(str(step)))
     known = (*ReaderAnswerFile.model_fields, *AnsweredFinding.model_fields, *RatedScan.model_fields)
     told = ".".join(step for step in place.split(".") if step.isdigit() or step in known)

@@ -30,7 +30,7 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class CellType:
-    """How values of one Python type are read from a cell, written to a cell, and shown in the report.
+    """Rules for values of one Python type: how they are read from a cell, written to a cell, and shown in the report.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from siamese_med.study.config import SECTIONS
 from siamese_med.study.config_section import ConfigSection
 
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "table"}
-"""What a user calls the types of JSON Schema."""
+"""Names of the types of JSON Schema in the words of a user."""
 LIMITS = (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("maxLength", "letters at most:"))
 
 

@@ -23,11 +23,11 @@ from siamese_med.study import config, input_source
 from siamese_med.study.input_source import Pull
 
 CALLED = "the study file"
-"""What errors call it: they name no path, since Prefect keeps their text."""
+"""Name of the file in errors: they name no path, since Prefect keeps their text."""
 
 
 class StudyFile(BaseModel):
-    """What a study file says; an unknown key is an error.
+    """Contents of a study file; an unknown key is an error.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ class StudyFile(BaseModel):
 
 
 KEYS = tuple(StudyFile.model_fields)
-"""What a study file may hold."""
+"""Keys that a study file may hold."""
 
 PATHS = ("data", "reports", "model", "config", "dicom", "sent")
 

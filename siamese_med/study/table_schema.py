@@ -1,4 +1,4 @@
-"""Which columns each table of a study has, and of which type. A table is checked once, where it is read.
+"""Columns of each table of a study, and their types. A table is checked once, where it is read.
 
 After that a frame is used without looking again. A table that somebody edited, or that another version wrote, is
 refused in one line that names the file and the column.
@@ -81,7 +81,7 @@ _INFERRED = {
     CellKind.NUMBER: ("integer", "floating", "mixed-integer-float"),
     CellKind.FLAG: ("boolean",),
 }
-"""What pandas calls such cells."""
+"""Names that pandas gives to such cells."""
 
 
 def _are(cells: pd.Series, kind: CellKind) -> bool:

@@ -1,4 +1,4 @@
-"""What the stages hand to one another: tables with fixed columns, and where every file of a study lies."""
+"""Data that the stages hand to one another: tables with fixed columns, and where every file of a study lies."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ WRONG_PATIENT = str(ScanFlag.WRONG_PATIENT)
 
 @dataclass(frozen=True)
 class Study:
-    """Where one study keeps its files, and how it is configured.
+    """Folders where one study keeps its files, and its configuration.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class Study:
 
 @dataclass(frozen=True)
 class ReportExtras:
-    """What the report stage writes on request only.
+    """Outputs that the report stage writes on request only.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ NO_REPORT_EXTRAS = ReportExtras()
 
 @dataclass(frozen=True)
 class IngestAccount:
-    """What became of every file of one ingest run: `files_seen` is the sum of the four outcomes."""
+    """Account of every file of one ingest run: `files_seen` is the sum of the four outcomes."""
 
     files_seen: int
     ingested: int
@@ -281,7 +281,7 @@ class ScanThumbnail:
 
 @dataclass(frozen=True)
 class SeriesAccount:
-    """What became of the files of one series; it may bear several `subjects`, or none that anybody names.
+    """Account of the files of one series; it may bear several `subjects`, or none that anybody names.
 
     `files`: counts by reason word, the empty word for those that were ingested.
     """

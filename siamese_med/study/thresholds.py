@@ -101,10 +101,10 @@ Unit: share of the part's voxels. Source: our choice, looked at in the parts of 
 """
 
 BESIDE_PART_MM = 3.0
-"""What lies this near to a part belongs to it. Unit: mm. Source: our choice, two voxels of the default spacing."""
+"""Distance within which voxels belong to a part. Unit: mm. Source: our choice, two voxels of the default spacing."""
 
 AROUND_PART_MM = 7.5
-"""What lies within this distance, and not beside the part, is what it is compared with. Unit: mm.
+"""Distance within which voxels that are not beside the part are what it is compared with. Unit: mm.
 
 Source: our choice.
 """
@@ -234,7 +234,7 @@ Unit: probability. Source: our choice.
 """
 
 MAX_FALSE_MATCH_FACTOR = 1.5
-"""How far the false-match rate on test patients may lie from the nominal one, either way. Unit: ratio.
+"""Largest ratio between the false-match rate on test patients and the nominal one, either way. Unit: ratio.
 
 Source: our choice.
 """

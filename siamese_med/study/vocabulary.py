@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Self
 
 UNKNOWN = "unknown"
-"""What stands for a modality, contrast, scanner or protocol that the input does not tell."""
+"""Word for a modality, contrast, scanner or protocol that the input does not tell."""
 
 
 class Word(StrEnum):
@@ -49,7 +49,7 @@ class ExplainedWord(Word):
 
 
 class PairKind(Word):
-    """What the study knows of a pair before it is scored: whose scans they are, and whether change is expected."""
+    """Kind of a pair, known before it is scored: whose scans they are, and whether change is expected."""
 
     RESCAN = "rescan"
     """One patient, no change expected: a few days apart, or labelled as unchanged."""
@@ -70,7 +70,7 @@ SAME_PATIENT = (PairKind.RESCAN, PairKind.FOLLOW_UP, PairKind.CHANGED)
 
 
 class Split(Word):
-    """What a patient is to a model."""
+    """Role of a patient for a model."""
 
     TRAIN = "train"
     """The network learns from this patient."""
@@ -87,7 +87,7 @@ SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
 
 class Verdict(Word):
-    """What is said of change in a pair of one patient."""
+    """Verdict on change in a pair of one patient."""
 
     CHANGED = "changed"
     """The adjusted p is below the significance."""
@@ -100,7 +100,7 @@ class Verdict(Word):
 
 
 class NotComparable(ExplainedWord):
-    """Why a pair gets no verdict; `scoring.change.comparability` decides which."""
+    """Reason why a pair gets no verdict; `scoring.change.comparability` decides which."""
 
     OTHER_MODALITY = "other_modality", "the two scans are of different modality"
     OTHER_CONTRAST = "other_contrast", "the two scans are of different contrast"
@@ -132,7 +132,7 @@ def explain_reason(word: str) -> str:
 
 
 class ComponentKind(Word):
-    """What became of one part of the change map. The first four are said of bright tissue alone."""
+    """Kind of change of one part of the change map. The first four are said of bright tissue alone."""
 
     NEW = "new"
     ENLARGING = "enlarging"
@@ -149,7 +149,7 @@ class ComponentKind(Word):
 
 
 class LesionFate(ExplainedWord):
-    """What became of a lesion since the date before on which it was marked, or on which it could have been."""
+    """Fate of a lesion since the date before on which it was marked, or on which it could have been."""
 
     FIRST = "first", "there on the first date with a mask"
     NEW = "new", "not there on the date before"
@@ -173,14 +173,14 @@ _REVERSED |= {later: earlier for earlier, later in _REVERSED.items()}
 
 
 class FindingAnswer(Word):
-    """What a reader says of a finding on a page."""
+    """Answer of a reader to a finding on a page."""
 
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
 
 
 class ScanQuality(Word):
-    """How good a scan is to a reader's eye."""
+    """Quality of a scan, as a reader sees it."""
 
     GOOD = "good"
     USABLE = "usable"
@@ -188,7 +188,7 @@ class ScanQuality(Word):
 
 
 class PairRole(Word):
-    """What a pair is to its patient's time line, in the order in which a page shows them."""
+    """Roles of pairs in their patient's time line, in the order in which a page shows them."""
 
     NEWEST = "newest"  # the newest visit against the one before
     SINCE_FIRST = "since_first"  # the newest visit against the first
@@ -197,7 +197,7 @@ class PairRole(Word):
 
 
 class PatientStatus(Word):
-    """What a page says of a patient beside the verdicts."""
+    """Status of a patient on a page, beside the verdicts."""
 
     WRONG_PATIENT = "wrong_patient"
     """A scan seems to be another patient's."""
@@ -208,7 +208,7 @@ class PatientStatus(Word):
 
 
 class NullSource(Word):
-    """Where pairs without change come from."""
+    """Source of pairs without change."""
 
     RESCANS = "rescans"
     """Real rescans of the study."""
@@ -219,14 +219,14 @@ class NullSource(Word):
 
 
 class ScanSource(Word):
-    """What a scan was read from."""
+    """Kind of file that a scan was read from."""
 
     DICOM = "dicom"
     NIFTI = "nifti"
 
 
 class ContrastSource(ExplainedWord):
-    """How the contrast of a scan is known."""
+    """Source from which the contrast of a scan is known."""
 
     SAID = "said", "the manifest's `contrast` column says it"
     HEADER = "header", "from the DICOM header or the JSON beside the NIfTI file"

@@ -70,7 +70,7 @@ class _CheckLine(TypedDict):
 
 
 class _State(TypedDict):
-    """How far training is: running mean of the weights, the best mean so far, and the log."""
+    """Progress of training: running mean of the weights, the best mean so far, and the log."""
 
     step: int
     mean: dict[str, Tensor]
@@ -150,7 +150,7 @@ def _train_step(
 
 
 def _loss_sums(model: Any, parts: ChangeNetwork, made: ChangeBatch, fabric: Any) -> Tensor:
-    """What the loss is made of, as sums over voxels, so that shares of a batch can be added: (6,).
+    """Compute the parts of the loss as sums over voxels, so that shares of a batch can be added: (6,).
 
     Weighed cross-entropy and weight; then common and whole volume of what is darker, and of what is brighter.
     """

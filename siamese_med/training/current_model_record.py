@@ -22,7 +22,7 @@ CURRENT_MODEL_FILE = "current_model.json"
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What became of a candidate.
+    """Decision on a candidate.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from siamese_med.training.synthetic_follow_ups import ChangeSource
 
 JOB_FILE, LOG_FILE, STEPS_FILE = "job.json", "ranks.log", "steps"
-"""What the ranks are told, what they print, and a file that grows by one byte for every step."""
+"""Files of the ranks: their job, what they print, and a file that grows by one byte for every step."""
 AGENT_VARIABLE = "SIAMESE_MED_AGENT"
 """Environment variable with the process id of torchrun; a rank ends when that process does."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")

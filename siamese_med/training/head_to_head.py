@@ -216,7 +216,7 @@ def _change(study: Study, scans: pd.DataFrame, pairs: pd.DataFrame, contenders: 
 
 
 def _draws(subjects: NDArray[np.str_], changed: Flags) -> Iterable[Values]:
-    """How often each value counts where its patient is drawn so often; draws without both kinds are left out."""
+    """Draw patients and yield how often each value counts then; draws without both kinds are left out."""
     everyone, place = np.unique(subjects, return_inverse=True)
     rng = np.random.default_rng(COMPARISON_SEED)
     for _ in range(verification_metrics.BOOTSTRAP_RESAMPLES):

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 IDENTITY_CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_FILES = (IDENTITY_CHECKPOINT, change_training.CHANGE_CHECKPOINT)
-"""What training leaves in its folder to go on from after a kill."""
+"""Files that training leaves in its folder to go on from after a kill."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class TrainingEpoch:
 
 @dataclass
 class TrainingProgress:
-    """How far training is: the epochs of identity training and the validations of the change head.
+    """Progress of training: the epochs of identity training and the validations of the change head.
 
     `marked_pairs` is the number of pairs with marked changes that the change head learned from.
     """

@@ -179,7 +179,7 @@ class SeparateAffined(Transform):  # type: ignore[misc]
 
 
 def _describe_files(entry: ScanEntry) -> dict[str, Any]:
-    """What is read, and by what a change of it is seen."""
+    """Describe the files that are read, and by what a change of them is seen."""
     described: dict[str, Any] = {IMAGE: str(entry.image), "state": [_read_state(entry.image)]}
     if entry.mask is not None:
         described |= {MASK: str(entry.mask), "state": [_read_state(entry.image), _read_state(entry.mask)]}

@@ -1,4 +1,4 @@
-"""What a model records of its origin: the data, how the training went, and the versions of the software."""
+"""Record of a model's origin: the data, how the training went, and the versions of the software."""
 
 from __future__ import annotations
 

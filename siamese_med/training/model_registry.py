@@ -1,4 +1,4 @@
-"""Which model a study uses: its current model, as `current_model.json` in the data folder records it.
+"""Choice of the model that a study uses: its current model, as `current_model.json` in the data folder records it.
 
 Without that file the newest finished model is the current one, and where the study has none, the starter model that
 comes with siamese-med (`network.starter_model`). A model that is trained by hand, or named, is used. A model
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 CURRENT_MODEL_LOCK = ".current_model.lock"
 """The lock file in the data folder; one process at a time decides."""
 STARTER_REASON = "it comes with siamese-med, and serves until a model of this study is not worse"
-"""Why the starter model is the current one, for the record and for `status`."""
+"""Reason why the starter model is the current one, for the record and for `status`."""
 
 
 def find_current_model(study: Study) -> Path:

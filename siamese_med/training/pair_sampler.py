@@ -1,4 +1,4 @@
-"""Which pairs of scans a training loop sees: of one patient and of two, patients split and never scans."""
+"""Pairs of scans that a training loop sees: of one patient and of two, patients split and never scans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What two acquisitions do to a patch: pose, pressure of a mass, contrast, noise, slices and blur.
+"""Effects of two acquisitions on a patch: pose, pressure of a mass, contrast, noise, slices and blur.
 
 A patch is a cube with an edge of PADDED_PATCH_VOXELS and axes (i, j, k); its outermost MARGIN_VOXELS are cut off at the
 end. Everything is drawn from the given generator.

@@ -87,7 +87,7 @@ class RandPatientGeometryd(RandBatchTransformd):
         return moved.to(masks.dtype)
 
     def _find_points(self, device: torch.device) -> Tensor:
-        """Where each voxel is taken from (s, i, j, k, 3), k first, in units of the grid from -1 to 1."""
+        """Find the point from which each voxel is taken (s, i, j, k, 3), k first, in units of the grid from -1 to 1."""
         points = self._pose_points(device)
         return (points + self._spread_warps(device) if self.warps else points).flip(-1)
 

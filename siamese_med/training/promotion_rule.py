@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from siamese_med.training.head_to_head import AucComparison, ComparedModels
 
 COMPARED_FIGURES = {"identity": "telling persons apart", "change": "seeing planted changes"}
-"""What each figure of a comparison means, for the reason of a decision."""
+"""Meaning of each figure of a comparison, for the reason of a decision."""
 AUC_ROUNDING_TOLERANCE = 1e-9
 """Differences of AUC below this are rounding."""
 

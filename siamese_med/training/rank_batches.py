@@ -31,7 +31,7 @@ STORE_VARIABLE = "SIAMESE_MED_STORE"
 The default of torch would listen on the network.
 """
 RANK_TIMEOUT = timedelta(hours=6)
-"""How long a rank waits for another one, which may still be writing sources; ended ranks are noticed at once."""
+"""Longest wait of a rank for another one, which may still be writing sources; ended ranks are noticed at once."""
 
 
 def launch_fabric(config: TrainConfig) -> Fabric:

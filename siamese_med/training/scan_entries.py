@@ -1,4 +1,4 @@
-"""What a longitudinal dataset is made of: one entry a scan, from a study, a BIDS tree, or a list of dictionaries."""
+"""Entries of a longitudinal dataset: one for each scan, from a study, a BIDS tree, or a list of dictionaries."""
 
 from __future__ import annotations
 

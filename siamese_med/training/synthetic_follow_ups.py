@@ -227,7 +227,7 @@ def _crop_source(
 
 
 def _lesion_signals(patch: Tensor, inside: Tensor, spacing_mm: float, rng: np.random.Generator) -> list[Tensor]:
-    """What lesions add to a patch at each date; zero where there is no tissue."""
+    """Simulate what lesions add to a patch at each date; zero where there is no tissue."""
     earlier, later = torch.zeros_like(patch), torch.zeros_like(patch)
     room = (
         torch.nonzero(_crop_margin(inside * (patch > synthetic_lesions.TISSUE_SIGNAL_RANGE[1]))).numpy() + MARGIN_VOXELS

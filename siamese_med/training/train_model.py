@@ -314,6 +314,6 @@ def measure_region_ml(network: SiameseNetwork, learned: ScanDataset, template: P
 
 
 def _plugins(study: Study) -> dict[str, tuple[PluginRecord, ...]]:
-    """What the plug-ins were that the model was made with; nothing, not even a key, with built-in ones alone."""
+    """Describe the plug-ins that the model was made with; nothing, not even a key, with built-in ones alone."""
     made_by = [plugin for plugin in named_plugins(study.config) if plugin.kind in MADE_BY]
     return {"plugins": tuple(map(describe_plugin, made_by))} if made_by else {}

@@ -1,4 +1,4 @@
-"""Which scans of a study a model is trained and measured on, as a table and as volumes."""
+"""Selection of the scans of a study on which a model is trained and measured, as a table and as volumes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ LOOPBACK_HOST = re.compile(rb"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.I
 FRAME_DENY_HEADER = (b"x-frame-options", b"DENY")
 """Forbids other pages to embed those of the server."""
 CHALLENGE_PATTERN = re.compile(rf"[0-9a-f]{{1,{credentials.MAX_CHALLENGE_DIGITS}}}")
-"""What counts as a challenge: hexadecimal digits."""
+"""Pattern of a challenge: hexadecimal digits."""
 HTTP_FORBIDDEN = 403
 WEBSOCKET_POLICY_VIOLATION = 1008
 """Close code "policy violation", RFC 6455, section 7.4.1."""

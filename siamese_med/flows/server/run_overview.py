@@ -43,7 +43,7 @@ class ScheduledLine(TypedDict):
 
 
 class RunsOverview(TypedDict):
-    """What `status` shows of runs; `next_step` only if the last run has no useful results."""
+    """Facts about runs that `status` shows; `next_step` only if the last run has no useful results."""
 
     server: str | None
     runs: list[RunLine]

@@ -1,4 +1,4 @@
-"""Which recorded runs are alive: each holds a file lock that the kernel releases however its process ends.
+"""Detection of recorded runs that are alive: each holds a file lock that the kernel releases however its process ends.
 
 Prefect itself does not notice that a process was killed and would show its runs as Running for ever.
 """

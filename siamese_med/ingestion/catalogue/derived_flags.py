@@ -57,7 +57,7 @@ MAX_LOST = 1
 """So many slices may be lost between two parts of one volume: more is a gap of slabs. Source: our choice."""
 
 PLACE_TOLERANCE_VOXELS = 0.1
-"""How far a part may lie off the place that it has in one volume."""
+"""Largest distance of a part, in voxels, from the place that it has in one volume."""
 
 
 def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> list[ScanRow]:

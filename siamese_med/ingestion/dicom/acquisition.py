@@ -1,4 +1,4 @@
-"""How a DICOM image was acquired, as far as it may be written in the clear: physics as numbers, makers and machines.
+"""Acquisition of a DICOM image, as far as it may be written in the clear: physics as numbers, makers and machines.
 
 These values tell nothing of a person (DICOM PS3.15 keeps them), if they are what they should be. So numbers must be
 plausible, and names must be known ones; what else a header may hold in these elements is not kept.

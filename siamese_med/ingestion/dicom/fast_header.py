@@ -258,7 +258,7 @@ def _head(data: bytes, position: int, implicit: bool) -> tuple[int, bytes, int, 
 
 
 def _after_sequence(data: bytes, position: int, vr: bytes, implicit: bool, depth: int) -> int:
-    """Where a sequence of undefined length ends."""
+    """Find the end of a sequence of undefined length."""
     while vr in (b"SQ", b"") and depth <= MAX_SEQUENCE_DEPTH and position + 8 <= len(data):
         group, element, length = IMPLICIT_HEAD_STRUCT.unpack_from(data, position)
         tag, position = group << 16 | element, position + 8
@@ -271,7 +271,7 @@ def _after_sequence(data: bytes, position: int, vr: bytes, implicit: bool, depth
 
 
 def _after_item(data: bytes, position: int, implicit: bool, depth: int) -> int:
-    """Where an item of undefined length ends."""
+    """Find the end of an item of undefined length."""
     while position + 8 <= len(data):
         group, element, length = IMPLICIT_HEAD_STRUCT.unpack_from(data, position)
         if group << 16 | element == ITEM_END_TAG and length == 0:

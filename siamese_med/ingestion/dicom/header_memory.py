@@ -1,4 +1,4 @@
-"""What was read of one slice's header need not be worked out again for the next: nearly all elements are equal.
+"""Reuse of what was read of one slice's header for the next slices, since nearly all elements are equal.
 
 A reader of a plain header is watched: the elements that it asks for, and their bytes, decide its result. Where these
 bytes are the same in another header, it would take the same way through the same values, so the result is given at

@@ -1,4 +1,4 @@
-"""What is kept of one DICOM file: patient, series, where its planes lie, and where its pixels are on disk.
+"""Facts kept of one DICOM file: patient, series, positions of its planes, and the place of its pixels on disk.
 
 Positions and directions are DICOM's: LPS millimetres (x to the patient's left, y to posterior, z to superior; DICOM
 PS3.3, section C.7.6.2).
@@ -39,7 +39,7 @@ def share_value(value: T) -> T:
 
 @dataclass(frozen=True)
 class PixelStorage:
-    """How the pixels lie in the file.
+    """Layout of the pixels in the file.
 
     `offset` is the byte where uncompressed pixels start, or None where pydicom has to decode them. `encoded` is the
     range of bytes of the pixels, compressed or not; (0, 0) means the whole file. `tiles` are rows and columns of a
@@ -101,7 +101,7 @@ class SlicePlane:
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What is known of a scan besides its voxels; it leaves the program only as closed vocabulary or as a pseudonym."""
+    """Facts about a scan besides its voxels; they leave the program only as closed vocabulary or as a pseudonym."""
 
     modality: str = "unknown"
     contrast: str = "unknown"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PAUSE_RATIO = 2.0
-"""How much longer the longest pause between slices may be than the longest within a part. Source: our choice."""
+"""Maximum ratio of the longest pause between slices to the longest within a part. Source: our choice."""
 
 
 def describe_acquisition(one: DicomInstance) -> Hashable | None:

@@ -1,4 +1,4 @@
-"""What a DICOM header says of the person besides the identifier: enough to notice that one id stands for two people.
+"""Traits of the person in a DICOM header besides the identifier: enough to notice that one id stands for two people.
 
 Each trait is given as the values that it may have, so that an exact value and a vague one can be compared: a birth date
 and an age fit together if they share a year of birth. The values only go into pseudonyms and are never written.

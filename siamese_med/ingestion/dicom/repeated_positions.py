@@ -1,4 +1,4 @@
-"""Which slices make up one volume where a series has several slices at each position (4D).
+"""Division of slices into volumes where a series has several slices at each position (4D).
 
 Only tags decide. A tag separates volumes when its values divide the slices into complete volumes, or when its values,
 in order, run through one volume after the other. Where no tag does, the slices are not combined.

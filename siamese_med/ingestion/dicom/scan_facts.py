@@ -1,4 +1,4 @@
-"""What a DICOM header states about a scan besides geometry and pixels: date, scanner, protocol, contrast, flags."""
+"""Facts about a scan in a DICOM header besides geometry and pixels: date, scanner, protocol, contrast, flags."""
 
 from __future__ import annotations
 

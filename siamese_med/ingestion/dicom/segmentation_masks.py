@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from siamese_med.imaging.volume import Volume
 
 MAX_OFFSET_VOXELS = 0.5
-"""How far a voxel of the segmentation may lie from a voxel of the scan, along each axis of the scan."""
+"""Largest distance of a voxel of the segmentation from a voxel of the scan, along each axis of the scan."""
 
 READ_SYNTAXES = {f"1.2.840.10008.1.2{tail}" for tail in ("", ".1", ".1.99", ".5")}
 """Transfer syntaxes that are read: uncompressed, deflated, and RLE (PS3.5, annex A).

@@ -1,4 +1,4 @@
-"""Which segments of a DICOM Segmentation are lesions: by their coded category, their coded type and their label."""
+"""Selection of the lesions among the segments of a DICOM Segmentation, by coded category, coded type and label."""
 
 from __future__ import annotations
 

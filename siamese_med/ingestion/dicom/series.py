@@ -58,7 +58,7 @@ class VolumeDraft:
 
 @dataclass
 class SeriesVerdict:
-    """What became of a series: its volumes, and a reason word for each file (by content hash) in none of them."""
+    """Result for a series: its volumes, and a reason word for each file (by content hash) in none of them."""
 
     drafts: list[VolumeDraft] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)

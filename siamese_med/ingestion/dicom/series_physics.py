@@ -1,4 +1,4 @@
-"""How a series was acquired, as far as its contrast follows from that: timing, sequence, contrast agent, fat.
+"""Acquisition of a series, as far as its contrast follows from it: timing, sequence, contrast agent, fat.
 
 Classic files say it at the top level, enhanced ones in functional groups (DICOM PS3.3, section C.8.13) and in a
 sequence of contrast agents. Of an enhanced file the first frame is asked.

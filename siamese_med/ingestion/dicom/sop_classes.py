@@ -1,4 +1,4 @@
-"""Which DICOM files are volumes of MR, CT or PET, and why others are not; decided by SOP class first."""
+"""Selection of DICOM files that are volumes of MR, CT or PET, and reasons for refusing others; by SOP class first."""
 
 from __future__ import annotations
 

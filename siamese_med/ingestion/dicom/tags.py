@@ -32,7 +32,7 @@ IDENTIFIER_TAGS = (0x00100020, 0x00100021)
 """PatientID and its issuer."""
 
 UNDECODABLE = "\ufffd"
-"""What stands for every byte that a character set does not have."""
+"""Replacement character for every byte that a character set does not have."""
 
 
 def keep_undecodable_identifiers(dataset: Dataset) -> None:

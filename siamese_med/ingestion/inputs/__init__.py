@@ -1,1 +1,1 @@
-"""What an input names and states about its files: folders, BIDS datasets, manifests, and to whom each file belongs."""
+"""Names and statements of an input about its files: folders, BIDS datasets, manifests, and the patient of each file."""

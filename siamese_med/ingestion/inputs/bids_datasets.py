@@ -1,4 +1,4 @@
-"""Which BIDS dataset below an input a file belongs to: equal labels in two datasets are two patients.
+"""Assignment of files below an input to BIDS datasets: equal labels in two datasets are two patients.
 
 A dataset is the folder with the nearest dataset_description.json. Its `derivatives` belong to the same patients, and so
 does the only described folder in its `rawdata` or `sourcedata`. Files below no description are taken as one dataset,

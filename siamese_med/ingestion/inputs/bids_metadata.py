@@ -1,4 +1,4 @@
-"""What a BIDS dataset states beside its images: dates in tables, scanner, protocol and modality in JSON."""
+"""Metadata beside the images of a BIDS dataset: dates in tables, scanner, protocol and modality in JSON."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ MAX_DATASET_NAME_CHARS = 200
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What is used of the JSON beside an image. Every field may be empty."""
+    """Values that are used of the JSON beside an image. Every field may be empty."""
 
     modality: str = ""
     scanner: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What an input states about a file before the file itself is read: patient, date, contrast, scanner."""
+"""Statements of an input about a file before the file itself is read: patient, date, contrast, scanner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_LABELS = BidsLabels()
 
 @dataclass(frozen=True)
 class InputClaim:
-    """What the input states about a file without reading it. It goes into pseudonyms and is never written."""
+    """Statements of the input about a file, without reading it. They go into pseudonyms and are never written."""
 
     kind: str  # manifest, bids, folder or name; all but the first with the dataset's name space where there are several
     subject: str
@@ -102,7 +102,7 @@ class InputPath:
 
     @property
     def claim(self) -> InputClaim:
-        """What the input states about the file.
+        """Return what the input states about the file.
 
         It is only the file's place, and `trouble` is a reason word, where the side-cars cannot be read now.
         """

@@ -1,4 +1,4 @@
-"""How equal labels in several BIDS datasets are told apart, the same way in every run.
+"""Name spaces that tell equal labels in several BIDS datasets apart, the same way in every run.
 
 The only dataset of an input keeps its labels as they are. Of several, each has a name space of its own: the Name in its
 description, or its folder below the input where it has no name. The catalogue remembers the name spaces, encrypted, so

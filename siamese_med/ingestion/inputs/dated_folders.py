@@ -38,7 +38,7 @@ MIN_PATIENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class DatedFolder:
-    """Whose a file is by its folders.
+    """Patient of a file, and its day or visit, by its folders.
 
     `patient` is the path of the folder above the date or visit, below the input. Of `day` and `visit` one is given.
     """

@@ -35,7 +35,7 @@ TAR_MAGIC_OFFSET = 257
 
 @dataclass(frozen=True, slots=True)
 class InspectedFile:
-    """What one file holds: a DICOM instance, a NIfTI (`voxels` is the path of its voxels), or a reason word.
+    """Content of one file: a DICOM instance, a NIfTI (`voxels` is the path of its voxels), or a reason word.
 
     A `segmentation` of lesions has a reason too: it becomes no scan, but the mask of one.
 

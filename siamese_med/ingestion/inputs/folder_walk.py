@@ -43,7 +43,7 @@ class WalkedPath:
 
 @dataclass
 class _WalkState:
-    """What was found below the real path `root`: paths, real paths of listed folders, and links yet to be followed.
+    """Results of a walk below the real path `root`: paths, real paths of listed folders, and links yet to be followed.
 
     `own`: real paths of the study's own folders, which are counted and not entered.
     """
@@ -175,7 +175,7 @@ def _contains(folder: str, path: str) -> bool:
 
 
 def _reason_of(path: str, error: OSError) -> str:
-    """Why a path cannot be opened; empty where only an attempt to read it can tell."""
+    """Return the reason why a path cannot be opened; empty where only an attempt to read it can tell."""
     if error.errno == errno.ENAMETOOLONG:
         return "unusable_path"
     if error.errno not in MISSING_TARGET_ERRNOS or not Path(path).is_symlink():

@@ -14,7 +14,7 @@ SPM_PREFIXES = (
     "y_", "iy_", "w", "wm", "wr", "wmr", "m", "mw", "mr", "r", "rr", "rm", "u", "sw", "swr", "smw",
     *(f"{before}{kind}{number}" for before in ("", "r", "w", "m", "mw", "smw") for kind in "cp" for number in range(7)),
 )  # fmt: skip
-"""What SPM and CAT write before the name of a scan: warped, resliced, bias-corrected, tissue classes, deformations."""
+"""Prefixes of SPM and CAT before the name of a scan: warped, resliced, bias-corrected, tissue classes, deformations."""
 
 ENDING_PATTERN = re.compile(
     r"([_.-]("
@@ -28,7 +28,7 @@ ENDING_PATTERN = re.compile(
     r"))+$",
     re.I,
 )
-"""What FSL, ANTs, dcm2niix (cropped, evened out, untilted) and people write behind the name of a scan."""
+"""Pattern of endings that FSL, ANTs, dcm2niix (cropped, evened out, untilted) and people add to a scan's name."""
 
 MARK_PATTERN = re.compile(
     r"(^|[_.-])(lesions?|wmh|tumou?r|aparc\W?aseg|aseg|segmentation|heatmap|probmap|labels?|rois?|vois?|parc\w*|"

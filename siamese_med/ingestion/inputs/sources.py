@@ -1,4 +1,4 @@
-"""Which files an input names, and what it states about them: a folder, a BIDS dataset, a manifest or one file."""
+"""Files that an input (a folder, a BIDS dataset, a manifest or one file) names, and its statements about them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def make_natural_sort_key(label: str) -> tuple[tuple[int, int, str], ...]:
 
 @dataclass(frozen=True)
 class _FolderContext:
-    """What all files of one folder share.
+    """Facts that all files of one folder share.
 
     The folders that may have labels, the dataset, and the functions that make the claims of images and of other files.
     """

@@ -1,4 +1,4 @@
-"""What earlier pulls fetched, series by series, so that a nightly pull fetches only what is new.
+"""Record of what earlier pulls fetched, series by series, so that a nightly pull fetches only what is new.
 
 Only complete series that were ingested are recorded, so after an interrupted pull the others are fetched again.
 """

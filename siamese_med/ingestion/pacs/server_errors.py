@@ -1,4 +1,4 @@
-"""What can go wrong with a PACS: each error as one line of advice, without address and identifiers."""
+"""Possible errors of a PACS: each as one line of advice, without address and identifiers."""
 
 from __future__ import annotations
 

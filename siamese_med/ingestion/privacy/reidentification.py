@@ -55,12 +55,12 @@ NAMED_BY_TEXTS = {
     "bids": "the BIDS tree",
     "name": "the file's place in the input",
 }
-"""What named the patient, by the first word of the owner's name space."""
+"""Texts that say what named the patient, by the first word of the owner's name space."""
 
 
 @dataclass
 class _RevealedLabel:
-    """What a label stands for: subjects, groups of files, the files among them, and a scan."""
+    """Records that a label stands for: subjects, groups of files, the files among them, and a scan."""
 
     subjects: set[str]
     groups: dict[str, SeriesRow]

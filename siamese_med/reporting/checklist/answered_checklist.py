@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from siamese_med.reporting.checklist.model_facts import Facts
 
 ALL_OF_IT = "all of it: nothing was recorded that answers this"
-"""What is left of an item that siamese-med can answer, where the model folder or the study does not say it."""
+"""Remaining part of an item that siamese-med can answer, where the model folder or the study does not say it."""
 MARKUP = re.compile(r"([`\[\]<>|])")
 """Signs that Markdown or HTML would obey; file contents reach the text."""
 
 
 class ItemState(Word):
-    """How far an item is filled in."""
+    """Extent to which an item is filled in."""
 
     FILLED = "filled"
     IN_PART = "in_part"

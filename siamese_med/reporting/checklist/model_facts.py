@@ -1,4 +1,4 @@
-"""What a model folder tells a reporting checklist: data, network, training, test figures, as sentences by topic."""
+"""Facts of a model folder for a reporting checklist: data, network, training, test figures, as sentences by topic."""
 
 from __future__ import annotations
 

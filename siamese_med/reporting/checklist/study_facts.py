@@ -1,4 +1,4 @@
-"""What the tables of a study tell a reporting checklist: files, scans, pairs and verdicts, as sentences by topic."""
+"""Facts of a study's tables for a reporting checklist: files, scans, pairs and verdicts, as sentences by topic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudyTablesForChecklist:
-    """What a study holds so far.
+    """Contents of a study so far.
 
     Parameters
     ----------

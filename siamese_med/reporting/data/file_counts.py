@@ -1,4 +1,4 @@
-"""What became of the input's files: counts and shares for a bar."""
+"""Outcomes of the input's files: counts and shares for a bar."""
 
 from __future__ import annotations
 

@@ -28,12 +28,12 @@ LISTED_KINDS = tuple(kind for kind in ComponentKind if kind != ComponentKind.MAY
 MAX_NAMED_REGIONS = 3
 """Largest number of regions that are named of the parts of one kind."""
 TOLD_FATES = (LesionFate.NEW, LesionFate.RETURNED, LesionFate.ENLARGING, LesionFate.SHRINKING, LesionFate.VANISHED)
-"""What became of a marked lesion since the first date, as far as the sentence counts it."""
+"""Fates of a marked lesion since the first date, as far as the sentence counts them."""
 
 
 @dataclass(frozen=True)
 class FindingsSource:
-    """What the sentences are made from: parts of a `PatientReport`.
+    """Parts of a `PatientReport` that the sentences are made from.
 
     `claimed`: whether a scan that is filed under another patient looks like this one's.
     """
@@ -68,7 +68,7 @@ def compose_findings(found: FindingsSource) -> tuple[str, str, str]:
 
 
 def _change(found: FindingsSource, judged: JudgedPairs) -> str:
-    """What is said of each two visits, the changed ones first."""
+    """Describe the change between each two visits, the changed ones first."""
     told: dict[str, list[str]] = {}
     for verdict, groups in judged.items():
         for pairs in groups.values():
@@ -112,7 +112,7 @@ def _with_told(pairs: Sequence[ReportPair]) -> list[tuple[ReportPair, Sequence[R
 
 
 def _same_place(pair: ReportPair, told: Iterable[ReportPair]) -> str:
-    """Which contrasts that were told before show a finding of the pair: one lesion is not to be counted twice."""
+    """Name the contrasts told before that also show a finding of the pair: one lesion is not to be counted twice."""
     mine = _findings(pair)
     others = [one.contrast for one in told if mine & _findings(one)]
     return f"; {'one place' if len(mine) > 1 else 'this place'} is that of {join_contrasts(others)}" if others else ""
@@ -137,7 +137,7 @@ def _one_a_contrast(pairs: Iterable[ReportPair]) -> list[ReportPair]:
 
 
 def _blindness(pair: ReportPair) -> float:
-    """How much could have been missed, in ml."""
+    """Return the size of a change that could have been missed, in ml."""
     limit = pair.score.smallest_detectable_ml
     return float("inf") if limit is None else limit
 
@@ -149,7 +149,7 @@ def _measured(verdict: Verdict, pair: ReportPair, visits: str) -> str:
 
 
 def _could_be_missed(limit: float | None) -> str:
-    """What a pair would have shown; `limit` is its smallest detectable change in ml, None where nothing was seen."""
+    """Describe what a pair would have shown; `limit`: smallest detectable change in ml, None where nothing was seen."""
     if limit is None:
         return f"even a change of {LARGEST_TESTED} might have been missed"
     seen = f"a change of {formatting.fixed(limit)} ml or more would have been seen with a chance of {POWER}"
@@ -157,7 +157,7 @@ def _could_be_missed(limit: float | None) -> str:
 
 
 def _marked(pair: ReportPair) -> str:
-    """How much changed in a pair that is called changed, and in which parts."""
+    """Describe how much changed in a pair that is called changed, and in which parts."""
     p = pair.score.change_p if pair.score.change_p_adjusted is None else pair.score.change_p_adjusted
     shown = formatting.probability(p)
     chance = f"corrected p {shown}" if shown.startswith(("<", ">")) else f"corrected p = {shown}"
@@ -171,7 +171,7 @@ def _marked(pair: ReportPair) -> str:
 
 
 def _parts(kind: ComponentKind, pair: ReportPair) -> str:
-    """How many parts of one kind there are, of what volume, and where; they are listed strongest first."""
+    """Describe how many parts of one kind there are, of what volume, and where; they are listed strongest first."""
     parts = [one for one in pair.score.components if one.kind == kind]
     volumes = [one.volume_ml for one in parts if one.volume_ml is not None]
     volume = f" of {formatting.fixed(sum(volumes))} ml" if volumes else ""
@@ -213,7 +213,7 @@ def _with_error(volume_ml: float, error_ml: float) -> str:
 
 
 def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
-    """How many lesions have one fate, and how large they are: a mark at the edge of another mask is small."""
+    """Describe how many lesions have one fate, and how large they are: a mark at the edge of another mask is small."""
     sizes = [one.newest.volume_ml for one in lesions if one.fate == fate and one.newest and one.newest.volume_ml]
     count = sum(one.fate == fate for one in lesions)
     if not sizes:

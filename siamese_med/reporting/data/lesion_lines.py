@@ -22,7 +22,7 @@ DAYS_A_YEAR = 365.25
 MAX_LOG_FACTOR = math.log(100)
 """More growth than a hundredfold a year is given as that: it says that the lesion was tiny on the first date."""
 NOT_SHOWN = "not_shown"
-"""What stands in place of a fate where a scan does not show the place of a lesion."""
+"""Word in place of a fate where a scan does not show the place of a lesion."""
 
 
 def build_lesion_lines(states: Sequence[LesionState], visits: Sequence[ReportVisit]) -> tuple[LesionLine, ...]:
@@ -97,7 +97,7 @@ def _change_of_load(loads: Sequence[LesionLoad]) -> tuple[float | None, bool | N
 
 
 def _change_ml(lesion: ReportLesion) -> float:
-    """How much its volume changed from the first to the last mark; a lesion that merged goes on in another one."""
+    """Return the change of a lesion's volume from first to last mark; a lesion that merged goes on in another one."""
     if lesion.fate == LesionFate.MERGED:
         return 0.0
     volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != NOT_SHOWN]

@@ -84,7 +84,7 @@ class TestPairs:
 
 @dataclass(frozen=True)
 class ChangeDetection:
-    """How well each change detector sees changes that were planted in scans, and which one gives the verdicts.
+    """Performance of each change detector on changes planted in scans, and the detector that gives the verdicts.
 
     Parameters
     ----------

@@ -138,7 +138,7 @@ def _warnings(
 
 
 def _mention_other_changes(found: FindingsSource) -> list[str]:
-    """Where the verdict on the newest visit is another one: the pairs, also of earlier visits, that are changed."""
+    """Name the changed pairs, also of earlier visits, where the verdict on the newest visit is another one."""
     if found.headline.status not in (Verdict.UNCERTAIN, Verdict.NO_CHANGE):
         return []
     changed = [pair.title for pair in found.pairs if pair.status == Verdict.CHANGED]

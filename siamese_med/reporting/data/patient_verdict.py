@@ -47,7 +47,7 @@ JudgedPairs = dict[Verdict, dict[str, list["ReportPair"]]]
 """Pairs by verdict, then by their visits in words (`ReportPair.between`)."""
 
 LOOK_YOURSELF = "Look at the images yourself."
-"""What to do where this program cannot tell whether something changed."""
+"""Advice where this program cannot tell whether something changed."""
 
 SEVERAL_PEOPLE = (
     "The headers of these scans contradict one another in sex, birth date or height, so they may be of several people. "
@@ -56,7 +56,7 @@ SEVERAL_PEOPLE = (
 """The headline where one identifier seems to stand for several people."""
 
 NOT_SCORED_YET = "not scored yet"
-"""Why scans of one contrast have no pair although two visits have one."""
+"""Reason why scans of one contrast have no pair although two visits have such a scan."""
 
 
 def build_contrast_lines(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> tuple[ContrastLine, ...]:
@@ -242,7 +242,7 @@ def _sentences_of_no_change(judged: JudgedPairs, several: bool) -> list[str]:
 
 
 def _sentences_of_no_verdict(newest: str, pairs: Sequence[ReportPair], lines: Sequence[ContrastLine]) -> list[str]:
-    """What was not compared, and why."""
+    """List what was not compared, and why."""
     left = [line for line in lines if line.why_not]
     known = {pair.number: pair for pair in pairs}
     if len(lines) == 1 and left and left[0].lead:

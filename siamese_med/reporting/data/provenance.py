@@ -1,4 +1,4 @@
-"""What made the numbers of a page."""
+"""Origin of the numbers of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a patient's page lists for a reader to answer, and the answers so far, as data; see `report_content`."""
+"""Items that a patient's page lists for a reader to answer, and the answers so far, as data; see `report_content`."""
 
 from __future__ import annotations
 

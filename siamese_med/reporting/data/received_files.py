@@ -146,7 +146,7 @@ class IngestPage:
 
     @property
     def unpaired(self) -> int:
-        """How many scans are in no pair, since their headers contradict one another or they are parts of a volume."""
+        """Count the scans in no pair, since their headers contradict one another or they are parts of a volume."""
         scans = (shown.scan for patient in self.patients for shown in patient.scans)
         return sum(not UNPAIRED_FLAGS.isdisjoint(scan.flags) for scan in scans)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FindingKind:
-    """What findings of different patients have in common: contrast (in words), tissue without its side, sign."""
+    """Common properties of findings of different patients: contrast (in words), tissue without its side, sign."""
 
     contrast: str
     tissue: str

@@ -9,7 +9,7 @@ from siamese_med.study.vocabulary import PatientStatus, Verdict
 
 @dataclass(frozen=True)
 class VerdictStatus:
-    """How one status is shown.
+    """Presentation of one status.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def assess_volume_response(
 
 
 def _standardise(now: tuple[float, float], before: tuple[float, float], limit: float) -> float:
-    """How far the ratio of two volumes lies above a limit, in standard deviations of its logarithm."""
+    """Compute how far the ratio of two volumes lies above a limit, in standard deviations of its logarithm."""
     if not now[0] or not before[0]:
         return math.inf if now[0] else -math.inf
     above = math.log(now[0] / before[0]) - math.log(limit)

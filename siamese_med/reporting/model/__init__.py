@@ -1,1 +1,1 @@
-"""What the reports say about a model: figures and sentences of the model page, and the model card."""
+"""Contents of the reports about a model: figures and sentences of the model page, and the model card."""

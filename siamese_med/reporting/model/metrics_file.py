@@ -48,7 +48,7 @@ SHORTCUT_NAMES = {
     "histogram": "the intensity histogram",
     "thumbnail": "the image at 8 × 8 × 8",
 }
-"""What each classifier of the confound audit sees of a scan, as words for a sentence."""
+"""Information about a scan that each classifier of the confound audit sees, as words for a sentence."""
 
 STRATUM_NAMES = {"interval": "Time between the scans", "scanner": "Scanner", "contrast": "Contrast"}
 """Properties by which the test pairs are grouped."""
@@ -64,7 +64,7 @@ COUNT_GROUPS = {
 
 @dataclass(frozen=True)
 class MethodPerformance:
-    """How well one method tells the test patients apart.
+    """Performance of one method in telling the test patients apart.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What patients' pages take from the model folder: threshold, pairs without change, provenance."""
+"""Values that patients' pages take from the model folder: threshold, pairs without change, provenance."""
 
 from __future__ import annotations
 

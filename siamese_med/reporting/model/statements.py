@@ -1,4 +1,4 @@
-"""What is said about a model, in sentences; the model page and the model card use the same ones.
+"""Sentences about a model; the model page and the model card use the same ones.
 
 If identity can be told from a shortcut alone (header, histogram, ...), the headline is withheld: the network may have
 learned the shortcut, and then its figures say nothing about anatomy.

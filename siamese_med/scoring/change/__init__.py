@@ -1,1 +1,1 @@
-"""What changed between two scans of one patient: registration, change map, noise floor, verdict."""
+"""Change between two scans of one patient: registration, change map, noise floor, verdict."""

@@ -35,7 +35,7 @@ from siamese_med.study.vocabulary import UNKNOWN, NotComparable
 
 
 class ComparedScan(Protocol):
-    """What must be known of a scan to decide, before anything is measured, whether it can be compared."""
+    """Facts about a scan that decide, before anything is measured, whether it can be compared."""
 
     @property
     def modality(self) -> str: ...

@@ -30,7 +30,7 @@ BIAS_FIELD_SD_MM = 10.0
 
 Unit: mm, standard deviation of a Gaussian. Source: our choice."""
 BODY_RIM_MM = 6.0
-"""Where no brain is found, the outermost part of the body is left out: skin moves, and the field of view may end there.
+"""Rim of the body that is left out where no brain is found: skin moves, and the field of view may end there.
 
 Unit: mm. Source: our choice."""
 GRID_MARGIN_MM = 10.0

@@ -40,7 +40,7 @@ MAX_PART_SLICES = 8
 SHOWN_WITHIN_MM = 3.0
 """A slice shows a part if it passes within this distance of its centre. Unit: mm. Source: our choice."""
 STRONGEST_CHANGE = "strongest change"
-"""Why a slice was chosen that passes through change; all others are at fixed places."""
+"""Reason for choosing a slice that passes through change; all others are at fixed places."""
 PLANE_AXES = {"axial": 2, "coronal": 1, "sagittal": 0}
 """The grid axis (0 = i, 1 = j, 2 = k) that is normal to the slices of a plane."""
 NEUTRAL_GREY = {"difference": 128}

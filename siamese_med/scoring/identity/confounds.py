@@ -48,7 +48,7 @@ VIEW_BLOCKS, OUTLINE_BLOCKS = 8, 16
 HISTOGRAM_BINS = 48
 """Bins of intensity, from 0 to MAX_NORMALISED_INTENSITY."""
 TISSUE_INTENSITY_FRACTION = 0.25
-"""What is darker, and not enclosed by tissue, is outside the body. Unit: share of the 90th percentile of intensity."""
+"""Intensity below which voxels not enclosed by tissue are outside the body. Unit: share of the 90th percentile."""
 
 MAX_PRINCIPAL_COMPONENTS = 16
 """Largest number of principal components of a view."""

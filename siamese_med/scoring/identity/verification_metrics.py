@@ -52,7 +52,7 @@ class ScanPairs:
 
     @cached_property
     def same(self) -> Flags:
-        """Which pairs are of one patient."""
+        """Return for each pair whether it is of one patient."""
         names = np.asarray(self.subjects)
         first, second = self.places
         return np.asarray(names[first] == names[second])

@@ -57,7 +57,7 @@ class SliceSource:
 
 @dataclass(frozen=True)
 class LesionPlane:
-    """Where the slices of one lesion lie: 4x4, (column, row, 0) of a slice to the patient's mm, and a pixel's edge."""
+    """Position of the slices of a lesion: 4x4, (column, row, 0) of a slice to the patient's mm, and a pixel's edge."""
 
     to_patient: Matrix
     spacing_mm: float

@@ -160,7 +160,7 @@ def remove_departed_files(data: Path, scans: Collection[str], subjects: Collecti
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """What is kept of a patient; empty where there is nothing, or it is damaged."""
+    """Read the record of a patient; return an empty one where there is none, or it is damaged."""
     try:
         kept = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -186,7 +186,7 @@ def _compute_content(job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesio
 
 
 def _place_line(scans: Sequence[ScanWithLesions], pairs: Sequence[PairScore]) -> dict[ScanWithLesions, Matrix | None]:
-    """How each scan of a time line lies to one of them, 4x4 in mm; None where no registration leads there."""
+    """Find the pose of each scan of a time line relative to one, 4x4 in mm; None where no registration leads there."""
     found = place_scans([scan.id for scan in scans], pairs)
     return {scan: found.get(scan.id) for scan in scans}
 

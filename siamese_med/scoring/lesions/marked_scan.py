@@ -61,7 +61,7 @@ class MarkedScan:
 
     @cached_property
     def count(self) -> int:
-        """How many lesions there are."""
+        """Return the number of lesions."""
         return int(self.labels.max(initial=0))
 
     @cached_property
@@ -152,7 +152,7 @@ def _are_inside(voxels: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _count_overlaps(one: MarkedScan, other: MarkedScan) -> NDArray[np.float64]:
-    """How many voxels of each lesion of one scan lie in each lesion of the other."""
+    """Count the voxels of each lesion of one scan that lie in each lesion of the other."""
     counts = np.zeros((one.count, other.count))
     voxels = other.find_voxels_at(one.places_mm)
     inside = _are_inside(voxels, other.mask.shape)

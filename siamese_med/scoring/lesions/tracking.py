@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LesionMark:
-    """What one scan shows of a lesion.
+    """Observation of a lesion in one scan.
 
     Attributes
     ----------
