@@ -16,7 +16,7 @@ from PIL import Image
 from benchmarks.example import QUIET, ROOT
 
 WIDTH, HEIGHT = 1100, 6000
-PARTS = {"tutorial-index": (0, 640), "tutorial-patient": (0, 1100), "tutorial-slices": (1850, 2700)}
+PARTS = {"tutorial-index": (0, 640), "tutorial-patient": (0, 1180), "tutorial-slices": (2395, 3345)}
 """Which rows of a page each picture shows, in pixels."""
 
 
