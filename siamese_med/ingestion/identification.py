@@ -7,8 +7,8 @@ from collections import defaultdict
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.rows import PATH_TABLE
 from siamese_med.ingestion.catalogue.tables import ContentUnit, is_unread_unit
+from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
 from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim_key
-from siamese_med.ingestion.inputs.sources import NIFTI_ENDINGS
 from siamese_med.ingestion.reasons import PATH_REASONS, UNOPENED_REASONS
 from siamese_med.ingestion.run_state import IngestRun
 

@@ -178,7 +178,7 @@ def plan_volumes(
             first = places.get(volume.files[0], group.entries[0])
             claim = first.found.claim if first.found.listed or (first.look and first.look.voxels) else None
             header = BY_PLACEHOLDER if ScanFlag.PLACEHOLDER_ID in volume.facts.flags else BY_HEADER
-            named_by = NAMED_BY[claim.kind.partition(" ")[0]] if claim else header
+            named_by = NAMED_BY[claim.kind.partition(" ")[0]] if claim and claim.subject else header
             size = sum(places[file].stat[0] for file in volume.files if file in places)
             planned.append(VolumeOfInput(volume, named_by, _shorten(first.found.path, root), size))
     left_out.update(

@@ -20,7 +20,7 @@ from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
 from siamese_med.ingestion.inputs.entries import NO_STAT, FileGroup, InputEntry
-from siamese_med.ingestion.inputs.ownership import GroupOwnership
+from siamese_med.ingestion.inputs.ownership import FileOwner, GroupOwnership
 from siamese_med.ingestion.joined_groups import list_instances, split_by_series
 from siamese_med.ingestion.lesion_segmentations import find_segmentation_of_volume, list_frames_of_reference
 from siamese_med.ingestion.privacy.pseudonyms import Pseudonyms
@@ -98,7 +98,7 @@ def _plan_dicom(
     entries, instances = part
     found = entries[0].found
     given = found.claim if found.listed else None
-    verdict = series.assess_series(instances, config, subject_given=given is not None)
+    verdict = series.assess_series(instances, config, subject_given=bool(given and given.subject))
     work.reasons.update(verdict.reasons)
     for draft in verdict.drafts:
         planned = _add_segmentation(_from_dicom(key, draft, found.path, given, config, secret), work.group, draft)
@@ -113,9 +113,9 @@ def _from_dicom(
     one = next(iter(draft.storages.values()))
     day = (claim.date if claim else None) or draft.facts.date
     owner = ownership.identify_dicom_owner(claim, one, day)
-    label = owner.visit if claim else ""
+    label = owner.visit if claim and (claim.subject or claim.session) else ""
     facts = replace(decide_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
-    if claim:
+    if claim and claim.subject:
         told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
         facts = replace(facts, person=(*told, NAMED_TRAIT))
     elif is_placeholder_id(one.patient):
@@ -130,7 +130,7 @@ def _from_dicom(
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     return PlannedVolume(
         candidate, job, facts, claim.changed if claim else None, ScanSource.DICOM, tuple(draft.storages),
-        owner.likeness(secret), _find_earlier_visit(claim, secret),
+        owner.likeness(secret), _find_earlier_visit(owner, claim, secret),
     )  # fmt: skip
 
 
@@ -140,6 +140,9 @@ def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> No
     contents = [one.known[0] for one in work.group.entries]
     if look is None or not look.voxels:
         work.reasons.update(dict.fromkeys(contents, look.reason if look else "unreadable_file"))
+        return
+    if not entry.found.claim.subject:
+        work.reasons.update(dict.fromkeys(contents, "missing_patient_id"))
         return
     planned = _from_nifti(work.group.key, entry, look.voxels, contents, config, secret)
     paths = {str(entry.found.path), look.voxels}
@@ -175,7 +178,7 @@ def _from_nifti(
     job = _add_masks(ConversionJob(nifti=(str(entry.found.path), voxels)), claim)
     job = apply_config_limits(ask_image_for_contrast(job, facts), config)
     likeness = "" if claim.by_place else owner.likeness(secret)
-    since = _find_earlier_visit(claim, secret)
+    since = _find_earlier_visit(owner, claim, secret)
     return PlannedVolume(candidate, job, facts, claim.changed, ScanSource.NIFTI, tuple(contents), likeness, since)
 
 
@@ -233,11 +236,11 @@ def _add_masks(job: ConversionJob, claim: InputClaim | None) -> ConversionJob:
     return replace(job, mask=mask, lesions=lesions, lesions_named=named, difference=difference)
 
 
-def _find_earlier_visit(claim: InputClaim | None, secret: Pseudonyms) -> str:
+def _find_earlier_visit(owner: FileOwner, claim: InputClaim | None, secret: Pseudonyms) -> str:
     """Return the session key of the visit that a mask of what changed names; empty where it is the visit before."""
     if claim is None or not claim.since:
         return ""
-    return ownership.identify_nifti_owner(replace(claim, session=claim.since)).session_key(secret)
+    return replace(owner, visit=claim.since).session_key(secret)
 
 
 def _add_segmentation(planned: PlannedVolume, group: FileGroup, draft: VolumeDraft) -> PlannedVolume:

@@ -12,7 +12,8 @@ import numpy as np
 from siamese_med.errors import EmptyInputError, InputError
 from siamese_med.imaging.volume import read_volume
 from siamese_med.ingestion.catalogue import catalogue
-from siamese_med.ingestion.inputs.sources import NIFTI_ENDINGS, collect_input_paths, make_natural_sort_key
+from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
+from siamese_med.ingestion.inputs.sources import collect_input_paths, make_natural_sort_key
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import UNPAIRED_FLAGS

@@ -29,6 +29,9 @@ SIDECAR_ENDINGS = (".json", ".tsv", ".tsv.gz", ".bval", ".bvec", ".txt", ".md", 
 ROOT_TEXT_FILES = ("README", "CHANGES", "LICENSE")
 """Text files without an ending that BIDS allows in the top folder of a dataset."""
 
+NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
+"""Endings of NIfTI and Analyze files, in lower case."""
+
 STEM_ENDINGS = (".gz", ".nii", ".img", ".hdr", ".json", ".tsv", ".csv", ".bval", ".bvec", ".dcm")
 """Endings that are removed from a name, one after the other, to compare an image with its side-cars."""
 

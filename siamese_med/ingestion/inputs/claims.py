@@ -52,7 +52,7 @@ class InputClaim:
     @property
     def given(self) -> bool:
         """Whether a manifest or a BIDS label names the subject; a bare file name is only a guess."""
-        return not self.by_place
+        return bool(self.subject) and not self.by_place
 
     @property
     def in_bids(self) -> bool:

@@ -1,4 +1,4 @@
-"""A CSV or TSV manifest: each row names files and their subject. Messages name the row, never its content."""
+"""A CSV or TSV manifest: each row names files and may name their subject. Messages name the row, never its content."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from siamese_med.errors import EmptyInputError, ManifestError
 from siamese_med.ingestion import contrast, contrast_finding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import folder_walk
+from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
 from siamese_med.ingestion.inputs.claims import InputClaim, InputPath, MaskFile, claim_by_name, stat_mask
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
 REQUIRED_COLUMNS = ("subject", "session", "path")
-"""Columns that a manifest must have; `path` is relative to the manifest and may name a folder."""
+"""Columns that a manifest must have; `path` is relative to the manifest and may name a folder.
+
+The cells of `subject` (of DICOM files) and `session` may be empty."""
 
 OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,lesions][,difference][,since][,contrast]"
 """The optional columns, as messages show them."""
@@ -34,7 +37,7 @@ def read_manifest(source: Path) -> list[InputPath]:
     """Read the files that a manifest's rows name.
 
     The file is UTF-8, separated by commas, or by tabs where its name ends in `.tsv`. A row that names a folder stands
-    for all files below it.
+    for all files below it. Where a row has no subject, the headers of its DICOM files name the patient.
 
     Returns
     -------
@@ -81,8 +84,8 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     cells = {
         name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str) and not isinstance(cell, list)
     }
-    if not cells["subject"] or not cells["path"]:
-        raise ManifestError(f"{source} row {number} has no subject or no path: fill both in")
+    if not cells["path"]:
+        raise ManifestError(f"{source} row {number} has no path: fill it in")
     path = source.parent / cells["path"]
     try:
         named = folder_walk.check_input_path(path)
@@ -108,6 +111,8 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     make_claim = partial(_claim_by_manifest, given=given)
     walked = folder_walk.walk_folder(path) if not named.reason and path.is_dir() else [named]
     walked = walked or [WalkedPath(named.path, "empty_folder")]
+    if not cells["subject"] and any(one.path.lower().endswith(NIFTI_ENDINGS) for one in walked):
+        raise ManifestError(f"{source} row {number} has no subject: a NIfTI file names nobody, so fill it in")
     return [InputPath(Path(one.path), make_claim, one.reason, listed=True) for one in walked]
 
 

@@ -113,15 +113,17 @@ def identify_dicom_owner(claim: InputClaim | None, one: DicomInstance | DicomOri
     Parameters
     ----------
     claim
-        The claim of a manifest, which takes precedence; None: PatientID under its issuer decides.
+        The claim of a manifest, which takes precedence. None, or one without a subject: PatientID under its issuer
+        decides.
     one
         The header's identifiers.
     day
         Date of the scan; it stands for the visit where no session or study UID is given.
     """
-    if claim is not None:
+    if claim is not None and claim.subject:
         return FileOwner("manifest", claim.subject, claim.session or str(day))
-    return FileOwner(f"dicom {one.issuer}", one.patient, one.study or str(day))
+    said = claim.session if claim is not None else ""
+    return FileOwner(f"dicom {one.issuer}", one.patient, said or one.study or str(day))
 
 
 def identify_nifti_owner(claim: InputClaim) -> FileOwner:
@@ -178,8 +180,11 @@ def identify_entry_owner(entry: InputEntry, one: DicomInstance | DicomOrigin | N
     """
     if one is not None:
         given = entry.found.claim if entry.found.listed else None
-        return identify_dicom_owner(given, one, _day(entry, one)) if given or one.patient else None
+        named = one.patient or (given is not None and given.subject)
+        return identify_dicom_owner(given, one, _day(entry, one)) if named else None
     look, claim = (entry.follows or entry).look, entry.found.claim
+    if not claim.subject:  # a row of a manifest leaves it to the header, and there is none
+        return None
     return identify_nifti_owner(claim) if claim.given or (look and look.voxels) else None
 
 

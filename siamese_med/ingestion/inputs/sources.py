@@ -15,6 +15,7 @@ from siamese_med.ingestion import contrast
 from siamese_med.ingestion.inputs import bids_metadata, dated_folders, folder_walk
 from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsDataset, BidsDatasets
 from siamese_med.ingestion.inputs.bids_labels import is_derivative_name, read_bids_labels
+from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
 from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
@@ -25,9 +26,6 @@ from siamese_med.ingestion.inputs.processed_copies import (
     find_pipeline_results,
     find_processed_copies,
 )
-
-NIFTI_ENDINGS = (".nii", ".nii.gz", ".img", ".img.gz", ".hdr", ".hdr.gz")
-"""Endings of NIfTI and Analyze files, in lower case."""
 
 REPOSITORY_FOLDERS = (".git", ".datalad")
 """Folders in which git, git-annex and DataLad keep their own files."""
