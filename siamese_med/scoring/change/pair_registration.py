@@ -184,11 +184,15 @@ def register_pair(
 def match_intensities(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
     """Match the histograms of two normalised scans (i, j, k) where both show the body, and remove their relative bias.
 
+    The bias comes first: what a coil makes bright would else be stretched to the brightness of the other scan's
+    vessels, and look like a lesion.
+
     `inside` (i, j, k) is the mask that is compared, and `spacing_mm` the voxel edge of the grid.
     """
+    a, b = remove_relative_bias(a, b, inside, spacing_mm)
     for _ in range(MATCHING_ROUNDS):
-        a = _match_histogram(a, b, inside)
-        a, b = _remove_relative_bias(a, b, inside, spacing_mm)
+        a, b = equalise_histograms(a, b, inside)
+        a, b = remove_relative_bias(a, b, inside, spacing_mm)
     return a, b
 
 
@@ -262,7 +266,7 @@ def _lay_grid_around(
     return affine, (i, j, k)
 
 
-def _remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
+def remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: float) -> tuple[Tensor, Tensor]:
     """Remove the smooth ratio of the two scans, half from each; computed on a coarse grid, since it is smooth."""
     import torch.nn.functional as functional
 
@@ -277,14 +281,19 @@ def _remove_relative_bias(a: Tensor, b: Tensor, inside: Tensor, spacing_mm: floa
     return a * root, b / root
 
 
-def _match_histogram(a: Tensor, b: Tensor, inside: Tensor) -> Tensor:
-    """Map `a` to the intensity scale of `b` by the monotone function that makes their histograms in the body equal."""
+def equalise_histograms(a: Tensor, b: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Map both scans by monotone functions to the histogram midway between those that they have in the body.
+
+    So neither scan decides. Source: Delon, Midway image equalization, Journal of Mathematical Imaging and Vision 2004.
+    """
     levels = torch.linspace(0, 1, MATCHING_QUANTILES)
     known = [values[:: max(1, values.numel() // 100_000)] for values in (a[inside], b[inside])]
     if known[0].numel() < MATCHING_QUANTILES:
-        return a
-    source, goal = (torch.quantile(values, levels).numpy() for values in known)
-    source = source + np.arange(MATCHING_QUANTILES) * 1e-7  # strictly rising, or the map is not unique
-    matched = a.clone()
-    matched[inside] = torch.from_numpy(np.interp(a[inside].numpy(), source, goal).astype(np.float32))
+        return a, b
+    sources = [torch.quantile(values, levels).numpy() for values in known]
+    middle = (sources[0] + sources[1]) / 2
+    matched = a.clone(), b.clone()
+    for scan, source in zip(matched, sources, strict=True):
+        rising = source + np.arange(MATCHING_QUANTILES) * 1e-7  # strictly, or the map is not unique
+        scan[inside] = torch.from_numpy(np.interp(scan[inside].numpy(), rising, middle).astype(np.float32))
     return matched
