@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-SCORE_METHOD_VERSION = 18
+SCORE_METHOD_VERSION = 19
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
 

@@ -64,3 +64,16 @@ def test_a_contrast_curve_is_no_change_and_a_lesion_stays_one(anatomy: tuple[Ten
     left = (b - a) / a[inside].median()
     assert float(left[lesion].mean()) > 0.3
     assert float(torch.quantile(left[inside & ~lesion].abs()[::3], 0.99)) < 0.05
+
+
+def test_a_large_lesion_stays_whole_and_darkens_nothing_around_it(anatomy: tuple[Tensor, Tensor]) -> None:
+    scan, inside = anatomy
+    axes = [(torch.arange(EDGE) - float(middle)) * SPACING_MM for middle in (36, 30, 36)]
+    away = (axes[0][:, None, None] ** 2 + axes[1][None, :, None] ** 2 + axes[2][None, None, :] ** 2).sqrt()
+    lesion, around = away < 14, (away > 16) & (away < 24) & inside  # 11 ml
+    later = scan * _coil_field(0.3)
+    without = match_intensities(scan, later, inside, SPACING_MM)
+    a, b = match_intensities(scan, torch.where(lesion, 1.5 * later, later), inside, SPACING_MM)
+    change = ((b - a) - (without[1] - without[0])) / a[inside].median()
+    assert float(change[lesion].mean()) > 0.65 * 0.5 * float((scan[lesion] / a[inside].median()).mean())
+    assert abs(float(change[around].mean())) < 0.02
