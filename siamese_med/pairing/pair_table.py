@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from siamese_med.runtime.untrusted_input import read_untrusted_table
 from siamese_med.study.config import PairConfig
 from siamese_med.study.contrasts import ENHANCED_CONTRASTS, is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
+from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
-SESSION_NUMBER_PATTERN = re.compile(r"(\d+)$")
 MAX_SCANS_FOR_ALL_PAIRS = 6
 """A patient's scans of one contrast give all pairs if there are at most this many. If there are more, each scan is
 paired with the next and with the first, so that the number of pairs grows linearly."""
@@ -209,22 +208,6 @@ def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, 
     for scan in scans:
         found[what(scan)].append(scan)
     return found
-
-
-def sort_scans_by_time(scans: Iterable[Any]) -> list[Any]:
-    """Sort rows of the scan table by patient and date; undated scans follow the dated ones, by session number."""
-
-    def when(scan: Any) -> tuple[Any, ...]:
-        dated = isinstance(scan.date, str)
-        return (
-            scan.subject,
-            not dated,
-            scan.date if dated else "",
-            int(SESSION_NUMBER_PATTERN.findall(scan.session)[0]),
-            scan.id,
-        )
-
-    return sorted(scans, key=when)
 
 
 def _pair_time_line(line: list[Any]) -> list[tuple[Any, Any]]:

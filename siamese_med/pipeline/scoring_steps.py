@@ -89,12 +89,12 @@ def write_lesion_table(
     prepared
         The scans that are prepared, by id; their brains tell the regions of lesions.
     """
-    from siamese_med.pairing.pair_table import sort_scans_by_time
     from siamese_med.runtime.files import write_parquet_file
     from siamese_med.scoring.lesions import lesion_table
     from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
     from siamese_med.study.lesion import build_lesion_table
     from siamese_med.study.score_columns import read_scores
+    from siamese_med.study.visit_order import sort_scans_by_time
 
     lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject))
     marked = everything[everything.lesions.notna()]

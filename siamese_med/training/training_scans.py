@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from siamese_med.errors import EmptyInputError, NotEnoughDataError
 from siamese_med.imaging.volume import read_volume
 from siamese_med.network.scan_dataset import ScanDataset
-from siamese_med.pairing.pair_table import sort_scans_by_time
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
+from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, Split
 
 if TYPE_CHECKING:

@@ -357,3 +357,15 @@ def test_patients_of_one_machine_are_not_paired_with_themselves(table: Table, pl
         {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": f"scanner-{n}"} for n in range(8) for v in (1, 2)
     )
     assert set(pair_table.build_pair_table(scans, place, PairConfig(hard_negative_share=1.0)).kind) <= set(SAME_PATIENT)
+
+
+def test_a_scan_without_a_date_belongs_to_the_day_of_its_visit(table: Table, place: Path) -> None:
+    scans = table(
+        [
+            {"subject": "sub-1", "session": "ses-1", "contrast": "T1w"},
+            {"subject": "sub-1", "session": "ses-1", "date": None},
+            {"subject": "sub-1", "session": "ses-2"},
+        ]
+    )
+    pairs = pair_table.build_pair_table(scans, place, PairConfig())
+    assert pairs[["scan_a", "scan_b"]].values.tolist() == [["sub-1_ses-1_FLAIR", "sub-1_ses-2_FLAIR"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from siamese_med.reporting.data import patient_verdict, patient_visits, wrong_patient_alarms
@@ -13,6 +14,7 @@ from siamese_med.reporting.model import reference_figures
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.score_columns import read_row
 from siamese_med.study.tables import OWNER_COLUMNS, SCAN_COLUMNS, SCORE_COLUMNS
+from siamese_med.study.visit_order import sort_scans_by_time
 from tests import trained
 
 Timeline = tuple[tuple[ReportVisit, ...], tuple[ReportPair, ...]]
@@ -54,10 +56,17 @@ def test_visits_follow_the_dates_where_all_are_known() -> None:
     assert [(visit.session, visit.day) for visit in visits] == [("ses-2", 0), ("ses-1", 365), ("ses-3", 395)]
 
 
-def test_visits_follow_the_session_numbers_where_a_date_is_missing() -> None:
-    visits = patient_visits.build_visits([scan(10, "2031-05-01"), scan(9), scan(2, "2031-06-01")], {})
-    assert [visit.session for visit in visits] == ["ses-2", "ses-9", "ses-10"]
-    assert [visit.day for visit in visits] == [31, None, 0]
+def test_visits_without_a_date_follow_those_with_one_by_their_numbers() -> None:
+    visits = patient_visits.build_visits([scan(10), scan(7, "2031-06-01"), scan(9), scan(8, "2031-05-01")], {})
+    assert [visit.session for visit in visits] == ["ses-8", "ses-7", "ses-9", "ses-10"]
+    assert [visit.day for visit in visits] == [0, 31, None, None]
+
+
+def test_pairs_run_in_the_order_of_the_visits() -> None:
+    days = {1: None, 2: "2031-05-01", 3: None, 4: "2030-05-01"}
+    rows = [scan(number, day, subject="sub-1") for number, day in days.items()]
+    order = [visit.scans[0].id for visit in patient_visits.build_visits(rows, {})]
+    assert [row.id for row in sort_scans_by_time(pd.DataFrame(rows).itertuples())] == order == ["s4", "s2", "s1", "s3"]
 
 
 def test_a_scanner_change_is_marked_once_and_unknown_scanners_are_none() -> None:

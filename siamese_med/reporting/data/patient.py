@@ -130,7 +130,7 @@ def _warnings(
         warnings.append("The scanner changed between visits: part of a measured change may come from it.")
     if any(visit.day is None for visit in visits):
         warnings.append(
-            "A visit has no usable date: intervals with it are unknown, and the order follows the session number."
+            "A visit has no usable date: intervals with it are unknown, and it counts as later than all dated visits."
         )
     if not any(stratum.n for stratum in reference.narrow(pairs).strata):
         warnings.append("The model has no pairs without change: the reference band is that of a normal distribution.")

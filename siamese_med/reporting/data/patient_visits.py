@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -18,12 +17,12 @@ from siamese_med.reporting.data.report_content import (
 from siamese_med.study import table_cells
 from siamese_med.study.contrasts import describe_contrast, get_contrast_sort_key, join_words, sort_contrast_names
 from siamese_med.study.pair_score import PairScore
+from siamese_med.study.visit_order import find_visit_dates, order_visits
 from siamese_med.study.vocabulary import SAME_PATIENT, UNKNOWN, ComponentKind, PairRole, Verdict, explain_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
-    from datetime import date
 
     Row = Mapping[str, object]
 
@@ -32,7 +31,7 @@ PAIR_ROLES = tuple(str(role) for role in PairRole)
 
 
 def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[ReportVisit, ...]:
-    """Build the visits of one patient, in the order of their dates, or of session numbers unless all are dated.
+    """Build the visits of one patient in the order of `study.visit_order`.
 
     Parameters
     ----------
@@ -50,14 +49,12 @@ def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[R
     sessions: dict[str, list[Row]] = {}
     for row in scans:
         sessions.setdefault(str(row["session"]), []).append(row)
-    dates = {session: _find_date(rows) for session, rows in sessions.items()}
-    known = sorted(day for day in dates.values() if day)
-    order = sorted(sessions, key=_session_number)
-    if len(known) == len(sessions):
-        order.sort(key=lambda session: str(dates[session]))
+    days = find_visit_dates((str(row["session"]), _read_day(row)) for rows in sessions.values() for row in rows)
+    dates = {session: table_cells.parse_date(day) for session, day in days.items()}
+    first = min((day for day in dates.values() if day), default=None)
     listed = []
     scanners: set[str] = set()
-    for session in order:
+    for session in order_visits(days):
         here = tuple(
             _scan(row, alignments.get(str(row["id"]), {})) for row in sorted(sessions[session], key=_scan_order)
         )
@@ -67,7 +64,7 @@ def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[R
             ReportVisit(
                 session=session,
                 date=day.isoformat() if day else None,
-                day=(day - known[0]).days if day else None,
+                day=(day - first).days if day and first else None,
                 scanner_changed=bool(scanners and now and not now & scanners),
                 scans=here,
             )
@@ -76,13 +73,9 @@ def build_visits(scans: Iterable[Row], alignments: Mapping[str, Row]) -> tuple[R
     return tuple(listed)
 
 
-def _find_date(rows: Iterable[Row]) -> date | None:
-    return next((day for row in rows if (day := table_cells.parse_date(row["date"]))), None)
-
-
-def _session_number(session: str) -> tuple[int, str]:
-    digits = re.search(r"\d+", session)
-    return (int(digits.group()) if digits else 0, session)
+def _read_day(row: Row) -> str | None:
+    day = table_cells.parse_date(row["date"])
+    return day.isoformat() if day else None
 
 
 def _scan_order(row: Row) -> str:
