@@ -132,7 +132,8 @@ def _run_jobs(
         return
     if workers < 2 or len(jobs) < MIN_PARALLEL_JOBS:
         with _hold_one_thread():
-            yield from map(work, jobs)
+            for job in jobs:  # not `map`, in which a StopIteration of `work` would end the results without an error
+                yield work(job)
         return
     with _pool(workers) as pool:
         yield from pool.map(work, jobs, chunksize=together)

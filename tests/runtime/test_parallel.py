@@ -48,3 +48,8 @@ def test_an_error_of_a_job_is_raised_and_threads_are_as_before() -> None:
 def test_outside_of_the_block_jobs_run_one_after_the_other_in_this_thread() -> None:
     found = parallel.run_in_threads(lambda _: (threading.get_ident(), torch.get_num_threads()), range(3))
     assert set(found) == {(threading.get_ident(), 1)}
+
+
+def test_an_iterator_that_runs_out_within_a_job_is_an_error_and_ends_no_results_in_silence() -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(parallel.run_in_parallel(lambda _: next(iter(())), [1], "jobs"))

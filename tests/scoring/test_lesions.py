@@ -122,8 +122,28 @@ def test_the_error_of_a_volume_grows_with_its_surface_and_its_voxels() -> None:
 def test_slow_growth_shows_since_the_first_date() -> None:
     radii = (4.0, 4.3, 4.6, 5.0)
     scans = [scan((20, 20, 20, radius)) for radius in radii]
-    (track,) = track_lesions(scans)
-    assert judge_since_first(scans, track) == LesionFate.ENLARGING
+    assert judge_since_first(scans, track_lesions(scans), 0) == LesionFate.ENLARGING
+
+
+def test_a_lesion_that_merged_or_split_did_not_grow_or_shrink_by_that_since_the_first_date() -> None:
+    large, small, bridge = (14, 20, 20, 6), (27, 20, 20, 5), (21, 20, 20, 1.5)
+    apart, joined = scan(large, small), scan(large, small, bridge)
+    for scans in ([joined, apart], [apart, joined], [apart, apart, joined], [joined, apart, apart]):
+        assert judge_since_first(scans, track_lesions(scans), 0) == LesionFate.STABLE
+    scans = [joined, scan((14, 20, 20, 8), small)]
+    assert judge_since_first(scans, track_lesions(scans), 0) == LesionFate.ENLARGING
+
+
+def test_a_lesion_that_goes_over_into_another_and_leaves_a_part_behind_changes_neither_sum() -> None:
+    other, near, far = (12, 20, 20, 6), (24, 20, 20, 4), (33, 20, 20, 3.5)
+    scans = [scan(other, near, far, (29, 20, 20, 1.5)), scan(other, near, far, (19, 20, 20, 2))]
+    tracks = track_lesions(scans)
+    assert [[str(mark.fate) for mark in track.marks] for track in tracks] == [
+        ["first", "stable"],
+        ["first", "merged"],
+        ["split"],
+    ]
+    assert judge_since_first(scans, tracks, 0) == LesionFate.STABLE
 
 
 # ---- the table of a patient
@@ -176,6 +196,14 @@ def test_a_number_is_not_given_again_after_its_lesion_was_taken_away(tmp_path: P
     lesion_table.follow_patient(write_patient(tmp_path, [A, B], [A, B]))
     rows = lesion_table.follow_patient(write_patient(tmp_path, [A, B], [A, B, (10, 28, 12, 3)]))
     assert sorted({row.lesion for row in rows if row.lesion}) == [1, 2, 4]
+
+
+def test_a_number_is_not_given_again_after_the_record_of_a_patient_was_lost(tmp_path: Path) -> None:
+    job = write_patient(tmp_path, [A, B], [A, B, C])
+    lesion_table.follow_patient(job)
+    job.record.unlink()
+    rows = lesion_table.follow_patient(write_patient(tmp_path, [(10, 28, 12, 3)], [(10, 28, 12, 3), (28, 10, 34, 3)]))
+    assert sorted({row.lesion for row in rows if row.lesion}) == [4, 5]
 
 
 def test_a_second_run_reads_what_is_kept_and_a_damaged_file_is_made_again(tmp_path: Path) -> None:

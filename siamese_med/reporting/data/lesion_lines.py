@@ -147,6 +147,8 @@ def _percent_a_year(states: Sequence[LesionState], days: dict[str, int | None]) 
     Exchanging the dates turns the yearly factor into its reciprocal.
     """
     marked = [state for state in states if state.volume_ml]
+    if len(marked) < 2:
+        return None
     first, last = marked[0], marked[-1]
     start, end = days.get(first.scan), days.get(last.scan)
     if not (first.volume_ml and last.volume_ml) or start is None or end is None:

@@ -6,6 +6,7 @@ all its scans together. A number is given once: the next new lesion of the patie
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -35,7 +36,8 @@ def number_tracks(
         The numbers of the lesions of each scan in an earlier run (i, j, k), 0 outside; None where there are none, or on
         another grid.
     first_free
-        The first number that was never given to a lesion of this patient.
+        The first number that was never given to a lesion of this patient, as far as the record of the patient tells: it
+        may have been lost, so no number in `known` is given again either.
 
     Returns
     -------
@@ -56,7 +58,8 @@ def number_tracks(
     for (number, old), _ in sorted(votes.items(), key=lambda one: (-one[1], one[0])):
         if number not in found and old not in found.values():
             found[number] = old
-    following = iter(range(max([first_free - 1, *found.values()]) + 1, first_free + len(tracks) + len(votes) + 1))
+    given = [int(numbers.max(initial=0)) for numbers in known if numbers is not None]
+    following = itertools.count(max([first_free - 1, *given]) + 1)
     return [found[number] if number in found else next(following) for number in range(len(tracks))]
 
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-LESION_METHOD_VERSION = 2
+LESION_METHOD_VERSION = 3
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
 NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
@@ -205,8 +205,8 @@ def _follow_line(
     structures = [make_structure_volume(brain) if brain else None for brain in brains]
     states = [
         state
-        for track, number in zip(tracks, numbers, strict=True)
-        for state in _describe(job.subject, names, scans, structures, track, numbers, number)
+        for place in range(len(tracks))
+        for state in _describe(job.subject, names, scans, structures, tracks, place, numbers)
     ]
     sources = [
         SliceSource(scan.id, job.data / scan.image, scan.flags, make_probability_volume(brain) if brain else None)
@@ -252,14 +252,14 @@ def _describe(
     names: Sequence[ScanWithLesions],
     scans: Sequence[MarkedScan],
     structures: Sequence[Volume | None],
-    track: LesionTrack,
+    tracks: Sequence[LesionTrack],
+    place: int,
     numbers: Sequence[int],
-    number: int,
 ) -> list[LesionState]:
-    """The rows of one lesion, in the order of time; `numbers` are those of all lesions."""
-    since_first = judge_since_first(scans, track)
+    """The rows of the lesion at a place among `tracks`, in the order of time; `numbers` are those of all lesions."""
+    since_first = judge_since_first(scans, tracks, place)
     rows = []
-    for mark in track.marks:
+    for mark in tracks[place].marks:
         scan, marked, brain = names[mark.place], scans[mark.place], structures[mark.place]
         state = LesionState(
             subject=subject,
@@ -268,7 +268,7 @@ def _describe(
             session=scan.session,
             fate=mark.fate,
             fate_since_first=since_first,
-            lesion=number,
+            lesion=numbers[place],
             other=None if mark.other is None else numbers[mark.other],
         )
         if mark.part is not None:

@@ -120,7 +120,7 @@ class _Step:
         old = self._find_ended(beginning)
         for part, number in owners.items():
             taken = [one for one, into in merged.items() if into == number]
-            came_off = [one for one, parent in splits.items() if parent == number]
+            came_off = [one for one, parent in splits.items() if parent in (number, *taken)]
             self._note(number, LesionMark(self.place, part, self._judge(number, taken, part, came_off)))
         for number, into in merged.items():
             self._note(number, LesionMark(self.place, None, LesionFate.MERGED, into))
@@ -161,17 +161,9 @@ class _Step:
 
     def _judge(self, number: int, taken: Sequence[int], part: int, came_off: Sequence[int]) -> LesionFate:
         """Decide whether a lesion grew or shrank, with what it took in and what came off it."""
-        volume = error = 0.0
-        for sign, scan, one in (
-            *((-1, self.scans[last.place], last.part) for last in (self.tracks[n].last for n in (number, *taken))),
-            *((1, self.here, one) for one in (part, *came_off)),
-        ):
-            assert one is not None
-            volume += sign * scan.volumes_ml[one]
-            error = math.hypot(error, scan.errors_ml[one])
-        if abs(volume) <= VOLUME_CHANGE_Z * error:
-            return LesionFate.STABLE
-        return LesionFate.ENLARGING if volume > 0 else LesionFate.SHRINKING
+        before = [self.tracks[one].last for one in (number, *taken)]
+        after = [LesionMark(self.place, one, LesionFate.STABLE) for one in (part, *came_off)]
+        return _compare_volumes(self.scans, before, after)
 
     def _end_others(self, numbers: Sequence[int]) -> None:
         """End the tracks that this scan shows the place of, and marks nothing there."""
@@ -199,23 +191,45 @@ class _Step:
         self.tracks[number].marks.append(mark)
 
 
-def judge_since_first(scans: Sequence[MarkedScan], track: LesionTrack) -> LesionFate:
+def judge_since_first(scans: Sequence[MarkedScan], tracks: Sequence[LesionTrack], number: int) -> LesionFate:
     """Decide what became of a lesion from the first scan to the last one that shows something of it.
 
     Returns
     -------
     LesionFate
-        The last fate where it ended; `new` where it is not on the first scan of all; else whether it grew, shrank or
-        stayed as it was, in volume.
+        The last fate where it ended; how it began where it is not on the first scan of all; else whether it grew,
+        shrank or stayed as it was, in volume. Lesions that merged, and those that split, are judged by their sum.
     """
+    track = tracks[number]
     if track.ended:
         return track.marks[-1].fate
-    first, last = track.marks[0], track.last
-    if first.place > 0:
-        return first.fate
-    (was, before), (now, after) = (
-        (scans[mark.place].volumes_ml[mark.part], scans[mark.place].errors_ml[mark.part]) for mark in (first, last)
-    )
-    if abs(now - was) <= VOLUME_CHANGE_Z * math.hypot(before, after):
+    if track.marks[0].place > 0:
+        return track.marks[0].fate
+    family = [tracks[one] for one in _find_family(tracks, number)]
+    begun = [one.marks[0] for one in family if one.marks[0].fate != LesionFate.SPLIT]
+    return _compare_volumes(scans, begun, [one.last for one in family if not one.ended])
+
+
+def _find_family(tracks: Sequence[LesionTrack], number: int) -> set[int]:
+    """The track and all that it is connected with by merging and splitting."""
+    links = {(one, mark.other) for one, track in enumerate(tracks) for mark in track.marks if mark.other is not None}
+    family, before = {number}, set[int]()
+    while family != before:
+        before = set(family)
+        family |= {end for link in links if before & set(link) for end in link}
+    return family
+
+
+def _compare_volumes(
+    scans: Sequence[MarkedScan], before: Sequence[LesionMark], after: Sequence[LesionMark]
+) -> LesionFate:
+    """Decide whether the volume of all marks together grew or shrank by more than their errors explain."""
+    volume = error = 0.0
+    for sign, marks in ((-1, before), (1, after)):
+        for mark in marks:
+            assert mark.part is not None
+            volume += sign * scans[mark.place].volumes_ml[mark.part]
+            error = math.hypot(error, scans[mark.place].errors_ml[mark.part])
+    if abs(volume) <= VOLUME_CHANGE_Z * error:
         return LesionFate.STABLE
-    return LesionFate.ENLARGING if now > was else LesionFate.SHRINKING
+    return LesionFate.ENLARGING if volume > 0 else LesionFate.SHRINKING
