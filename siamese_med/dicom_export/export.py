@@ -109,11 +109,19 @@ def write_dicom_export(folder: Path, source: Path, study: Study, model: str, sca
 
 
 def _read_exported_pairs(reports: Path) -> Iterator[tuple[str, list[ExportedPair]]]:
-    """Read each patient's report; gives the patients and their pairs to export."""
+    """Read each patient's report; gives the patients and their pairs to export.
+
+    Where the model's test of identity is not valid, the identity of no pair counts as judged.
+    """
     for path in sorted(reports.glob("sub-*/report.json")):
         try:
-            pairs = untrusted_input.read_untrusted_json(path)["pairs"]
-            chosen = [pair for pair in pairs if pair["role"] in EXPORTED_PAIR_ROLES]
+            report = untrusted_input.read_untrusted_json(path)
+            valid = not report["claim"]["withheld"]
+            chosen = [
+                {**pair, "identity_judged": pair["identity_judged"] and valid}
+                for pair in report["pairs"]
+                if pair["role"] in EXPORTED_PAIR_ROLES
+            ]
             sound = all(map(_is_sound, chosen))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"a report cannot be read ({path.parent.name}): run `siamese-med report` again") from error
@@ -212,7 +220,7 @@ class _PatientExporter:
     ) -> tuple[NDArray[np.uint8], list[segmentation.ChangeSegment]] | None:
         """The change on the follow-up's images, and its segments; None if no verdict was reached.
 
-        For a suspected wrong patient the measurements are exported, but no segmentation.
+        For a suspected wrong patient there is none, and the structured report has no figures of change.
         """
         judged = pair["status"] in (Verdict.CHANGED, Verdict.UNCERTAIN, Verdict.NO_CHANGE)
         if not (judged and pair["map"] and pair["transform"] and later.placed):

@@ -47,7 +47,20 @@ MEASURED_FIELDS = {
 }
 """Fields of a pair that become measurements, with the concept and unit of each; a field without a value is left out."""
 
-REPORTED_FIELDS = (*MEASURED_FIELDS, "status", "reasons", "interval_days", "earlier_contrast", "later_contrast")
+IDENTITY_FIELDS = ("similarity", "distance")
+"""Fields that are left out where identity was not judged.
+
+The others are left out where a scan may be another patient's: they would be no change of this patient."""
+
+REPORTED_FIELDS = (
+    *MEASURED_FIELDS,
+    "identity_judged",
+    "status",
+    "reasons",
+    "interval_days",
+    "earlier_contrast",
+    "later_contrast",
+)
 """All fields of a pair that the document depends on; another value in any of them gives another UID."""
 
 VERDICT_MEANINGS = {
@@ -195,8 +208,15 @@ def _measurements(pair: Mapping[str, Any]) -> list[Any]:
     return [
         Measurement(CodedConcept(*name), float(pair[field]), CodedConcept(*unit))
         for field, (name, unit) in MEASURED_FIELDS.items()
-        if pair[field] is not None
+        if pair[field] is not None and _is_published(field, pair)
     ]
+
+
+def _is_published(field: str, pair: Mapping[str, Any]) -> bool:
+    """Whether a measurement is one that the page of the patient states too."""
+    if field in IDENTITY_FIELDS:
+        return bool(pair["identity_judged"])
+    return bool(pair["status"] != PatientStatus.WRONG_PATIENT)
 
 
 def _evaluations(pair: Mapping[str, Any]) -> list[_Evaluation]:
@@ -222,8 +242,11 @@ def _comment(pair: Mapping[str, Any], image: Dataset, seg: Dataset | None) -> An
         sentences.append(f"Even a change of {LARGEST_TESTED_ML:.0f} ml might have been missed: look at the images.")
     if pair["similarity"] is None:
         sentences.append("Whether both are of one person was not measured: a scan could not be placed on the template.")
+    elif not pair["identity_judged"]:
+        sentences.append("Whether both are of one person was not judged by this model.")
     if pair["interval_days"] is not None:
-        sentences.append(f"The earlier scan is {pair['interval_days']} days older.")
+        days = pair["interval_days"]
+        sentences.append(f"The earlier scan is {days} {'day' if days == 1 else 'days'} older.")
     sentences += [f"No verdict, since {reason['meaning']}." for reason in pair["reasons"]]
     if seg is not None:  # its voxels are not those that the volume was counted on
         voxel_mm3 = float(np.prod([*map(float, image.PixelSpacing), float(image.SpacingBetweenSlices)]))

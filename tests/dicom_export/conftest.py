@@ -161,14 +161,16 @@ class Hospital:
             reidentification.reveal_label(subject, self.study.catalogue_url, secret)["subjects"][0]["patient_id"]
         )
 
-    def report(self, earlier: str, later: str, *more: ReportPair, **fields: Any) -> ReportPair:
+    def report(self, earlier: str, later: str, *more: ReportPair, withheld: bool = False, **fields: Any) -> ReportPair:
         """Write a patient's report on a pair, with the known map unless `fields` say otherwise."""
         shown: dict[str, Any] = {"map": "maps/change.nii.gz", "transform": tuple(map(tuple, TRANSFORM.tolist()))}
         session = later.split("_")[1]
         pair = reported(later_session=session, scan_a=earlier, scan_b=later, **{**shown, **fields})
         folder = self.study.reports / later.split("_")[0]
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"pairs": [json_tsv.pair_values(one) for one in (pair, *more)]})
+        text = json.dumps(
+            {"claim": {"withheld": withheld}, "pairs": [json_tsv.pair_values(one) for one in (pair, *more)]}
+        )
         (folder / "report.json").write_text(text)
         (folder / "report.html").write_text(PAGE)
         return pair

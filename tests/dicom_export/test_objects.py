@@ -13,7 +13,7 @@ import pytest
 from scipy import ndimage
 
 from siamese_med.dicom_export import export
-from siamese_med.dicom_export.structured_report import MEASURED_FIELDS, VERDICT_MEANINGS
+from siamese_med.dicom_export.structured_report import IDENTITY_FIELDS, MEASURED_FIELDS, VERDICT_MEANINGS
 from siamese_med.imaging import volume
 from siamese_med.pipeline import stages
 from siamese_med.reporting.data.report_content import NoVerdictReason
@@ -252,6 +252,8 @@ def test_without_a_segment_the_structured_report_speaks_alone(
     (comment,) = [one.TextValue for one in items(report, "TEXT") if NOTICE in one.TextValue]
     assert all(reason.meaning in comment for reason in fields.get("reasons", ()))  # type: ignore[attr-defined]
     left = {"growth_ml"} if fields.get("growth_ml", 0) is None else set()
+    if fields.get("status") == "wrong_patient":  # its change would be no change of this patient
+        left = MEASURED_FIELDS.keys() - IDENTITY_FIELDS
     assert len(measured(report)) == len(MEASURED_FIELDS) - len(left)
     assert set(hospital.objects(later)) == {"seg", "sr", "report"}
 
@@ -335,6 +337,20 @@ def test_the_report_names_the_contrast_and_says_that_identity_was_not_measured(h
     assert "Contrast of the scans: contrast-enhanced T1." in comment
     assert "one person was not measured: a scan could not be placed on the template" in comment
     assert len(measured(report)) == len(MEASURED_FIELDS) - 2
+
+
+@pytest.mark.parametrize("fields", [{"identity_judged": False}, {"withheld": True}], ids=["not judged", "not valid"])
+def test_no_probability_of_identity_is_exported_that_the_page_does_not_state(
+    hospital: Hospital, fields: dict[str, bool]
+) -> None:
+    earlier, later = hospital.scans("axial")
+    hospital.report(earlier, later, **fields)
+    hospital.export("identity")
+    report = highdicom.sr.srread(hospital.objects(later, "identity")["sr"])
+    hospital.report(earlier, later)
+    (comment,) = [one.TextValue for one in items(report, "TEXT") if NOTICE in one.TextValue]
+    assert "Whether both are of one person was not judged by this model." in comment
+    assert len(measured(report)) == len(MEASURED_FIELDS) - len(IDENTITY_FIELDS)
 
 
 def test_pairs_of_the_newest_visit_have_objects_and_steps_between_have_none(

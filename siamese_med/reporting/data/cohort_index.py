@@ -153,7 +153,9 @@ def build_cohort_index(
         counts={key: found[key] for key in verdicts.STATUSES},
         pair_verdicts=dict(sorted(Counter(pair.verdict for pair in pairs).items())),
         changes_z=tuple(pair.score.change_z for pair in pairs if pair.score.change_z is not None),
-        similarities=tuple(pair.score.similarity for pair in pairs if pair.score.similarity is not None),
+        similarities=tuple(
+            pair.score.similarity for pair in pairs if pair.identity_judged and pair.score.similarity is not None
+        ),
         intake=file_counts.count_files_by_outcome(account),
         reference=reference if reference.strata else reference.narrow(pairs),
         claim=claim,
