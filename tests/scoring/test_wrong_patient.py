@@ -10,6 +10,7 @@ import pytest
 
 from siamese_med.scoring.identity import wrong_patient
 from siamese_med.scoring.identity.patient_evidence import EvidenceCurve
+from siamese_med.study import thresholds
 from siamese_med.study.tables import OWNER_COLUMNS
 from tests import trained
 
@@ -164,3 +165,20 @@ def test_the_alarm_learned_on_some_patients_finds_the_scans_of_others(scatter: f
         false.append(alarm[~moved].mean())
     assert np.mean(found) >= 0.95
     assert np.mean(false) <= 0.02
+
+
+@pytest.mark.parametrize("rate", [0.002, 0.005, 0.01])
+def test_no_more_rightly_filed_scans_than_the_rate_raise_an_alarm_in_the_exchanges_themselves(rate: float) -> None:
+    rng = np.random.default_rng(3)
+    vectors = (rng.normal(size=(30, 1, 8)) + 0.9 * rng.normal(size=(30, 3, 8))).reshape(-1, 8)
+    scans = cohort(30).scans
+    subjects, visits = list(scans.subject), list(scans.session)
+    curve = wrong_patient.calibrate_evidence_curve(vectors, subjects, visits, rate, 0)
+    assert curve.alarm > thresholds.MIN_SUSPICION_LOG10, "the scans are too far apart for this test"
+    exchanges, false, stayed = np.random.default_rng(0), 0, 0
+    for _ in range(wrong_patient.EXCHANGE_ROUNDS):
+        filed = wrong_patient.exchange_scans(subjects, visits, wrong_patient.EXCHANGED_FRACTION, exchanges)
+        again = scans.assign(subject=filed.subjects, session=filed.visits)
+        alarm = wrong_patient.build_owner_table(again, np.ones(len(scans), bool), vectors, curve).alarm.to_numpy()
+        false, stayed = false + int(alarm[~filed.moved].sum()), stayed + int((~filed.moved).sum())
+    assert 0 < false <= rate * stayed

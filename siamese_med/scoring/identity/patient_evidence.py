@@ -34,7 +34,7 @@ class EvidenceCurve:
     slope, intercept
         Of the natural log odds over the distance.
     alarm
-        Suspicion (log10 of a likelihood ratio) at which the alarm is raised, see `wrong_patient`.
+        Suspicion (log10 of a likelihood ratio) over which the alarm is raised, see `wrong_patient`.
 
     Examples
     --------

@@ -100,8 +100,8 @@ def _measure_block(filing: PatientAssignment, curve: EvidenceCurve, scans: Place
     return ScanSuspicions(own, best, best_evidence, np.where(np.isnan(own), -np.inf, value))
 
 
-def set_aside_suspects(filing: PatientAssignment, curve: EvidenceCurve, least: float) -> Iterator[tuple[int, float]]:
-    """Set aside the most suspect scan again and again, as long as its suspicion is `least` or more.
+def set_aside_suspects(filing: PatientAssignment, curve: EvidenceCurve, limit: float) -> Iterator[tuple[int, float]]:
+    """Set aside the most suspect scan again and again, as long as its suspicion exceeds `limit`.
 
     Yields
     ------
@@ -111,7 +111,7 @@ def set_aside_suspects(filing: PatientAssignment, curve: EvidenceCurve, least: f
     found = measure_suspicions(filing, curve, np.arange(len(filing.vectors)))
     while len(found.value):
         scan = int(found.value.argmax())
-        if found.value[scan] < least:
+        if found.value[scan] <= limit:
             return
         yield scan, float(found.value[scan])
         filing.set_aside(scan)
