@@ -47,7 +47,7 @@ from siamese_med.study.input_source import Pull
 from siamese_med.study.model_info import read_model_info
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import NO_REPORT_EXTRAS, ReportExtras, Study
-from siamese_med.study.vocabulary import NotComparable
+from siamese_med.study.vocabulary import SAME_PATIENT, NotComparable
 from siamese_med.training import model_registry
 
 if TYPE_CHECKING:
@@ -61,9 +61,6 @@ RETRAIN_STAGES = ("prepare", "pair", "train", "promote", "score", "report")
 
 RUN_STAGES = ("ingest", *RETRAIN_STAGES)
 """The stages of a run: what came in is ingested, and then as in a retraining."""
-
-TECHNICAL_REASONS = (NotComparable.ALIGNMENT_FAILED, NotComparable.PAIR_ALIGNMENT_FAILED)
-"""Reasons that keep a pair from being judged although the two scans could be compared."""
 
 
 @dataclass(frozen=True)
@@ -308,8 +305,11 @@ def _score(order: RunRequest) -> StageResult:
         "model": str(model),
         "scores": str(order.study.scores(identity)),
     }
-    technical = sum(reasons.get(word, 0) for word in TECHNICAL_REASONS)
-    problems = describe_problem(technical, "pair", "not judged because an alignment failed")
+    own = scores[scores["kind"].isin(SAME_PATIENT)]  # pairs of two patients are there for the test of identity alone
+    failed = _counts(own["reasons"].explode()).get(NotComparable.PAIR_ALIGNMENT_FAILED, 0)
+    problems = describe_problem(
+        failed, "pair", "not judged because the two scans could not be registered to each other"
+    )
     return StageResult("score", facts, problems, list_model_doubts(model), model, scores)
 
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from siamese_med.study.config import Config, load_config
 from siamese_med.study.config_section import ConfigSection
+from siamese_med.study.toml_text import format_toml_value
 
 
 def describe_config(path: Path | None) -> tuple[dict[str, dict[str, JsonValue]], str]:
@@ -56,17 +57,7 @@ def as_toml(config: Config) -> str:
         fields = type(getattr(config, section)).model_fields
         for key, value in values.items():
             note = fields[key].description
-            text = f"# {key} =" if value is None else f"{key} = {_toml_value(value)}"
+            text = f"# {key} =" if value is None else f"{key} = {format_toml_value(value)}"
             lines.append(f"{text}  # {note}" if note else text)
         lines.append("")
     return "\n".join(lines)
-
-
-def _toml_value(value: JsonValue) -> str:
-    """A value as TOML writes it on one line; TOML has no null, so such a key of a table is left out."""
-    if isinstance(value, dict):
-        parts = ", ".join(f"{json.dumps(key)} = {_toml_value(one)}" for key, one in value.items() if one is not None)
-        return f"{{ {parts} }}" if parts else "{}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml_value, value))}]"
-    return json.dumps(value)

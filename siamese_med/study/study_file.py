@@ -11,7 +11,6 @@ Prefect's database holds nothing of a run but the name of such a file, because p
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +20,7 @@ from siamese_med.errors import ConfigError
 from siamese_med.runtime.files import write_text_file
 from siamese_med.study import config, input_source
 from siamese_med.study.input_source import Pull
+from siamese_med.study.toml_text import format_toml_value
 
 CALLED = "the study file"
 """Name of the file in errors: they name no path, since Prefect keeps their text."""
@@ -108,7 +108,7 @@ class StudyFile(BaseModel):
         return input_source.parse_path_or_address(self.input, Path(), self.sent)
 
     def as_toml(self) -> str:
-        """Return it as TOML that `load` reads back; what is not set is left out.
+        """Return it as TOML that `load` reads back; what is not set is left out. Raises as `format_toml_value` does.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class StudyFile(BaseModel):
         verify = true
         """
         values = self.model_dump(mode="json")
-        return "".join(f"{key} = {json.dumps(values[key])}\n" for key in WRITTEN if values[key])
+        return "".join(f"{key} = {format_toml_value(values[key])}\n" for key in WRITTEN if values[key])
 
     def save(self, path: Path) -> None:
         """Write it atomically to a file that only its owner can read."""

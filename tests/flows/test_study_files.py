@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from siamese_med.errors import ConfigError, MissingFileError
+from siamese_med.errors import ConfigError, MissingFileError, UsageError
 from siamese_med.flows import study_files
 from siamese_med.pipeline.stage_results import RunRequest
 from siamese_med.study import config
@@ -23,7 +23,7 @@ def own_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> None:
     (tmp_path / "mine.toml").write_text("[train]\nepochs = 3\n")
-    source = tmp_path / 'MÜLLER "Hans" \\ 1950'
+    source = tmp_path / 'MÜLLER "Hans" \\ 1950 \U0001f9e0\x7f'
     extras = ReportExtras(viewer=True, pdf=True, dicom=tmp_path / "back", fhir=True)
     study = Study(tmp_path / "data", tmp_path / "reports", config.load_config(tmp_path / "mine.toml"))
     order = RunRequest(study, source, tmp_path / "model", verify=True, extras=extras, candidate=True)
@@ -34,6 +34,12 @@ def test_an_order_comes_back_whole(tmp_path: Path, own_state_folder: Path) -> No
     assert "ller" not in name.lower()
     (folder,) = own_state_folder.rglob("studies")
     assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    order = RunRequest(Study(tmp_path / "data", tmp_path / "reports"), tmp_path / "M\udcfcller")
+    with pytest.raises(UsageError, match="rename the file or folder"):
+        study_files.save_study_file(order, None)
 
 
 def test_an_address_of_a_pacs_comes_back_and_only_the_user_can_read_it(tmp_path: Path, own_state_folder: Path) -> None:

@@ -51,6 +51,31 @@ def test_a_follow_up_whose_files_fail_makes_the_export_done_in_part(
     assert all(str(left_out[word]) in " ".join(outcome.unfinished) for word in left_out if problems)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "problems"),
+    [("different", "alignment_failed", 0), ("follow_up", "pair_alignment_failed", 1), ("follow_up", "too_noisy", 0)],
+)
+def test_only_pairs_of_one_patient_that_could_not_be_registered_leave_the_scores_done_in_part(
+    kind: str, reason: str, problems: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data" / "models" / "supcon-4c1e9a7f20b3"
+    files.write_json_file(folder / "model.json", trained.model_json())
+    files.write_json_file(folder / "metrics.json", trained.metrics_json("network"))
+    rows = [("follow_up", [], "changed"), (kind, [reason], "not_comparable")]
+    scores = pd.DataFrame(
+        [
+            {"kind": kind, "reasons": reasons, "verdict": verdict, "comparable": not reasons}
+            for kind, reasons, verdict in rows
+        ]
+    )
+    monkeypatch.setattr(stages, "score", lambda *_: scores)
+    monkeypatch.setattr(stage_results, "list_changed_pairs", lambda *_: [])
+    monkeypatch.setattr(stage_results, "list_doubtful_scans", lambda *_: [])
+    study = Study(tmp_path / "data", tmp_path / "reports")
+    outcome = stage_results.run_stage("score", RunRequest(study, model=folder))
+    assert len(outcome.unfinished) == problems
+
+
 @pytest.mark.parametrize(("ml", "small"), [(899.1, False), (167.0, True), (None, False)])
 def test_training_and_status_say_what_identity_looks_at_and_warn_where_it_is_small(
     ml: float | None, small: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
