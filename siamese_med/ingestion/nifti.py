@@ -162,7 +162,9 @@ def _voxels(found: NiftiHeader, path: Path, max_gigabytes: float) -> NDArray[Any
     """Return scaled voxels with axes (i, j, k, ...); scaling is that of scl_slope and scl_inter."""
     kind = np.dtype(f"{found.order}{DTYPE_BY_DATATYPE[int(found.raw['datatype'])]}")
     count = int(np.prod([float(one) for one in found.dims]))
-    if count * max(kind.itemsize, 4) > max_gigabytes * 1e9:
+    slope, intercept = float(found.raw["scl_slope"]), float(found.raw["scl_inter"])
+    scaled = np.isfinite(slope) and slope != 0 and (slope != 1 or intercept != 0)
+    if count * max(kind.itemsize, 8 if scaled else 4) > max_gigabytes * 1e9:
         raise RejectedError("too_large")
     start = float(found.raw["vox_offset"])
     if not np.isfinite(start) or not 0 <= start < 2**40:
@@ -172,10 +174,12 @@ def _voxels(found: NiftiHeader, path: Path, max_gigabytes: float) -> NDArray[Any
     content = _content(path, max(int(start), least), count * kind.itemsize)
     stored = np.frombuffer(content, dtype=kind).reshape(found.dims, order="F")
     stored = stored.astype(kind.newbyteorder("="), copy=False)
-    slope, intercept = float(found.raw["scl_slope"]), float(found.raw["scl_inter"])
-    if not np.isfinite(slope) or slope == 0 or (slope == 1 and intercept == 0):
+    if not scaled:
         return stored
-    return stored.astype(np.float64) * slope + (intercept if np.isfinite(intercept) else 0.0)
+    values = stored.astype(np.float64)
+    values *= slope
+    values += intercept if np.isfinite(intercept) else 0.0
+    return values
 
 
 def _content(path: Path, start: int, length: int) -> bytes:

@@ -15,7 +15,6 @@ from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import patient_splits
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
-from siamese_med.runtime.untrusted_input import read_untrusted_table
 from siamese_med.study.config import PairConfig
 from siamese_med.study.contrasts import ENHANCED_CONTRASTS, is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
@@ -57,7 +56,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
         Usable scans of the catalogue, one row each. Their order does not matter. Those with one of
         `vocabulary.UNPAIRED_FLAGS` are left out.
     path
-        Parquet file to write. If it exists, patients keep the split that they have in it.
+        Parquet file to write. The splits of all patients are kept beside it, also of those who are not in it any more.
 
     Raises
     ------
@@ -66,7 +65,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     LeakageError
         A patient is in two splits.
     InputError
-        The existing file cannot be read.
+        An existing file cannot be read.
     """
     import pandas as pd
 
@@ -74,7 +73,8 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
-    sides = patient_splits.assign_splits(scans.subject.unique(), read_known_splits(path), config)
+    known = patient_splits.read_known_splits(path)
+    sides = patient_splits.assign_splits(scans.subject.unique(), known, config)
     rows = list(build_same_patient_pairs(scans, config.rescan_days))
     same = Counter(row["subject_a"] for row in rows)
     for split in SPLITS:
@@ -83,6 +83,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     table = pd.DataFrame([{**row, "split": sides[row["subject_a"]]} for row in rows], columns=list(PAIR_COLUMNS))
     table["interval_days"] = table.interval_days.astype("Int64")
     patient_splits.check_patient_leakage(table)
+    patient_splits.write_splits(path, {**known, **sides})
     files.write_parquet_file(path, table)
     return table
 
@@ -320,14 +321,3 @@ def is_same_patient(pairs: pd.DataFrame) -> pd.Series[bool]:
     [True, True, False]
     """
     return pairs.kind.isin(SAME_PATIENT)
-
-
-def read_known_splits(path: Path) -> dict[str, str]:
-    """Read the split of each patient of a pair table; nothing where there is none yet."""
-    if not path.is_file():
-        return {}
-    earlier = read_untrusted_table(path, ("subject_a", "subject_b", "split"))
-    return {
-        **dict(zip(earlier.subject_b, earlier.split, strict=True)),
-        **dict(zip(earlier.subject_a, earlier.split, strict=True)),
-    }

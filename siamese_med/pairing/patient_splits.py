@@ -5,11 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from siamese_med.errors import LeakageError
+from siamese_med.errors import InputError, LeakageError
+from siamese_med.runtime import files
+from siamese_med.runtime.untrusted_input import read_untrusted_json, read_untrusted_table
 from siamese_med.study.config import PairConfig
-from siamese_med.study.vocabulary import Split
+from siamese_med.study.vocabulary import SPLITS, Split
+
+SPLITS_FILE = "splits.json"
+"""File beside the pair table: the split of every patient there ever was. A patient may be in no pair for a while."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +29,7 @@ def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: Pai
     subjects
         Pseudonyms of all patients.
     known
-        Splits of patients in an earlier pair table; these are kept.
+        Splits that patients have already; these are kept.
     config
         Shares of validation and test, and the seed that draws the order of new patients. Each new patient goes to the
         split that lacks most.
@@ -51,6 +57,43 @@ def assign_splits(subjects: Iterable[str], known: Mapping[str, str], config: Pai
     return splits
 
 
+def read_known_splits(pairs: Path) -> dict[str, str]:
+    """Read the split of each patient of a study.
+
+    Parameters
+    ----------
+    pairs
+        The pair table. Its splits count where an earlier version has left no SPLITS_FILE beside it.
+
+    Raises
+    ------
+    InputError
+        One of the two files cannot be read.
+    """
+    known: dict[str, str] = {}
+    if pairs.is_file():
+        earlier = read_untrusted_table(pairs, ("subject_a", "subject_b", "split"))
+        for side in (earlier.subject_b, earlier.subject_a):
+            known.update(zip(side, earlier.split, strict=True))
+    kept = pairs.with_name(SPLITS_FILE)
+    if not kept.is_file():
+        return known
+    try:
+        found = read_untrusted_json(kept)
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not all(split in SPLITS for split in found.values()):
+        raise InputError(
+            f"{SPLITS_FILE} in the data folder cannot be read: remove it, the pair table has most splits too"
+        )
+    return {**known, **found}
+
+
+def write_splits(pairs: Path, splits: Mapping[str, str]) -> None:
+    """Write the split of each patient beside the pair table."""
+    files.write_json_file(pairs.with_name(SPLITS_FILE), dict(splits))
+
+
 def check_patient_leakage(pairs: pd.DataFrame) -> None:
     """Raise LeakageError if a patient of the pair table is in more than one split."""
     sides = [pairs[[column, "split"]].set_axis(["subject", "split"], axis=1) for column in ("subject_a", "subject_b")]
@@ -61,7 +104,8 @@ def check_patient_leakage(pairs: pd.DataFrame) -> None:
     shared = sum(len(splits) > 1 for splits in seen.values())
     if shared:
         raise LeakageError(
-            f"{shared} patients are in more than one split: delete the pair table and run `siamese-med pair`"
+            f"{shared} patients are in more than one split: delete the pair table and {SPLITS_FILE} beside it, and run "
+            "`siamese-med pair`"
         )
 
 

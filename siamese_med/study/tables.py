@@ -134,7 +134,7 @@ class Study:
     @property
     def own_folders(self) -> tuple[Path, ...]:
         """Data and reports folder, then those in the data folder: what the study writes is no input of it."""
-        parts = ("scans", "prepared", "models", "scores", "findings", "answers")
+        parts = ("scans", "prepared", "models", "scores", "findings", "lesions", "answers")
         return (self.data, self.reports, *(self.data / name for name in parts))
 
     @property

@@ -14,8 +14,7 @@ from monai.transforms import Compose, LoadImaged, Transform
 from torch.utils.data import Dataset
 
 from siamese_med.errors import InputError
-from siamese_med.pairing.pair_table import read_known_splits
-from siamese_med.pairing.patient_splits import assign_splits
+from siamese_med.pairing.patient_splits import assign_splits, read_known_splits
 from siamese_med.study.config import PairConfig
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study

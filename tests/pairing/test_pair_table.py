@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from siamese_med.errors import EmptyInputError
-from siamese_med.pairing import pair_table
+from siamese_med.errors import EmptyInputError, InputError
+from siamese_med.pairing import pair_table, patient_splits
 from siamese_med.study.config import PairConfig
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.vocabulary import SAME_PATIENT
@@ -357,6 +357,29 @@ def test_patients_of_one_machine_are_not_paired_with_themselves(table: Table, pl
         {"subject": f"sub-{n}", "session": f"ses-{v}", "scanner": f"scanner-{n}"} for n in range(8) for v in (1, 2)
     )
     assert set(pair_table.build_pair_table(scans, place, PairConfig(hard_negative_share=1.0)).kind) <= set(SAME_PATIENT)
+
+
+def test_a_patient_who_is_left_out_for_a_while_comes_back_to_the_same_split(cohort: Cohort, place: Path) -> None:
+    scans = cohort(16)
+    pair_table.build_pair_table(scans, place, PairConfig())
+    before = patient_splits.read_known_splits(place)
+    for subject in sorted(set(scans.subject)):
+        pair_table.build_pair_table(scans[scans.subject != subject], place, PairConfig())
+        pair_table.build_pair_table(scans, place, PairConfig())
+    assert patient_splits.read_known_splits(place) == before
+
+
+def test_splits_of_an_earlier_version_are_those_of_its_pair_table(cohort: Cohort, place: Path) -> None:
+    table = pair_table.build_pair_table(cohort(16), place, PairConfig())
+    place.with_name(patient_splits.SPLITS_FILE).unlink()
+    assert patient_splits.read_known_splits(place) == dict(zip(table.subject_a, table.split, strict=True))
+
+
+@pytest.mark.parametrize("content", ["{", '["sub-1"]', '{"sub-1": "both"}', '{"sub-1": []}'])
+def test_damaged_splits_are_said_in_one_line(cohort: Cohort, place: Path, content: str) -> None:
+    place.with_name(patient_splits.SPLITS_FILE).write_text(content)
+    with pytest.raises(InputError, match="remove it"):
+        pair_table.build_pair_table(cohort(4), place, PairConfig())
 
 
 def test_a_scan_without_a_date_belongs_to_the_day_of_its_visit(table: Table, place: Path) -> None:

@@ -68,6 +68,16 @@ def test_a_structure_that_is_cut_off_is_a_dash_and_not_zero(tmp_path: Path) -> N
     assert [one["ventricles"] is None for one in read(inputs, "stable")["FLAIR"]] == [False, True, False]
 
 
+def test_change_counts_from_the_first_date_on_which_a_structure_was_measured(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    inputs.alignments.loc[inputs.alignments.scan.str.contains("ses-1"), "ventricles_ml"] = None
+    inputs.write()
+    first, second, third = (one["ventricles"] for one in read(inputs, "stable")["FLAIR"])
+    assert first is None
+    assert second["change_percent"] is None  # type: ignore[index]
+    assert third["change_percent"] == pytest.approx(100 * 2.6 / 25.5, abs=0.01)  # type: ignore[index]
+
+
 def test_a_patient_without_a_brain_has_no_such_section(tmp_path: Path) -> None:
     inputs = build(tmp_path).only("stable")
     inputs.alignments[["brain_ml", "ventricles_ml"]] = None

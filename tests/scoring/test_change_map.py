@@ -145,7 +145,7 @@ def test_the_map_is_highest_in_the_ball_at_the_right_place_of_the_earlier_scan(
     radius_mm = (3 * BALL_ML * 1000 / (4 * np.pi)) ** (1 / 3)
     assert np.median(distance_mm) < radius_mm
     assert written.voxels[tuple(np.round(expected[:3]).astype(int))] > 0.9
-    over_ml = (written.voxels >= MIN_CHANGE_PROBABILITY).sum() * scan.volume.spacing_mm.prod() / 1000
+    over_ml = (written.voxels.astype(np.float64) >= MIN_CHANGE_PROBABILITY).sum() * scan.volume.spacing_mm.prod() / 1000
     assert 0.8 < over_ml / ball[0].volume_ml < 1.25
 
 

@@ -1,7 +1,7 @@
 """Brain tissue and lateral ventricles of a patient over all dates, in ml with their errors: one line a contrast.
 
 The volumes are counted in the segmentation that `prepare` makes of each scan. Contrasts differ by several percent in
-one head, so each is compared with its own first date alone.
+one head, so each is compared with the first date on which it was measured alone.
 """
 
 from __future__ import annotations
@@ -71,6 +71,10 @@ def _find_error(volume: MeasuredVolume, structure: str, other: bool = False) -> 
 
 
 def _line(contrast: str, scans: Sequence[tuple[ReportVisit, ReportScan]]) -> StructureVolumeLine:
+    first = {
+        name: next((scan for _, scan in scans if _read_volume(name, scan)), scans[0][1])
+        for name in STRUCTURE_VOLUME_ERROR
+    }
     return StructureVolumeLine(
         contrast=describe_contrast(contrast),
         scans=tuple(
@@ -78,7 +82,7 @@ def _line(contrast: str, scans: Sequence[tuple[ReportVisit, ReportScan]]) -> Str
                 scan.id,
                 visit.session,
                 visit.day,
-                *(_volume(name, scans[0][1], scan) for name in STRUCTURE_VOLUME_ERROR),
+                *(_volume(name, first[name], scan) for name in STRUCTURE_VOLUME_ERROR),
             )
             for visit, scan in scans
         ),

@@ -273,13 +273,14 @@ def place_change_map(earlier: PairScan, found: PairMeasurement, probability: Ten
     """Return the change map of `score_pair` on the voxels of the earlier scan, float32 (i, j, k) with two decimals.
 
     The map (`probability`, on the grid of the pair) is resampled to the nearest voxel, so `volume_ml` can be counted in
-    it: voxels of at least 0.95. For that, decimals are rounded down.
+    it: voxels of at least 0.95. For that, decimals are rounded down, and what is stored is not below the two decimals.
     """
     grid = np.linalg.inv(found.pair.matrix_earlier) @ earlier.scan.affine
     drawn = Volume(probability.numpy(), found.pair.space.affine)
     moved = resampling.resample_volume(drawn, grid, earlier.scan.voxels.shape, nearest=True)[0, 0]
-    lower = np.floor(100 * moved.numpy() + 1e-4) / 100
-    return Volume(lower.astype(np.float32), earlier.scan.affine)
+    lower = np.floor(100 * moved.numpy().astype(np.float64) + 1e-4) / 100
+    stored = lower.astype(np.float32)
+    return Volume(np.where(stored < lower, np.nextafter(stored, np.float32(2)), stored), earlier.scan.affine)
 
 
 def write_change_map(path: Path, earlier: PairScan, found: PairMeasurement, probability: Tensor) -> None:
