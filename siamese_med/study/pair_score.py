@@ -215,7 +215,7 @@ class PairScore:
             "contrast and scanner of the pairs without change that the pair is compared with",
             origin=Origin.EVERY_PAIR,
             reported="stratum",
-            detail="in the score table with their source (rescans or synthesised) and number",
+            detail="in the score table with their source (`rescans`, `synthesised` or `own`) and number",
         ),
     ] = None
     verdict: Annotated[

@@ -107,7 +107,7 @@ class NotComparable(ExplainedWord):
     ALIGNMENT_FAILED = "alignment_failed", "a scan could not be aligned to the template"
     PAIR_ALIGNMENT_FAILED = "pair_alignment_failed", "the two scans could not be aligned to each other"
     LITTLE_OVERLAP = "little_overlap", "the two scans share too little of the body"
-    OUTSIDE_REFERENCE = "outside_reference", "the pair is noisier than all pairs without change, its own rescans too"
+    OUTSIDE_REFERENCE = "outside_reference", "the pair is much noisier than unchanged pairs and its own rescans"
 
 
 class GuidelineName(Word):
@@ -239,7 +239,7 @@ class ScanFlag(ExplainedWord):
     """A word on a scan that was ingested and that somebody should look at."""
 
     DATE_UNKNOWN = "date_unknown", "no valid date; the scan is left out of intervals"
-    SHARED_DAY = "shared_day", "several patients' visits are all of this day, maybe an anonymiser's; no rescan of it"
+    SHARED_DAY = "shared_day", "visits of several patients have this date, maybe by an anonymiser; no rescans"
     INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
     RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
     DEFACED = "defaced", "the face and the ears were removed, where the scan showed any"

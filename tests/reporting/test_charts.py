@@ -120,9 +120,9 @@ def test_the_reference_band_ends_where_a_further_pair_without_change_becomes_unl
     ]
     reference = reference_figures.build_reference(trained.model_info(change_reference={"strata": strata}))
     assert reference.strata[0].values_z == (-1, 0, 0.5, 1)
-    # Student's t with two degrees of freedom leaves 5 % above 2.920, with ten above 1.812; one more pair widens it
+    # Student's t with two degrees of freedom leaves 3.5 % above 3.578, with ten above 2.028; one more pair widens it
     reaches = [band[1] for band in (one.band_z for one in reference.strata)]
-    assert reaches == pytest.approx([2.920 * (5 / 4) ** 0.5, 1.812 * (13 / 12) ** 0.5], abs=1e-3)
+    assert reaches == pytest.approx([3.578 * (5 / 4) ** 0.5, 2.028 * (13 / 12) ** 0.5], abs=1e-3)
     assert reference.band_z == reference.strata[0].band_z
     assert (
         reference_figures.build_reference(trained.model_info(change_reference={"strata": []})).band_z
@@ -135,7 +135,7 @@ def test_a_pair_held_against_its_own_rescans_names_them_and_their_band() -> None
     own = SimpleNamespace(score=SimpleNamespace(reference=ReferencePairs("MR T2w, other scanner", "own", 8)))
     stratum = reference.of(cast(ReportPair, own))
     assert (stratum.name, stratum.source, stratum.n) == ("MR T2w, other scanner", "own", 8)
-    assert stratum.band_z[1] == pytest.approx(1.943 * (1 + 1 / 8) ** 0.5, abs=1e-3)  # t with six degrees of freedom
+    assert stratum.band_z[1] == pytest.approx(2.201 * (1 + 1 / 8) ** 0.5, abs=1e-3)  # t with six degrees of freedom
     narrowed = reference.narrow([cast(ReportPair, own)])  # what the pages of the patient are drawn with
     assert (narrowed.strata, narrowed.band_z) == ((stratum,), stratum.band_z)
 

@@ -98,16 +98,16 @@ def test_what_may_come_from_contrast_agent_is_told_last_and_one_lesion_is_told_t
     for region, first, second in (("left cortex", "T1", "FLAIR"), ("left lateral ventricle", "FLAIR", "T1")):
         _, amount, limits = compose(visits, changed("T1w", region), changed("FLAIR", region))
         assert amount.index(f"n {first}, beyond") < amount.index(f"n {second}, beyond")
-        assert amount.endswith(f"; this place is that of {first}.")
+        assert amount.endswith(f"; the same place also changed in {first}.")
         assert ("contrast agent" in limits) == (first == "FLAIR")
 
 
 def test_what_was_left_out_and_why_is_told() -> None:
     scores = (score("1 T1w", "2 T1w", "uncertain"), score("1 FLAIR", "2 FLAIR", **APART))
     assert compose(BOTH, *scores, claimed=True)[2] == (
-        "Not compared with an earlier visit: FLAIR (the two scans share too little of the body); T1 must be read by "
-        "eye, since no finding is possible either way; the date of ses-1 and ses-2 is not known; a scan that is "
-        "filed under another patient may be this patient's."
+        "Not compared with an earlier visit: FLAIR (the two scans share too little of the body); read T1 by eye: "
+        "the measurement cannot say whether anything changed there; the date of ses-1 and ses-2 is not known; a scan "
+        "that is filed under another patient may be this patient's."
     )
 
 
@@ -149,7 +149,7 @@ def test_no_sentence_is_stronger_than_the_verdicts_it_rests_on(verdicts: tuple[s
         of_it = {verdict for (name, _), verdict in known.items() if name == contrast}
         if "uncertain" in of_it:
             assert re.search(rf"too uncertain in [\w ]*\b{contrast}\b", change)
-            assert re.search(rf"\b{contrast}\b[\w ]* must be read by eye", limits)
+            assert re.search(rf"\b[Rr]ead [\w ]*\b{contrast}\b[\w ]* by eye", limits)
             assert f"n {contrast}" in amount
         if of_it == {"not_comparable"}:
             assert contrast not in change

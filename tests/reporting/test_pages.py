@@ -150,7 +150,7 @@ def test_every_number_of_the_index_is_in_the_json(written: Inputs, page: PageRea
 @pytest.mark.parametrize(
     ("name", "verdict", "words"),
     [
-        ("changed", "Changed", "changed in FLAIR more than a rescan would"),
+        ("changed", "Changed", "the scans differ in FLAIR by more than a repeated scan would"),
         ("stable", "No change beyond a rescan", "or more would have been seen with a chance of 80 %"),
         ("mixed", "Check the patient", "does not look like this patient's"),
         ("unlike", "Not comparable", "T1 (scanned at ses-3 only); FLAIR (not scanned at ses-3)"),
@@ -207,7 +207,7 @@ def test_what_changed_is_listed_by_part_with_its_place_and_what_the_pair_was_hel
 def test_a_pair_without_change_lists_no_parts_and_says_what_would_have_been_seen(page: PageReader) -> None:
     text = Reader(page("stable")).text
     assert "What changed" not in text
-    seen = r"nothing changed in FLAIR beyond what a rescan would; a change of 0\.\d\d ml would have been seen"
+    seen = r"no change beyond that of a repeated scan was found in FLAIR; a change of 0\.\d\d ml would have been seen"
     assert re.search(seen, text)
 
 

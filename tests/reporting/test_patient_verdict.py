@@ -52,8 +52,8 @@ def test_a_change_in_one_contrast_is_the_patients_and_is_not_said_of_the_other()
     assert headline.status == "changed"
     assert (headline.contrasts, headline.unchanged, headline.not_compared) == (("FLAIR",), ("T1",), ())
     assert headline.text == (
-        "From ses-1 to ses-2 the anatomy changed in FLAIR more than a rescan would. From ses-1 to ses-2 nothing "
-        "changed in T1 beyond what a rescan would; a change of 0.50 ml in T1 would have been seen."
+        "From ses-1 to ses-2 the scans differ in FLAIR by more than a repeated scan would. From ses-1 to ses-2 no "
+        "change beyond that of a repeated scan was found in T1; a change of 0.50 ml in T1 would have been seen."
     )
     assert [(pair.number, pair.title) for pair in pairs] == [(1, "FLAIR, ses-1 to ses-2"), (2, "T1, ses-1 to ses-2")]
 
@@ -122,7 +122,7 @@ def test_where_the_visit_before_cannot_be_compared_the_first_one_decides_and_bot
     scores = [score("1 T1w", "2 T1w", **APART), score("2 T1w", "3 T1w", **APART), score("1 T1w", "3 T1w")]
     headline, _, _ = judge(visits, scores)
     assert headline.status == "no_change"
-    assert "From ses-1 to ses-3 nothing changed in T1" in headline.text
+    assert "From ses-1 to ses-3 no change beyond that of a repeated scan was found in T1" in headline.text
     assert "From ses-2 to ses-3 no verdict is possible in T1: the two scans share too little" in headline.text
 
 
@@ -164,8 +164,8 @@ def test_uncertain_in_one_contrast_takes_the_green_from_another_and_both_are_tol
     assert headline.text == (
         "From ses-1 to ses-2 it is not known whether anything changed in FLAIR: even a change of 8 ml "
         "might have been missed. Look at "
-        "the images yourself. From ses-1 to ses-2 nothing changed in T1 beyond what a rescan would; a change of 0.50 "
-        "ml in T1 would have been seen."
+        "the images yourself. From ses-1 to ses-2 no change beyond that of a repeated scan was found in T1; a change "
+        "of 0.50 ml in T1 would have been seen."
     )
     assert [pair.title for pair in pairs] == ["FLAIR, ses-1 to ses-2", "T1, ses-1 to ses-2"]
     assert [(line.name, line.status, line.why_not) for line in lines] == [
@@ -203,7 +203,8 @@ def test_uncertain_against_the_visit_before_or_the_first_is_the_verdict_and_both
     doubted, seen = ("ses-2", "ses-1") if before == "uncertain" else ("ses-1", "ses-2")
     assert headline.text.startswith(f"From {doubted} to ses-3 it is not known whether anything changed in T1: even")
     assert (
-        f"From {seen} to ses-3 nothing changed in T1 beyond what a rescan would; a change of 0.50 ml" in headline.text
+        f"From {seen} to ses-3 no change beyond that of a repeated scan was found in T1; a change of 0.50 ml"
+        in headline.text
     )
     assert (line.status, line.why_not) == ("uncertain", "")
 

@@ -132,8 +132,8 @@ def test_slow_change_since_the_first_visit_is_not_lost() -> None:
     visits, pairs = timeline(3, score(1, 2), score(2, 3), score(1, 3, verdict="changed"))
     headline = patient_verdict.compose_patient_headline(visits, pairs, ())
     assert headline.status == "changed"
-    assert headline.text.startswith("From ses-1 to ses-3 the anatomy changed")
-    assert "From ses-2 to ses-3 nothing changed" in headline.text
+    assert headline.text.startswith("From ses-1 to ses-3 the scans differ")
+    assert "From ses-2 to ses-3 no change beyond that of a repeated scan was found" in headline.text
 
 
 def test_an_old_change_is_not_the_newest_verdict() -> None:

@@ -51,11 +51,14 @@ def test_only_raised_alarms_of_known_scans_are_shown_the_plainest_first() -> Non
 @pytest.mark.parametrize(
     ("evidence", "words"),
     [
-        (-0.5, "is weak: what is seen is about 3.2 times as likely then as otherwise (log10 likelihood ratio −0.5)"),
-        (-1.5, "is moderate: what is seen is about 32 times"),
-        (-2.0, "is moderately strong: what is seen is about 100 times"),
-        (-3.4, "is strong: what is seen is about 2\u202f500 times"),
-        (-40.0, "is at least very strong: what is seen is more than 10\u202f000 times"),
+        (
+            -0.5,
+            "is weak: the images are about 3.2 times as likely in that case as otherwise (log10 likelihood ratio −0.5)",
+        ),
+        (-1.5, "is moderate: the images are about 32 times"),
+        (-2.0, "is moderately strong: the images are about 100 times"),
+        (-3.4, "is strong: the images are about 2\u202f500 times"),
+        (-40.0, "is at least very strong: the images are more than 10\u202f000 times"),
         (0.3, "There is no evidence that it is another person's (log10 likelihood ratio 0.3)"),
         (None, "no other scan of this patient to tell by"),
         (float("nan"), "no other scan of this patient to tell by"),
@@ -68,9 +71,9 @@ def test_the_evidence_is_told_in_words_and_claims_no_more_than_can_be_known(evid
 @pytest.mark.parametrize(
     ("comparisons", "words"),
     [
-        (12, "is at least moderate: what is seen is more than 12 times"),
-        (2600, "is at least strong: what is seen is more than 2\u202f600 times"),
-        (None, "is at least weak: what is seen is more than 2 times"),
+        (12, "is at least moderate: the images are more than 12 times"),
+        (2600, "is at least strong: the images are more than 2\u202f600 times"),
+        (None, "is at least weak: the images are more than 2 times"),
     ],
 )
 def test_few_validation_patients_bear_no_strong_words(comparisons: int | None, words: str) -> None:
@@ -79,7 +82,7 @@ def test_few_validation_patients_bear_no_strong_words(comparisons: int | None, w
     )
     assert words in alarm.against.sentence
     assert (
-        "log10 likelihood ratio −11.0), and more than that the validation patients cannot bear out"
+        "log10 likelihood ratio −11.0), and the validation patients do not support a larger value"
         in alarm.against.sentence
     )
 
@@ -95,7 +98,7 @@ def test_the_page_of_the_patient_under_whose_name_it_is_filed(page: PageReader) 
     text = Reader(page("mixed")).text
     assert text.index("Check the patient") < text.index("Whose scan is this?") < text.index("Time line")
     assert "ses-2 does not look like this patient's." in text
-    assert "is at least moderately strong: what is seen is more than 390 times as likely" in text.replace("\u202f", "")
+    assert "is at least moderately strong: the images are more than 390 times as likely" in text.replace("\u202f", "")
     assert "Nothing was moved; check the records." in text
     assert f'Likelier owner: <a href="../{pseudonym("stable")}/report.html"' in page("mixed")
     assert "Change in doubt" in text

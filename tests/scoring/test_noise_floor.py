@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from siamese_med.reporting.data.report_content import compute_band_z
 from siamese_med.scoring.change import noise_floor, null_pairs, simulated_rescans
 from siamese_med.scoring.change.change_map import TAIL_THRESHOLDS, MapSummary
 from siamese_med.scoring.change.noise_floor import (
@@ -20,6 +21,7 @@ from siamese_med.scoring.change.noise_floor import (
     NoiseStratum,
     assign_stratum,
 )
+from siamese_med.scoring.change.pair_scoring import combine_p_values
 from siamese_med.study.model_info import RecordedNoiseFloor
 from siamese_med.study.prepared_scans import PreparedScan
 
@@ -66,9 +68,10 @@ def test_few_reference_pairs_give_more_cautious_p_values() -> None:
     assert few.p(finding(1.3)) > 2 * many.p(finding(1.3))
 
 
-def test_the_band_ends_where_p_reaches_the_significance() -> None:
+def test_the_band_of_a_page_ends_where_a_verdict_begins() -> None:
     known = flat(1.0, 1.2, 0.8, 1.1, 0.9)
-    assert known.p(finding(1.0 + known.reach(0.05) * known.sd)) == pytest.approx(0.05)
+    end = finding(1.0 + compute_band_z(5, 0.05)[1] * known.sd)
+    assert combine_p_values(known.p(end), 1.0) == pytest.approx(0.05, rel=1e-3)
 
 
 def test_one_further_pair_of_the_same_law_alarms_as_often_as_claimed() -> None:

@@ -12,9 +12,9 @@ from siamese_med.study.vocabulary import PairRole, Verdict
 
 
 def build_finding_lines(visits: Sequence[ReportVisit], pairs: Sequence[ReportPair]) -> tuple[FindingLine, ...]:
-    """Build the table of findings of each contrast with three visits or more in which something was found.
+    """Build a table of findings for each contrast in which something was found and that has more than one step.
 
-    Two visits have one pair, whose parts are listed with it.
+    A step leads from one visit to the next. Two visits have one pair, whose parts are listed with it.
 
     Parameters
     ----------

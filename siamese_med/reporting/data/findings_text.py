@@ -115,7 +115,11 @@ def _same_place(pair: ReportPair, told: Iterable[ReportPair]) -> str:
     """Name the contrasts told before that also show a finding of the pair: one lesion is not to be counted twice."""
     mine = _findings(pair)
     others = [one.contrast for one in told if mine & _findings(one)]
-    return f"; {'one place' if len(mine) > 1 else 'this place'} is that of {join_contrasts(others)}" if others else ""
+    return (
+        f"; {'one of these places' if len(mine) > 1 else 'the same place'} also changed in {join_contrasts(others)}"
+        if others
+        else ""
+    )
 
 
 def _findings(pair: ReportPair) -> set[int]:
@@ -196,7 +200,8 @@ def _lesions(lines: Iterable[LesionLine]) -> list[str]:
         counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
         what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
         marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
-        told.append(f"of {marked} {where} {what} since the first date")
+        if line.lesions:  # a mask may hold nothing but specks
+            told.append(f"of {marked} {where} {what} since the first date")
     return told
 
 
@@ -236,7 +241,9 @@ def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
             f"{pair.title} was not compared ({patient_verdict.join_reasons(pair)})"
             for pair in patient_verdict.list_pairs_without_verdict(found.pairs, found.lines)
         ),
-        f"{join_contrasts(doubtful)} must be read by eye, since no finding is possible either way" if doubtful else "",
+        f"read {join_contrasts(doubtful)} by eye: the measurement cannot say whether anything changed there"
+        if doubtful
+        else "",
         f"the change in {join_contrasts(agent)} may come from contrast agent: check whether a scan is contrast-enhanced"
         if agent
         else "",

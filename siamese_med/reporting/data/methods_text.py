@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from siamese_med.reporting.data.provenance import Provenance
     from siamese_med.reporting.data.report_content import ReportPair, ReportReference
 
-RESEARCH_NOTICE = "Research use only: made by software that is no medical device, and not for diagnosis."
+RESEARCH_NOTICE = "Research use only: made by software that is not a medical device; not for diagnosis."
 """Stands below every copy of the text."""
 
 REFERENCES = {

@@ -210,7 +210,7 @@ def group_judged_pairs(pairs: Iterable[ReportPair]) -> JudgedPairs:
 def _sentences_of_change(judged: JudgedPairs) -> list[str]:
     """One sentence for the contrasts of the same two visits."""
     return [
-        f"From {between} the anatomy changed {_in(pair.contrast for pair in group)} more than a rescan would."
+        f"From {between} the scans differ {_in(pair.contrast for pair in group)} by more than a repeated scan would."
         for between, group in judged[Verdict.CHANGED].items()
     ]
 
@@ -235,7 +235,7 @@ def _with_verdict(judged: Iterable[ReportPair], verdict: Verdict) -> list[Report
 def _sentences_of_no_change(judged: JudgedPairs, several: bool) -> list[str]:
     """One sentence for the contrasts of the same two visits; `several`: whether the patient has several contrasts."""
     return [
-        f"From {between} nothing changed {_in(pair.contrast for pair in group)} beyond what a rescan would"
+        f"From {between} no change beyond that of a repeated scan was found {_in(pair.contrast for pair in group)}"
         f"{_seen(group, several)}."
         for between, group in judged[Verdict.NO_CHANGE].items()
     ]

@@ -19,7 +19,7 @@ from siamese_med.reporting.data.text_content import ReportText
 from siamese_med.reporting.model.statements import ModelHeadline
 from siamese_med.reporting.render.pictures import Panels
 from siamese_med.study.pair_score import PairScore
-from siamese_med.study.thresholds import MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
+from siamese_med.study.thresholds import EVIDENCE_WEIGHT, MIN_REFERENCE_PAIRS, NORMAL_BAND_Z
 from siamese_med.study.vocabulary import UNKNOWN, ComponentKind, NotComparable, NullSource, Verdict
 
 UNLIKE_REASONS = frozenset({str(NotComparable.OTHER_MODALITY), str(NotComparable.OTHER_CONTRAST)})
@@ -184,7 +184,7 @@ class WrongPatientAlarm:
 class ReportStratum:
     """Pairs without change of one contrast, of the same scanner or of two: `source` is a `NullSource`.
 
-    z is in standard deviations of those pairs, of which there are `n`; above `band_z` a pair has p < significance.
+    z is in standard deviations of those pairs, of which there are `n`; `band_z` is that of `compute_band_z`.
     """
 
     name: str
@@ -197,19 +197,20 @@ class ReportStratum:
 def compute_band_z(n: int, significance: float) -> tuple[float, float]:
     """Compute the prediction interval, in z, of one more pair beside `n` pairs without change.
 
-    Where it ends, about, the verdict `changed` begins. Two degrees of freedom are those of the regression line over the
-    pairs' noise levels. With fewer pairs than MIN_REFERENCE_PAIRS it is NORMAL_BAND_Z.
+    Where it ends, the verdict `changed` begins for a pair of usual noise whose evidence makes z, if it is the only pair
+    of its visit. z that comes from local growth has to be larger. Two degrees of freedom are those of the regression
+    line over the pairs' noise levels. With fewer pairs than MIN_REFERENCE_PAIRS it is NORMAL_BAND_Z.
 
     Examples
     --------
     >>> compute_band_z(8, 0.05)
-    (-2.0611, 2.0611)
+    (-2.3346, 2.3346)
     """
     if n < MIN_REFERENCE_PAIRS:
         return NORMAL_BAND_Z
     from scipy.stats import t
 
-    reach = round(float(t.isf(significance, n - 2)) * math.sqrt(1 + 1 / n), 4)
+    reach = round(float(t.isf(EVIDENCE_WEIGHT * significance, n - 2)) * math.sqrt(1 + 1 / n), 4)
     return -reach, reach
 
 
@@ -235,7 +236,7 @@ class ReportReference:
 
     @property
     def band_z(self) -> tuple[float, float]:
-        """Return the widest band of all strata, in z: a pair outside it is called changed in every stratum."""
+        """Return the widest band of all strata, in z."""
         return max((stratum.band_z for stratum in self.strata), key=max, default=self.normal_z)
 
     def of(self, pair: ReportPair) -> ReportStratum:
@@ -300,7 +301,7 @@ class PatientReport:
     """Everything that is on a patient's page.
 
     `alarms`: scans filed under this patient that look like another's; `claimed`: scans filed under another patient that
-    look like this one's. `lines`: one for each contrast; `findings`: one for each contrast with three visits or more;
+    look like this one's. `lines`: one for each contrast; `findings`: one for each contrast with several steps;
     `lesions`: one for each contrast with masks of lesions; `structures`: one for each contrast in which a brain was
     measured. `text`: what a reader may paste into a report; `reader`: the
     reader's answers.

@@ -84,8 +84,10 @@ def _weight(of_what: str, exponent: float, figure: float, max_exponent: float) -
     )
     if exponent > max_exponent:
         strength = f"at least {strength}"
-        ratio = f"{ratio}, and more than that the validation patients cannot bear out"
-    sentence = f"The evidence {of_what} is {strength}: what is seen is {times} as likely then as otherwise {ratio}."
+        ratio = f"{ratio}, and the validation patients do not support a larger value"
+    sentence = (
+        f"The evidence {of_what} is {strength}: the images are {times} as likely in that case as otherwise {ratio}."
+    )
     return EvidenceStatement(strength, times, sentence)
 
 

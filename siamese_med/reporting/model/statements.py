@@ -38,8 +38,8 @@ INTENDED_USE = (
 
 LIMITS = (
     "Not for diagnosis, treatment or triage; no clinical validation was made.",
-    "Another modality, contrast, body part or much another scanner lies outside: such pairs get no verdict, or an "
-    "unreliable one.",
+    "Scans of another modality, contrast or body part, or from a very different scanner, are outside this range: their "
+    "pairs get no verdict, or an unreliable one.",
     "The error rates hold for patients like the test patients; with few of them the intervals are wide.",
     "Where a baseline is as good as the network, the network's score has no claim of its own.",
     "Identity and change are separate questions. A high similarity says nothing about change.",

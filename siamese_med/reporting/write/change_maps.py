@@ -28,9 +28,10 @@ BIDS_IGNORED_FILES = (
 """Content of .bidsignore: files of the reports for which BIDS has no names."""
 REPORTS_README = """Reports of siamese-med. Research use only: not a medical device.
 
-`index.html` leads to the page of every patient. `sub-*/ses-*/anat` holds the change maps: per voxel, the share of so
-deviant voxels that a rescan would not have given, in the space of the earlier scan, filed under the later visit. The
-JSON beside a map names both scans, and the matrix from the earlier scan's millimetres to the later one's (RAS+).
+`index.html` leads to the page of every patient. `sub-*/ses-*/anat` holds the change maps: for each voxel, the estimated
+share of voxels as deviant that a rescan would not explain. They lie in the space of the earlier scan, and are filed
+under the later visit. The JSON beside a map names both scans, and the matrix from the earlier scan's millimetres to
+the later one's (RAS+).
 `sub-*/report.json` (`report.schema.json`) and `sub-*/pairs.tsv` (`pairs.json`) hold the figures of the pages,
 `pairs.parquet` those of all patients, `sub-*/report.txt` findings and methods in words. Subjects are pseudonyms, and
 dates are shifted.

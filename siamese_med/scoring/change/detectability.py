@@ -152,7 +152,7 @@ def find_smallest_detectable_ml(seen: Sequence[tuple[float, float]], significanc
     seen
         Volumes in ml with their p, by volume, see `measure_detection_curve`.
     significance
-        Limit of p, already divided by the number of the patient's pairs.
+        Limit of p, already adjusted for the number of pairs that end with the same visit.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def compute_blur_sd_mm(scan_affine: NDArray[np.float64], to_scan: NDArray[np.flo
     scan_affine
         4x4, voxel indices of the scan to its RAS+ mm.
     to_scan
-        4x4, template mm to scan mm.
+        4x4, pair mm to scan mm.
 
     Examples
     --------

@@ -158,12 +158,6 @@ class NoChangeReference:
         above = float(t.isf(p, self._freedom)) * self.sd * self._widening(finding)
         return math.exp(self.expected(finding) + above)
 
-    def reach(self, significance: float) -> float:
-        """Compute the z at which p equals `significance`, for a pair of average level."""
-        from scipy.stats import t
-
-        return float(t.isf(significance, self._freedom)) * math.sqrt(1 + 1 / len(self.figures))
-
     def _widening(self, finding: MapSummary) -> float:
         """Factor of the standard deviation for a new observation: sqrt(1 + 1/n + leverage of the pair's log level)."""
         away = (_log(finding.level) - float(np.mean(self.levels))) ** 2 / self._weight

@@ -41,7 +41,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -68,18 +67,8 @@ from siamese_med.scoring.change.simulated_rescans import RescanSource
 from siamese_med.study.component import Component
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, PairScore, ReferencePairs
-from siamese_med.study.thresholds import MAX_CANDIDATE_P, MIN_CHANGE_PROBABILITY
+from siamese_med.study.thresholds import EVIDENCE_WEIGHT, MAX_CANDIDATE_P, MIN_CHANGE_PROBABILITY
 from siamese_med.study.vocabulary import ComponentKind, NotComparable, Verdict
-
-if TYPE_CHECKING:
-    pass
-
-EVIDENCE_WEIGHT = 0.7
-"""Share of the false alarms that the detector's evidence may raise; the rest is for local growth.
-
-Evidence is what most changes show in. Source: our choice among .5 to .9 in tenths, on pairs whose truth is known: the
-largest at which 5 % of 303 unchanged pairs alarm (`python -m benchmarks.own_false_alarms`).
-"""
 
 
 @dataclass(frozen=True)
