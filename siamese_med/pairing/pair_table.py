@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
@@ -13,10 +13,11 @@ import numpy as np
 
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import patient_splits
+from siamese_med.pairing.rescans import flags_of, is_one_acquisition, repeat_within_day, show_two_places, shows_agent
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
-from siamese_med.study.contrasts import ENHANCED_CONTRASTS, is_one_contrast
+from siamese_med.study.contrasts import is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
@@ -105,7 +106,7 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
         two acquisitions of one contrast, at times that are known to differ: T1 and FLAIR are none, whatever their dates
         and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
-        before and after a correction, are no pair.
+        before and after a correction, are no pair, nor are two scans of one visit that lie side by side.
     """
     for subject, mine in _group_scans(sort_scans_by_time(scans.itertuples()), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _stream)
@@ -116,10 +117,10 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         days_of_visits = {scan.session: scan.date for scan in mine}
         crowded = {day for day, visits in Counter(days_of_visits.values()).items() if visits > MAX_VISITS_A_DAY}
         for earlier, later in pairs:
-            if _is_one_acquisition(earlier, later):
+            if is_one_acquisition(earlier, later) or show_two_places(earlier, later):
                 continue
             days = _days_between(earlier, later)
-            known = None if days == 0 and (earlier.date in crowded or not _repeat_within_day(earlier, later)) else days
+            known = None if days == 0 and (earlier.date in crowded or not repeat_within_day(earlier, later)) else days
             kind = _kind(known, _labels_between(labels, earlier, later), rescan_days)
             if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
                 kind = PairKind.FOLLOW_UP
@@ -128,11 +129,7 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
 
 def _stream(scan: Any) -> tuple[str, ...]:
     """Return what scans of one time line share."""
-    return *_contrast(scan), str(ScanFlag.FAT_SUPPRESSED in _flags_of(scan))
-
-
-def _flags_of(scan: Any) -> Sequence[str]:
-    return getattr(scan, "flags", ())
+    return *_contrast(scan), str(ScanFlag.FAT_SUPPRESSED in flags_of(scan))
 
 
 def _pair_stream(stream: list[Any]) -> list[tuple[Any, Any]]:
@@ -148,21 +145,6 @@ def _pair_stream(stream: list[Any]) -> list[tuple[Any, Any]]:
         return one.protocol == other.protocol or (one.session != other.session and not better)
 
     return [pair for pair in pairs.values() if fits(*pair)]
-
-
-def _is_one_acquisition(one: Any, other: Any) -> bool:
-    """Whether both scans were made of one acquisition: the noise of both is the same."""
-    content = getattr(one, "sha256", None)
-    copied = isinstance(content, str) and content == getattr(other, "sha256", None)
-    return copied or (isinstance(one.acquired, str) and one.acquired == other.acquired)
-
-
-def _repeat_within_day(one: Any, other: Any) -> bool:
-    """Whether two scans of one day are acquisitions at known times, without an agent, whose effect soon changes."""
-    doubtful = one.session != other.session and ScanFlag.SHARED_DAY in _flags_of(one)
-    if doubtful or any(_shows_agent(scan) or ScanFlag.REFORMATTED in _flags_of(scan) for scan in (one, other)):
-        return False
-    return isinstance(one.acquired, str) and isinstance(other.acquired, str) and one.acquired != other.acquired
 
 
 def _tell_apart(stream: list[Any]) -> list[Any]:
@@ -186,19 +168,15 @@ def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
 
 def _may_be_rescan(earlier: Any, later: Any) -> bool:
     """Whether both scans are of one contrast; if it is unknown, two visits with one scan each are taken for that."""
-    if _stream(earlier) != _stream(later) or _shows_agent(earlier) != _shows_agent(later):
+    if _stream(earlier) != _stream(later) or shows_agent(earlier) != shows_agent(later):
         return False
     return is_one_contrast(earlier, later) or earlier.session != later.session
 
 
-def _shows_agent(scan: Any) -> bool:
-    return scan.contrast in ENHANCED_CONTRASTS or ScanFlag.AGENT_GIVEN in _flags_of(scan)
-
-
 def _may_be_one_person(one: Any, other: Any) -> bool:
     """Whether two patients may be one: their scans are equal, their identifiers alike, or nothing names one of them."""
-    alike = all(ScanFlag.SIMILAR_ID in _flags_of(scan) for scan in (one, other))
-    unnamed = any(ScanFlag.PATIENT_UNNAMED in _flags_of(scan) for scan in (one, other))
+    alike = all(ScanFlag.SIMILAR_ID in flags_of(scan) for scan in (one, other))
+    unnamed = any(ScanFlag.PATIENT_UNNAMED in flags_of(scan) for scan in (one, other))
     content = getattr(one, "sha256", None)
     return alike or unnamed or (isinstance(content, str) and content == getattr(other, "sha256", None))
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -392,3 +394,36 @@ def test_a_scan_without_a_date_belongs_to_the_day_of_its_visit(table: Table, pla
     )
     pairs = pair_table.build_pair_table(scans, place, PairConfig())
     assert pairs[["scan_a", "scan_b"]].values.tolist() == [["sub-1_ses-1_FLAIR", "sub-1_ses-2_FLAIR"]]
+
+
+def _lying(at_mm: tuple[float, float, float], step_mm: float = 4.0, slices: int = 8, **row: Any) -> dict[str, Any]:
+    affine = np.diag([4.0, 4.0, step_mm, 1.0])
+    affine[:3, 3] = at_mm
+    given = {"subject": "sub-001", "date": "2021-03-04", "source": "dicom"}
+    return {**given, "affine": affine.tolist(), "shape": [40, 40, slices], **row}
+
+
+@pytest.mark.parametrize(
+    ("second", "kinds"),
+    [
+        (_lying((3.0, -8.0, 2.0)), ["rescan"]),  # laid down again
+        (_lying((0.0, 230.0, 0.0)), []),  # the next station of a spine
+        (_lying((-200.0, 0.0, 0.0)), []),  # the other knee
+        (_lying((-200.0, 0.0, 0.0), session="ses-2"), ["follow_up"]),  # in a study of its own
+        (_lying((0.0, 230.0, 0.0), source="nifti"), ["follow_up"]),  # its coordinates may be lost
+        (_lying((0.0, 0.0, 8.0), step_mm=2.0), ["rescan"]),  # fewer, all of them inside
+    ],
+)
+def test_a_rescan_shows_the_same_place(table: Table, second: dict[str, Any], kinds: list[str]) -> None:
+    rows = [{"id": str(n), "acquired": f"acquisition-{n}", **row} for n, row in enumerate((_lying((0, 0, 0)), second))]
+    pairs = pair_table.build_same_patient_pairs(table(rows), 1)
+    assert [pair["kind"] for pair in pairs] == kinds
+
+
+@pytest.mark.parametrize(("modality", "kind"), [("CT", "follow_up"), ("PT", "follow_up"), ("MR", "rescan")])
+def test_thin_and_thick_slices_of_one_ct_are_no_rescan(table: Table, modality: str, kind: str) -> None:
+    """Each slice has a time of its own, so the first slices of two reconstructions of one acquisition differ in it."""
+    thin, thick = _lying((0, 0, 0), 1.0, 24), _lying((0, 0, 1.0), 3.0, 8)
+    rows = [{"id": str(n), "acquired": f"acquisition-{n}", **row} for n, row in enumerate((thin, thick))]
+    pairs = pair_table.build_same_patient_pairs(table([{**row, "modality": modality} for row in rows]), 1)
+    assert [pair["kind"] for pair in pairs] == [kind]
