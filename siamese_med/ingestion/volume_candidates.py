@@ -16,6 +16,7 @@ from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
 from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT
 from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
+from siamese_med.ingestion.dicom.tags import parse_scan_date
 from siamese_med.ingestion.image_contrast import should_ask_image
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.inputs.claims import InputClaim
@@ -115,6 +116,8 @@ def _from_dicom(
     owner = ownership.identify_dicom_owner(claim, one, day)
     label = owner.visit if claim and (claim.subject or claim.session) else ""
     facts = replace(decide_dicom_contrast(draft, place, claim.said_contrast if claim else ""), date=day)
+    if claim and claim.date and parse_scan_date(claim.date.isoformat()) is None:
+        facts = replace(facts, acquired="")  # all visits may have this day, and then none is a repeat of another
     if claim and claim.subject:
         told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
         facts = replace(facts, person=(*told, NAMED_TRAIT))

@@ -18,6 +18,7 @@ from siamese_med.ingestion.inputs.manifest import read_manifest
 from siamese_med.ingestion.inputs.ownership import write_plainly
 from siamese_med.ingestion.inputs.processed_copies import find_processed_copies
 from siamese_med.ingestion.series_contrast import classify_series_contrast
+from siamese_med.pairing.pair_table import build_same_patient_pairs
 from tests.ingestion import exports
 from tests.ingestion.conftest import Place
 from tests.ingestion.uids import new_uid
@@ -330,6 +331,9 @@ def test_burned_in_text_is_said_without_a_tag(place: Place, tmp_path: Path) -> N
     [
         ("subject;session;path\nP1;1;a.nii\n", "separated by a comma"),
         ("Subject,Session,Path\nP1,1,a.nii\n", "small letters"),
+        ("subject,session,path\nNA,1,a.nii\n", "word for a missing value"),
+        ("subject,session,path\nP1,#N/A,a.nii\n", "'session' is a word"),
+        ('subject,session,path\n"1,23457E+12",1,a.nii\n', "spreadsheet has rounded"),
         ("subject,path\nP1,a.nii\n", r"\[,contrast\]$"),
     ],
 )
@@ -337,3 +341,15 @@ def test_a_manifest_of_a_spreadsheet_is_told_what_is_wrong(tmp_path: Path, text:
     (tmp_path / "m.csv").write_text("\ufeff" + text)
     with pytest.raises(ManifestError, match=said):
         read_manifest(tmp_path / "m.csv")
+
+
+@pytest.mark.parametrize(("day", "kind"), [("1970-01-01", "follow_up"), ("2019-03-04", "rescan")])
+def test_a_day_that_a_manifest_has_for_want_of_a_date_makes_no_rescan(
+    place: Place, tmp_path: Path, day: str, kind: str
+) -> None:
+    for visit in range(2):
+        made = exports.series("P1", visit, StudyDate=f"202{visit}0304", AcquisitionTime=f"1{visit}1500")
+        exports.write(tmp_path / str(visit), made)
+    (tmp_path / "m.csv").write_text(f"subject,session,path,date\nP1,a,0,{day}\nP1,b,1,{day}\n")
+    pairs = build_same_patient_pairs(place.ingest(tmp_path / "m.csv").scans, 1)
+    assert [pair["kind"] for pair in pairs] == [kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
@@ -31,6 +32,16 @@ CHANGED_BY_CELL = {"": None, "0": 0, "1": 1}
 
 CONTRAST_BY_CELL = {word.lower(): word for word in contrast.CONTRASTS}
 """Accepted cells of `contrast`, in lower case; the word `unknown` says that it is not known, also not from a name."""
+
+
+MISSING_WORDS = frozenset((
+    "na", "n/a", "nan", "null", "none", "nil", "<na>", "#n/a", "#na", "#ref!", "#name?", "#value!", "#num!", "#null!",
+    "#div/0!",
+))  # fmt: skip
+"""What programs write for a missing value, in small letters: as a subject, it would join all people that lack one."""
+
+ROUNDED_NUMBER = re.compile(r"[+-]?\d([.,]\d+)?E\+\d+", re.I)
+"""A long number as spreadsheets save it, 1.23457E+12: numbers of several people become one."""
 
 
 def read_manifest(source: Path) -> list[InputPath]:
@@ -86,6 +97,7 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     }
     if not cells["path"]:
         raise ManifestError(f"{source} row {number} has no path: fill it in")
+    _check_labels(source, number, cells)
     path = source.parent / cells["path"]
     try:
         named = folder_walk.check_input_path(path)
@@ -114,6 +126,21 @@ def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPat
     if not cells["subject"] and any(one.path.lower().endswith(NIFTI_ENDINGS) for one in walked):
         raise ManifestError(f"{source} row {number} has no subject: a NIfTI file names nobody, so fill it in")
     return [InputPath(Path(one.path), make_claim, one.reason, listed=True) for one in walked]
+
+
+def _check_labels(source: Path, number: int, cells: dict[str, str]) -> None:
+    """Refuse subjects and sessions that a program wrote, and that would join several people or visits."""
+    for name in ("subject", "session"):
+        if cells[name].casefold() in MISSING_WORDS:
+            raise ManifestError(
+                f"{source} row {number}: '{name}' is a word for a missing value, such as NA; leave the cell empty, or "
+                f"name the {name}"
+            )
+        if ROUNDED_NUMBER.fullmatch(cells[name]):
+            raise ManifestError(
+                f"{source} row {number}: '{name}' is a long number that a spreadsheet has rounded; format the column "
+                "as text, and fill it in again"
+            )
 
 
 def _date(source: Path, number: int, cell: str) -> date | None:
