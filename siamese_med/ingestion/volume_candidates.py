@@ -210,11 +210,13 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
     """Return what the claim on a NIfTI file tells of the scan."""
     return ScanFacts(
         claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
-        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=claim.person,
+        contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=person,
     )  # fmt: skip
 
 
 def ask_image_for_contrast(job: ConversionJob, facts: ScanFacts) -> ConversionJob:
+    named = claim.kind == "manifest"  # people may change their name
+    person = tuple(trait for trait in claim.person if not (named and trait[0] == NAME_TRAIT))
     """Return the job, which also has to read the contrast from the image where nothing else tells it."""
     wanted = should_ask_image(facts.modality, facts.contrast, facts.contrast_source)
     return replace(job, contrast_wanted=wanted, modality=facts.modality, contrast=facts.contrast)

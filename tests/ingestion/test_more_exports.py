@@ -95,6 +95,8 @@ def test_a_real_part_is_no_magnitude(place: Place, tmp_path: Path) -> None:
         ({"PatientSex": "M", "PatientBirthDate": "1950-03-01"}, {"PatientSex": "m"}, False),
         ({"PatientSex": "O"}, {"PatientSex": "F"}, False),
         ({}, {"PatientSex": "F"}, False),
+        ({"PatientName": "Meier^Anna"}, {"PatientName": "Schulz^Peter"}, True),
+        ({"PatientName": "Meier^Anna"}, {"PatientName": "Schulz^Anna"}, False),
     ],
 )
 def test_side_cars_of_one_subject_may_contradict(
@@ -106,7 +108,9 @@ def test_side_cars_of_one_subject_may_contradict(
         (folder / f"sub-01_ses-{visit}_T1w.json").write_text(json.dumps(person))
     scans = place.ingest(tmp_path).scans
     assert [("identity_conflict" in flags) for flags in scans["flags"]] == [flagged, flagged]
-    assert b"1981" not in (place.data / "catalogue.sqlite").read_bytes()
+    stored = (place.data / "catalogue.sqlite").read_bytes()
+    assert b"1981" not in stored
+    assert b"Meier" not in stored
 
 
 def _with_scouts(count: int, gap_mm: float) -> list[Dataset]:

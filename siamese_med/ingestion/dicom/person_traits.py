@@ -85,16 +85,26 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     traits = list_person_traits(
         texts[0], texts[1], texts[2], height, day, tags.get_tag_text(dataset, "IssuerOfPatientID")
     )
-    name = _read_name(dataset)
     own = tags.get_tag_text(dataset, "PatientID").upper()
     found = (
-        (NAME_TRAIT, list_name_beginnings(name)),
         (FORMER_IDS_TRAIT, tuple(one for one in _read_former_ids(dataset) if one and one != own)),
         (IDENTITY_TRAIT, _identify(name, dict(traits))),
         (INSTITUTION_TRAIT, _read_institution(dataset)),
     )
     return (*traits, *((trait, values) for trait, values in found if values))
 
+    return (*add_name(traits, _read_name(dataset)), *((trait, values) for trait, values in found if values))
+
+
+def add_name(traits: PersonTraits, name: str) -> PersonTraits:
+    """Return the traits with how the words of the name begin, and one value of name, birth date and sex.
+
+    Examples
+    --------
+    >>> add_name((), "Meier^Anna")
+    (('name', ('an', 'me')),)
+    """
+    found = (NAME_TRAIT, list_name_beginnings(name)), (IDENTITY_TRAIT, _identify(name, dict(traits)))
 
 def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
     """Return Other Patient IDs; none with other than ASCII letters, so that no full parser is needed for them."""

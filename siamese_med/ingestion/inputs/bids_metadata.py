@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from siamese_med.ingestion import contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
-from siamese_med.ingestion.dicom.person_traits import PersonTraits, list_person_traits
+from siamese_med.ingestion.dicom.person_traits import PersonTraits, add_name, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
@@ -195,7 +195,8 @@ def _read_person(content: Mapping[str, object], day: date | None) -> PersonTrait
     """Read what dcm2niix writes of the person where it is told to; it is compared, and never kept."""
     sex, born, age = (_words(content, key) for key in ("PatientSex", "PatientBirthDate", "PatientAge"))
     height = content.get("PatientSize")
-    return list_person_traits(sex, born, age, float(height) if isinstance(height, (int, float)) else None, day)
+    traits = list_person_traits(sex, born, age, float(height) if isinstance(height, (int, float)) else None, day)
+    return add_name(traits, _words(content, "PatientName"))
 
 
 def _sequence(content: Mapping[str, object]) -> str:
