@@ -175,7 +175,9 @@ def test_identifiers_that_differ_by_how_they_are_written(
     assert flags_of(new_place(), tmp_path / "in", one, other) == [["similar_id"] if similar else []] * 2
 
 
-@pytest.mark.parametrize("identifier", ["ANONYMOUS", "0", "XXXX", "Test", "PATIENT", "n/a", "anonymized^patient"])
+@pytest.mark.parametrize(
+    "identifier", ["ANONYMOUS", "0", "XXXX", "Test", "PATIENT", "n/a", "Unknown^Unknown", "TRAUMA"]
+)
 def test_an_identifier_for_nobody_is_said_and_not_paired(
     new_place: Callable[[], conftest.Place], tmp_path: Path, identifier: str
 ) -> None:

@@ -9,7 +9,8 @@ PLACEHOLDER_WORDS = frozenset((
     "anon", "anonym", "anonyme", "anonymer", "anonimo", "anonymous", "anonymised", "anonymized", "anonymousid",
     "anonymouspatient", "anonpatient", "anonymisedpatient", "anonymizedpatient", "deid", "deidentified",
     "deidentifiedpatient", "pseudonym", "unknown", "unknownpatient", "unidentified", "unbekannt", "inconnu",
-    "desconocido", "none", "null", "nil", "nan", "na", "undefined", "unspecified", "notavailable", "notapplicable",
+    "unk", "trauma", "emergency", "notfall", "urgence", "newborn", "neonate", "desconocido",
+    "none", "null", "nil", "nan", "na", "undefined", "unspecified", "notavailable", "notapplicable",
     "notspecified", "noid", "nopatientid", "missing", "missingid", "empty", "blank", "default", "removed", "deleted",
     "redacted", "masked", "hidden", "withheld", "confidential", "private", "dummy", "dummypatient", "sample",
     "example", "test", "testing", "testid", "testpatient", "patienttest", "tester", "demo", "patient", "patientid",
@@ -29,15 +30,18 @@ def is_placeholder_id(identifier: str) -> bool:
 
     Examples
     --------
-    >>> [is_placeholder_id(one) for one in ("ANONYMOUS", "Test^Patient", "0000", "XXXX", "---", "n/a")]
+    >>> [is_placeholder_id(one) for one in ("ANONYMOUS", "Unknown^Unknown", "0000", "XXXX", "---", "n/a")]
     [True, True, True, True, True, True]
     >>> [is_placeholder_id(one) for one in ("1", "ANON_017", "10003", "PAT-1", "99")]
     [False, False, False, False, False]
     """
-    letters = unicodedata.normalize("NFKD", identifier.strip().casefold())
-    letters = "".join(one for one in letters if one.isalnum())
+    text = unicodedata.normalize("NFKD", identifier.strip().casefold())
+    letters = "".join(one for one in text if one.isalnum())
     if not letters:
         return bool(identifier.strip())
-    return letters in PLACEHOLDER_WORDS or any(
-        len(letters) >= fewest and re.fullmatch(f"{filler}+", letters) for filler, fewest in FILLERS.items()
+    words = "".join(one if one.isalnum() else " " for one in text if not unicodedata.combining(one)).split()
+    return (
+        letters in PLACEHOLDER_WORDS
+        or PLACEHOLDER_WORDS.issuperset(words)
+        or any(len(letters) >= fewest and re.fullmatch(f"{filler}+", letters) for filler, fewest in FILLERS.items())
     )
