@@ -23,7 +23,7 @@ from siamese_med.ingestion.catalogue.scan_names import ScanName
 from siamese_med.ingestion.catalogue.tables import ContentUnit
 from siamese_med.ingestion.conversion import ConversionJob, ConvertedVolume
 from siamese_med.ingestion.dicom.instances import ScanFacts
-from siamese_med.ingestion.dicom.person_traits import FORMER_IDS_TRAIT, IDENTITY_TRAIT
+from siamese_med.ingestion.dicom.person_traits import FORMER_IDS_TRAIT, IDENTITY_TRAIT, VISIT_STEM_TRAIT
 from siamese_med.ingestion.inputs import ownership
 from siamese_med.ingestion.masks import (
     DIFFERENCE_MASK,
@@ -243,7 +243,7 @@ class IngestCommitter:
     def _secret_of_trait(self, likeness: str, name: str, value: str) -> str:
         if name == FORMER_IDS_TRAIT:
             return ownership.FileOwner("dicom", value, "").likeness(self._secret)
-        return self._secret.label("trait", "" if name == IDENTITY_TRAIT else likeness, name, value)
+        return self._secret.label("trait", "" if name in (IDENTITY_TRAIT, VISIT_STEM_TRAIT) else likeness, name, value)
 
     def flush(self) -> None:
         """Write the waiting rows in one transaction; afterwards, delete the files of scans that no longer exist.

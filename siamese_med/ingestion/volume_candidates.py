@@ -13,7 +13,7 @@ from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
-from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT
+from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT, VISIT_STEM_TRAIT
 from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.dicom.tags import parse_scan_date
@@ -123,6 +123,7 @@ def _from_dicom(
         facts = replace(facts, person=(*told, NAMED_TRAIT))
     elif is_placeholder_id(one.patient):
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
+    facts = _add_stem(facts, owner)
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
@@ -152,6 +153,12 @@ def _plan_nifti(work: GroupPlan, config: IngestConfig, secret: Pseudonyms) -> No
     work.volumes.append(replace(planned, job=replace(planned.job, states=_list_states(work.group.entries, paths))))
 
 
+def _add_stem(facts: ScanFacts, owner: FileOwner) -> ScanFacts:
+    """Return the facts with the identifier without its visit, where it ends with one."""
+    stem = owner.stem()
+    return replace(facts, person=(*facts.person, (VISIT_STEM_TRAIT, (stem,)))) if stem else facts
+
+
 def _list_states(entries: Iterable[InputEntry], paths: Container[str]) -> tuple[tuple[str, int, int], ...]:
     """List path, size and time of change of the files that a volume is made of, as far as the system told them."""
     known = ((str(entry.found.path), *entry.stat[:2]) for entry in entries if entry.stat != NO_STAT[:3])
@@ -163,7 +170,7 @@ def _from_nifti(
 ) -> PlannedVolume:
     claim = entry.found.claim
     owner = ownership.identify_nifti_owner(claim)
-    facts = make_nifti_facts(claim)
+    facts = _add_stem(make_nifti_facts(claim), owner)
     if claim.by_place:
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PATIENT_UNNAMED))
     if claim.by_folder:
@@ -208,6 +215,8 @@ def decide_dicom_contrast(draft: VolumeDraft, place: Path, said: str = "") -> Sc
 
 def make_nifti_facts(claim: InputClaim) -> ScanFacts:
     """Return what the claim on a NIfTI file tells of the scan."""
+    named = claim.kind == "manifest"  # people may change their name
+    person = tuple(trait for trait in claim.person if not (named and trait[0] == NAME_TRAIT))
     return ScanFacts(
         claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
         contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=person,
@@ -215,8 +224,6 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
 
 
 def ask_image_for_contrast(job: ConversionJob, facts: ScanFacts) -> ConversionJob:
-    named = claim.kind == "manifest"  # people may change their name
-    person = tuple(trait for trait in claim.person if not (named and trait[0] == NAME_TRAIT))
     """Return the job, which also has to read the contrast from the image where nothing else tells it."""
     wanted = should_ask_image(facts.modality, facts.contrast, facts.contrast_source)
     return replace(job, contrast_wanted=wanted, modality=facts.modality, contrast=facts.contrast)

@@ -315,8 +315,9 @@ class ScanFlag(ExplainedWord):
     )
     SIMILAR_ID = (
         "similar_id",
-        "another patient's identifier differs in writing or issuer alone, is named as a former one, or has the same "
-        "name, birth date and sex; if both are one person, name one subject for both in a manifest",
+        "another patient's identifier differs in writing, issuer or a visit at its end alone, is named as a former "
+        "one, or has the same name, birth date and sex; if both are one person, name one subject for both in a "
+        "manifest",
     )
     COPIED_SCAN = (
         "copied_scan",

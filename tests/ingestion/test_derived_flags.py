@@ -204,6 +204,26 @@ def test_one_identifier_for_a_whole_export_is_said(
     assert flags_of(new_place(), tmp_path / "in", *people) == [["unproven_id"] if said else []] * len(people)
 
 
+def _people(*identifiers: str) -> list[dict[str, Any]]:
+    return [{"PatientID": one} for one in identifiers]
+
+
+@pytest.mark.parametrize(
+    ("people", "similar"),
+    [
+        (_people("S01_V1", "S01_V2", "S02_V1", "S02_V2"), True),
+        (_people("P001_20200105", "P001_20200305", "P002_20200205", "P002_20200405"), True),
+        (_people("MS7_V1", "MS7_V2", "MS7_V3"), False),  # volunteers of one study
+        (_people("S01_V1", "S01_V2", "S02_V1", "S03_V1"), False),
+        (_people("S01A", "S01B", "S02A", "S02B"), False),
+    ],
+)
+def test_identifiers_that_end_with_a_visit(
+    new_place: Callable[[], conftest.Place], tmp_path: Path, people: list[dict[str, Any]], similar: bool
+) -> None:
+    assert flags_of(new_place(), tmp_path / "in", *people) == [["similar_id"] if similar else []] * len(people)
+
+
 HERE, THERE = {"InstitutionName": "St. Anna"}, {"InstitutionName": "City Hospital"}
 
 

@@ -19,6 +19,7 @@ from siamese_med.ingestion.dicom.person_traits import (
     INSTITUTION_TRAIT,
     LINK_TRAITS,
     NAME_TRAIT,
+    VISIT_STEM_TRAIT,
 )
 from siamese_med.study.tables import WRONG_PATIENT
 from siamese_med.study.vocabulary import ScanFlag, ScanSource
@@ -26,10 +27,10 @@ from siamese_med.study.vocabulary import ScanFlag, ScanSource
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
 
-NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT}
+NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT, VISIT_STEM_TRAIT}
 """Traits that prove nothing where they are equal: anonymisers write one name for everybody too."""
 
-NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT}
+NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT, VISIT_STEM_TRAIT}
 """Traits in which the scans of one person may differ."""
 
 Traits = Mapping[str, Sequence[str]]
@@ -39,6 +40,11 @@ MIN_VISITS_TO_ASK = 3
 """Visits from which on one identifier without any trait of a person may be that of several people.
 
 Source: our choice."""
+
+MIN_STEMS, MAX_VISITS_IN_IDS = 2, 6
+"""Identifiers name visits (S01_V1, S01_V2) if at least so many patients have several, each at most so many.
+
+One name for many, as in MS7_V1 to MS7_V20, is that of a study with numbered volunteers. Source: our choice."""
 
 MAX_JOINED_MM = 300.0
 """Parts that make up more than this along the slices are stations of a longer body, not one volume.
@@ -148,10 +154,10 @@ def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
     """Find the scans of subjects who may be one person.
 
     Their identifiers differ in writing or issuer alone, and nothing contradicts it; or a header names the identifier of
-    the other; or name, birth date and sex are equal.
+    the other; or name, birth date and sex are equal; or they differ in the visit at their ends.
     """
     rows = list(rows)
-    found = _find_linked_ids(rows)
+    found = _find_linked_ids(rows) | _find_visits_in_ids(rows)
     for alike in _group((row for row in rows if row["likeness"]), lambda row: row["likeness"]).values():
         people = _group(alike, lambda row: row["subject"])
         for first, second in combinations(people.values(), 2):
@@ -159,6 +165,20 @@ def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:
             if not any(contradict(one, other) for one in traits[0] for other in traits[1]):
                 found |= {row["id"] for row in (*first, *second)}
     return found
+
+
+def _find_visits_in_ids(rows: Iterable[ScanRow]) -> set[str]:
+    """Find the scans of subjects whose identifiers are equal but for the visit at their ends."""
+    stems: dict[str, set[str]] = defaultdict(set)
+    scans: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for stem in row["person"].get(VISIT_STEM_TRAIT, ()):
+            stems[stem].add(row["subject"])
+            scans[row["subject"]].add(row["id"])
+    several = [subjects for subjects in stems.values() if len(subjects) > 1]
+    if len(several) < MIN_STEMS or max(map(len, several)) > MAX_VISITS_IN_IDS:
+        return set()
+    return {scan for subjects in several for subject in subjects for scan in scans[subject]}
 
 
 def _find_linked_ids(rows: Iterable[ScanRow]) -> set[str]:

@@ -44,6 +44,9 @@ LINK_TRAITS = {FORMER_IDS_TRAIT, IDENTITY_TRAIT}
 
 They contradict nothing where they differ."""
 
+VISIT_STEM_TRAIT = "identifier without visit"
+"""The trait that holds the identifier without the visit that stands at its end: S01 of S01_V2."""
+
 INSTITUTION_TRAIT = "institution"
 """The trait that holds where the scan was made. People move, so it contradicts nothing."""
 MIN_INSTITUTION_LETTERS = 2
@@ -88,11 +91,8 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     own = tags.get_tag_text(dataset, "PatientID").upper()
     found = (
         (FORMER_IDS_TRAIT, tuple(one for one in _read_former_ids(dataset) if one and one != own)),
-        (IDENTITY_TRAIT, _identify(name, dict(traits))),
         (INSTITUTION_TRAIT, _read_institution(dataset)),
     )
-    return (*traits, *((trait, values) for trait, values in found if values))
-
     return (*add_name(traits, _read_name(dataset)), *((trait, values) for trait, values in found if values))
 
 
@@ -105,6 +105,8 @@ def add_name(traits: PersonTraits, name: str) -> PersonTraits:
     (('name', ('an', 'me')),)
     """
     found = (NAME_TRAIT, list_name_beginnings(name)), (IDENTITY_TRAIT, _identify(name, dict(traits)))
+    return (*traits, *((trait, values) for trait, values in found if values))
+
 
 def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
     """Return Other Patient IDs; none with other than ASCII letters, so that no full parser is needed for them."""

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 NUMBER_WORD_PATTERN = re.compile(r"^(mrn|pid|id|pat(ient)?([ _-]?id)?|subj(ect)?|case|no|nr)[\W_]*(?=\d)")
 """Words that say no more than that a patient's number follows."""
 
+VISIT_ENDING_PATTERN = re.compile(
+    r"((visit|vis|v|timepoint|time|tp|t|session|sess|ses|scan|exam|mr|followup|fu)-?\d{1,2}|bl|baseline|fu|followup|"
+    r"-(19|20)\d\d-?[01]\d-?[0-3]\d)$"
+)
+"""Visits at the end of identifiers, as `write_plainly` writes them."""
+
 SEALED_OWNER_BYTES = 64
 """Identifiers are padded to a multiple of this many bytes before encryption, so that their length is not revealed."""
 
@@ -46,6 +52,12 @@ class FileOwner:
     def subject(self, secret: Pseudonyms) -> str:
         """Return the pseudonym of the patient: `sub-` and 26 characters, the same in every run under one secret."""
         return secret.subject(self.space, self.patient)
+
+    def stem(self) -> str:
+        """Return the identifier without the visit at its end, behind its data set; empty where none stands there."""
+        kind, _, rest = self.space.partition(" ")
+        found = drop_visit(self.patient) if kind in ("dicom", "bids") else ""
+        return f"{'' if kind == 'dicom' else rest} {found}" if found else ""
 
     def session_key(self, secret: Pseudonyms) -> str:
         """Return the HMAC of the visit under its subject; scans of one key are in one session."""
@@ -76,6 +88,21 @@ def write_plainly(identifier: str) -> str:
     text = NUMBER_WORD_PATTERN.sub("", text.partition("^")[0] or text)
     text = re.sub(r"[\W_]+", "-", re.sub(r"(?<!\d)0+(?=\d)", "", text)).strip("-")
     return re.sub(r"(?<!\d)-|-(?!\d)", "", text)
+
+
+def drop_visit(identifier: str) -> str:
+    """Return what is left of an identifier that ends with a visit; empty where none does, or no number is left.
+
+    Examples
+    --------
+    >>> [drop_visit(one) for one in ("S01_V1", "PROJ_S01_MR2", "001-BL", "P001_20210304", "sub-007ses2")]
+    ['s1', 'projs1', '1', 'p1', '7']
+    >>> [drop_visit(one) for one in ("S01", "STUDY_V1", "4711", "20210304")]
+    ['', '', '', '']
+    """
+    plain = write_plainly(identifier)
+    rest = VISIT_ENDING_PATTERN.sub("", plain).rstrip("-")
+    return rest if rest != plain and re.search(r"\d", rest) else ""
 
 
 def seal_owner(owner: FileOwner, secret: Pseudonyms) -> str:
