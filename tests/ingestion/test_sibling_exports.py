@@ -331,6 +331,8 @@ def test_burned_in_text_is_said_without_a_tag(place: Place, tmp_path: Path) -> N
     [
         ("subject;session;path\nP1;1;a.nii\n", "separated by a comma"),
         ("Subject,Session,Path\nP1,1,a.nii\n", "small letters"),
+        ("subject,session,path,Date\nP1,1,a.nii,2020-01-02\n", "may be date"),
+        ("subject,session,path,subject\nP1,1,a.nii,P2\n", "subject more than once"),
         ("subject,session,path\nNA,1,a.nii\n", "word for a missing value"),
         ("subject,session,path\nP1,#N/A,a.nii\n", "'session' is a word"),
         ('subject,session,path\n"1,23457E+12",1,a.nii\n', "spreadsheet has rounded"),

@@ -24,6 +24,7 @@ REQUIRED_COLUMNS = ("subject", "session", "path")
 
 The cells of `subject` (of DICOM files) and `session` may be empty."""
 
+OPTIONAL_COLUMNS = ("date", "changed", "mask", "lesions", "difference", "since", "contrast")
 OPTIONAL_COLUMNS_TEXT = "[,date][,changed][,mask][,lesions][,difference][,since][,contrast]"
 """The optional columns, as messages show them."""
 
@@ -66,6 +67,7 @@ def read_manifest(source: Path) -> list[InputPath]:
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
             columns = tuple(rows.fieldnames or ())
+            _check_columns(source, columns)
             lacking = [name for name in REQUIRED_COLUMNS if name not in columns]
             if lacking:
                 raise ManifestError(
@@ -80,6 +82,16 @@ def read_manifest(source: Path) -> list[InputPath]:
     if not found:
         raise EmptyInputError(f"{source} names no file: give it one row for each scan")
     return found
+
+
+def _check_columns(source: Path, columns: Sequence[str]) -> None:
+    """Refuse an optional column whose name is written otherwise, which would be left out, and one that comes twice."""
+    for name in (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS):
+        alike = [one for one in columns if one.strip().lower() == name]
+        if len(alike) > 1:
+            raise ManifestError(f"{source} has the column {name} more than once: remove or rename all but one")
+        if name in OPTIONAL_COLUMNS and alike and alike[0] != name:
+            raise ManifestError(f"{source} has a column that may be {name}: write its name in small letters")
 
 
 def _explain_columns(columns: Sequence[str]) -> str:
