@@ -150,13 +150,14 @@ def _read_name(dataset: DicomHeader) -> str:
 def list_name_beginnings(name: str) -> tuple[str, ...]:
     """List how the words of a name begin; nothing for a pseudonym, a word for nobody, or a name of one word.
 
-    Two names of one person share a beginning, whatever their order, case and shortening.
+    Two names of one person share a beginning, whatever their order, case and shortening. `Baby` stands for a name that
+    is still to be given, beside that of the mother.
 
     Examples
     --------
     >>> list_name_beginnings("Meier^Anna^Maria"), list_name_beginnings("ANNA MEYER")
     (('an', 'ma', 'me'), ('an', 'me'))
-    >>> list_name_beginnings("ANON^17"), list_name_beginnings("Anonymous^Patient"), list_name_beginnings("Meier")
+    >>> list_name_beginnings("ANON^17"), list_name_beginnings("Meier^Baby Boy"), list_name_beginnings("Meier")
     ((), (), ())
     """
     if not NAME_PATTERN.fullmatch(name):

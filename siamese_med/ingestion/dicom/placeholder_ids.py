@@ -9,7 +9,7 @@ PLACEHOLDER_WORDS = frozenset((
     "anon", "anonym", "anonyme", "anonymer", "anonimo", "anonymous", "anonymised", "anonymized", "anonymousid",
     "anonymouspatient", "anonpatient", "anonymisedpatient", "anonymizedpatient", "deid", "deidentified",
     "deidentifiedpatient", "pseudonym", "unknown", "unknownpatient", "unidentified", "unbekannt", "inconnu",
-    "unk", "trauma", "emergency", "notfall", "urgence", "newborn", "neonate", "desconocido",
+    "unk", "trauma", "emergency", "notfall", "urgence", "newborn", "neonate", "baby", "desconocido",
     "none", "null", "nil", "nan", "na", "undefined", "unspecified", "notavailable", "notapplicable",
     "notspecified", "noid", "nopatientid", "missing", "missingid", "empty", "blank", "default", "removed", "deleted",
     "redacted", "masked", "hidden", "withheld", "confidential", "private", "dummy", "dummypatient", "sample",
