@@ -96,6 +96,17 @@ def test_one_person_may_have_two_identifiers(place: Place, tmp_path: Path, tags:
     assert b"Meier" not in (place.data / "catalogue.sqlite").read_bytes()
 
 
+@pytest.mark.parametrize(("label", "said"), [("PAT1", True), ("PAT2", False)])
+def test_a_bids_label_may_be_the_identifier_of_dicom_beside_it(
+    place: Place, tmp_path: Path, label: str, said: bool
+) -> None:
+    """Converters keep the DICOM files in `sourcedata`; another visit of the person is no example of another person."""
+    _series(tmp_path / "sourcedata" / "one", "PAT-01", 1)
+    _nifti(tmp_path / f"sub-{label}" / "ses-2" / "anat" / f"sub-{label}_ses-2_T1w.nii.gz", 2)
+    scans = place.ingest(tmp_path).scans
+    assert [("similar_id" in some) for some in scans["flags"]] == [said] * 2
+
+
 def test_dates_of_study_and_acquisition_that_exclude_one_another(place: Place, tmp_path: Path) -> None:
     for seed in range(2):
         times = {"AcquisitionDate": f"201{3 + seed}0405", "AcquisitionTime": f"1{seed}1500"}

@@ -64,9 +64,13 @@ class FileOwner:
         return secret.label("session", self.subject(secret), self.visit)
 
     def likeness(self, secret: Pseudonyms) -> str:
-        """Return an HMAC that is equal for identifiers of one kind that differ in writing or issuer alone."""
+        """Return an HMAC that is equal for identifiers of one kind that differ in writing or issuer alone.
+
+        The labels of the only BIDS data set are of one kind with DICOM's identifiers, of which they are mostly made.
+        """
         kind, _, rest = self.space.partition(" ")
         dataset = "" if kind == "dicom" else rest  # there it is the issuer, which many exports leave out
+        kind = "dicom" if self.space == "bids" else kind
         return secret.label("likeness", kind, dataset, write_plainly(self.patient))
 
 
