@@ -11,6 +11,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 
 from siamese_med.brain.segmentation import segment_brain
 from siamese_med.imaging.volume import Volume
@@ -74,6 +75,14 @@ def test_an_ordinary_day_that_an_anonymiser_wrote_makes_no_rescans(
     assert {flag for flags in place.scans()["flags"] for flag in flags} == ({"shared_day"} if days == "same" else set())
 
 
+def _other_ids(*identifiers: str) -> list[Dataset]:
+    items = []
+    for identifier in identifiers:
+        items.append(Dataset())
+        items[-1].PatientID, items[-1].TypeOfPatientID = identifier, "TEXT"
+    return items
+
+
 PERSON = {"PatientName": "Meier^Anna", "PatientBirthDate": "19500607", "PatientSex": "F"}
 
 
@@ -83,6 +92,8 @@ PERSON = {"PatientName": "Meier^Anna", "PatientBirthDate": "19500607", "PatientS
         ({"OtherPatientIDs": "000111"}, True),
         ({"OtherPatientIDs": ["9", "111"]}, True),
         ({"OtherPatientIDs": "333"}, False),
+        ({"OtherPatientIDsSequence": _other_ids("9", "0111")}, True),
+        ({"OtherPatientIDsSequence": _other_ids("333")}, False),
         (PERSON, True),
         ({**PERSON, "PatientSex": "M"}, False),
         ({**PERSON, "PatientName": "ANON^1"}, False),
@@ -94,6 +105,12 @@ def test_one_person_may_have_two_identifiers(place: Place, tmp_path: Path, tags:
     scans = place.ingest(tmp_path).scans
     assert [("similar_id" in some) for some in scans["flags"]] == [said] * 2
     assert b"Meier" not in (place.data / "catalogue.sqlite").read_bytes()
+
+
+def test_words_for_nobody_link_no_two_people(place: Place, tmp_path: Path) -> None:
+    for seed in range(2):
+        _series(tmp_path / str(seed), f"{seed + 1}11", seed, OtherPatientIDs="NONE")
+    assert list(place.ingest(tmp_path).scans["flags"]) == [[], []]
 
 
 @pytest.mark.parametrize(("label", "said"), [("PAT1", True), ("PAT2", False)])

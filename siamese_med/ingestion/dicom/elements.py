@@ -38,6 +38,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "PatientSex": (0x00100040, b"CS"),
         "PatientAge": (0x00101010, b"AS"),
         "OtherPatientIDs": (0x00101000, b"LO"),
+        "OtherPatientIDsSequence": (0x00101002, b"SQ"),
         "PatientSize": (0x00101020, b"DS"),
         "ContrastBolusAgent": (0x00180010, b"LO"),
         "ContrastBolusAgentSequence": (0x00180012, b"SQ"),

@@ -173,6 +173,20 @@ class PlainHeader:
         vr, start, length = self._elements.get(DICOM_ELEMENTS[key][0], (b"", 0, 0))
         return vr in (b"SQ", b"") and length > 8 and self._data[start : start + 4] == ITEM_TAG_BYTES
 
+    def get_item_texts(self, key: str, wanted: str) -> list[str]:
+        """Return the texts of one element in the items of a sequence, found by the bytes of its tag."""
+        if self._asked is not None:
+            self._asked[DICOM_ELEMENTS[key][0]] = None
+        _, start, length = self._elements.get(DICOM_ELEMENTS[key][0], (b"", 0, 0))
+        content, texts = self._data[start : start + length], []
+        mark = struct.pack("<HH", *divmod(DICOM_ELEMENTS[wanted][0], 1 << 16))
+        place = content.find(mark)
+        while 0 <= place <= len(content) - 8:
+            _, _, first, size = _head(content, place, self._implicit)
+            texts.append(content[first : first + size].decode("ascii", "replace").strip(" \0"))
+            place = content.find(mark, place + 8)
+        return texts
+
     def get(self, key: str | tuple[int, int]) -> Any:
         """Decode the value of an element, as pydicom's Dataset would.
 

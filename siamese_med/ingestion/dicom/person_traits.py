@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from siamese_med.ingestion.dicom import tags
-from siamese_med.ingestion.dicom.fast_header import NotPlainError
-from siamese_med.ingestion.dicom.placeholder_ids import PLACEHOLDER_WORDS
+from siamese_med.ingestion.dicom.fast_header import NotPlainError, PlainHeader
+from siamese_med.ingestion.dicom.placeholder_ids import PLACEHOLDER_WORDS, is_placeholder_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,7 +90,10 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
     )
     own = tags.get_tag_text(dataset, "PatientID").upper()
     found = (
-        (FORMER_IDS_TRAIT, tuple(one for one in _read_former_ids(dataset) if one and one != own)),
+        (
+            FORMER_IDS_TRAIT,
+            tuple(one for one in _read_former_ids(dataset) if one != own and not is_placeholder_id(one)),
+        ),
         (INSTITUTION_TRAIT, _read_institution(dataset)),
     )
     return (*add_name(traits, _read_name(dataset)), *((trait, values) for trait, values in found if values))
@@ -109,12 +112,21 @@ def add_name(traits: PersonTraits, name: str) -> PersonTraits:
 
 
 def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
-    """Return Other Patient IDs; none with other than ASCII letters, so that no full parser is needed for them."""
+    """Return other identifiers of the patient, as one element or as a sequence of them, which took its place in 2008.
+
+    None with other than ASCII letters, so that no full parser is needed for them.
+    """
+    key = "OtherPatientIDsSequence"
     try:
-        found = tags.get_tag_words(dataset, "OtherPatientIDs")
+        found = list(tags.get_tag_words(dataset, "OtherPatientIDs"))
+        if isinstance(dataset, PlainHeader):
+            found += dataset.get_item_texts(key, "PatientID")
+        else:
+            found += [tags.get_tag_text(item, "PatientID") for item in tags.list_items(dataset, key)]
     except NotPlainError:
         return ()
-    return found if all(one.isascii() and one.isprintable() for one in found) else ()
+    plain = all(one.isascii() and one.isprintable() for one in found)
+    return tuple(dict.fromkeys(one.upper() for one in found if one)) if plain else ()
 
 
 def _read_institution(dataset: DicomHeader) -> tuple[str, ...]:
