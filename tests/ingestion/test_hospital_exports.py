@@ -142,6 +142,7 @@ GADOLINIUM = {"ContrastBolusAgent": "Gadovist"}
         (({}, {}), "rescan"),
         (({}, MPR), "follow_up"),
         ((GADOLINIUM, GADOLINIUM), "follow_up"),  # early and late
+        (({"SeriesDescription": "t1_vibe_dyn 1"}, {"SeriesDescription": "t1_vibe_dyn 2"}), "follow_up"),
         (({"SeriesDescription": "FLAIR"}, {"SeriesDescription": "FLAIR", **GADOLINIUM}), "follow_up"),
     ],
 )

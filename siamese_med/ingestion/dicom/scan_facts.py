@@ -35,6 +35,9 @@ REFORMATTED_TYPES = {"MPR", "REFORMATTED", "RESAMPLED", "CURVED", "CPR", "MPR_CU
 REFORMATTED_PATTERN = re.compile(r"(?<![a-z])(mprs?|reformat\w*|rfmt|reform)(?![a-z])", re.I)
 """Series descriptions of such images, where Image Type calls them derived."""
 
+DYNAMIC_PATTERN = re.compile(r"(?<![a-z])(dyn|dynamic\w*|dynamisch\w*|dce|twist|disco|multi[ _-]?phase)(?![a-z])", re.I)
+"""Descriptions of series during which a contrast agent arrives; its element is often left empty."""
+
 CLOCK_PATTERN = re.compile(r"(?:\d{4}[.-]?\d{2}[.-]?\d{2})?[ T]?(\d{2}):?(\d{2}):?(\d{2})(\.\d+)?(?:[+-]\d{4})?")
 """A time of day as DICOM (101500.25) or ACR-NEMA (10:15:00) writes it, perhaps behind a date."""
 
@@ -80,7 +83,8 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
         modality, description, physics.times_ms, physics.sequence, physics.agent, protocol, image_type
     )
     fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
-    agent = bool(physics.agent) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    arrives = word == "T1w" and bool(DYNAMIC_PATTERN.search(description))
+    agent = (bool(physics.agent) or arrives) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
     said = {
         ScanFlag.FAT_SUPPRESSED: fat,
         ScanFlag.AGENT_GIVEN: agent,
