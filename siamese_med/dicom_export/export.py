@@ -117,7 +117,7 @@ def _read_exported_pairs(reports: Path) -> Iterator[tuple[str, list[ExportedPair
         try:
             report = untrusted_input.read_untrusted_json(path)
             valid = not report["claim"]["withheld"]
-            chosen = [
+            chosen: list[ExportedPair] = [
                 {**pair, "identity_judged": pair["identity_judged"] and valid}
                 for pair in report["pairs"]
                 if pair["role"] in EXPORTED_PAIR_ROLES
