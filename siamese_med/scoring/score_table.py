@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from siamese_med.errors import InputError
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.scoring import findings, scan_poses
@@ -38,7 +39,7 @@ from siamese_med.scoring.rescan_store import RescanStore
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, Origin, PairScore
 from siamese_med.study.prepared_scans import PreparedScan
-from siamese_med.study.score_columns import names_of, pair_from_json, pair_to_json, read_row, score_table
+from siamese_med.study.score_columns import PATHS, names_of, pair_from_json, pair_to_json, read_row, score_table
 from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE
 from siamese_med.study.vocabulary import SAME_PATIENT
 
@@ -205,7 +206,7 @@ def run_pair_jobs(jobs: list[PairJob]) -> list[MeasuredPair]:
         pass
     for _ in run_in_parallel(score_and_store_pair, waiting, "scoring pairs"):
         pass
-    return [pair for number, job in enumerate(jobs) if (pair := done.get(number) or _cached(job)) is not None]
+    return [done.get(number) or _read_measured(job) for number, job in enumerate(jobs)]
 
 
 def list_rescan_jobs(pairs: Sequence[PairJob]) -> list[RescanJob]:
@@ -268,9 +269,23 @@ def _measure_change(job: PairJob) -> MeasuredPair:
     return replace(pair, score=pair.score.with_values(paths))
 
 
+def _read_measured(job: PairJob) -> MeasuredPair:
+    """Return the result of a pair that has just been measured."""
+    pair = _cached(job)
+    if pair is None:
+        raise InputError("a stored score vanished while the scores were made: run the same command again")
+    return pair
+
+
 def _cached(job: PairJob) -> MeasuredPair | None:
-    path = job.setup.folder / f"{job.name}.json"
-    if not path.is_file():
+    """Return the stored result of a pair; None where there is none, it is damaged, or its map or slices are gone."""
+    try:
+        stored = json.loads((job.setup.folder / f"{job.name}.json").read_bytes())
+        if stored["content"] != job.content:
+            return None
+        pair = pair_from_json(stored["columns"], job.same_patient)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    stored = json.loads(path.read_text())
-    return pair_from_json(stored["columns"], job.same_patient) if stored["content"] == job.content else None
+    written = [getattr(pair.score, name) for name in PATHS] if pair else []
+    whole = all((job.setup.reader.data / path).is_file() for path in written if path)
+    return pair if whole else None

@@ -24,12 +24,12 @@ def parse_number(cell: Any) -> float | None:
 
     Examples
     --------
-    >>> parse_number("1.5"), parse_number(float("nan")), parse_number("many")
-    (1.5, None, None)
+    >>> parse_number("1.5"), parse_number(float("nan")), parse_number("many"), parse_number(10**400)
+    (1.5, None, None, None)
     """
     try:
         value = float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 

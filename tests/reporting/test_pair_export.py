@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from siamese_med.errors import EmptyInputError
+from siamese_med.errors import EmptyInputError, InputError
 from siamese_med.reporting.write import pair_export
 from tests.commands import siamese_med
 from tests.reporting.conftest import Inputs
@@ -49,3 +50,17 @@ def test_without_reports_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EmptyInputError, match="siamese-med report"):
         pair_export.collect_pairs_csv(tmp_path)
     assert siamese_med("export", cwd=tmp_path).returncode == 3
+
+
+def test_reports_of_another_version_are_told_to_be_written_again(tmp_path: Path) -> None:
+    folder = tmp_path / "sub-1"
+    folder.mkdir()
+    (folder / "pairs.tsv").write_text("verdict\tbygone\nchanged\t1\n")
+    with pytest.raises(InputError, match="run `siamese-med report` again"):
+        pair_export.collect_pairs_csv(tmp_path)
+
+
+def test_bids_ignores_every_table_of_a_patients_folder(written: Inputs) -> None:
+    ignored = (written.reports / ".bidsignore").read_text(encoding="utf-8").split()
+    names = {path.name for path in written.reports.glob("sub-*/*") if path.is_file()} | {"lesions.tsv"}
+    assert all(any(fnmatch(name, pattern) for pattern in ignored) for name in names)

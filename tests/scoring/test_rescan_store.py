@@ -167,6 +167,23 @@ def test_a_damaged_file_is_measured_again(jobs: list[PairJob], counted: Counted,
     assert kept[0].read_text() == good
 
 
+@pytest.mark.parametrize("damage", ["cut off", "no mapping", "no columns", "no map", "no slices"])
+def test_a_damaged_pair_is_measured_again(jobs: list[PairJob], damage: str) -> None:
+    before = score_table.run_pair_jobs(jobs)
+    folder, name = jobs[0].setup.folder, jobs[1].name
+    stored = folder / f"{name}.json"
+    good = stored.read_bytes()
+    if damage in ("no map", "no slices"):
+        (folder / f"{name}{'_change.nii.gz' if damage == 'no map' else '.npz'}").unlink()
+    else:
+        bad = {"cut off": good[: len(good) // 2], "no mapping": b"[1]", "no columns": b'{"content": "x"}'}[damage]
+        stored.write_bytes(bad)
+    assert score_table.run_pair_jobs(jobs) == before
+    assert stored.read_bytes() == good
+    assert (folder / f"{name}.npz").is_file()
+    assert (folder / f"{name}_change.nii.gz").is_file()
+
+
 @pytest.mark.parametrize(
     "changes", [{"instrument_digest": "another"}, {"config": ScoreConfig(spacing_mm=SPACING_MM, smoothing_mm=3.0)}]
 )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BIDS_IGNORED_FILES = (
     *("*.html", "*.schema.json", "cohort.*", "ingest.tsv", "pairs.json", "pairs.parquet", "run.json"),
-    *("report.pdf", "report.json", "report.fhir.json", "report.txt", "pairs.tsv"),
+    *("report.pdf", "report.json", "report.fhir.json", "report.txt", "pairs.tsv", "lesions.tsv"),
 )
 """Content of .bidsignore: files of the reports for which BIDS has no names."""
 REPORTS_README = """Reports of siamese-med. Research use only: not a medical device.

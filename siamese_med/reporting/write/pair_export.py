@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from siamese_med.errors import EmptyInputError
+from siamese_med.errors import EmptyInputError, InputError
 from siamese_med.reporting.write.json_tsv import pair_columns
 
 MISSING_VALUE = "n/a"
@@ -27,6 +27,8 @@ def collect_pairs_csv(reports: Path) -> tuple[str, dict[str, int]]:
     ------
     EmptyInputError
         There is no report below `reports`.
+    InputError
+        A report was written by another version, with other columns.
     """
     found = sorted(reports.glob("sub-*/pairs.tsv"))
     if not found:
@@ -37,6 +39,8 @@ def collect_pairs_csv(reports: Path) -> tuple[str, dict[str, int]]:
     pairs = 0
     for path in found:
         for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), dialect="excel-tab"):
+            if not row.keys() <= pair_columns().keys():
+                raise InputError(f"{path.parent.name}/pairs.tsv is of another version: run `siamese-med report` again")
             writer.writerow(
                 {"subject": path.parent.name} | {name: "" if v == MISSING_VALUE else v for name, v in row.items()}
             )
