@@ -63,8 +63,6 @@ class PairKind(Word):
     """Two patients, scanned with the same scanner and protocol."""
 
 
-PAIR_KINDS = tuple(PairKind)
-
 SAME_PATIENT = (PairKind.RESCAN, PairKind.FOLLOW_UP, PairKind.CHANGED)
 """The kinds of pairs that show one patient."""
 

@@ -66,12 +66,6 @@ class TrainingProgress:
     marked_pairs: int = 0
 
     @property
-    def sees_change(self) -> bool:
-        """Whether training the change head lowered its validation loss below that of the untrained head."""
-        losses = [check.validation_loss for check in self.practised]
-        return bool(losses) and min(losses) < losses[0]
-
-    @property
     def best(self) -> TrainingEpoch:
         """The epoch with the lowest validation loss; the first one where several are equal."""
         return min(self.log, key=lambda epoch: epoch.validation_loss)

@@ -18,8 +18,6 @@ from siamese_med.ingestion.dicom.segmentations import LesionSegmentation
 from siamese_med.ingestion.inputs import open_files
 from siamese_med.ingestion.reasons import RejectedError
 
-CHUNK = 2**22
-
 SYSTEM_FILES = frozenset({".DS_Store", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Icon\r"})
 """Files that macOS and Windows leave in folders."""
 
