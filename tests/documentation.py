@@ -44,6 +44,8 @@ TASK_PAGES = [README, *(ROOT / "docs" / f"{name}.md" for name in TASKS)]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 OURS = ("siamese-med", "make", "python")
 """First words of the commands that are checked beyond the syntax of bash."""
+CODE = ("siamese_med", "tests", "flows", "benchmarks")
+"""Folders of Python modules that a page may name."""
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -220,6 +222,9 @@ def setting_problem(text: str) -> str:
 
 def path_problem(text: str) -> str:
     """Of a path into the repository in a sentence: whether it is there."""
+    if re.fullmatch(r"[\w/]+\.py", text):  # of a module the last parts of its path may do
+        known = any(path.as_posix().endswith(f"/{text}") for part in CODE for path in (ROOT / part).rglob("*.py"))
+        return "" if known else f"there is no {text}"
     if not re.fullmatch(r"(tests|siamese_med|flows|docs)/[\w./-]+", text):
         return ""
     return "" if (ROOT / text).exists() else f"there is no {text}"

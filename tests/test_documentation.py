@@ -156,6 +156,8 @@ def test_mentions_that_are_wrong_are_found(tmp_path: Path) -> None:
     assert documentation.option_problem("--viewer") == ""
     assert documentation.option_problem("--veiwer") != ""
     assert documentation.path_problem("tests/no_such_file.py") != ""
+    assert documentation.path_problem("pairing/no_such_file.py") != ""
+    assert documentation.path_problem("pairing/pair_table.py") == ""
     assert documentation.syntax_problem("$ siamese-med run 'demo") != ""
     (tmp_path / "page.md").write_text("# One\n[a](#one) [b](#two) [c](gone.md) [d](https://example.org)\n")
     assert len(list(documentation.link_problems(tmp_path / "page.md"))) == 2

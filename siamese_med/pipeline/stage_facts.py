@@ -28,7 +28,7 @@ class ScanSummary(TypedDict):
 
 
 class TransferFacts(TypedDict):
-    """The counts of tables.Transfer, only of a pull from a PACS."""
+    """The counts of tables.PacsTransfer, only of a pull from a PACS."""
 
     transfer: NotRequired[Mapping[str, int]]
 
