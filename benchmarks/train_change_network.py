@@ -33,7 +33,7 @@ from benchmarks.lesion_froc import Findings, KnownPair
 from benchmarks.real_scans_list import RealScan, list_real_scans
 from siamese_med.imaging.resampling import smooth_images
 from siamese_med.runtime import files
-from siamese_med.scoring.change import change_unet, detectability, pair_registration, pretrained_detector
+from siamese_med.scoring.change import change_unet, detectability, pretrained_detector
 from siamese_med.scoring.change.change_unet import WEIGHTS, ChangeUNet
 from siamese_med.simulation import label_map_synthesis as synthesis
 
@@ -117,7 +117,7 @@ def read_pair(path: Path) -> ChangePair:
 
 
 def plant_spots(pair: ChangePair, rng: np.random.Generator) -> ChangePair:
-    """Plant a few ellipsoids in the later scan, brighter or darker, less what bias correction would take away."""
+    """Plant a few ellipsoids in the later scan, brighter or darker, less what matching would take away."""
     later, truth, weight = pair.b.clone(), pair.truth.clone(), pair.weight.clone()
     places = np.argwhere((pair.inside & (torch.minimum(pair.a, pair.b) > detectability.MIN_TISSUE_INTENSITY)).numpy())
     for _ in range(rng.integers(1, MAX_SPOTS + 1) if len(places) else 0):
@@ -131,7 +131,7 @@ def plant_spots(pair: ChangePair, rng: np.random.Generator) -> ChangePair:
         x, y, z = (axis / float(radius) for axis, radius in zip(axes, radii, strict=True))
         away = (x[:, None, None] ** 2 + y[None, :, None] ** 2 + z[None, None, :] ** 2).sqrt() - 1
         soft = torch.sigmoid(-away * float(radii.mean()) * pretrained_detector.NETWORK_MM / rng.uniform(*SPOT_EDGE_MM))
-        spread = pair_registration.BIAS_FIELD_SD_MM / pretrained_detector.NETWORK_MM
+        spread = detectability.MATCHING_LOSS_SD_MM / pretrained_detector.NETWORK_MM
         kept = soft - smooth_images(soft[None, None], spread)[0, 0]
         sign = int(rng.choice([-1, 1]))
         later += sign * float(rng.uniform(*SPOT_CONTRAST)) * kept

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-BIAS_FIELD_SD_MM = 10.0
+BIAS_FIELD_SD_MM = 8.0
 """Ratios of intensity that are smoother than this are taken for the bias field (receive-coil inhomogeneity).
 
-Unit: mm, standard deviation of a Gaussian. Source: our choice."""
+Unit: mm, standard deviation of a Gaussian. Source: our choice among 7 to 10, by `benchmarks.matched_intensities`."""
 BIAS_CELLS_PER_SD = 2
 """The bias field is measured on cells with this part of its standard deviation for an edge. Source: our choice."""
 BIAS_ROUNDS = 4
@@ -56,7 +56,7 @@ MAX_MEASURED_VOXELS = 20_000
 """The grid is laid around about this many voxels of each mask, to save time."""
 MATCHING_QUANTILES = 256
 """Number of quantiles, from 0 to 1, at which the two histograms are matched."""
-MATCHING_ROUNDS = 3
+MATCHING_ROUNDS = 4
 """Rounds of histogram matching and bias correction. They are alternated, because each needs the other's result."""
 
 
