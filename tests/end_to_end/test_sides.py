@@ -16,6 +16,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.ndimage import gaussian_filter
 
 from siamese_med.imaging import resampling, volume
@@ -218,8 +219,10 @@ def test_the_change_map_has_its_maximum_where_the_new_thing_is(compared: dict[st
 
 
 def _peak(change: Volume) -> NDArray[np.float64]:
-    """World position, RAS+ mm, of the strongest voxels."""
-    strongest = np.argwhere(change.voxels > 0.8 * change.voxels.max()).mean(0)
+    """World position, RAS+ mm, around which the map is strongest, over about the size of the new thing."""
+    spacing = np.linalg.norm(change.affine[:3, :3], axis=0)
+    smooth = ndimage.gaussian_filter(change.voxels.astype(float), NEW_RADIUS_MM / 2 / spacing)
+    strongest = np.unravel_index(smooth.argmax(), smooth.shape)
     return change.affine[:3, :3] @ strongest + change.affine[:3, 3]
 
 

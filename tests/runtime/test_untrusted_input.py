@@ -231,9 +231,9 @@ def test_a_catalogue_with_a_path_for_a_name_is_refused(
 def test_a_report_with_a_path_for_a_name_gives_no_objects(
     tmp_path: Path, change: dict[str, Any], words: str | None
 ) -> None:
-    pair = {"role": "newest", "number": 1, "later_session": "ses-2", "map": None, **change}
+    pair = {"role": "newest", "number": 1, "later_session": "ses-2", "map": None, "identity_judged": True, **change}
     (tmp_path / "sub-a").mkdir()
-    (tmp_path / "sub-a" / "report.json").write_text(json.dumps({"pairs": [pair]}))
+    (tmp_path / "sub-a" / "report.json").write_text(json.dumps({"claim": {"withheld": False}, "pairs": [pair]}))
     if words is None:
         assert len(list(export._read_exported_pairs(tmp_path))) == (0 if change else 1)
         return
