@@ -231,7 +231,11 @@ def _draw_places(structures: Tensor, count: int, rng: np.random.Generator) -> li
 
     def near(kinds: Sequence[Structure], voxels: int) -> Tensor:
         mask = torch.isin(structures, torch.tensor(kinds, dtype=structures.dtype)).float()[None, None]
-        return functional.max_pool3d(mask, 2 * voxels + 1, 1, voxels)[0, 0] > 0
+        for axis in range(3):  # one axis after the other: 1.5 s less a pair
+            size, margin = [1, 1, 1], [0, 0, 0]
+            size[axis], margin[axis] = 2 * voxels + 1, voxels
+            mask = functional.max_pool3d(mask, size, 1, margin)
+        return mask[0, 0] > 0
 
     white = torch.isin(structures, torch.tensor(WHITE, dtype=structures.dtype))
     tissue = (structures > 0) & ~torch.isin(structures, torch.tensor(FLUID, dtype=structures.dtype))
@@ -415,7 +419,8 @@ def _draw_bend(structures: Tensor, rng: np.random.Generator) -> Tensor | None:
         mask = torch.isin(structures, torch.tensor(VENTRICLES, dtype=structures.dtype)).float()
         smooth = resampling.smooth_images(mask[None, None], 2.5)[0, 0]
         slopes = torch.stack(torch.gradient(smooth))
-        field = field + slopes * (rng.uniform(-1.2, 1.2) / FINE_MM / float(slopes.norm(dim=0).max().clamp(min=1e-3)))
+        steepest = float(slopes.square().sum(0).max().sqrt().clamp(min=1e-3))
+        field = field + slopes * (rng.uniform(-1.2, 1.2) / FINE_MM / steepest)
     return field
 
 
