@@ -82,7 +82,7 @@ def compute_loss(network: BrainUNet, sample: Sample, rng: np.random.Generator, e
     count = len(Structure)
     chosen = torch.from_numpy(rng.choice(BLOCK, SUB_VOXELS, replace=False))
     rows = (chosen[:, None] * count + torch.arange(count)).flatten()
-    with torch.autocast("cpu", torch.bfloat16):
+    with training_step.compute_in_half_precision():
         features = network.features(sample.image)
         scores = functional.conv3d(features, network.last.weight[rows], network.last.bias[rows])
     flat = scores.permute(0, 2, 3, 4, 1).reshape(-1, count).float()

@@ -176,7 +176,7 @@ def _fill(part: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def compute_loss(network: ChangeUNet, image: Tensor, classes: Tensor, weights: Tensor) -> Tensor:
     """Cross-entropy a voxel. Changed ones have a tenth of the weight of all together, but none over MAX_WEIGHT."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with training_step.compute_in_half_precision():
         scores = network(image)
     entropy = -functional.log_softmax(scores.float()[0], 0).gather(0, classes[None])[0]
     known, changed = weights > 0, classes > 0

@@ -22,6 +22,15 @@ def compute_rate(peak: float, step: int, warm_up_steps: int, done: float) -> flo
     return peak * min(1, (step + 1) / warm_up_steps) * 0.5 * (1 + math.cos(math.pi * done))
 
 
+def compute_in_half_precision() -> torch.autocast:
+    """Make the context in which a network computes in bfloat16, where the processor can: elsewhere it takes 40 times.
+
+    Source: one step of the change network took 70 s in bfloat16 and 1.5 s without on a processor with AVX2 alone.
+    """
+    able = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.autocast("cpu", torch.bfloat16, enabled=able)
+
+
 def take_step(
     loss: Tensor,
     network: nn.Module,

@@ -73,7 +73,7 @@ def expect_scans(source: Path, data: Path, config: IngestConfig, own: Sequence[P
 
     root = source if source.is_dir() else source.parent
     with open_trial_run(source, config, own, None if config.database else data) as run:
-        groups, _ = ingest_folder.gather_groups(run, by_content=False)
+        groups, _ = ingest_folder.gather_groups(run, source, by_content=False)
         planned, left_out = plan_volumes(run, groups, root)
         names = assign_scan_names([one.volume.candidate for one in planned], run.catalogue, run.secret)
         known = _read_known_scans(str(run.catalogue.engine.url))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from siamese_med.ingestion import verdict_rules
-from siamese_med.ingestion.catalogue.rows import PATH_TABLE
+from siamese_med.ingestion.catalogue.rows import PATH_TABLE, SERIES_TABLE, SeriesRow
 from siamese_med.ingestion.catalogue.tables import ContentUnit, is_unread_unit
 from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
-from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim_key
+from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim_key, compute_group_key
+from siamese_med.ingestion.inputs.ownership import identify_entry_owner
 from siamese_med.ingestion.reasons import PATH_REASONS, UNOPENED_REASONS
 from siamese_med.ingestion.run_state import IngestRun
 
@@ -97,19 +99,38 @@ def find_resolved_contents(run: IngestRun) -> set[str]:
 
 
 def find_replaced_units(run: IngestRun) -> set[ContentUnit]:
-    """Return the units that another content replaced at their path, and that lie nowhere else.
+    """Return the units that a new version replaced at their path, and that lie nowhere else.
 
-    A file that cannot be read now replaces nothing. Other inputs of the catalogue are searched too.
+    A file that cannot be read now replaces nothing, and neither does a DICOM image of another visit: an inbox in which
+    names are used again holds other patients, whose earlier scans stay like those of deleted files. Other inputs of the
+    catalogue are searched too.
     """
     looked = {
-        entry.key
+        entry.key: entry
         for entry in run.entries
         if entry.look is not None and entry.key in run.paths and entry.known not in run.kept
     }
-    before = {unit for key in looked if not is_unread_unit(unit := run.paths[key].unit)}
-    gone = {unit for unit in before - {entry.known for entry in run.entries} if unit in run.fates}
-    elsewhere = run.catalogue.rows(PATH_TABLE, "sha256", {digest for digest, _ in gone})
-    return gone - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
+    before = {unit: entry for key, entry in looked.items() if not is_unread_unit(unit := run.paths[key].unit)}
+    present = {entry.known for entry in run.entries}
+    gone = {unit: entry for unit, entry in before.items() if unit in run.fates and unit not in present}
+    old = {run.fates[unit].series for unit, entry in gone.items() if entry.look and entry.look.instance}
+    visits = {row["key"]: row for row in run.catalogue.rows(SERIES_TABLE, "key", old)}
+    replaced = {unit for unit, entry in gone.items() if _is_new_version(run, entry, unit, visits)}
+    elsewhere = run.catalogue.rows(PATH_TABLE, "sha256", {digest for digest, _ in replaced})
+    return replaced - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
+
+
+def _is_new_version(run: IngestRun, entry: InputEntry, before: ContentUnit, visits: Mapping[str, SeriesRow]) -> bool:
+    """Tell whether a DICOM file that took the place of another is of its series, or of its patient and day.
+
+    Of any other file the place says that it is, and an unchanged file may be claimed for another patient.
+    """
+    one, row = entry.look and entry.look.instance, visits.get(run.fates[before].series)
+    if not one or row is None or entry.known[0] == before[0] or compute_group_key(entry, run.secret) == row["key"]:
+        return True
+    owner = identify_entry_owner(entry, one)
+    subject = owner.subject(run.secret) if owner else ""
+    return subject in row["subjects"] and run.secret.shifted(one.day, subject) == row["date"] is not None
 
 
 def _identify_copies(

@@ -28,6 +28,7 @@ from siamese_med.ingestion.identification import (
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.dataset_namespaces import assign_namespaces, merge_dataset_copies
 from siamese_med.ingestion.inputs.entries import FileGroup, InputEntry, make_entries, mark_unopened_entries
+from siamese_med.ingestion.inputs.input_namespaces import assign_input_space
 from siamese_med.ingestion.inspection import inspect_entries
 from siamese_med.ingestion.privacy.pseudonyms import load_pseudonyms
 from siamese_med.ingestion.reasons import get_outcome
@@ -91,12 +92,14 @@ def ingest_files(
     return result
 
 
-def gather_groups(run: IngestRun, by_content: bool) -> tuple[list[FileGroup], set[ContentUnit]]:
+def gather_groups(run: IngestRun, source: Path, by_content: bool) -> tuple[list[FileGroup], set[ContentUnit]]:
     """Read headers and names of a run's files, and group those that need a decision; nothing is decided yet.
 
-    `by_content`: read and hash every file again. Returns the groups, and the units that other contents replaced.
+    `source` is the input. `by_content`: read and hash every file again. Returns the groups, and the units that other
+    contents replaced.
     """
     run.begin()
+    assign_input_space(run, source)
     assign_namespaces(run)
     recognise_unchanged_files(run, by_content)
     mark_unopened_entries(run.entries)
@@ -108,7 +111,7 @@ def gather_groups(run: IngestRun, by_content: bool) -> tuple[list[FileGroup], se
 
 
 def _ingest(run: IngestRun, source: Path, verify: bool) -> IngestResult:
-    groups, gone = gather_groups(run, by_content=verify)
+    groups, gone = gather_groups(run, source, by_content=verify)
     _convert(run, groups, gone)
     flag_scans_of_shared_days(run.catalogue, run.secret)
     if run.workers.lost:

@@ -102,7 +102,7 @@ def plan_ingest(source: Path, config: IngestConfig, own: Sequence[Path] = ()) ->
         The input or manifest cannot be used.
     """
     with open_trial_run(source, config, own) as run:
-        groups, _ = ingest_folder.gather_groups(run, by_content=False)
+        groups, _ = ingest_folder.gather_groups(run, source, by_content=False)
         planned, left_out = plan_volumes(run, groups, source if source.is_dir() else source.parent)
         scans = _number(planned)
     return {

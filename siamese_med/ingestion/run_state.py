@@ -60,6 +60,7 @@ class IngestRun:
     shown: bool = True  # whether the ingest page shows what the last run found
     scans_there: set[str] = field(default_factory=set)
     bound_scans: set[str] = field(default_factory=set)  # scans that stand only under the rules they were made by
+    input_space: str = ""  # name space of what means nothing outside of this input, see `input_namespaces`
     unsure_scans: set[str] = field(default_factory=set)  # scans with a mask that could not be read
 
     def begin(self) -> None:

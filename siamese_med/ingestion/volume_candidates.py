@@ -13,7 +13,7 @@ from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
-from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT, VISIT_STEM_TRAIT
+from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT, NAMED_TRAIT, VISIT_STEM_TRAIT
 from siamese_med.ingestion.dicom.placeholder_ids import is_placeholder_id
 from siamese_med.ingestion.dicom.series import VolumeDraft
 from siamese_med.ingestion.dicom.tags import parse_scan_date
@@ -29,9 +29,6 @@ from siamese_med.ingestion.scan_checks import scan_checks
 from siamese_med.study.bids import ENHANCED_T1_SUFFIX
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag, ScanSource
-
-NAMED_TRAIT = ("named", ("manifest",))
-"""A trait beside those of `person_traits`: the manifest says who the person is."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def _from_dicom(
         facts = replace(facts, acquired="")  # all visits may have this day, and then none is a repeat of another
     if claim and claim.subject:
         told = (trait for trait in facts.person if trait[0] != NAME_TRAIT)  # people may change their name
-        facts = replace(facts, person=(*told, NAMED_TRAIT))
+        facts = replace(facts, person=(*told, (NAMED_TRAIT, ("manifest",))))
     elif is_placeholder_id(one.patient):
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
     facts = _add_stem(facts, owner)

@@ -308,8 +308,8 @@ class ScanFlag(ExplainedWord):
     )
     UNPROVEN_ID = (
         "unproven_id",
-        "all DICOM scans, of several visits, have one PatientID, or two institutions gave it, and no header tells sex, "
-        "birth date or height; if they are of several people, name them in a manifest",
+        "all DICOM scans, of several visits, have one PatientID, or two institutions gave it, and the headers share no "
+        "birth date, and not sex and height; if they are of several people, name them in a manifest",
     )
     SIMILAR_ID = (
         "similar_id",

@@ -136,6 +136,9 @@ def flags_of(place: conftest.Place, folder: Path, *people: dict[str, Any]) -> li
         ({"PatientSize": "1.82"}, {"PatientSize": "1.78"}, False),
         ({"PatientSize": "1.85"}, {"PatientSize": "1.52"}, True),
         ({"PatientSize": "185"}, {"PatientSize": "1.52"}, False),  # no height in metres
+        ({"ClinicalTrialSubjectID": "01-017"}, {"ClinicalTrialSubjectID": "01-018"}, True),  # PatientID is the trial
+        ({"ClinicalTrialSubjectID": "01-017"}, {"ClinicalTrialSubjectID": "01 017"}, False),
+        ({"ClinicalTrialSubjectID": "01-017"}, {}, False),
     ],
 )
 def test_headers_of_one_identifier_that_cannot_be_of_one_person(
@@ -190,13 +193,20 @@ def test_an_identifier_for_nobody_is_said_and_not_paired(
     assert [row["flags"] for row in place.ingest(manifest).scan_rows] == [[]] * 3
 
 
+BORN = {"PatientBirthDate": "19700305"}
+
+
 @pytest.mark.parametrize(
     ("people", "said"),
     [
         ([{}] * 3, True),
         ([{"PatientID": "1"}] * 4, True),
         ([{}] * 2, False),  # a patient and a follow-up
-        ([{}, {}, {"PatientSex": "F"}], False),
+        ([{}, {}, {"PatientSex": "F"}], True),  # one of several
+        ([{"PatientSex": "F"}] * 3, True),  # half of all people
+        ([BORN] * 3, False),
+        ([BORN, BORN, {}], False),
+        ([BORN, {}, {}], True),
         ([{}, {}, {}, {"PatientID": "PAT-2"}], False),
     ],
 )
@@ -204,6 +214,16 @@ def test_one_identifier_for_a_whole_export_is_said(
     new_place: Callable[[], conftest.Place], tmp_path: Path, people: list[dict[str, Any]], said: bool
 ) -> None:
     assert flags_of(new_place(), tmp_path / "in", *people) == [["unproven_id"] if said else []] * len(people)
+
+
+VISIT_ENDINGS = [
+    ("_M00", "_M12"),
+    ("-w04", "-w12"),
+    ("_12M", "_24M"),
+    ("_pre", "_post"),
+    ("_2019", "_2021"),
+    ("-scr", "-Y1"),
+]
 
 
 def _people(*identifiers: str) -> list[dict[str, Any]]:
@@ -215,6 +235,8 @@ def _people(*identifiers: str) -> list[dict[str, Any]]:
     [
         (_people("S01_V1", "S01_V2", "S02_V1", "S02_V2"), True),
         (_people("P001_20200105", "P001_20200305", "P002_20200205", "P002_20200405"), True),
+        *((_people(*(f"S0{n}{end}" for n in (1, 2) for end in ends)), True) for ends in VISIT_ENDINGS),
+        (_people("01-002-M", "01-003-M", "02-002-M", "02-003-M"), False),  # the sex
         (_people("MS7_V1", "MS7_V2", "MS7_V3"), False),  # volunteers of one study
         (_people("S01_V1", "S01_V2", "S02_V1", "S03_V1"), False),
         (_people("S01A", "S01B", "S02A", "S02B"), False),
@@ -226,6 +248,7 @@ def test_identifiers_that_end_with_a_visit(
     assert flags_of(new_place(), tmp_path / "in", *people) == [["similar_id"] if similar else []] * len(people)
 
 
+TALL = {"PatientSex": "F", "PatientSize": "1.82"}
 HERE, THERE = {"InstitutionName": "St. Anna"}, {"InstitutionName": "City Hospital"}
 
 
@@ -235,7 +258,10 @@ HERE, THERE = {"InstitutionName": "St. Anna"}, {"InstitutionName": "City Hospita
         ([HERE, THERE], [True, True]),
         ([HERE, {"InstitutionName": "ST ANNA"}], [False, False]),  # one place, written in two ways
         ([HERE, {}], [False, False]),
-        ([HERE | {"PatientSex": "F"}, THERE | {"PatientSex": "F"}], [False, False]),
+        ([HERE | {"PatientSex": "F"}, THERE | {"PatientSex": "F"}], [True, True]),
+        ([HERE | BORN, THERE], [True, True]),
+        ([HERE | BORN, THERE | BORN], [False, False]),
+        ([HERE | TALL, THERE | TALL], [False, False]),
         ([HERE | {"IssuerOfPatientID": "REG"}, THERE | {"IssuerOfPatientID": "REG"}], [False, False]),
         ([HERE, THERE, HERE | {"PatientID": "PAT-2"}], [True, True, False]),
     ],

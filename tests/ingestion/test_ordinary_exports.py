@@ -13,6 +13,7 @@ from siamese_med.ingestion.inputs.ownership import write_plainly
 from siamese_med.ingestion.series_contrast import classify_series_contrast
 from siamese_med.pairing.pair_table import build_same_patient_pairs
 from tests.ingestion import exports
+from tests.ingestion.bids_trees import scan
 from tests.ingestion.conftest import Place
 from tests.ingestion.uids import new_uid
 
@@ -128,3 +129,44 @@ def test_one_file_under_two_subjects_of_a_manifest_is_of_neither(place: Place, t
     table.write_text("subject,session,path\nA,1,0_T1w.nii.gz\nB,1,0_T1w.nii.gz\nA,2,./1_T1w.nii.gz\nA,2,1_T1w.nii.gz\n")
     ingested = place.ingest(table)
     assert (len(ingested.scans), ingested.account.reasons["patient_conflict"]) == (1, 1)
+
+
+@pytest.mark.parametrize("second", [{"name": "PAT-2"}, {"name": "PAT-1", "StudyDate": "20220101"}])
+def test_names_that_an_inbox_uses_again_take_no_scan_out(place: Place, tmp_path: Path, second: dict[str, str]) -> None:
+    tags = {key: value for key, value in second.items() if key != "name"}
+    exports.write(tmp_path / "in", exports.series("PAT-1", 1, StudyDate="20210101"))
+    place.ingest(tmp_path / "in")
+    exports.write(tmp_path / "in", exports.series(second["name"], 2, **{"StudyDate": "20210101"} | tags))
+    place.ingest(tmp_path / "in")
+    assert len(place.scans()) == 2
+
+
+def test_a_series_that_was_exported_anew_under_other_uids_replaces_the_one_before(place: Place, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        exports.write(tmp_path / "in", exports.series("PAT-1", seed, StudyDate="20210101"))
+        place.ingest(tmp_path / "in")
+    assert len(place.scans()) == 1
+
+
+def test_a_group_that_is_called_lesion_is_no_folder_of_labels(place: Place, tmp_path: Path) -> None:
+    for group in ("lesion", "control"):
+        for who in ("sub1", "sub2"):
+            scan(tmp_path / "in" / group / who / "T1.nii.gz")
+    assert place.ingest(tmp_path / "in").account.ingested == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "ingested"),
+    [
+        (("s01", "s02", "ms01", "ms02"), 4),  # people with multiple sclerosis
+        (("01", "02", "c101", "p202"), 4),
+        (("s01", "ms01", "c1s01", "c2s01"), 1),  # tissues of one
+        (("T1", "mT1"), 1),
+    ],
+)
+def test_letters_before_a_patients_number_are_no_programs_prefix(
+    place: Place, tmp_path: Path, names: tuple[str, ...], ingested: int
+) -> None:
+    for name in names:
+        scan(tmp_path / "in" / f"{name}.nii.gz")
+    assert place.ingest(tmp_path / "in").account.ingested == ingested

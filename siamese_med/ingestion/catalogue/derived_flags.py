@@ -19,6 +19,8 @@ from siamese_med.ingestion.dicom.person_traits import (
     INSTITUTION_TRAIT,
     LINK_TRAITS,
     NAME_TRAIT,
+    NAMED_TRAIT,
+    TRIAL_SUBJECT_TRAIT,
     VISIT_STEM_TRAIT,
 )
 from siamese_med.study.tables import WRONG_PATIENT
@@ -32,6 +34,9 @@ NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT
 
 NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT, VISIT_STEM_TRAIT}
 """Traits in which the scans of one person may differ."""
+
+PROOF_TRAITS, MIN_SHARED_TRAITS = {"birth date", TRIAL_SUBJECT_TRAIT, NAMED_TRAIT}, 2
+"""Traits one of which proves that two headers are of one person, and how many of the others do. Source: our choice."""
 
 Traits = Mapping[str, Sequence[str]]
 """Pseudonyms of the values that each trait of a person may have, see `dicom.person_traits`."""
@@ -120,34 +125,52 @@ def _is_contradictory(rows: Iterable[ScanRow]) -> bool:
 
 
 def find_unproven_ids(rows: Iterable[ScanRow]) -> set[str]:
-    """Find the DICOM scans whose identifier may stand for several people, while no header has a trait of the person.
+    """Find the DICOM scans whose identifier may stand for several people, while headers do not prove that it does not.
 
     Either one identifier, no word for nobody, is that of all scans, of MIN_VISITS_TO_ASK visits or more; or one without
     an issuer was given in two institutions, which number their patients apart. A pseudonymised patient, or one who
-    moved, looks the same, so this is only said.
+    moved, looks the same, so this is only said. One birth date proves that two headers are of one person, and so do two
+    other traits, such as sex and height; sex alone does not.
     """
     scans = [row for row in rows if row["source"] == ScanSource.DICOM]
     return _find_one_for_all(scans) | _find_equal_numbers(scans)
 
 
 def _find_equal_numbers(scans: Iterable[ScanRow]) -> set[str]:
-    """Find the scans of identifiers that two institutions gave, without an issuer or a trait of the person."""
+    """Find the scans of identifiers that two institutions gave, without an issuer or a proof that they mean one."""
     found: set[str] = set()
     for mine in _group(scans, lambda row: (row["subject"], row["likeness"])).values():
-        traits = {trait for row in mine for trait in row["person"]}
-        places = {tuple(row["person"][INSTITUTION_TRAIT]) for row in mine if INSTITUTION_TRAIT in row["person"]}
-        if len(places) > 1 and not traits - NO_PROOF_TRAITS and ISSUER_TRAIT not in traits:
+        told = [row for row in mine if INSTITUTION_TRAIT in row["person"]]
+        places = _group(told, lambda row: tuple(row["person"][INSTITUTION_TRAIT]))
+        issued = any(ISSUER_TRAIT in row["person"] for row in mine)
+        if not issued and any(not _prove_one_person(*pair) for pair in combinations(places.values(), 2)):
             found |= {row["id"] for row in mine}
     return found
 
 
 def _find_one_for_all(scans: Sequence[ScanRow]) -> set[str]:
-    """Find all scans, if they have one identifier and nothing about the person."""
-    visits = {(row["subject"], row["session"]) for row in scans}
-    proven = any(row["person"].keys() - NO_PROOF_TRAITS or ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
-    if proven or len({subject for subject, _ in visits}) != 1 or len(visits) < MIN_VISITS_TO_ASK:
+    """Find all scans, if they have one identifier, and the headers of several visits prove nothing about the person."""
+    visits = _group(scans, lambda row: (row["subject"], row["session"]))
+    named = any(ScanFlag.PLACEHOLDER_ID in row["flags"] for row in scans)
+    if named or len({row["subject"] for row in scans}) != 1 or len(visits) < MIN_VISITS_TO_ASK:
         return set()
-    return {row["id"] for row in scans}
+    unproven = [mine for mine in visits.values() if not _prove_one_person(mine, mine)]
+    return {row["id"] for row in scans} if len(unproven) > 1 else set()
+
+
+def _prove_one_person(some: Iterable[ScanRow], others: Iterable[ScanRow]) -> bool:
+    """Tell whether headers of two places or visits share what two people seldom do."""
+    one, other = _gather_traits(some), _gather_traits(others)
+    shared = {name for name in one.keys() & other.keys() if not one[name].isdisjoint(other[name])} - NO_PROOF_TRAITS
+    return not shared.isdisjoint(PROOF_TRAITS) or len(shared) >= MIN_SHARED_TRAITS
+
+
+def _gather_traits(rows: Iterable[ScanRow]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        for name, values in row["person"].items():
+            found[name].update(values)
+    return found
 
 
 def find_similar_ids(rows: Iterable[ScanRow]) -> set[str]:

@@ -40,6 +40,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "OtherPatientIDs": (0x00101000, b"LO"),
         "OtherPatientIDsSequence": (0x00101002, b"SQ"),
         "PatientSize": (0x00101020, b"DS"),
+        "ClinicalTrialSubjectID": (0x00120040, b"LO"),
         "ContrastBolusAgent": (0x00180010, b"LO"),
         "ContrastBolusAgentSequence": (0x00180012, b"SQ"),
         "ScanningSequence": (0x00180020, b"CS"),

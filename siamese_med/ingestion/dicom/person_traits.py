@@ -47,6 +47,12 @@ They contradict nothing where they differ."""
 VISIT_STEM_TRAIT = "identifier without visit"
 """The trait that holds the identifier without the visit that stands at its end: S01 of S01_V2."""
 
+NAMED_TRAIT = "named"
+"""The trait of a person whom a manifest names."""
+
+TRIAL_SUBJECT_TRAIT = "trial subject"
+"""The trait that holds the subject's identifier in a clinical trial, where PatientID may be that of the trial."""
+
 INSTITUTION_TRAIT = "institution"
 """The trait that holds where the scan was made. People move, so it contradicts nothing."""
 MIN_INSTITUTION_LETTERS = 2
@@ -94,6 +100,7 @@ def read_person_traits(dataset: DicomHeader, day: date | None) -> PersonTraits:
             FORMER_IDS_TRAIT,
             tuple(one for one in _read_former_ids(dataset) if one != own and not is_placeholder_id(one)),
         ),
+        (TRIAL_SUBJECT_TRAIT, _read_trial_subject(dataset)),
         (INSTITUTION_TRAIT, _read_institution(dataset)),
     )
     return (*add_name(traits, _read_name(dataset)), *((trait, values) for trait, values in found if values))
@@ -127,6 +134,16 @@ def _read_former_ids(dataset: DicomHeader) -> tuple[str, ...]:
         return ()
     plain = all(one.isascii() and one.isprintable() for one in found)
     return tuple(dict.fromkeys(one.upper() for one in found if one)) if plain else ()
+
+
+def _read_trial_subject(dataset: DicomHeader) -> tuple[str, ...]:
+    """Return the subject's identifier in a trial, in small letters and digits; nothing where it stands for nobody."""
+    try:
+        said = tags.get_tag_text(dataset, "ClinicalTrialSubjectID")
+    except NotPlainError:
+        return ()
+    plain = re.sub(r"[^a-z0-9]", "", said.casefold()) if said.isascii() else ""
+    return (plain,) if plain and not is_placeholder_id(said.upper()) else ()
 
 
 def _read_institution(dataset: DicomHeader) -> tuple[str, ...]:

@@ -59,6 +59,17 @@ MAX_TIME_S = 1e6
 MAX_TEXT_BYTES = 16 * 2**20
 """Largest text file that is read, in bytes; a larger one counts as empty."""
 
+TEMPLATE_WORDS = frozenset(
+    {
+        "a", "an", "and", "bids", "convert", "converted", "converter", "data", "dataset", "datasets", "default",
+        "example", "fixme", "here", "in", "insert", "mri", "my", "n", "na", "name", "new", "nifti", "no", "none",
+        "null", "of", "or", "project", "raw", "replace", "required", "sample", "set", "study", "tbd", "temp",
+        "template", "test", "the", "this", "title", "tmp", "to", "todo", "unknown", "unnamed", "untitled", "with",
+        "xxx", "your",
+    }
+)  # fmt: skip
+"""Words of names that name no dataset: converters write them for users to replace."""
+
 MAX_DATASET_NAME_CHARS = 200
 """Characters of a dataset's Name that are compared."""
 
@@ -124,13 +135,16 @@ def read_dataset_name(root: Path) -> str:
     -------
     str
         The name in Unicode form C with single spaces, at most `MAX_DATASET_NAME_CHARS` long. It is empty where there is
-        no name, and also where the file cannot be read now; in that case the dataset's images wait for the next run.
+        no name or one that a program left to be filled in, and also where the file cannot be read now; in that case the
+        dataset's images wait for the next run.
     """
     try:
         name = time_limits.call_with_time_limit(_json, root / DATASET_DESCRIPTION_FILE).get("Name")
     except OSError:
         return ""
-    return normalise_unicode(_text(" ".join(name.split())))[:MAX_DATASET_NAME_CHARS] if isinstance(name, str) else ""
+    words = normalise_unicode(_text(" ".join(name.split())))[:MAX_DATASET_NAME_CHARS] if isinstance(name, str) else ""
+    unfilled = set(re.findall(r"\w+", words.casefold())) <= TEMPLATE_WORDS
+    return "" if unfilled and len(words) > 1 else words
 
 
 def _text(value: object) -> str:

@@ -21,12 +21,15 @@ MaskFile = tuple[str, int, int]
 NO_LABELS = BidsLabels()
 """Labels of a path that has none."""
 
+INPUT_SPACE_PREFIX = "input-"
+"""How the name spaces of inputs begin, see `input_namespaces`."""
+
 
 @dataclass(frozen=True)
 class InputClaim:
     """Statements of the input about a file, without reading it. They go into pseudonyms and are never written."""
 
-    kind: str  # manifest, bids, folder or name; all but the first with the dataset's name space where there are several
+    kind: str  # manifest, bids, folder or name; all but the first with the name space of dataset or input, if any
     subject: str
     session: str = ""
     date: date | None = None
@@ -85,7 +88,8 @@ class InputPath:
 
     `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file, and
     `lesions` is a mask that its BIDS dataset has for it. `visit_unclear`: it may be of another visit than an image
-    of its name in another folder. The claim is worked out on demand, since DICOM files name their patient themselves.
+    of its name in another folder. `input_space` tells its place from an equal one in another input. The claim is worked
+    out on demand, since DICOM files name their patient themselves.
     """
 
     path: Path
@@ -98,7 +102,20 @@ class InputPath:
     lesions: Path | None = None
     trouble: str = ""
     visit_unclear: bool = False
+    input_space: str = ""
     _claim: InputClaim | None = None
+
+    def kind(self, word: str) -> str:
+        """Return the word of a claim's kind, with the name space of the dataset, or of the input where it has no Name.
+
+        Examples
+        --------
+        >>> InputPath(Path("T1.nii.gz"), lambda _: InputClaim("", ""), input_space="input-b").kind("name")
+        'name input-b'
+        """
+        if self.data_set and (self.data_set.space or self.data_set.name):
+            return self.data_set.kind(word)
+        return f"{word} {self.input_space}" if self.input_space else word
 
     @property
     def claim(self) -> InputClaim:
@@ -115,7 +132,7 @@ class InputPath:
             return time_limits.call_with_time_limit(self.claimed, self)
         except OSError as error:
             self.trouble = machine_errors.find_machine_error_reason(error) or "unreadable_file"
-            return InputClaim("name", str(self.path))
+            return InputClaim(self.kind("name"), str(self.path))
 
     def claimed_in(self, space: str) -> InputClaim:
         """Return the claim that the file would have if its dataset had this name space.
@@ -147,9 +164,9 @@ def claim_by_place(found: InputPath, root: Path) -> InputClaim:
     Used where nothing names the subject: the path without image endings stands for a patient, so that equal names in
     two folders never merge two patients. `root` itself, where it cannot be listed, has the place `.`.
     """
-    kind = found.data_set.kind("name") if found.data_set else "name"
     place = found.path.relative_to(root)
-    return InputClaim(kind, str(place.with_name(bids_metadata.get_image_stem(found.path)) if place.name else place))
+    named = str(place.with_name(bids_metadata.get_image_stem(found.path)) if place.name else place)
+    return InputClaim(found.kind("name"), named)
 
 
 def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | None = None) -> InputClaim:
@@ -196,11 +213,9 @@ def _claim_person(found: InputPath, root: Path) -> tuple[str, str, str, date | N
     folders = found.path.relative_to(root).parts[:-1]
     day = find_folder_date(folders)
     if found.labels.subject:
-        kind = found.data_set.kind("bids") if found.data_set else "bids"
-        return kind, found.labels.subject, found.labels.session or find_folder_visit(folders), day
+        return found.kind("bids"), found.labels.subject, found.labels.session or find_folder_visit(folders), day
     if found.dated:
-        kind = found.data_set.kind("folder") if found.data_set else "folder"
-        return kind, found.dated.patient, found.dated.visit, day
+        return found.kind("folder"), found.dated.patient, found.dated.visit, day
     place = claim_by_place(found, root)
     return place.kind, place.subject, found.labels.session, None
 

@@ -36,27 +36,32 @@ class _Marks(NamedTuple):
 def assign_namespaces(run: IngestRun) -> None:
     """Give every dataset of the input its name space, and write it to the catalogue.
 
-    Must run before any claim of the run is used, since claims contain the name space. A dataset keeps the name space of
-    an earlier run: by Name and folder, by Name, or by files that still lie at the same place. A new dataset whose
-    labels occur in another one gets a name space of its own.
+    Must run before any claim of the run is used, since claims contain the name space.
     """
-    run.load_paths()
+    _note(run, *choose_namespaces(run))
+
+
+def choose_namespaces(run: IngestRun) -> tuple[list[BidsDataset], dict[str, str]]:
+    """Give every dataset of the input its name space; return the datasets, and the name spaces in the catalogue.
+
+    A dataset keeps the name space of an earlier run: by Name and folder, by Name, or by files that still lie at the
+    same place. A new dataset whose labels occur in another one gets a name space of its own.
+    """
     sets = _with_subjects(run.entries)
     known = _known_spaces(run)
-    if not known and len(sets) < 2:
-        _note(run, sets, known)
-        return
+    if not (known or run.input_space) and len(sets) < 2:
+        return sets, known
     written = {id(one): _written(run, one, sets, known) for one in sets}
     taken = [one for one in sets if written[id(one)] is not None]
     for one in taken:
         one.space, one.known = written[id(one)] or "", True
     others = [(one, _of_earlier_files(run, one, known)) for one in sets if one not in taken]
     for one, space in sorted(others, key=lambda pair: pair[1] is None):  # new datasets last
-        one.space, one.known = (_new_space(one, sets, known), False) if space is None else (space, True)
+        one.space, one.known = (_new_space(run, one, sets, known), False) if space is None else (space, True)
         if share_subject_labels(one, taken):
-            one.space = _own_space(one, alone=False)
+            one.space = _own_space(run, one, alone=False)
         taken.append(one)
-    _note(run, sets, known)
+    return sets, known
 
 
 def merge_dataset_copies(run: IngestRun) -> None:
@@ -102,7 +107,9 @@ def _marks(run: IngestRun, one: BidsDataset, sets: Iterable[BidsDataset]) -> _Ma
     by_name = (
         f"{DATASET_KEY_PREFIX}{run.secret.label('data set', one.name)}" if one.name and same[one.name] == 1 else ""
     )
-    return _Marks(f"{DATASET_KEY_PREFIX}{run.secret.label('data set', one.name, one.folder.as_posix())}", by_name)
+    place = () if one.name or not run.input_space else (run.input_space,)  # only a Name means the same in every input
+    exact = run.secret.label("data set", one.name, one.folder.as_posix(), *place)
+    return _Marks(f"{DATASET_KEY_PREFIX}{exact}", by_name)
 
 
 def _written(run: IngestRun, one: BidsDataset, sets: Iterable[BidsDataset], known: dict[str, str]) -> str | None:
@@ -112,7 +119,7 @@ def _written(run: IngestRun, one: BidsDataset, sets: Iterable[BidsDataset], know
 
 def _of_earlier_files(run: IngestRun, one: BidsDataset, known: dict[str, str]) -> str | None:
     """Return the name space under which an earlier run ingested files that are still in place, or None."""
-    candidates = sorted({"", *known.values(), _own_space(one, alone=True), _own_space(one, alone=False)})
+    candidates = sorted({"", *known.values(), *(_own_space(run, one, alone) for alone in (True, False))})
     seen = [entry for entry in _entries(run, one) if entry.key in run.paths and run.paths[entry.key].unit[1]]
     return next(
         (space for entry in seen[:MAX_FILES_TO_COMPARE] for space in candidates if _was_claimed(run, entry, space)),
@@ -126,21 +133,23 @@ def _was_claimed(run: IngestRun, entry: InputEntry, space: str) -> bool:
     return compute_claim_key(claim, run.secret) == run.paths[entry.key].unit[1]
 
 
-def _new_space(one: BidsDataset, sets: list[BidsDataset], known: dict[str, str]) -> str:
-    """Choose the name space of a new dataset: none, where its labels cannot be confused with others."""
-    if not one.described or (len(sets) == 1 and not (known and one.name)):
+def _new_space(run: IngestRun, one: BidsDataset, sets: list[BidsDataset], known: dict[str, str]) -> str:
+    """Choose the name space of a new dataset: none, where its labels cannot be confused with others.
+
+    A dataset without a Name then has the name space of its input, if that has one.
+    """
+    if not one.described or (len(sets) == 1 and not ((known or run.input_space) and one.name)):
         return ""
     alone = sum(other.name == one.name for other in sets) == 1 and one.name not in known.values()
-    return _own_space(one, alone)
+    return _own_space(run, one, alone)
 
 
-def _own_space(one: BidsDataset, alone: bool) -> str:
+def _own_space(run: IngestRun, one: BidsDataset, alone: bool) -> str:
     """Make a name space from the Name, and from the folder too unless the dataset is `alone` under that Name."""
-    if not one.described:
-        return "without description"
     if one.name and alone:
         return one.name
-    return f"{one.name} in {one.folder.as_posix()}".strip()
+    place = f"{one.name} in {one.folder.as_posix()}".strip() if one.described else "without description"
+    return place if one.name else f"{run.input_space} {place}".strip()
 
 
 def _known_spaces(run: IngestRun) -> dict[str, str]:

@@ -28,10 +28,20 @@ NUMBER_WORD_PATTERN = re.compile(r"^(mrn|pid|id|pat(ient)?([ _-]?id)?|subj(ect)?
 """Words that say no more than that a patient's number follows."""
 
 VISIT_ENDING_PATTERN = re.compile(
-    r"((visit|vis|v|timepoint|time|tp|t|session|sess|ses|scan|exam|mr|followup|fu)-?\d{1,2}|bl|baseline|fu|followup|"
-    r"-(19|20)\d\d-?[01]\d-?[0-3]\d)$"
+    r"((visit|vis|v|timepoint|time|tp|t|session|sess|ses|scan|exam|mr|followup|fu)-?\d{1,2}|"
+    r"-?(m|mon|months?|w|wks?|weeks?|y|yrs?|years?|d|days?)-?\d{1,3}|"
+    r"-?(pre|post)-?(op|rt|tx|treatment|surgery|therapy)?|bl|baseline|screening|scr|fu|followup|"
+    r"-(19|20)\d\d(-?[01]\d(-?[0-3]\d)?)?)$"
 )
 """Visits at the end of identifiers, as `write_plainly` writes them."""
+
+MONTHS_ENDING_PATTERN = re.compile(
+    r"[\W_](0?[0-9]|12|15|18|24|30|36|48|60)(mo?|mon|months?|wks?|weeks?|yrs?|years?|days?)$", re.I
+)
+"""Visits at the end of identifiers with the number in front, as they are written: in `01-002-M` the M is a sex."""
+
+INPUT_SPACE_PATTERN = re.compile(r"input-\w+")
+"""Name spaces of inputs, see `input_namespaces`."""
 
 SEALED_OWNER_BYTES = 64
 """Identifiers are padded to a multiple of this many bytes before encryption, so that their length is not revealed."""
@@ -66,11 +76,14 @@ class FileOwner:
     def likeness(self, secret: Pseudonyms) -> str:
         """Return an HMAC that is equal for identifiers of one kind that differ in writing or issuer alone.
 
-        The labels of the only BIDS data set are of one kind with DICOM's identifiers, of which they are mostly made.
+        The labels of BIDS datasets without a Name, and the subjects of manifests, are of one kind with DICOM's
+        identifiers, of which they are mostly made. Of two inputs, equal labels are alike.
         """
         kind, _, rest = self.space.partition(" ")
         dataset = "" if kind == "dicom" else rest  # there it is the issuer, which many exports leave out
-        kind = "dicom" if self.space == "bids" else kind
+        if kind in ("bids", "folder") and INPUT_SPACE_PATTERN.fullmatch(dataset):
+            dataset = ""
+        kind = "dicom" if kind == "manifest" or (kind == "bids" and not dataset) else kind
         return secret.label("likeness", kind, dataset, write_plainly(self.patient))
 
 
@@ -101,10 +114,14 @@ def drop_visit(identifier: str) -> str:
     --------
     >>> [drop_visit(one) for one in ("S01_V1", "PROJ_S01_MR2", "001-BL", "P001_20210304", "sub-007ses2")]
     ['s1', 'projs1', '1', 'p1', '7']
+    >>> [drop_visit(one) for one in ("S01_M12", "S01-w04", "S01_12M", "S01_preop", "S01_2020", "S01-day90")]
+    ['s1', 's1', 's1', 's1', 's1', 's1']
     >>> [drop_visit(one) for one in ("S01", "STUDY_V1", "4711", "20210304")]
     ['', '', '', '']
     """
-    plain = write_plainly(identifier)
+    plain, short = write_plainly(identifier), MONTHS_ENDING_PATTERN.sub("", identifier.strip())
+    if short != identifier.strip():
+        return write_plainly(short) if re.search(r"\d", short) else ""
     rest = VISIT_ENDING_PATTERN.sub("", plain).rstrip("-")
     return rest if rest != plain and re.search(r"\d", rest) else ""
 

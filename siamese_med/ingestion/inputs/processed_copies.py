@@ -7,8 +7,11 @@ copy where the scan that it was made of lies beside it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
+
+from siamese_med.ingestion import contrast
 
 SPM_PREFIXES = (
     "y_", "iy_", "w", "wm", "wr", "wmr", "m", "mw", "mr", "r", "rr", "rm", "u", "sw", "swr", "smw",
@@ -53,8 +56,16 @@ LABEL_FOLDER_PATTERN = re.compile(
 )
 """Folders of maps of labels, which are called as their images are: nnU-Net's `labelsTr`, and what people write."""
 
+GROUP_FOLDER_PATTERN = re.compile(
+    r"(healthy|normal)?[ _-]?(controls?|ctrls?|ctls?|volunteers?)|healthy|hcs?|normals?|non?[ _-]?lesion\w*|sham", re.I
+)
+"""Folders of groups of people."""
+
 CHANNEL_PATTERN = re.compile(r"_\d{4}$")
 """nnU-Net's number of the contrast behind the name of an image, which its labels lack."""
+
+MIN_COPIES = 2
+"""Copies of a scan from which on a letter before a name that names no image is taken for the prefix of a program."""
 
 PROGRAM_FOLDER_PATTERN = re.compile(r".+\.(anat|feat|g?ica|sienax?|bedpostx|probtrackx)", re.I)
 """Folders that FSL's programs make for their results."""
@@ -83,7 +94,13 @@ def find_processed_copies(stems: Collection[str], above: Collection[str] = ()) -
     ({}, {'mwp1T1': 'derivative'})
     """
     known = {*stems, *above}
-    found = {stem: "derivative" for stem in stems if not known.isdisjoint(_list_origins(stem))}
+    origins = {stem: known.intersection(_list_origins(stem)) for stem in stems}
+    copies = Counter(origin for found in origins.values() for origin in found)
+    found = {
+        stem: "derivative"
+        for stem in stems
+        if any(copies[origin] >= MIN_COPIES or _names_image(origin) for origin in origins[stem])
+    }
     rest = [stem for stem in stems if stem not in found]
     marks = [stem for stem in rest if MARK_PATTERN.search(stem)]
     return found | (dict.fromkeys(marks, "non_image") if len(marks) < len(rest) else {})
@@ -116,7 +133,9 @@ def find_pipeline_results(images: Iterable[tuple[PurePath, str]]) -> set[PurePat
 
 
 def find_label_maps(images: Mapping[PurePath, str]) -> set[PurePath]:
-    """Find the images in a folder of labels that are called as an image beside that folder is.
+    """Find the images in a folder of labels that are called, with their folders in it, as an image beside it is.
+
+    A folder `lesion` beside one that is called by a group of people, such as `control`, is a group too.
 
     Parameters
     ----------
@@ -129,15 +148,26 @@ def find_label_maps(images: Mapping[PurePath, str]) -> set[PurePath]:
     >>> [one.as_posix() for one in find_label_maps({PurePath(one): one.split("/")[1][:-4] for one in places})]
     ['labelsTr/p1.nii']
     """
-    inside: list[tuple[PurePath, str, PurePath]] = []
-    known: set[tuple[PurePath, str]] = set()
+    inside: list[tuple[PurePath, PurePath, PurePath]] = []
+    known: set[tuple[PurePath, PurePath]] = set()
     for path, stem in images.items():
         named = [n for n, folder in enumerate(path.parts[:-1]) if LABEL_FOLDER_PATTERN.fullmatch(folder)]
         if named:
-            inside.append((path, stem, PurePath(*path.parts[: named[0]])))
-        else:
-            known |= {(above, name) for above in path.parents for name in (stem, CHANNEL_PATTERN.sub("", stem))}
-    return {path for path, stem, project in inside if (project, stem) in known}
+            below = PurePath(*path.parts[named[0] + 1 : -1], stem)
+            inside.append((path, below, PurePath(*path.parts[: named[0]])))
+            continue
+        for above in path.parents:
+            folders = path.parts[len(above.parts) : -1]
+            if folders and GROUP_FOLDER_PATTERN.fullmatch(folders[0]):
+                continue
+            for name in (stem, CHANNEL_PATTERN.sub("", stem)):
+                known |= {(above, PurePath(*folders[n:], name)) for n in range(len(folders) + 1)}
+    return {path for path, below, project in inside if (project, below) in known}
+
+
+def _names_image(stem: str) -> bool:
+    """Whether a name is more than a number or the like: `s01` may be a patient, beside another who is `ms01`."""
+    return any(contrast.is_image_word(word) for word in re.split(r"[\s_.+-]+", stem.casefold()))
 
 
 def _list_origins(stem: str) -> Iterable[str]:
