@@ -161,6 +161,7 @@ def test_the_examples_of_the_page_pass_their_checks(package: Path) -> None:
     testing.check_reason(NAMES["reasons"], fewest_values=16)
 
 
+@pytest.mark.long
 def test_what_is_built_in_passes_too() -> None:
     testing.check_encoder("compact")
     testing.check_loss("supcon")

@@ -63,6 +63,7 @@ def test_the_template_moved_by_a_known_affine_is_found_again() -> None:
     assert shows_head(found)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "protocol",
     [HeadProtocol("T1w"), HeadProtocol("FLAIR", 2, 5.0, 6.0), HeadProtocol("T1w", removed="scalp")],

@@ -114,6 +114,7 @@ def test_a_study_that_needs_a_missing_extra_is_refused_before_it_is_served(
         deployments.check_study_files([file])
 
 
+@pytest.mark.long
 def test_every_module_of_the_core_can_be_imported_without_any_extra() -> None:
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -65,6 +65,7 @@ def troubled(new_hospital: Callable[[], Hospital]) -> Hospital:
     return made
 
 
+@pytest.mark.long
 def test_a_hostile_header_leaves_its_patient_out_and_nobody_else(
     troubled: Hospital, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -90,6 +90,7 @@ def test_the_group_level_collects_all_participants(output: Path, bids: Path, tmp
     assert list(pairs[0])[:3] == ["participant_id", "number", "role"]
 
 
+@pytest.mark.long
 def test_a_participant_without_a_scan_is_3_and_keeps_nobody_else_from_being_done(
     output: Path, bids: Path, config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

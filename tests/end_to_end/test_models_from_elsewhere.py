@@ -33,6 +33,7 @@ def edit(folder: Path, **changes: Any) -> None:
     files.write_json_file(folder / "model.json", {**about, **changes})
 
 
+@pytest.mark.long
 def test_scores_go_by_the_id_whatever_the_folder_is_called(elsewhere: tuple[Study, Path], tmp_path: Path) -> None:
     study, folder = elsewhere
     (link := tmp_path / "link").symlink_to(folder)

@@ -171,6 +171,7 @@ def test_a_model_does_not_decide_what_a_training_imports(tracked: Tracked, tmp_p
     assert "colorsys" not in sys.modules
 
 
+@pytest.mark.long
 def test_scans_without_a_map_are_refused_with_the_reason(made_study: Made, scans: list[Path], tmp_path: Path) -> None:
     other = Path(shutil.copyfile(scans[1], tmp_path / "later_T1w.nii.gz"))
     loaded = monai_bundle.LoadScand(["image", "later"])({"image": scans[0], "later": other})
@@ -182,6 +183,7 @@ def test_scans_without_a_map_are_refused_with_the_reason(made_study: Made, scans
     assert (facts["map"], written.exists()) == (None, False)
 
 
+@pytest.mark.long
 def test_a_batch_of_two_pairs_is_refused(made_study: Made, scans: list[Path]) -> None:
     loaded = monai_bundle.LoadScand("image")({"image": scans[0]})["image"]
     network = monai_bundle.ChangeMapNetwork(str(made_study.model))

@@ -136,6 +136,7 @@ def test_a_model_that_is_as_good_is_used_and_scores_and_reports_follow(
     assert "it is the current model already" in again[RETRAIN_STAGES.index("promote")].facts["why"]
 
 
+@pytest.mark.long
 def test_a_model_that_sees_no_change_is_refused(
     study: Study, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

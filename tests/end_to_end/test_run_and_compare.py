@@ -47,6 +47,7 @@ def _digest_voxels(path: Path) -> str:
     return hashlib.sha256(np.ascontiguousarray(voxels, dtype=np.float32).tobytes()).hexdigest()
 
 
+@pytest.mark.long
 def test_two_files_get_the_figures_of_the_run_in_either_order(
     made_study: Made, scored: tuple[Study, list[PairScore], dict[str, Path]]
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_question_is_answered_by_the_model_that_is_named_else_by_that_of_the_s
     assert run_request.choose_model(made_study.model, new) == made_study.model
 
 
+@pytest.mark.long
 def test_training_by_hand_still_asks_for_more_patients(patient: Patient) -> None:
     refused = patient.run("train")
     assert refused.returncode == 3

@@ -62,6 +62,7 @@ def test_the_two_agree_on_whole_files(files: list[bytes]) -> None:
     assert sum(isinstance(one, DicomInstance) for one, _ in answers) > len(files) / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mutator", [*GENERIC, *DICOM], ids=lambda mutator: str(mutator.__name__))
 def test_the_two_agree_on_mutants(files: list[bytes], mutator: object) -> None:
     random = np.random.default_rng(0)

@@ -47,10 +47,12 @@ def tally(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> fuzz.Tally:
         return fuzz.run(corpus, range(MUTANTS), SEED, MUTANTS // 2, tmp_path_factory.mktemp("kept"))
 
 
+@pytest.mark.long
 def test_no_mutant_crashes_hangs_or_floods(tally: fuzz.Tally) -> None:
     assert not tally.problems
 
 
+@pytest.mark.long
 def test_decoders_are_reached(tally: fuzz.Tally) -> None:
     """Some mutants are ingested, others are refused for many reasons, and most siblings are whole without them."""
     words = sum(tally.outcomes.values(), fuzz.Counter())

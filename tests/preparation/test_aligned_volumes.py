@@ -99,6 +99,7 @@ def test_heads_are_aligned_to_the_template_of_heads_and_their_brains_are_kept(
         assert 1000 < read_segmentation(data / path).volume_ml() < 2000
 
 
+@pytest.mark.long
 def test_the_studys_own_template_can_be_asked_for(scans: pd.DataFrame, data: Path) -> None:
     own = aligned_volumes.prepare_scans(scans, data, None, CONFIG.model_copy(update={"head_template": False}))
     assert not is_head_template(volume.read_volume(own.template))
@@ -154,6 +155,7 @@ def test_one_scan_alone_gives_what_the_study_has_of_it(
     assert is_alignment_usable(placed.record, CONFIG.min_quality)
 
 
+@pytest.mark.long
 def test_another_mask_is_aligned_anew(scans: pd.DataFrame, data: Path) -> None:
     """The mask marks the noise's middle; the same volume without it, or with a larger one, is another alignment."""
     one, path = scans[2:].copy(), data / "scans/sub-2_mask.nii.gz"
@@ -170,6 +172,7 @@ def test_another_mask_is_aligned_anew(scans: pd.DataFrame, data: Path) -> None:
     assert len(set(done)) == 3
 
 
+@pytest.mark.long
 def test_an_affine_study_has_a_folder_of_its_own(scans: pd.DataFrame, data: Path, prepared: PreparedStudy) -> None:
     affine = aligned_volumes.prepare_scans(scans[:2], data, None, CONFIG.model_copy(update={"transform": "affine"}))
     assert affine.template.parent != prepared.template.parent

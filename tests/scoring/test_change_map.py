@@ -181,7 +181,9 @@ def few_rescans(monkeypatch: pytest.MonkeyPatch) -> int:
     return 4
 
 
-@pytest.mark.parametrize(("later", "verdict"), [("rescan", "no_change"), ("ball", "changed")])
+@pytest.mark.parametrize(
+    ("later", "verdict"), [pytest.param("rescan", "no_change", marks=pytest.mark.long), ("ball", "changed")]
+)
 def test_a_contrast_without_a_reference_is_held_against_rescans_of_its_own_scans(
     sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, later: str, verdict: str
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_contrast_without_a_reference_is_held_against_rescans_of_its_own_scans
     assert columns.reference == ReferencePairs("MR T2w, other scanner", "own", 2 * RESCANS_PER_SCAN)
 
 
+@pytest.mark.long
 def test_rescans_of_the_own_scans_do_not_depend_on_the_order(
     sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, few_rescans: int
 ) -> None:
@@ -219,6 +222,7 @@ def test_half_a_head_shares_too_little(
     assert "little_overlap" in columns.reasons
 
 
+@pytest.mark.long
 def test_noise_in_place_of_a_scan_is_no_aligned_pair(
     sides: dict[str, PairScan], instrument: CalibratedDetector, score_config: ScoreConfig
 ) -> None:
@@ -228,6 +232,7 @@ def test_noise_in_place_of_a_scan_is_no_aligned_pair(
     assert "pair_alignment_failed" in columns.reasons
 
 
+@pytest.mark.long
 def test_a_pair_much_noisier_than_the_reference_is_held_against_its_own_rescans(
     sides: dict[str, PairScan], instrument: CalibratedDetector, coarse: ScoreConfig, few_rescans: int
 ) -> None:

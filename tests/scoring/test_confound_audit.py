@@ -94,6 +94,7 @@ class Cohort:
         return confound_audit.audit_confounds(*parts, self.folder, self.folder / "template.nii.gz", middle, 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("plant", "shortcut"),
     [
@@ -110,6 +111,7 @@ def test_a_planted_shortcut_is_found_by_the_classifier_that_sees_it(
     assert (shortcut in found.failed) == (shortcut == "histogram")  # the only one of them that is left in the middle
 
 
+@pytest.mark.long
 def test_what_the_network_is_not_shown_is_chance(tmp_path: Path) -> None:
     found = Cohort(tmp_path, size).audit()
     assert found.in_scans["outline"].low > MAX_SHORTCUT_AUC
@@ -122,6 +124,7 @@ def test_without_a_shortcut_none_is_told_from_chance(tmp_path: Path) -> None:
     assert all(auc.low <= 0.5 for auc in found.auc.values()), found
 
 
+@pytest.mark.long
 def test_patients_who_stay_with_their_scanner_are_told_by_the_header_and_by_nothing_else(tmp_path: Path) -> None:
     found = Cohort(tmp_path, scanner).audit()
     assert found.failed == ("header",)

@@ -66,6 +66,7 @@ def test_what_is_removed_is_outside_the_brain(removed: str) -> None:
     assert (head.scan.voxels == 0).mean() > 0.2
 
 
+@pytest.mark.long
 def test_fluid_over_the_hull_of_the_brain_and_in_the_spine_is_not_brain() -> None:
     one = synthesis.read_label_map(label_map_path(18))
     assert 1000 < (one.structures > 0).sum() / 1000 < 1500

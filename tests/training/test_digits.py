@@ -9,13 +9,9 @@ import pytest
 
 from benchmarks import digits
 
-LONG = ("bce", "contrastive")
-"""Explicit pairs need more steps than a batch's."""
 
-
-@pytest.mark.parametrize(
-    "tutorial", [pytest.param(name, marks=pytest.mark.long if name in LONG else ()) for name in digits.TUTORIALS]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("tutorial", digits.TUTORIALS)
 def test_unseen_digits_are_told_apart(
     tutorial: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -167,6 +167,7 @@ def train(data: Path, folder: Path, marked: str | None) -> tuple[str, int, dict[
     return identity, sum(one.marked for one in sources[0]), network.watcher.state_dict()
 
 
+@pytest.mark.long
 def test_marks_of_validation_and_test_patients_change_nothing_and_those_of_training_patients_do(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
