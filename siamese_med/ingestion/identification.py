@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from pathlib import Path
 
 from siamese_med.ingestion import verdict_rules
 from siamese_med.ingestion.catalogue.rows import PATH_TABLE, SERIES_TABLE, SeriesRow
@@ -13,6 +14,9 @@ from siamese_med.ingestion.inputs.entries import InputEntry, compute_entry_claim
 from siamese_med.ingestion.inputs.ownership import identify_entry_owner
 from siamese_med.ingestion.reasons import PATH_REASONS, UNOPENED_REASONS
 from siamese_med.ingestion.run_state import IngestRun
+
+UNLISTED_REASONS = ("unlisted_folder", "timed_out")
+"""Reasons of folders whose files may still be there although they were not listed."""
 
 PATIENT_CONFLICT_REASON = "patient_conflict"
 """Reason word for one content under two patients."""
@@ -120,6 +124,31 @@ def find_replaced_units(run: IngestRun) -> set[ContentUnit]:
     return replaced - {(row["sha256"], row["claim"]) for row in elsewhere if row["key"] not in looked}
 
 
+def was_listed_whole(run: IngestRun) -> bool:
+    """Tell whether every file of the input was listed, so that a known one that is not among them is gone."""
+    return not any(entry.look and entry.look.reason in UNLISTED_REASONS for entry in run.entries)
+
+
+def find_renamed_units(run: IngestRun, source: Path) -> set[ContentUnit]:
+    """Return the units of images whose file was moved or renamed within the input, so that it names another patient.
+
+    The file at its new place is a scan of the patient whom it names there; the scan of the one before goes.
+    """
+    moved = {
+        entry.known[0]: entry.known
+        for entry in run.entries
+        if entry.look is not None and entry.look.voxels and not entry.found.listed and entry.known not in run.fates
+    }
+    before = {unit for unit in run.fates if unit[0] in moved and unit[1] and run.fates[unit].scan}
+    if not before or not was_listed_whole(run):
+        return set()
+    label, present = run.secret.label("input", source.absolute()), {entry.key for entry in run.entries}
+    places: dict[ContentUnit, list[bool]] = defaultdict(list)
+    for row in run.catalogue.rows(PATH_TABLE, "sha256", {digest for digest, _ in before}):
+        places[row["sha256"], row["claim"]].append(row["input"] == label and row["key"] not in present)
+    return {unit for unit in before if places[unit] and all(places[unit])}
+
+
 def _is_new_version(run: IngestRun, entry: InputEntry, before: ContentUnit, visits: Mapping[str, SeriesRow]) -> bool:
     """Tell whether a DICOM file that took the place of another is of its series, or of its patient and day.
 
@@ -162,7 +191,8 @@ def _claimed(entry: InputEntry) -> bool:
     """Tell whether the input names the patient; a DICOM header takes precedence over the file's name."""
     if entry.found.listed:
         return True
-    return bool(entry.look and entry.look.voxels) and entry.found.claim.in_bids
+    claim = entry.found.claim
+    return bool(entry.look and entry.look.voxels) and (claim.in_bids or claim.by_folder)
 
 
 def _person(entry: InputEntry) -> tuple[str, str]:

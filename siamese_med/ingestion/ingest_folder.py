@@ -20,10 +20,12 @@ from siamese_med.ingestion.commit import IngestCommitter
 from siamese_med.ingestion.conversion import ConversionJob, convert_volume
 from siamese_med.ingestion.grouping import group_entries
 from siamese_med.ingestion.identification import (
+    find_renamed_units,
     find_replaced_units,
     find_resolved_contents,
     identify_contents,
     recognise_unchanged_files,
+    was_listed_whole,
 )
 from siamese_med.ingestion.inputs import sources, time_limits
 from siamese_med.ingestion.inputs.dataset_namespaces import assign_namespaces, merge_dataset_copies
@@ -40,9 +42,6 @@ from siamese_med.runtime import files, progress
 from siamese_med.study.config import IngestConfig
 from siamese_med.study.tables import IngestResult
 from siamese_med.study.vocabulary import ScanFlag
-
-UNLISTED_REASONS = ("unlisted_folder", "timed_out")
-"""Reason words of a folder whose files are not known at present."""
 
 
 def ingest_files(
@@ -106,7 +105,7 @@ def gather_groups(run: IngestRun, source: Path, by_content: bool) -> tuple[list[
     inspect_entries(run, [entry for entry in run.entries if entry.unit is None and entry.look is None])
     merge_dataset_copies(run)
     identify_contents(run)
-    gone = find_replaced_units(run)
+    gone = find_replaced_units(run) | find_renamed_units(run, source)
     return group_entries(run, gone), gone
 
 
@@ -178,8 +177,8 @@ def _record_paths(run: IngestRun, source: Path) -> bool:
             {"path": list(rows.values()), "meta": [PAGE_OUTDATED_ROW]}, unread=find_resolved_contents(run)
         )
     spooled = source.is_relative_to(run.data.absolute())
-    listed = not any(entry.look and entry.look.reason in UNLISTED_REASONS for entry in run.entries)
-    gone = run.catalogue.forget_paths(label, {entry.key for entry in run.entries}) if listed and not spooled else 0
+    whole = was_listed_whole(run) and not spooled
+    gone = run.catalogue.forget_paths(label, {entry.key for entry in run.entries}) if whole else 0
     return bool(rows or gone) or not run.shown
 
 

@@ -71,3 +71,29 @@ def test_a_date_folder_tells_the_visits_of_a_labelled_patient(tmp_path: Path) ->
 def test_the_same_folders_give_the_same_patients_when_one_is_added(tmp_path: Path) -> None:
     before = set(ingest(tmp_path, PLAIN).subject)
     assert before < set(ingest(tmp_path, ["P9/2022-01-01/t1.nii.gz"]).subject)
+
+
+@pytest.mark.parametrize(
+    ("moved", "to", "visits"),
+    [
+        ("P7/2021-02-07", "P8/2021-05-01", [1, 3]),  # filed under the wrong patient
+        ("P7/2021-02-07", "P7/2022-02-07", [2, 2]),  # the wrong date
+    ],
+)
+def test_a_folder_that_is_put_right_is_read_anew(tmp_path: Path, moved: str, to: str, visits: list[int]) -> None:
+    before = ingest(tmp_path, PLAIN)
+    (tmp_path / "input" / to).parent.mkdir(exist_ok=True)
+    (tmp_path / "input" / moved).rename(tmp_path / "input" / to)
+    scans = ingest(tmp_path, [])
+    assert len(scans) == len(before)
+    assert sorted(scans.groupby("subject").session.nunique()) == visits
+    assert not any("copied_scan" in flags for flags in scans["flags"])
+
+
+def test_a_label_that_is_put_right_leaves_no_second_scan(tmp_path: Path) -> None:
+    places = [f"sub-{who}/anat/sub-{who}_T1w.nii.gz" for who in ("01", "02")]
+    assert len(ingest(tmp_path, places)) == 2
+    tree = tmp_path / "input"
+    (tree / "sub-02").rename(tree / "sub-03")
+    (tree / "sub-03/anat/sub-02_T1w.nii.gz").rename(tree / "sub-03/anat/sub-03_T1w.nii.gz")
+    assert [len(flags) for flags in ingest(tmp_path, [])["flags"]] == [1, 1]  # the date is unknown

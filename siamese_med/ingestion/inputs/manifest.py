@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -103,7 +103,16 @@ def _explain_columns(columns: Sequence[str]) -> str:
     return ""
 
 
+def _check_cells(source: Path, number: int, row: Mapping[str | None, str | list[str] | None]) -> None:
+    """Refuse a row that a stray quote joined with the next ones, which would be lost, and one with too many cells."""
+    if any("\n" in cell or "\r" in cell for cell in row.values() if isinstance(cell, str)):
+        raise ManifestError(f"{source} row {number} has a line break in a cell: is a quote left open?")
+    if any(cell.strip() for cell in row.get(None) or ()):
+        raise ManifestError(f"{source} row {number} has more cells than the first line: put what has a comma in quotes")
+
+
 def _row(source: Path, number: int, row: dict[str, str | None]) -> list[InputPath]:
+    _check_cells(source, number, row)  # type: ignore[arg-type]
     cells = {
         name: (cell or "").strip() for name, cell in row.items() if isinstance(name, str) and not isinstance(cell, list)
     }
