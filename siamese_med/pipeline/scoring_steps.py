@@ -104,7 +104,9 @@ def write_lesion_table(
     same = scores[(scores.subject_a == scores.subject_b) & scores.subject_a.isin(marked.subject)]
     pairs = {subject: tuple(read_scores(rows)) for subject, rows in same.groupby("subject_a")}
     scans: dict[str, list[ScanWithLesions]] = {}
-    for row in sort_scans_by_time(marked.itertuples()):
+    for row in sort_scans_by_time(everything.itertuples()):  # all: the date of a visit may be that of an unmarked scan
+        if not isinstance(row.lesions, str):
+            continue
         contrast = row.modality if row.contrast == UNKNOWN else row.contrast
         brain = prepared[row.id].brain if row.id in prepared else None
         scans.setdefault(row.subject, []).append(

@@ -63,6 +63,14 @@ def test_lesions_are_followed_in_the_order_of_the_dates_not_of_the_sessions(stud
     assert {state.lesion for state in found} == {1}
 
 
+def test_the_date_of_a_visit_may_be_that_of_a_scan_without_a_mask(study: Study) -> None:
+    rows = [add_scan(study, 1, None), add_scan(study, 2, "2031-06-01")]
+    dated = {**add_scan(study, 1, "2031-01-01", marked=False), "id": "sub-a_ses-01_T1w", "contrast": "T1w"}
+    write(study, [*rows, dated], [pair(rows[0], rows[1])])
+    found = [state for state in read_lesion_table(study.lesions) if state.lesion]
+    assert [(state.session, state.fate) for state in found] == [("ses-01", "first"), ("ses-02", "enlarging")]
+
+
 def test_a_scan_without_a_mask_may_lie_between_two_that_have_one(study: Study) -> None:
     rows = [add_scan(study, n, f"203{n}-05-01", marked=n != 2) for n in (1, 2, 3)]
     write(study, rows, [pair(rows[0], rows[1]), pair(rows[1], rows[2])])
