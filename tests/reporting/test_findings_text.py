@@ -254,6 +254,24 @@ def test_marked_lesions_are_counted_by_what_became_of_them() -> None:
     )
 
 
+def test_a_new_lesion_that_merged_and_one_that_nothing_can_be_compared_with_are_told() -> None:
+    from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+
+    marks = tuple(
+        ReportLesionMark(scan, fate, None, None, (), 1, None) for scan, fate in (("b", "new"), ("c", "merged"))
+    )
+    lesions = (
+        ReportLesion(1, "stable", (), None),
+        ReportLesion(2, "merged", marks, None),
+        ReportLesion(3, "first", (), None),
+    )
+    loads = tuple(LesionLoad(scan, scan, 0, 1, 1.0, 0.1) for scan in "abc")
+    told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(LesionLine("FLAIR", loads, lesions, ()),))
+    assert told[1].endswith(
+        "of 3 marked lesions (1 shown on one date only) in FLAIR 1 new, then merged with another since the first date."
+    )
+
+
 def test_marked_volumes_and_the_sizes_of_new_lesions_are_given() -> None:
     from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
 

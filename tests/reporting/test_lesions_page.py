@@ -98,6 +98,18 @@ def test_a_lesion_that_a_scan_does_not_reach_is_not_said_to_be_gone(tmp_path: Pa
     assert "not_shown" not in (inputs.reports / SUBJECT / "lesions.tsv").read_text("utf-8")
 
 
+def test_before_its_first_mark_a_lesion_is_not_shown_or_not_there(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    hidden = (state(1, 1, "not_shown", None, "first"), state(2, 1, "first", 0.5, "first"))
+    known = (state(1, 2, "not_shown", None, "new"), state(3, 2, "new", 0.5, "new"))
+    inputs.lesions = (*hidden, *known, *(state(visit, None, "total", 0.5, "unknown") for visit in (1, 2, 3)))
+    inputs.write()
+    rows = section(inputs).partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
+    new, first = (" ".join(Reader(row).text.split()) for row in rows)
+    assert "first not shown 0.50 ± 0.05 not shown" in first
+    assert "new not shown – 0.50 ± 0.05" in new
+
+
 def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
     assert "Left out: ses-3." in Reader(section(marked)).text
 

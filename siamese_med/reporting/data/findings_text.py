@@ -197,12 +197,24 @@ def _lesions(lines: Iterable[LesionLine]) -> list[str]:
         if len(line.loads) > 1:
             volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
             told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}{_change_of_load(line)}")
-        counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
-        what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
-        marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
         if line.lesions:  # a mask may hold nothing but specks
-            told.append(f"of {marked} {where} {what} since the first date")
+            told.append(_fates(line, where))
     return told
+
+
+def _fates(line: LesionLine, where: str) -> str:
+    """Describe what became of the lesions of a contrast since the first date."""
+    counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
+    joined = sum(
+        one.fate == LesionFate.MERGED and any(mark.fate == LesionFate.NEW for mark in one.marks) for one in line.lesions
+    )
+    if joined:
+        counted.append(f"{joined} new, then merged with another")
+    what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
+    marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
+    once = sum(one.fate == LesionFate.FIRST for one in line.lesions)
+    unknown = f" ({once} shown on one date only)" if once and len(line.loads) > 1 else ""
+    return f"of {marked}{unknown} {where} {what} since the first date"
 
 
 def _change_of_load(line: LesionLine) -> str:

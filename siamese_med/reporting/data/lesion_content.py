@@ -11,7 +11,7 @@ from siamese_med.reporting.data.volume_response import VolumeResponse, VolumeRul
 class ReportLesionMark:
     """What one scan shows of a lesion: `fate` since the date before, and its volume.
 
-    A fate is a word of vocabulary.LesionFate, or `not_shown` where the scan does not reach the place of the lesion.
+    A fate is a word of vocabulary.LesionFate; `not_shown` where the scan does not reach the place of the lesion.
     `error_ml` is one standard deviation. `volume_ml` is null where the lesion is not marked any more. `other` is the
     number of the lesion that it merged with or split from. `region` is null outside the brain, and where no brain was
     found.

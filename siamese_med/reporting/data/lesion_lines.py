@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 DAYS_A_YEAR = 365.25
 MAX_LOG_FACTOR = math.log(100)
 """More growth than a hundredfold a year is given as that: it says that the lesion was tiny on the first date."""
-NOT_SHOWN = "not_shown"
-"""Word in place of a fate where a scan does not show the place of a lesion."""
 
 
 def build_lesion_lines(states: Sequence[LesionState], visits: Sequence[ReportVisit]) -> tuple[LesionLine, ...]:
@@ -100,7 +98,7 @@ def _change_ml(lesion: ReportLesion) -> float:
     """Return the change of a lesion's volume from first to last mark; a lesion that merged goes on in another one."""
     if lesion.fate == LesionFate.MERGED:
         return 0.0
-    volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != NOT_SHOWN]
+    volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != LesionFate.NOT_SHOWN]
     before = 0.0 if lesion.fate == LesionFate.NEW else volumes[0]
     return abs(volumes[-1] - before)
 
@@ -119,7 +117,7 @@ def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState])
 def _lesion(
     number: int, states: Sequence[LesionState], scans: Sequence[str], days: dict[str, int | None]
 ) -> ReportLesion:
-    """One lesion; between its first mark and its end, a scan that says nothing of it does not show its place.
+    """One lesion; in a table of an earlier version, a scan that says nothing of it before its end does not show it.
 
     `days` are those of the scans; without them there is no yearly rate, as for a lesion that took in or lost another.
     """
@@ -128,14 +126,14 @@ def _lesion(
     for scan in scans:
         state = known.get(scan)
         if state is not None:
-            begun = state.volume_ml is not None
+            begun = (begun and state.fate == LesionFate.NOT_SHOWN) or state.volume_ml is not None
             marks.append(
                 ReportLesionMark(
                     scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other, state.region
                 )
             )
         elif begun:
-            marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None, None))
+            marks.append(ReportLesionMark(scan, LesionFate.NOT_SHOWN, None, None, (), None, None))
     fate = states[0].fate_since_first
     yearly = None if fate == LesionFate.STABLE else _percent_a_year(states, days)
     return ReportLesion(number, fate, tuple(marks), yearly)

@@ -39,7 +39,13 @@ from siamese_med.scoring.lesions.lesion_slices import (
     write_lesion_slices,
 )
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
-from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
+from siamese_med.scoring.lesions.tracking import (
+    LesionMark,
+    LesionTrack,
+    judge_since_first,
+    list_hidden_places,
+    track_lesions,
+)
 from siamese_med.scoring.scan_poses import place_scans
 from siamese_med.study.lesion import LesionState, locate_lesion_slices
 from siamese_med.study.pair_score import PairScore
@@ -50,7 +56,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-LESION_METHOD_VERSION = 3
+LESION_METHOD_VERSION = 4
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
 NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
@@ -205,8 +211,8 @@ def _follow_line(
     structures = [make_structure_volume(brain) if brain else None for brain in brains]
     states = [
         state
-        for place in range(len(tracks))
-        for state in _describe(job.subject, names, scans, structures, tracks, place, numbers)
+        for place, hidden in enumerate(list_hidden_places(scans, tracks))
+        for state in _describe(job.subject, names, scans, structures, tracks, place, numbers, hidden)
     ]
     sources = [
         SliceSource(scan.id, job.data / scan.image, scan.flags, make_probability_volume(brain) if brain else None)
@@ -255,11 +261,16 @@ def _describe(
     tracks: Sequence[LesionTrack],
     place: int,
     numbers: Sequence[int],
+    hidden: Sequence[int],
 ) -> list[LesionState]:
-    """The rows of the lesion at a place among `tracks`, in the order of time; `numbers` are those of all lesions."""
+    """The rows of the lesion at a place among `tracks`, in the order of time; `numbers` are those of all lesions.
+
+    `hidden` are the places of the scans that do not show it.
+    """
     since_first = judge_since_first(scans, tracks, place)
     rows = []
-    for mark in tracks[place].marks:
+    unseen = [LesionMark(scan, None, LesionFate.NOT_SHOWN) for scan in hidden]
+    for mark in sorted([*tracks[place].marks, *unseen], key=lambda one: one.place):
         scan, marked, brain = names[mark.place], scans[mark.place], structures[mark.place]
         state = LesionState(
             subject=subject,
