@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data import contrast_agent, finding_lines, patient_verdict
+from siamese_med.reporting.data import contrast_agent, finding_lines, lesion_sentences, patient_verdict
 from siamese_med.study.contrasts import join_contrasts, join_words
-from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, MIN_ML_FOR_YEARLY_RATE
-from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatus, ScanFlag, Verdict
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML
+from siamese_med.study.vocabulary import ComponentKind, PatientStatus, ScanFlag, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from siamese_med.reporting.data.lesion_content import LesionLine, ReportLesion
+    from siamese_med.reporting.data.lesion_content import LesionLine
     from siamese_med.reporting.data.patient_verdict import JudgedPairs
     from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline, ReportPair, ReportVisit
 
@@ -27,8 +27,6 @@ LISTED_KINDS = tuple(kind for kind in ComponentKind if kind != ComponentKind.MAY
 """Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
 MAX_NAMED_REGIONS = 3
 """Largest number of regions that are named of the parts of one kind."""
-TOLD_FATES = (LesionFate.NEW, LesionFate.RETURNED, LesionFate.ENLARGING, LesionFate.SHRINKING, LesionFate.VANISHED)
-"""Fates of a marked lesion since the first date, as far as the sentence counts them."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,9 @@ def _amount(found: FindingsSource, judged: JudgedPairs) -> str:
         for pairs in groups.values()
         for pair, told in _with_told(sorted(_one_a_contrast(pairs), key=lambda pair: pair in suspects))
     ]
-    return _sentence([*(clauses or ["no amount of change was measured"]), *_lesions(found.lesions)])
+    return _sentence(
+        [*(clauses or ["no amount of change was measured"]), *lesion_sentences.describe_lesions(found.lesions)]
+    )
 
 
 def _with_told(pairs: Sequence[ReportPair]) -> list[tuple[ReportPair, Sequence[ReportPair]]]:
@@ -188,56 +188,6 @@ def _parts(kind: ComponentKind, pair: ReportPair) -> str:
     several = "s" if len(parts) > 1 else ""
     word = "" if kind in (ComponentKind.BRIGHTER, ComponentKind.DARKER) else f" {kind}"
     return f"{len(parts)}{word} part{several}{volume}{' in all' if len(volumes) > 1 else ''}{tone}{where}"
-
-
-def _lesions(lines: Iterable[LesionLine]) -> list[str]:
-    told = []
-    for line in lines:
-        where = f"in {join_contrasts([line.contrast])}"
-        if len(line.loads) > 1:
-            volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
-            told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}{_change_of_load(line)}")
-        if line.lesions:  # a mask may hold nothing but specks
-            told.append(_fates(line, where))
-    return told
-
-
-def _fates(line: LesionLine, where: str) -> str:
-    """Describe what became of the lesions of a contrast since the first date."""
-    counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
-    joined = sum(
-        one.fate == LesionFate.MERGED and any(mark.fate == LesionFate.NEW for mark in one.marks) for one in line.lesions
-    )
-    if joined:
-        counted.append(f"{joined} new, then merged with another")
-    what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
-    marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
-    once = sum(one.fate == LesionFate.FIRST for one in line.lesions)
-    unknown = f" ({once} shown on one date only)" if once and len(line.loads) > 1 else ""
-    return f"of {marked}{unknown} {where} {what} since the first date"
-
-
-def _change_of_load(line: LesionLine) -> str:
-    if line.change_percent is None:
-        return ""
-    sign = "+" if line.change_percent > 0 else ""
-    within = "beyond" if line.beyond_error else "within"
-    return f" ({sign}{formatting.fixed(line.change_percent, 0)} %, {within} the error of both)"
-
-
-def _with_error(volume_ml: float, error_ml: float) -> str:
-    return f"{formatting.fixed(volume_ml)} ml (standard error {formatting.fixed(error_ml)})"
-
-
-def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
-    """Describe how many lesions have one fate, and how large they are: a mark at the edge of another mask is small."""
-    sizes = [one.newest.volume_ml for one in lesions if one.fate == fate and one.newest and one.newest.volume_ml]
-    count = sum(one.fate == fate for one in lesions)
-    if not sizes:
-        return f"{count} {fate}"
-    shown = list(dict.fromkeys(formatting.fixed(size) for size in (min(sizes), max(sizes))))
-    doubt = ", which may be the edge of a mask" if max(sizes) < MIN_ML_FOR_YEARLY_RATE else ""
-    return f"{count} {fate} (of {' to '.join(shown)} ml{doubt})"
 
 
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:
