@@ -96,8 +96,8 @@ def write_lesion_table(
     from siamese_med.study.score_columns import read_scores
     from siamese_med.study.visit_order import sort_scans_by_time
 
-    lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject))
     marked = everything[everything.lesions.notna()]
+    lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject), set(marked.subject))
     if marked.empty:
         study.lesions.unlink(missing_ok=True)
         return
@@ -111,7 +111,16 @@ def write_lesion_table(
         brain = prepared[row.id].brain if row.id in prepared else None
         scans.setdefault(row.subject, []).append(
             ScanWithLesions(
-                row.id, row.session, contrast, row.lesions, row.path, row.sha256, tuple(sorted(row.flags)), brain
+                row.id,
+                row.session,
+                contrast,
+                row.lesions,
+                row.path,
+                row.sha256,
+                tuple(sorted(row.flags)),
+                brain,
+                row.protocol if isinstance(row.protocol, str) else None,
+                min(map(int, row.shape)) if row.shape is not None else 0,
             )
         )
     jobs = [PatientJob(study.data, one, tuple(scans[one]), pairs.get(one, ())) for one in scans]

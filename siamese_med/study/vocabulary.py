@@ -160,6 +160,7 @@ class LesionFate(ExplainedWord):
     SPLIT = "split", "came off another lesion"
     NOT_SHOWN = "not_shown", "the scan does not show its place, so nothing is known of it"
     TOTAL = "total", "all that is marked on the scan, also what is too small to be followed"
+    REPEAT = "repeat", "all that is marked on a scan that is not followed: another one of its visit is"
     UNPLACED = "unplaced", "the scan could not be registered to the others, so its lesions are not told apart"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -104,4 +105,28 @@ def test_what_was_kept_of_a_patient_who_left_goes_too(study: Study) -> None:
     write(study, [stays], [])
     assert {path.name for path in (study.data / "lesions").iterdir()} == {name for name in kept if "sub-a" in name}
     write(study, [{**stays, "lesions": None}], [])
-    assert len(list((study.data / "lesions").iterdir())) == 3, "its numbers are known when its mask comes back"
+    left = {path.name: path for path in (study.data / "lesions").iterdir()}
+    assert left.keys() == {"sub-a.json", f"{stays['id']}_lesions.nii.gz"}, (
+        "its numbers are known when its mask comes back"
+    )
+    assert json.loads(left["sub-a.json"].read_text()) == {"next": 2}
+    write(study, [stays], [])
+    assert {state.lesion for state in read_lesion_table(study.lesions)} == {None, 1}
+    assert len(list((study.data / "lesions").iterdir())) == 3
+
+
+def test_two_scans_of_one_visit_are_not_two_dates(study: Study) -> None:
+    first, later = add_scan(study, 1, "2031-05-01"), add_scan(study, 2, "2031-09-01")
+    few, many = ({**row, "shape": (24, 24, n)} for row, n in ((add_scan(study, 3, "2031-05-01"), 12), (first, 24)))
+    few |= {"session": "ses-01"}
+    pairs = [pair(few, many), pair(few, later), pair(many, later)]
+    write(study, [few, many, later], pairs)
+    found = read_lesion_table(study.lesions)
+    assert [(state.scan, state.fate) for state in found] == [
+        (first["id"], "first"), (later["id"], "enlarging"),
+        (first["id"], "total"), (few["id"], "repeat"), (later["id"], "total"),
+    ]  # fmt: skip
+    write(study, [{**few, "protocol": "p"}, many, {**later, "protocol": "p"}], pairs)
+    assert read_lesion_table(study.lesions)[0].scan == few["id"], "like with like"
+    write(study, [{**few, "protocol": "p"}, many, {**later, "protocol": "p"}], pairs[2:])
+    assert read_lesion_table(study.lesions)[0].scan == first["id"], "the other one is not registered"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -156,6 +157,21 @@ def test_slabs_that_show_the_same_lesions_are_compared(marked: Inputs) -> None:
 
 def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
     assert "Left out: ses-3." in Reader(section(marked)).text
+
+
+def test_another_mask_of_a_visit_is_named_and_is_no_date(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    twin = state(2, None, "repeat", 9.0, "unknown")
+    (row,) = inputs.scans[inputs.scans.id == twin.scan].to_dict("records")
+    row["id"] = twin.scan.replace("_FLAIR", "_run-2_FLAIR")
+    inputs.scans = pd.concat([inputs.scans, pd.DataFrame([row])])
+    inputs.lesions = (*LESIONS, replace(twin, scan=row["id"]))
+    inputs.write()
+    assert f"Not followed: {row['id']} (9.00 ± 0.90 ml at ses-2)." in Reader(section(inputs)).text
+    (line,) = json.loads((inputs.reports / SUBJECT / "report.json").read_text("utf-8"))["lesions"]
+    assert len(line["loads"]) == 2
+    text = " ".join((inputs.reports / SUBJECT / "report.txt").read_text("utf-8").split())
+    assert "in FLAIR another mask of ses-2 is not followed" in text
 
 
 def test_percent_a_year_is_at_a_constant_rate(marked: Inputs, tmp_path: Path) -> None:

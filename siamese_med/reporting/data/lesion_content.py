@@ -69,6 +69,16 @@ class LesionLoad:
 
 
 @dataclass(frozen=True)
+class UnfollowedMask:
+    """All that is marked on a scan of a visit of which another scan is followed, with its standard deviation."""
+
+    scan: str
+    session: str
+    volume_ml: float
+    error_ml: float
+
+
+@dataclass(frozen=True)
 class LesionLine:
     """The lesions that were marked in scans of one contrast.
 
@@ -83,6 +93,7 @@ class LesionLine:
     change_percent: float | None = None
     beyond_error: bool | None = None  # whether the errors of both volumes explain that (95 %)
     rule: VolumeRule | None = None  # of the responses, if any were asked for
+    repeats: tuple[UnfollowedMask, ...] = ()  # one scan of a visit is followed, since two are not two dates
 
     def find_uncovered(self, one: LesionLoad, other: LesionLoad) -> list[LesionLoad]:
         """Find which of two loads lack lesions that are marked on the other, since their scan does not show them.

@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+from siamese_med.reporting.data.lesion_content import (
+    LesionLine,
+    LesionLoad,
+    ReportLesion,
+    ReportLesionMark,
+    UnfollowedMask,
+)
 from siamese_med.reporting.data.report_content import ReportVisit
 from siamese_med.reporting.data.volume_response import (
     NOT_EVALUABLE,
@@ -87,6 +93,11 @@ def _line(
         loads=tuple(_load(totals[scan], visits[places[scan]], lesions) for scan in scans),
         lesions=tuple(lesions),
         unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
+        repeats=tuple(
+            UnfollowedMask(state.scan, state.session, state.volume_ml or 0.0, state.error_ml or 0.0)
+            for state in states
+            if state.fate == LesionFate.REPEAT
+        ),
     )
     percent, beyond = _change_of_load(line)
     return replace(line, change_percent=percent, beyond_error=beyond)

@@ -26,9 +26,15 @@ def describe_lesions(lines: Iterable[LesionLine]) -> list[str]:
         if len(line.loads) > 1:
             volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
             told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}{_change_of_load(line)}")
+        if line.repeats:
+            told.append(f"{where} another mask of {join_words(_list_repeats(line))} is not followed")
         if line.lesions:  # a mask may hold nothing but specks
             told.append(_fates(line, where))
     return told
+
+
+def _list_repeats(line: LesionLine) -> list[str]:
+    return list(dict.fromkeys(one.session for one in line.repeats))
 
 
 def _fates(line: LesionLine, where: str) -> str:
