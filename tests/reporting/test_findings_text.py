@@ -111,6 +111,20 @@ def test_what_was_left_out_and_why_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("newest", ["not_comparable", "no_change", "uncertain"])
+def test_change_between_earlier_visits_is_told_where_the_newest_has_another_verdict(newest: str) -> None:
+    visits = timeline("1 T1w", "2 T1w", "3 T1w")
+    changed = score("1 T1w", "2 T1w", "changed", interval_days=183)
+    none = newest == "not_comparable"
+    ending = [score(one, "3 T1w", **(APART if none else {"verdict": newest})) for one in ("1 T1w", "2 T1w")]
+    told = compose(visits, changed, *ending)
+    assert told[0].endswith(
+        "; between other visits there is change beyond that of a repeated scan: from ses-1 to ses-2 (183 days) in T1."
+    )
+    assert ("so nothing can be said of change up to ses-3;" in told[0]) == none
+    assert ("No amount of change was measured up to ses-3." in told[1]) == none
+
+
 def test_a_scanner_that_changed_counts_only_within_what_was_compared() -> None:
     visits = [replace(visit, day=number, scanner_changed=number == 2) for number, visit in enumerate(THREE, start=1)]
     old = tuple(visits)

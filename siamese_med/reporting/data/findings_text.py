@@ -27,6 +27,8 @@ LISTED_KINDS = tuple(kind for kind in ComponentKind if kind != ComponentKind.MAY
 """Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
 MAX_NAMED_REGIONS = 3
 """Largest number of regions that are named of the parts of one kind."""
+MAX_NAMED_VISITS = 4
+"""Largest number of pairs of visits that are named where the verdict does not rest on them."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +68,31 @@ def compose_findings(found: FindingsSource) -> tuple[str, str, str]:
 
 
 def _change(found: FindingsSource, judged: JudgedPairs) -> str:
-    """Describe the change between each two visits, the changed ones first."""
+    """Describe the change between each two visits, the changed ones first, and other visits that differ."""
     told: dict[str, list[str]] = {}
     for verdict, groups in judged.items():
         for pairs in groups.values():
             told.setdefault(_between(pairs[0]), []).append(_clause(verdict, pairs))
-    if not told:
-        return (
-            f"{found.visits[-1].session} could not be compared with an earlier visit, so nothing can be said of change."
-        )
-    return _sentence(f"from {between} {join_words(clauses)}" for between, clauses in told.items())
+    clauses = [f"from {between} {join_words(clauses)}" for between, clauses in told.items()]
+    newest = found.visits[-1].session
+    other = _change_between_others(found)
+    if not clauses:
+        none = f"{newest} could not be compared with an earlier visit, so nothing can be said of change"
+        return f"{none} up to {newest}; {other}." if other else f"{none}."
+    return _sentence([*clauses, other])
+
+
+def _change_between_others(found: FindingsSource) -> str:
+    """Name the changed pairs on which a verdict does not rest that says nothing of change; empty without any."""
+    changed: dict[str, list[str]] = {}
+    for pair in patient_verdict.list_other_changed_pairs(found.headline, found.pairs):
+        changed.setdefault(_between(pair), []).append(pair.contrast)
+    if not changed:
+        return ""
+    named = [f"from {between} in {join_contrasts(names)}" for between, names in changed.items()]
+    more = [f"{len(named) - MAX_NAMED_VISITS} more"] if len(named) > MAX_NAMED_VISITS else []
+    where = join_words([*named[:MAX_NAMED_VISITS], *more])
+    return f"between other visits there is change beyond that of a repeated scan: {where}"
 
 
 def _between(pair: ReportPair) -> str:
@@ -101,9 +118,12 @@ def _amount(found: FindingsSource, judged: JudgedPairs) -> str:
         for pairs in groups.values()
         for pair, told in _with_told(sorted(_one_a_contrast(pairs), key=lambda pair: pair in suspects))
     ]
-    return _sentence(
-        [*(clauses or ["no amount of change was measured"]), *lesion_sentences.describe_lesions(found.lesions)]
-    )
+    return _sentence([*(clauses or [_no_amount(found)]), *lesion_sentences.describe_lesions(found.lesions)])
+
+
+def _no_amount(found: FindingsSource) -> str:
+    others = patient_verdict.list_other_changed_pairs(found.headline, found.pairs)
+    return f"no amount of change was measured{f' up to {found.visits[-1].session}' if others else ''}"
 
 
 def _with_told(pairs: Sequence[ReportPair]) -> list[tuple[ReportPair, Sequence[ReportPair]]]:
