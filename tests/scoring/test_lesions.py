@@ -11,7 +11,8 @@ import pytest
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.scoring.lesions import lesion_table
-from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
+from siamese_med.scoring.lesions.followed_scans import ScanWithLesions
+from siamese_med.scoring.lesions.lesion_table import PatientJob
 from siamese_med.scoring.lesions.marked_scan import MarkedScan, measure_overlaps
 from siamese_med.scoring.lesions.tracking import judge_since_first, list_hidden_places, track_lesions
 from siamese_med.study.lesion import LesionState, build_lesion_table, read_lesion_table

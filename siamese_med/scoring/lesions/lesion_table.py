@@ -31,6 +31,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.scoring.lesions.followed_scans import ScanWithLesions, choose_one_a_visit
 from siamese_med.scoring.lesions.lesion_numbers import draw_numbers, number_tracks
 from siamese_med.scoring.lesions.lesion_slices import (
     LesionSlice,
@@ -46,7 +47,6 @@ from siamese_med.scoring.lesions.tracking import (
     list_hidden_places,
     track_lesions,
 )
-from siamese_med.scoring.lesions.visit_choice import choose_one_a_visit
 from siamese_med.scoring.scan_poses import place_scans
 from siamese_med.study.lesion import LesionState, locate_lesion_slices
 from siamese_med.study.pair_score import PairScore
@@ -63,26 +63,6 @@ NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
 ROUNDED_MM = 3
 """Decimals of a registration, in mm, that decide whether it is another one."""
-
-
-@dataclass(frozen=True)
-class ScanWithLesions:
-    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line.
-
-    `image` is the scan itself, `content` its digest, and `brain` its segmentation; None where no brain was found.
-    `protocol` and `slices` decide between two scans of one visit, see `visit_choice`.
-    """
-
-    id: str
-    session: str
-    contrast: str
-    lesions: str
-    image: str
-    content: str
-    flags: tuple[str, ...] = ()
-    brain: str | None = None
-    protocol: str | None = None
-    slices: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,35 @@
-"""The scan of each visit whose lesions are followed: two scans of one visit are not two dates."""
+"""The scans whose lesions are followed: one a visit, since two scans of one visit are not two dates."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from siamese_med.scoring.lesions.lesion_table import ScanWithLesions
+
+@dataclass(frozen=True)
+class ScanWithLesions:
+    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line.
+
+    `image` is the scan itself, `content` its digest, and `brain` its segmentation; None where no brain was found.
+    `protocol` and `slices` decide between two scans of one visit, see `choose_one_a_visit`.
+    """
+
+    id: str
+    session: str
+    contrast: str
+    lesions: str
+    image: str
+    content: str
+    flags: tuple[str, ...] = ()
+    brain: str | None = None
+    protocol: str | None = None
+    slices: int = 0
 
 
 def choose_one_a_visit(placed: Mapping[ScanWithLesions, NDArray[np.float64] | None]) -> list[ScanWithLesions]:
