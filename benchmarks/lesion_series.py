@@ -39,7 +39,8 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.preparation.scan_placement import find_region
 from siamese_med.scoring.change.pair_registration import register_pair
 from siamese_med.scoring.lesions import lesion_table
-from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
+from siamese_med.scoring.lesions.followed_scans import ScanWithLesions
+from siamese_med.scoring.lesions.lesion_table import PatientJob
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.lesion import LesionState

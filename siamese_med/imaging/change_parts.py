@@ -15,6 +15,11 @@ from siamese_med.study.vocabulary import ComponentKind
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MAX_RADII_AWAY = 3.0
+"""Changed tissue farther from the centre of a part is none of it. Unit: radii of a sphere that has its volume.
+
+The centre of a curved part lies outside its tissue. Source: our choice."""
+
 
 def label_changed_parts(change_map: Volume, components: Sequence[Component]) -> tuple[NDArray[np.int32], list[int]]:
     """Label the connected changed tissue of a map, and find which listed part is which.
@@ -33,7 +38,8 @@ def label_changed_parts(change_map: Volume, components: Sequence[Component]) -> 
         connected across faces, edges and corners.
     numbers
         For each of `components`, the label of the tissue nearest to its centre; 0 for a part that is no stronger than a
-        rescan, or has no place. Two parts that touch, one brighter and one darker, have the same.
+        rescan, or has no place, and where no tissue is near: such a part is in the list of parts, but below the limit
+        of the map. Two parts that touch, one brighter and one darker, have the same.
 
     Examples
     --------
@@ -54,10 +60,17 @@ def label_changed_parts(change_map: Volume, components: Sequence[Component]) -> 
     if listed and len(voxels):
         places = voxels @ change_map.affine[:3, :3].T + change_map.affine[:3, 3]
         centres = np.array([components[n].earlier_mm for n in listed], dtype=float)
-        _, nearest = cKDTree(places).query(centres)
-        for n, number in zip(listed, labels[tuple(voxels[nearest].T)].tolist(), strict=True):
-            numbers[n] = number
+        away, nearest = cKDTree(places).query(centres)
+        half_voxel = float(np.abs(change_map.affine[:3, :3]).sum(1).max()) / 2
+        for n, distance, number in zip(listed, away, labels[tuple(voxels[nearest].T)].tolist(), strict=True):
+            if distance <= half_voxel + MAX_RADII_AWAY * _get_radius_mm(components[n]):
+                numbers[n] = number
     return labels, numbers
+
+
+def _get_radius_mm(part: Component) -> float:
+    """Radius of a sphere that has the volume of the part."""
+    return float(np.cbrt(1000 * (part.volume_ml or 0.0) * 3 / (4 * np.pi)))
 
 
 def _has_place(part: Component) -> bool:

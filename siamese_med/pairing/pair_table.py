@@ -72,11 +72,11 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
 
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
-    scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
+    rows = list(build_same_patient_pairs(scans, config.rescan_days))
+    scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
     known = patient_splits.read_known_splits(path)
     sides = patient_splits.assign_splits(scans.subject.unique(), known, config)
-    rows = list(build_same_patient_pairs(scans, config.rescan_days))
     same = Counter(row["subject_a"] for row in rows)
     for split in SPLITS:
         members = scans[scans.subject.map(sides) == split]
@@ -101,14 +101,16 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
     Parameters
     ----------
     scans
-        Scans of the catalogue; the optional column `changed` is a known label of each visit against the one before.
+        All scans of the catalogue: those with one of `vocabulary.UNPAIRED_FLAGS` are in no pair, but the date of a
+        visit may be theirs alone. The optional column `changed` is a known label of each visit against the one before.
     rescan_days
         Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
         two acquisitions of one contrast, at times that are known to differ: T1 and FLAIR are none, whatever their dates
         and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
         before and after a correction, are no pair, nor are two scans of one visit that lie side by side.
     """
-    for subject, mine in _group_scans(sort_scans_by_time(scans.itertuples()), lambda scan: scan.subject).items():
+    paired = [scan for scan in sort_scans_by_time(scans.itertuples()) if UNPAIRED_FLAGS.isdisjoint(flags_of(scan))]
+    for subject, mine in _group_scans(paired, lambda scan: scan.subject).items():
         streams = _group_scans(mine, _stream)
         pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_stream(_tell_apart(stream))]
         if not pairs:  # no two alike: so that the report can say why not

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from siamese_med.study import table_cells
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
 from siamese_med.study.vocabulary import UNKNOWN, Split
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from siamese_med.network.model_folder import TrainedModel
+    from siamese_med.scoring.lesions.followed_scans import ScanWithLesions
     from siamese_med.scoring.score_table import ScoringSetup
     from siamese_med.study.config import ScoreConfig
     from siamese_med.study.model_info import ModelInfo
@@ -91,29 +93,44 @@ def write_lesion_table(
     """
     from siamese_med.runtime.files import write_parquet_file
     from siamese_med.scoring.lesions import lesion_table
-    from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
+    from siamese_med.scoring.lesions.lesion_table import PatientJob
     from siamese_med.study.lesion import build_lesion_table
     from siamese_med.study.score_columns import read_scores
     from siamese_med.study.visit_order import sort_scans_by_time
 
-    lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject))
     marked = everything[everything.lesions.notna()]
+    lesion_table.remove_departed_files(study.data, set(everything.id), set(everything.subject), set(marked.subject))
     if marked.empty:
         study.lesions.unlink(missing_ok=True)
         return
     same = scores[(scores.subject_a == scores.subject_b) & scores.subject_a.isin(marked.subject)]
     pairs = {subject: tuple(read_scores(rows)) for subject, rows in same.groupby("subject_a")}
     scans: dict[str, list[ScanWithLesions]] = {}
-    for row in sort_scans_by_time(marked.itertuples()):
-        contrast = row.modality if row.contrast == UNKNOWN else row.contrast
+    for row in sort_scans_by_time(everything.itertuples()):  # all: the date of a visit may be that of an unmarked scan
+        if not isinstance(row.lesions, str):
+            continue
         brain = prepared[row.id].brain if row.id in prepared else None
-        scans.setdefault(row.subject, []).append(
-            ScanWithLesions(
-                row.id, row.session, contrast, row.lesions, row.path, row.sha256, tuple(sorted(row.flags)), brain
-            )
-        )
+        scans.setdefault(row.subject, []).append(_describe_marked_scan(row, brain))
     jobs = [PatientJob(study.data, one, tuple(scans[one]), pairs.get(one, ())) for one in scans]
     write_parquet_file(study.lesions, build_lesion_table(lesion_table.follow_lesions(jobs)))
+
+
+def _describe_marked_scan(row: Any, brain: str | None) -> ScanWithLesions:
+    """Take from a row of the scan table what the lesions of its mask are followed with."""
+    from siamese_med.scoring.lesions.followed_scans import ScanWithLesions
+
+    return ScanWithLesions(
+        row.id,
+        row.session,
+        row.modality if row.contrast == UNKNOWN else row.contrast,
+        row.lesions,
+        row.path,
+        row.sha256,
+        tuple(sorted(row.flags)),
+        brain,
+        row.protocol if isinstance(row.protocol, str) else None,
+        int(min((edge for edge in table_cells.parse_numbers(row.shape) if edge), default=0)),
+    )
 
 
 def locate_embedding_cache(study: Study, info: ModelInfo) -> Path:

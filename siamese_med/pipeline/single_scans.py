@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from siamese_med.brain.segmentation_files import make_probability_volume, make_structure_volume
-from siamese_med.errors import EmptyInputError
+from siamese_med.errors import EmptyInputError, UsageError
 from siamese_med.imaging.intensity import undo_monochrome1
 from siamese_med.imaging.volume import Volume, write_volume
 from siamese_med.ingestion import single_scan
@@ -50,8 +50,15 @@ def compare(
     """Compare two scans, each a NIfTI file or a folder with a DICOM series, without a catalogue.
 
     `a` is taken for the earlier scan. The change map is written to `map_file` (.nii or .nii.gz) where one is named, in
-    the space of `a`.
+    the space of `a`. Where no map can be made, a file of that name is removed: it would be taken for the map.
+
+    Raises
+    ------
+    UsageError
+        `map_file` is one of the scans.
     """
+    if map_file is not None and Path(map_file).resolve() in (Path(a).resolve(), Path(b).resolve()):
+        raise UsageError(f"{map_file} is one of the two scans: name another file for the change map")
     memory.keep_freed_memory()
     chosen = load_model_for_query(Path(model), study.config)
     scans = [single_scan.read_single_scan(Path(path), study.config.ingest) for path in (a, b)]
@@ -59,9 +66,11 @@ def compare(
     if map_file is None:
         return compared.facts
     map_file = Path(map_file)
-    if compared.change_map is not None:
-        write_volume(map_file, compared.change_map)
-    return {**compared.facts, "map": None if compared.change_map is None else str(map_file)}
+    if compared.change_map is None:
+        map_file.unlink(missing_ok=True)
+        return {**compared.facts, "map": None}
+    write_volume(map_file, compared.change_map)
+    return {**compared.facts, "map": str(map_file)}
 
 
 def identify(scan: Path | str, model: Path | str, study: Study) -> IdentityFacts:

@@ -86,7 +86,7 @@ def rank_fate(fate: str) -> int:
 
 
 LESION_COLUMNS = tuple(field.name for field in fields(LesionState))
-"""Columns of the lesion table, one row for each lesion and scan."""
+"""Columns of the lesion table, one row for each lesion and scan, and one for each scan as a whole."""
 
 
 def locate_lesion_slices(data: Path, subject: str) -> Path:

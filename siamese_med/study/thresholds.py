@@ -132,7 +132,9 @@ Source: the worst of 46 registrations of real heads was 1.6 mm off, the median .
 """
 
 MIN_SHARE_SHOWN = 0.5
-"""A lesion has vanished only where a scan shows at least this share of its place. Unit: share of its volume.
+"""A lesion has vanished, or is new, only where a scan without it shows at least this share of its place.
+
+Unit: share of its volume.
 
 Source: our choice.
 """

@@ -149,8 +149,8 @@ class ComponentKind(Word):
 class LesionFate(ExplainedWord):
     """Fate of a lesion since the date before on which it was marked, or on which it could have been."""
 
-    FIRST = "first", "there on the first date with a mask"
-    NEW = "new", "not there on the date before"
+    FIRST = "first", "there on the first date whose scan shows its place"
+    NEW = "new", "not there on the date before that shows its place"
     ENLARGING = "enlarging", "larger than on the date before, by more than the error of both volumes"
     STABLE = "stable", "as large as on the date before, within the error of both volumes"
     SHRINKING = "shrinking", "smaller than on the date before, by more than the error of both volumes"
@@ -158,7 +158,9 @@ class LesionFate(ExplainedWord):
     RETURNED = "returned", "there again, at the place of a lesion that had vanished or merged"
     MERGED = "merged", "grown together with another lesion, which goes on"
     SPLIT = "split", "came off another lesion"
+    NOT_SHOWN = "not_shown", "the scan does not show its place, so nothing is known of it"
     TOTAL = "total", "all that is marked on the scan, also what is too small to be followed"
+    REPEAT = "repeat", "all that is marked on a scan that is not followed: another one of its visit is"
     UNPLACED = "unplaced", "the scan could not be registered to the others, so its lesions are not told apart"
 
 

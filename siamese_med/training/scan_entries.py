@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from siamese_med.errors import EmptyInputError, InputError
 from siamese_med.imaging.volume import read_volume
 from siamese_med.ingestion.catalogue import catalogue
@@ -16,10 +14,12 @@ from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
 from siamese_med.ingestion.inputs.sources import collect_input_paths, make_natural_sort_key
 from siamese_med.study.prepared_scans import PreparedStudy
 from siamese_med.study.tables import Study
+from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import UNPAIRED_FLAGS
 from siamese_med.training.training_scans import count_days
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 KEYS = ("image", "mask", "subject", "session", "days")
@@ -64,28 +64,28 @@ def list_study_scans(study: Study, prepared: PreparedStudy | None = None) -> lis
     EmptyInputError
         There is no such scan.
     """
-    scans = catalogue.read_scan_table(study.catalogue_url)
-    scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
-    days = dict(zip(scans.id, count_days(list(scans.subject), list(scans.date)), strict=True))
-    affine = None
+    scans = list(catalogue.read_scan_table(study.catalogue_url).itertuples())
+    days = _count_days(scans)
+    affine, volumes = None, {scan.id: scan.path for scan in scans}
     if prepared is not None:
         affine = read_volume(prepared.template).affine
-        usable = prepared.alignments[prepared.alignments.ok][["scan", "volume"]]
-        scans = scans.merge(usable, left_on="id", right_on="scan")
+        usable = prepared.alignments[prepared.alignments.ok]
+        volumes = dict(zip(usable.scan, usable.volume, strict=True))
     entries = [
         ScanEntry(
-            study.data / (row.path if prepared is None else row.volume),
-            row.subject,
-            row.session,
-            days[row.id],
-            study.data / row.mask if prepared is None and isinstance(row.mask, str) else None,
+            study.data / volumes[scan.id],
+            scan.subject,
+            scan.session,
+            days[scan.id],
+            study.data / scan.mask if prepared is None and isinstance(scan.mask, str) else None,
             affine,
         )
-        for row in scans.itertuples()
+        for scan in _sort_by_time(scans)
+        if scan.id in volumes and UNPAIRED_FLAGS.isdisjoint(scan.flags)
     ]
     if not entries:
         raise EmptyInputError("the study has no scan that can be used: see `siamese-med status`")
-    return sort_entries(entries)
+    return entries
 
 
 def list_bids_scans(folder: Path, contrasts: Collection[str] | None = None) -> list[ScanEntry]:
@@ -104,21 +104,48 @@ def list_bids_scans(folder: Path, contrasts: Collection[str] | None = None) -> l
     MissingFileError, EmptyInputError
         There is no such folder, or it has no such image.
     """
-    found = [
-        (one.path, one.claim)
+    scans = [
+        _BidsScan(
+            str(one.path),
+            f"sub-{one.claim.subject}",
+            f"ses-{one.claim.session}" if one.claim.session else "",
+            None if one.claim.date is None else one.claim.date.isoformat(),
+            one.claim.contrast,
+        )
         for one in collect_input_paths(folder)
         if not one.reason and one.labels.subject and one.path.name.lower().endswith(NIFTI_ENDINGS)
     ]
-    found = [(path, claim) for path, claim in found if contrasts is None or claim.contrast in contrasts]
+    found = [scan for scan in _sort_by_time(scans) if contrasts is None or scan.contrast in contrasts]
     if not found:
         wanted = "" if contrasts is None else f" of contrast {', '.join(sorted(contrasts))}"
         raise EmptyInputError(f"{folder} has no image{wanted} in a folder sub-*: give a BIDS dataset")
-    subjects = [f"sub-{claim.subject}" for _, claim in found]
-    days = count_days(subjects, [None if claim.date is None else claim.date.isoformat() for _, claim in found])
-    return sort_entries(
-        ScanEntry(path, subject, f"ses-{claim.session}" if claim.session else "", day)
-        for (path, claim), subject, day in zip(found, subjects, days, strict=True)
-    )
+    days = _count_days(scans)
+    return [ScanEntry(Path(scan.id), scan.subject, scan.session, days[scan.id]) for scan in found]
+
+
+@dataclass(frozen=True)
+class _BidsScan:
+    """An image of a BIDS dataset, with what `study.visit_order` sorts by; `id` is its path."""
+
+    id: str
+    subject: str
+    session: str
+    date: str | None
+    contrast: str | None
+
+
+def _count_days(scans: Sequence[Any]) -> dict[str, float]:
+    """Days of each scan by its id, since the first date of all scans of its patient."""
+    days = count_days([scan.subject for scan in scans], [scan.date for scan in scans])
+    return {scan.id: day for scan, day in zip(scans, days, strict=True)}
+
+
+def _sort_by_time(scans: Iterable[Any]) -> list[Any]:
+    """Sort scans by patient, numbers in their names counted, and by the one order of visits.
+
+    Give all scans and choose afterwards: the date of a visit may be that of a scan that is not chosen.
+    """
+    return sorted(sort_scans_by_time(scans), key=lambda scan: make_natural_sort_key(scan.subject))
 
 
 def read_entries(scans: Sequence[Mapping[str, Any]]) -> list[ScanEntry]:
@@ -157,14 +184,3 @@ def _read_entry(place: int, scan: Mapping[str, Any]) -> ScanEntry:
         float("nan") if days is None else float(days),
         None if mask is None else Path(mask),
     )
-
-
-def sort_entries(entries: Iterable[ScanEntry]) -> list[ScanEntry]:
-    """Sort entries by patient and time; undated scans follow the dated ones, by visit."""
-
-    def when(entry: ScanEntry) -> tuple[Any, ...]:
-        undated = bool(np.isnan(entry.days))
-        visit = make_natural_sort_key(entry.session)
-        return make_natural_sort_key(entry.subject), undated, 0.0 if undated else entry.days, visit, str(entry.image)
-
-    return sorted(entries, key=when)

@@ -266,6 +266,17 @@ def test_three_visits_on_one_day_are_an_anonymisers_date_and_no_rescans(table: T
     assert {row["kind"] for row in pair_table.build_same_patient_pairs(scans, 1)} == {"follow_up"}
 
 
+def test_the_date_of_a_visit_may_be_that_of_a_scan_that_is_never_paired(table: Table, place: Path) -> None:
+    first = {"subject": "sub-1", "session": "ses-1"}
+    rows = [
+        {**first, "contrast": "T1w", "date": None},
+        {**first, "flags": ["split_volume"], "date": "2031-01-01"},
+        {"subject": "sub-1", "session": "ses-2", "contrast": "T1w", "date": "2031-06-01"},
+    ]
+    (pair,) = pair_table.build_pair_table(table(rows), place, PairConfig()).itertuples()
+    assert (pair.scan_a, pair.scan_b) == ("sub-1_ses-1_T1w", "sub-1_ses-2_T1w")
+
+
 @pytest.mark.parametrize("flag", ["identity_conflict", "placeholder_id", "split_volume"])
 def test_scans_of_nobody_knows_whom_and_parts_of_volumes_are_in_no_pair(cohort: Cohort, place: Path, flag: str) -> None:
     scans = cohort(12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ def test_lesions_are_followed_in_the_order_of_the_dates_not_of_the_sessions(stud
     assert {state.lesion for state in found} == {1}
 
 
+def test_the_date_of_a_visit_may_be_that_of_a_scan_without_a_mask(study: Study) -> None:
+    rows = [add_scan(study, 1, None), add_scan(study, 2, "2031-06-01")]
+    dated = {**add_scan(study, 1, "2031-01-01", marked=False), "id": "sub-a_ses-01_T1w", "contrast": "T1w"}
+    write(study, [*rows, dated], [pair(rows[0], rows[1])])
+    found = [state for state in read_lesion_table(study.lesions) if state.lesion]
+    assert [(state.session, state.fate) for state in found] == [("ses-01", "first"), ("ses-02", "enlarging")]
+
+
 def test_a_scan_without_a_mask_may_lie_between_two_that_have_one(study: Study) -> None:
     rows = [add_scan(study, n, f"203{n}-05-01", marked=n != 2) for n in (1, 2, 3)]
     write(study, rows, [pair(rows[0], rows[1]), pair(rows[1], rows[2])])
@@ -96,4 +105,28 @@ def test_what_was_kept_of_a_patient_who_left_goes_too(study: Study) -> None:
     write(study, [stays], [])
     assert {path.name for path in (study.data / "lesions").iterdir()} == {name for name in kept if "sub-a" in name}
     write(study, [{**stays, "lesions": None}], [])
-    assert len(list((study.data / "lesions").iterdir())) == 3, "its numbers are known when its mask comes back"
+    left = {path.name: path for path in (study.data / "lesions").iterdir()}
+    assert left.keys() == {"sub-a.json", f"{stays['id']}_lesions.nii.gz"}, (
+        "its numbers are known when its mask comes back"
+    )
+    assert json.loads(left["sub-a.json"].read_text()) == {"next": 2}
+    write(study, [stays], [])
+    assert {state.lesion for state in read_lesion_table(study.lesions)} == {None, 1}
+    assert len(list((study.data / "lesions").iterdir())) == 3
+
+
+def test_two_scans_of_one_visit_are_not_two_dates(study: Study) -> None:
+    first, later = add_scan(study, 1, "2031-05-01"), add_scan(study, 2, "2031-09-01")
+    few, many = ({**row, "shape": (24, 24, n)} for row, n in ((add_scan(study, 3, "2031-05-01"), 12), (first, 24)))
+    few |= {"session": "ses-01"}
+    pairs = [pair(few, many), pair(few, later), pair(many, later)]
+    write(study, [few, many, later], pairs)
+    found = read_lesion_table(study.lesions)
+    assert [(state.scan, state.fate) for state in found] == [
+        (first["id"], "first"), (later["id"], "enlarging"),
+        (first["id"], "total"), (few["id"], "repeat"), (later["id"], "total"),
+    ]  # fmt: skip
+    write(study, [{**few, "protocol": "p"}, many, {**later, "protocol": "p"}], pairs)
+    assert read_lesion_table(study.lesions)[0].scan == few["id"], "like with like"
+    write(study, [{**few, "protocol": "p"}, many, {**later, "protocol": "p"}], pairs[2:])
+    assert read_lesion_table(study.lesions)[0].scan == first["id"], "the other one is not registered"

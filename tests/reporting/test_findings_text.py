@@ -111,6 +111,20 @@ def test_what_was_left_out_and_why_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize("newest", ["not_comparable", "no_change", "uncertain"])
+def test_change_between_earlier_visits_is_told_where_the_newest_has_another_verdict(newest: str) -> None:
+    visits = timeline("1 T1w", "2 T1w", "3 T1w")
+    changed = score("1 T1w", "2 T1w", "changed", interval_days=183)
+    none = newest == "not_comparable"
+    ending = [score(one, "3 T1w", **(APART if none else {"verdict": newest})) for one in ("1 T1w", "2 T1w")]
+    told = compose(visits, changed, *ending)
+    assert told[0].endswith(
+        "; between other visits there is change beyond that of a repeated scan: from ses-1 to ses-2 (183 days) in T1."
+    )
+    assert ("so nothing can be said of change up to ses-3;" in told[0]) == none
+    assert ("No amount of change was measured up to ses-3." in told[1]) == none
+
+
 def test_a_scanner_that_changed_counts_only_within_what_was_compared() -> None:
     visits = [replace(visit, day=number, scanner_changed=number == 2) for number, visit in enumerate(THREE, start=1)]
     old = tuple(visits)
@@ -251,6 +265,24 @@ def test_marked_lesions_are_counted_by_what_became_of_them() -> None:
     told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(line("stable", "first"),))
     assert told[1].endswith(
         "of 2 marked lesions in FLAIR none is new or has changed beyond the error of its volumes since the first date."
+    )
+
+
+def test_a_new_lesion_that_merged_and_one_that_nothing_can_be_compared_with_are_told() -> None:
+    from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+
+    marks = tuple(
+        ReportLesionMark(scan, fate, None, None, (), 1, None) for scan, fate in (("b", "new"), ("c", "merged"))
+    )
+    lesions = (
+        ReportLesion(1, "stable", (), None),
+        ReportLesion(2, "merged", marks, None),
+        ReportLesion(3, "first", (), None),
+    )
+    loads = tuple(LesionLoad(scan, scan, 0, 1, 1.0, 0.1) for scan in "abc")
+    told = compose(BOTH, score("1 T1w", "2 T1w"), lesions=(LesionLine("FLAIR", loads, lesions, ()),))
+    assert told[1].endswith(
+        "of 3 marked lesions (1 shown on one date only) in FLAIR 1 new, then merged with another since the first date."
     )
 
 

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE, ReportExtras
 from tests.reporting import browser, devtools
 from tests.reporting.conftest import Inputs, build, pseudonym
 from tests.reporting.devtools import Chromium, Tab
@@ -78,15 +80,22 @@ def test_every_section_is_one_click_away(pages: Inputs) -> None:
         assert [target for target in targets if page.count(f'id="{target}"') != 1] == []
 
 
-def test_changes_between_earlier_visits_are_named_where_the_verdict_is_another_one(tmp_path: Path) -> None:
-    inputs = build(tmp_path).only("changed")
+@pytest.mark.parametrize("verdict", ["uncertain", "not_comparable"])
+def test_changes_between_earlier_visits_are_named_where_the_verdict_is_another_one(
+    tmp_path: Path, verdict: str
+) -> None:
+    inputs = replace(build(tmp_path).only("changed"), extras=ReportExtras(fhir=True))
     ends = inputs.scores["scan_b"].str.contains("ses-6")
-    inputs.scores.loc[ends, "verdict"] = "uncertain"
+    inputs.scores.loc[ends, "verdict"] = verdict
     inputs.write()
     told = json.loads(path(inputs, "changed").with_name("report.json").read_text(encoding="utf-8"))
     changed = [pair for pair in told["pairs"] if pair["status"] == "changed"]
-    assert told["headline"]["status"] == "uncertain"
+    assert told["headline"]["status"] == verdict
     assert changed
+    bundle = json.loads(path(inputs, "changed").with_name("report.fhir.json").read_text(encoding="utf-8"))
+    (conclusion,) = [one["resource"]["conclusion"] for one in bundle["entry"] if "conclusion" in one["resource"]]
+    for text in (conclusion, path(inputs, "changed").with_name("report.txt").read_text(encoding="utf-8")):
+        assert "between other visits there is change beyond that of a repeated scan" in " ".join(text.split())
     (note,) = [one for one in told["warnings"] if one.startswith("Pairs on which the verdict")]
     assert f"FLAIR, {changed[0]['earlier_session']} to {changed[0]['later_session']}" in note
 
@@ -199,3 +208,12 @@ def test_a_link_to_a_folded_section_opens_it(pages: Inputs, chromium: Chromium) 
         tab.evaluate("document.querySelector('.jump a[href$=paste]').click()", pressed=True)
         opened = "new Promise((done) => setTimeout(() => done(document.getElementById('paste').open), 200))"
         assert tab.evaluate(opened) is True
+
+
+def test_a_small_significance_is_not_rounded_to_nothing(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("changed")
+    inputs.scores.attrs[SIGNIFICANCE_ATTRIBUTE] = 0.001
+    inputs.write()
+    page = Reader(path(inputs, "changed").read_text(encoding="utf-8")).text
+    assert page.count("below 0.001") >= 2
+    assert "below 0.00 " not in page

@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
+from siamese_med.reporting.charts.lesion_load import draw_lesion_load
 from siamese_med.reporting.data.lesion_lines import build_lesion_lines
+from siamese_med.reporting.data.patient_visits import build_visits
+from siamese_med.reporting.data.report_content import ReportVisit
+from siamese_med.study.config import ReportConfig
 from siamese_med.study.lesion import LesionState
 from tests.reporting.conftest import Inputs, build, pseudonym
 from tests.reporting.test_pages import Reader
@@ -98,8 +103,75 @@ def test_a_lesion_that_a_scan_does_not_reach_is_not_said_to_be_gone(tmp_path: Pa
     assert "not_shown" not in (inputs.reports / SUBJECT / "lesions.tsv").read_text("utf-8")
 
 
+def test_before_its_first_mark_a_lesion_is_not_shown_or_not_there(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    hidden = (state(1, 1, "not_shown", None, "first"), state(2, 1, "first", 0.5, "first"))
+    known = (state(1, 2, "not_shown", None, "new"), state(3, 2, "new", 0.5, "new"))
+    inputs.lesions = (*hidden, *known, *(state(visit, None, "total", 0.5, "unknown") for visit in (1, 2, 3)))
+    inputs.write()
+    rows = section(inputs).partition("<tbody>")[2].partition("</tbody>")[0].split("<tr>")[1:]
+    new, first = (" ".join(Reader(row).text.split()) for row in rows)
+    assert "first not shown 0.50 ± 0.05 not shown" in first
+    assert "new not shown – 0.50 ± 0.05" in new
+
+
+SLABS = (
+    *(state(visit, 1, "first" if visit == 1 else "stable", 0.5, "stable") for visit in (1, 2, 3)),
+    *(state(1, 2, "first", 1.0, "first"), state(2, 2, "not_shown", None, "first")),
+    state(3, 2, "not_shown", None, "first"),
+    *(state(visit, None, "total", volume, "unknown") for visit, volume in ((1, 1.5), (2, 0.5), (3, 0.5))),
+)
+"""A whole head, then slabs in which one of two lesions lies: nothing has changed."""
+
+
+def test_volumes_of_scans_that_show_other_lesions_are_not_compared(tmp_path: Path) -> None:
+    inputs = build(tmp_path, ReportConfig(response="rano")).only("stable")
+    inputs.lesions = SLABS
+    inputs.write()
+    report = json.loads((inputs.reports / SUBJECT / "report.json").read_text("utf-8"))
+    (line,) = report["lesions"]
+    assert (line["change_percent"], line["beyond_error"]) == (None, None)
+    assert [load["not_shown"] for load in line["loads"]] == [0, 1, 1]
+    assert [load["response"] and load["response"]["category"] for load in line["loads"]] == [
+        None, "not evaluable", "not evaluable",
+    ]  # fmt: skip
+    text = (inputs.reports / SUBJECT / "report.txt").read_text("utf-8")
+    assert "which cannot be compared: 1 of 2 lesions lies outside the scan of ses-3;" in " ".join(text.split())
+    page = " ".join(Reader((inputs.reports / SUBJECT / "report.html").read_text("utf-8")).text.split())
+    assert "These volumes cannot be compared: 1 of 2 lesions lies outside the scan of ses-3." in page
+    assert "not evaluable" in section(inputs)
+    assert "1 lesion, 1 not shown" in page
+    (shown,) = build_lesion_lines(SLABS, build_visits_of(inputs))
+    assert str(draw_lesion_load(shown)).count("<polyline") == 2, "no line from the whole head to the slab"
+
+
+def build_visits_of(inputs: Inputs) -> tuple[ReportVisit, ...]:
+    return build_visits(inputs.scans[inputs.scans.subject == SUBJECT].to_dict("records"), {})
+
+
+def test_slabs_that_show_the_same_lesions_are_compared(marked: Inputs) -> None:
+    slabs = [one for one in SLABS if one.session != "ses-1"]
+    (line,) = build_lesion_lines(slabs, build_visits_of(marked))
+    assert (line.uncovered, line.change_percent) == ("", 0.0)
+
+
 def test_a_scan_that_was_left_out_is_named(marked: Inputs) -> None:
     assert "Left out: ses-3." in Reader(section(marked)).text
+
+
+def test_another_mask_of_a_visit_is_named_and_is_no_date(tmp_path: Path) -> None:
+    inputs = build(tmp_path).only("stable")
+    twin = state(2, None, "repeat", 9.0, "unknown")
+    (row,) = inputs.scans[inputs.scans.id == twin.scan].to_dict("records")
+    row["id"] = twin.scan.replace("_FLAIR", "_run-2_FLAIR")
+    inputs.scans = pd.concat([inputs.scans, pd.DataFrame([row])])
+    inputs.lesions = (*LESIONS, replace(twin, scan=row["id"]))
+    inputs.write()
+    assert f"Not followed: {row['id']} (9.00 ± 0.90 ml at ses-2)." in Reader(section(inputs)).text
+    (line,) = json.loads((inputs.reports / SUBJECT / "report.json").read_text("utf-8"))["lesions"]
+    assert len(line["loads"]) == 2
+    text = " ".join((inputs.reports / SUBJECT / "report.txt").read_text("utf-8").split())
+    assert "in FLAIR another mask of ses-2 is not followed" in text
 
 
 def test_percent_a_year_is_at_a_constant_rate(marked: Inputs, tmp_path: Path) -> None:
@@ -119,8 +191,6 @@ def test_percent_a_year_is_at_a_constant_rate(marked: Inputs, tmp_path: Path) ->
 
 
 def test_less_than_ninety_days_give_no_rate(marked: Inputs) -> None:
-    from siamese_med.reporting.data.patient_visits import build_visits
-
     rows = marked.scans[marked.scans.subject == SUBJECT].to_dict("records")
     for row, day in zip(rows, ("2031-01-01", "2031-03-01", "2031-05-01"), strict=True):
         row["date"] = day

@@ -106,5 +106,5 @@ def test_the_region_of_a_lesion_and_its_slices_are_kept_with_the_patient(tmp_pat
     job.slices.unlink()
     assert [row for row in lesion_table.follow_patient(known) if row.lesion is not None] == rows
     assert job.slices.is_file(), "what is missing is made again"
-    lesion_table.remove_departed_files(tmp_path, {"ses-01", "ses-02"}, set())
+    lesion_table.remove_departed_files(tmp_path, {"ses-01", "ses-02"}, set(), set())
     assert not job.slices.exists()

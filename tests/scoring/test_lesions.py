@@ -11,9 +11,10 @@ import pytest
 from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.scoring.lesions import lesion_table
-from siamese_med.scoring.lesions.lesion_table import PatientJob, ScanWithLesions
+from siamese_med.scoring.lesions.followed_scans import ScanWithLesions
+from siamese_med.scoring.lesions.lesion_table import PatientJob
 from siamese_med.scoring.lesions.marked_scan import MarkedScan, measure_overlaps
-from siamese_med.scoring.lesions.tracking import judge_since_first, track_lesions
+from siamese_med.scoring.lesions.tracking import judge_since_first, list_hidden_places, track_lesions
 from siamese_med.study.lesion import LesionState, build_lesion_table, read_lesion_table
 from siamese_med.study.pair_score import PairScore
 from siamese_med.study.vocabulary import LesionFate, NotComparable
@@ -100,6 +101,35 @@ def test_a_small_lesion_a_voxel_away_is_the_same_and_one_farther_is_not() -> Non
 def test_nothing_is_said_of_a_lesion_that_a_scan_does_not_show() -> None:
     slab = MarkedScan(draw(A)[:20], np.eye(4), np.eye(4))
     assert fates(scan(A, B), slab, scan(A, B)) == [["first", "stable", "stable"], ["first", "stable"]]
+
+
+def test_a_lesion_is_new_only_where_an_earlier_scan_shows_its_place() -> None:
+    slab, whole, grown = MarkedScan(draw(A)[:20], np.eye(4), np.eye(4)), scan(A, B), scan(A, (28, 28, 28, 6))
+    scans = [slab, whole, grown]
+    tracks = track_lesions(scans)
+    assert [[str(mark.fate) for mark in track.marks] for track in tracks] == [
+        ["first", "stable", "stable"],
+        ["first", "enlarging"],
+    ]
+    assert judge_since_first(scans, tracks, 1) == LesionFate.ENLARGING
+    assert list_hidden_places(scans, tracks) == [[], [0]]
+    assert judge_since_first(scans[:2], track_lesions(scans[:2]), 1) == LesionFate.FIRST, "nothing to compare it with"
+    assert fates(scan(A), slab, whole) == [["first", "stable", "stable"], ["new"]], "the first scan shows it"
+
+
+def test_what_a_scan_does_not_show_is_not_known_after_a_lesion_vanished_either() -> None:
+    slab = MarkedScan(draw(A)[:20], np.eye(4), np.eye(4))
+    scans = [scan(A, B), scan(A), slab]
+    assert list_hidden_places(scans, track_lesions(scans)) == [[], [2]]
+
+
+def test_a_new_lesion_that_merges_with_an_old_one_is_growth_since_the_first_date() -> None:
+    large, small, bridge = (14, 20, 20, 6), (27, 20, 20, 5), (21, 20, 20, 1.5)
+    for old in (large, small):
+        scans = [scan(old), scan(large, small), scan(large, small, bridge)]
+        tracks = track_lesions(scans)
+        since = {judge_since_first(scans, tracks, number) for number in range(2)}
+        assert since == {LesionFate.ENLARGING, LesionFate.MERGED}
 
 
 def test_grids_and_poses_of_their_own_change_nothing() -> None:

@@ -128,6 +128,21 @@ def test_a_bids_tree_gives_patients_visits_and_days(tmp_path: Path) -> None:
         LongitudinalDataset.from_bids(tmp_path, ["PDw"])
 
 
+def test_an_undated_scan_lies_at_its_visit(tmp_path: Path) -> None:
+    scan = Volume(np.ones(SHAPE, dtype=np.float32), AFFINE)
+    bids_tree.write_bids_tables(tmp_path, "test", {1: []})
+    for visit, contrast in ((1, "T1w"), (1, "FLAIR"), (2, "T1w")):
+        machine = draw_scanners(np.random.default_rng(0), 1, (contrast,))[0]
+        bids_tree.write_bids_scan(tmp_path, 0, visit, machine, scan)
+    for visit, contrast, day in (("ses-01", "FLAIR", "2020-01-01"), ("ses-02", "T1w", "2020-03-01")):
+        row = f"filename\tacq_time\nanat/sub-000_{visit}_{contrast}.nii.gz\t{day}T10:15:00\n"
+        (tmp_path / "sub-000" / visit / f"sub-000_{visit}_scans.tsv").write_text(row)
+    dataset = LongitudinalDataset.from_bids(tmp_path, ["T1w"])
+    assert [(dataset[place]["session"], float(dataset[place]["days"])) for place in range(2)] == [
+        ("ses-01", pytest.approx(math.nan, nan_ok=True)), ("ses-02", 60.0),
+    ]  # fmt: skip
+
+
 def test_a_study_gives_its_scans_and_keeps_its_splits(made_study: Made, tmp_path: Path) -> None:
     folder = made_study.copy(tmp_path)
     study = siamese_med.Study(folder / "data", folder / "reports", studies.small())

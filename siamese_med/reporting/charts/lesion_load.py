@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
@@ -9,6 +10,8 @@ from siamese_med.reporting.charts.marks import MARK_SHAPES
 from siamese_med.reporting.charts.plot import AxisRange, Plot, choose_ticks
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from markupsafe import Markup
 
     from siamese_med.reporting.data.lesion_content import LesionLine
@@ -23,7 +26,7 @@ LOAD_MARGINS_PX = (46, 24, 34, 56)
 def draw_lesion_load(line: LesionLine) -> Markup | None:
     """Draw the lesion load in ml of each date with one standard deviation; None for fewer than MIN_DATES dates.
 
-    The x axis counts days, or dates where the day of any is not known.
+    The x axis counts days, or dates where the day of any is not known. No line joins dates that cannot be compared.
 
     Examples
     --------
@@ -48,7 +51,8 @@ def draw_lesion_load(line: LesionLine) -> Markup | None:
     plot.axes("", "", [], choose_ticks(0.0, 1.2 * top, 4))
     heading = formatting.sentence_case(f"{line.contrast}: all that is marked, in ml, ± its standard error")
     plot.text(heading, plot.left - 8, 22, "label", anchor="start")
-    plot.curve([(place, load.volume_ml) for place, load in zip(places, line.loads, strict=True)], "series s0")
+    for stretch in _split_where_coverage_differs(line, places):
+        plot.curve(stretch, "series s0")
     for place, load in zip(places, line.loads, strict=True):
         column, row = plot.across(place), plot.down(load.volume_ml)
         low, high = (plot.down(load.volume_ml + way * load.error_ml) for way in (-1, 1))
@@ -57,3 +61,14 @@ def draw_lesion_load(line: LesionLine) -> Markup | None:
         plot.text(formatting.measure(load.volume_ml, after=" ml"), column, high - 12, "value")
         plot.text(load.session, column, plot.bottom + 20, "visit-label")
     return plot.svg()
+
+
+def _split_where_coverage_differs(line: LesionLine, places: Sequence[float]) -> list[list[tuple[float, float]]]:
+    """Split the points of the curve between dates whose scans do not show the same lesions."""
+    points = [(place, load.volume_ml) for place, load in zip(places, line.loads, strict=True)]
+    stretches = [points[:1]]
+    for (before, load), point in zip(pairwise(line.loads), points[1:], strict=True):
+        if line.find_uncovered(before, load):
+            stretches.append([])
+        stretches[-1].append(point)
+    return stretches

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from siamese_med.reporting import formatting
-from siamese_med.reporting.data import contrast_agent, finding_lines, patient_verdict
+from siamese_med.reporting.data import contrast_agent, finding_lines, lesion_sentences, patient_verdict
 from siamese_med.study.contrasts import join_contrasts, join_words
-from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML, MIN_ML_FOR_YEARLY_RATE
-from siamese_med.study.vocabulary import ComponentKind, LesionFate, PatientStatus, ScanFlag, Verdict
+from siamese_med.study.thresholds import DETECTION_POWER, LARGEST_TESTED_ML
+from siamese_med.study.vocabulary import ComponentKind, PatientStatus, ScanFlag, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from siamese_med.reporting.data.lesion_content import LesionLine, ReportLesion
+    from siamese_med.reporting.data.lesion_content import LesionLine
     from siamese_med.reporting.data.patient_verdict import JudgedPairs
     from siamese_med.reporting.data.report_content import ContrastLine, PatientHeadline, ReportPair, ReportVisit
 
@@ -27,8 +27,8 @@ LISTED_KINDS = tuple(kind for kind in ComponentKind if kind != ComponentKind.MAY
 """Parts of a change map that alone are beyond a rescan, in the order of the sentence."""
 MAX_NAMED_REGIONS = 3
 """Largest number of regions that are named of the parts of one kind."""
-TOLD_FATES = (LesionFate.NEW, LesionFate.RETURNED, LesionFate.ENLARGING, LesionFate.SHRINKING, LesionFate.VANISHED)
-"""Fates of a marked lesion since the first date, as far as the sentence counts them."""
+MAX_NAMED_VISITS = 4
+"""Largest number of pairs of visits that are named where the verdict does not rest on them."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,31 @@ def compose_findings(found: FindingsSource) -> tuple[str, str, str]:
 
 
 def _change(found: FindingsSource, judged: JudgedPairs) -> str:
-    """Describe the change between each two visits, the changed ones first."""
+    """Describe the change between each two visits, the changed ones first, and other visits that differ."""
     told: dict[str, list[str]] = {}
     for verdict, groups in judged.items():
         for pairs in groups.values():
             told.setdefault(_between(pairs[0]), []).append(_clause(verdict, pairs))
-    if not told:
-        return (
-            f"{found.visits[-1].session} could not be compared with an earlier visit, so nothing can be said of change."
-        )
-    return _sentence(f"from {between} {join_words(clauses)}" for between, clauses in told.items())
+    clauses = [f"from {between} {join_words(clauses)}" for between, clauses in told.items()]
+    newest = found.visits[-1].session
+    other = _change_between_others(found)
+    if not clauses:
+        none = f"{newest} could not be compared with an earlier visit, so nothing can be said of change"
+        return f"{none} up to {newest}; {other}." if other else f"{none}."
+    return _sentence([*clauses, other])
+
+
+def _change_between_others(found: FindingsSource) -> str:
+    """Name the changed pairs on which a verdict does not rest that says nothing of change; empty without any."""
+    changed: dict[str, list[str]] = {}
+    for pair in patient_verdict.list_other_changed_pairs(found.headline, found.pairs):
+        changed.setdefault(_between(pair), []).append(pair.contrast)
+    if not changed:
+        return ""
+    named = [f"from {between} in {join_contrasts(names)}" for between, names in changed.items()]
+    more = [f"{len(named) - MAX_NAMED_VISITS} more"] if len(named) > MAX_NAMED_VISITS else []
+    where = join_words([*named[:MAX_NAMED_VISITS], *more])
+    return f"between other visits there is change beyond that of a repeated scan: {where}"
 
 
 def _between(pair: ReportPair) -> str:
@@ -103,7 +118,12 @@ def _amount(found: FindingsSource, judged: JudgedPairs) -> str:
         for pairs in groups.values()
         for pair, told in _with_told(sorted(_one_a_contrast(pairs), key=lambda pair: pair in suspects))
     ]
-    return _sentence([*(clauses or ["no amount of change was measured"]), *_lesions(found.lesions)])
+    return _sentence([*(clauses or [_no_amount(found)]), *lesion_sentences.describe_lesions(found.lesions)])
+
+
+def _no_amount(found: FindingsSource) -> str:
+    others = patient_verdict.list_other_changed_pairs(found.headline, found.pairs)
+    return f"no amount of change was measured{f' up to {found.visits[-1].session}' if others else ''}"
 
 
 def _with_told(pairs: Sequence[ReportPair]) -> list[tuple[ReportPair, Sequence[ReportPair]]]:
@@ -188,44 +208,6 @@ def _parts(kind: ComponentKind, pair: ReportPair) -> str:
     several = "s" if len(parts) > 1 else ""
     word = "" if kind in (ComponentKind.BRIGHTER, ComponentKind.DARKER) else f" {kind}"
     return f"{len(parts)}{word} part{several}{volume}{' in all' if len(volumes) > 1 else ''}{tone}{where}"
-
-
-def _lesions(lines: Iterable[LesionLine]) -> list[str]:
-    told = []
-    for line in lines:
-        where = f"in {join_contrasts([line.contrast])}"
-        if len(line.loads) > 1:
-            volumes = [f"{_with_error(one.volume_ml, one.error_ml)} at {one.session}" for one in line.loads]
-            told.append(f"{where} the masks mark {volumes[0]} and {volumes[-1]}{_change_of_load(line)}")
-        counted = [_counted(fate, line.lesions) for fate in TOLD_FATES if any(one.fate == fate for one in line.lesions)]
-        what = join_words(counted) if counted else "none is new or has changed beyond the error of its volumes"
-        marked = f"{len(line.lesions)} marked lesion{'s' if len(line.lesions) > 1 else ''}"
-        if line.lesions:  # a mask may hold nothing but specks
-            told.append(f"of {marked} {where} {what} since the first date")
-    return told
-
-
-def _change_of_load(line: LesionLine) -> str:
-    if line.change_percent is None:
-        return ""
-    sign = "+" if line.change_percent > 0 else ""
-    within = "beyond" if line.beyond_error else "within"
-    return f" ({sign}{formatting.fixed(line.change_percent, 0)} %, {within} the error of both)"
-
-
-def _with_error(volume_ml: float, error_ml: float) -> str:
-    return f"{formatting.fixed(volume_ml)} ml (standard error {formatting.fixed(error_ml)})"
-
-
-def _counted(fate: LesionFate, lesions: Sequence[ReportLesion]) -> str:
-    """Describe how many lesions have one fate, and how large they are: a mark at the edge of another mask is small."""
-    sizes = [one.newest.volume_ml for one in lesions if one.fate == fate and one.newest and one.newest.volume_ml]
-    count = sum(one.fate == fate for one in lesions)
-    if not sizes:
-        return f"{count} {fate}"
-    shown = list(dict.fromkeys(formatting.fixed(size) for size in (min(sizes), max(sizes))))
-    doubt = ", which may be the edge of a mask" if max(sizes) < MIN_ML_FOR_YEARLY_RATE else ""
-    return f"{count} {fate} (of {' to '.join(shown)} ml{doubt})"
 
 
 def _limits(found: FindingsSource, judged: JudgedPairs) -> str:

@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from siamese_med.reporting.data.lesion_content import LesionLine, LesionLoad, ReportLesion, ReportLesionMark
+from siamese_med.reporting.data.lesion_content import (
+    LesionLine,
+    LesionLoad,
+    ReportLesion,
+    ReportLesionMark,
+    UnfollowedMask,
+)
 from siamese_med.reporting.data.report_content import ReportVisit
-from siamese_med.reporting.data.volume_response import VOLUME_RULES, assess_volume_response
+from siamese_med.reporting.data.volume_response import (
+    NOT_EVALUABLE,
+    VOLUME_RULES,
+    VolumeResponse,
+    VolumeRule,
+    assess_volume_response,
+)
 from siamese_med.study.contrasts import describe_contrast
 from siamese_med.study.lesion import rank_fate
 from siamese_med.study.thresholds import MIN_DAYS_FOR_YEARLY_RATE, MIN_ML_FOR_YEARLY_RATE, VOLUME_CHANGE_Z
@@ -21,8 +33,6 @@ if TYPE_CHECKING:
 DAYS_A_YEAR = 365.25
 MAX_LOG_FACTOR = math.log(100)
 """More growth than a hundredfold a year is given as that: it says that the lesion was tiny on the first date."""
-NOT_SHOWN = "not_shown"
-"""Word in place of a fate where a scan does not show the place of a lesion."""
 
 
 def build_lesion_lines(states: Sequence[LesionState], visits: Sequence[ReportVisit]) -> tuple[LesionLine, ...]:
@@ -46,22 +56,27 @@ def assess_lesion_loads(line: LesionLine, response: str) -> LesionLine:
     rule = VOLUME_RULES.get(response)
     if rule is None:
         return line
-    marks = [mark for lesion in line.lesions for mark in lesion.marks if mark.fate == LesionFate.NEW]
-    volumes = [(load.volume_ml, load.error_ml) for load in line.loads]
-    loads = [
-        replace(
-            load, response=assess_volume_response(volumes[: n + 1], rule, sum(one.scan == load.scan for one in marks))
-        )
-        for n, load in enumerate(line.loads)
-        if n
-    ]
+    loads = [replace(load, response=_assess_load(line, n, rule)) for n, load in enumerate(line.loads) if n]
     return replace(line, loads=(*line.loads[:1], *loads), rule=rule)
+
+
+def _assess_load(line: LesionLine, place: int, rule: VolumeRule) -> VolumeResponse:
+    """Assess the load at a place after the first, against those before whose scans show the same lesions."""
+    load = line.loads[place]
+    new = sum(
+        mark.fate == LesionFate.NEW and mark.scan == load.scan for lesion in line.lesions for mark in lesion.marks
+    )
+    alike = [before for before in line.loads[:place] if not line.find_uncovered(before, load)]
+    if line.loads[0] not in alike:
+        return VolumeResponse(NOT_EVALUABLE, None, None, None, new)
+    return assess_volume_response([(one.volume_ml, one.error_ml) for one in (*alike, load)], rule, new)
 
 
 def _line(
     contrast: str, states: Sequence[LesionState], visits: Sequence[ReportVisit], places: dict[str, int]
 ) -> LesionLine:
-    followed = [state for state in states if state.lesion is not None]
+    told = {state.lesion for state in states if state.lesion is not None and state.fate != LesionFate.NOT_SHOWN}
+    followed = [state for state in states if state.lesion in told]  # others are marked on scans that have left
     totals = {state.scan: state for state in states if state.fate == LesionFate.TOTAL}
     scans = sorted(totals, key=lambda scan: (places[scan], scan))
     days = {scan: visits[places[scan]].day for scan in scans}
@@ -70,26 +85,32 @@ def _line(
         _lesion(
             number, [state for state in followed if state.lesion == number], scans, {} if number in joined else days
         )
-        for number in sorted({state.lesion for state in followed if state.lesion is not None})
+        for number in sorted(told)
     ]
     lesions.sort(key=lambda one: (-_change_ml(one), rank_fate(one.fate), one.number))
-    loads = tuple(_load(totals[scan], visits[places[scan]], followed) for scan in scans)
-    percent, beyond = _change_of_load(loads)
-    return LesionLine(
+    line = LesionLine(
         contrast=describe_contrast(contrast),
-        loads=loads,
+        loads=tuple(_load(totals[scan], visits[places[scan]], lesions) for scan in scans),
         lesions=tuple(lesions),
         unplaced=tuple(state.session for state in states if state.fate == LesionFate.UNPLACED),
-        change_percent=percent,
-        beyond_error=beyond,
+        repeats=tuple(
+            UnfollowedMask(state.scan, state.session, state.volume_ml or 0.0, state.error_ml or 0.0)
+            for state in states
+            if state.fate == LesionFate.REPEAT
+        ),
     )
+    percent, beyond = _change_of_load(line)
+    return replace(line, change_percent=percent, beyond_error=beyond)
 
 
-def _change_of_load(loads: Sequence[LesionLoad]) -> tuple[float | None, bool | None]:
-    """Percent from the first to the newest load, and whether it is more than both errors explain."""
-    if len(loads) < 2 or not loads[0].volume_ml:
+def _change_of_load(line: LesionLine) -> tuple[float | None, bool | None]:
+    """Percent from the first to the newest load, and whether it is more than both errors explain.
+
+    Both are None where it cannot be said: for one date, with nothing on the first one, or where a scan lacks lesions.
+    """
+    if len(line.loads) < 2 or not line.loads[0].volume_ml or line.uncovered:
         return None, None
-    first, last = loads[0], loads[-1]
+    first, last = line.loads[0], line.loads[-1]
     change = last.volume_ml - first.volume_ml
     return round(100 * change / first.volume_ml, 1), abs(change) > VOLUME_CHANGE_Z * math.hypot(
         first.error_ml, last.error_ml
@@ -100,26 +121,28 @@ def _change_ml(lesion: ReportLesion) -> float:
     """Return the change of a lesion's volume from first to last mark; a lesion that merged goes on in another one."""
     if lesion.fate == LesionFate.MERGED:
         return 0.0
-    volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != NOT_SHOWN]
+    volumes = [mark.volume_ml or 0.0 for mark in lesion.marks if mark.fate != LesionFate.NOT_SHOWN]
     before = 0.0 if lesion.fate == LesionFate.NEW else volumes[0]
     return abs(volumes[-1] - before)
 
 
-def _load(total: LesionState, visit: ReportVisit, states: Sequence[LesionState]) -> LesionLoad:
+def _load(total: LesionState, visit: ReportVisit, lesions: Sequence[ReportLesion]) -> LesionLoad:
+    marks = [mark for lesion in lesions if (mark := lesion.of(total.scan))]
     return LesionLoad(
         scan=total.scan,
         session=visit.session,
         day=visit.day,
-        count=sum(state.scan == total.scan and state.volume_ml is not None for state in states),
+        count=sum(mark.volume_ml is not None for mark in marks),
         volume_ml=total.volume_ml or 0.0,
         error_ml=total.error_ml or 0.0,
+        not_shown=sum(mark.fate == LesionFate.NOT_SHOWN for mark in marks),
     )
 
 
 def _lesion(
     number: int, states: Sequence[LesionState], scans: Sequence[str], days: dict[str, int | None]
 ) -> ReportLesion:
-    """One lesion; between its first mark and its end, a scan that says nothing of it does not show its place.
+    """One lesion; in a table of an earlier version, a scan that says nothing of it before its end does not show it.
 
     `days` are those of the scans; without them there is no yearly rate, as for a lesion that took in or lost another.
     """
@@ -128,14 +151,14 @@ def _lesion(
     for scan in scans:
         state = known.get(scan)
         if state is not None:
-            begun = state.volume_ml is not None
+            begun = (begun and state.fate == LesionFate.NOT_SHOWN) or state.volume_ml is not None
             marks.append(
                 ReportLesionMark(
                     scan, state.fate, state.volume_ml, state.error_ml, state.centre_mm, state.other, state.region
                 )
             )
         elif begun:
-            marks.append(ReportLesionMark(scan, NOT_SHOWN, None, None, (), None, None))
+            marks.append(ReportLesionMark(scan, LesionFate.NOT_SHOWN, None, None, (), None, None))
     fate = states[0].fate_since_first
     yearly = None if fate == LesionFate.STABLE else _percent_a_year(states, days)
     return ReportLesion(number, fate, tuple(marks), yearly)

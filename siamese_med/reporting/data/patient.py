@@ -28,7 +28,7 @@ from siamese_med.reporting.data.report_content import (
     WrongPatientAlarm,
 )
 from siamese_med.reporting.data.text_content import ReportText
-from siamese_med.study.vocabulary import Split, Verdict
+from siamese_med.study.vocabulary import Split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,9 +139,7 @@ def _warnings(
 
 def _mention_other_changes(found: FindingsSource) -> list[str]:
     """Name the changed pairs, also of earlier visits, where the verdict on the newest visit is another one."""
-    if found.headline.status not in (Verdict.UNCERTAIN, Verdict.NO_CHANGE):
-        return []
-    changed = [pair.title for pair in found.pairs if pair.status == Verdict.CHANGED]
+    changed = [pair.title for pair in patient_verdict.list_other_changed_pairs(found.headline, found.pairs)]
     named = "; ".join(changed[:MAX_NAMED])
     more = f", and {len(changed) - MAX_NAMED} more" if len(changed) > MAX_NAMED else ""
     return [f"Pairs on which the verdict does not rest are changed: {named}{more}."] if changed else []

@@ -207,6 +207,13 @@ def group_judged_pairs(pairs: Iterable[ReportPair]) -> JudgedPairs:
     return groups
 
 
+def list_other_changed_pairs(headline: PatientHeadline, pairs: Iterable[ReportPair]) -> list[ReportPair]:
+    """List the changed pairs on which another verdict than `changed` does not rest, such as those of earlier visits."""
+    if headline.status not in (Verdict.UNCERTAIN, Verdict.NO_CHANGE, Verdict.NOT_COMPARABLE):
+        return []
+    return [pair for pair in pairs if pair.status == Verdict.CHANGED]
+
+
 def _sentences_of_change(judged: JudgedPairs) -> list[str]:
     """One sentence for the contrasts of the same two visits."""
     return [

@@ -15,6 +15,8 @@ from types import MappingProxyType
 CERTAIN_Z = 1.645
 """A limit is passed beyond the error from this many standard deviations on: 95 %, one-sided."""
 PROGRESSION, PARTIAL, COMPLETE, STABLE = "progression", "partial response", "complete response", "stable"
+NOT_EVALUABLE = "not evaluable"
+"""Category of a date whose scan and that of the first date do not show the same lesions."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,10 @@ class VolumeResponse:
     Attributes
     ----------
     category
-        PROGRESSION, PARTIAL, COMPLETE or STABLE.
+        PROGRESSION, PARTIAL, COMPLETE, STABLE or NOT_EVALUABLE.
     beyond_error
-        Whether every limit that the category rests on is passed by CERTAIN_Z standard deviations of the volumes.
+        Whether every limit that the category rests on is passed by CERTAIN_Z standard deviations of the volumes; None
+        for NOT_EVALUABLE.
     from_first_percent, from_smallest_percent
         Change from the volume of the first date, and from the smallest one before; None where that is zero.
     new_lesions
@@ -50,7 +53,7 @@ class VolumeResponse:
     """
 
     category: str
-    beyond_error: bool
+    beyond_error: bool | None
     from_first_percent: float | None
     from_smallest_percent: float | None
     new_lesions: int

@@ -193,8 +193,8 @@ def render_index_page(cohort: CohortIndex, lineups: Sequence[WrongPatientCompari
     lineups
         Side-by-side pictures of scans that may belong to another patient.
     """
-    pairs = [("s0", "follow-up pairs", cohort.changes_z)]
-    similarities = [("s0", "follow-up pairs", cohort.similarities)]
+    pairs = [("s0", "pairs of one patient", cohort.changes_z)]
+    similarities = [("s0", "pairs of one patient", cohort.similarities)]
     return (
         _environment()
         .get_template("index.html.j2")

@@ -10,9 +10,9 @@ from functools import cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from siamese_med.reporting.data.lesion_lines import NOT_SHOWN
 from siamese_med.reporting.data.report_content import NoVerdictReason, ReportPair, Slice
 from siamese_med.study.score_columns import Column, reported_columns, score_columns
+from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -199,7 +199,7 @@ def format_lesions_tsv(lines: Iterable[LesionLine]) -> str:
         for line in lines
         for lesion in line.lesions
         for load in line.loads
-        if (mark := lesion.of(load.scan)) and mark.fate != NOT_SHOWN
+        if (mark := lesion.of(load.scan)) and mark.fate != LesionFate.NOT_SHOWN
     ]
     return format_tsv(LESION_TSV_COLUMNS, rows)
 

@@ -74,7 +74,9 @@ def write_patient_folder(job: PatientFolderJob) -> None:
     linked = change_maps.write_change_maps(
         folder, report, {name: str(row["path"]) for name, row in scans.items()}, data
     )
-    pictures = lesion_pictures.read_lesion_pictures(locate_lesion_slices(data, report.subject))
+    pictures = (
+        lesion_pictures.read_lesion_pictures(locate_lesion_slices(data, report.subject)) if report.lesions else {}
+    )
     shown = replace(report, pairs=_illustrated(report, data, config.pictures_per_pair, measure_pictures(pictures)))
     with_viewer = _write_viewers(folder, shown, scans, data) if extras.viewer else {}
     texts = pages.render_patient_pages(

@@ -22,6 +22,7 @@ from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
 from siamese_med.scoring.lesions.tracking import LesionTrack
+from siamese_med.study.vocabulary import LesionFate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,7 +138,8 @@ def choose_tracks(scans: Sequence[MarkedScan], tracks: Sequence[LesionTrack]) ->
         volumes = {
             mark.place: 0.0 if mark.part is None else float(scans[mark.place].volumes_ml[mark.part]) for mark in marks
         }
-        return abs(volumes[marks[-1].place] - volumes.get(0, 0.0))
+        before = volumes[marks[0].place] if marks[0].fate == LesionFate.FIRST else 0.0
+        return abs(volumes[marks[-1].place] - before)
 
     return sorted(range(len(tracks)), key=lambda place: (-measure_change(place), place))[:MAX_LESIONS]
 

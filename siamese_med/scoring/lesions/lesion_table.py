@@ -31,6 +31,7 @@ from siamese_med.imaging import volume
 from siamese_med.imaging.volume import Volume
 from siamese_med.runtime import files
 from siamese_med.runtime.parallel import run_in_parallel
+from siamese_med.scoring.lesions.followed_scans import ScanWithLesions, choose_one_a_visit
 from siamese_med.scoring.lesions.lesion_numbers import draw_numbers, number_tracks
 from siamese_med.scoring.lesions.lesion_slices import (
     LesionSlice,
@@ -39,7 +40,13 @@ from siamese_med.scoring.lesions.lesion_slices import (
     write_lesion_slices,
 )
 from siamese_med.scoring.lesions.marked_scan import MarkedScan
-from siamese_med.scoring.lesions.tracking import LesionTrack, judge_since_first, track_lesions
+from siamese_med.scoring.lesions.tracking import (
+    LesionMark,
+    LesionTrack,
+    judge_since_first,
+    list_hidden_places,
+    track_lesions,
+)
 from siamese_med.scoring.scan_poses import place_scans
 from siamese_med.study.lesion import LesionState, locate_lesion_slices
 from siamese_med.study.pair_score import PairScore
@@ -50,29 +57,12 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
 
-LESION_METHOD_VERSION = 3
+LESION_METHOD_VERSION = 4
 """It is raised when the same masks would give other rows, so that stored ones are not used any more."""
 NUMBERS_ENDING = "_lesions.nii.gz"
 """End of the names of images of numbers."""
 ROUNDED_MM = 3
 """Decimals of a registration, in mm, that decide whether it is another one."""
-
-
-@dataclass(frozen=True)
-class ScanWithLesions:
-    """A scan with a mask of its lesions. Paths are relative to the data folder; `contrast` is that of its time line.
-
-    `image` is the scan itself, `content` its digest, and `brain` its segmentation; None where no brain was found.
-    """
-
-    id: str
-    session: str
-    contrast: str
-    lesions: str
-    image: str
-    content: str
-    flags: tuple[str, ...] = ()
-    brain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,26 +127,45 @@ def _list_files(
 ) -> list[Path]:
     """The files that are written beside rows: numbers of each scan that could be placed, and slices of lesions."""
     numbers = [
-        job.get_numbers_path(scan) for line in placed.values() for scan, matrix in line.items() if matrix is not None
+        job.get_numbers_path(scan)
+        for line in placed.values()
+        for scan in choose_one_a_visit(line)
+        if line[scan] is not None
     ]
     return [*numbers, job.slices] if any(row.lesion is not None for row in rows) else numbers
 
 
-def remove_departed_files(data: Path, scans: Collection[str], subjects: Collection[str]) -> None:
+def remove_departed_files(
+    data: Path, scans: Collection[str], subjects: Collection[str], marked: Collection[str]
+) -> None:
     """Remove what is kept of scans and patients that left the catalogue; what was marked is anatomy too.
+
+    Of patients whose masks were withdrawn the numbers stay, so that a lesion whose mask comes back has its own.
 
     Parameters
     ----------
     data
         The data folder.
-    scans, subjects
-        Ids of all scans and patients of the catalogue.
+    scans, subjects, marked
+        Ids of all scans and patients of the catalogue, and of the patients who have a mask.
     """
     for path in (data / "lesions").glob("*"):
         scan = path.name.removesuffix(NUMBERS_ENDING)
         subject = path.name.removesuffix(".json").removesuffix(".npz")
         if (scan != path.name and scan not in scans) or (subject != path.name and subject not in subjects):
             path.unlink(missing_ok=True)
+        elif subject != path.name and subject not in marked:
+            _forget_all_but_numbers(path)
+
+
+def _forget_all_but_numbers(path: Path) -> None:
+    """Remove the slices of a patient; of the record leave the next free number."""
+    if path.suffix != ".json":
+        path.unlink(missing_ok=True)
+        return
+    kept = _read_record(path)
+    if kept.keys() != {"next"}:
+        files.write_json_file(path, {"next": kept.get("next", 1)})
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -182,6 +191,7 @@ def _compute_content(job: PatientJob, placed: Mapping[str, Mapping[ScanWithLesio
             lies = None if matrix is None else (matrix.round(ROUNDED_MM) + 0.0).tolist()
             mask = files.compute_file_digest(job.data / scan.lesions)
             parts.append([scan.id, scan.session, scan.contrast, scan.content, scan.flags, scan.brain, mask, lies])
+            parts.append([scan.protocol, scan.slices])
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -195,8 +205,9 @@ def _follow_line(
     job: PatientJob, placed: Mapping[ScanWithLesions, Matrix | None], free: int
 ) -> tuple[list[LesionState], list[LesionSlice], int]:
     """Follow the lesions of one time line, and write their numbers; return rows, slices, and the next free number."""
-    names = [scan for scan, matrix in placed.items() if matrix is not None]
-    scans = [_read_scan(job, scan, matrix) for scan, matrix in placed.items() if matrix is not None]
+    chosen = {scan: placed[scan] for scan in choose_one_a_visit(placed)}
+    names = [scan for scan, matrix in chosen.items() if matrix is not None]
+    scans = [_read_scan(job, scan, matrix) for scan, matrix in chosen.items() if matrix is not None]
     tracks = track_lesions(scans)
     numbers = number_tracks(tracks, scans, [_read_numbers(job, *one) for one in zip(names, scans, strict=True)], free)
     for scan, marked, image in zip(names, scans, draw_numbers(scans, tracks, numbers), strict=True):
@@ -205,27 +216,32 @@ def _follow_line(
     structures = [make_structure_volume(brain) if brain else None for brain in brains]
     states = [
         state
-        for place in range(len(tracks))
-        for state in _describe(job.subject, names, scans, structures, tracks, place, numbers)
+        for place, hidden in enumerate(list_hidden_places(scans, tracks))
+        for state in _describe(job.subject, names, scans, structures, tracks, place, numbers, hidden)
     ]
     sources = [
         SliceSource(scan.id, job.data / scan.image, scan.flags, make_probability_volume(brain) if brain else None)
         for scan, brain in zip(names, brains, strict=True)
     ]
     there = dict(zip(names, scans, strict=True))
-    whole = [_describe_scan(job.subject, scan, there.get(scan)) for scan in placed]
+    whole = [
+        _describe_scan(job.subject, scan, there.get(scan), LesionFate.TOTAL)
+        if scan in chosen
+        else _describe_scan(job.subject, scan, _read_scan(job, scan, np.eye(4)), LesionFate.REPEAT)
+        for scan in placed
+    ]
     slices = cut_lesion_slices(scans, sources, tracks, numbers)
     return [*states, *whole], slices, max([free, *(number + 1 for number in numbers)])
 
 
-def _describe_scan(subject: str, scan: ScanWithLesions, marked: MarkedScan | None) -> LesionState:
-    """The row of a whole scan: all that is marked, or that it could not be placed."""
+def _describe_scan(subject: str, scan: ScanWithLesions, marked: MarkedScan | None, fate: LesionFate) -> LesionState:
+    """The row of a whole scan: all that is marked; or that it could not be placed, without `marked`."""
     return LesionState(
         subject=subject,
         contrast=scan.contrast,
         scan=scan.id,
         session=scan.session,
-        fate=LesionFate.UNPLACED if marked is None else LesionFate.TOTAL,
+        fate=LesionFate.UNPLACED if marked is None else fate,
         volume_ml=None if marked is None else round(float(marked.volumes_ml.sum()), 4),
         error_ml=None if marked is None else round(float(np.linalg.norm(marked.errors_ml)), 4),
     )
@@ -255,11 +271,16 @@ def _describe(
     tracks: Sequence[LesionTrack],
     place: int,
     numbers: Sequence[int],
+    hidden: Sequence[int],
 ) -> list[LesionState]:
-    """The rows of the lesion at a place among `tracks`, in the order of time; `numbers` are those of all lesions."""
+    """The rows of the lesion at a place among `tracks`, in the order of time; `numbers` are those of all lesions.
+
+    `hidden` are the places of the scans that do not show it.
+    """
     since_first = judge_since_first(scans, tracks, place)
     rows = []
-    for mark in tracks[place].marks:
+    unseen = [LesionMark(scan, None, LesionFate.NOT_SHOWN) for scan in hidden]
+    for mark in sorted([*tracks[place].marks, *unseen], key=lambda one: one.place):
         scan, marked, brain = names[mark.place], scans[mark.place], structures[mark.place]
         state = LesionState(
             subject=subject,

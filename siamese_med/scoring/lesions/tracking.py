@@ -3,7 +3,8 @@
 The scans are gone through in the order of time. A lesion is found again where its last mark overlaps with the next
 mask. Two lesions that grow together are one from then on, under the number of the one that overlaps most; of the parts
 that a lesion splits into the largest goes on as that lesion. A lesion that was gone and is marked again at its old
-place is the same lesion. Where a scan does not show the place of a lesion, nothing is said of that lesion.
+place is the same lesion. Where a scan does not show the place of a lesion, nothing is said of that lesion. So a lesion
+is new only where an earlier scan shows its place; elsewhere its first mark is where it is followed from.
 
 What a lesion is compared with is its last mark, and with it those that it has taken in; what it is now includes what
 has come off it. So neither growing together nor splitting counts as growth. Marks of less than MIN_LESION_VOXELS begin
@@ -102,6 +103,7 @@ class _Step:
         self.known = len(tracks)
         self._overlaps: dict[int, NDArray[np.float64]] = {}
         self._shown: dict[int, NDArray[np.float64]] = {}
+        self._shown_before: NDArray[np.float64] | None = None
 
     def take(self) -> None:
         """Add the marks of this scan to the tracks, and new tracks."""
@@ -176,7 +178,7 @@ class _Step:
 
     def _begin(self, part: int, parent: int | None, old: int | None) -> None:
         """Begin a track with a lesion of this scan, or go on with an ended one."""
-        fate = LesionFate.FIRST if self.place == 0 else LesionFate.NEW
+        fate = LesionFate.NEW if self._was_place_shown(part) else LesionFate.FIRST
         if old is not None:
             fate = LesionFate.RETURNED
         if parent is not None:
@@ -187,27 +189,74 @@ class _Step:
         else:
             self._note(old, mark)
 
+    def _was_place_shown(self, part: int) -> bool:
+        """Whether an earlier scan shows enough of the place of a lesion of this scan."""
+        if self._shown_before is None:
+            shares = [measure_share_shown(self.here, before) for before in self.scans[: self.place]]
+            self._shown_before = np.max(shares, axis=0, initial=0.0) if shares else np.zeros(self.here.count)
+        return bool(self._shown_before[part] >= MIN_SHARE_SHOWN)
+
     def _note(self, number: int, mark: LesionMark) -> None:
         self.tracks[number].marks.append(mark)
 
 
+def list_hidden_places(scans: Sequence[MarkedScan], tracks: Sequence[LesionTrack]) -> list[list[int]]:
+    """List for each lesion the places of the scans that do not show where it lies, so that nothing is known of it.
+
+    Its place is that of its last mark before the scan, or of its first one. A lesion that merged has none any more.
+
+    Examples
+    --------
+    >>> whole = np.zeros((8, 8, 8), dtype=bool)
+    >>> whole[1:3, 1:3, 1:3] = whole[5:7, 5:7, 5:7] = True
+    >>> scans = [MarkedScan(mask, np.eye(4), np.eye(4)) for mask in (whole[:4], whole, whole[:4])]
+    >>> list_hidden_places(scans, track_lesions(scans))
+    [[], [0, 2]]
+    """
+    shares: dict[tuple[int, int], NDArray[np.float64]] = {}
+
+    def is_hidden(mark: LesionMark, place: int) -> bool:
+        key = mark.place, place
+        if key not in shares:
+            shares[key] = measure_share_shown(scans[mark.place], scans[place])
+        return bool(shares[key][mark.part] < MIN_SHARE_SHOWN)
+
+    found = []
+    for track in tracks:
+        known = {mark.place: mark for mark in track.marks}
+        last, hidden = track.marks[0], []
+        merged = False
+        for place in range(len(scans)):
+            mark = known.get(place)
+            if mark is None and not merged and is_hidden(last, place):
+                hidden.append(place)
+            if mark is not None:
+                merged = mark.fate == LesionFate.MERGED
+                last = last if mark.part is None else mark
+        found.append(hidden)
+    return found
+
+
 def judge_since_first(scans: Sequence[MarkedScan], tracks: Sequence[LesionTrack], number: int) -> LesionFate:
-    """Decide what became of a lesion from the first scan to the last one that shows something of it.
+    """Decide what became of a lesion from the first scan that shows its place to the last one.
 
     Returns
     -------
     LesionFate
-        The last fate where it ended; how it began where it is not on the first scan of all; else whether it grew,
-        shrank or stayed as it was, in volume. Lesions that merged, and those that split, are judged by their sum.
+        The last fate where it ended; `split` where it came off another one; `new` where it, and all that merged into
+        it, came later; `first` where no other scan shows its place; else whether its volume grew, shrank or stayed as
+        it was. Lesions that merged, and those that split, are judged by their sum. What came later and merged has grown
+        from nothing.
     """
     track = tracks[number]
     if track.ended:
         return track.marks[-1].fate
-    if track.marks[0].place > 0:
-        return track.marks[0].fate
     family = [tracks[one] for one in _find_family(tracks, number)]
-    begun = [one.marks[0] for one in family if one.marks[0].fate != LesionFate.SPLIT]
-    return _compare_volumes(scans, begun, [one.last for one in family if not one.ended])
+    begun = [one.marks[0] for one in family if one.marks[0].fate == LesionFate.FIRST]
+    if track.marks[0].fate == LesionFate.SPLIT or not begun:
+        return track.marks[0].fate
+    now = [one.last for one in family if not one.ended]
+    return LesionFate.FIRST if now == begun else _compare_volumes(scans, begun, now)
 
 
 def _find_family(tracks: Sequence[LesionTrack], number: int) -> set[int]:
