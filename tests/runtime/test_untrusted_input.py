@@ -77,6 +77,35 @@ def test_a_setting_that_is_no_number_is_refused(tmp_path: Path, setting: str, va
     assert setting in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("score", "significance = true"),
+        ("score", "significance = 0"),
+        ("score", "significance = 1.0"),
+        ("train", "epochs = true"),
+        ("pair", "seed = false"),
+        ("prepare", "shape = [true, 24, 24]"),
+        ("prepare", "spacing_mm = true"),
+    ],
+)
+def test_a_switch_or_a_limit_that_decides_nothing_is_no_number(tmp_path: Path, section: str, line: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[{section}]\n{line}\n")
+    with pytest.raises(ConfigError, match=f"'{section}.{line.partition(' ')[0]}' input should be ") as caught:
+        config.load_config(tmp_path / "config.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_switches_stay_switches(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        "[ingest]\ndeface = true\n[train.encoder_args]\nbias = true\n[score]\nsignificance = 0.001\n"
+    )
+    settings = config.load_config(tmp_path / "config.toml")
+    assert settings.ingest.deface is True
+    assert settings.train.encoder_args == {"bias": True}
+    assert settings.score.significance == 0.001
+
+
 @pytest.mark.parametrize("record", ['"../../x"', '"/tmp/x"', '".x"', "7"])
 def test_the_model_in_use_is_named_by_no_path(tmp_path: Path, record: str) -> None:
     study = Study(tmp_path / "data")
