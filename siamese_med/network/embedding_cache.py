@@ -16,6 +16,7 @@ from siamese_med.runtime import files
 COLUMNS = ("content", "learned", "edges", "sha256")
 """Of the cache: digest of the volume, the two parts of its embedding as bytes, and the digest of these three."""
 
+
 def embed_with_cache(
     network: SiameseNetwork, volumes: Sequence[Path], contents: Sequence[str], cache: Path
 ) -> torch.Tensor:
