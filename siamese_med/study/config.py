@@ -220,7 +220,7 @@ class ScoreConfig(ConfigSection):
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
     significance: OpenFraction = Field(0.05, description="p below which a change is called one")
     simulated_rescans: int = Field(
-        16, ge=3, description="simulated pairs of each contrast, where fewer than 8 are real"
+        16, ge=3, description="simulated pairs of each contrast, where real ones are too few"
     )
     min_overlap: Fraction = Field(0.6, description="share of the brain or body that both scans must show")
     min_pose_quality: Fraction = Field(0.05, description="how much worse two scans must fit when one is moved a little")
