@@ -58,6 +58,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("HOME", str(folder))
         patch.setenv("PREFECT_HOME", str(folder / "prefect"))
+        from siamese_med.flows import PREFECT_ENVIRONMENT
+
+        for name, value in PREFECT_ENVIRONMENT.items():  # it may have been imported, and its variables deleted above
+            patch.setenv(name, value)
         yield folder
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,6 +24,8 @@ PARTICIPANT_COLUMN = "participant_id"
 """First column of the group tables; its values are the names of folders, `sub-01` say."""
 GROUP_TABLES = {"group_participants.tsv": "reports/cohort.tsv", "group_pairs.tsv": "reports/sub-*/pairs.tsv"}
 """Tables of the group level, and what each is collected from below a participant's folder."""
+VIEW_LOCK_FILE = ".view.lock"
+"""Lock file in a participant's data folder, held while there is a view of the participant."""
 
 
 def main() -> NoReturn:
@@ -165,12 +167,12 @@ def run_participant(name: str, bids_dir: Path, output_dir: Path, model: Path | N
     from siamese_med.pipeline import stage_results
 
     own = output_dir.absolute() / name
-    with _view_of_participant(name, bids_dir.absolute(), output_dir.resolve()) as view:
-        order = run_request.make_run_request(view, own / "data", own / "reports", config, model)
-        order = replace(order, model=run_request.choose_model(model, order.study))
-        _describe_output(output_dir)
+    order = run_request.make_run_request(bids_dir.absolute(), own / "data", own / "reports", config, model)
+    order = replace(order, model=run_request.choose_model(model, order.study))
+    _describe_output(output_dir)
+    with _view_of_participant(name, bids_dir.absolute(), output_dir.absolute()) as view:
         try:
-            done = run_request.run_command("run", order, config, no_prefect=True)
+            done = run_request.run_command("run", replace(order, source=view), config, no_prefect=True)
         except InputError as error:
             return _say(error, name)
     sys.stdout.write(f"{name}: {stage_results.summarise_run(done)['reports']}\n")
@@ -179,18 +181,29 @@ def run_participant(name: str, bids_dir: Path, output_dir: Path, model: Path | N
 
 @contextmanager
 def _view_of_participant(name: str, bids_dir: Path, output_dir: Path) -> Iterator[Path]:
-    """A folder of links to what a data set has of one participant, with its description, tables and derivatives."""
-    with tempfile.TemporaryDirectory(prefix="siamese-med-bids-") as folder:
-        view = Path(folder)
-        for path in bids_dir.iterdir():
-            if path.is_file():
-                (view / path.name).symlink_to(path)
-        (view / name).symlink_to(bids_dir / name)
-        for derivative in bids_dir.glob("derivatives/*"):
-            if (derivative / name).is_dir() and derivative.resolve() != output_dir:
-                (view / "derivatives" / derivative.name).mkdir(parents=True)
-                (view / "derivatives" / derivative.name / name).symlink_to(derivative / name)
-        yield view
+    """A folder of links to what a data set has of one participant, with its description, tables and derivatives.
+
+    It has the same path in every call: the catalogue knows files by their paths, and would count them again otherwise.
+    A second call for the same participant waits until the first has removed the folder.
+    """
+    from siamese_med.runtime.files import hold_exclusive_lock
+
+    view = output_dir / f".{name}-view"  # beside the study's folders: what lies in them is no input
+    with hold_exclusive_lock(output_dir / name / "data" / VIEW_LOCK_FILE):
+        shutil.rmtree(view, ignore_errors=True)  # of a call that was killed
+        try:
+            view.mkdir()
+            for path in bids_dir.iterdir():
+                if path.is_file():
+                    (view / path.name).symlink_to(path)
+            (view / name).symlink_to(bids_dir / name)
+            for derivative in bids_dir.glob("derivatives/*"):
+                if (derivative / name).is_dir() and derivative.resolve() != output_dir.resolve():
+                    (view / "derivatives" / derivative.name).mkdir(parents=True)
+                    (view / "derivatives" / derivative.name / name).symlink_to(derivative / name)
+            yield view
+        finally:
+            shutil.rmtree(view, ignore_errors=True)
 
 
 def _describe_output(output_dir: Path) -> None:
@@ -208,26 +221,42 @@ def write_group_tables(output_dir: Path) -> int:
     ------
     EmptyInputError
         If no participant has a report.
+    InputError
+        If reports were written by different versions, with other columns; nothing is written then.
     """
-    from siamese_med.errors import EmptyInputError
     from siamese_med.runtime.files import write_text_file
 
-    for table, pattern in GROUP_TABLES.items():
-        rows = [
-            {PARTICIPANT_COLUMN: folder.name, **row}
-            for folder in sorted(output_dir.glob("sub-*"))
-            for path in sorted(folder.glob(pattern))
-            for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
-        ]
-        if not rows:
-            raise EmptyInputError("OUTPUT_DIR has no report of a participant: run the level `participant` first")
+    collected = {table: _collect_rows(output_dir, pattern) for table, pattern in GROUP_TABLES.items()}
+    for table, (columns, rows) in collected.items():
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer = csv.DictWriter(buffer, (PARTICIPANT_COLUMN, *columns), delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         write_text_file(output_dir / table, buffer.getvalue())
         sys.stdout.write(f"{table}: {len(rows)} rows\n")
     return 0
+
+
+def _collect_rows(output_dir: Path, pattern: str) -> tuple[Sequence[str], list[dict[str, str]]]:
+    """The columns of a participant's table, and the rows of all participants, perhaps none."""
+    from siamese_med.errors import EmptyInputError, InputError
+
+    columns: Sequence[str] = ()
+    rows: list[dict[str, str]] = []
+    for folder in sorted(output_dir.glob("sub-*")):
+        for path in sorted(folder.glob(pattern)):
+            table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), delimiter="\t")
+            found = table.fieldnames or ()
+            columns = columns or found
+            if found != columns:
+                raise InputError(
+                    f"{path.name} of {folder.name} has other columns than those before, so another version wrote it: "
+                    "run the level `participant` again for all"
+                )
+            rows += [{PARTICIPANT_COLUMN: folder.name, **row} for row in table]
+    if not columns:
+        raise EmptyInputError("OUTPUT_DIR has no report of a participant: run the level `participant` first")
+    return columns, rows
 
 
 if __name__ == "__main__":

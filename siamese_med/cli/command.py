@@ -90,4 +90,5 @@ def _complete(answer: CommandResult, arguments: Mapping[str, object]) -> Command
         tuple(add_given_options(one, arguments) for one in problems)
         for problems in (answer.unfinished, answer.failed_checks)
     )
-    return replace(answer, facts=facts, unfinished=unfinished, failed_checks=failed)
+    closing = None if answer.closing is None else add_given_options(answer.closing, arguments)
+    return replace(answer, facts=facts, unfinished=unfinished, failed_checks=failed, closing=closing)

@@ -7,7 +7,6 @@ from siamese_med.runtime.supervisor import run_under_supervisor
 if __name__ == "__main__":
     run_under_supervisor()  # before what follows is imported: it takes a while
 
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -208,8 +207,7 @@ def store_answers(
     from siamese_med.pipeline import answer_storage
 
     facts = answer_storage.store_reader_answers(file, run_request.make_study(data, reports, config))
-    options = f"--data {shlex.quote(str(data))} --reports {shlex.quote(str(reports))}"
-    again = f"to show them on the page: siamese-med report {options}" if facts["new"] else "they were kept before"
+    again = "to show them on the page: siamese-med report" if facts["new"] else "they were kept before"
     return CommandResult(facts, closing=again)
 
 

@@ -129,10 +129,11 @@ def run_command(command: str, order: RunRequest, config: Path | None, no_prefect
 def _record(command: str, order: RunRequest, config: Path | None) -> StageResults:
     import os
 
+    # before Prefect is imported, which reads it once: the answer is on the console, and an error is one line
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from siamese_med.flows import flows, study_files
     from siamese_med.flows.server import prefect_server, running_runs
 
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # the answer is on the console
     with prefect_server.use_recording_server(), running_runs.track_own_runs():
         done: StageResults = getattr(flows, FLOW_OF_COMMAND[command])(study_files.save_study_file(order, config))
     return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch
 from siamese_med.network.scan_dataset import ScanDataset
 from siamese_med.network.siamese import SiameseNetwork, embed_scans, split_embeddings
 from siamese_med.runtime import files
+
+COLUMNS = ("content", "learned", "edges", "sha256")
+"""Of the cache: digest of the volume, the two parts of its embedding as bytes, and the digest of these three."""
 
 
 def embed_with_cache(
@@ -45,19 +49,28 @@ def embed_with_cache(
             contents[place]: (one.tobytes(), other.astype(np.float16).tobytes())
             for place, one, other in zip(fresh, learned, edges, strict=True)
         }
-        rows = [(digest, *parts) for digest, parts in sorted(known.items())]
-        files.write_parquet_file(cache, pd.DataFrame(rows, columns=["content", "learned", "edges"]))
+        rows = [(content, *parts, digest_embedding(content, *parts)) for content, parts in sorted(known.items())]
+        files.write_parquet_file(cache, pd.DataFrame(rows, columns=list(COLUMNS)))
     return torch.stack([_read_embedding(*known[digest]) for digest in contents])
 
 
+def digest_embedding(content: str, learned: bytes, edges: bytes) -> str:
+    """Compute the SHA-256 (hex) by which a row of the cache is known to be as it was written."""
+    return hashlib.sha256(b"\0".join([content.encode(), learned, edges])).hexdigest()
+
+
 def _read_cache(cache: Path) -> dict[str, tuple[bytes, bytes]]:
-    """The parts of each embedding by the digest of its volume; none where the file is missing or damaged."""
+    """The parts of each embedding by the digest of its volume; none where the file is missing or damaged.
+
+    Rows that are not as they were written are left out, and so are all rows of former versions, which had no digests.
+    """
     import pandas as pd
 
     try:
         stored = pd.read_parquet(cache)
-        return dict(zip(stored.content, zip(stored.learned, stored.edges, strict=True), strict=True))
-    except (FileNotFoundError, ValueError, AttributeError):
+        rows = zip(*(stored[name] for name in COLUMNS), strict=True)
+        return {row[0]: row[1:3] for row in rows if digest_embedding(*row[:3]) == row[3]}
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):  # all of them come from damaged Parquet files
         return {}
 
 

@@ -15,10 +15,11 @@ from siamese_med.reporting.checklist.claim_items import CLAIM_2024
 from siamese_med.reporting.checklist.model_facts import Facts, compose_model_facts
 from siamese_med.reporting.checklist.study_facts import StudyTablesForChecklist, compose_study_facts
 from siamese_med.reporting.checklist.tripod_items import TRIPOD_AI
+from siamese_med.study import table_cells
 from siamese_med.study.model_info import ModelInfo, read_model_info
 from siamese_med.study.model_metrics import read_model_metrics
 from siamese_med.study.score_tables import read_score_tables
-from siamese_med.study.tables import Study
+from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE, Study
 from siamese_med.study.vocabulary import GuidelineName
 
 GUIDELINES: Mapping[GuidelineName, ReportingGuideline] = {
@@ -52,7 +53,7 @@ def fill_in_checklist(name: GuidelineName, model: Path, study: Study) -> tuple[M
     info, guideline = read_model_info(model), GUIDELINES[name]
     tables = _read_tables(study, info)
     parts = [
-        compose_model_facts(info, read_model_metrics(model), is_starter_model(model)),
+        compose_model_facts(info, read_model_metrics(model), is_starter_model(model), _read_significance(tables)),
         {ChecklistTopic.SOFTWARE: [_describe_machine()]},
         *([] if tables is None else [compose_study_facts(tables)]),
     ]
@@ -85,6 +86,12 @@ def _read_tables(study: Study, info: ModelInfo) -> StudyTablesForChecklist | Non
         defaced=face_setting.read_face_setting(study.catalogue_url),
         learned_from=frozenset(info.learned_from),
     )
+
+
+def _read_significance(tables: StudyTablesForChecklist | None) -> float | None:
+    """The limit of p by which the study's verdicts were given; None where there are none."""
+    scores = None if tables is None else tables.scores
+    return None if scores is None else table_cells.parse_number(scores.attrs.get(SIGNIFICANCE_ATTRIBUTE))
 
 
 def _describe_machine() -> str:

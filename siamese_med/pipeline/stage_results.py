@@ -40,7 +40,7 @@ from siamese_med.pipeline.stage_problems import (
     list_model_doubts,
     list_transfer_problems,
 )
-from siamese_med.pipeline.study_tables import StudyTables
+from siamese_med.pipeline.study_tables import NO_PAIRS, WHY_NO_PAIRS, StudyTables
 from siamese_med.plugins import check_named
 from siamese_med.runtime.progress import log_step
 from siamese_med.study.input_source import Pull
@@ -237,7 +237,7 @@ def _misfit(failed: int, model: Path | None, result: PreparedStudy) -> str:
 def _pair(order: RunRequest) -> StageResult:
     pairs = stages.build_pairs(order.study, order.tables)
     facts: PairFacts = {"pairs": len(pairs), "kinds": _counts(pairs["kind"]), "splits": _counts(pairs["split"])}
-    return StageResult("pair", facts, result=pairs)
+    return StageResult("pair", facts, (), (f"{NO_PAIRS}: {WHY_NO_PAIRS}",) if pairs.empty else (), result=pairs)
 
 
 def _train(order: RunRequest) -> StageResult:

@@ -291,11 +291,11 @@ def report(
     """Write the pages, and what else is asked for, from the tables of the earlier stages.
 
     `model` is the folder of the model whose scores are shown. `source` is the input, by which DICOM objects are filed.
-    Raises EmptyInputError where the model has no scores yet.
+    Raises EmptyInputError where the model has no scores yet, InputError where another version measured them.
     """
     from siamese_med.ingestion.catalogue import catalogue
     from siamese_med.reporting.write import study_pages
-    from siamese_med.study import score_tables
+    from siamese_med.scoring import score_table
     from siamese_med.study.model_info import read_model_info
 
     require_report_extras(extras)
@@ -305,7 +305,7 @@ def report(
         originals = export.check_export_folder(extras.dicom, source, study)
         extras = replace(extras, pdf=True)  # it goes to the archive too
     info, known = read_model_info(model := Path(model)), tables or StudyTables(study)
-    scores, owners = score_tables.read_score_tables(study, info)
+    scores, owners = score_table.read_tables_of_this_method(study, info)
     everything = known.read_scans()
     index = study_pages.write_reports(
         study_pages.ReportInputs(

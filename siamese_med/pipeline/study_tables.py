@@ -16,6 +16,12 @@ from siamese_med.study.tables import Study
 if TYPE_CHECKING:
     import pandas as pd
 
+NO_PAIRS = "the pair table is empty"
+WHY_NO_PAIRS = (
+    "a study needs two scans of a patient, or two patients; scans with the flag identity_conflict, placeholder_id or "
+    "split_volume are not paired"
+)
+
 
 class StudyTables:
     """The tables of one study, for the length of one run.
@@ -89,10 +95,7 @@ class StudyTables:
             self._pairs = state, table_schema.PAIRS.validate(pairs, f"the table {path.name}")
         pairs = self._pairs[1]
         if pairs.empty:
-            raise EmptyInputError(
-                "the pair table is empty: a study needs two scans of a patient, or two patients; scans with the flag "
-                "identity_conflict, placeholder_id or split_volume are not paired"
-            )
+            raise EmptyInputError(f"{NO_PAIRS}: {WHY_NO_PAIRS}; what came in is on the page ingest.html")
         return pairs
 
     def prepare_scans(self, model: Path | None = None, scans: pd.DataFrame | None = None) -> PreparedStudy:

@@ -34,7 +34,7 @@ from siamese_med.preparation.scan_placement import (
     is_alignment_usable,
     place_scans,
 )
-from siamese_med.runtime import files
+from siamese_med.runtime import files, untrusted_input
 from siamese_med.runtime.parallel import run_in_parallel
 from siamese_med.study.config import PrepareConfig
 from siamese_med.study.plugin_names import PluginKind, is_built_in
@@ -79,6 +79,17 @@ def prepare_scans(scans: pd.DataFrame, data: Path, template: Path | None, config
     table = _table(scans, data, folder, config.min_quality)
     files.write_parquet_file(folder / "alignments.parquet", table)
     return PreparedStudy(table, folder / "template.nii.gz")
+
+
+def read_alignments(data: Path, template: Path | None, config: PrepareConfig) -> pd.DataFrame | None:
+    """Read the alignments that the last `prepare_scans` with these arguments wrote; None where there are none.
+
+    The scans may be others by now. Raises InputError where the table is damaged.
+    """
+    if template is not None and not template.is_file():
+        return None
+    table = _folder(data / "prepared", template, config) / "alignments.parquet"
+    return untrusted_input.read_untrusted_table(table, ("scan",)) if table.is_file() else None
 
 
 def digest_inputs(scans: pd.DataFrame, data: Path, template: Path | None, config: PrepareConfig) -> str | None:

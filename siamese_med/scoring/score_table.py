@@ -36,20 +36,25 @@ from siamese_med.scoring.change.scan_side import ScanReader
 from siamese_med.scoring.identity import baselines
 from siamese_med.scoring.identity.calibration import SimilarityCalibration
 from siamese_med.scoring.rescan_store import RescanStore
+from siamese_med.study import score_tables
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.pair_score import MeasuredPair, Origin, PairScore
 from siamese_med.study.prepared_scans import PreparedScan
 from siamese_med.study.score_columns import PATHS, names_of, pair_from_json, pair_to_json, read_row, score_table
-from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE
+from siamese_med.study.tables import METHOD_ATTRIBUTE, SIGNIFICANCE_ATTRIBUTE, Study
 from siamese_med.study.vocabulary import SAME_PATIENT
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from siamese_med.study.model_info import ModelInfo
+
 
 SCORE_METHOD_VERSION = 19
 """Version of the measurement. It is raised when the same scans would give other values, so that stored results are not
 used any more. A new column does not need that: pairs without it are measured again."""
+UNRECORDED_METHOD_VERSION = 19
+"""Version that a score table without METHOD_ATTRIBUTE is taken to be of: the last that was not recorded."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +168,24 @@ def score_pairs(
         findings.number_findings(setup.reader.data, named, scan_poses.list_shared_frames(scans.values()))
     )
     table.attrs[SIGNIFICANCE_ATTRIBUTE] = setup.config.significance  # pages say by which limit a pair has changed
+    table.attrs[METHOD_ATTRIBUTE] = SCORE_METHOD_VERSION
     return table
+
+
+def read_tables_of_this_method(study: Study, info: ModelInfo) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Read the score table and the owner table of a model for pages, which describe the present method.
+
+    Raises
+    ------
+    EmptyInputError
+        The model has no scores yet.
+    InputError
+        A table was edited, or the scores are of another SCORE_METHOD_VERSION.
+    """
+    scores, owners = score_tables.read_score_tables(study, info)
+    if scores.attrs.get(METHOD_ATTRIBUTE, UNRECORDED_METHOD_VERSION) != SCORE_METHOD_VERSION:
+        raise InputError("the scores were measured by another version of siamese-med: run `siamese-med score` first")
+    return scores, owners
 
 
 def _named(score: PairScore, pair: Any, curve: SimilarityCalibration, placed: bool) -> PairScore:

@@ -100,6 +100,8 @@ def write_cohort(
     marker = folder / "simulation.json"
     if table.is_file() and marker.is_file() and json.loads(marker.read_text()) == recipe.as_json():
         return pd.read_csv(table)
+    for mark in (marker, table):  # first: a cohort that is half deleted or half written must not seem complete
+        mark.unlink(missing_ok=True)
     for part in ("input", "truth"):
         shutil.rmtree(folder / part, ignore_errors=True)
     jobs = [(folder, number, recipe) for number in range(recipe.patients)]

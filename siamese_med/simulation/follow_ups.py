@@ -81,6 +81,7 @@ def write_follow_ups(folder: Path, sources: Sequence[Path], visits: int, seed: i
     marker = folder / "simulation.json"
     if marker.is_file() and json.loads(marker.read_text()) == recipe:
         return folder
+    marker.unlink(missing_ok=True)  # first: a tree that is half deleted must not seem complete
     shutil.rmtree(folder, ignore_errors=True)
     protocols = _protocols(sources, np.random.default_rng([seed, 1]), contrast)
     people = [FollowUpJob(folder, source, number, visits, seed, protocols) for number, source in enumerate(sources)]

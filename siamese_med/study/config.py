@@ -31,6 +31,7 @@ from siamese_med.study.plugin_names import (
 )
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Size3 = tuple[Count, Count, Count]
@@ -217,9 +218,9 @@ class ScoreConfig(ConfigSection):
     false_match_rate: Fraction = Field(0.01, description="rate of wrong matches at the similarity threshold")
     spacing_mm: Positive = Field(1.5, description="voxel edge at which change is measured")
     smoothing_mm: Positive = Field(2.0, description="standard deviation of the smoothing of the residual")
-    significance: Fraction = Field(0.05, description="p below which a change is called one")
+    significance: OpenFraction = Field(0.05, description="p below which a change is called one")
     simulated_rescans: int = Field(
-        16, ge=3, description="simulated pairs of each contrast, where fewer than 8 are real"
+        16, ge=3, description="simulated pairs of each contrast, where real ones are too few"
     )
     min_overlap: Fraction = Field(0.6, description="share of the brain or body that both scans must show")
     min_pose_quality: Fraction = Field(0.05, description="how much worse two scans must fit when one is moved a little")

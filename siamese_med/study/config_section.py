@@ -5,9 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 
 class ConfigSection(BaseModel):
@@ -33,6 +42,16 @@ class ConfigSection(BaseModel):
         if twice := [former for former, key in cls.FORMER_KEYS.items() if former in values and key in values]:
             raise ValueError(f"'{twice[0]}' is now called '{cls.FORMER_KEYS[twice[0]]}', and both are there")
         return cls.with_present_names(values)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def refuse_switches_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse true and false where a number is wanted; they would count as 1 and 0."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        given = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(one, bool) for one in given) and _is_of_numbers(wanted):
+            raise PydanticCustomError("number_type", "Input should be a number, not true or false")
+        return value
 
     @classmethod
     def with_present_names(cls, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,3 +81,10 @@ class ConfigSection(BaseModel):
         values = self.with_first_names(self.model_dump(mode="json", exclude=exclude))
         canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def _is_of_numbers(wanted: Any) -> bool:
+    """Whether values of a type are numbers, or lists of numbers."""
+    if get_origin(wanted) is Annotated:
+        return _is_of_numbers(get_args(wanted)[0])
+    return wanted in (int, float) or (get_origin(wanted) is not dict and any(map(_is_of_numbers, get_args(wanted))))

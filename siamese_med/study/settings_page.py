@@ -15,7 +15,13 @@ from siamese_med.study.config_section import ConfigSection
 
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "object": "table"}
 """Names of the types of JSON Schema in the words of a user."""
-LIMITS = (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"), ("maxLength", "letters at most:"))
+LIMITS = (
+    ("minimum", "from"),
+    ("exclusiveMinimum", "above"),
+    ("maximum", "to"),
+    ("exclusiveMaximum", "and below"),
+    ("maxLength", "letters at most:"),
+)
 
 
 def _lines() -> Iterator[str]:

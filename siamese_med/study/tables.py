@@ -55,6 +55,9 @@ SCORE_COLUMNS = names_of()
 SIGNIFICANCE_ATTRIBUTE = "significance"
 """The score table's attribute that holds the limit of p by which its verdicts were given."""
 
+METHOD_ATTRIBUTE = "method_version"
+"""The score table's attribute that holds the version of the measurement; tables before version 20 may lack it."""
+
 OWNER_COLUMNS = (
     "scan",
     "subject",  # under whom it is filed

@@ -197,6 +197,14 @@ MIN_REAL_RESCANS = 8
 Source: our choice.
 """
 
+MIN_RESCAN_PATIENTS = 4
+"""Real rescans of fewer patients than this tell nothing of the others: then too they are simulated. In a study of fewer
+patients all of them are enough. Unit: patients.
+
+Source: drawn figures, where the log of patients has a standard deviation of .1 and that of rescans of one patient .03.
+With 8 or 9 rescans of one, two, three and four patients, 22, 8, 7 and 4 % of other patients had p < .05.
+"""
+
 EVIDENCE_WEIGHT = 0.7
 """Share of the false alarms that the detector's evidence may raise; the rest is for local growth.
 

@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from siamese_med.cli.console_output import CommandResult, write_answer
 from siamese_med.cli.hints import add_given_options
+from siamese_med.cli.main import app
+from siamese_med.pipeline import answer_storage
 from tests.commands import siamese_med, write_nifti
 
 SCAN = "sub-27y3rq7rwwmc5taciofoxtueho_ses-01_T1w"
@@ -74,6 +77,16 @@ def test_a_hint_has_the_options_that_were_given(inputs: Path, arguments: list[st
     no_prefect = [] if arguments[0] == "status" else ["--no-prefect"]
     done = siamese_med(*arguments, *no_prefect, cwd=inputs)
     assert hint in " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_closing_line_has_the_options_that_were_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(answer_storage, "store_reader_answers", lambda *_: {"new": True})
+    (tmp_path / "c.toml").touch()
+    words = ["answers", "a.json", "--data", "my study", "--config", str(tmp_path / "c.toml")]
+    CliRunner().invoke(app, words)
+    assert f"siamese-med report --data 'my study' --config {tmp_path}/c.toml\n" in capfd.readouterr().out
 
 
 def test_defaults_and_other_words_are_left_alone() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from siamese_med.cli import bids_app
+from siamese_med.ingestion.inputs.sources import list_files_below
 from siamese_med.network import starter_model
 from tests import starters, studies
 from tests.commands import ROOT
@@ -101,6 +102,45 @@ def test_a_participant_without_a_scan_is_3_and_keeps_nobody_else_from_being_done
     shutil.rmtree(tmp_path / "sub-01" / "reports")
     assert bids_app.run_bids_app([*call, "03", "01"]) == 4
     assert list((tmp_path / "sub-01" / "reports").glob("sub-*/report.html"))
+
+
+def write_tables(output: Path, name: str, cohort: str, pairs: str) -> None:
+    reports = output / name / "reports"
+    (reports / "sub-pseudonym").mkdir(parents=True)
+    (reports / "cohort.tsv").write_text(cohort)
+    (reports / "sub-pseudonym" / "pairs.tsv").write_text(pairs)
+
+
+def test_participants_of_two_versions_are_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    write_tables(tmp_path, "sub-01", "subject\tstatus\na\tchanged\n", "number\n1\n")
+    write_tables(tmp_path, "sub-02", "subject\tstatus\tvisits\nb\tchanged\t2\n", "number\n1\n")
+    assert bids_app.run_bids_app([str(tmp_path), str(tmp_path), "group"]) == 3
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "cohort.tsv of sub-02 has other columns" in line
+    assert not list(tmp_path.glob("group_*"))
+
+
+def test_participants_with_one_visit_have_a_table_of_no_pairs(tmp_path: Path) -> None:
+    write_tables(tmp_path, "sub-01", "subject\tstatus\na\tone_visit\n", "number\trole\n")
+    assert bids_app.run_bids_app([str(tmp_path), str(tmp_path), "group"]) == 0
+    assert (tmp_path / "group_pairs.tsv").read_text() == "participant_id\tnumber\trole\n"
+    assert (tmp_path / "group_participants.tsv").read_text().splitlines()[1] == "sub-01\ta\tone_visit"
+
+
+def test_files_of_a_participant_have_the_same_paths_in_every_call(tmp_path: Path) -> None:
+    bids, output = tmp_path / "bids", tmp_path / "bids" / "derivatives" / "siamese-med"
+    for folder in ("sub-01/anat", "sub-02/anat", "derivatives/lesions/sub-01", "derivatives/siamese-med/sub-01"):
+        (bids / folder).mkdir(parents=True)
+        (bids / folder / "file.json").write_text("{}")
+    (bids / "participants.tsv").write_text("participant_id\n")
+    seen = []
+    for _ in range(2):
+        with bids_app._view_of_participant("sub-01", bids, output) as view:
+            seen.append(list_files_below(view))
+        assert not view.exists()
+    assert seen[0] == seen[1]
+    inside = [path.relative_to(view).as_posix() for path in seen[0]]
+    assert inside == ["derivatives/lesions/sub-01/file.json", "participants.tsv", "sub-01/anat/file.json"]
 
 
 @pytest.mark.parametrize(

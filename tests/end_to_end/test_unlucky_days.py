@@ -17,7 +17,6 @@ import pytest
 
 from siamese_med.cli import console_output
 from siamese_med.ingestion import conversion, ingest_folder, volume_candidates
-from siamese_med.network import embedding_cache
 from tests.commands import ROOT, siamese_med
 from tests.ingestion import children, exports
 
@@ -165,12 +164,6 @@ def test_a_damaged_table_is_said_with_the_way_out(study: Path, content: bytes) -
     table.unlink()
     assert call(study, "pair", "--no-prefect")[0] == 0
     assert pd.read_parquet(table).equals(before)
-
-
-def test_a_damaged_cache_of_embeddings_is_made_again(tmp_path: Path) -> None:
-    cache = tmp_path / "embeddings.parquet"
-    cache.write_bytes(b"damaged")
-    assert embedding_cache._read_cache(cache) == {}
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from siamese_med.network import embedding_cache
 from siamese_med.network.edge_descriptor import SKETCH_SIZE
 from siamese_med.pipeline import scoring_steps, stage_results, stages
 from siamese_med.pipeline.stage_results import RunRequest, StageResult
@@ -78,6 +79,7 @@ def embed(study: Study, model: Path, truth: dict[str, str]) -> None:
     known = pd.DataFrame(
         {"content": contents, **{name: [one.tobytes() for one in part] for name, part in parts.items()}}
     )
+    known["sha256"] = [embedding_cache.digest_embedding(*row) for row in known.itertuples(index=False)]
     files.write_parquet_file(scoring_steps.locate_embedding_cache(study, read_model_info(model)), known)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from siamese_med.flows.server import prefect_server
-from tests.commands import siamese_med, write_nifti
+from tests.commands import ROOT, siamese_med, write_nifti
 
 PRIVATE = (b"MUELLER", b"19500101")
 
@@ -108,3 +110,24 @@ def test_no_server_is_left_running(runs: Runs) -> None:
         except OSError:
             continue  # gone, or not ours
     assert servers == []
+
+
+FIRST_IMPORT = """
+import os, sys
+from importlib.abc import MetaPathFinder
+
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "prefect":
+            print(os.environ.get("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Finder())
+from siamese_med.cli import run_request
+run_request._record("ingest", None, None)
+"""
+
+
+def test_prefect_is_silent_before_it_is_imported_or_an_error_were_a_traceback() -> None:
+    said = subprocess.run([sys.executable, "-c", FIRST_IMPORT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert said.stdout == "CRITICAL\n", said.stderr

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from siamese_med.errors import LeakageError
 from siamese_med.pairing import patient_splits
 from siamese_med.study.config import PairConfig
+from tests.commands import ROOT
 
 PEOPLE = [f"sub-{number:03d}" for number in range(80)]
 
@@ -40,6 +43,16 @@ def test_the_same_seed_gives_the_same_split_and_another_one_does_not() -> None:
 
 def test_a_patient_who_left_is_not_counted() -> None:
     assert patient_splits.assign_splits(["sub-b"], {"sub-a": "test"}, PairConfig()).keys() == {"sub-b"}
+
+
+def test_without_the_files_that_the_documentation_names_everyone_is_split_anew(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.parquet"
+    patient_splits.write_splits(table, dict.fromkeys(PEOPLE, "test"))
+    (named,) = re.findall(r"To split everyone anew, delete (.*)\.\n", (ROOT / "docs" / "renewal.md").read_text())
+    assert patient_splits.read_known_splits(table)
+    for name in re.findall(r"`data/(.*?)`", named):
+        (tmp_path / name).unlink(missing_ok=True)
+    assert patient_splits.read_known_splits(table) == {}
 
 
 @pytest.mark.parametrize(("a", "b"), [("sub-1", "sub-2"), ("sub-2", "sub-1")])

@@ -14,7 +14,7 @@ from siamese_med.reporting.checklist import answered_checklist
 from siamese_med.reporting.checklist.checklist_item import ChecklistItem, ChecklistTopic, ReportingGuideline
 from siamese_med.reporting.checklist.model_facts import compose_model_facts
 from siamese_med.reporting.checklist.study_facts import StudyTablesForChecklist, compose_study_facts
-from siamese_med.study.tables import IngestAccount, Study
+from siamese_med.study.tables import SIGNIFICANCE_ATTRIBUTE, IngestAccount, Study
 from siamese_med.study.vocabulary import GuidelineName
 from tests import trained
 from tests.commands import ROOT, siamese_med
@@ -63,6 +63,12 @@ def test_the_figures_of_a_model_stand_in_their_items() -> None:
     assert "torch 2.13.0" in told[ChecklistTopic.SOFTWARE]
     assert re.search(r"Siamese network: AUC 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)", told[ChecklistTopic.ESTIMATES])
     assert "A record, not a result" not in told[ChecklistTopic.ESTIMATES]
+
+
+def test_the_significance_is_that_of_the_verdicts_of_the_study() -> None:
+    info, metrics = trained.model_info(), trained.model_metrics("network")
+    told = [" ".join(compose_model_facts(info, metrics, False, limit)["uncertainty"]) for limit in (None, 0.001)]
+    assert [text.count(f"p below {limit} ") for text, limit in zip(told, ("0.05", "0.001"), strict=True)] == [1, 1]
 
 
 def test_withheld_figures_are_marked_as_a_record() -> None:
@@ -130,6 +136,16 @@ def test_signs_that_markdown_would_obey_are_shown() -> None:
     shown = text.splitlines()[-1]
     assert shown.startswith("- \\<script\\>x\\</script\\> \\[a\\](javascript:b) \\x1b\\[2J # heading")
     assert "model \\<b\\>" in text
+
+
+def test_the_significance_is_read_from_the_score_table(made_study: Made, tmp_path: Path) -> None:
+    made_study.copy(tmp_path)
+    study = Study(tmp_path / "data", tmp_path / "reports")
+    table = study.scores(made_study.model.name)
+    scores = pd.read_parquet(table)
+    scores.attrs[SIGNIFICANCE_ATTRIBUTE] = 0.002
+    scores.to_parquet(table)
+    assert "p below 0.002 " in known_of(GuidelineName.CLAIM, made_study.model, study)["29"]
 
 
 def test_the_command_fills_in_a_study_and_names_nobody(made_study: Made, tmp_path: Path) -> None:

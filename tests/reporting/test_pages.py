@@ -175,6 +175,7 @@ def test_the_index_counts_the_verdicts_and_puts_alarms_first(written: Inputs, pa
 
 def test_the_account_of_the_files_is_on_the_index(page: PageReader) -> None:
     text = Reader(page("index")).text.replace("\u202f", "")
+    assert "All files so far" in text  # of all inputs, not of the last one alone
     assert "1834 seen = 1801 ingested + 9 skipped + 17 duplicate + 7 quarantined" in text
     assert "too few slices 4" in text
     assert "does not add up" not in text

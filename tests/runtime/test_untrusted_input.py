@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from siamese_med.ingestion.catalogue import catalogue
 from siamese_med.pipeline import stages
 from siamese_med.reporting.model import reference_figures
 from siamese_med.runtime import untrusted_input
+from siamese_med.scoring import score_table
 from siamese_med.study import config, score_tables
 from siamese_med.study.model_info import ModelInfo
 from siamese_med.study.model_metrics import read_model_metrics
-from siamese_med.study.tables import Study
+from siamese_med.study.tables import METHOD_ATTRIBUTE, Study
 from siamese_med.training import current_model_record, model_registry
 from tests import trained
 from tests.commands import siamese_med, write_nifti
@@ -77,6 +79,35 @@ def test_a_setting_that_is_no_number_is_refused(tmp_path: Path, setting: str, va
     assert setting in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("score", "significance = true"),
+        ("score", "significance = 0"),
+        ("score", "significance = 1.0"),
+        ("train", "epochs = true"),
+        ("pair", "seed = false"),
+        ("prepare", "shape = [true, 24, 24]"),
+        ("prepare", "spacing_mm = true"),
+    ],
+)
+def test_a_switch_or_a_limit_that_decides_nothing_is_no_number(tmp_path: Path, section: str, line: str) -> None:
+    (tmp_path / "config.toml").write_text(f"[{section}]\n{line}\n")
+    with pytest.raises(ConfigError, match=f"'{section}.{line.partition(' ')[0]}' input should be ") as caught:
+        config.load_config(tmp_path / "config.toml")
+    assert "\n" not in str(caught.value)
+
+
+def test_switches_stay_switches(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(
+        "[ingest]\ndeface = true\n[train.encoder_args]\nbias = true\n[score]\nsignificance = 0.001\n"
+    )
+    settings = config.load_config(tmp_path / "config.toml")
+    assert settings.ingest.deface is True
+    assert settings.train.encoder_args == {"bias": True}
+    assert settings.score.significance == 0.001
+
+
 @pytest.mark.parametrize("record", ['"../../x"', '"/tmp/x"', '".x"', "7"])
 def test_the_model_in_use_is_named_by_no_path(tmp_path: Path, record: str) -> None:
     study = Study(tmp_path / "data")
@@ -129,6 +160,20 @@ def write_results(study: Study, model: ModelInfo, **changes: Any) -> None:
         row.update({key: value for key, value in changes.items() if key in row})
     pd.DataFrame([score]).to_parquet(study.scores("supcon-0"))
     pd.DataFrame([owner]).to_parquet(study.owners("supcon-0"))
+
+
+@pytest.mark.parametrize(("recorded", "present", "shown"), [(20, 20, True), (20, 21, False), (None, 20, False)])
+def test_pages_show_no_scores_of_another_method(
+    recorded: int | None, present: int, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, model = Study(tmp_path), trained.model_info(id="supcon-0")
+    write_results(study, model)
+    table = pd.read_parquet(study.scores("supcon-0"))
+    table.attrs = {} if recorded is None else {METHOD_ATTRIBUTE: recorded}
+    table.to_parquet(study.scores("supcon-0"))
+    monkeypatch.setattr(score_table, "SCORE_METHOD_VERSION", present)
+    with nullcontext() if shown else pytest.raises(InputError, match=r"another version .*: run `siamese-med score`"):
+        score_table.read_tables_of_this_method(study, model)
 
 
 def test_results_are_of_the_model_that_they_were_made_by(tmp_path: Path) -> None:

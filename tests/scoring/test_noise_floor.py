@@ -48,6 +48,30 @@ def test_only_rescans_of_one_contrast_are_pairs_without_change(contrasts: tuple[
     assert len(chosen) == (real or 4)  # else they are simulated
 
 
+@pytest.mark.parametrize(
+    ("owners", "others", "real"),
+    [("aaaaaaaa", "", 8), ("aaaaaaaa", "b", 0), ("aaabbbccc", "d", 0), ("aabbccdd", "e", 8)],
+)
+def test_rescans_of_a_few_patients_say_nothing_of_the_others(owners: str, others: str, real: int) -> None:
+    first, second = (
+        [replace(prepared(f"{n}{visit}", "T1w"), subject=owner) for n, owner in enumerate(owners)] for visit in "12"
+    )
+    scans = [*first, *(replace(prepared(owner, "T1w"), subject=owner) for owner in others)]
+    strata = dict(null_pairs._strata(list(zip(first, second, strict=True)), scans, 4))
+    chosen = strata[NoiseStratum("MR T1w", SAME_SCANNER)]
+    assert sum(later is not None for _, later in chosen) == real
+    assert len(chosen) == (real or 4)
+
+
+def test_of_many_rescans_those_of_most_patients_are_measured() -> None:
+    owners = "a" * 100 + "bcd"
+    rescans = [(replace(prepared(str(n), "T1w"), subject=owner),) * 2 for n, owner in enumerate(owners)]
+    strata = dict(null_pairs._strata(rescans, [pair[0] for pair in rescans], 4))
+    chosen = strata[NoiseStratum("MR T1w", SAME_SCANNER)]
+    assert len(chosen) == null_pairs.MAX_REAL_RESCANS
+    assert {scan.subject for scan, _ in chosen} == set("abcd")
+
+
 def test_z_and_p_follow_the_figure() -> None:
     known = flat(1.0, 1.2, 0.8, 1.1, 0.9)
     assert known.z(finding(1.0)) == pytest.approx(0)

@@ -105,3 +105,21 @@ def test_a_complete_cohort_is_left_as_it_is(folder: Path, truth: pd.DataFrame) -
     again = cohort.write_cohort(folder, patients=2, visits=VISITS, seed=1, contrasts=CONTRASTS)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
     assert len(again) == len(truth)
+
+
+def test_a_cohort_that_was_interrupted_is_not_taken_for_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def simulate(job: tuple[Path, int, cohort.CohortParameters]) -> list[cohort.VisitTruth]:
+        folder, number, recipe = job
+        if recipe.seed == 2 and number == 1:
+            raise KeyboardInterrupt
+        (folder / "input" / f"patient{number}").mkdir(parents=True)
+        return [cohort.VisitTruth(number, str(number), 1, "2020-01-01", "dicom", "a", "first", 0.0, 0.0, 0.0, "scan")]
+
+    monkeypatch.setattr(cohort, "run_in_parallel", lambda _work, jobs, _label: map(simulate, jobs))
+    cohort.write_cohort(tmp_path, patients=3, visits=1, seed=1)
+    with pytest.raises(KeyboardInterrupt):
+        cohort.write_cohort(tmp_path, patients=3, visits=1, seed=2)
+    assert len(cohort.write_cohort(tmp_path, patients=3, visits=1, seed=1)) == 3
+    assert len(list((tmp_path / "input").glob("patient*"))) == 3

@@ -33,7 +33,9 @@ INTERVALS = (
 )
 
 
-def compose_model_facts(info: ModelInfo, metrics: ModelMetrics, starter: bool) -> Facts:
+def compose_model_facts(
+    info: ModelInfo, metrics: ModelMetrics, starter: bool, significance: float | None = None
+) -> Facts:
     """Compose what a model folder tells of each topic.
 
     Parameters
@@ -42,6 +44,8 @@ def compose_model_facts(info: ModelInfo, metrics: ModelMetrics, starter: bool) -
         What model.json and metrics.json of the folder hold.
     starter
         Whether it is the starter model that comes with siamese-med.
+    significance
+        Of the study's verdicts; where it is not given, that of the model's configuration.
 
     Returns
     -------
@@ -53,7 +57,7 @@ def compose_model_facts(info: ModelInfo, metrics: ModelMetrics, starter: bool) -
         **_describe_network(info, settings),
         **_describe_partitions(metrics, settings, starter),
         **_describe_training(info, metrics, settings),
-        **_describe_measures(info, figures),
+        **_describe_measures(figures, info.config.score.significance if significance is None else significance),
         **_describe_results(info, figures, metrics),
         Topic.PURPOSE: [statements.INTENDED_USE],
         Topic.LIMITS: [*statements.LIMITS, statements.region_note(info.region)],
@@ -161,9 +165,8 @@ def _describe_balance(train: Settings) -> str:
     )
 
 
-def _describe_measures(info: ModelInfo, figures: ModelFigures) -> dict[Topic, list[str]]:
+def _describe_measures(figures: ModelFigures, significance: float | None) -> dict[Topic, list[str]]:
     seed = "" if figures.seed is None else f", seed {figures.seed}"
-    significance = info.config.score.significance
     limit = "the chosen limit" if significance is None else f"{significance:g}"
     strata = [name.lower() for key, name in STRATUM_NAMES.items() if figures.strata[key]]
     return {

@@ -1,4 +1,4 @@
-"""Outcomes of the input's files: counts and shares for a bar."""
+"""Outcomes of the files of all inputs: counts and shares for a bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of some of the input's files."""
+    """What became of some of the files."""
 
     name: str
     files: int
@@ -20,7 +20,7 @@ class FileOutcome:
 
 @dataclass(frozen=True)
 class FileCounts:
-    """The account of the last ingest; `reasons` are (word, files), the most frequent first."""
+    """The account of all files ever seen; `reasons` are (word, files), the most frequent first."""
 
     files_seen: int
     balanced: bool

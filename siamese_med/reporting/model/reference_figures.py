@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from siamese_med.errors import ModelError
 from siamese_med.reporting.data.provenance import Provenance
 from siamese_med.reporting.data.report_content import ReportReference, ReportStratum, compute_band_z
+from siamese_med.study.config import ScoreConfig
 from siamese_med.study.model_info import ModelInfo, RecordedStratum, read_model_info
 from siamese_med.study.model_metrics import ModelMetrics, read_model_metrics
 from siamese_med.study.thresholds import DETECTION_POWER, FALSE_CANDIDATES, LARGEST_TESTED_ML, NORMAL_BAND_Z
@@ -88,7 +89,8 @@ def build_reference(info: ModelInfo, significance: float | None = None) -> Repor
         upper quantile of Student's t: the prediction interval for one more pair beside the `n` pairs without change.
         With fewer than MIN_REFERENCE_PAIRS it is NORMAL_BAND_Z.
     """
-    significance = significance or info.config.score.significance or 0.05
+    chosen = (significance, info.config.score.significance, ScoreConfig().significance)
+    significance = next(limit for limit in chosen if limit is not None)
     return ReportReference(
         modalities=info.modalities,
         contrasts=info.contrasts,

@@ -6,7 +6,7 @@ Simulated ones are made in `simulated_rescans`. Both kinds are grouped by contra
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from siamese_med.scoring.change.simulated_rescans import GROWTH
 from siamese_med.simulation import rescan
 from siamese_med.study.config import ScoreConfig
 from siamese_med.study.prepared_scans import PreparedScan
-from siamese_med.study.thresholds import MIN_REAL_RESCANS
+from siamese_med.study.thresholds import MIN_REAL_RESCANS, MIN_RESCAN_PATIENTS
 from siamese_med.study.vocabulary import NullSource
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def measure_null_pairs(
     ----------
     rescans
         Pairs of scans of one patient that are known to be unchanged; those of two contrasts are left out. A stratum
-        with at least MIN_REAL_RESCANS of them uses them.
+        with at least MIN_REAL_RESCANS of them, of MIN_RESCAN_PATIENTS or of all patients, uses them.
     scans
         Scans of the study. Every contrast among them gets two strata, same and other scanner. A stratum with too few
         real rescans is simulated from the first scans of its contrast, `config.simulated_rescans` pairs.
@@ -193,11 +193,24 @@ def _strata(
         alike = [scan for scan in scans if (scan.modality, scan.contrast) == kind]
         for scanner in (SAME_SCANNER, OTHER_SCANNER):
             where = NoiseStratum(" ".join(kind), scanner)
-            real = [pair for pair in rescans if _is_rescan_of(where, *pair)]
-            if len(real) >= MIN_REAL_RESCANS:
-                yield where, list(real[:MAX_REAL_RESCANS])
+            real = _spread_over_patients([pair for pair in rescans if _is_rescan_of(where, *pair)])
+            patients, all_patients = ({scan.subject for scan in some} for some in ([one for one, _ in real], alike))
+            if len(real) >= MIN_REAL_RESCANS and len(patients) >= min(MIN_RESCAN_PATIENTS, len(all_patients)):
+                yield where, [*real[:MAX_REAL_RESCANS]]
             else:
                 yield where, [(alike[number % len(alike)], None) for number in range(simulated)]
+
+
+def _spread_over_patients(
+    rescans: Sequence[tuple[PreparedScan, PreparedScan]],
+) -> list[tuple[PreparedScan, PreparedScan]]:
+    """The first rescan of every patient, then the second of each, and so on: a few come from many patients."""
+    counted: Counter[str] = Counter()
+    turns = []
+    for earlier, _ in rescans:
+        turns.append(counted[earlier.subject])
+        counted[earlier.subject] += 1
+    return [pair for _, pair in sorted(zip(turns, rescans, strict=True), key=lambda one: one[0])]
 
 
 def _is_rescan_of(where: NoiseStratum, earlier: PreparedScan, later: PreparedScan) -> bool:
