@@ -26,6 +26,8 @@ SKIPPED_REASONS: Mapping[str, str] = MappingProxyType(
         "side_car": "a text beside the images, used where it helps; nothing to do",
         "derivative": "made by other software from the scans; ingest the scans themselves",
         "lesion_mask": "a mask of lesions; it is kept with the scan on whose grid it lies, nothing to do",
+        "mask_without_scan": "a mask of lesions that was left out: its name fits no scan, or another mask fits the "
+        "same one; name it as the scan is named, or in a manifest",
         "replaced": "its file was overwritten by other content, which was taken instead; nothing to do",
         "linked_folder": "a link to a folder that was read at another place or holds the link; nothing to do",
         "own_folder": "a folder that this study writes to; if scans of yours lie in it, name another with --data",
@@ -102,7 +104,15 @@ QUARANTINED_REASONS: Mapping[str, str] = MappingProxyType(
 """Files that should have been a scan and cannot be used as they are."""
 
 PATH_REASONS = frozenset(
-    ("derivative", "lesion_mask", "subject_conflict", "session_conflict", "unclear_label", "unclear_dataset")
+    (
+        "derivative",
+        "lesion_mask",
+        "mask_without_scan",
+        "subject_conflict",
+        "session_conflict",
+        "unclear_label",
+        "unclear_dataset",
+    )
 )
 """Reasons that follow from the path of a NIfTI file and what lies around it."""
 

@@ -102,3 +102,19 @@ def test_a_mask_that_comes_later_is_taken_and_its_scan_stays_the_same_person(pla
 def test_names_of_other_masks_are_none_of_lesions() -> None:
     for name in ("lesion_mask", "sub-01_label-lesion_T1w", "sub-01_lesion_mask", "sub-01_label-lesionfree_mask"):
         assert not is_lesion_mask(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "flagged"),
+    [
+        (["sub-01_ses-1_desc-r1_label-lesion_mask", "sub-01_ses-1_desc-r2_label-lesion_mask"], True),  # two readers
+        (["sub-01_ses-1_acq-3D_label-lesion_mask"], False),  # no scan has this acquisition
+    ],
+)
+def test_a_mask_that_no_scan_gets_is_said(place: Place, data_set: Path, names: list[str], flagged: bool) -> None:
+    for name in names:
+        mark(data_set, name)
+    ingested = place.ingest(data_set)
+    assert with_lesions(place) == []
+    assert ingested.account.reasons["mask_without_scan"] == 1  # two of one content are one file
+    assert any("lesions_unused" in row.flags for row in place.scans().itertuples()) == flagged

@@ -87,9 +87,9 @@ class InputPath:
     """One path of the input.
 
     `reason` is a reason word where the name alone decides, `listed` tells whether a manifest's row names the file, and
-    `lesions` is a mask that its BIDS dataset has for it. `visit_unclear`: it may be of another visit than an image
-    of its name in another folder. `input_space` tells its place from an equal one in another input. The claim is worked
-    out on demand, since DICOM files name their patient themselves.
+    `lesions` is a mask that its BIDS dataset has for it; `several_masks`: more than one fits it. `visit_unclear`: it
+    may be of another visit than an image of its name in another folder. `input_space` tells its place from an equal one
+    in another input. The claim is worked out on demand, since DICOM files name their patient themselves.
     """
 
     path: Path
@@ -102,6 +102,7 @@ class InputPath:
     lesions: Path | None = None
     trouble: str = ""
     visit_unclear: bool = False
+    several_masks: bool = False
     input_space: str = ""
     _claim: InputClaim | None = None
 
@@ -197,6 +198,8 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     flags = _add_fat_flag(sidecar, told.contrast, stem)
     if found.visit_unclear and not (session or acquired):
         flags = (*flags, ScanFlag.VISIT_UNCLEAR)
+    if found.several_masks:
+        flags = (*flags, ScanFlag.LESIONS_UNUSED)
     if contrast.is_phase_name(stem) or sidecar.phase:
         told = ContrastFinding(contrast.PHASE, ContrastSource.NAME)
         flags = (*flags, ScanFlag.PHASE)

@@ -47,7 +47,8 @@ def is_lesion_mask(stem: str) -> bool:
 def assign_lesion_masks(found: Iterable[InputPath]) -> None:
     """Give every scan with BIDS labels the mask of lesions that is meant for it, if there is exactly one.
 
-    The paths of masks are those with the reason `lesion_mask`.
+    The paths of masks are those with the reason `lesion_mask`. One that no scan gets has another reason then, and a
+    scan that several fit is marked by `several_masks`.
     """
     masks: dict[tuple[object, str, str], list[InputPath]] = defaultdict(list)
     scans: list[InputPath] = []
@@ -59,6 +60,10 @@ def assign_lesion_masks(found: Iterable[InputPath]) -> None:
     for scan in scans:
         mine = [mask.path for mask in masks.get(_group(scan), []) if _belongs(mask.path, scan.path)]
         scan.lesions = mine[0] if len(mine) == 1 else None
+        scan.several_masks = len(mine) > 1
+    used = {scan.lesions for scan in scans}
+    for mask in (one for some in masks.values() for one in some):
+        mask.reason = "lesion_mask" if mask.path in used else "mask_without_scan"
 
 
 def _group(one: InputPath) -> tuple[object, str, str]:
