@@ -17,7 +17,7 @@ from siamese_med.pairing.rescans import flags_of, is_one_acquisition, repeat_wit
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
-from siamese_med.study.contrasts import is_one_contrast
+from siamese_med.study.contrasts import OTHER_CONTRAST, is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
@@ -55,7 +55,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     ----------
     scans
         Usable scans of the catalogue, one row each. Their order does not matter. Those with one of
-        `vocabulary.UNPAIRED_FLAGS` are left out.
+        `vocabulary.UNPAIRED_FLAGS` are left out, and those of OTHER_CONTRAST.
     path
         Parquet file to write. The splits of all patients are kept beside it, also of those who are not in it any more.
 
@@ -73,6 +73,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     if scans.empty:
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
+    scans = scans[scans["contrast"] != OTHER_CONTRAST]
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     known = patient_splits.read_known_splits(path)
     sides = patient_splits.assign_splits(scans.subject.unique(), known, config)
@@ -108,7 +109,8 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
         before and after a correction, are no pair, nor are two scans of one visit that lie side by side.
     """
-    for subject, mine in _group_scans(sort_scans_by_time(scans.itertuples()), lambda scan: scan.subject).items():
+    usable = [scan for scan in scans.itertuples() if scan.contrast != OTHER_CONTRAST]
+    for subject, mine in _group_scans(sort_scans_by_time(usable), lambda scan: scan.subject).items():
         streams = _group_scans(mine, _stream)
         pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_stream(_tell_apart(stream))]
         if not pairs:  # no two alike: so that the report can say why not

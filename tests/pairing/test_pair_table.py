@@ -427,3 +427,16 @@ def test_thin_and_thick_slices_of_one_ct_are_no_rescan(table: Table, modality: s
     rows = [{"id": str(n), "acquired": f"acquisition-{n}", **row} for n, row in enumerate((thin, thick))]
     pairs = pair_table.build_same_patient_pairs(table([{**row, "modality": modality} for row in rows]), 1)
     assert [pair["kind"] for pair in pairs] == [kind]
+
+
+def test_images_that_are_no_weighting_are_in_no_pair(table: Table, place: Path) -> None:
+    """Two field maps, or a field map and a map of permeability, may be called by the same word."""
+    scans = table(
+        {"subject": f"sub-{patient}", "session": f"ses-{visit}", "contrast": contrast}
+        for patient in range(8)
+        for visit in (1, 2)
+        for contrast in ("other", "T1w")
+    )
+    pairs = pair_table.build_pair_table(scans, place, PairConfig())
+    assert len(pairs)
+    assert not pairs[["scan_a", "scan_b"]].stack().str.contains("other").any()

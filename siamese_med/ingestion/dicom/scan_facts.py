@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast, series_contrast
+from siamese_med.ingestion import agent_words, contrast, series_contrast
 from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
 from siamese_med.ingestion.dicom.header_memory import HeaderMemory
@@ -84,7 +84,8 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
     )
     fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
     arrives = word == "T1w" and bool(DYNAMIC_PATTERN.search(description))
-    agent = (bool(physics.agent) or arrives) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    told = modality == "MR" and agent_words.tells_agent(description, after_t1=False)
+    agent = (bool(physics.agent) or arrives or told) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
     said = {
         ScanFlag.FAT_SUPPRESSED: fat,
         ScanFlag.AGENT_GIVEN: agent,

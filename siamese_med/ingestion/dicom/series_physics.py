@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import series_contrast
+from siamese_med.ingestion import agent_words
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.fast_header import PlainHeader
 
@@ -53,7 +53,7 @@ def _read_agent(dataset: DicomHeader) -> str:
     """Return what names the contrast agent; a volume or dose that was given stands for one without a name."""
     for key in AGENT_KEYWORDS:
         text = tags.get_tag_text(dataset, key)
-        if series_contrast.names_agent(text):
+        if agent_words.names_agent(text):
             return text
     given = any(
         (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
@@ -118,4 +118,4 @@ def _read_enhanced_agent(dataset: Dataset, usage: Dataset | None) -> str:
     if not agents or tags.get_tag_text(usage, "ContrastBolusAgentAdministered").upper() == "NO":
         return _read_agent(dataset)
     named = " ".join(tags.get_tag_text(one, "CodeMeaning") for one in agents)
-    return named if series_contrast.names_agent(named) else "" if named.strip() else "agent"
+    return named if agent_words.names_agent(named) else "" if named.strip() else "agent"

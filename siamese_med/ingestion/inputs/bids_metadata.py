@@ -13,7 +13,7 @@ from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from siamese_med.ingestion import contrast, machine_errors, series_contrast
+from siamese_med.ingestion import agent_words, contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.person_traits import PersonTraits, add_name, list_person_traits
@@ -161,7 +161,7 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
         tags.parse_scan_date(acquired),
         _flags(content),
         _contrast(content, modality or "MR"),
-        any(series_contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        any(agent_words.names_agent(_words(content, key)) for key in AGENT_KEYS),
         _times_ms(content),
         _sequence(content),
         _suppresses_fat(content),
@@ -178,7 +178,7 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
             return ContrastFinding(str(own), ContrastSource.IMAGE, float(sure))
         return _by_header(str(own))
     description, protocol = (_words(content, key) for key in DESCRIPTION_KEYS)
-    agent = next((agent for key in AGENT_KEYS if series_contrast.names_agent(agent := _words(content, key))), "")
+    agent = next((agent for key in AGENT_KEYS if agent_words.names_agent(agent := _words(content, key))), "")
     image_type = tuple(_words(content, "ImageType").upper().split())
     return _by_header(
         series_contrast.classify_series_contrast(

@@ -14,7 +14,7 @@ from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
 from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date, find_folder_visit
-from siamese_med.study.vocabulary import ContrastSource, ScanFlag
+from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag
 
 MaskFile = tuple[str, int, int]
 """A mask: its path, size and time of change (ns). A changed mask makes another claim."""
@@ -177,7 +177,7 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
     said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
     told = contrast_finding.find_nifti_contrast(found.path, stem, *said)
-    flags = _add_fat_flag(sidecar, told.contrast, stem)
+    flags = _add_agent_flag(_add_fat_flag(sidecar, told.contrast, stem), told.contrast, sidecar.agent, stem)
     if found.visit_unclear and not (session or acquired):
         flags = (*flags, ScanFlag.VISIT_UNCLEAR)
     if contrast.is_phase_name(stem) or sidecar.phase:
@@ -210,3 +210,11 @@ def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str)
     told = contrast_word in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in sidecar.flags
     suppressed = told and (sidecar.fat_suppressed or series_contrast.suppresses_fat(contrast_word, stem))
     return (*sidecar.flags, ScanFlag.FAT_SUPPRESSED) if suppressed else sidecar.flags
+
+
+def _add_agent_flag(flags: tuple[str, ...], contrast_word: str, named: bool, stem: str) -> tuple[str, ...]:
+    """The flags, and that an agent was given where side-car or name say so of an MR that is not called after it."""
+    if contrast_word in (contrast.ENHANCED_T1, contrast.ENHANCED_CT, "CT", "PET", UNKNOWN):
+        return flags
+    given = named or contrast.is_enhanced_name(stem)
+    return (*flags, ScanFlag.AGENT_GIVEN) if given and ScanFlag.AGENT_GIVEN not in flags else flags
