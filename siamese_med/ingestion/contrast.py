@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from siamese_med.ingestion.agent_words import AGENT, names_agent_word, tells_agent, tells_both, tells_no_agent
 from siamese_med.ingestion.image_kinds import OTHER_PATTERN, OTHER_SUFFIXES
+from siamese_med.ingestion.tracers import TRACERS, find_tracer
 from siamese_med.study.contrasts import OTHER_CONTRAST
 
 ENHANCED_T1 = "T1wCE"
@@ -53,6 +54,7 @@ CONTRASTS = (
     "MTT",
     "TTP",
     OTHER_CONTRAST,
+    *TRACERS,
     "unknown",
 )
 """All words for contrast; most are BIDS suffixes. None of two that differ shows tissue in one way."""
@@ -215,6 +217,8 @@ def guess_contrast_from_name(stem: str) -> str:
     named = _drop_group(PATIENT_ENTITIES_PATTERN.sub("", stem))
     if found == "CT":
         return ENHANCED_CT if tells_agent(named, after_t1=True) else "CT"
+    if found == "PET":
+        return find_tracer(named)
     if found != "T1w":
         return found
     if tells_both(named):

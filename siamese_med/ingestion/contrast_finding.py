@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from siamese_med.ingestion import contrast, series_contrast
+from siamese_med.ingestion.tracers import TRACERS
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
 
 FIRST_CT_PATTERN = re.compile(r"(?<![a-z0-9])ct1(?![a-z0-9])", re.I)
@@ -35,6 +36,12 @@ class ContrastFinding:
 ENHANCED_BY_PLAIN = {"T1w": contrast.ENHANCED_T1, "CT": contrast.ENHANCED_CT}
 """Contrasts that become others by an agent."""
 
+COMPLETED_BY: dict[str, tuple[str, ...]] = {
+    **{plain: (one,) for plain, one in ENHANCED_BY_PLAIN.items()},
+    "PET": (*TRACERS,),
+}
+"""What another source may add to a contrast: an agent, or the tracer."""
+
 NO_CONTRAST = ContrastFinding()
 """Nothing tells the contrast."""
 
@@ -45,8 +52,8 @@ def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
     Returns
     -------
     ContrastFinding
-        The first that knows the contrast. If that is T1w or CT, one that knows of a contrast agent completes it, since
-        such a word often leaves out the agent.
+        The first that knows the contrast. If that is T1w, CT or PET, one that knows of a contrast agent or a tracer
+        completes it, since such a word often leaves it out.
 
     Examples
     --------
@@ -56,8 +63,8 @@ def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
     """
     known = [one for one in told if one.contrast != UNKNOWN]
     first = known[0] if known else NO_CONTRAST
-    enhanced = ENHANCED_BY_PLAIN.get(first.contrast)
-    return next((one for one in known if one.contrast == enhanced), first)
+    wanted = COMPLETED_BY.get(first.contrast, ())
+    return next((one for one in known if one.contrast in wanted), first)
 
 
 def find_nifti_contrast(
@@ -152,4 +159,6 @@ def determine_modality_of_contrast(word: str) -> str:
     >>> determine_modality_of_contrast("T1wCE"), determine_modality_of_contrast("PET")
     ('MR', 'PT')
     """
+    if word in TRACERS:
+        return "PT"
     return {"CT": "CT", contrast.ENHANCED_CT: "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from siamese_med.ingestion import agent_words, contrast
 from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.image_kinds import find_computed_tomography_kind
+from siamese_med.ingestion.tracers import find_tracer
 from siamese_med.study.vocabulary import UNKNOWN
 
 Times = tuple[float | None, float | None, float | None]
@@ -193,8 +194,8 @@ def classify_series_contrast(
 ) -> str:
     """Classify the contrast of a series by its header.
 
-    The modality decides for CT and PET, and the contrast agent for CT. For MR it is what Image Type says, or the
-    description, or else the protocol's name, which may be that of the whole examination; each weighed against the
+    The modality decides for CT and PET, with the contrast agent or the tracer. For MR it is what Image Type says, or
+    the description, or else the protocol's name, which may be that of the whole examination; each weighed against the
     timing. Where none says anything, the timing alone tells. A contrast agent makes T1w `T1wCE`, unless the description
     says that it was not given yet.
 
@@ -209,7 +210,7 @@ def classify_series_contrast(
     sequence
         Scanning Sequence and Sequence Variant, see `guess_contrast_from_timing`.
     agent
-        What the header's fields for a contrast agent hold; see `agent_words.names_agent`.
+        What the header's fields for a contrast agent hold, see `agent_words.names_agent`; of PET, for the tracer.
     protocol
         Protocol name.
     image_type
@@ -225,7 +226,7 @@ def classify_series_contrast(
     if modality == "CT":
         return find_computed_tomography_kind(description, agent_words.names_agent(agent))
     if modality == "PT":
-        return "PET"
+        return find_tracer(agent, description, protocol)
     return _classify_mr_contrast(description, times_ms, sequence, agent, protocol, image_type)
 
 

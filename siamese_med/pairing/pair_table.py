@@ -13,7 +13,14 @@ import numpy as np
 
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import patient_splits
-from siamese_med.pairing.rescans import flags_of, is_one_acquisition, repeat_within_day, show_two_places, shows_agent
+from siamese_med.pairing.rescans import (
+    flags_of,
+    is_one_acquisition,
+    repeat_protocol,
+    repeat_within_day,
+    show_two_places,
+    shows_agent,
+)
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
@@ -106,7 +113,8 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
     rescan_days
         Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
         two acquisitions of one contrast, at times that are known to differ: T1 and FLAIR are none, whatever their dates
-        and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
+        and labels say, nor are two scans of one day without a time, nor, without labels, two of different protocols.
+        Two scans of one acquisition, such as an image
         before and after a correction, are no pair, nor are two scans of one visit that lie side by side.
     """
     usable = [scan for scan in scans.itertuples() if scan.contrast != OTHER_CONTRAST]
@@ -118,13 +126,16 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         labels = _labels(mine)
         days_of_visits = {scan.session: scan.date for scan in mine}
         crowded = {day for day, visits in Counter(days_of_visits.values()).items() if visits > MAX_VISITS_A_DAY}
-        for earlier, later in pairs:
+        for pair in pairs:
+            earlier, later = pair
             if is_one_acquisition(earlier, later) or show_two_places(earlier, later):
                 continue
             days = _days_between(earlier, later)
             known = None if days == 0 and (earlier.date in crowded or not repeat_within_day(earlier, later)) else days
-            kind = _kind(known, _labels_between(labels, earlier, later), rescan_days)
-            if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
+            between = _labels_between(labels, earlier, later)
+            kind = _kind(known, between, rescan_days)
+            said = bool(between) and None not in between
+            if kind == PairKind.RESCAN and not (_may_be_rescan(earlier, later) and (said or repeat_protocol(*pair))):
                 kind = PairKind.FOLLOW_UP
             yield _row(earlier, later, subject, subject, days, kind)
 
@@ -158,11 +169,15 @@ def _tell_apart(stream: list[Any]) -> list[Any]:
 
 
 def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
-    """Pair scans of different kinds; one of unknown contrast only with the single scan of another visit."""
+    """Pair scans of different kinds; one of unknown contrast only with the single scan of another visit.
+
+    Two of one kind and one visit, such as echoes or flip angles, are no pair, since no reason would be said.
+    """
     visits = Counter(scan.session for scan in mine)
     return [
         (earlier, later)
         for earlier, later in _pair_time_line(mine)
+        if (earlier.session, _stream(earlier)) != (later.session, _stream(later))
         if UNKNOWN not in (earlier.contrast, later.contrast)
         or (visits[earlier.session] == visits[later.session] == 1 and earlier.session != later.session)
     ]

@@ -23,6 +23,7 @@ CONTRAST_NAMES = {
     "CT": "CT",
     "CTCE": "contrast-enhanced CT",
     "PET": "PET",
+    "FDG": "FDG PET",
     "phase": "phase image",
     "STIR": "STIR",
     "MTw": "magnetisation transfer",

@@ -12,6 +12,7 @@ from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
 from siamese_med.ingestion.dicom.header_memory import HeaderMemory
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane, share_value
 from siamese_med.ingestion.dicom.series_physics import read_series_physics
+from siamese_med.ingestion.protocol_parts import list_protocol_parts
 from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
@@ -78,14 +79,16 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
     """Read all but the times of day, which may differ from slice to slice."""
     description, protocol = (tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
     image_type = tags.get_tag_words(dataset, "ImageType")
-    physics = read_series_physics(dataset)
+    physics = read_series_physics(dataset, modality)
     word = series_contrast.classify_series_contrast(
         modality, description, physics.times_ms, physics.sequence, physics.agent, protocol, image_type
     )
     fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
     arrives = word == "T1w" and bool(DYNAMIC_PATTERN.search(description))
     told = modality == "MR" and agent_words.tells_agent(description, after_t1=False)
-    agent = (bool(physics.agent) or arrives or told) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    given = (bool(physics.agent) and modality != "PT") or arrives or told
+    agent = given and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    parts = list_protocol_parts(word, description, physics.times_ms[0], physics.flip_degrees, physics.b_value)
     said = {
         ScanFlag.FAT_SUPPRESSED: fat,
         ScanFlag.AGENT_GIVEN: agent,
@@ -100,7 +103,7 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
         scanner=tuple(
             tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
         ),
-        protocol=_protocol(dataset, physics.times_ms, grid),
+        protocol=(*_protocol(dataset, physics.times_ms, grid), *parts),
         flags=(*_flags(dataset), *(flag for flag, holds in said.items() if holds)),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
         person=share_value(person_traits.read_person_traits(dataset, day)),

@@ -19,6 +19,7 @@ from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.person_traits import PersonTraits, add_name, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
+from siamese_med.ingestion.protocol_parts import list_protocol_parts
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
 from siamese_med.study.vocabulary import DERIVED_FLAGS, MASK_FLAGS, UNKNOWN, ContrastSource, ScanFlag
 
@@ -44,6 +45,9 @@ DESCRIPTION_KEYS = ("SeriesDescription", "ProtocolName")
 AGENT_KEYS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 """Fields that name a contrast agent: the first as dcm2niix writes it, the second as BIDS defines it."""
 
+TRACER_KEYS = ("TracerName", "Radiopharmaceutical")
+"""Fields that name the tracer of a PET: of BIDS, and as dcm2niix writes it."""
+
 TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
 """Fields with the timing, in seconds."""
 
@@ -55,6 +59,9 @@ MAX_SHIFTED_YEARS = 100
 
 MAX_TIME_S = 1e6
 """Repetition, echo and inversion times are shorter than this, in seconds; anything longer is ignored."""
+
+MAX_FLIP_DEGREES = 360.0
+"""Largest flip angle that is believed, in degrees."""
 
 MAX_TEXT_BYTES = 16 * 2**20
 """Largest text file that is read, in bytes; a larger one counts as empty."""
@@ -154,13 +161,15 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
     scanner = tuple(_text(content.get(key, "")) for key in SCANNER_KEYS)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
+    modality = modality or ("PT" if _words(content, "TracerName") else "")
+    told = _contrast(content, modality or "MR")
     return Sidecar(
         modality,
         scanner if any(scanner) else _read_own_pseudonym(content, "Scanner"),
-        _protocol(content) or _read_own_pseudonym(content, "Protocol"),
+        _protocol(content, told.contrast) or _read_own_pseudonym(content, "Protocol"),
         tags.parse_scan_date(acquired),
         _flags(content),
-        _contrast(content, modality or "MR"),
+        told,
         any(agent_words.names_agent(_words(content, key)) for key in AGENT_KEYS),
         _times_ms(content),
         _sequence(content),
@@ -179,6 +188,8 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
         return _by_header(str(own))
     description, protocol = (_words(content, key) for key in DESCRIPTION_KEYS)
     agent = next((agent for key in AGENT_KEYS if agent_words.names_agent(agent := _words(content, key))), "")
+    if modality == "PT":
+        agent = " ".join(_words(content, key) for key in TRACER_KEYS)
     image_type = tuple(_words(content, "ImageType").upper().split())
     return _by_header(
         series_contrast.classify_series_contrast(
@@ -239,10 +250,13 @@ def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 
-def _protocol(content: Mapping[str, object]) -> tuple[str, ...]:
+def _protocol(content: Mapping[str, object], word: str) -> tuple[str, ...]:
     """Round timing to milliseconds, as for DICOM; BIDS writes seconds."""
     known = tuple("" if time is None else str(round(1000 * time)) for time in _times_s(content))
-    return known if any(known) else ()
+    flip = content.get("FlipAngle")
+    degrees = float(flip) if isinstance(flip, (int, float)) and 0 <= flip <= MAX_FLIP_DEGREES else None
+    parts = list_protocol_parts(word, _words(content, "SeriesDescription"), _times_ms(content)[0], degrees, None)
+    return (*known, *parts) if any(known) else parts
 
 
 class BidsTree:

@@ -14,7 +14,7 @@ from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
 from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date, find_folder_visit
-from siamese_med.study.vocabulary import UNKNOWN, ContrastSource, ScanFlag
+from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
 MaskFile = tuple[str, int, int]
 """A mask: its path, size and time of change (ns). A changed mask makes another claim."""
@@ -214,7 +214,7 @@ def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str)
 
 def _add_agent_flag(flags: tuple[str, ...], contrast_word: str, named: bool, stem: str) -> tuple[str, ...]:
     """The flags, and that an agent was given where side-car or name say so of an MR that is not called after it."""
-    if contrast_word in (contrast.ENHANCED_T1, contrast.ENHANCED_CT, "CT", "PET", UNKNOWN):
+    if contrast_word == contrast.ENHANCED_T1 or contrast_finding.determine_modality_of_contrast(contrast_word) != "MR":
         return flags
     given = named or contrast.is_enhanced_name(stem)
     return (*flags, ScanFlag.AGENT_GIVEN) if given and ScanFlag.AGENT_GIVEN not in flags else flags
