@@ -71,3 +71,9 @@ def test_a_date_folder_tells_the_visits_of_a_labelled_patient(tmp_path: Path) ->
 def test_the_same_folders_give_the_same_patients_when_one_is_added(tmp_path: Path) -> None:
     before = set(ingest(tmp_path, PLAIN).subject)
     assert before < set(ingest(tmp_path, ["P9/2022-01-01/t1.nii.gz"]).subject)
+
+
+def test_a_date_above_the_patient_is_that_of_an_export(tmp_path: Path) -> None:
+    scans = ingest(tmp_path, [f"2023-01-15/sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz" for n in (1, 2)])
+    assert scans.session.nunique() == 2
+    assert scans.date.isna().all()

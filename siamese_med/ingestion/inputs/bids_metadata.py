@@ -1,24 +1,20 @@
-"""Metadata beside the images of a BIDS dataset: dates in tables, scanner, protocol and modality in JSON."""
+"""Metadata beside the images of a BIDS dataset: scanner, protocol, contrast and modality in JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from siamese_med.ingestion import agent_words, contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.person_traits import PersonTraits, add_name, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
-from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
+from siamese_med.ingestion.inputs.bids_labels import normalise_unicode
 from siamese_med.ingestion.protocol_parts import list_protocol_parts
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
 from siamese_med.study.vocabulary import DERIVED_FLAGS, MASK_FLAGS, UNKNOWN, ContrastSource, ScanFlag
@@ -53,9 +49,6 @@ TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
 
 PHASE_WORDS = {"P", "PHASE", "REAL", "IMAGINARY", "R", "I"}
 """Words of Image Type, from the third on, of images that are no magnitude."""
-
-MAX_SHIFTED_YEARS = 100
-"""Years by which dates of a shared dataset may have been shifted for de-identification."""
 
 MAX_TIME_S = 1e6
 """Repetition, echo and inversion times are shorter than this, in seconds; anything longer is ignored."""
@@ -259,68 +252,15 @@ def _protocol(content: Mapping[str, object], word: str) -> tuple[str, ...]:
     return (*known, *parts) if any(known) else parts
 
 
-class BidsTree:
-    """A dataset's folder. Its tables are read once and kept."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._rows, self._content = cache(_rows), cache(_content)
-
-    def date(self, path: Path, labels: BidsLabels) -> date | None:
-        """Find the acquisition date of a scan.
-
-        Returns
-        -------
-        date or None
-            `acq_time` of the file in scans.tsv, or of its session in sessions.tsv; None where neither has it.
-
-        Raises
-        ------
-        OSError
-            A table, or the dataset's description, cannot be read now.
-        """
-        self._content(self.root / DATASET_DESCRIPTION_FILE, "utf-8")
-        name, subject, session = normalise_unicode(path.name), f"sub-{labels.subject}", f"ses-{labels.session}"
-        for folder in (path.parent, *path.parents):
-            for table in (f"{subject}_{session}_scans.tsv", f"{subject}_scans.tsv"):
-                for row in self._table(folder, table):
-                    if normalise_unicode(PurePosixPath(row.get("filename", "")).name) == name and (day := _day(row)):
-                        return day
-            for row in self._table(folder, f"{subject}_sessions.tsv"):
-                if normalise_unicode(row.get("session_id", "")) == session and (day := _day(row)):
-                    return day
-            if folder == self.root:
-                break
-        return None
-
-    def _table(self, folder: Path, name: str) -> list[dict[str, str]]:
-        """Rows of a table, whose name may have composed or decomposed letters on disk."""
-        spellings = {name, unicodedata.normalize("NFD", name)}
-        return [row for one in sorted(spellings) for row in self._rows(folder / one)]
-
-
-def _day(row: dict[str, str]) -> date | None:
-    """Return the date of a table's row; it may have been shifted by up to `MAX_SHIFTED_YEARS`."""
-    return tags.parse_dicom_date(row.get("acq_time", ""), MAX_SHIFTED_YEARS)
-
-
 def _json(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(_content(path, "utf-8"))
+        content = json.loads(read_small_text(path, "utf-8"))
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        rows = csv.DictReader(io.StringIO(_content(path, "utf-8-sig"), newline=""), delimiter="\t")
-        return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows]
-    except (UnicodeDecodeError, csv.Error):
-        return []
-
-
-def _content(path: Path, encoding: str) -> str:
+def read_small_text(path: Path, encoding: str) -> str:
     """Read a text file; a missing one is empty. Raises OSError where the machine cannot read it now."""
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:

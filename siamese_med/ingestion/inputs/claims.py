@@ -13,6 +13,7 @@ from siamese_med.ingestion.dicom.person_traits import PersonTraits
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
+from siamese_med.ingestion.inputs.bids_tables import BidsTree
 from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date, find_folder_visit
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
@@ -152,7 +153,7 @@ def claim_by_place(found: InputPath, root: Path) -> InputClaim:
     return InputClaim(kind, str(place.with_name(bids_metadata.get_image_stem(found.path)) if place.name else place))
 
 
-def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | None = None) -> InputClaim:
+def claim_by_name(found: InputPath, root: Path, tree: BidsTree | None = None) -> InputClaim:
     """Make a claim from a file's name, its folders and its side-cars.
 
     Parameters
@@ -194,15 +195,27 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
 def _claim_person(found: InputPath, root: Path) -> tuple[str, str, str, date | None]:
     """Return what is claimed of a file by its labels, folders or place: kind, subject, session, and day."""
     folders = found.path.relative_to(root).parts[:-1]
-    day = find_folder_date(folders)
     if found.labels.subject:
         kind = found.data_set.kind("bids") if found.data_set else "bids"
-        return kind, found.labels.subject, found.labels.session or find_folder_visit(folders), day
+        inner = _list_folders_of_patient(folders, found.labels)
+        session = found.labels.session or find_folder_visit(inner)
+        return kind, found.labels.subject, session, find_folder_date(inner)
     if found.dated:
         kind = found.data_set.kind("folder") if found.data_set else "folder"
-        return kind, found.dated.patient, found.dated.visit, day
+        return kind, found.dated.patient, found.dated.visit, find_folder_date(folders)
     place = claim_by_place(found, root)
     return place.kind, place.subject, found.labels.session, None
+
+
+def _list_folders_of_patient(folders: tuple[str, ...], labels: BidsLabels) -> tuple[str, ...]:
+    """List the folders that may be those of a visit: below that of the patient, since one above is of an export.
+
+    Without a folder of the patient all may be, unless the file's name has a session.
+    """
+    own = [number for number, folder in enumerate(folders) if folder.casefold().startswith("sub-")]
+    if own:
+        return folders[own[-1] + 1 :]
+    return () if labels.session else folders
 
 
 def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str) -> tuple[str, ...]:
