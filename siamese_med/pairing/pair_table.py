@@ -213,9 +213,12 @@ def _pair_time_line(line: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _days_between(earlier: Any, later: Any) -> int | None:
+    """Return the days between two scans; None where a date is missing, or contradicts others."""
     from datetime import date
 
     if not (isinstance(earlier.date, str) and isinstance(later.date, str)):
+        return None
+    if any(ScanFlag.DATE_CONFLICT in flags_of(scan) for scan in (earlier, later)):
         return None
     return (date.fromisoformat(later.date) - date.fromisoformat(earlier.date)).days
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from siamese_med.ingestion import contrast, contrast_finding, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import ContrastFinding
+from siamese_med.ingestion.date_traits import FOLDER, HEADER, TABLE, list_date_traits
 from siamese_med.ingestion.dicom.person_traits import PersonTraits
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
@@ -44,6 +45,7 @@ class InputClaim:
     person: PersonTraits = ()
     difference: MaskFile | None = None
     since: str = ""  # the visit that `difference` compares with; empty for the one before
+    date_traits: PersonTraits = ()  # where the date is from, no part of the claim's key
 
     @property
     def said_contrast(self) -> str:
@@ -175,7 +177,8 @@ def claim_by_name(found: InputPath, root: Path, tree: BidsTree | None = None) ->
     labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
     kind, subject, session, folder_day = _claim_person(found, root)
     sidecar = bids_metadata.read_sidecar(found.path, stem)
-    acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
+    days = (TABLE, tree.date(found.path, labels) if tree else None), (HEADER, sidecar.date), (FOLDER, folder_day)
+    acquired = next((day for _, day in days if day), None)
     said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
     told = contrast_finding.find_nifti_contrast(found.path, stem, *said)
     flags = _add_agent_flag(_add_fat_flag(sidecar, told.contrast, stem), told.contrast, sidecar.agent, stem)
@@ -188,7 +191,7 @@ def claim_by_name(found: InputPath, root: Path, tree: BidsTree | None = None) ->
     return InputClaim(
         kind, subject, session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
-        person=sidecar.person,
+        person=sidecar.person, date_traits=list_date_traits(days),
     )  # fmt: skip
 
 
