@@ -161,13 +161,14 @@ FIELD_MAP_PATTERN = re.compile(
 """Series descriptions of static field maps, such as pairs of opposite phase encoding."""
 
 LOCALIZER_PATTERN = re.compile(
-    r"(?<![a-z])(lo[ck]ali[sz](er|ador|ator)|scout|survey|surview|topogram|scanogram|3[ -]?pl(ane)?s?[ _-]?loc|"
+    r"(?<![a-z])(lo[ck]ali[sz](er|ador|ator)|scout|surview|topogram|scanogram|3[ -]?pl(ane)?s?[ _-]?loc|"
     r"aahead|aahscout|smart[ _-]?brain)|"
+    r"^(?!.*(t[12]|flair|mp[ _-]?rage)).*(?<![a-z])survey|"
     r"^\W*(loc|pilot|tri-?pilot|plan[ _-]?scan|scano|rep[e\u00e9]rage)"
     r"([\W_]*(\d+|3?[ _-]?pl\w*|sag|cor|tra|ax\w*))*\W*$",
     re.I,
 )
-"""Series descriptions of localizers."""
+"""Series descriptions of localizers. A `T1 BRAIN SURVEY` may be a scan; a true one is known by its planes."""
 
 
 def guess_contrast_from_text(description: str) -> str:

@@ -97,6 +97,7 @@ DICOM_ELEMENTS: Mapping[str, tuple[int, bytes]] = MappingProxyType(
         "CorrectedImage": (0x00280051, b"CS"),
         "BitsAllocated": (0x00280100, b"US"),
         "BitsStored": (0x00280101, b"US"),
+        "HighBit": (0x00280102, b"US"),
         "PixelRepresentation": (0x00280103, b"US"),
         "BurnedInAnnotation": (0x00280301, b"CS"),
         "RescaleIntercept": (0x00281052, b"DS"),
