@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from siamese_med.ingestion.agent_words import AGENT, names_agent_word, tells_agent, tells_both, tells_no_agent
+from siamese_med.ingestion.image_kinds import OTHER_PATTERN, OTHER_SUFFIXES
+from siamese_med.ingestion.tracers import TRACERS, find_tracer
+from siamese_med.study.contrasts import OTHER_CONTRAST
+
 ENHANCED_T1 = "T1wCE"
 """T1-weighted after a contrast agent. An enhancing lesion is no change against a plain T1, so the two differ."""
 
@@ -48,6 +53,8 @@ CONTRASTS = (
     "CBV",
     "MTT",
     "TTP",
+    OTHER_CONTRAST,
+    *TRACERS,
     "unknown",
 )
 """All words for contrast; most are BIDS suffixes. None of two that differ shows tissue in one way."""
@@ -62,6 +69,7 @@ CONTRAST_BY_SUFFIX = {
     "dwi": "dwi", "bold": "bold", "epi": "epi", "ct": "CT", "pet": "PET", "mp2rage": "T1w", "uni": "T1w",
     "unit1": "T1w", "inplanet1": "T1w", "inplanet2": "T2w", "phase": "phase", "megre": "T2starw", "asl": "asl",
     **{word.lower(): word for word in (*MAP_WORDS, "STIR", "DIR", "PSIR")},
+    **dict.fromkeys(OTHER_SUFFIXES, OTHER_CONTRAST),
 }  # fmt: skip
 """Contrast by the last part of a BIDS file name, in lower case."""
 
@@ -78,23 +86,17 @@ PHASE_PATTERN = re.compile(
 )
 """Names of images that are no magnitude: in BIDS, and as dcm2niix writes them (`_ph`, `_e2_ph`, `_real`)."""
 
-AGENT = (
-    r"ce|gd|gad|gado\w*|gadavist|dota(rem)?|magnevist|omniscan|multihance|prohance|clariscan|vueway|elucirem|km|mdc|"
-    r"contrast[eo]?|kontrast(mittel)?"
-)
-"""A contrast agent in names and descriptions; `km` is German, `mdc` Italian. Part of regular expressions."""
-
-INVERSION_PATTERNS = (("inv1", r"inv[-_ ]?1(st)?"), ("inv2", r"inv[-_ ]?2(nd)?"))
+INVERSION_PATTERNS = (("inv1", r"inv[-_ ]?0*1(st)?"), ("inv2", r"inv[-_ ]?0*2(nd)?"))
 """The two inversion times of an MP2RAGE, which look like two contrasts; they are named beside the sequence."""
 
 CONTRAST_PATTERNS = (
     *INVERSION_PATTERNS,
+    (OTHER_CONTRAST, OTHER_PATTERN),
     ("T2starmap", r"t2[ _-]?(\*|star)[ _-]?maps?"),
     ("R2starmap", r"r2[ _-]?(\*|star)([ _-]?maps?)?"),
     ("T1map", r"t1[ _-]?maps?"),
     ("T2map", r"t2[ _-]?maps?"),
     ("PDmap", r"pd[ _-]?maps?"),
-    ("unknown", r"(t1|t2|t2[ _-]?(\*|star)|pd)[ _-]?mapping|(exponential|e)[ _-]?adc|t1[ _-]?rho"),
     ("Chimap", r"qsm|chi[ _-]?map"),
     ("ADC", r"adc([ _-]?map)?|apparent[ _-]diffusion|average[ _-]dc"),
     ("FA", r"(dti|dwi|dtensor|tensor|diff\w*)[ _-]+fa|fa[ _-]?map|fractional[ _-]an\w*"),
@@ -110,7 +112,7 @@ CONTRAST_PATTERNS = (
     ("SWI", r"swi|swan|susceptibility"),
     ("MRA", r"tof|mra|mrv|angio|pc[ _-]?mra|phase[ _-]contrast"),
     ("T2starw", r"t2[ _-]?(\*|star)|gre[ _-]?t2|t2w?[ _-]?(gre|ffe|fl2d|fgre|mpgr)|hemo"),
-    ("T1w", rf"(inplane)?t1(wi?|[ _-]?weighted)?(c|n|pre|post|nativ\w*|{AGENT})?"),
+    ("T1w", rf"(inplane|c)?t1(wi?|[ _-]?weighted)?(c|n|pre|post|nativ\w*|{AGENT})?"),
     ("T1w", r"mp[ _-]?rage|f?spgr|bravo|mp2rage|vibe|tfl|mdeft"),
     ("T2w", r"(inplane)?t2(wi?|[ _-]?weighted)?"),
     ("T2w", r"fiesta|ciss|b-?ffe|tru(e[ _-]?)?fi(sp)?"),
@@ -123,35 +125,6 @@ A map of relaxation times is no weighted image.
 
 FILE_NAME_PATTERNS = (*CONTRAST_PATTERNS, ("T1w", r"mpr"))
 """The same for file names. `mpr` is short for MPRAGE there; in a description it is a reformatted series."""
-
-PLAIN_PATTERN = re.compile(
-    rf"(?<![a-z0-9])(pr[eäé]|prae|non?|without|w ?/? ?o|s ?/|ohne|vor|sans|sin|sem|senza|before|"
-    rf"avant|minus|zonder|bez|utan|uten|uden|ilman|ce-(no(ne)?|pre|without|plain))"
-    rf"([ _.-]*({AGENT}|c|enhanced))?(?![a-z0-9])",
-    re.I,
-)
-"""Words that say that no contrast agent was given yet, with the name of the agent after them."""
-
-BOTH_PATTERN = re.compile(
-    rf"(?<![a-z0-9])((pre|wo|w/o|without|ohne|sans)[ _]*(and|und|et|&|\+|/)[ _]*(post|with|w|mit|avec)|"
-    rf"(post|with|w|mit|avec)[ _]*(and|und|et|&|\+|/)[ _]*(pre|wo|w/o|without|ohne|sans))([ _.-]*({AGENT}))?"
-    rf"(?![a-z0-9])",
-    re.I,
-)
-"""Names of examinations or protocols with images before and after an agent, which say nothing of one image."""
-
-AGENT_PATTERN = re.compile(
-    rf"(?<![a-z0-9])({AGENT}|c\+|post[ _-]?({AGENT}|c)|enhanced|inj(ect\w*)?)(?![a-z0-9])"
-    rf"|(?<![a-z0-9])t1(wi?|[ _-]?weighted)?(c|{AGENT}|[ _-]*\+)(?![a-z0-9])"
-    rf"|\+[ _-]?({AGENT}|c|k)(?![a-z0-9])|(?<![a-z0-9])(w/|with)$",
-    re.I,
-)
-"""Words that say that a contrast agent was given."""
-
-POST_PATTERN = re.compile(
-    r"(?:(?<![a-z])|(?<=t1w))post(?![a-z0-9]|[ _-]*(op|surg|treat|therap|rt|radi|chemo|ictal|mortem|proc))", re.I
-)
-"""`post` for after contrast, and not after an operation or a treatment."""
 
 PROJECTION_PATTERN = re.compile(
     r"(?<![a-z0-9])(mi?n?[ _-]?ips?|max[ _-]?ips?|min[ _-]?ips?|pjn|col(?=:)|collapsed)(?![a-z0-9])", re.I
@@ -168,6 +141,17 @@ FOLDER_FILLER_PATTERN = re.compile(
 )
 """Words that stand beside a contrast in the name of a folder with scans of one contrast."""
 
+GROUP_NUMBER_PATTERN = re.compile(
+    r"^_?(pd|ce|gd|km|gad|mdc)[ _-]?(\d+|patients?|pat|subj\w*|groups?)(?=[ _.-]|$)", re.I
+)
+"""Groups and initials with the number of a patient at the beginning of a name: `PD_001` may have Parkinson's."""
+
+PERSON_PATTERN = re.compile(r"^_?(swan|trace|bold|mra)([ _-]?\d+)?(?=[ _-])", re.I)
+"""Names of people at the beginning of a name that goes on with a contrast."""
+
+GROUP_FOLDERS = ("pd",)
+"""Names of folders, in lower case, that may be those of a group, and tell nothing by themselves."""
+
 FOLDERS_SEARCHED = 3
 """So many folders above a file are searched, the nearest first: a series, a visit and a patient."""
 
@@ -177,13 +161,14 @@ FIELD_MAP_PATTERN = re.compile(
 """Series descriptions of static field maps, such as pairs of opposite phase encoding."""
 
 LOCALIZER_PATTERN = re.compile(
-    r"(?<![a-z])(lo[ck]ali[sz](er|ador|ator)|scout|survey|surview|topogram|scanogram|3[ -]?pl(ane)?s?[ _-]?loc|"
+    r"(?<![a-z])(lo[ck]ali[sz](er|ador|ator)|scout|surview|topogram|scanogram|3[ -]?pl(ane)?s?[ _-]?loc|"
     r"aahead|aahscout|smart[ _-]?brain)|"
+    r"^(?!.*(t[12]|flair|mp[ _-]?rage)).*(?<![a-z])survey|"
     r"^\W*(loc|pilot|tri-?pilot|plan[ _-]?scan|scano|rep[e\u00e9]rage)"
     r"([\W_]*(\d+|3?[ _-]?pl\w*|sag|cor|tra|ax\w*))*\W*$",
     re.I,
 )
-"""Series descriptions of localizers."""
+"""Series descriptions of localizers. A `T1 BRAIN SURVEY` may be a scan; a true one is known by its planes."""
 
 
 def guess_contrast_from_text(description: str) -> str:
@@ -213,21 +198,6 @@ def _search(text: str, patterns: Sequence[tuple[str, str]]) -> str:
     return "unknown"
 
 
-def tells_agent(text: str, after_t1: bool) -> bool:
-    """Tell whether a text names a contrast agent. With `after_t1`, a bare `post` counts only behind the weighting.
-
-    Examples
-    --------
-    >>> [tells_agent(one, False) for one in ("T1 +C", "T1 without KM", "T1 with and without contrast")]
-    [True, False, False]
-    """
-    rest = PLAIN_PATTERN.sub(" ", BOTH_PATTERN.sub(" ", text))
-    if AGENT_PATTERN.search(rest):
-        return True
-    weighting = re.search(r"t1|mp[ _-]?rage|spgr|bravo|vibe|tfl|mpr", rest, re.I)
-    return bool(POST_PATTERN.search(rest, weighting.end() if after_t1 and weighting else 0))
-
-
 def guess_contrast_from_name(stem: str) -> str:
     """Guess the contrast from a file name: from its BIDS suffix, else from the whole name.
 
@@ -240,12 +210,28 @@ def guess_contrast_from_name(stem: str) -> str:
     >>> guess_contrast_from_name("T1post"), guess_contrast_from_name("sub-01_ses-post_T1w")
     ('T1wCE', 'T1w')
     """
-    inversion = _search(stem, INVERSION_PATTERNS)
+    kind = _drop_group(re.sub(r"(?:^|(?<=_))(sub|ses)-[^_-]*", "", stem, flags=re.I))
+    inversion = _search(kind, INVERSION_PATTERNS)
     if inversion != "unknown":
         return inversion
-    found = CONTRAST_BY_SUFFIX.get(stem.rsplit("_", 1)[-1].lower()) or _search(stem, FILE_NAME_PATTERNS)
-    named = PATIENT_ENTITIES_PATTERN.sub("", stem)
-    return ENHANCED_T1 if found == "T1w" and tells_agent(named, after_t1=True) else found
+    found = CONTRAST_BY_SUFFIX.get(kind.rsplit("_", 1)[-1].lower()) or _search(kind, FILE_NAME_PATTERNS)
+    named = _drop_group(PATIENT_ENTITIES_PATTERN.sub("", stem))
+    if found == "CT":
+        return ENHANCED_CT if tells_agent(named, after_t1=True) else "CT"
+    if found == "PET":
+        return find_tracer(named)
+    if found != "T1w":
+        return found
+    if tells_both(named):
+        return "unknown"
+    return ENHANCED_T1 if tells_agent(named, after_t1=True) else found
+
+
+def _drop_group(name: str) -> str:
+    """Return a name without the patient or group at its beginning that is spelled as a contrast or an agent is."""
+    rest = GROUP_NUMBER_PATTERN.sub("", name)
+    without = PERSON_PATTERN.sub("", rest)
+    return without if without != rest and _search(without, FILE_NAME_PATTERNS) != "unknown" else rest
 
 
 def guess_contrast_from_folders(folders: Sequence[str]) -> str:
@@ -266,6 +252,8 @@ def guess_contrast_from_folders(folders: Sequence[str]) -> str:
     """
     for folder in reversed(folders[-FOLDERS_SEARCHED:]):
         words = [word for word in re.split(r"[^A-Za-z0-9*+]+", folder) if word]
+        if folder.lower() in GROUP_FOLDERS:
+            continue
         if all(FOLDER_FILLER_PATTERN.fullmatch(word) or guess_contrast_from_name(word) != "unknown" for word in words):
             found = guess_contrast_from_name(folder)
             if found != "unknown":
@@ -297,15 +285,15 @@ def is_plain_name(stem: str) -> bool:
     return tells_no_agent(PATIENT_ENTITIES_PATTERN.sub("", stem))
 
 
-def tells_no_agent(text: str) -> bool:
-    """Tell whether a text says that no contrast agent was given yet.
+def is_enhanced_name(stem: str) -> bool:
+    """Tell whether a file name says that a contrast agent was given, of any weighting.
 
     Examples
     --------
-    >>> [tells_no_agent(one) for one in ("T1 nativ", "T1 pre", "T1 pre and post", "T1")]
-    [True, True, False, False]
+    >>> is_enhanced_name("FLAIR_post_Gd"), is_enhanced_name("sub-01_ses-post_FLAIR"), is_enhanced_name("post_FLAIR")
+    (True, False, False)
     """
-    return bool(re.search(r"(?<![a-z])nativ", text, re.I) or PLAIN_PATTERN.search(BOTH_PATTERN.sub(" ", text)))
+    return names_agent_word(PATIENT_ENTITIES_PATTERN.sub("", stem))
 
 
 def is_phase_name(stem: str) -> bool:

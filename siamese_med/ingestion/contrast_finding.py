@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from siamese_med.ingestion import contrast, series_contrast
+from siamese_med.ingestion.tracers import TRACERS
 from siamese_med.study.vocabulary import UNKNOWN, ContrastSource
+
+FIRST_CT_PATTERN = re.compile(r"(?<![a-z0-9])ct1(?![a-z0-9])", re.I)
+"""`CT1`: enhanced T1 as RANO calls it, beside T1 and T2; else it may be somebody's first CT."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,15 @@ class ContrastFinding:
     confidence: float | None = None
 
 
+ENHANCED_BY_PLAIN = {"T1w": contrast.ENHANCED_T1, "CT": contrast.ENHANCED_CT}
+"""Contrasts that become others by an agent."""
+
+COMPLETED_BY: dict[str, tuple[str, ...]] = {
+    **{plain: (one,) for plain, one in ENHANCED_BY_PLAIN.items()},
+    "PET": (*TRACERS,),
+}
+"""What another source may add to a contrast: an agent, or the tracer."""
+
 NO_CONTRAST = ContrastFinding()
 """Nothing tells the contrast."""
 
@@ -38,8 +52,8 @@ def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
     Returns
     -------
     ContrastFinding
-        The first that knows the contrast. If that is T1w, one that knows of a contrast agent completes it, since
-        T1w names the weighting and often leaves out the agent.
+        The first that knows the contrast. If that is T1w, CT or PET, one that knows of a contrast agent or a tracer
+        completes it, since such a word often leaves it out.
 
     Examples
     --------
@@ -49,9 +63,8 @@ def choose_contrast(*told: ContrastFinding) -> ContrastFinding:
     """
     known = [one for one in told if one.contrast != UNKNOWN]
     first = known[0] if known else NO_CONTRAST
-    if first.contrast != "T1w":
-        return first
-    return next((one for one in known if one.contrast == contrast.ENHANCED_T1), first)
+    wanted = COMPLETED_BY.get(first.contrast, ())
+    return next((one for one in known if one.contrast in wanted), first)
 
 
 def find_nifti_contrast(
@@ -79,11 +92,12 @@ def find_nifti_contrast(
     times_ms, sequence
         Timing and sequence that it tells, see `series_contrast.weigh_word_against_timing`.
     """
-    named, folders = (_weigh(told, times_ms, sequence) for told in (_told_by_name(stem), _told_by_folders(path)))
-    if named.contrast == "T1w" and contrast.is_plain_name(stem):
+    named, folders = (_weigh(told, times_ms, sequence) for told in (_told_by_name(stem, path), _told_by_folders(path)))
+    enhanced = ENHANCED_BY_PLAIN.get(named.contrast)
+    if enhanced and contrast.is_plain_name(stem):
         return named
-    if named.contrast == "T1w" and agent:
-        return ContrastFinding(contrast.ENHANCED_T1, ContrastSource.HEADER)
+    if enhanced and agent:
+        return ContrastFinding(enhanced, ContrastSource.HEADER)
     return choose_contrast(named, header, folders)
 
 
@@ -102,7 +116,7 @@ def find_dicom_contrast(header: str, path: Path, said: str = "") -> ContrastFind
     if said:
         return ContrastFinding(said, ContrastSource.SAID)
     by_header = ContrastFinding(header, ContrastSource.HEADER) if header != UNKNOWN else NO_CONTRAST
-    named = (_told_by_name(path.stem), _told_by_folders(path))  # CT and PET are known by the modality alone
+    named = (_told_by_name(path.stem, path), _told_by_folders(path))  # CT and PET are known by the modality alone
     return choose_contrast(
         by_header, *(one for one in named if determine_modality_of_contrast(one.contrast) in ("MR", UNKNOWN))
     )
@@ -115,9 +129,21 @@ def _weigh(told: ContrastFinding, times_ms: series_contrast.Times, sequence: str
     return ContrastFinding(word, ContrastSource.HEADER) if word != UNKNOWN else NO_CONTRAST
 
 
-def _told_by_name(stem: str) -> ContrastFinding:
+def _told_by_name(stem: str, path: Path) -> ContrastFinding:
+    if FIRST_CT_PATTERN.search(stem) and not _stands_beside_mr(path):
+        return NO_CONTRAST
     found = contrast.guess_contrast_from_name(stem)
     return ContrastFinding(found, ContrastSource.NAME) if found != UNKNOWN else NO_CONTRAST
+
+
+def _stands_beside_mr(path: Path) -> bool:
+    """Tell whether T1 or T2 lies beside a file with CT1 in its name, under the same name otherwise."""
+    name = path.name
+    return any(
+        path.with_name(f"{name[: found.start()]}{word}{name[found.end() :]}").is_file()
+        for found in FIRST_CT_PATTERN.finditer(name)
+        for word in ("T1", "T2", "FLAIR", "t1", "t2", "flair")
+    )
 
 
 def _told_by_folders(path: Path) -> ContrastFinding:
@@ -133,4 +159,6 @@ def determine_modality_of_contrast(word: str) -> str:
     >>> determine_modality_of_contrast("T1wCE"), determine_modality_of_contrast("PET")
     ('MR', 'PT')
     """
+    if word in TRACERS:
+        return "PT"
     return {"CT": "CT", contrast.ENHANCED_CT: "CT", "PET": "PT", UNKNOWN: UNKNOWN}.get(word, "MR")

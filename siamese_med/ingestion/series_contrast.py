@@ -11,8 +11,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from siamese_med.ingestion import contrast
+from siamese_med.ingestion import agent_words, contrast
 from siamese_med.ingestion.contrast import ENHANCED_T1
+from siamese_med.ingestion.image_kinds import find_computed_tomography_kind
+from siamese_med.ingestion.tracers import find_tracer
 from siamese_med.study.vocabulary import UNKNOWN
 
 Times = tuple[float | None, float | None, float | None]
@@ -82,19 +84,6 @@ FAT_SUPPRESSION_PATTERN = re.compile(
 
 WEIGHTINGS = ("T1w", ENHANCED_T1, "T2w", "PDw", "FLAIR")
 """Contrasts of which one acquisition may suppress fat and another one not."""
-
-NO_AGENT_WORDS = frozenset((
-    "no", "none", "non", "not", "n", "nil", "0", "0.0", "0.00", "na", "a", "without", "wo", "ohne", "keine", "kein",
-    "nein", "sans", "sin", "senza", "unknown", "unenhanced", "plain", "nativ", "native", "false", "null",
-    "zonder", "used",
-))  # fmt: skip
-"""Words in a header's field for the contrast agent where none was given."""
-
-AGENT_FILLERS = frozenset((
-    "contrast", "agent", "km", "mdc", "iv", "gad", "gd", "gadolinium", "kontrast", "kontrastmittel", "contraste", "ml",
-    "bolus", "given", "enhanced", "administered", "media", "medium",
-))  # fmt: skip
-"""Words beside those that say no more."""
 
 
 def guess_contrast_from_timing(
@@ -205,8 +194,8 @@ def classify_series_contrast(
 ) -> str:
     """Classify the contrast of a series by its header.
 
-    The modality decides for CT and PET, and the contrast agent for CT. For MR it is what Image Type says, or the
-    description, or else the protocol's name, which may be that of the whole examination; each weighed against the
+    The modality decides for CT and PET, with the contrast agent or the tracer. For MR it is what Image Type says, or
+    the description, or else the protocol's name, which may be that of the whole examination; each weighed against the
     timing. Where none says anything, the timing alone tells. A contrast agent makes T1w `T1wCE`, unless the description
     says that it was not given yet.
 
@@ -221,7 +210,7 @@ def classify_series_contrast(
     sequence
         Scanning Sequence and Sequence Variant, see `guess_contrast_from_timing`.
     agent
-        What the header's fields for a contrast agent hold; see `names_agent`.
+        What the header's fields for a contrast agent hold, see `agent_words.names_agent`; of PET, for the tracer.
     protocol
         Protocol name.
     image_type
@@ -235,9 +224,9 @@ def classify_series_contrast(
     'T1wCE'
     """
     if modality == "CT":
-        return contrast.ENHANCED_CT if names_agent(agent) and not contrast.tells_no_agent(description) else "CT"
+        return find_computed_tomography_kind(description, agent_words.names_agent(agent))
     if modality == "PT":
-        return "PET"
+        return find_tracer(agent, description, protocol)
     return _classify_mr_contrast(description, times_ms, sequence, agent, protocol, image_type)
 
 
@@ -257,8 +246,12 @@ def _classify_mr_contrast(
     if found == "T1w" and MP2RAGE_PATTERN.search(description) and "UNI" not in image_type and times_ms[2]:
         return "inv1" if times_ms[2] < FIRST_INVERSION_MS else "inv2"
     text = description if by_description != UNKNOWN else f"{description} {protocol}"
-    given = names_agent(agent) and not contrast.tells_no_agent(text)
-    return ENHANCED_T1 if found == "T1w" and (given or contrast.tells_agent(text, after_t1=False)) else found
+    given = agent_words.names_agent(agent) and not agent_words.tells_no_agent(text)
+    if found != "T1w":
+        return found
+    if given or agent_words.tells_agent(text, after_t1=False):
+        return ENHANCED_T1
+    return UNKNOWN if agent_words.tells_both(text) else found
 
 
 def _transfers(sequence: str) -> bool:
@@ -315,17 +308,3 @@ def suppresses_fat(word: str, description: str, options: Sequence[str] = (), ima
         or bool(FAT_SUPPRESSION_PATTERN.search(description) or WATER_PATTERN.search(description))
         or not WATER_TYPES.isdisjoint(image_type[2:])
     )
-
-
-def names_agent(agent: str) -> bool:
-    """Tell whether a header's field for the contrast agent names one.
-
-    Examples
-    --------
-    >>> names_agent("Gadovist 7.5 ml"), names_agent("Y"), names_agent("Gadolinium")
-    (True, True, True)
-    >>> names_agent("NONE"), names_agent("no contrast"), names_agent("0 ml"), names_agent("-")
-    (False, False, False, False)
-    """
-    words = set(re.findall(r"[\w.]+", agent.lower()))
-    return bool(words) and not (words & NO_AGENT_WORDS and words <= NO_AGENT_WORDS | AGENT_FILLERS)

@@ -11,6 +11,7 @@ from siamese_med.ingestion.catalogue.scan_names import NameCandidate
 from siamese_med.ingestion.contrast import ENHANCED_T1
 from siamese_med.ingestion.contrast_finding import ContrastFinding
 from siamese_med.ingestion.conversion import ConversionJob
+from siamese_med.ingestion.date_traits import HEADER, MANIFEST, list_date_traits
 from siamese_med.ingestion.dicom import series
 from siamese_med.ingestion.dicom.instances import DicomInstance, ScanFacts
 from siamese_med.ingestion.dicom.person_traits import NAME_TRAIT, NAMED_TRAIT, VISIT_STEM_TRAIT
@@ -120,7 +121,8 @@ def _from_dicom(
         facts = replace(facts, person=(*told, (NAMED_TRAIT, ("manifest",))))
     elif is_placeholder_id(one.patient):
         facts = replace(facts, flags=(*facts.flags, ScanFlag.PLACEHOLDER_ID))
-    facts = _add_stem(facts, owner)
+    dated = list_date_traits([(MANIFEST, claim.date if claim else None), (HEADER, draft.facts.date)])
+    facts = _add_stem(replace(facts, person=(*facts.person, *dated)), owner)
     order = (facts.number, facts.clock, draft.part)
     candidate = NameCandidate(
         secret.label("scan", key, draft.part), owner.subject(secret), owner.session_key(secret), label, day,
@@ -214,6 +216,7 @@ def make_nifti_facts(claim: InputClaim) -> ScanFacts:
     """Return what the claim on a NIfTI file tells of the scan."""
     named = claim.kind == "manifest"  # people may change their name
     person = tuple(trait for trait in claim.person if not (named and trait[0] == NAME_TRAIT))
+    person += claim.date_traits
     return ScanFacts(
         claim.modality, claim.contrast, claim.date, scanner=claim.scanner, protocol=claim.protocol, flags=claim.flags,
         contrast_source=claim.contrast_source, contrast_confidence=claim.contrast_confidence, person=person,

@@ -13,11 +13,18 @@ import numpy as np
 
 from siamese_med.errors import EmptyInputError
 from siamese_med.pairing import patient_splits
-from siamese_med.pairing.rescans import flags_of, is_one_acquisition, repeat_within_day, show_two_places, shows_agent
+from siamese_med.pairing.rescans import (
+    flags_of,
+    is_one_acquisition,
+    repeat_protocol,
+    repeat_within_day,
+    show_two_places,
+    shows_agent,
+)
 from siamese_med.pairing.stable_draw import PartnerRing
 from siamese_med.runtime import files
 from siamese_med.study.config import PairConfig
-from siamese_med.study.contrasts import is_one_contrast
+from siamese_med.study.contrasts import OTHER_CONTRAST, is_one_contrast
 from siamese_med.study.tables import PAIR_COLUMNS
 from siamese_med.study.visit_order import sort_scans_by_time
 from siamese_med.study.vocabulary import SAME_PATIENT, SPLITS, UNKNOWN, UNPAIRED_FLAGS, PairKind, ScanFlag
@@ -55,7 +62,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
     ----------
     scans
         Usable scans of the catalogue, one row each. Their order does not matter. Those with one of
-        `vocabulary.UNPAIRED_FLAGS` are left out.
+        `vocabulary.UNPAIRED_FLAGS` are left out, and those of OTHER_CONTRAST.
     path
         Parquet file to write. The splits of all patients are kept beside it, also of those who are not in it any more.
 
@@ -74,7 +81,7 @@ def build_pair_table(scans: pd.DataFrame, path: Path, config: PairConfig) -> pd.
         raise EmptyInputError("the catalogue holds no scan: run `siamese-med ingest INPUT` first")
     scans = scans.sort_values("id")  # so that the same scans in any order give the same pairs
     rows = list(build_same_patient_pairs(scans, config.rescan_days))
-    scans = scans[[UNPAIRED_FLAGS.isdisjoint(flags) for flags in scans["flags"]]]
+    scans = scans[[_is_paired(scan) for scan in scans.itertuples()]]
     known = patient_splits.read_known_splits(path)
     sides = patient_splits.assign_splits(scans.subject.unique(), known, config)
     same = Counter(row["subject_a"] for row in rows)
@@ -106,10 +113,11 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
     rescan_days
         Without labels, a pair with at most this interval in days is a `rescan`, any other a `follow_up`. A `rescan` is
         two acquisitions of one contrast, at times that are known to differ: T1 and FLAIR are none, whatever their dates
-        and labels say, nor are two scans of one day without a time. Two scans of one acquisition, such as an image
+        and labels say, nor are two scans of one day without a time, nor, without labels, two of different protocols.
+        Two scans of one acquisition, such as an image
         before and after a correction, are no pair, nor are two scans of one visit that lie side by side.
     """
-    paired = [scan for scan in sort_scans_by_time(scans.itertuples()) if UNPAIRED_FLAGS.isdisjoint(flags_of(scan))]
+    paired = [scan for scan in sort_scans_by_time(scans.itertuples()) if _is_paired(scan)]
     for subject, mine in _group_scans(paired, lambda scan: scan.subject).items():
         streams = _group_scans(mine, _stream)
         pairs = [pair for _, stream in sorted(streams.items()) for pair in _pair_stream(_tell_apart(stream))]
@@ -118,13 +126,16 @@ def build_same_patient_pairs(scans: pd.DataFrame, rescan_days: int) -> Iterator[
         labels = _labels(mine)
         days_of_visits = {scan.session: scan.date for scan in mine}
         crowded = {day for day, visits in Counter(days_of_visits.values()).items() if visits > MAX_VISITS_A_DAY}
-        for earlier, later in pairs:
+        for pair in pairs:
+            earlier, later = pair
             if is_one_acquisition(earlier, later) or show_two_places(earlier, later):
                 continue
             days = _days_between(earlier, later)
             known = None if days == 0 and (earlier.date in crowded or not repeat_within_day(earlier, later)) else days
-            kind = _kind(known, _labels_between(labels, earlier, later), rescan_days)
-            if kind == PairKind.RESCAN and not _may_be_rescan(earlier, later):
+            between = _labels_between(labels, earlier, later)
+            kind = _kind(known, between, rescan_days)
+            said = bool(between) and None not in between
+            if kind == PairKind.RESCAN and not (_may_be_rescan(earlier, later) and (said or repeat_protocol(*pair))):
                 kind = PairKind.FOLLOW_UP
             yield _row(earlier, later, subject, subject, days, kind)
 
@@ -158,11 +169,15 @@ def _tell_apart(stream: list[Any]) -> list[Any]:
 
 
 def _pair_unlike_scans(mine: list[Any]) -> list[tuple[Any, Any]]:
-    """Pair scans of different kinds; one of unknown contrast only with the single scan of another visit."""
+    """Pair scans of different kinds; one of unknown contrast only with the single scan of another visit.
+
+    Two of one kind and one visit, such as echoes or flip angles, are no pair, since no reason would be said.
+    """
     visits = Counter(scan.session for scan in mine)
     return [
         (earlier, later)
         for earlier, later in _pair_time_line(mine)
+        if (earlier.session, _stream(earlier)) != (later.session, _stream(later))
         if UNKNOWN not in (earlier.contrast, later.contrast)
         or (visits[earlier.session] == visits[later.session] == 1 and earlier.session != later.session)
     ]
@@ -183,6 +198,11 @@ def _may_be_one_person(one: Any, other: Any) -> bool:
     return alike or unnamed or (isinstance(content, str) and content == getattr(other, "sha256", None))
 
 
+def _is_paired(scan: Any) -> bool:
+    """Whether a scan is in pairs: it has no flag against it, and its contrast is one that can be compared."""
+    return UNPAIRED_FLAGS.isdisjoint(flags_of(scan)) and scan.contrast != OTHER_CONTRAST
+
+
 def _group_scans(scans: Iterable[Any], what: Callable[[Any], Key]) -> dict[Key, list[Any]]:
     """Group scans by a key; their order is kept."""
     found: dict[Key, list[Any]] = defaultdict(list)
@@ -198,9 +218,12 @@ def _pair_time_line(line: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _days_between(earlier: Any, later: Any) -> int | None:
+    """Return the days between two scans; None where a date is missing, or contradicts others."""
     from datetime import date
 
     if not (isinstance(earlier.date, str) and isinstance(later.date, str)):
+        return None
+    if any(ScanFlag.DATE_CONFLICT in flags_of(scan) for scan in (earlier, later)):
         return None
     return (date.fromisoformat(later.date) - date.fromisoformat(earlier.date)).days
 

@@ -51,6 +51,11 @@ def repeat_within_day(one: Any, other: Any) -> bool:
     return timed and show_one_place(one, other)
 
 
+def repeat_protocol(one: Any, other: Any) -> bool:
+    """Tell whether two scans were taken by one protocol, as far as both tell it; a PET without its tracer does not."""
+    return bool(one.protocol == other.protocol and one.contrast != "PET")
+
+
 def show_one_place(one: Any, other: Any) -> bool:
     """Tell whether one scan shows at least MIN_SHARED_PLACE of the other; or nothing says where they lie.
 

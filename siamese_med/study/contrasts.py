@@ -23,11 +23,13 @@ CONTRAST_NAMES = {
     "CT": "CT",
     "CTCE": "contrast-enhanced CT",
     "PET": "PET",
+    "FDG": "FDG PET",
     "phase": "phase image",
     "STIR": "STIR",
     "MTw": "magnetisation transfer",
     "fat": "fat image",
     "opposed": "opposed-phase image",
+    "other": "other image",
 }
 """Contrasts as a page names them, by their word in the catalogue, in the order in which a page lists them."""
 
@@ -43,6 +45,9 @@ class ScanKind(Protocol):
     @property
     def contrast(self) -> str: ...
 
+
+OTHER_CONTRAST = "other"
+"""An image that is known to be no weighting and no map that has a word: two of them need not be of one kind."""
 
 ENHANCED_CONTRASTS = ("T1wCE", "CTCE")
 """Contrasts after a contrast agent: two of them differ within minutes, without any change of the patient."""

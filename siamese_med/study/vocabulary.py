@@ -239,6 +239,11 @@ class ScanFlag(ExplainedWord):
     """A word on a scan that was ingested and that somebody should look at."""
 
     DATE_UNKNOWN = "date_unknown", "no valid date; the scan is left out of intervals"
+    DATE_CONFLICT = (
+        "date_conflict",
+        "its date contradicts others of its patient or visit, or is from another source; there is no interval: correct "
+        "the dates or the session, or give all dates in a manifest",
+    )
     SHARED_DAY = "shared_day", "visits of several patients have this date, maybe by an anonymiser; no rescans"
     INVERTED = "inverted", "MONOCHROME1: low values mean bright; voxels are kept as measured"
     RESCALE_VARIES = "rescale_varies", "slope and intercept differ between slices; they were applied slice by slice"
@@ -250,10 +255,7 @@ class ScanFlag(ExplainedWord):
     LOSSY = "lossy", "the pixels went through lossy compression"
     PHASE = "phase", "a phase image, not a magnitude"
     FAT_SUPPRESSED = "fat_suppressed", "fat is dark in it; it is paired with such scans where there are any"
-    AGENT_GIVEN = (
-        "agent_given",
-        "a contrast agent was given; it is no rescan of one without, nor of one of its day",
-    )
+    AGENT_GIVEN = "agent_given", "a contrast agent was given; it is no rescan of one without, nor of one of its day"
     REFORMATTED = "reformatted", "worked out from another series, as a plane of it; it is no rescan of one of its day"
     NAN_COUNT = "nan_count", "some voxels were no number; they were counted and set to zero"
     UNITS_CONVERTED = "units_converted", "the header was in metres or micrometres; it was converted to millimetres"
@@ -273,10 +275,7 @@ class ScanFlag(ExplainedWord):
         "identity_conflict",
         "headers of this patient's scans contradict one another in sex, birth date, height or name; none is paired",
     )
-    IMPLAUSIBLE_SIZE = (
-        "implausible_size",
-        "no body is so large or so small; check the voxel size and its unit in the header",
-    )
+    IMPLAUSIBLE_SIZE = "implausible_size", "no body is so large or so small; check voxel size and unit in the header"
     EMPTY_SLICES = (
         "empty_slices",
         "slices between others, or many at one end, hold one value only; check whether the series came whole",
@@ -341,7 +340,7 @@ MASK_FLAGS = (
 """Flags on the masks that came with a scan."""
 DERIVED_FLAGS = (
     ScanFlag.WRONG_PATIENT, ScanFlag.IDENTITY_CONFLICT, ScanFlag.UNPROVEN_ID, ScanFlag.SIMILAR_ID,
-    ScanFlag.COPIED_SCAN, ScanFlag.SPLIT_VOLUME, ScanFlag.SHORTER_SCAN,
+    ScanFlag.COPIED_SCAN, ScanFlag.SPLIT_VOLUME, ScanFlag.SHORTER_SCAN, ScanFlag.DATE_CONFLICT,
 )  # fmt: skip
 """Flags that follow from other scans, and are determined again whenever scans are read."""
 

@@ -97,3 +97,9 @@ def test_a_label_that_is_put_right_leaves_no_second_scan(tmp_path: Path) -> None
     (tree / "sub-02").rename(tree / "sub-03")
     (tree / "sub-03/anat/sub-02_T1w.nii.gz").rename(tree / "sub-03/anat/sub-03_T1w.nii.gz")
     assert [len(flags) for flags in ingest(tmp_path, [])["flags"]] == [1, 1]  # the date is unknown
+
+
+def test_a_date_above_the_patient_is_that_of_an_export(tmp_path: Path) -> None:
+    scans = ingest(tmp_path, [f"2023-01-15/sub-01/ses-{n}/anat/sub-01_ses-{n}_T1w.nii.gz" for n in (1, 2)])
+    assert scans.session.nunique() == 2
+    assert scans.date.isna().all()

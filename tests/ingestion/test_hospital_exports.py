@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from siamese_med.brain.segmentation import segment_brain
 from siamese_med.imaging.volume import Volume
 from siamese_med.ingestion.contrast import LOCALIZER_PATTERN, is_projection_name
+from siamese_med.ingestion.dicom.sop_classes import SUBTRACTION_PATTERN
 from siamese_med.ingestion.inputs.bids_labels import read_bids_labels
 from siamese_med.pairing.pair_table import build_different_patient_pairs, build_same_patient_pairs
 from siamese_med.study.config import PairConfig
@@ -261,10 +262,37 @@ def test_a_few_wide_slices_in_three_directions_are_for_planning(
         ("AAHScout", True),
         ("PILOT study T1", False),
         ("T1 local coil", False),
+        ("Survey_32ch_HeadCoil", True),
+        ("T1 BRAIN SURVEY", False),
     ],
 )
 def test_localizers_in_other_words(description: str, planning: bool) -> None:
     assert bool(LOCALIZER_PATTERN.search(description)) == planning
+
+
+@pytest.mark.parametrize(
+    ("description", "made"),
+    [
+        ("SUB ACUTE INFARCT T1", False), ("Sub-acute stroke T1", False), ("sub dural T2", False), ("T1 SUB", True),
+        ("SUB T1 POST", True), ("T1 subtraction", True), ("sub_01 T1", False),
+    ],
+)  # fmt: skip
+def test_sub_may_belong_to_another_word(description: str, made: bool) -> None:
+    assert bool(SUBTRACTION_PATTERN.search(description)) == made
+
+
+@pytest.mark.parametrize(("high_bit", "shifted"), [(15, 4), (15, 0), (13, 2), (11, 0)])
+def test_values_may_lie_in_the_upper_bits(place: Place, tmp_path: Path, high_bit: int, shifted: int) -> None:
+    """Some writers move the values up, others only say so."""
+    slices = exports.series("P", 1)
+    values = [np.frombuffer(one.PixelData, np.uint16) % 4096 for one in slices]
+    for one, stored in zip(slices, values, strict=True):
+        one.BitsStored, one.HighBit = 12, high_bit
+        one.PixelData = (stored << shifted).astype(np.uint16).tobytes()
+    exports.write(tmp_path / "in", slices)
+    (scan,) = place.ingest(tmp_path / "in").scans.itertuples()
+    largest = int(np.asarray(nib.load(place.data / scan.path).dataobj).max())
+    assert largest == int(np.max(values))
 
 
 @pytest.mark.parametrize(("name", "made"), [("PJN:3D TOF", True), ("COL:TOF", True), ("sub-01_acq-col_T1w", False)])

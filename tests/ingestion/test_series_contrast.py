@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
-from siamese_med.ingestion.series_contrast import Times, classify_series_contrast, names_agent
+from siamese_med.ingestion.agent_words import names_agent
+from siamese_med.ingestion.series_contrast import Times, classify_series_contrast
 from siamese_med.pairing.pair_table import build_same_patient_pairs
 from siamese_med.study.vocabulary import PairKind
 from tests.ingestion import exports

@@ -176,7 +176,7 @@ def test_a_contrast_agent_is_told_in_several_ways(
         ("3D ASL (non-contrast)", (4800.0, 10.0, None), "asl"),
         ("3D PC MRV", (25.0, 4.0, None), "MRA"),
         ("Average DC", (5000.0, 90.0, None), "ADC"),
-        ("T1 rho", (3000.0, 30.0, None), "unknown"),
+        ("T1 rho", (3000.0, 30.0, None), "other"),
         ("T1 W/WO", (600.0, 10.0, None), "T1w"),
     ],
 )

@@ -15,7 +15,7 @@ from siamese_med.errors import EmptyInputError, InputError
 from siamese_med.pairing import pair_table, patient_splits
 from siamese_med.study.config import PairConfig
 from siamese_med.study.tables import PAIR_COLUMNS
-from siamese_med.study.vocabulary import SAME_PATIENT
+from siamese_med.study.vocabulary import SAME_PATIENT, PairKind
 from tests.pairing.conftest import Table
 
 Cohort = Callable[..., pd.DataFrame]
@@ -438,3 +438,41 @@ def test_thin_and_thick_slices_of_one_ct_are_no_rescan(table: Table, modality: s
     rows = [{"id": str(n), "acquired": f"acquisition-{n}", **row} for n, row in enumerate((thin, thick))]
     pairs = pair_table.build_same_patient_pairs(table([{**row, "modality": modality} for row in rows]), 1)
     assert [pair["kind"] for pair in pairs] == [kind]
+
+
+def test_images_that_are_no_weighting_are_in_no_pair(table: Table, place: Path) -> None:
+    """Two field maps, or a field map and a map of permeability, may be called by the same word."""
+    scans = table(
+        {"subject": f"sub-{patient}", "session": f"ses-{visit}", "contrast": contrast}
+        for patient in range(8)
+        for visit in (1, 2)
+        for contrast in ("other", "T1w")
+    )
+    pairs = pair_table.build_pair_table(scans, place, PairConfig())
+    assert len(pairs)
+    assert not pairs[["scan_a", "scan_b"]].stack().str.contains("other").any()
+
+
+@pytest.mark.parametrize(
+    ("protocols", "contrast", "changed", "expected"),
+    [
+        (("a", "a"), "T1w", None, PairKind.RESCAN),
+        (("a", "b"), "T1w", None, PairKind.FOLLOW_UP),
+        (("a", "b"), "T1w", 0, PairKind.RESCAN),  # the manifest says so
+        (("unknown", "unknown"), "T1w", None, PairKind.RESCAN),
+        (("a", "unknown"), "T1w", None, PairKind.FOLLOW_UP),
+        (("a", "a"), "PET", None, PairKind.FOLLOW_UP),  # the tracer is not known
+        (("a", "a"), "FDG", None, PairKind.RESCAN),
+    ],
+)
+def test_another_protocol_of_the_next_day_is_a_follow_up(
+    table: Table, protocols: tuple[str, str], contrast: str, changed: int | None, expected: PairKind
+) -> None:
+    days = ("2020-03-01", "2020-03-02")
+    rows = [
+        {"subject": "s", "session": f"ses-{n + 1}", "date": days[n], "protocol": protocols[n], "contrast": contrast}
+        for n in range(2)
+    ]
+    rows[1]["changed"] = changed
+    (pair,) = pair_table.build_same_patient_pairs(table(rows), 1)
+    assert (pair["kind"], pair["interval_days"]) == (expected, 1)

@@ -12,7 +12,9 @@ from itertools import combinations
 
 import numpy as np
 
+from siamese_med.ingestion.catalogue.date_conflicts import find_date_conflicts
 from siamese_med.ingestion.catalogue.rows import AlarmRow, ScanRow
+from siamese_med.ingestion.date_traits import DATE_TRAITS
 from siamese_med.ingestion.dicom.person_traits import (
     FORMER_IDS_TRAIT,
     IDENTITY_TRAIT,
@@ -29,10 +31,10 @@ from siamese_med.study.vocabulary import ScanFlag, ScanSource
 ISSUER_TRAIT = "issuer"
 """The trait that holds who issued the identifier."""
 
-NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT, VISIT_STEM_TRAIT}
+NO_PROOF_TRAITS = {ISSUER_TRAIT, NAME_TRAIT, FORMER_IDS_TRAIT, INSTITUTION_TRAIT, VISIT_STEM_TRAIT, *DATE_TRAITS}
 """Traits that prove nothing where they are equal: anonymisers write one name for everybody too."""
 
-NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT, VISIT_STEM_TRAIT}
+NO_CONTRADICTION_TRAITS = LINK_TRAITS | {INSTITUTION_TRAIT, VISIT_STEM_TRAIT, *DATE_TRAITS}
 """Traits in which the scans of one person may differ."""
 
 PROOF_TRAITS, MIN_SHARED_TRAITS = {"birth date", TRIAL_SUBJECT_TRAIT, NAMED_TRAIT}, 2
@@ -96,6 +98,7 @@ def add_derived_flags(scans: Iterable[ScanRow], alarms: Iterable[AlarmRow]) -> l
         (str(ScanFlag.COPIED_SCAN), find_copied_scans(rows)),
         (str(ScanFlag.SPLIT_VOLUME), find_split_volumes(rows)),
         (str(ScanFlag.SHORTER_SCAN), find_shorter_scans(rows)),
+        (str(ScanFlag.DATE_CONFLICT), find_date_conflicts(rows)),
     ):
         for scan in ids:
             found[scan].add(flag)

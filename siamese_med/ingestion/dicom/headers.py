@@ -212,6 +212,8 @@ def _inflated(deflated: bytes, most_bytes: float) -> bytes:
 def _storage(dataset: DicomHeader, path: str, size: int) -> PixelStorage:
     syntax = tags.get_tag_text(getattr(dataset, "file_meta", None), "TransferSyntaxUID")
     frames, allocated = tags.get_tag_integer(dataset, "NumberOfFrames"), tags.get_tag_integer(dataset, "BitsAllocated")
+    stored = tags.get_tag_integer(dataset, "BitsStored") or allocated or 0
+    high = tags.get_tag_integer(dataset, "HighBit")
     storage = PixelStorage(
         path=path,
         size=size,
@@ -221,11 +223,12 @@ def _storage(dataset: DicomHeader, path: str, size: int) -> PixelStorage:
         columns=tags.get_tag_integer(dataset, "Columns") or 0,
         frames=max(frames or 1, 1),
         bits_allocated=allocated or 0,
-        bits_stored=tags.get_tag_integer(dataset, "BitsStored") or allocated or 0,
+        bits_stored=stored,
         signed=tags.get_tag_integer(dataset, "PixelRepresentation") == 1,
         big_endian=syntax == BIG_ENDIAN_SYNTAX_UID,
         masked=tags.get_tag_integer(dataset, OVERLAY_BITS_TAG) is not None
         and tags.get_tag_value(dataset, OVERLAY_DATA_TAG) is None,
+        low_bits=high + 1 - stored if high is not None and stored <= high < (allocated or 0) else 0,
     )
     if storage.rows <= 0 or storage.columns <= 0 or storage.bits_allocated not in (8, 16, 32):
         raise RejectedError("unreadable_header")

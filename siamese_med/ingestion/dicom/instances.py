@@ -59,6 +59,7 @@ class PixelStorage:
     big_endian: bool
     masked: bool  # whether bits above bits_stored hold something else, such as an overlay
     tiles: tuple[int, int] | None = None
+    low_bits: int = 0  # bits below the values, by HighBit
 
     @property
     def native_bytes(self) -> int:

@@ -98,10 +98,20 @@ def _native(storage: PixelStorage) -> NDArray[Any]:
     if pixels.size < count:  # the file was long enough when it was inspected
         raise RejectedError("read_error")
     pixels = pixels.astype(kind.newbyteorder("="), copy=False)
+    if storage.low_bits and _lies_high(pixels, storage):
+        return (pixels << (storage.bits_allocated - storage.bits_stored - storage.low_bits)) >> (
+            storage.bits_allocated - storage.bits_stored
+        )
     spare = storage.bits_allocated - storage.bits_stored
     if 0 < spare < storage.bits_allocated and (storage.signed or storage.masked):
         pixels = (pixels << spare) >> spare
     return pixels
+
+
+def _lies_high(pixels: NDArray[Any], storage: PixelStorage) -> bool:
+    """Whether values lie in the bits that HighBit says; some writers set it wrongly, and leave them in the lowest."""
+    empty = not (pixels & ((1 << storage.low_bits) - 1)).any()
+    return empty or (not storage.signed and int(pixels.max()) >= 1 << storage.bits_stored)
 
 
 def _by_pydicom(storage: PixelStorage) -> NDArray[Any]:

@@ -6,12 +6,15 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import contrast, series_contrast
+from siamese_med.ingestion import agent_words, contrast, series_contrast
+from siamese_med.ingestion.date_traits import STUDY_DATE_TRAIT
 from siamese_med.ingestion.dicom import person_traits, tags
 from siamese_med.ingestion.dicom.acquisition import read_acquisition_facts
+from siamese_med.ingestion.dicom.fast_header import PlainHeader
 from siamese_med.ingestion.dicom.header_memory import HeaderMemory
 from siamese_med.ingestion.dicom.instances import ScanFacts, SlicePlane, share_value
 from siamese_med.ingestion.dicom.series_physics import read_series_physics
+from siamese_med.ingestion.protocol_parts import list_protocol_parts
 from siamese_med.study.vocabulary import ScanFlag
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ DATE_KEYWORDS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateT
 MAX_DAYS_APART = 31
 """Days by which the dates of study and acquisition may differ; farther apart, one of them is an anonymiser's, and
 nothing tells which. Source: our choice."""
+
+MAX_DAYS_OF_STUDY = 1
+"""Within so many days the date of the study counts, which may pass midnight. Farther apart, that of the acquisition
+does: studies are dated by their order or upload too, or stay open for weeks."""
 
 REFORMATTED_TYPES = {"MPR", "REFORMATTED", "RESAMPLED", "CURVED", "CPR", "MPR_CURVED", "VOLREFORMAT"}
 """Words in Image Type of images that were worked out from another series."""
@@ -78,19 +85,23 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
     """Read all but the times of day, which may differ from slice to slice."""
     description, protocol = (tags.get_tag_text(dataset, key) for key in ("SeriesDescription", "ProtocolName"))
     image_type = tags.get_tag_words(dataset, "ImageType")
-    physics = read_series_physics(dataset)
+    physics = read_series_physics(dataset, modality)
     word = series_contrast.classify_series_contrast(
         modality, description, physics.times_ms, physics.sequence, physics.agent, protocol, image_type
     )
     fat = modality == "MR" and series_contrast.suppresses_fat(word, description, physics.options, image_type)
     arrives = word == "T1w" and bool(DYNAMIC_PATTERN.search(description))
-    agent = (bool(physics.agent) or arrives) and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    told = modality == "MR" and agent_words.tells_agent(description, after_t1=False)
+    given = (bool(physics.agent) and modality != "PT") or arrives or told
+    agent = given and word not in (contrast.ENHANCED_T1, contrast.ENHANCED_CT)
+    parts = list_protocol_parts(word, description, physics.times_ms[0], physics.flip_degrees, physics.b_value)
     said = {
         ScanFlag.FAT_SUPPRESSED: fat,
         ScanFlag.AGENT_GIVEN: agent,
         ScanFlag.REFORMATTED: _is_reformatted(description, image_type),
     }
-    day = _find_date(dataset)
+    day, apart = _find_date(dataset, image_type)
+    person = person_traits.read_person_traits(dataset, day)
     return ScanFacts(
         modality=modality,
         contrast=word,
@@ -99,10 +110,10 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
         scanner=tuple(
             tags.get_tag_text(dataset, key) for key in ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber")
         ),
-        protocol=_protocol(dataset, physics.times_ms, grid),
+        protocol=(*_protocol(dataset, physics.times_ms, grid), *parts),
         flags=(*_flags(dataset), *(flag for flag, holds in said.items() if holds)),
         field_map=bool(contrast.FIELD_MAP_PATTERN.search(f"{description} {protocol}")),
-        person=share_value(person_traits.read_person_traits(dataset, day)),
+        person=share_value((*person, (STUDY_DATE_TRAIT, (apart.isoformat(),))) if apart else person),
         acquisition=share_value(read_acquisition_facts(dataset)),
     )
 
@@ -110,11 +121,25 @@ def _read_steady_facts(dataset: DicomHeader, modality: str, grid: Grid) -> ScanF
 _steady_facts = HeaderMemory(_read_steady_facts)
 
 
-def _find_date(dataset: DicomHeader) -> date | None:
-    """Return the date of the scan; None where there is none, or those of study and acquisition exclude one another."""
-    day = next((day for key in DATE_KEYWORDS if (day := tags.parse_scan_date(tags.get_tag_text(dataset, key)))), None)
-    acquired = tags.parse_scan_date(tags.get_tag_text(dataset, "AcquisitionDate"))
-    return None if day and acquired and abs((day - acquired).days) > MAX_DAYS_APART else day
+def _find_date(dataset: DicomHeader, image_type: tuple[str, ...]) -> tuple[date | None, date | None]:
+    """Return the date of the scan, and that of the study where it lies days apart from it, else None.
+
+    There is no date where those of study and acquisition exclude one another. The date of the series counts for the
+    acquisition's where that is missing, unless the image is derived: then it is when it was worked out.
+    """
+    day = next((day for key in DATE_KEYWORDS if (day := _read_date(dataset, key))), None)
+    study, measured = _read_date(dataset, "StudyDate"), _read_date(dataset, "AcquisitionDate")
+    if measured is None and not isinstance(dataset, PlainHeader):  # else it differs by slice
+        measured = _read_date(dataset, "AcquisitionDateTime")
+    if measured is None and "ORIGINAL" in image_type:
+        measured = _read_date(dataset, "SeriesDate")
+    if not study or not measured or abs((study - measured).days) <= MAX_DAYS_OF_STUDY:
+        return day, None
+    return (None, None) if abs((study - measured).days) > MAX_DAYS_APART else (measured, study)
+
+
+def _read_date(dataset: DicomHeader, keyword: str) -> date | None:
+    return tags.parse_scan_date(tags.get_tag_text(dataset, keyword))
 
 
 def _is_reformatted(description: str, image_type: tuple[str, ...]) -> bool:

@@ -6,10 +6,10 @@ sequence of contrast agents. Of an enhanced file the first frame is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from siamese_med.ingestion import series_contrast
+from siamese_med.ingestion import agent_words
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.fast_header import PlainHeader
 
@@ -31,29 +31,54 @@ SEQUENCE_BY_PULSES = {"SPIN": "SE", "GRADIENT": "GR", "BOTH": "SE GR"}
 
 @dataclass(frozen=True)
 class SeriesPhysics:
-    """Timing in ms (repetition, echo, inversion), words of the sequence, contrast agent, options such as `FS`."""
+    """Timing in ms (repetition, echo, inversion), words of the sequence, contrast agent, options such as `FS`.
+
+    Of PET, the tracer is the agent. Flip angle in degrees, b-value in s/mm2; None where not known.
+    """
 
     times_ms: Times
     sequence: str
     agent: str
     options: tuple[str, ...]
+    flip_degrees: float | None = None
+    b_value: float | None = None
 
 
-def read_series_physics(dataset: DicomHeader) -> SeriesPhysics:
+def read_series_physics(dataset: DicomHeader, modality: str = "MR") -> SeriesPhysics:
     """Read it from the header of a file; what is missing is None or empty."""
     if not isinstance(dataset, PlainHeader) and tags.get_tag_value(dataset, "PerFrameFunctionalGroupsSequence"):
-        return _read_enhanced(dataset)
+        found = _read_enhanced(dataset)
+        return replace(found, agent=read_tracer(dataset)) if modality == "PT" else found
     times = tuple(tags.get_tag_number(dataset, key) for key in ("RepetitionTime", "EchoTime", "InversionTime"))
     words = tags.get_tag_words(dataset, "ScanningSequence") + tags.get_tag_words(dataset, "SequenceVariant")
     options = tags.get_tag_words(dataset, "ScanOptions")
-    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), _read_classic_agent(dataset), options)
+    agent = read_tracer(dataset) if modality == "PT" else _read_classic_agent(dataset)
+    more = (tags.get_tag_number(dataset, key) for key in ("FlipAngle", "DiffusionBValue"))
+    return SeriesPhysics((times[0], times[1], times[2]), " ".join(words), agent, options, *more)
+
+
+def read_tracer(dataset: DicomHeader) -> str:
+    """Return the texts that name the tracer of a PET, by its name and its code; empty without one."""
+    key = "RadiopharmaceuticalInformationSequence"
+    if isinstance(dataset, PlainHeader):
+        return " ".join(
+            text for wanted in ("Radiopharmaceutical", "CodeMeaning") for text in dataset.get_item_texts(key, wanted)
+        )
+    items = tags.list_items(dataset, key)
+    coded = (code for item in items for code in tags.list_items(item, "RadiopharmaceuticalCodeSequence"))
+    return " ".join(
+        [
+            *(tags.get_tag_text(item, "Radiopharmaceutical") for item in items),
+            *(tags.get_tag_text(code, "CodeMeaning") for code in coded),
+        ]
+    )
 
 
 def _read_agent(dataset: DicomHeader) -> str:
     """Return what names the contrast agent; a volume or dose that was given stands for one without a name."""
     for key in AGENT_KEYWORDS:
         text = tags.get_tag_text(dataset, key)
-        if series_contrast.names_agent(text):
+        if agent_words.names_agent(text):
             return text
     given = any(
         (tags.get_tag_number(dataset, key) or 0) > 0 for key in ("ContrastBolusVolume", "ContrastBolusTotalDose")
@@ -95,7 +120,11 @@ def _read_enhanced(dataset: Dataset) -> SeriesPhysics:
     words += ["MTC"] if tags.get_tag_text(dataset, "MagnetizationTransfer").upper() in ("ON", "YES") else []
     suppressed = tags.get_tag_text(dataset, "SpectrallySelectedSuppression").upper()
     agent = _read_enhanced_agent(dataset, group("ContrastBolusUsageSequence"))
-    return SeriesPhysics(times, " ".join(words), agent, ("FS",) if "FAT" in suppressed else ())
+    more = (
+        tags.get_tag_number(timing, "FlipAngle"),
+        tags.get_tag_number(group("MRDiffusionSequence"), "DiffusionBValue"),
+    )
+    return SeriesPhysics(times, " ".join(words), agent, ("FS",) if "FAT" in suppressed else (), *more)
 
 
 def get_inversion_ms(modifier: Dataset | None) -> float | None:
@@ -118,4 +147,4 @@ def _read_enhanced_agent(dataset: Dataset, usage: Dataset | None) -> str:
     if not agents or tags.get_tag_text(usage, "ContrastBolusAgentAdministered").upper() == "NO":
         return _read_agent(dataset)
     named = " ".join(tags.get_tag_text(one, "CodeMeaning") for one in agents)
-    return named if series_contrast.names_agent(named) else "" if named.strip() else "agent"
+    return named if agent_words.names_agent(named) else "" if named.strip() else "agent"

@@ -51,8 +51,13 @@ LOCALIZER_TYPES = {"LOCALIZER", "SCOUT", "SURVIEW", "REF_SURVIEW", "TOPOGRAM", "
 
 SUBTRACTION_TYPES = {"SUBTRACTION", "SUBTRACT"}
 """Values of ImageType of a difference, such as after minus before contrast agent."""
-SUBTRACTION_PATTERN = re.compile(r"(?<![a-z0-9])(subtract\w*|subs?)(?![a-z0-9-]|_\d)", re.I)
-"""Series descriptions of differences."""
+WORDS_BEHIND_SUB = (
+    r"[ _-]*(acute|akut|aigu|agud|dural|arachn|cort|kort|galeal|occip|temp|front|mm|millim|total|study|ependym)"
+)
+"""Words that `sub` belongs to."""
+
+SUBTRACTION_PATTERN = re.compile(rf"(?<![a-z0-9])(subtract\w*|subs?(?!{WORDS_BEHIND_SUB}))(?![a-z0-9-]|_\d)", re.I)
+"""Series descriptions of differences; `SUB ACUTE` is none."""
 
 RESULT_PATTERN = re.compile(
     r"(?<![a-z])((lesion|tumou?r|brain)[ _-]?masks?|segmentations?|lesion[ _-]?(map|overlay)|overlay|fused|fusion|"

@@ -1,24 +1,21 @@
-"""Metadata beside the images of a BIDS dataset: dates in tables, scanner, protocol and modality in JSON."""
+"""Metadata beside the images of a BIDS dataset: scanner, protocol, contrast and modality in JSON."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from siamese_med.ingestion import contrast, machine_errors, series_contrast
+from siamese_med.ingestion import agent_words, contrast, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import NO_CONTRAST, ContrastFinding
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.dicom.person_traits import PersonTraits, add_name, list_person_traits
 from siamese_med.ingestion.inputs import open_files, time_limits
-from siamese_med.ingestion.inputs.bids_labels import BidsLabels, normalise_unicode
+from siamese_med.ingestion.inputs.bids_labels import normalise_unicode
+from siamese_med.ingestion.protocol_parts import list_protocol_parts
 from siamese_med.ingestion.reasons import SCAN_FLAGS, RejectedError
 from siamese_med.study.vocabulary import DERIVED_FLAGS, MASK_FLAGS, UNKNOWN, ContrastSource, ScanFlag
 
@@ -44,17 +41,20 @@ DESCRIPTION_KEYS = ("SeriesDescription", "ProtocolName")
 AGENT_KEYS = ("ContrastBolusAgent", "ContrastBolusIngredient")
 """Fields that name a contrast agent: the first as dcm2niix writes it, the second as BIDS defines it."""
 
+TRACER_KEYS = ("TracerName", "Radiopharmaceutical")
+"""Fields that name the tracer of a PET: of BIDS, and as dcm2niix writes it."""
+
 TIME_KEYS = ("RepetitionTime", "EchoTime", "InversionTime")
 """Fields with the timing, in seconds."""
 
 PHASE_WORDS = {"P", "PHASE", "REAL", "IMAGINARY", "R", "I"}
 """Words of Image Type, from the third on, of images that are no magnitude."""
 
-MAX_SHIFTED_YEARS = 100
-"""Years by which dates of a shared dataset may have been shifted for de-identification."""
-
 MAX_TIME_S = 1e6
 """Repetition, echo and inversion times are shorter than this, in seconds; anything longer is ignored."""
+
+MAX_FLIP_DEGREES = 360.0
+"""Largest flip angle that is believed, in degrees."""
 
 MAX_TEXT_BYTES = 16 * 2**20
 """Largest text file that is read, in bytes; a larger one counts as empty."""
@@ -168,14 +168,16 @@ def read_sidecar(path: Path, stem: str) -> Sidecar:
     scanner = tuple(_text(content.get(key, "")) for key in SCANNER_KEYS)
     acquired = str(content.get("AcquisitionDate") or content.get("AcquisitionDateTime") or "")
     modality = {"MR": "MR", "CT": "CT", "PT": "PT"}.get(str(content.get("Modality", "")).upper(), "")
+    modality = modality or ("PT" if _words(content, "TracerName") else "")
+    told = _contrast(content, modality or "MR")
     return Sidecar(
         modality,
         scanner if any(scanner) else _read_own_pseudonym(content, "Scanner"),
-        _protocol(content) or _read_own_pseudonym(content, "Protocol"),
+        _protocol(content, told.contrast) or _read_own_pseudonym(content, "Protocol"),
         tags.parse_scan_date(acquired),
         _flags(content),
-        _contrast(content, modality or "MR"),
-        any(series_contrast.names_agent(_words(content, key)) for key in AGENT_KEYS),
+        told,
+        any(agent_words.names_agent(_words(content, key)) for key in AGENT_KEYS),
         _times_ms(content),
         _sequence(content),
         _suppresses_fat(content),
@@ -192,7 +194,9 @@ def _contrast(content: Mapping[str, object], modality: str) -> ContrastFinding:
             return ContrastFinding(str(own), ContrastSource.IMAGE, float(sure))
         return _by_header(str(own))
     description, protocol = (_words(content, key) for key in DESCRIPTION_KEYS)
-    agent = next((agent for key in AGENT_KEYS if series_contrast.names_agent(agent := _words(content, key))), "")
+    agent = next((agent for key in AGENT_KEYS if agent_words.names_agent(agent := _words(content, key))), "")
+    if modality == "PT":
+        agent = " ".join(_words(content, key) for key in TRACER_KEYS)
     image_type = tuple(_words(content, "ImageType").upper().split())
     return _by_header(
         series_contrast.classify_series_contrast(
@@ -253,74 +257,24 @@ def _flags(content: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(word for word in SCAN_FLAGS if word not in anew and isinstance(said, list) and word in said)
 
 
-def _protocol(content: Mapping[str, object]) -> tuple[str, ...]:
+def _protocol(content: Mapping[str, object], word: str) -> tuple[str, ...]:
     """Round timing to milliseconds, as for DICOM; BIDS writes seconds."""
     known = tuple("" if time is None else str(round(1000 * time)) for time in _times_s(content))
-    return known if any(known) else ()
-
-
-class BidsTree:
-    """A dataset's folder. Its tables are read once and kept."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._rows, self._content = cache(_rows), cache(_content)
-
-    def date(self, path: Path, labels: BidsLabels) -> date | None:
-        """Find the acquisition date of a scan.
-
-        Returns
-        -------
-        date or None
-            `acq_time` of the file in scans.tsv, or of its session in sessions.tsv; None where neither has it.
-
-        Raises
-        ------
-        OSError
-            A table, or the dataset's description, cannot be read now.
-        """
-        self._content(self.root / DATASET_DESCRIPTION_FILE, "utf-8")
-        name, subject, session = normalise_unicode(path.name), f"sub-{labels.subject}", f"ses-{labels.session}"
-        for folder in (path.parent, *path.parents):
-            for table in (f"{subject}_{session}_scans.tsv", f"{subject}_scans.tsv"):
-                for row in self._table(folder, table):
-                    if normalise_unicode(PurePosixPath(row.get("filename", "")).name) == name and (day := _day(row)):
-                        return day
-            for row in self._table(folder, f"{subject}_sessions.tsv"):
-                if normalise_unicode(row.get("session_id", "")) == session and (day := _day(row)):
-                    return day
-            if folder == self.root:
-                break
-        return None
-
-    def _table(self, folder: Path, name: str) -> list[dict[str, str]]:
-        """Rows of a table, whose name may have composed or decomposed letters on disk."""
-        spellings = {name, unicodedata.normalize("NFD", name)}
-        return [row for one in sorted(spellings) for row in self._rows(folder / one)]
-
-
-def _day(row: dict[str, str]) -> date | None:
-    """Return the date of a table's row; it may have been shifted by up to `MAX_SHIFTED_YEARS`."""
-    return tags.parse_dicom_date(row.get("acq_time", ""), MAX_SHIFTED_YEARS)
+    flip = content.get("FlipAngle")
+    degrees = float(flip) if isinstance(flip, (int, float)) and 0 <= flip <= MAX_FLIP_DEGREES else None
+    parts = list_protocol_parts(word, _words(content, "SeriesDescription"), _times_ms(content)[0], degrees, None)
+    return (*known, *parts) if any(known) else parts
 
 
 def _json(path: Path) -> Mapping[str, object]:
     try:
-        content = json.loads(_content(path, "utf-8"))
+        content = json.loads(read_small_text(path, "utf-8"))
     except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        rows = csv.DictReader(io.StringIO(_content(path, "utf-8-sig"), newline=""), delimiter="\t")
-        return [{k: v for k, v in row.items() if k and isinstance(v, str)} for row in rows]
-    except (UnicodeDecodeError, csv.Error):
-        return []
-
-
-def _content(path: Path, encoding: str) -> str:
+def read_small_text(path: Path, encoding: str) -> str:
     """Read a text file; a missing one is empty. Raises OSError where the machine cannot read it now."""
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from siamese_med.ingestion import contrast, contrast_finding, machine_errors, series_contrast
 from siamese_med.ingestion.contrast_finding import ContrastFinding
+from siamese_med.ingestion.date_traits import FOLDER, HEADER, TABLE, list_date_traits
 from siamese_med.ingestion.dicom.person_traits import PersonTraits
 from siamese_med.ingestion.inputs import bids_metadata, time_limits
 from siamese_med.ingestion.inputs.bids_datasets import BidsDataset
 from siamese_med.ingestion.inputs.bids_labels import BidsLabels
+from siamese_med.ingestion.inputs.bids_tables import BidsTree
 from siamese_med.ingestion.inputs.dated_folders import DatedFolder, find_folder_date, find_folder_visit
 from siamese_med.study.vocabulary import ContrastSource, ScanFlag
 
@@ -46,6 +48,7 @@ class InputClaim:
     person: PersonTraits = ()
     difference: MaskFile | None = None
     since: str = ""  # the visit that `difference` compares with; empty for the one before
+    date_traits: PersonTraits = ()  # where the date is from, no part of the claim's key
 
     @property
     def said_contrast(self) -> str:
@@ -170,7 +173,7 @@ def claim_by_place(found: InputPath, root: Path) -> InputClaim:
     return InputClaim(found.kind("name"), named)
 
 
-def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | None = None) -> InputClaim:
+def claim_by_name(found: InputPath, root: Path, tree: BidsTree | None = None) -> InputClaim:
     """Make a claim from a file's name, its folders and its side-cars.
 
     Parameters
@@ -192,10 +195,11 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     labels, stem = found.labels, bids_metadata.get_image_stem(found.path)
     kind, subject, session, folder_day = _claim_person(found, root)
     sidecar = bids_metadata.read_sidecar(found.path, stem)
-    acquired = (tree.date(found.path, labels) if tree else None) or sidecar.date or folder_day
+    days = (TABLE, tree.date(found.path, labels) if tree else None), (HEADER, sidecar.date), (FOLDER, folder_day)
+    acquired = next((day for _, day in days if day), None)
     said = sidecar.contrast, sidecar.agent, sidecar.times_ms, sidecar.sequence
     told = contrast_finding.find_nifti_contrast(found.path, stem, *said)
-    flags = _add_fat_flag(sidecar, told.contrast, stem)
+    flags = _add_agent_flag(_add_fat_flag(sidecar, told.contrast, stem), told.contrast, sidecar.agent, stem)
     if found.visit_unclear and not (session or acquired):
         flags = (*flags, ScanFlag.VISIT_UNCLEAR)
     if found.several_masks:
@@ -207,20 +211,32 @@ def claim_by_name(found: InputPath, root: Path, tree: bids_metadata.BidsTree | N
     return InputClaim(
         kind, subject, session, acquired, None, told.contrast, modality, sidecar.scanner, sidecar.protocol,
         flags, contrast_source=told.source, contrast_confidence=told.confidence, lesions=stat_mask(found.lesions),
-        person=sidecar.person,
+        person=sidecar.person, date_traits=list_date_traits(days),
     )  # fmt: skip
 
 
 def _claim_person(found: InputPath, root: Path) -> tuple[str, str, str, date | None]:
     """Return what is claimed of a file by its labels, folders or place: kind, subject, session, and day."""
     folders = found.path.relative_to(root).parts[:-1]
-    day = find_folder_date(folders)
     if found.labels.subject:
-        return found.kind("bids"), found.labels.subject, found.labels.session or find_folder_visit(folders), day
+        inner = _list_folders_of_patient(folders, found.labels)
+        session = found.labels.session or find_folder_visit(inner)
+        return found.kind("bids"), found.labels.subject, session, find_folder_date(inner)
     if found.dated:
-        return found.kind("folder"), found.dated.patient, found.dated.visit, day
+        return found.kind("folder"), found.dated.patient, found.dated.visit, find_folder_date(folders)
     place = claim_by_place(found, root)
     return place.kind, place.subject, found.labels.session, None
+
+
+def _list_folders_of_patient(folders: tuple[str, ...], labels: BidsLabels) -> tuple[str, ...]:
+    """List the folders that may be those of a visit: below that of the patient, since one above is of an export.
+
+    Without a folder of the patient all may be, unless the file's name has a session.
+    """
+    own = [number for number, folder in enumerate(folders) if folder.casefold().startswith("sub-")]
+    if own:
+        return folders[own[-1] + 1 :]
+    return () if labels.session else folders
 
 
 def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str) -> tuple[str, ...]:
@@ -228,3 +244,11 @@ def _add_fat_flag(sidecar: bids_metadata.Sidecar, contrast_word: str, stem: str)
     told = contrast_word in series_contrast.WEIGHTINGS and ScanFlag.FAT_SUPPRESSED not in sidecar.flags
     suppressed = told and (sidecar.fat_suppressed or series_contrast.suppresses_fat(contrast_word, stem))
     return (*sidecar.flags, ScanFlag.FAT_SUPPRESSED) if suppressed else sidecar.flags
+
+
+def _add_agent_flag(flags: tuple[str, ...], contrast_word: str, named: bool, stem: str) -> tuple[str, ...]:
+    """The flags, and that an agent was given where side-car or name say so of an MR that is not called after it."""
+    if contrast_word == contrast.ENHANCED_T1 or contrast_finding.determine_modality_of_contrast(contrast_word) != "MR":
+        return flags
+    given = named or contrast.is_enhanced_name(stem)
+    return (*flags, ScanFlag.AGENT_GIVEN) if given and ScanFlag.AGENT_GIVEN not in flags else flags

@@ -149,10 +149,12 @@ def compute_entry_claim_key(entry: InputEntry, secret: Pseudonyms) -> str:
 def compute_claim_key(claim: InputClaim, secret: Pseudonyms) -> str:
     """Compute the HMAC of a claim. Equal claims under one secret have equal keys, in every run.
 
+    Where the date is from is no part of it.
+
     How the contrast is known, masks of lesions and differences, and the person's traits are part of the key only where
     the input has them: claims of earlier versions, which could not, keep their keys.
     """
-    *parts, source, _, lesions, person, difference, since = astuple(claim)
+    *parts, source, _, lesions, person, difference, since, _ = astuple(claim)
     said = (source,) if source == ContrastSource.SAID else ()
     marked = ("lesions", *lesions) if lesions else ()
     known = ("person", repr(person)) if person else ()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from siamese_med.errors import EmptyInputError, ManifestError
 from siamese_med.ingestion import contrast, contrast_finding
+from siamese_med.ingestion.date_traits import HEADER, MANIFEST, list_date_traits
 from siamese_med.ingestion.dicom import tags
 from siamese_med.ingestion.inputs import folder_walk
 from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
@@ -210,10 +211,11 @@ def _mask(source: Path, number: int, cell: str, what: str) -> MaskFile | None:
 
 def _claim_by_manifest(found: InputPath, given: InputClaim) -> InputClaim:
     named = claim_by_name(found, found.path.parent)
+    dated = list_date_traits([(MANIFEST, given.date), (HEADER, named.date)]) if given.date else named.date_traits
     claim = replace(
         named, kind=given.kind, subject=given.subject, session=given.session, changed=given.changed,
         mask=given.mask, lesions=given.lesions, difference=given.difference, since=given.since,
-        date=given.date or named.date,
+        date=given.date or named.date, date_traits=dated,
     )  # fmt: skip
     if not given.contrast:
         return claim

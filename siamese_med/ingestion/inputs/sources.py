@@ -16,6 +16,7 @@ from siamese_med.ingestion.inputs import bids_metadata, dated_folders, folder_wa
 from siamese_med.ingestion.inputs.bids_datasets import DERIVATIVES_FOLDER, BidsDataset, BidsDatasets
 from siamese_med.ingestion.inputs.bids_labels import is_derivative_name, read_bids_labels
 from siamese_med.ingestion.inputs.bids_metadata import NIFTI_ENDINGS
+from siamese_med.ingestion.inputs.bids_tables import BidsTree
 from siamese_med.ingestion.inputs.claims import NO_LABELS, InputClaim, InputPath, claim_by_name, claim_by_place
 from siamese_med.ingestion.inputs.folder_walk import WalkedPath
 from siamese_med.ingestion.inputs.lesion_masks import assign_lesion_masks, is_lesion_mask
@@ -113,7 +114,7 @@ def _folder(source: Path, own: Sequence[Path]) -> list[InputPath]:
     ]
     sets = BidsDatasets({root.relative_to(source): bids_metadata.read_dataset_name(root) for root in described})
     outermost = {root for root in described if set(described).isdisjoint(root.parents)}
-    claim_makers = {root: partial(claim_by_name, root=root, tree=bids_metadata.BidsTree(root)) for root in outermost}
+    claim_makers = {root: partial(claim_by_name, root=root, tree=BidsTree(root)) for root in outermost}
     whole, make_place_claim = partial(claim_by_name, root=source), partial(claim_by_place, root=source)
     places: dict[str, _FolderContext] = {}
     found = []
