@@ -155,3 +155,8 @@ def test_provenance_names_the_seeds_and_digests(written: Inputs) -> None:
     changed = trained.model_info(config={"train": {"seed": 4}})
     other = reference_figures.build_provenance(ModelFolder(written.model, changed, ModelMetrics()), ReportConfig())
     assert other.model_config_sha256 != facts.model_config_sha256
+
+
+def test_the_histograms_of_the_index_say_that_rescans_are_in_them(written: Inputs) -> None:
+    index = (written.reports / "index.html").read_text(encoding="utf-8")
+    assert index.count("of all pairs of one patient, rescans too") == 2
