@@ -177,7 +177,7 @@ def test_a_contrast_agent_is_told_in_several_ways(
         ("3D PC MRV", (25.0, 4.0, None), "MRA"),
         ("Average DC", (5000.0, 90.0, None), "ADC"),
         ("T1 rho", (3000.0, 30.0, None), "other"),
-        ("T1 W/WO", (600.0, 10.0, None), "T1w"),
+        ("T1 W/WO", (600.0, 10.0, None), "unknown"),
     ],
 )
 def test_contrasts_by_words_and_timing(description: str, times_ms: Any, contrast: str) -> None:
