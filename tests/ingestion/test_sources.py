@@ -72,7 +72,7 @@ def test_one_file_under_two_subjects_is_taken_for_neither(place: Place, tmp_path
         ("subject,session,path", ["a,1,gone.nii"], "row 2"),
         ("subject,session,path", ["a,1"], "row 2"),
         ("subject,session,path,changed", ["a,1,x.nii,perhaps"], "0, 1 or empty"),
-        ("subject,session,path,note", ['a,1,x.nii,"5 mm lesion', "b,1,x.nii,"], "row 2 has a line break"),
+        ("subject,session,path,note", ['a,1,x.nii,"5 mm lesion', "b,1,x.nii,"], "row 2 holds other rows"),
         ("subject,session,path", ["a,1,x.nii,0.5,7"], "row 2 has more cells"),
     ],
 )

@@ -66,7 +66,7 @@ def read_manifest(source: Path) -> list[InputPath]:
     """
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
+            rows = csv.DictReader(file, delimiter=_separator(source))
             columns = tuple(rows.fieldnames or ())
             _check_columns(source, columns)
             lacking = [name for name in REQUIRED_COLUMNS if name not in columns]
@@ -83,6 +83,10 @@ def read_manifest(source: Path) -> list[InputPath]:
     if not found:
         raise EmptyInputError(f"{source} names no file: give it one row for each scan")
     return found
+
+
+def _separator(source: Path) -> str:
+    return "\t" if source.suffix.lower() == ".tsv" else ","
 
 
 def _check_columns(source: Path, columns: Sequence[str]) -> None:
@@ -106,8 +110,9 @@ def _explain_columns(columns: Sequence[str]) -> str:
 
 def _check_cells(source: Path, number: int, row: Mapping[str | None, str | list[str] | None]) -> None:
     """Refuse a row that a stray quote joined with the next ones, which would be lost, and one with too many cells."""
-    if any("\n" in cell or "\r" in cell for cell in row.values() if isinstance(cell, str)):
-        raise ManifestError(f"{source} row {number} has a line break in a cell: is a quote left open?")
+    joined = re.compile(f"[\r\n].*{_separator(source)}|[\r\n]$")  # further rows, or the end of the file
+    if any(joined.search(cell) for cell in row.values() if isinstance(cell, str)):
+        raise ManifestError(f"{source} row {number} holds other rows in a cell: is a quote left open?")
     if any(cell.strip() for cell in row.get(None) or ()):
         raise ManifestError(f"{source} row {number} has more cells than the first line: put what has a comma in quotes")
 
