@@ -64,6 +64,9 @@ GROUP_FOLDER_PATTERN = re.compile(
 CHANNEL_PATTERN = re.compile(r"_\d{4}$")
 """nnU-Net's number of the contrast behind the name of an image, which its labels lack."""
 
+MAX_PARTS = 16
+"""Folders of labels are looked for in paths of so many parts at most: hostile trees are nested a thousand deep."""
+
 MIN_COPIES = 2
 """Copies of a scan from which on a letter before a name that names no image is taken for the prefix of a program."""
 
@@ -151,6 +154,8 @@ def find_label_maps(images: Mapping[PurePath, str]) -> set[PurePath]:
     inside: list[tuple[PurePath, PurePath, PurePath]] = []
     known: set[tuple[PurePath, PurePath]] = set()
     for path, stem in images.items():
+        if len(path.parts) > MAX_PARTS:
+            continue
         named = [n for n, folder in enumerate(path.parts[:-1]) if LABEL_FOLDER_PATTERN.fullmatch(folder)]
         if named:
             below = PurePath(*path.parts[named[0] + 1 : -1], stem)
